@@ -1,0 +1,36 @@
+"""Errors that a user can mend: one sentence that names what, where, what was expected and how to mend it.
+
+They never carry the text of a document, a question or a secret. Anything else that is raised is a defect of ours and
+keeps its traceback.
+"""
+
+
+class CdsframeError(Exception):
+    """A run failed for a reason that the user can mend. Entry points print it without a traceback and exit with 1."""
+
+    exit_code = 1
+
+
+class ConfigError(CdsframeError):
+    """A configuration is refused before any work starts; exit code 2. Holds every problem that was found."""
+
+    exit_code = 2
+
+    def __init__(self, problems: str | list[str]) -> None:
+        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        super().__init__("\n".join(self.problems))
+
+    def __reduce__(self) -> tuple[type, tuple[list[str]]]:
+        return type(self), (self.problems,)
+
+
+class InputError(CdsframeError):
+    """A file, a record or a question cannot be used as it is."""
+
+
+class IndexMismatchError(ConfigError):
+    """An index was built with another embedder, chunking or format than the configuration asks for."""
+
+
+class AdapterMismatchError(ConfigError):
+    """An adapter was trained on another base model, quantization, prompt or data scope than the configuration has."""

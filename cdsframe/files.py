@@ -1,0 +1,176 @@
+"""Reading and writing files safely: JSON Lines with line numbers in errors, and writes that are whole or not there.
+
+Does not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import gzip
+import io
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from importlib.resources import files as resource_files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator
+
+from cdsframe.errors import InputError
+
+
+def resolve(path: str | Path) -> Path:
+    """A path as it stands, or `package:NAME/…`: a file that ships inside cdsframe."""
+    text = str(path)
+    if text.startswith("package:"):
+        return Path(str(resource_files("cdsframe"))) / text.removeprefix("package:")
+    return Path(text).expanduser()
+
+
+def require_file(path: str | Path, what: str) -> Path:
+    """The resolved path of an existing file. Raises InputError that says what the file was wanted for."""
+    found = resolve(path)
+    if found.is_dir():
+        raise InputError(f"{what}: {path} is a folder, a file was expected")
+    if not found.is_file():
+        raise InputError(f"{what}: no file {path} (paths are relative to where the command is started)")
+    return found
+
+
+def _check_file(path: str) -> str:
+    try:
+        require_file(path, "input")
+    except InputError as error:
+        raise ValueError(str(error).removeprefix("input: ")) from None
+    return path
+
+
+def _check_folder(path: str) -> str:
+    if not resolve(path).is_dir():
+        raise ValueError(f"no folder {path} (paths are relative to where the command is started)")
+    return path
+
+
+InputFile = Annotated[str, AfterValidator(_check_file)]
+"""The annotation of an argument that names an existing file: refused before any work where there is none."""
+
+InputFolder = Annotated[str, AfterValidator(_check_folder)]
+"""The annotation of an argument that names an existing folder."""
+
+
+def open_text(path: Path) -> io.TextIOBase:
+    """Opens UTF-8 text, unzipping `.gz` on the way."""
+    if path.suffix == ".gz":
+        return gzip.open(path, "rt", encoding="utf-8")  # type: ignore[return-value]
+    return path.open(encoding="utf-8")
+
+
+def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int, dict[str, Any]]]:
+    """Yields `(line number, object)`; blank lines are passed over.
+
+    Raises InputError with the line's number where a line is not a JSON object, and where the file is not UTF-8 text.
+    """
+    found = require_file(path, what)
+    number = 0
+    try:
+        with open_text(found) as lines:
+            for number, line in enumerate(lines, start=1):
+                if not line.strip():
+                    continue
+                try:
+                    value = json.loads(line)
+                except json.JSONDecodeError as error:
+                    raise InputError(f"{what}: {path}, line {number}: not JSON ({error.msg})") from None
+                if not isinstance(value, dict):
+                    raise InputError(f"{what}: {path}, line {number}: a JSON object was expected")
+                yield number, value
+    except UnicodeDecodeError:
+        raise InputError(f"{what}: {path}, after line {number}: not UTF-8 text (is it a binary file?)") from None
+    except (gzip.BadGzipFile, EOFError):
+        raise InputError(f"{what}: {path} is not a whole gzip file") from None
+
+
+@contextmanager
+def atomic(path: str | Path) -> Iterator[Path]:
+    """A temporary file beside the target, that is fsynced and renamed onto it when the block ends without an error."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
+    os.close(handle)
+    partial = Path(name)
+    try:
+        yield partial
+        _fsync(partial)
+        partial.chmod(0o644)
+        partial.replace(target)
+        _fsync(target.parent)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_folder(path: str | Path) -> Iterator[Path]:
+    """A temporary folder beside the target, that replaces it when the block ends without an error.
+
+    A folder cannot be replaced in one step where it is not empty: the old one is renamed aside first, then removed.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
+    try:
+        yield partial
+        for file in sorted(partial.rglob("*")):
+            if file.is_file():
+                _fsync(file)
+        partial.chmod(0o755)
+        if target.exists():
+            aside = partial.with_name(partial.name + ".old")
+            target.rename(aside)
+            partial.rename(target)
+            shutil.rmtree(aside, ignore_errors=True)
+        else:
+            partial.rename(target)
+        _fsync(target.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Writes a text file, whole or not at all."""
+    with atomic(path) as partial:
+        partial.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | Path, value: Any) -> None:
+    """Writes indented JSON with sorted keys, whole or not at all. NaN and infinity are refused."""
+    write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def write_jsonl(path: str | Path, values: Iterable[dict[str, Any]]) -> None:
+    """Writes one JSON object a line, whole or not at all."""
+    with atomic(path) as partial, partial.open("w", encoding="utf-8") as lines:
+        for value in values:
+            lines.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path, what: str) -> dict[str, Any]:
+    """Reads one JSON object. Raises InputError that names the file."""
+    found = require_file(path, what)
+    try:
+        value = json.loads(found.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError):
+        raise InputError(f"{what}: {path} is not JSON") from None
+    if not isinstance(value, dict):
+        raise InputError(f"{what}: {path}: a JSON object was expected")
+    return value
+
+
+def _fsync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

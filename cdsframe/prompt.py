@@ -1,0 +1,129 @@
+"""Prompt templates: system instructions, numbered passages with their provenance, the question.
+
+A template knows its variables and refuses a missing or an extra one when it is made. Does not tokenise (see
+`cdsframe.encoding`) and does not retrieve.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from string import Formatter
+from typing import Annotated
+
+from pydantic import Field
+
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.types import Message, Passage
+
+_VARIABLES = {
+    "passage": {"number", "title", "heading", "kind", "department", "date", "text"},
+    "grounded": {"passages", "question"},
+    "closed_book": {"question"},
+}
+_NEEDED = {"passage": {"number", "text"}, "grounded": {"passages", "question"}, "closed_book": {"question"}}
+
+
+class Prompt:
+    """A template for questions with passages (`grounded`) and without (`closed_book`).
+
+    Args:
+        system: instructions that open every conversation with passages.
+        system_closed_book: instructions that open a conversation without passages.
+        passage: how one passage is shown; `{number}` is the marker that an answer cites.
+        grounded, closed_book: the user's turn.
+        refusal: the sentence of an answer that abstains; taught in training, recognised in answers.
+        cites: whether answers cite passages as `[1]`.
+        max_tokens: budget of the whole prompt; the lowest passages go first, never the question.
+    """
+
+    def __init__(
+        self,
+        system: str,
+        system_closed_book: str,
+        passage: str,
+        grounded: str,
+        closed_book: str,
+        refusal: str,
+        cites: bool,
+        max_tokens: Annotated[int, Field(ge=32)],
+    ) -> None:
+        templates = {"passage": passage, "grounded": grounded, "closed_book": closed_book}
+        problems = self.problems(**templates)
+        if problems:
+            raise ConfigError(problems)
+        self._system, self._system_closed_book, self._templates = system.strip(), system_closed_book.strip(), templates
+        self.refusal, self.cites, self.max_tokens = refusal.strip(), cites, max_tokens
+
+    @staticmethod
+    def problems(passage: str, grounded: str, closed_book: str) -> list[str]:
+        """What is wrong with the variables of the templates; empty if nothing is."""
+        found = []
+        for name, template in {"passage": passage, "grounded": grounded, "closed_book": closed_book}.items():
+            try:
+                used = {variable for _, variable, _, _ in Formatter().parse(template) if variable is not None}
+            except ValueError as error:
+                found.append(f"prompt.{name}: {error}")
+                continue
+            found += [f"prompt.{name} lacks the variable {{{v}}}" for v in sorted(_NEEDED[name] - used)]
+            found += [
+                f"prompt.{name} has no variable {{{v}}}; it has {', '.join(sorted(_VARIABLES[name]))}"
+                for v in sorted(used - _VARIABLES[name])
+            ]
+        return found
+
+    def render(self, question: str, passages: Sequence[Passage], history: Sequence[Message] = ()) -> list[Message]:
+        """The conversation that asks `question` over `passages`, numbered from 1 in the given order."""
+        if not passages:
+            system, user = self._system_closed_book, self._templates["closed_book"].format(question=question)
+        else:
+            shown = "\n".join(self._show(number, passage) for number, passage in enumerate(passages, start=1))
+            system, user = self._system, self._templates["grounded"].format(passages=shown, question=question)
+        opening = [Message("system", system)] if system else []
+        return [*opening, *history, Message("user", user)]
+
+    def fit(
+        self,
+        count: Callable[[Sequence[Message]], int],
+        question: str,
+        passages: Sequence[Passage],
+        history: Sequence[Message] = (),
+    ) -> tuple[list[Message], int]:
+        """The conversation within `max_tokens`, and how many of the passages it shows.
+
+        The oldest turns of the history go first, then the lowest passages. Raises InputError where the question alone
+        is too long.
+        """
+        past = list(history)
+        while past and count(self.render(question, passages, past)) > self.max_tokens:
+            del past[: 2 if len(past) > 1 else 1]
+        for shown in range(len(passages), -1, -1):
+            if shown == 0 and passages:
+                break  # a grounded question never turns into a closed-book one
+            messages = self.render(question, passages[:shown], past)
+            if count(messages) <= self.max_tokens:
+                return messages, shown
+        raise InputError(f"the question does not fit into prompt.max_tokens={self.max_tokens} with a single passage")
+
+    def answer(self, text: str, cited: Sequence[int] = ()) -> str:
+        """An answer as training teaches it: the text with its markers, or the refusal where the text is empty."""
+        if not text:
+            return self.refusal
+        markers = "".join(f" [{number}]" for number in cited) if self.cites else ""
+        return text.strip() + markers
+
+    def refuses(self, text: str) -> bool:
+        """Whether an answer is the refusal (case and final punctuation apart)."""
+        wanted = self.refusal.casefold().rstrip(".! ")
+        return not text.strip() or text.strip().casefold().startswith(wanted)
+
+    def _show(self, number: int, passage: Passage) -> str:
+        values = {
+            "number": number,
+            "title": passage.title,
+            "heading": " > ".join(passage.heading),
+            "kind": passage.metadata.get("kind", "document").replace("_", " "),
+            "department": passage.metadata.get("department", ""),
+            "date": passage.metadata.get("date", "undated"),
+            "text": " ".join(passage.text.split()),
+        }
+        return self._templates["passage"].format(**values)

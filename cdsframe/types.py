@@ -1,0 +1,361 @@
+"""The nouns of the house: frozen dataclasses and the protocols that components fulfil.
+
+Nothing here does work. Shapes: vectors are float32 arrays `[n, dimension]` of unit length; offsets count characters of
+`Document.text`, `start` inclusive and `end` exclusive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import numpy as np
+
+METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
+"""What a document can say of itself. A field that does not apply is absent, never an empty string."""
+
+Metadata = Mapping[str, str]
+Filter = Mapping[str, str | Sequence[str]]
+"""Metadata field -> the value it must have, or a list of which it must have one. All fields must match."""
+
+
+def digest(*parts: str) -> str:
+    """The first 16 hexadecimal digits of the SHA-256 of the parts, unambiguous in where a part ends."""
+    hasher = sha256()
+    for part in parts:
+        data = part.encode("utf-8", "surrogatepass")
+        hasher.update(len(data).to_bytes(8, "big"))
+        hasher.update(data)
+    return hasher.hexdigest()[:16]
+
+
+def flatten(mapping: Mapping[str, str]) -> list[str]:
+    """A mapping as a list of its keys and values in sorted order: what `digest` takes."""
+    return [item for key in sorted(mapping) for item in (key, mapping[key])]
+
+
+# ------------------------------------------------------------------------------------------------ documents
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A stretch of a document under one heading path, `text[start:end]`."""
+
+    heading: tuple[str, ...]
+    start: int
+    end: int
+    id: str | None = None
+    """The corpus's own id of the section, if it has one."""
+    passage_id: str | None = None
+    """Set where the corpus's record is a passage already (BEIR): it is kept whole, under this id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """One source text with its sections in order."""
+
+    id: str
+    title: str
+    text: str
+    sections: tuple[Section, ...]
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def digest(self) -> str:
+        """Changes whenever the text, its division or the metadata changes."""
+        sections = [f"{s.heading}|{s.start}|{s.end}|{s.id}|{s.passage_id}" for s in self.sections]
+        return digest(self.id, self.title, self.text, *sections, *flatten(self.metadata))
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A source of a corpus that could not be read: its name, and the reason in words (never its content)."""
+
+    source: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What is indexed, retrieved and cited: a piece of one section of one document."""
+
+    id: str
+    document_id: str
+    section_id: str
+    level: str
+    text: str
+    title: str
+    heading: tuple[str, ...]
+    ordinal: int
+    start: int
+    end: int
+    digest: str
+    """The digest of the document it was cut from: a change of text or metadata changes it."""
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def search_text(self) -> str:
+        """What is embedded and what BM25 reads: title, heading path and text."""
+        return "\n".join(part for part in (self.title, " > ".join(self.heading), self.text) if part)
+
+
+# ------------------------------------------------------------------------------------------------ retrieval
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One search for an index: BM25 by `text` or kNN by `vector` (exactly one is given).
+
+    `filter` is applied by the engine inside the search, so that `k` matching passages come back if there are `k`.
+    """
+
+    k: int
+    text: str | None = None
+    vector: Sequence[float] | None = None
+    level: str = "passage"
+    filter: Filter = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if (self.text is None) == (self.vector is None):
+            raise ValueError("a request has either text (BM25) or a vector (kNN)")
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What one leg of a retriever said of a passage: its rank (from 1) and its raw score there."""
+
+    rank: int
+    score: float
+
+
+@dataclass(frozen=True, slots=True)
+class Hit:
+    """A retrieved passage. `rank` counts from 1; `parts` maps each leg's name to its rank and score."""
+
+    passage: Passage
+    score: float
+    rank: int
+    parts: Mapping[str, Part] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Corpus(Protocol):
+    """Yields documents; a source that cannot be read is yielded as `Unreadable` and the others go on."""
+
+    def documents(self) -> Iterator[Document | Unreadable]: ...
+
+
+@runtime_checkable
+class Embedder(Protocol):
+    """Turns texts into vectors. `dimension` is None where there are none (`embedder=none`)."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The settings that a vector depends on: an index made with others is refused."""
+
+    @property
+    def dimension(self) -> int | None: ...
+
+    @property
+    def max_tokens(self) -> int | None:
+        """How many tokens (special ones included) the model reads before it silently cuts; None: no limit."""
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """Character spans `(start, end)` of the text's tokens by the embedder's own tokenizer, without special ones."""
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray: ...
+
+    def encode_queries(self, texts: Sequence[str]) -> np.ndarray: ...
+
+
+@runtime_checkable
+class Chunker(Protocol):
+    """Cuts a document into passages, in order."""
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The settings that a passage depends on."""
+
+    def split(self, document: Document) -> list[Passage]: ...
+
+
+@runtime_checkable
+class Index(Protocol):
+    """Passages with vectors and BM25, searched by many requests at once. Ties break by passage id."""
+
+    def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        """Replaces all passages of the documents that the given passages belong to."""
+
+    def delete(self, document_ids: Sequence[str]) -> None: ...
+
+    def commit(self) -> None:
+        """Makes everything that was written since the last commit visible to readers, at once."""
+
+    def documents(self) -> dict[str, str]:
+        """Document id -> digest, of everything written (committed or not): what an update compares with."""
+
+    def passages(self, document_ids: Sequence[str]) -> list[Passage]:
+        """All passages of the named documents, ordered by document id and ordinal."""
+
+    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+        """One list of at most `k` hits for each request, best first."""
+
+
+@runtime_checkable
+class Retriever(Protocol):
+    """Finds passages. `search(q, 5) == search(q, 50)[:5]`. `top_k=None` means the configured one."""
+
+    top_k: int
+
+    def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]: ...
+
+    def search_many(
+        self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+    ) -> list[list[Hit]]: ...
+
+
+@runtime_checkable
+class Reranker(Protocol):
+    """Reorders hits, or leaves them."""
+
+    def rerank(self, query: str, hits: list[Hit]) -> list[Hit]: ...
+
+
+# ------------------------------------------------------------------------------------------------ questions
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence:
+    """Where the answer stands: a span of a document's text."""
+
+    document_id: str
+    start: int
+    end: int
+
+    def overlaps(self, passage: Passage) -> bool:
+        """Whether the passage shows any of the span."""
+        return passage.document_id == self.document_id and passage.start < self.end and self.start < passage.end
+
+
+QuestionType = Literal["fact", "comparison", "history", "unanswerable", "open"]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """An open question with its gold answer. An empty `answer` means that the documents do not answer it."""
+
+    id: str
+    question: str
+    answer: str
+    aliases: tuple[str, ...] = ()
+    type: str = "open"
+    split: str = ""
+    evidence: tuple[Evidence, ...] = ()
+    group: str = ""
+    """What questions share that are not independent (a fact, a page): the cluster of a clustered bootstrap."""
+
+    @property
+    def answerable(self) -> bool:
+        return bool(self.answer)
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """A question with options; `answer` is the right option's letter."""
+
+    id: str
+    question: str
+    options: Mapping[str, str]
+    answer: str
+    dataset: str = ""
+
+
+# ------------------------------------------------------------------------------------------------ answers
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One turn of a conversation."""
+
+    role: Literal["system", "user", "assistant"]
+    content: str
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """What a generator said. `log_probabilities` are natural logarithms, one per generated token, or None."""
+
+    text: str
+    log_probabilities: tuple[float, ...] | None
+    prompt_tokens: int
+    completion_tokens: int
+    finish_reason: Literal["stop", "length"] = "stop"
+
+
+@runtime_checkable
+class Generator(Protocol):
+    """Turns conversations into text. Deterministic (greedy) at temperature 0."""
+
+    name: str
+
+    def count(self, messages: Sequence[Message]) -> int:
+        """The number of prompt tokens that the messages take, the opening of the answer's turn included."""
+
+    def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]: ...
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
+        """Pieces of text as they come, then the whole `Generation` as the last item."""
+
+
+@dataclass(frozen=True, slots=True)
+class Citation:
+    """A marker `[number]` in an answer that names a passage the prompt showed.
+
+    `start` and `end` are the supporting span in the source document's text (the passage's own span where no sentence
+    of it supports the statement); `support` in [0, 1] is the share of the statement's words found in that span.
+    """
+
+    number: int
+    passage: Passage
+    start: int
+    end: int
+    support: float
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """A calibrated probability that the answer is right, or only a word where nothing was calibrated."""
+
+    word: str
+    probability: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What the pipeline gives back for one question.
+
+    `hits` are what was retrieved and `shown` how many of them, from the first, the prompt had room for. `removed`
+    counts markers that named no shown passage and were taken out of `text`.
+    """
+
+    question: str
+    text: str
+    citations: tuple[Citation, ...]
+    confidence: Confidence
+    abstained: bool
+    hits: tuple[Hit, ...]
+    shown: int
+    removed: int
+    usage: Mapping[str, int]
+    timings: Mapping[str, float]
+    features: Mapping[str, float] = field(default_factory=dict)
+    """What the confidence was computed from, by name."""
+
+
+Metrics = dict[str, float]
+"""Flat, keys `stage/name`; a measured quantity has `…/ci_low` and `…/ci_high` beside it."""
+
+JsonObject = dict[str, Any]
