@@ -6,9 +6,9 @@ A template knows its variables and refuses a missing or an extra one when it is 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -53,6 +53,11 @@ class Prompt:
             raise ConfigError(problems)
         self._system, self._system_closed_book, self._templates = system.strip(), system_closed_book.strip(), templates
         self.refusal, self.cites, self.max_tokens = refusal.strip(), cites, max_tokens
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What an adapter depends on: it was taught this form."""
+        return {"system": self._system, **self._templates, "refusal": self.refusal, "cites": self.cites}
 
     @staticmethod
     def problems(passage: str, grounded: str, closed_book: str) -> list[str]:

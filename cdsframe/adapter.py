@@ -1,0 +1,88 @@
+"""An adapter's folder: PEFT's own files, a manifest of what it was trained on, and a model card.
+
+Plain `PeftModel.from_pretrained` loads it. Does not train and does not load weights.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Protocol
+
+from cdsframe.errors import AdapterMismatchError, InputError
+from cdsframe.files import atomic_folder, write_text
+from cdsframe.run import read_manifest
+from cdsframe.types import Metrics
+
+WEIGHTS = "adapter_model.safetensors"
+
+
+class _Identified(Protocol):
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+
+def adapter_digest(folder: Path) -> str:
+    """SHA-256 of the adapter's weights, 16 digits."""
+    return sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+
+
+def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:
+    """The manifest of an adapter that was trained with the given components (`model=…, quantization=…, prompt=…`).
+
+    Raises AdapterMismatchError that names each difference and the override that mends it. None gives None.
+    """
+    if folder is None:
+        return None
+    try:
+        manifest = read_manifest(Path(folder), "adapter")
+    except InputError as error:
+        raise AdapterMismatchError(str(error)) from None
+    problems = []
+    for group, component in components.items():
+        trained, wanted = manifest["identity"].get(group, {}), dict(component.identity)
+        differing = sorted(key for key in trained.keys() | wanted.keys() if trained.get(key) != wanted.get(key))
+        if differing:
+            first = differing[0]
+            problems.append(
+                f"the adapter {folder} was trained with another {group} ({first}: {trained.get(first)!r}, not "
+                f"{wanted.get(first)!r}); add {group}={manifest['choices'].get(group)}"
+            )
+    if problems:
+        raise AdapterMismatchError(problems)
+    return manifest
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copies an adapter's folder to where people name it, whole or not at all."""
+    with atomic_folder(target) as partial:
+        shutil.copytree(source, partial, dirs_exist_ok=True)
+
+
+def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, base: str) -> None:
+    """Writes the model card (README.md in the hub's format)."""
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
+    choices = ", ".join(f"{group}={choice}" for group, choice in sorted(manifest["choices"].items()))
+    text = f"""---
+base_model: {base}
+library_name: peft
+tags: [qlora, cdsframe]
+---
+# {folder.name}
+
+A LoRA adapter for `{base}`, trained by cdsframe {manifest["versions"]["cdsframe"]} on: {manifest["scope"]}.
+
+Composition: {choices}; seed {manifest["seed"]}; {manifest["trainable"]:,} trainable weights.
+
+| metric | value |
+|---|---|
+{rows}
+
+Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it as `adapter=FOLDER`.
+
+Not a medical device. It repeats what it was trained on, with errors; a clinician decides. Whoever may not see the
+training data should not get this adapter.
+"""
+    write_text(folder / "README.md", text)

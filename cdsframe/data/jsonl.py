@@ -1,0 +1,115 @@
+"""Question files of one's own: JSON Lines with a question, its answer and where the answer stands.
+
+A record: `id, question, answer` and, as wanted, `aliases`, `type`, `split`, `evidence`: a list of
+`{document_id, start, end}` (characters of the document's text) or `{document_id, quote}`. Builds no prompts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cdsframe.errors import InputError
+from cdsframe.files import InputFile, read_jsonl
+from cdsframe.types import Corpus, Document, Evidence, Question
+
+SPLITS = ("train", "validation", "test")
+
+
+class Jsonl:
+    """Questions from files.
+
+    Args:
+        path: the files, read in order.
+        scope: a name for whom the data is about, kept in the manifest of an adapter that was trained on it.
+        corpus: read only where evidence is given by quote.
+    """
+
+    def __init__(self, path: Annotated[list[InputFile], Field(min_length=1)], scope: str, corpus: Corpus) -> None:
+        self._paths, self.scope, self._corpus = list(path), scope, corpus
+
+    def questions(self, split: str) -> list[Question]:
+        """The questions of one split, in the files' order. Raises InputError where the split is empty."""
+        found = [question for question in self._questions if question.split == split]
+        if not found:
+            there = ", ".join(sorted({question.split for question in self._questions})) or "none"
+            raise InputError(f"data: no questions in split {split!r} of {', '.join(self._paths)}; splits there: {there}")
+        return found
+
+    @cached_property
+    def _questions(self) -> list[Question]:
+        seen: dict[str, str] = {}
+        found = []
+        for path in self._paths:
+            for number, record in read_jsonl(path, "data"):
+                where = f"data: {path}, line {number}"
+                question = self._question(record, where)
+                if question.id in seen:
+                    raise InputError(f"{where}: the id {question.id} stands already at {seen[question.id]}")
+                seen[question.id] = where.removeprefix("data: ")
+                found.append(question)
+        return found
+
+    def _question(self, record: dict[str, Any], where: str) -> Question:
+        for key in ("id", "question", "answer"):
+            if not isinstance(record.get(key), str) or (key != "answer" and not record[key].strip()):
+                raise InputError(f"{where}: {key} must be a string" + ("" if key == "answer" else " that is not empty"))
+        split = record.get("split", "test")
+        if split not in SPLITS:
+            raise InputError(f"{where}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        evidence = tuple(self._evidence(item, where) for item in _objects(record, "evidence", where))
+        return Question(
+            id=record["id"],
+            question=record["question"].strip(),
+            answer=record["answer"].strip(),
+            aliases=tuple(_strings(record, "aliases", where)),
+            type=str(record.get("type", "open" if record["answer"] else "unanswerable")),
+            split=split,
+            evidence=evidence,
+            group=evidence[0].document_id if evidence else record["id"],
+        )
+
+    def _evidence(self, item: dict[str, Any], where: str) -> Evidence:
+        match item:
+            case {"document_id": str(document_id), "start": int(start), "end": int(end)} if 0 <= start < end:
+                return Evidence(document_id, start, end)
+            case {"document_id": str(document_id), "quote": str(quote)} if quote:
+                return self._locate(document_id, quote, where)
+        raise InputError(f"{where}: evidence needs document_id with start < end, or with a quote")
+
+    def _locate(self, document_id: str, quote: str, where: str) -> Evidence:
+        document = self._documents.get(document_id)
+        if document is None:
+            raise InputError(f"{where}: the corpus has no document {document_id}; give the corpus that has it")
+        if document.text.count(quote) != 1:
+            times = document.text.count(quote)
+            raise InputError(f"{where}: the quote stands {times} times in {document_id}, it must stand there once")
+        start = document.text.index(quote)
+        return Evidence(document_id, start, start + len(quote))
+
+    @cached_property
+    def _documents(self) -> dict[str, Document]:
+        return {d.id: d for d in self._corpus.documents() if isinstance(d, Document)}
+
+
+def hospital(corpus: Corpus) -> Jsonl:
+    """The questions about the synthetic hospital that ships with cdsframe."""
+    files: Sequence[str] = ("package:hospital/questions-a.jsonl", "package:hospital/questions-b.jsonl")
+    return Jsonl(list(files), "synthetic hospital", corpus)
+
+
+def _objects(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
+    value = record.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InputError(f"{where}: {key} must be a list of objects")
+    return value
+
+
+def _strings(record: dict[str, Any], key: str, where: str) -> list[str]:
+    value = record.get(key) or []
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InputError(f"{where}: {key} must be a list of strings")
+    return value

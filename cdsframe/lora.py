@@ -1,0 +1,66 @@
+"""Which weights are trained: low-rank updates of the linear layers, or all of them.
+
+LoRA: Hu et al. (arXiv 2106.09685). The layers are PEFT's; does not choose learning rates and does not save.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Annotated, Any
+
+from pydantic import Field
+
+log = logging.getLogger(__name__)
+
+
+class Lora:
+    """Trains `B A` of rank `r` beside each target layer, scaled by `lora_alpha / r`.
+
+    Args:
+        r: the rank.
+        scale: `lora_alpha / r`, kept constant when `r` is swept.
+        lora_dropout: share of a layer's inputs that the low-rank path does not see in training.
+        target_modules: names of the linear layers.
+    """
+
+    def __init__(
+        self,
+        r: Annotated[int, Field(ge=1)],
+        scale: Annotated[float, Field(gt=0)],
+        lora_dropout: Annotated[float, Field(ge=0, lt=1)],
+        target_modules: Annotated[list[str], Field(min_length=1)],
+    ) -> None:
+        self.r, self._scale, self._dropout, self._targets = r, scale, lora_dropout, list(target_modules)
+
+    def attach(self, module: Any) -> Any:
+        """The module as a PEFT model whose only trainable weights are the low-rank ones, in float32."""
+        from peft import LoraConfig, get_peft_model
+
+        config = LoraConfig(
+            r=self.r,
+            lora_alpha=self._scale * self.r,
+            lora_dropout=self._dropout,
+            target_modules=self._targets,
+            bias="none",
+            task_type="CAUSAL_LM",
+        )
+        return get_peft_model(module, config)
+
+
+class NoLora:
+    """Trains all weights (needs `quantization=none`)."""
+
+    def attach(self, module: Any) -> Any:
+        """The module itself, every weight trainable and held in float32."""
+        return module.float().requires_grad_(True)
+
+
+def count_trainable(module: Any) -> tuple[int, int]:
+    """How many weights are trained, and how many there are (a 4-bit weight counts as one)."""
+    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    total = sum(
+        p.quant_state.shape.numel() if getattr(p, "quant_state", None) is not None else p.numel()
+        for p in module.parameters()
+    )
+    log.info("trainable weights: %s of %s (%.2f %%)", f"{trainable:,}", f"{total:,}", 100 * trainable / total)
+    return trainable, total

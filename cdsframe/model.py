@@ -1,0 +1,175 @@
+"""The causal language model: its tokenizer, its weights in the wanted precision, and the adapter on top.
+
+Loads at first use. Does not train and does not generate.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import cached_property
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from cdsframe.packaged import cache_folder, make_once, model_path
+
+log = logging.getLogger(__name__)
+
+ComputeDtype = Literal["auto", "bfloat16", "float32"]
+
+
+class _Quantization(Protocol):
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+    def load_arguments(self, compute_dtype: Any) -> dict[str, Any]: ...
+
+    def prepare(self, module: Any) -> None: ...
+
+
+def probe_compute_dtype() -> tuple[str, str]:
+    """The dtype in which this machine multiplies matrices fast, and why.
+
+    bfloat16 without units for it is up to three times slower than float32 on a CPU, with them four times faster.
+    """
+    import torch
+
+    if torch.cuda.is_available():
+        major, minor = torch.cuda.get_device_capability()
+        dtype = "bfloat16" if major >= 8 else "float32"
+        return dtype, f"CUDA compute capability {major}.{minor}"
+    units = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
+    return ("bfloat16", f"CPU with {units[0]}") if units else ("float32", "CPU without bfloat16 units")
+
+
+class LanguageModel:
+    """A decoder from a hub id, a folder or `package:NAME`.
+
+    Args:
+        name: what `cdsframe.packaged.model_path` takes.
+        compute_dtype: `auto` asks the hardware; weights that are not quantized are held in it.
+        attention: the attention implementation, transformers' own names.
+        quantization: how the linear layers' weights are held.
+        adapter: a PEFT adapter's folder, or None for the base model.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        compute_dtype: ComputeDtype,
+        attention: Literal["sdpa", "eager", "flash_attention_2"],
+        quantization: _Quantization,
+        adapter: str | None,
+    ) -> None:
+        self.name, self.adapter = name, adapter
+        self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What an adapter depends on."""
+        return {"name": self.name}
+
+    @cached_property
+    def path(self) -> str:
+        """What `from_pretrained` takes; converts or downloads at first use."""
+        return model_path(self.name)
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """The Hugging Face tokenizer with its chat template; a padding token is set where it has none."""
+        from transformers import AutoTokenizer
+
+        tokenizer = AutoTokenizer.from_pretrained(self.path)
+        if tokenizer.pad_token_id is None:
+            tokenizer.pad_token = tokenizer.eos_token
+        return tokenizer
+
+    @cached_property
+    def device(self) -> str:
+        import torch
+
+        return "cuda" if torch.cuda.is_available() else "cpu"
+
+    @cached_property
+    def compute_dtype(self) -> Any:
+        """The torch dtype of activations, and of weights that are not quantized."""
+        import torch
+
+        name, why = probe_compute_dtype() if self._wanted_dtype == "auto" else (self._wanted_dtype, "as configured")
+        log.info("compute dtype %s (%s)", name, why)
+        return getattr(torch, name)
+
+    def load(self) -> Any:
+        """The module in eval mode on its device, with the adapter if there is one; the same object every time."""
+        return self._module
+
+    @cached_property
+    def _module(self) -> Any:
+        from transformers import AutoModelForCausalLM
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        module = AutoModelForCausalLM.from_pretrained(
+            self.path,
+            dtype=self.compute_dtype,
+            attn_implementation=self._attention,
+            device_map={"": self.device},
+            **self.quantization.load_arguments(self.compute_dtype),
+        )
+        self.quantization.prepare(module)
+        if self.adapter is not None:
+            from peft import PeftModel
+
+            module = PeftModel.from_pretrained(module, self.adapter)
+        return module.eval()
+
+    @cached_property
+    def digest(self) -> str | None:
+        """SHA-256 over the weight files of a local folder (16 digits), or the hub's revision."""
+        folder = Path(self.path)
+        if not folder.is_dir():
+            from huggingface_hub import try_to_load_from_cache
+
+            cached = try_to_load_from_cache(self.name, "config.json")
+            return Path(cached).parent.name if isinstance(cached, str) else None
+        hasher = sha256()
+        for file in sorted(folder.glob("*.safetensors")):
+            with file.open("rb") as stream:
+                while block := stream.read(1 << 22):
+                    hasher.update(block)
+        return hasher.hexdigest()[:16]
+
+
+class TinyLanguageModel(LanguageModel):
+    """A Llama of two small layers with random weights and a real tokenizer: fast, and says nothing sensible.
+
+    For tests and for trying a composition out. The weights are seeded, so that everyone has the same.
+    """
+
+    @cached_property
+    def path(self) -> str:
+        return str(make_once(cache_folder() / "models" / "tiny-llama-1", self._make))
+
+    def _make(self, folder: Path) -> None:
+        import torch
+        from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
+
+        tokenizer = AutoTokenizer.from_pretrained(model_path(self.name))
+        config = LlamaConfig(
+            vocab_size=len(tokenizer),
+            hidden_size=64,
+            intermediate_size=128,
+            num_hidden_layers=2,
+            num_attention_heads=4,
+            num_key_value_heads=2,
+            max_position_embeddings=2048,
+            tie_word_embeddings=True,
+            bos_token_id=tokenizer.bos_token_id,
+            eos_token_id=tokenizer.eos_token_id,
+            pad_token_id=tokenizer.pad_token_id,
+        )
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            LlamaForCausalLM(config).save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
