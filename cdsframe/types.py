@@ -300,6 +300,12 @@ class Generator(Protocol):
     """Turns conversations into text. Deterministic (greedy) at temperature 0."""
 
     name: str
+    max_new_tokens: int
+    """The most tokens that an answer has; 0 where the generator gives none (`generator=none`)."""
+    temperature: float
+
+    def load(self) -> None:
+        """Makes it ready to answer; without it, the first question does so."""
 
     def count(self, messages: Sequence[Message]) -> int:
         """The number of prompt tokens that the messages take, the opening of the answer's turn included."""
@@ -353,6 +359,8 @@ class Answer:
     timings: Mapping[str, float]
     features: Mapping[str, float] = field(default_factory=dict)
     """What the confidence was computed from, by name."""
+    finish_reason: Literal["stop", "length"] = "stop"
+    """`length` where the answer was cut at the generator's `max_new_tokens`."""
 
 
 Metrics = dict[str, float]

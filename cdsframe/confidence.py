@@ -1,0 +1,180 @@
+"""How sure an answer is: features of the answer, and a calibrator that turns them into a probability.
+
+Without a calibration there is no number, only a word for how far the cited passages support the answer. The calibrator
+is Platt's (1999, "Probabilistic outputs for support vector machines"): a logistic regression on held-out answers, here
+over several standardised features and with an L2 penalty.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from cdsframe.citations import Checked, support, terms, unmarked
+from cdsframe.errors import InputError
+from cdsframe.files import read_json, write_json
+from cdsframe.types import Confidence, Generation, Hit
+
+FORMAT_VERSION = 1
+_PENALTY = 1.0
+"""Of the squared weights; the intercept is not penalised."""
+
+REFUSED = Confidence("refused")
+
+
+def features(
+    question: str, checked: Checked, generation: Generation, hits: Sequence[Hit], shown: int
+) -> dict[str, float]:
+    """What can be seen of an answer without knowing the right one. A feature that does not apply is absent."""
+    passages = [hit.passage for hit in hits[:shown]]
+    found = {
+        "answer_words": math.log1p(len(checked.text.split())),
+        "truncated": float(generation.finish_reason == "length"),
+        "removed": float(checked.removed),
+    }
+    if generation.log_probabilities:
+        said = generation.log_probabilities
+        found |= {"log_probability_mean": sum(said) / len(said), "log_probability_min": min(said)}
+    if passages:
+        supports = [citation.support for citation in checked.citations]
+        asked = terms(question)
+        seen = set().union(*(terms(passage.search_text) for passage in passages))
+        found |= {
+            "cited": checked.cited / max(checked.statements, 1),
+            "citation_support": sum(supports) / len(supports) if supports else 0.0,
+            "best_support": max(support(unmarked(checked.text), passage)[2] for passage in passages),
+            "question_coverage": len(asked & seen) / max(len(asked), 1),
+            "agreement": _agreement(hits),
+        }
+        found |= {f"score_{leg}": part.score for leg, part in hits[0].parts.items()}
+    if len(hits) > 1:
+        found["margin"] = hits[0].score - hits[1].score
+    return found
+
+
+def _agreement(hits: Sequence[Hit]) -> float:
+    """The mean over the legs of one by the rank that a leg gives the first hit (0 where it did not find it)."""
+    legs = {leg for hit in hits for leg in hit.parts}
+    if not legs:
+        return 1.0
+    return sum(1 / hits[0].parts[leg].rank for leg in legs if leg in hits[0].parts) / len(legs)
+
+
+def word(checked: Checked) -> Confidence:
+    """A word for how far the cited passages support the answer, where nothing is calibrated."""
+    weakest = min((citation.support for citation in checked.citations), default=0.0)
+    if weakest >= 0.75 and checked.cited == checked.statements:
+        return Confidence("supported")
+    strongest = max((citation.support for citation in checked.citations), default=0.0)
+    return Confidence("partly supported" if strongest >= 0.5 else "unsupported")
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """A logistic regression on standardised features.
+
+    Attributes:
+        mean, scale, weights: one per feature, by name; a feature that an answer lacks counts as its mean.
+        threshold: below this probability the pipeline abstains and shows the passages instead; 0 never does.
+        usable: False where it was not better than a constant on held-out answers; then a word is shown, not a number.
+    """
+
+    mean: Mapping[str, float]
+    scale: Mapping[str, float]
+    weights: Mapping[str, float]
+    intercept: float
+    threshold: float = 0.0
+    usable: bool = True
+
+    @classmethod
+    def fit(cls, features: Sequence[Mapping[str, float]], correct: Sequence[bool]) -> Calibrator:
+        """Fits by Newton's method. Raises InputError without right and wrong answers to learn from."""
+        import numpy as np
+
+        if len(features) != len(correct):
+            raise ValueError(f"{len(features)} feature sets for {len(correct)} answers")
+        if len(set(map(bool, correct))) < 2:
+            raise InputError(
+                "a calibration needs answers that are right and answers that are wrong; these are all alike"
+            )
+        names = sorted({name for one in features for name in one})
+        table = np.array([[one.get(name, np.nan) for name in names] for one in features], dtype=float)
+        mean, spread = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
+        scale = np.where(spread > 1e-12, spread, 1.0)
+        inputs = np.column_stack([np.nan_to_num((table - mean) / scale), np.ones(len(table))])
+        weights = _newton(inputs, np.asarray(correct, dtype=float))
+
+        def named(values: Any) -> dict[str, float]:
+            return {name: float(value) for name, value in zip(names, values, strict=False)}
+
+        return cls(named(mean), named(scale), named(weights), float(weights[-1]))
+
+    def predict(self, features: Mapping[str, float]) -> float:
+        """The probability that the answer is right."""
+        total = self.intercept
+        for name, weight in self.weights.items():
+            if name in features:
+                total += weight * (features[name] - self.mean[name]) / self.scale[name]
+        return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
+
+    def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
+        """The probability with its word, or the word alone where the calibration is not usable."""
+        if not self.usable:
+            return word(checked)
+        probability = self.predict(features)
+        return Confidence("high" if probability >= 0.8 else "medium" if probability >= 0.5 else "low", probability)
+
+    def save(self, path: str | Path) -> None:
+        write_json(path, {"format_version": FORMAT_VERSION, **asdict(self)})
+
+    @classmethod
+    def load(cls, path: str | Path) -> Calibrator:
+        """Raises InputError where the file is no calibration that this version reads."""
+        values = read_json(path, "calibration")
+        if values.pop("format_version", None) != FORMAT_VERSION:
+            raise InputError(f"calibration: {path} is not of format version {FORMAT_VERSION}; make it again")
+        try:
+            made = cls(**values)
+            made.predict(dict.fromkeys(made.weights, 0.0))
+        except (TypeError, KeyError, ZeroDivisionError) as error:
+            raise InputError(
+                f"calibration: {path} is no calibration ({error}); make it by evaluation=calibrate"
+            ) from None
+        return made
+
+
+class NoCalibration:
+    """No calibration: a word, never a number, and no answer is held back."""
+
+    threshold = 0.0
+    usable = False
+
+    def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
+        return word(checked)
+
+
+def open_calibration(path: str | None) -> Calibrator | NoCalibration:
+    """The calibration of a file, or none."""
+    return NoCalibration() if path is None else Calibrator.load(path)
+
+
+def _newton(inputs: Any, targets: Any) -> Any:
+    """The weights of the penalised logistic regression; the last column of the inputs is the constant."""
+    import numpy as np
+
+    penalty = np.full(inputs.shape[1], _PENALTY)
+    penalty[-1] = 1e-9
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-np.clip(inputs @ weights, -30, 30)))
+        slope = inputs.T @ (chance - targets) + penalty * weights
+        curve = (inputs.T * (chance * (1 - chance))) @ inputs + np.diag(penalty)
+        step = np.linalg.solve(curve, slope)
+        step *= min(1.0, 5.0 / max(np.abs(step).max(), 1e-12))  # a full step can overshoot where classes are apart
+        weights -= step
+        if np.abs(step).max() < 1e-10:
+            break
+    return weights

@@ -1,0 +1,31 @@
+"""No generator: for commands that only retrieve."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NoReturn
+
+from cdsframe.errors import ConfigError
+from cdsframe.types import Generation, Message
+
+
+class NoGenerator:
+    """Gives no answers (`max_new_tokens` is 0) and refuses to be asked for one."""
+
+    name, max_new_tokens, temperature = "none", 0, 0.0
+
+    def load(self) -> None:
+        """There is nothing to load."""
+
+    def count(self, messages: Sequence[Message]) -> int:
+        return 0
+
+    def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
+        return _refuse() if conversations else []
+
+    def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
+        _refuse()
+
+
+def _refuse() -> NoReturn:
+    raise ConfigError("generator=none gives no answers; use generator=transformers, or a command that only retrieves")

@@ -1,0 +1,155 @@
+"""From a question to a cited, confident answer: retrieve, rerank, prompt, generate, check the citations.
+
+Receives its components and never a config. Does not rewrite follow-up questions: a question is searched as it stands,
+earlier turns only reach the prompt.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from time import perf_counter
+
+from cdsframe.citations import check, clean, settled
+from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
+from cdsframe.errors import InputError
+from cdsframe.prompt import Prompt
+from cdsframe.types import Answer, Filter, Generation, Generator, Hit, Message, Passage, Reranker, Retriever
+
+UNSURE = "I am not sure enough to answer; please read the passages below."
+"""The text of an answer that was held back because its probability lies below the calibration's threshold."""
+
+
+class Pipeline:
+    """Answers questions over passages, or closed-book where the retriever is none (its `top_k` is 0)."""
+
+    def __init__(
+        self,
+        retriever: Retriever,
+        reranker: Reranker,
+        prompt: Prompt,
+        generator: Generator,
+        calibration: Calibrator | NoCalibration,
+    ) -> None:
+        self.retriever, self.reranker, self.prompt, self.generator = retriever, reranker, prompt, generator
+        self.calibration = calibration
+
+    def load(self) -> None:
+        """Opens the index and loads the models, so that the first question is as quick as the others."""
+        self.search("warm-up")
+        self.generator.load()
+
+    def search(self, question: str, filter: Filter | None = None) -> list[Hit]:
+        """What the prompt will be made of, best first."""
+        return self._search([question], filter)[0]
+
+    def answer(self, question: str, filter: Filter | None = None, history: Sequence[Message] = ()) -> Answer:
+        """Answers one question; `history` are the conversation's earlier turns, oldest first."""
+        return self._answer_many([question], filter, history)[0]
+
+    def answer_many(self, questions: Sequence[str], filter: Filter | None = None) -> list[Answer]:
+        """Answers independent questions in batches; each one's timings are its share of the batch's."""
+        return self._answer_many(questions, filter, ())
+
+    def stream(
+        self, question: str, filter: Filter | None = None, history: Sequence[Message] = ()
+    ) -> Iterator[str | Answer]:
+        """Pieces of the text as they come, markers already checked, then the `Answer` as the last item.
+
+        The answer's text is what counts: it differs from the pieces where the answer abstains. Closing the iterator
+        ends the generation.
+        """
+        started = perf_counter()
+        hits = self.search(question, filter)
+        retrieved = perf_counter() - started
+        if self._nothing_found(hits):
+            yield self._abstain(question, retrieved)
+            return
+        messages, shown = self.prompt.fit(self.generator.count, question, self._passages(hits), history)
+        text = sent = ""
+        for item in self.generator.stream(messages):
+            if isinstance(item, Generation):
+                generated = perf_counter() - started - retrieved
+                yield self._finish(question, hits, shown, item, retrieved, generated)
+                return
+            text += item
+            ready, _ = clean(settled(text), shown)
+            if len(ready) > len(sent):
+                yield ready[len(sent) :]
+                sent = ready
+
+    def _answer_many(self, questions: Sequence[str], filter: Filter | None, history: Sequence[Message]) -> list[Answer]:
+        if not questions:
+            return []
+        started = perf_counter()
+        found = self._search(questions, filter)
+        retrieved = (perf_counter() - started) / len(questions)
+        prompts = {
+            number: self.prompt.fit(self.generator.count, questions[number], self._passages(hits), history)
+            for number, hits in enumerate(found)
+            if not self._nothing_found(hits)
+        }
+        started = perf_counter()
+        generations = dict(
+            zip(prompts, self.generator.generate([messages for messages, _ in prompts.values()]), strict=True)
+        )
+        generated = (perf_counter() - started) / max(len(prompts), 1)
+        return [
+            self._finish(question, hits, prompts[number][1], generations[number], retrieved, generated)
+            if number in prompts
+            else self._abstain(question, retrieved)
+            for number, (question, hits) in enumerate(zip(questions, found, strict=True))
+        ]
+
+    def _search(self, questions: Sequence[str], filter: Filter | None) -> list[list[Hit]]:
+        if not all(question.strip() for question in questions):
+            raise InputError("a question is empty")
+        found = self.retriever.search_many(questions, filter=filter)
+        return [self.reranker.rerank(question, hits) for question, hits in zip(questions, found, strict=True)]
+
+    @staticmethod
+    def _passages(hits: Sequence[Hit]) -> list[Passage]:
+        return [hit.passage for hit in hits]
+
+    def _nothing_found(self, hits: Sequence[Hit]) -> bool:
+        """A grounded question without a passage is refused; it never turns into a closed-book one."""
+        return not hits and self.retriever.top_k > 0
+
+    def _abstain(self, question: str, retrieved: float) -> Answer:
+        return Answer(
+            question=question,
+            text=self.prompt.refusal,
+            citations=(),
+            confidence=REFUSED,
+            abstained=True,
+            hits=(),
+            shown=0,
+            removed=0,
+            usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
+            timings={"retrieve": retrieved, "generate": 0.0, "total": retrieved},
+        )
+
+    def _finish(
+        self, question: str, hits: list[Hit], shown: int, generation: Generation, retrieved: float, generated: float
+    ) -> Answer:
+        checked = check(generation.text, self._passages(hits[:shown]), question)
+        seen = features(question, checked, generation, hits, shown)
+        text, confidence, abstained = checked.text, self.calibration.confidence(seen, checked), False
+        if self.prompt.refuses(text):
+            text, confidence, abstained = self.prompt.refusal, REFUSED, True
+        elif confidence.probability is not None and confidence.probability < self.calibration.threshold:
+            text, abstained = UNSURE, True
+        said, asked = generation.completion_tokens, generation.prompt_tokens
+        return Answer(
+            question=question,
+            text=text,
+            citations=() if abstained else checked.citations,
+            confidence=confidence,
+            abstained=abstained,
+            hits=tuple(hits),
+            shown=shown,
+            removed=checked.removed,
+            usage={"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said},
+            timings={"retrieve": retrieved, "generate": generated, "total": retrieved + generated},
+            features=seen,
+            finish_reason=generation.finish_reason,
+        )
