@@ -28,6 +28,9 @@ EQUAL = [
     ("½ tablet", "1/2 tablet"),
     ("1½ tablets", "1 1/2 tablets"),
     ("−5", "-5"),
+    ("between 2 and 4 mg", "2-4 mg"),
+    ("2 g a day", "2 g/day"),
+    ("no later than 3 hours", "at most 3 h"),
     ("5 %", "5 percent"),
     ("38.5 °C", "38.5C"),
     ("4 mg per kg per day", "4 mg/kg/day"),
@@ -76,6 +79,8 @@ DIFFERENT = [
     ("14:30", "1430"),
     ("0.5 mg", "5 mg"),
     ("B12", "B1"),
+    ("Room C2.07", "Room C2.7"),
+    ("Room C2.07", "Room C207"),
     ("A positive", "positive"),
 ]
 

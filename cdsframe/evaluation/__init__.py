@@ -1,1 +1,1 @@
-"""Measures answers, retrieval and exams, with intervals; compares runs in pairs; fits the confidence. One module a task."""
+"""Measures answers, retrieval and exams with intervals, compares runs in pairs, fits the confidence: a module each."""

@@ -17,8 +17,8 @@ from cdsframe.evaluation.units import unit_behind
 _COMPARATORS = {
     "<": "less than|fewer than|lower than|below",
     ">": "more than|greater than|higher than|above",
-    "≥": "at least|no less than|not less than|a minimum of",
-    "≤": "at most|no more than|not more than|up to|a maximum of",
+    "≥": "at least|no less than|not less than|no earlier than|not earlier than|a minimum of",
+    "≤": "at most|no more than|not more than|no later than|not later than|up to|a maximum of",
 }
 _BEHIND = {"≥": "or (?:more|above|higher|greater|over|longer)", "≤": "or (?:less|below|lower|fewer|under|shorter)"}
 _SIGNS = {"+/-": "±", "<=": "≤", "=<": "≤", ">=": "≥", "=>": "≥"}
@@ -61,6 +61,7 @@ _TOKEN = re.compile(
     |(?P<number>(?<![A-Za-z0-9_.)])[+-]?{_PLAIN}|{_PLAIN})
     |(?P<worded>\b(?:{"|".join(sorted(_WORDED, key=len, reverse=True))})\b)
     |(?P<sign>\+/-|<=|>=|=<|=>|[<>≤≥±~])
+    |(?P<code>[^\W\d_][^\W_]*\d(?:\.\d+)+)
     |(?P<word>[^\W\d_][^\W_]*(?:['’][^\W_]+)*(?:\+|(?<![^\W_]{{3}})-)?(?![^\W_])|[^\W_]+)
     |(?P<symbol>[%°&-])""",
     re.X | re.I,
@@ -151,17 +152,19 @@ def _number(raw: str, kind: str) -> str:
 
 
 def _join_ranges(found: Iterator[Token]) -> list[Token]:
-    """Makes "2-4 mg", "2 to 4 mg" and "2 mg to 4 mg" one number with one unit."""
+    """Makes "2-4 mg", "2 to 4 mg", "between 2 and 4 mg" and "2 mg to 4 mg" one number with one unit."""
     joined: list[Token] = []
     for token in found:
+        before = [earlier.text for earlier in joined[-3:]]
+        between = len(before) == 3 and before[0] == "between" and before[2] == "and"
         if (
             token.kind == "number"
             and len(joined) > 1
-            and joined[-1].text in ("-", "to")
             and joined[-2].kind == "number"
             and joined[-2].unit in ("", token.unit)
+            and (before[-1] in ("-", "to") or between)
         ):
-            joined[-2:] = [Token(f"{joined[-2].text}-{token.text}", "number", token.unit)]
+            joined[-3 if between else -2 :] = [Token(f"{joined[-2].text}-{token.text}", "number", token.unit)]
         else:
             joined.append(token)
     return joined

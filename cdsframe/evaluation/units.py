@@ -42,6 +42,7 @@ _UNITS: dict[str, tuple[str, str, str]] = {
     "kpa": ("", "kpa", "1"),
     "cmh2o": ("", "cmh2o", "1"),
     "bpm": ("", "bpm", "1"),
+    "ma": ("milliamp milliamps", "current", "1"),
     "kcal": ("", "kcal", "1"),
     "kj": ("", "kj", "1"),
     "%": ("percent per-cent", "%", "1"),
@@ -59,8 +60,8 @@ _CASED = {"MU": "megaunit", "mU": "milliunit", "mM": "millimolar"}
 """Units that lower case would confuse: a million units and a thousandth of one differ by 10^9."""
 
 _UNIT = "(?:" + "|".join(re.escape(s) for s in sorted(_SPELLINGS, key=len, reverse=True)) + r")(?![A-Za-z0-9])"
-_PER = r"\s?(?:/|\bper\b)\s?"
-_BEHIND = re.compile(rf"[ -]?(?P<first>{_UNIT})?(?P<rest>(?:{_PER}{_UNIT})*)", re.I)
+_PER = r"(?:\s?/\s?|\s(?:per|an?)\s)"
+_BEHIND = re.compile(rf"(?:[ -]?(?P<first>{_UNIT}))?(?P<rest>(?:{_PER}{_UNIT})*)", re.I)
 
 
 def unit_behind(text: str, position: int) -> tuple[str, int]:
