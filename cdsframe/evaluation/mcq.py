@@ -1,0 +1,216 @@
+"""`evaluation=mcq`: exam questions with options, answered by the option that the model finds most probable.
+
+Scores through lm-eval's HFLM, whose token pairs come from `cdsframe.encoding` here: no content can inject a special
+token, and what is scored is the turn as the model was trained and is served. An evaluation set is never trained on:
+nothing here writes training data.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cdsframe.encoding import IGNORED, encode
+from cdsframe.errors import InputError
+from cdsframe.evaluation.result import Result, Scores, index_digest, model_digests, stratified
+from cdsframe.files import InputFile, read_jsonl, write_jsonl
+from cdsframe.prompt import Prompt
+from cdsframe.run import Run
+from cdsframe.types import Choice, Index, JsonObject, Message, Passage, Reranker, Retriever, digest
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How a question is put and which text is scored."""
+
+    system: str
+    score_by: Literal["letter", "text"]
+    show_options: bool
+
+    def ask(self, choice: Choice) -> str:
+        """The user's words: the question, with its options where they are shown."""
+        lines = [f"{letter}. {text}" for letter, text in choice.options.items()] if self.show_options else []
+        return "\n".join([choice.question, *lines])
+
+    def targets(self, choice: Choice) -> list[str]:
+        """The texts whose probability is compared, in the options' order."""
+        return list(choice.options) if self.score_by == "letter" else list(choice.options.values())
+
+    def messages(self, prompt: Prompt, question: str, passages: Sequence[Passage]) -> list[Message]:
+        """The prompt's own turn (with or without passages) under the exam's instructions."""
+        return self.instruct(prompt.render(question, passages))
+
+    def instruct(self, messages: Sequence[Message]) -> list[Message]:
+        """The messages with the exam's instructions in the place of the prompt's."""
+        opening = [Message("system", self.system)] if self.system else []
+        return opening + [message for message in messages if message.role != "system"]
+
+
+def evaluate(
+    model: Any,
+    prompt: Prompt,
+    retriever: Retriever,
+    reranker: Reranker,
+    index: Index,
+    run: Run,
+    seed: int,
+    path: Annotated[list[InputFile], Field(min_length=1)] | InputFile,
+    sample: Annotated[int, Field(ge=1)] | None,
+    system: str,
+    score_by: Literal["letter", "text"],
+    show_options: bool,
+    batch_size: Annotated[int, Field(ge=1)],
+    resamples: Annotated[int, Field(ge=100)],
+) -> Result:
+    """Scores each option of each question; the accuracy is the share of questions whose right option scores highest.
+
+    `retriever=none` asks closed-book; any other shows what it finds for the question (without its options).
+    """
+    choices = stratified(read_exam([path] if isinstance(path, str) else path), sample, seed, lambda c: c.dataset)
+    form = Form(system.strip(), score_by, show_options)
+    passages = _retrieve(retriever, reranker, choices)
+    prompts = _prompts(model, prompt, form, choices, passages)
+    found = score_options(model, [(m, form.targets(c)) for m, c in zip(prompts, choices, strict=True)], batch_size)
+    rows = [_row(choice, form.targets(choice), scores) for choice, scores in zip(choices, found, strict=True)]
+
+    scores = Scores(resamples, seed)
+    groups = [choice.id for choice in choices]
+    scores.add("mcq/accuracy", [row["correct"] for row in rows], groups)
+    if score_by == "text":
+        scores.add("mcq/accuracy_per_byte", [row["correct_per_byte"] for row in rows], groups)
+    for dataset in sorted({choice.dataset for choice in choices} - {""}):
+        own = [row["correct"] for row in rows if row["dataset"] == dataset]
+        scores.add(f"mcq/{dataset}/accuracy", own, [""] * len(own))
+    chance = sum(1 / len(choice.options) for choice in choices) / len(choices)
+    metrics = scores.metrics | {"mcq/questions": len(choices), "mcq/chance": chance}
+    write_jsonl(run.folder / "predictions.jsonl", rows)
+    digests = {
+        "data": digest(*(part for c in choices for part in (c.id, c.question, c.answer))),
+        **model_digests(model),
+    }
+    if retriever.top_k > 0:
+        digests["index"] = index_digest(index)
+    run.finish(metrics, digests)
+    return Result(metrics, "mcq/accuracy")
+
+
+def _problems(score_by: str, show_options: bool) -> list[str]:
+    if score_by == "letter" and not show_options:
+        return ["evaluation.score_by=letter needs evaluation.show_options=true: a letter means nothing without options"]
+    return []
+
+
+evaluate.problems = _problems  # type: ignore[attr-defined]  # config.check calls it
+
+
+def read_exam(paths: Sequence[str]) -> list[Choice]:
+    """Questions with options from JSON Lines. Raises InputError with the line of a record that is none."""
+    found: dict[str, Choice] = {}
+    for path in paths:
+        for number, record in read_jsonl(path, "evaluation.path"):
+            where = f"evaluation.path: {path}, line {number}"
+            choice = _choice(record, where)
+            if choice.id in found:
+                raise InputError(f"{where}: the id {choice.id} stands twice")
+            found[choice.id] = choice
+    if not found:
+        raise InputError(f"evaluation.path: no questions in {', '.join(paths)}")
+    return list(found.values())
+
+
+def _choice(record: JsonObject, where: str) -> Choice:
+    for key in ("id", "question"):
+        if not isinstance(record.get(key), str) or not record[key].strip():
+            raise InputError(f"{where}: {key} must be a string that is not empty")
+    options = record.get("options")
+    if not isinstance(options, dict) or len(options) < 2:
+        raise InputError(f'{where}: options must be an object of at least two, like {{"A": "…", "B": "…"}}')
+    if not all(isinstance(text, str) and text.strip() for text in options.values()):
+        raise InputError(f"{where}: an option is empty or no text")
+    if record.get("answer") not in options:
+        raise InputError(f"{where}: answer must be one of {', '.join(options)}")
+    dataset = record.get("dataset") or ""
+    return Choice(record["id"], record["question"].strip(), options, record["answer"], str(dataset))
+
+
+def _retrieve(retriever: Retriever, reranker: Reranker, choices: Sequence[Choice]) -> list[list[Passage]]:
+    """The passages for each question; retrieval sees the question only, as MIRAGE does (arXiv 2402.13178)."""
+    queries = [choice.question for choice in choices]
+    hits = retriever.search_many(queries)
+    return [[hit.passage for hit in reranker.rerank(q, own)] for q, own in zip(queries, hits, strict=True)]
+
+
+def _prompts(
+    model: Any, prompt: Prompt, form: Form, choices: Sequence[Choice], passages: Sequence[Sequence[Passage]]
+) -> list[list[Message]]:
+    """The conversations, with as many passages as `prompt.max_tokens` has room for."""
+
+    def count(messages: Sequence[Message]) -> int:
+        return len(encode(model.tokenizer, form.instruct(messages)).input_ids)
+
+    found, crowded = [], 0
+    for choice, own in zip(choices, passages, strict=True):
+        shown: Sequence[Passage] = own
+        while shown and count(prompt.render(form.ask(choice), shown)) > prompt.max_tokens:
+            shown = shown[:-1]
+        crowded += bool(own) and not shown
+        found.append(form.messages(prompt, form.ask(choice), shown))
+    if crowded:
+        log.warning("%d questions left no room for a passage in prompt.max_tokens and were asked without", crowded)
+    return found
+
+
+def score_options(model: Any, asked: Sequence[tuple[list[Message], list[str]]], batch_size: int) -> list[list[float]]:
+    """The log-likelihood (natural) of each target as the assistant's words, by conversation."""
+    pairs = []
+    for messages, targets in asked:
+        for target in targets:
+            encoded = encode(model.tokenizer, messages, target)
+            labelled = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
+            start, end = labelled[0], labelled[-1]  # the last labelled token ends the turn, and is not scored
+            pairs.append((("", ""), encoded.input_ids[:start], encoded.input_ids[start:end]))
+    scored = iter(_harness(model, batch_size)._loglikelihood_tokens(pairs))
+    return [[next(scored)[0] for _ in targets] for _, targets in asked]
+
+
+def _harness(model: Any, batch_size: int) -> Any:
+    """lm-eval's HFLM around the module that we loaded."""
+    lm_eval_log = logging.getLogger("lm_eval")
+    level = lm_eval_log.level
+    lm_eval_log.setLevel(logging.ERROR)  # it warns of every module that it did not load itself
+    try:
+        from lm_eval.models.huggingface import HFLM
+
+        class Harness(HFLM):
+            """Refuses texts: only pairs of tokens that `encode` made are scored, and nothing is cut silently."""
+
+            def tok_encode(self, *args: Any, **kwargs: Any) -> list[int]:
+                raise NotImplementedError("texts are encoded by cdsframe.encoding only")
+
+            def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
+                longest = max(len(context) + len(target) for _, context, target in requests)
+                if longest > self.max_length:
+                    raise InputError(f"a question takes {longest} tokens, {model.name} reads {self.max_length}")
+                return super()._loglikelihood_tokens(requests, *args, **kwargs)
+
+        return Harness(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal", batch_size=batch_size)
+    finally:
+        lm_eval_log.setLevel(level)
+
+
+def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> JsonObject:
+    """What `predictions.jsonl` keeps; of equal scores the first counts."""
+    letters = list(choice.options)
+    by_byte = [score / len(target.encode()) for score, target in zip(scores, targets, strict=True)]
+    predicted, per_byte = (letters[max(range(len(s)), key=lambda place: s[place])] for s in (scores, by_byte))
+    return {
+        "id": choice.id, "dataset": choice.dataset, "question": choice.question, "gold": choice.answer,
+        "predicted": predicted, "correct": float(predicted == choice.answer),
+        "correct_per_byte": float(per_byte == choice.answer), "log_likelihoods": dict(zip(letters, scores, strict=True)),
+    }  # fmt: skip

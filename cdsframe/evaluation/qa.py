@@ -1,0 +1,191 @@
+"""`evaluation=qa`: asks the pipeline a split's questions and measures answers, citations, refusals and retrieval.
+
+Writes `predictions.jsonl`, `run.trec` where passages were retrieved, and `report.html` into the run's folder; questions
+and answers stand only there, never in logs or metrics.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from time import perf_counter
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
+from cdsframe.evaluation.report import write_report
+from cdsframe.evaluation.result import Result, Scores, index_digest, model_digests, question_digest, stratified
+from cdsframe.evaluation.text import exact_match, rouge_l, token_f1, wrong_dose
+from cdsframe.files import write_jsonl
+from cdsframe.generator.transformers import TransformersGenerator
+from cdsframe.pipeline import Pipeline
+from cdsframe.run import Run
+from cdsframe.types import Answer, Index, JsonObject, Question
+
+log = logging.getLogger(__name__)
+
+
+class Data(Protocol):
+    """Where questions come from."""
+
+    scope: str
+
+    def questions(self, split: str) -> list[Question]: ...
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One answer beside its question, scored."""
+
+    question: Question
+    answer: Answer
+
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """A refusal is right (1) on an unanswerable question and wrong (0) on an answerable one, whatever its words."""
+        text, golds = self.answer.text, [self.question.answer, *self.question.aliases]
+        if self.answer.abstained or not self.question.answerable:
+            right = float(self.answer.abstained and not self.question.answerable)
+            return {"f1": right, "em": right, "rouge_l": right, "wrong_dose": 0.0}
+        return {
+            "f1": token_f1(text, golds),
+            "em": exact_match(text, golds),
+            "rouge_l": rouge_l(text, golds),
+            "wrong_dose": float(wrong_dose(text, golds)),
+        }
+
+    @property
+    def refused(self) -> float:
+        return float(self.answer.abstained)
+
+    @property
+    def citations_right(self) -> float:
+        """How many of the citations name a passage that shows gold evidence."""
+        return float(sum(any(e.overlaps(c.passage) for e in self.question.evidence) for c in self.answer.citations))
+
+    @property
+    def evidence_cited(self) -> float:
+        """How many of the evidence spans some citation's passage shows."""
+        return float(sum(any(e.overlaps(c.passage) for c in self.answer.citations) for e in self.question.evidence))
+
+    def row(self) -> JsonObject:
+        """What `predictions.jsonl` keeps."""
+        question, answer = self.question, self.answer
+        return {
+            "id": question.id,
+            "type": question.type,
+            "group": question.group,
+            "answerable": question.answerable,
+            "question": question.question,
+            "gold": question.answer,
+            "text": answer.text,
+            **self.scores,
+            "refused": self.refused,
+            "cited": [citation.passage.id for citation in answer.citations],
+            "hits": [{"id": hit.passage.id, "score": hit.score} for hit in answer.hits],
+            "shown": answer.shown,
+            "removed": answer.removed,
+            "confidence": {"word": answer.confidence.word, "probability": answer.confidence.probability},
+            "features": dict(answer.features),
+        }
+
+
+def evaluate(
+    pipeline: Pipeline,
+    data: Data,
+    index: Index,
+    model: Any,
+    run: Run,
+    seed: int,
+    split: Literal["train", "validation", "test"],
+    limit: Annotated[int, Field(ge=1)] | None,
+    resamples: Annotated[int, Field(ge=100)],
+) -> Result:
+    """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
+    questions = stratified(data.questions(split), limit, seed, lambda question: question.type)
+    log.info("asking %d questions", len(questions))
+    started = perf_counter()
+    answers = pipeline.answer_many([question.question for question in questions])
+    seconds = perf_counter() - started
+    judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
+
+    scores = Scores(resamples, seed)
+    _score_answers(scores, judged)
+    digests: dict[str, str | None] = {"data": question_digest(questions)}
+    if any(answer.hits for answer in answers):
+        _score_citations(scores, judged)
+        _score_retrieval(scores, judged, index, run, pipeline.retriever.top_k)
+        digests["index"] = index_digest(index)
+    if isinstance(pipeline.generator, TransformersGenerator):
+        digests |= model_digests(model)
+    metrics = scores.metrics | _costs(answers, seconds)
+    rows = [one.row() for one in judged]
+    write_jsonl(run.folder / "predictions.jsonl", rows)
+    write_report(run, metrics, rows)
+    run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=data.scope)
+    return Result(metrics, "qa/f1")
+
+
+def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
+    """Answerable and unanswerable questions apart, and each type."""
+    answerable = [one for one in judged if one.question.answerable]
+    groups = [one.question.group for one in answerable]
+    for name in ("f1", "em", "rouge_l", "wrong_dose"):
+        scores.add(f"qa/{name}", [one.scores[name] for one in answerable], groups)
+    scores.add("qa/answerable_refused", [one.refused for one in answerable], groups)
+    everything = [one.question.group for one in judged]
+    scores.add("qa/f1_all", [one.scores["f1"] for one in judged], everything)
+    unanswerable = [float(not one.question.answerable) for one in judged]
+    if any(unanswerable):
+        right = [one.refused * wanted for one, wanted in zip(judged, unanswerable, strict=True)]
+        scores.add("qa/refusal_precision", right, everything, weights=[one.refused for one in judged])
+        scores.add("qa/refusal_recall", right, everything, weights=unanswerable)
+    for kind in sorted({one.question.type for one in answerable}):
+        own = [one for one in answerable if one.question.type == kind]
+        for name in ("f1", "em"):
+            scores.add(f"qa/{kind}/{name}", [one.scores[name] for one in own], [one.question.group for one in own])
+    scores.metrics |= {
+        "qa/questions": len(judged),
+        "qa/answerable": len(answerable),
+        "qa/unanswerable": sum(unanswerable),
+    }
+
+
+def _score_citations(scores: Scores, judged: Sequence[Judged]) -> None:
+    """Over questions with gold evidence: of the citations, and of the evidence spans, the share that meet."""
+    known = [one for one in judged if one.question.evidence]
+    groups = [one.question.group for one in known]
+    for name, found, among in (
+        ("precision", [one.citations_right for one in known], [float(len(one.answer.citations)) for one in known]),
+        ("recall", [one.evidence_cited for one in known], [float(len(one.question.evidence)) for one in known]),
+    ):
+        scores.add(f"qa/citation_{name}", found, groups, weights=among)
+    scores.metrics["qa/markers_removed"] = sum(one.answer.removed for one in judged) / len(judged)
+
+
+def _score_retrieval(scores: Scores, judged: Sequence[Judged], index: Index, run: Run, depth: int) -> None:
+    """What was retrieved for questions with evidence, against the passages that show it."""
+    rankings = {one.question.id: [hit.passage.id for hit in one.answer.hits] for one in judged}
+    write_trec(run.folder / "run.trec", rankings)
+    qrels = gold_passages(index, [one.question for one in judged])
+    groups = {one.question.id: one.question.group for one in judged}
+    asked = {query: rankings[query] for query, relevant in qrels.items() if relevant}
+    if missing := len(qrels) - len(asked):
+        log.warning(
+            "the index has no passage with the evidence of %d questions; was it made from other documents?", missing
+        )
+    measures = {"ndcg@10": "nDCG@10", f"recall@{depth}": f"R@{depth}", "mrr@10": "RR@10"}
+    for name, values in score_rankings(qrels, asked, measures).items():
+        scores.add(f"retrieval/{name}", values, [groups[query] for query in asked])
+
+
+def _costs(answers: Sequence[Answer], seconds: float) -> dict[str, float]:
+    count = len(answers)
+    return {
+        "qa/seconds_per_question": seconds / count,
+        "qa/prompt_tokens": sum(answer.usage["prompt_tokens"] for answer in answers) / count,
+        "qa/completion_tokens": sum(answer.usage["completion_tokens"] for answer in answers) / count,
+    }

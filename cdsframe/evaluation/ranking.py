@@ -1,0 +1,63 @@
+"""Rankings against relevance judgements: the measures of ir-measures, and runs in TREC's format.
+
+Ranks count, scores do not: our retrievers break ties by passage id, and trec_eval would break them otherwise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from cdsframe.files import write_text
+from cdsframe.types import Index, Passage, Question
+
+Qrels = dict[str, dict[str, int]]
+"""Query id -> passage id -> relevance (0: judged, not relevant)."""
+
+
+def score_rankings(
+    qrels: Mapping[str, Mapping[str, int]], rankings: Mapping[str, Sequence[str]], measures: Mapping[str, str]
+) -> dict[str, list[float]]:
+    """For each name the measure's value of each query of the rankings, in their order.
+
+    `measures` maps a name to what ir-measures calls it (`nDCG@10`, `R@5`, `RR@10`, `Judged@10`); nDCG's gain is linear.
+    """
+    import ir_measures
+
+    wanted = {ir_measures.parse_measure(spelling): name for name, spelling in measures.items()}
+    judged = [ir_measures.Qrel(q, p, grade) for q in rankings for p, grade in qrels.get(q, {}).items()]
+    ranked = [
+        ir_measures.ScoredDoc(q, p, 1 / rank) for q, ids in rankings.items() for rank, p in enumerate(ids, start=1)
+    ]
+    found = {name: dict.fromkeys(rankings, 0.0) for name in measures}
+    if judged and ranked:
+        for metric in ir_measures.iter_calc(list(wanted), judged, ranked):
+            found[wanted[metric.measure]][metric.query_id] = float(metric.value)
+    return {name: list(values.values()) for name, values in found.items()}
+
+
+def write_trec(path: Path, rankings: Mapping[str, Sequence[str]]) -> None:
+    """Writes a TREC run file. Its score column is 1 / rank, so that every tool keeps our order."""
+    lines = [
+        f"{'_'.join(query.split())} Q0 {'_'.join(passage.split())} {rank} {1 / rank:.8f} cdsframe\n"
+        for query, passages in rankings.items()
+        for rank, passage in enumerate(passages, start=1)
+    ]
+    write_text(path, "".join(lines))
+
+
+def gold_passages(index: Index, questions: Iterable[Question]) -> Qrels:
+    """The judgements that the questions' evidence implies: every passage that shows some of a span is relevant."""
+    asked = [question for question in questions if question.evidence]
+    passages: dict[str, list[Passage]] = {}
+    for passage in index.passages(sorted({evidence.document_id for q in asked for evidence in q.evidence})):
+        passages.setdefault(passage.document_id, []).append(passage)
+    return {
+        question.id: {
+            passage.id: 1
+            for evidence in question.evidence
+            for passage in passages.get(evidence.document_id, ())
+            if evidence.overlaps(passage)
+        }
+        for question in asked
+    }

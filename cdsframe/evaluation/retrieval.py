@@ -1,0 +1,179 @@
+"""`evaluation=retrieval`: searches queries and measures the rankings against relevance judgements.
+
+Queries and judgements come from files (BEIR's or TREC's format), or from the evidence of the data's questions. Reads no
+answers and needs no language model.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.evaluation.qa import Data
+from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
+from cdsframe.evaluation.result import Result, Scores, index_digest, stratified
+from cdsframe.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
+from cdsframe.run import Run
+from cdsframe.types import Index, Reranker, Retriever, digest
+
+log = logging.getLogger(__name__)
+
+MEASURES = {"ndcg@10": "nDCG@10", "recall@5": "R@5", "recall@10": "R@10", "recall@50": "R@50", "mrr@10": "RR@10"}
+_DEPTH = 50
+_BATCH = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """What is searched; `group` ties queries that are not independent."""
+
+    id: str
+    text: str
+    group: str = ""
+
+
+def evaluate(
+    retriever: Retriever,
+    reranker: Reranker,
+    index: Index,
+    data: Data,
+    run: Run,
+    seed: int,
+    queries: InputFile | None,
+    qrels: InputFile | None,
+    split: Literal["train", "validation", "test"],
+    sample: Annotated[int, Field(ge=1)] | None,
+    resamples: Annotated[int, Field(ge=100)],
+) -> Result:
+    """Searches every query that has judgements (at most `sample`, seeded), 50 deep, and measures the rankings."""
+    if retriever.top_k == 0:
+        raise ConfigError("evaluation=retrieval needs a retriever that searches; retriever=none finds nothing")
+    asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(data, split, index)
+    chosen = stratified(
+        [query for query in asked if any(judged.get(query.id, {}).values())], sample, seed, lambda _: ""
+    )
+    if not chosen:
+        raise InputError("none of the queries has a relevant passage in the qrels; do their ids belong together?")
+    left_out = len(asked) - sum(1 for query in asked if any(judged.get(query.id, {}).values()))
+    log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
+    rankings = _search(retriever, reranker, chosen)
+    _warn_of_unknown(index, {query.id: judged[query.id] for query in chosen})
+
+    scores = Scores(resamples, seed)
+    groups = [query.group for query in chosen]
+    values = score_rankings(judged, rankings, MEASURES | {"judged@10": "Judged@10"})
+    for name, column in values.items():
+        scores.add(f"retrieval/{name}", column, groups)
+    metrics = scores.metrics | {"retrieval/queries": len(chosen), "retrieval/left_out": left_out}
+    write_trec(run.folder / "run.trec", rankings)
+    rows = ({name: column[place] for name, column in values.items()} for place in range(len(chosen)))
+    write_jsonl(
+        run.folder / "predictions.jsonl",
+        ({"id": q.id, "group": q.group, "question": q.text, **row} for q, row in zip(chosen, rows, strict=True)),
+    )
+    run.finish(
+        metrics, {"index": index_digest(index), "data": digest(*(part for q in chosen for part in (q.id, q.text)))}
+    )
+    return Result(metrics, "retrieval/ndcg@10")
+
+
+def _problems(queries: str | None, qrels: str | None) -> list[str]:
+    if (queries is None) == (qrels is None):
+        return []
+    return [
+        "evaluation.queries and evaluation.qrels belong together: give both files, or neither (the data's evidence)"
+    ]
+
+
+evaluate.problems = _problems  # type: ignore[attr-defined]  # config.check calls it
+
+
+def read_queries(path: str) -> list[Query]:
+    """JSON Lines with `query_id`, `id` or `_id`, and `text` or `question`."""
+    found: dict[str, Query] = {}
+    for number, record in read_jsonl(path, "evaluation.queries"):
+        query_id = _first(record, ("query_id", "_id", "id"))
+        text = _first(record, ("text", "question"))
+        if query_id is None or text is None:
+            raise InputError(f"evaluation.queries: {path}, line {number}: an id (query_id) and a text are needed")
+        if query_id in found:
+            raise InputError(f"evaluation.queries: {path}, line {number}: the id {query_id} stands twice")
+        found[query_id] = Query(query_id, text)
+    return list(found.values())
+
+
+def read_qrels(path: str) -> Qrels:
+    """Tab-separated `query_id, doc_id, score` with or without a header, or TREC's four columns."""
+    found: Qrels = {}
+    with open_text(require_file(path, "evaluation.qrels")) as lines:
+        try:
+            for number, line in enumerate(lines, start=1):
+                cells = (
+                    next(csv.reader([line], delimiter="\t", quoting=csv.QUOTE_NONE)) if "\t" in line else line.split()
+                )
+                if not cells or (number == 1 and not _is_grade(cells[-1])):
+                    continue
+                if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
+                    raise InputError(
+                        f"evaluation.qrels: {path}, line {number}: query_id, doc_id and a whole number are needed, "
+                        "separated by tabs"
+                    )
+                found.setdefault(cells[0].strip(), {})[cells[-2].strip()] = int(cells[-1])
+        except UnicodeDecodeError:
+            raise InputError(f"evaluation.qrels: {path} is not UTF-8 text") from None
+    if not found:
+        raise InputError(f"evaluation.qrels: {path} holds no judgements")
+    return found
+
+
+def _first(record: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
+    values = [record[key] for key in keys if isinstance(record.get(key), str | int) and str(record[key]).strip()]
+    return str(values[0]).strip() if values else None
+
+
+def _is_grade(cell: str) -> bool:
+    return cell.strip().lstrip("-").isdecimal()
+
+
+def _from_files(queries: str, qrels: str) -> tuple[list[Query], Qrels]:
+    return read_queries(queries), read_qrels(qrels)
+
+
+def _from_data(data: Data, split: str, index: Index) -> tuple[list[Query], Qrels]:
+    questions = data.questions(split)
+    return [Query(q.id, q.question, q.group) for q in questions], gold_passages(index, questions)
+
+
+def _search(retriever: Retriever, reranker: Reranker, queries: list[Query]) -> dict[str, list[str]]:
+    from tqdm import tqdm
+
+    rankings = {}
+    with tqdm(total=len(queries), desc="queries", unit="", disable=len(queries) <= _BATCH) as bar:
+        for first in range(0, len(queries), _BATCH):
+            batch = queries[first : first + _BATCH]
+            found = retriever.search_many([query.text for query in batch], top_k=_DEPTH)
+            for query, hits in zip(batch, found, strict=True):
+                rankings[query.id] = [hit.passage.id for hit in reranker.rerank(query.text, hits)]
+            bar.update(len(batch))
+    return rankings
+
+
+def _warn_of_unknown(index: Index, qrels: Qrels) -> None:
+    """Says how many relevant passages the index does not have: no ranking can find them."""
+    relevant = {passage for judged in qrels.values() for passage, grade in judged.items() if grade > 0}
+    missing = set(relevant)
+    documents = sorted(index.documents())
+    for first in range(0, len(documents), 500):
+        missing -= {passage.id for passage in index.passages(documents[first : first + 500])}
+        if not missing:
+            return
+    log.warning(
+        "%d of %d relevant passages of the qrels are not in the index and cannot be found; is it the right index, made "
+        "with corpus=beir, which keeps ids?", len(missing), len(relevant),
+    )  # fmt: skip
