@@ -6,6 +6,7 @@ LoRA: Hu et al. (arXiv 2106.09685). The layers are PEFT's; does not choose learn
 from __future__ import annotations
 
 import logging
+import warnings
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -44,7 +45,10 @@ class Lora:
             bias="none",
             task_type="CAUSAL_LM",
         )
-        return get_peft_model(module, config)
+        with warnings.catch_warnings():
+            # PEFT 0.21 asks transformers 5.23 by a name that is about to be renamed; nothing a user could mend.
+            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+            return get_peft_model(module, config)
 
 
 class NoLora:

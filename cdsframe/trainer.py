@@ -1,0 +1,88 @@
+"""Lightning's Trainer as this project uses it: own adapters instead of checkpoints, progress, early stopping.
+
+Does not know what is trained.
+"""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cdsframe.errors import ConfigError
+
+
+class LightningTrainer:
+    """Fits a module.
+
+    Args:
+        accelerator: Lightning's own names; `auto` takes CUDA where there is some.
+        max_steps: optimiser steps after which training stops; -1: no limit.
+        progress: whether a progress bar is shown.
+        options: further arguments of `lightning.Trainer`, checked against its signature.
+    """
+
+    def __init__(
+        self,
+        accelerator: Literal["auto", "cpu", "gpu"],
+        max_steps: Annotated[int, Field(ge=-1)],
+        progress: bool,
+        options: dict[str, Any],
+    ) -> None:
+        self._accelerator, self._max_steps, self._progress, self._options = accelerator, max_steps, progress, options
+
+    def fit(
+        self,
+        module: Any,
+        train: Any,
+        validation: Any,
+        *,
+        precision: str,
+        max_epochs: int,
+        validations: int,
+        patience: int,
+        callbacks: Sequence[Any],
+        loggers: Sequence[Any],
+        folder: Path,
+    ) -> None:
+        """Trains until `max_epochs`, `max_steps`, or `patience` validations without a lower `val/loss`."""
+        import lightning
+        from lightning.pytorch.callbacks import EarlyStopping
+
+        unknown = sorted(set(self._options) - set(inspect.signature(lightning.Trainer).parameters))
+        if unknown:
+            raise ConfigError(f"trainer.options: lightning.Trainer has no argument {', '.join(unknown)}")
+        for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+            logging.getLogger(name).setLevel(logging.WARNING)
+        with warnings.catch_warnings():
+            # Loading is not what takes the time here; and few steps an epoch are what small data has.
+            warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+            warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            trainer = lightning.Trainer(
+                accelerator=self._accelerator,
+                devices=1,
+                precision=precision,
+                max_epochs=max_epochs,
+                max_steps=self._max_steps,
+                val_check_interval=1 / validations,
+                num_sanity_val_steps=0,
+                log_every_n_steps=1,
+                logger=[logger for logger in loggers if logger is not None] or False,
+                callbacks=[*callbacks, EarlyStopping("val/loss", patience=patience)],
+                enable_checkpointing=False,
+                enable_progress_bar=self._progress,
+                enable_model_summary=False,
+                default_root_dir=folder,
+                **self._options,
+            )
+            try:
+                trainer.fit(module, train, validation)
+            except SystemExit:
+                if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
+                    raise KeyboardInterrupt from None
+                raise

@@ -1,0 +1,168 @@
+"""`training=sft`: supervised fine-tuning on questions with passages, the best adapter kept.
+
+Composes examples, batches, the module and Lightning's trainer. Holds no model code.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from cdsframe.adapter import adapter_digest, publish, write_card
+from cdsframe.files import atomic_folder, write_json
+from cdsframe.prompt import Prompt
+from cdsframe.run import Run
+from cdsframe.training.examples import ExampleBuilder
+from cdsframe.types import Index, Metrics, Question, Retriever
+
+log = logging.getLogger(__name__)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Count = Annotated[int, Field(ge=1)]
+Positive = Annotated[float, Field(gt=0)]
+
+
+class _Data(Protocol):
+    scope: str
+
+    def questions(self, split: str) -> list[Question]: ...
+
+
+def sft(
+    model: Any,
+    quantization: Any,
+    lora: Any,
+    data: _Data,
+    retriever: Retriever,
+    index: Index,
+    prompt: Prompt,
+    trainer: Any,
+    logger: list[Any],
+    run: Run,
+    name: str,
+    seed: int,
+    batch_size: Count,
+    micro_batch_size: Count,
+    max_epochs: Count,
+    learning_rate: Positive,
+    warmup_share: Share,
+    weight_decay: Annotated[float, Field(ge=0)],
+    clip_norm: Positive,
+    optimizer: Literal["auto", "adamw", "paged_adamw"],
+    max_length: Annotated[int, Field(ge=64)],
+    no_gold_share: Share,
+    shuffle_passages: bool,
+    train_limit: Count | None,
+    validation_limit: Count | None,
+    validations: Count,
+    patience: Count,
+    adapters: str,
+) -> float:
+    """Fine-tunes and leaves the best adapter in the run's folder and, in a single run, in `adapters/name`.
+
+    Returns the lowest validation loss (nats per labelled token).
+    """
+    import lightning
+
+    from cdsframe.lora import count_trainable
+    from cdsframe.training.module import SupervisedFineTuning
+
+    lightning.seed_everything(seed, verbose=False)
+    builder = ExampleBuilder(
+        model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
+    )
+    train = builder.build(_sample(data.questions("train"), train_limit, seed))
+    validation = builder.build(_sample(data.questions("validation"), validation_limit, seed))
+    log.info("%d training and %d validation examples", len(train), len(validation))
+    tuned = lora.attach(model.load())
+    trainable, total = count_trainable(tuned)
+    loaders = _loaders(train, validation, batch_size, micro_batch_size, seed, model.tokenizer.pad_token_id)
+    steps = len(loaders[0]) * max_epochs
+    module = SupervisedFineTuning(
+        tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, total_steps=steps
+    )
+    keeper = _best_adapter_keeper(run.folder / "adapter")
+    trainer.fit(
+        module,
+        *loaders,
+        precision="bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true",
+        max_epochs=max_epochs,
+        validations=min(validations, len(loaders[0])),
+        patience=patience,
+        callbacks=[keeper],
+        loggers=[one.open() for one in logger],
+        folder=run.folder,
+    )
+    metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
+    metrics["train/tokens_per_second"] = module.trained_tokens / max(module.train_seconds, 1e-9)
+    facts = {"trainable": trainable, "total": total, "scope": data.scope}
+    _finish(run, model, quantization, prompt, metrics, facts)
+    if run.sweep_folder is None:
+        publish(run.folder / "adapter", Path(adapters) / name)
+    return metrics["val/loss"]
+
+
+def _sample(questions: list[Question], limit: int | None, seed: int) -> list[Question]:
+    """At most `limit` questions, chosen by the seed, in their order."""
+    import random
+
+    if limit is None or limit >= len(questions):
+        return questions
+    chosen = set(random.Random(seed).sample(range(len(questions)), limit))
+    return [question for number, question in enumerate(questions) if number in chosen]
+
+
+def _loaders(
+    train: list[Any], validation: list[Any], batch_size: int, micro_batch_size: int, seed: int, padding_id: int
+) -> tuple[Any, Any]:
+    from torch.utils.data import DataLoader
+
+    from cdsframe.training.batches import LengthGroupedBatches, collate
+
+    def loader(examples: list[Any], shuffle: bool) -> Any:
+        batches = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle)
+        put_together = partial(collate, micro_batch_size=micro_batch_size, padding_id=padding_id)
+        return DataLoader(examples, batch_sampler=batches, collate_fn=put_together)
+
+    return loader(train, True), loader(validation, False)
+
+
+def _best_adapter_keeper(folder: Path) -> Any:
+    """A Lightning callback that writes the model to `folder` whenever the validation loss is the lowest so far."""
+    from lightning import Callback, LightningModule, Trainer
+
+    class BestAdapter(Callback):
+        metrics: Metrics
+
+        def __init__(self) -> None:
+            self.metrics = {}
+
+        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+            loss = float(trainer.callback_metrics["val/loss"])
+            if trainer.sanity_checking or loss >= self.metrics.get("val/loss", float("inf")):
+                return
+            self.metrics = {"val/loss": loss, "train/steps": float(trainer.global_step)}
+            if "train/loss" in trainer.callback_metrics:
+                self.metrics["train/loss"] = float(trainer.callback_metrics["train/loss"])
+            with atomic_folder(folder) as partial_folder:
+                pl_module.model.save_pretrained(partial_folder)  # type: ignore[operator, union-attr]
+
+    return BestAdapter()
+
+
+def _finish(
+    run: Run, model: Any, quantization: Any, prompt: Prompt, metrics: Metrics, facts: Mapping[str, Any]
+) -> None:
+    """Writes metrics and manifests, and the adapter's card."""
+    folder = run.folder / "adapter"
+    identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.identity}
+    digests = {"model": model.digest, "adapter": adapter_digest(folder)}
+    run.finish(metrics, digests, **facts)
+    manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
+    write_json(folder / "manifest.json", manifest)
+    write_card(folder, manifest, metrics, model.name)

@@ -1,0 +1,51 @@
+"""Fine-tunes a model on questions with their passages: `python train.py --help`."""
+
+from omegaconf import DictConfig
+
+from cdsframe.config import build, entry
+from cdsframe.run import Run
+
+
+@entry
+def main(cfg: DictConfig, run: Run) -> float:
+    """Builds the components in order and trains; returns the lowest validation loss."""
+    embedder = build(cfg.embedder)
+    corpus = build(cfg.corpus)
+    chunking = build(cfg.chunking, embedder=embedder)
+    index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
+    data = build(cfg.data, corpus=corpus)
+    retriever = build(
+        cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed
+    )
+    if cfg.index.get("name") is None and retriever.top_k > 0:  # an index in memory is made anew in every run
+        build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index, run=run)
+    quantization = build(cfg.quantization)
+    model = build(cfg.model, quantization=quantization, adapter=None)
+    loggers = [build(node, run=run, name=cfg.name) for node in cfg.logger.values()]
+    failed = True
+    try:
+        loss = build(
+            cfg.training,
+            model=model,
+            quantization=quantization,
+            lora=build(cfg.lora),
+            data=data,
+            retriever=retriever,
+            index=index,
+            prompt=build(cfg.prompt),
+            trainer=build(cfg.trainer),
+            logger=loggers,
+            run=run,
+            name=cfg.name,
+            seed=cfg.seed,
+        )
+        failed = False
+    finally:
+        for logger in loggers:
+            logger.close(failed)
+    print(f"validation loss {loss:.4f}; adapter in {cfg.paths.adapters}/{cfg.name}")
+    return float(loss)
+
+
+if __name__ == "__main__":
+    main()
