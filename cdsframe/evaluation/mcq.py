@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cdsframe.encoding import IGNORED, encode
 from cdsframe.errors import InputError
-from cdsframe.evaluation.result import Result, Scores, index_digest, model_digests, stratified
+from cdsframe.evaluation.result import Result, Scores, index_digest, model_digests, stratified, with_table
 from cdsframe.files import InputFile, read_jsonl, write_jsonl
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
@@ -97,7 +97,7 @@ def evaluate(
     if retriever.top_k > 0:
         digests["index"] = index_digest(index)
     run.finish(metrics, digests)
-    return Result(metrics, "mcq/accuracy")
+    return with_table(metrics, "mcq/accuracy")
 
 
 def _problems(score_by: str, show_options: bool) -> list[str]:
@@ -212,5 +212,6 @@ def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> Jso
     return {
         "id": choice.id, "dataset": choice.dataset, "question": choice.question, "gold": choice.answer,
         "predicted": predicted, "correct": float(predicted == choice.answer),
-        "correct_per_byte": float(per_byte == choice.answer), "log_likelihoods": dict(zip(letters, scores, strict=True)),
+        "correct_per_byte": float(per_byte == choice.answer),
+        "log_likelihoods": dict(zip(letters, scores, strict=True)),
     }  # fmt: skip

@@ -17,7 +17,15 @@ from pydantic import Field
 
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
-from cdsframe.evaluation.result import Result, Scores, index_digest, model_digests, question_digest, stratified
+from cdsframe.evaluation.result import (
+    Result,
+    Scores,
+    index_digest,
+    model_digests,
+    question_digest,
+    stratified,
+    with_table,
+)
 from cdsframe.evaluation.text import exact_match, rouge_l, token_f1, wrong_dose
 from cdsframe.files import write_jsonl
 from cdsframe.generator.transformers import TransformersGenerator
@@ -126,7 +134,7 @@ def evaluate(
     write_jsonl(run.folder / "predictions.jsonl", rows)
     write_report(run, metrics, rows)
     run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=data.scope)
-    return Result(metrics, "qa/f1")
+    return with_table(metrics, "qa/f1")
 
 
 def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:

@@ -20,10 +20,11 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Metrics, and the key of the one that counts (`evaluate.py` returns it; NaN where it could not be measured)."""
+    """Metrics, the key of the one that counts (NaN where it could not be measured), and what to print."""
 
     metrics: Metrics
     headline: str
+    text: str
 
     @property
     def value(self) -> float:
@@ -34,7 +35,7 @@ class Scores:
     """Collects metrics from per-question scores, each with its clustered bootstrap interval."""
 
     def __init__(self, resamples: int, seed: int) -> None:
-        self._resamples, self._seed = resamples, seed
+        self.resamples, self.seed = resamples, seed
         self.metrics: Metrics = {}
 
     def add(
@@ -42,7 +43,7 @@ class Scores:
     ) -> None:
         """Adds the mean, or the ratio of sums where there are weights; nothing where there is nothing to measure."""
         if scores:
-            self.put(name, interval(scores, groups, self._resamples, self._seed, weights))
+            self.put(name, interval(scores, groups, self.resamples, self.seed, weights))
 
     def put(self, name: str, found: Interval) -> None:
         """Adds an estimate with its interval."""
@@ -87,6 +88,11 @@ def model_digests(model: Any) -> dict[str, str | None]:
 def index_digest(index: Index) -> str:
     """Changes whenever a document of the index does."""
     return digest(*flatten(index.documents()))
+
+
+def with_table(metrics: Metrics, headline: str) -> Result:
+    """A result that is printed as the table of its metrics."""
+    return Result(metrics, headline, table(metrics))
 
 
 def table(metrics: Metrics) -> str:

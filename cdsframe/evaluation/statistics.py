@@ -7,7 +7,7 @@ without a group are groups of one. Does not know what the scores mean.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -82,6 +82,21 @@ def paired_difference(
     return Difference(observed, float(low), float(high), (as_far + 1) / (resamples + 1))
 
 
+def interval_of(statistic: Callable[[np.ndarray], float], groups: Sequence[str], resamples: int, seed: int) -> Interval:
+    """Any statistic of the places `[questions]`, with its bootstrap interval; slow beside `interval`."""
+    import numpy as np
+
+    names = _named(groups)
+    members = [np.flatnonzero(names == name) for name in dict.fromkeys(names)]
+    found = [
+        statistic(np.concatenate([members[place] for place in row]))
+        for drawn in _draws(len(members), resamples, seed)
+        for row in drawn
+    ]
+    low, high = np.quantile(found, [0.025, 0.975])
+    return Interval(statistic(np.arange(len(groups))), float(low), float(high))
+
+
 def mcnemar(first: Sequence[float], second: Sequence[float]) -> float:
     """The exact two-sided p of McNemar's test (1947) on two lists of right (1) and wrong (0)."""
     from scipy.stats import binomtest
@@ -107,10 +122,15 @@ def _group_sums(values: Sequence[float], groups: Sequence[str]) -> np.ndarray:
     import numpy as np
 
     places: dict[str, int] = {}
-    index = [places.setdefault(group or f"\0{number}", len(places)) for number, group in enumerate(groups)]
-    sums = np.zeros(len(places))
-    np.add.at(sums, index, np.asarray(values, dtype=float))
-    return sums
+    index = [places.setdefault(name, len(places)) for name in _named(groups)]
+    return np.bincount(index, weights=np.asarray(values, dtype=float), minlength=len(places))
+
+
+def _named(groups: Sequence[str]) -> np.ndarray:
+    """The groups' names, `[questions]`; a question without a group gets one of its own."""
+    import numpy as np
+
+    return np.array([group or f"\0{number}" for number, group in enumerate(groups)])
 
 
 def _draws(size: int, resamples: int, seed: int) -> list[np.ndarray]:

@@ -1,0 +1,194 @@
+"""`evaluation=calibrate`: fits the confidence on validation questions, chooses its threshold, and tests both.
+
+Three disjoint parts, split by group: one fits, one chooses the threshold, one tests. Where there is too little to learn
+from, or the calibrator is no better than a constant, it is marked as unusable, and serving shows a word instead.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+
+from cdsframe.confidence import Calibrator, NoCalibration
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.evaluation.qa import Data, Judged
+from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, stratified, with_table
+from cdsframe.evaluation.statistics import interval_of
+from cdsframe.files import write_jsonl
+from cdsframe.generator.transformers import TransformersGenerator
+from cdsframe.pipeline import Pipeline
+from cdsframe.run import Run
+from cdsframe.types import digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger(__name__)
+
+PARTS = ("fit", "threshold", "test")
+_SHARES = (0.5, 0.25, 0.25)
+_BINS = 10
+
+
+@dataclass(frozen=True)
+class Sample:
+    """One answer that the confidence is about: what was seen of it, and whether it was right."""
+
+    judged: Judged
+    part: str
+    correct: bool
+    probability: float = float("nan")
+
+    @property
+    def group(self) -> str:
+        return self.judged.question.group
+
+
+def evaluate(
+    pipeline: Pipeline,
+    data: Data,
+    model: Any,
+    run: Run,
+    calibration: Any,
+    seed: int,
+    split: Literal["train", "validation", "test"],
+    limit: Annotated[int, Field(ge=1)] | None,
+    correct_from: Annotated[float, Field(gt=0, le=1)],
+    target_accuracy: Annotated[float, Field(gt=0, le=1)],
+    minimum: Annotated[int, Field(ge=5)],
+    resamples: Annotated[int, Field(ge=100)],
+    output: str,
+) -> Result:
+    """Answers the split, fits and tests a calibrator, writes `calibration.json` (run folder and `output`).
+
+    An answer is right where its F1 is at least `correct_from`. Refusals have no confidence and are left out.
+    """
+    if not isinstance(calibration, NoCalibration):
+        raise ConfigError(
+            "evaluation=calibrate fits a calibration from answers that none has touched; use calibration=null"
+        )
+    questions = stratified(data.questions(split), limit, seed, lambda question: question.type)
+    answers = pipeline.answer_many([question.question for question in questions])
+    judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
+    parts = split_by_group([one.question.group or one.question.id for one in judged], seed)
+    samples = [
+        Sample(one, part, one.scores["f1"] >= correct_from)
+        for one, part in zip(judged, parts, strict=True)
+        if not one.answer.abstained
+    ]
+    fitted, reasons = _fit(samples, minimum)
+    samples = [replace(sample, probability=fitted.predict(sample.judged.answer.features)) for sample in samples]
+    base_rate = _mean([sample.correct for sample in samples if sample.part == "fit"])
+    tested = [sample for sample in samples if sample.part == "test"]
+    fitted = replace(fitted, threshold=_threshold(samples, target_accuracy, minimum))
+
+    scores = Scores(resamples, seed)
+    if tested:
+        _score(scores, tested, fitted.threshold, base_rate)
+        if scores.metrics["calibration/brier"] >= scores.metrics["calibration/brier_constant"]:
+            reasons.append("its Brier score on the test part is no better than a constant's")
+    fitted = replace(fitted, usable=not reasons)
+    for reason in reasons:
+        log.warning("the calibration is not usable: %s; answers will carry a word, not a number", reason)
+    metrics = scores.metrics | {
+        "calibration/threshold": fitted.threshold,
+        "calibration/usable": float(fitted.usable),
+        "calibration/answers": float(len(samples)),
+        "calibration/refusals_left_out": float(len(judged) - len(samples)),
+    }
+    rows = [s.judged.row() | {"part": s.part, "correct": s.correct, "probability": s.probability} for s in samples]
+    write_jsonl(run.folder / "predictions.jsonl", rows)
+    for path in (run.folder / "calibration.json", Path(output)):
+        fitted.save(path)
+    digests = model_digests(model) if isinstance(pipeline.generator, TransformersGenerator) else {}
+    run.finish(metrics, {"data": question_digest(questions), **digests}, reasons=reasons)
+    return with_table(metrics, "calibration/brier")
+
+
+def split_by_group(groups: Sequence[str], seed: int) -> list[str]:
+    """The part of each question: groups in a seeded order fill half, a quarter and a quarter."""
+    order = sorted(set(groups), key=lambda group: digest(str(seed), group))
+    part_of: dict[str, str] = {}
+    placed = 0
+    for group in order:
+        share = placed / len(groups)
+        part_of[group] = PARTS[0 if share < _SHARES[0] else 1 if share < _SHARES[0] + _SHARES[1] else 2]
+        placed += groups.count(group)
+    return [part_of[group] for group in groups]
+
+
+def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -> float:
+    """The mean distance of probability and accuracy over ten bins of equal mass (Nguyen & O'Connor 2015, D15-1182)."""
+    import numpy as np
+
+    order = np.argsort(probabilities, kind="stable")
+    bins = [places for places in np.array_split(order, _BINS) if len(places)]
+    gaps = [len(places) * abs(probabilities[places].mean() - correct[places].mean()) for places in bins]
+    return float(sum(gaps) / len(order))
+
+
+def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]]:
+    """The calibrator, and why it cannot be used (empty if nothing speaks against it so far)."""
+    reasons = [
+        f"the {part} part has {count} answers, at least {minimum} are needed"
+        for part in PARTS
+        if (count := sum(sample.part == part for sample in samples)) < minimum
+    ]
+    fitting = [sample for sample in samples if sample.part == "fit"]
+    if not fitting:
+        raise InputError("calibration: no question was answered, so there is nothing to learn from")
+    try:
+        return Calibrator.fit([s.judged.answer.features for s in fitting], [s.correct for s in fitting]), reasons
+    except InputError as error:
+        rate = min(max(_mean([sample.correct for sample in fitting]), 0.01), 0.99)
+        return Calibrator({}, {}, {}, _logit(rate)), [*reasons, str(error)]
+
+
+def _threshold(samples: Sequence[Sample], target: float, minimum: int) -> float:
+    """The lowest probability from which on the answers of the threshold part reach the target; 0 where none does."""
+    ranked = sorted((s for s in samples if s.part == "threshold"), key=lambda sample: -sample.probability)
+    best = 0.0
+    for count in range(min(minimum, len(ranked)) or 1, len(ranked) + 1):
+        if _mean([sample.correct for sample in ranked[:count]]) >= target:
+            best = ranked[count - 1].probability
+    if not best:
+        log.warning("no threshold reaches an accuracy of %.2f: no answer will be held back", target)
+    return best
+
+
+def _score(scores: Scores, tested: Sequence[Sample], threshold: float, base_rate: float) -> None:
+    import numpy as np
+
+    groups = [sample.group for sample in tested]
+    correct = [float(sample.correct) for sample in tested]
+    kept = [float(sample.probability >= threshold) for sample in tested]
+    scores.add("calibration/accuracy", correct, groups)
+    scores.add("calibration/brier", [(s.probability - s.correct) ** 2 for s in tested], groups)
+    scores.add("calibration/brier_constant", [(base_rate - s.correct) ** 2 for s in tested], groups)
+    scores.add("calibration/coverage", kept, groups)
+    right = [a * b for a, b in zip(kept, correct, strict=True)]
+    scores.add("calibration/accuracy_at_threshold", right, groups, weights=kept)
+    said, truth = np.array([sample.probability for sample in tested]), np.array(correct)
+    scores.put(
+        "calibration/ece",
+        interval_of(
+            lambda places: expected_calibration_error(said[places], truth[places]),
+            groups,
+            scores.resamples,
+            scores.seed,
+        ),
+    )
+
+
+def _mean(values: Sequence[bool]) -> float:
+    return sum(values) / len(values) if values else 0.0
+
+
+def _logit(probability: float) -> float:
+    return math.log(probability / (1 - probability))

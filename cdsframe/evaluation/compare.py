@@ -1,0 +1,235 @@
+"""Compares runs in pairs on the same questions: after each job of a multirun, and by `evaluation=compare`.
+
+Right or wrong is compared by McNemar's exact test, shares by the paired clustered bootstrap; the p-values of one
+measure are adjusted by Holm over all pairs. Reads what the runs left on disk and answers nothing anew.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from cdsframe.errors import InputError
+from cdsframe.evaluation.naming import name_runs, read_settings
+from cdsframe.evaluation.picture import draw
+from cdsframe.evaluation.result import Result
+from cdsframe.evaluation.statistics import holm, mcnemar, paired_difference
+from cdsframe.files import InputFolder, read_json, read_jsonl, write_json, write_text
+from cdsframe.run import Run
+from cdsframe.types import JsonObject, Metrics
+
+log = logging.getLogger(__name__)
+
+FORMAT_VERSION = 1
+RESAMPLES, SEED = 2000, 1
+LEVEL = 0.05
+"""A difference is significant where its p, adjusted by Holm, is below this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """A column of `predictions.jsonl` that is compared over the rows that belong to it."""
+
+    name: str
+    column: str
+    test: Callable[[Sequence[float], Sequence[float]], float] | None
+    belongs: Callable[[JsonObject], bool] = lambda row: True
+
+
+MEASURES = (
+    Measure("F1, answerable", "f1", None, lambda row: row.get("answerable", False)),
+    Measure("exact match, answerable", "em", mcnemar, lambda row: row.get("answerable", False)),
+    Measure("refused, unanswerable", "refused", mcnemar, lambda row: not row.get("answerable", True)),
+    Measure("refused, answerable", "refused", mcnemar, lambda row: row.get("answerable", False)),
+    Measure("accuracy", "correct", mcnemar),
+    Measure("nDCG@10", "ndcg@10", None),
+)
+
+COLUMNS = {
+    "F1": "qa/f1", "exact": "qa/em", "wrong dose": "qa/wrong_dose", "cited right": "qa/citation_precision",
+    "evidence cited": "qa/citation_recall", "refused, unanswerable": "qa/refusal_recall",
+    "refused, answerable": "qa/answerable_refused", "accuracy": "mcq/accuracy", "nDCG@10": "retrieval/ndcg@10",
+    "seconds": "qa/seconds_per_question",
+}  # fmt: skip
+"""The table's columns: what it is called there, and in `metrics.json`."""
+
+
+@dataclass(frozen=True)
+class Finished:
+    """What a run left behind: its metrics, and its rows by question id."""
+
+    folder: Path
+    metrics: Metrics
+    rows: dict[str, JsonObject]
+
+    @classmethod
+    def read(cls, folder: Path) -> Finished:
+        rows = {row["id"]: row for _, row in read_jsonl(folder / "predictions.jsonl", "predictions")}
+        return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
+
+    @property
+    def asked(self) -> dict[str, str]:
+        """Question id -> its words: two runs can be compared where these are equal."""
+        return {key: row["question"] for key, row in self.rows.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """`second - first` of one measure; intervals only where the bootstrap made them, p before and after Holm."""
+
+    measure: str
+    first: str
+    second: str
+    questions: int
+    difference: float
+    ci_low: float
+    ci_high: float
+    p: float
+    p_holm: float
+
+    @property
+    def significant(self) -> bool:
+        return self.p_holm < LEVEL
+
+    def __str__(self) -> str:
+        verdict = "significant" if self.significant else "not significant"
+        return (
+            f"{self.measure}: {self.second} - {self.first} = {self.difference:+.3f} [{self.ci_low:+.3f}, "
+            f"{self.ci_high:+.3f}], p = {self.p:.3g}, adjusted {self.p_holm:.3g}: {verdict}"
+        )
+
+
+def summarise(sweep_folder: Path) -> None:
+    """Compares the finished jobs of a multirun and writes `comparison.{json,md,svg,png}`; prints once there are two.
+
+    Jobs that asked other questions than the first are left out, with a warning.
+    """
+    folders = sorted((f for f in sweep_folder.iterdir() if f.name.isdecimal()), key=lambda folder: int(folder.name))
+    runs = [
+        Finished.read(f) for f in folders if all((f / name).is_file() for name in ("metrics.json", "predictions.jsonl"))
+    ]
+    same = [run for run in runs if run.asked == runs[0].asked]
+    if len(same) < len(runs):
+        others = ", ".join(run.folder.name for run in runs if run not in same)
+        log.warning("not compared, because they asked other questions than job %s: %s", runs[0].folder.name, others)
+    if len(same) > 1:
+        from rich.console import Console
+
+        Console(stderr=True, highlight=False, soft_wrap=True).print(write(compare(same), sweep_folder), markup=False)
+
+
+def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=2)]) -> Result:
+    """`evaluation=compare`: compares the named run folders; the headline is the largest F1 (or accuracy, or nDCG)."""
+    finished = [Finished.read(Path(folder)) for folder in runs]
+    for other in finished[1:]:
+        if other.asked != finished[0].asked:
+            shared = len(other.asked.items() & finished[0].asked.items())
+            raise InputError(
+                f"evaluation.runs: {other.folder} and {finished[0].folder} asked other questions ({shared} are the "
+                f"same, of {len(other.asked)} and {len(finished[0].asked)}); they need the same data, seed and limit"
+            )
+    comparison = compare(finished)
+    text = write(comparison, run.folder)
+    metrics = {
+        f"compare/{place}/{key}": value for place, one in enumerate(finished) for key, value in one.metrics.items()
+    }
+    best = max((one.metrics[key], f"compare/{place}/{key}") for place, one in enumerate(finished)
+               for key in _headlines(finished) if key in one.metrics)  # fmt: skip
+    run.finish(metrics)
+    return Result(metrics, best[1], text)
+
+
+def _headlines(runs: Sequence[Finished]) -> list[str]:
+    """The one measure that all runs have and that comes first in the table."""
+    shared = [key for key in ("qa/f1", "mcq/accuracy", "retrieval/ndcg@10") if all(key in run.metrics for run in runs)]
+    if not shared:
+        raise InputError("evaluation.runs: the runs have no measure in common; compare runs of one kind of evaluation")
+    return shared[:1]
+
+
+def compare(runs: Sequence[Finished]) -> JsonObject:
+    """The comparison as a JSON object: the runs with their metrics, and every pair by every measure that they have."""
+    names = name_runs([read_settings(run.folder) for run in runs], [run.folder.name for run in runs])
+    pairs = [pair for measure in MEASURES for pair in _pairs(measure, names, runs)]
+    return {
+        "format_version": FORMAT_VERSION,
+        "questions": len(runs[0].rows),
+        "runs": [
+            {"name": name, "folder": run.folder.name, "metrics": run.metrics}
+            for name, run in zip(names, runs, strict=True)
+        ],
+        "pairs": [{**asdict(pair), "significant": pair.significant} for pair in pairs],
+    }
+
+
+def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[Finished]) -> list[Pair]:
+    """Every two runs by one measure; nothing where a run lacks it."""
+    ids = [key for key, row in runs[0].rows.items() if measure.column in row and measure.belongs(row)]
+    if not ids or not all(measure.column in run.rows[key] for run in runs for key in ids):
+        return []
+    groups = [runs[0].rows[key].get("group", "") for key in ids]
+    columns = [[float(run.rows[key][measure.column]) for key in ids] for run in runs]
+    found = []
+    for first, second in combinations(range(len(runs)), 2):
+        a, b = columns[first], columns[second]
+        difference = paired_difference(a, b, groups, RESAMPLES, SEED)
+        p = measure.test(a, b) if measure.test else difference.p
+        found.append((names[first], names[second], difference, p))
+    adjusted = holm([p for *_, p in found])
+    return [
+        Pair(measure.name, first, second, len(ids), d.value, d.low, d.high, p, p_holm)
+        for (first, second, d, p), p_holm in zip(found, adjusted, strict=True)
+    ]
+
+
+def write(comparison: JsonObject, folder: Path) -> str:
+    """Writes `comparison.{json,md,svg,png}` and returns what is worth printing."""
+    write_json(folder / "comparison.json", comparison)
+    write_text(folder / "comparison.md", to_text(comparison, every_pair=True))
+    draw(comparison, folder / "comparison.svg")
+    draw(comparison, folder / "comparison.png")
+    return to_text(comparison, every_pair=False)
+
+
+def to_text(comparison: JsonObject, every_pair: bool) -> str:
+    """A Markdown table of the runs and a list of the pairs: all, or only those whose names differ in one part."""
+    pairs = [Pair(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
+    shown = pairs if every_pair else [pair for pair in pairs if _differ_in_one(pair.first, pair.second)] or pairs
+    lines = [f"{len(comparison['runs'])} runs, {comparison['questions']} questions\n", *_table(comparison["runs"]), ""]
+    lines += [f"- {pair}" for pair in shown]
+    if len(shown) < len(pairs):
+        lines.append(f"\n{len(pairs) - len(shown)} further pairs differ in more than one thing: see comparison.md.")
+    lines.append(f"\nAdjusted by Holm over all pairs of a measure; significant means below {LEVEL}.")
+    return "\n".join(lines) + "\n"
+
+
+def _differ_in_one(first: str, second: str) -> bool:
+    a, b = first.split(", "), second.split(", ")
+    return len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1
+
+
+def _table(runs: Sequence[JsonObject]) -> list[str]:
+    columns = {label: key for label, key in COLUMNS.items() if any(key in run["metrics"] for run in runs)}
+    rows = [
+        ["run", *columns],
+        *([run["name"], *(_cell(run["metrics"], key) for key in columns.values())] for run in runs),
+    ]
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    lines = [
+        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
+    ]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+
+
+def _cell(metrics: Metrics, key: str) -> str:
+    if key not in metrics:
+        return ""
+    low, high = metrics.get(f"{key}/ci_low"), metrics.get(f"{key}/ci_high")
+    bounds = f" [{low:.2f}, {high:.2f}]".replace("0.", ".") if low is not None and high is not None else ""
+    return f"{metrics[key]:.2f}".replace("0.", ".") + bounds

@@ -1,0 +1,75 @@
+"""Names runs by what differs between them: "tuned, hybrid" beside "base, closed-book".
+
+Reads the `config.yaml` and `manifest.json` that every run leaves behind; knows no group but a few words for options
+that mean an absence.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cdsframe.files import require_file
+from cdsframe.run import read_manifest
+
+_WORDS = {
+    ("retriever", "none"): "closed-book",
+    ("retriever", "gold"): "gold passages",
+    ("retriever", "random"): "random passages",
+}
+_NO_NAME = {"name", "paths", "logger"}
+"""What says where things go, and nothing of how the answers came about."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a run was composed: the option of each group, and every value by its config path."""
+
+    choices: Mapping[str, str]
+    values: Mapping[str, Any]
+
+
+def read_settings(folder: Path) -> Settings:
+    """The settings of a finished run."""
+    choices = read_manifest(folder, "run")["choices"]
+    text = require_file(folder / "config.yaml", "run").read_text(encoding="utf-8")
+    return Settings(choices, dict(_flat(yaml.safe_load(text) or {})))
+
+
+def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:
+    """One name a run, all different: the adapter first, then options, then single values that differ."""
+    groups = sorted({group for run in runs for group in run.choices} - _NO_NAME)
+    groups = [group for group in groups if len({run.choices.get(group) for run in runs}) > 1]
+    paths = sorted({path for run in runs for path in run.values if path.split(".")[0] not in {*groups, *_NO_NAME}})
+    paths = [path for path in paths if len({repr(run.values.get(path)) for run in runs}) > 1]
+    adapters = {run.values.get("adapter") for run in runs} - {None}
+    names = []
+    for run in runs:
+        parts = [_adapter(run.values.get("adapter"), len(adapters))] if "adapter" in paths else []
+        parts += [_option(group, str(run.choices.get(group))) for group in groups]
+        parts += [f"{path}={run.values.get(path)}" for path in paths if path != "adapter"]
+        names.append(", ".join(parts))
+    return [
+        name if name and names.count(name) == 1 else f"{name} ({other})" if name else other
+        for name, other in zip(names, fallback, strict=True)
+    ]
+
+
+def _adapter(folder: str | None, how_many: int) -> str:
+    if folder is None:
+        return "base"
+    return "tuned" if how_many == 1 else Path(folder).name
+
+
+def _option(group: str, choice: str) -> str:
+    return _WORDS.get((group, choice), f"no {group}" if choice == "none" else choice)
+
+
+def _flat(node: Any, path: str = "") -> list[tuple[str, Any]]:
+    if isinstance(node, Mapping) and node:
+        return [pair for key, value in node.items() for pair in _flat(value, f"{path}.{key}" if path else str(key))]
+    return [(path, node)]

@@ -1,0 +1,43 @@
+"""Measures a composition and compares runs: `python evaluate.py --help`."""
+
+from omegaconf import DictConfig
+
+from cdsframe.adapter import require_match
+from cdsframe.confidence import open_calibration
+from cdsframe.config import build, entry
+from cdsframe.pipeline import Pipeline
+from cdsframe.run import Run
+
+
+@entry
+def main(cfg: DictConfig, run: Run) -> float:
+    """Builds the components in order and evaluates; returns the evaluation's headline number."""
+    quantization, prompt = build(cfg.quantization), build(cfg.prompt)
+    model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
+    require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    embedder = build(cfg.embedder)
+    index = build(cfg.index, identity={"embedder": embedder.identity})
+    data = build(cfg.data, corpus=build(cfg.corpus))
+    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
+    reranker = build(cfg.reranker)
+    generator = build(cfg.generator, model=model, seed=cfg.seed)
+    calibration = open_calibration(cfg.calibration)
+    result = build(
+        cfg.evaluation,
+        pipeline=Pipeline(retriever, reranker, prompt, generator, calibration),
+        model=model,
+        index=index,
+        data=data,
+        retriever=retriever,
+        reranker=reranker,
+        prompt=prompt,
+        calibration=calibration,
+        run=run,
+        seed=cfg.seed,
+    )
+    print(f"{result.text}\nin {run.folder}")
+    return result.value
+
+
+if __name__ == "__main__":
+    main()
