@@ -1,0 +1,122 @@
+"""A small hospital in memory for the tests of the evaluations: two documents, six questions, a scripted model."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cdsframe.confidence import NoCalibration
+from cdsframe.generator.scripted import ScriptedGenerator
+from cdsframe.index.memory import MemoryIndex
+from cdsframe.pipeline import Pipeline
+from cdsframe.prompt import Prompt
+from cdsframe.run import Run
+from cdsframe.types import Evidence, Filter, Hit, Message, Passage, Question, Request
+
+TEXTS = {
+    "alpha": ["Give velorapine 15 mg twice daily.", "Call bleep 4417 for help.", "Wash your hands."],
+    "beta": ["Dantrexol is stopped at 5.8 mmol/L.", "The maximum is 60 mg a day."],
+}
+
+
+def passages() -> list[Passage]:
+    """Each sentence is a passage; offsets count in the sentences joined by a blank."""
+    found = []
+    for document, sentences in TEXTS.items():
+        start = 0
+        for ordinal, text in enumerate(sentences):
+            name = f"{document}-{ordinal}"
+            found.append(
+                Passage(name, document, document, "passage", text, document, (), ordinal, start, start + len(text), "d")
+            )
+            start += len(text) + 1
+    return found
+
+
+def evidence(passage_id: str) -> Evidence:
+    """The whole of one passage."""
+    return next(Evidence(p.document_id, p.start, p.end) for p in passages() if p.id == passage_id)
+
+
+QUESTIONS = [
+    Question(
+        "q1", "Which velorapine dose twice daily?", "15 mg twice daily", (), "fact", "test", (evidence("alpha-0"),), "a"
+    ),
+    Question("q2", "How much velorapine twice a day?", "15 mg", (), "fact", "test", (evidence("alpha-0"),), "a"),
+    Question("q3", "Which bleep for help?", "4417", ("bleep 4417",), "fact", "test", (evidence("alpha-1"),), "b"),
+    Question("q4", "When is dantrexol stopped?", "at 5.8 mmol/L", (), "history", "test", (evidence("beta-0"),), "c"),
+    Question("q5", "Who founded the hospital?", "", (), "unanswerable", "test", (), "d"),
+    Question("q6", "Where is the dantrexol kept?", "", (), "unanswerable", "test", (), "e"),
+]
+
+
+class Questions:
+    """Data in memory."""
+
+    scope = "a test"
+
+    def __init__(self, questions: Sequence[Question] = tuple(QUESTIONS)) -> None:
+        self._questions = list(questions)
+
+    def questions(self, split: str) -> list[Question]:
+        return self._questions
+
+
+class Search:
+    """BM25 over an index, `top_k` deep; with 0 it finds nothing, as `retriever=none` does."""
+
+    def __init__(self, index: MemoryIndex, top_k: int) -> None:
+        self._index, self.top_k = index, top_k
+
+    def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
+        return self.search_many([query], top_k, filter)[0]
+
+    def search_many(
+        self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        if self.top_k == 0:
+            return [[] for _ in queries]
+        return self._index.search([Request(top_k or self.top_k, text=query) for query in queries])
+
+
+class InOrder:
+    """A reranker that leaves hits as they are."""
+
+    def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
+        return hits
+
+
+def memory_index() -> MemoryIndex:
+    index = MemoryIndex(identity={})
+    index.write(passages(), None)
+    index.commit()
+    return index
+
+
+def prompt() -> Prompt:
+    return Prompt(
+        system="Answer.",
+        system_closed_book="Answer.",
+        passage="[{number}] {text}",
+        grounded="{passages}\nQuestion: {question}",
+        closed_book="Question: {question}",
+        refusal="The documents do not say.",
+        cites=True,
+        max_tokens=400,
+    )
+
+
+def pipeline(answer: str | Callable[[Sequence[Message]], str], top_k: int = 2) -> tuple[Pipeline, MemoryIndex]:
+    index = memory_index()
+    return Pipeline(Search(index, top_k), InOrder(), prompt(), ScriptedGenerator(answer), NoCalibration()), index
+
+
+def question_of(messages: Sequence[Message]) -> str:
+    """The question in a conversation made by the prompt above."""
+    return messages[-1].content.rpartition("Question: ")[2]
+
+
+def run_in(folder: Path, **config: object) -> Run:
+    choices = {str(k): str(v) for k, v in config.items() if k in ("retriever", "model", "evaluation")}
+    text = "".join(f"{key}: {value if value is not None else 'null'}\n" for key, value in config.items())
+    return Run(folder, "evaluate", {"seed": 1, "name": "test", **config}, text or "{}\n", choices, "group")

@@ -1,0 +1,130 @@
+"""Answers measured on a hospital in memory, by hand-computed numbers."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import ir_measures
+import pytest
+from evaluation_doubles import QUESTIONS, Questions, pipeline, question_of, run_in
+
+from cdsframe.evaluation.qa import evaluate
+from cdsframe.evaluation.result import Result, stratified
+from cdsframe.types import Message, Question
+
+ANSWERS = {
+    "q1": "15 mg twice daily [1]",  # right, rightly cited
+    "q2": "150 mg [2]",  # a wrong dose, and the wrong passage
+    "q3": "The documents do not say.",  # refused, though it is there
+    "q4": "at 5.8 mmol/L [1] [7]",  # right; the second marker names nothing
+    "q5": "The documents do not say.",
+    "q6": "in the <b>pharmacy</b>",
+}
+BY_QUESTION = {question.question: ANSWERS[question.id] for question in QUESTIONS}
+
+
+def answer(messages: Sequence[Message]) -> str:
+    return BY_QUESTION[question_of(messages)]
+
+
+def ask(folder: Path, top_k: int = 2, limit: int | None = None) -> Result:
+    asked, index = pipeline(answer, top_k)
+    return evaluate(asked, Questions(), index, None, run_in(folder), 1, "test", limit, 200)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("qa")
+    ask(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def metrics(folder: Path) -> dict[str, float]:
+    return json.loads((folder / "metrics.json").read_text())
+
+
+def test_answers_by_hand(metrics: dict[str, float]) -> None:
+    assert metrics["qa/em"] == 2 / 4
+    assert metrics["qa/f1"] == pytest.approx((1 + 2 / 4 + 0 + 1) / 4)  # q2 shares "mg" of two tokens each
+    assert metrics["qa/wrong_dose"] == 1 / 4
+    assert metrics["qa/fact/em"] == pytest.approx(1 / 3)
+    assert metrics["qa/history/em"] == 1
+    assert (metrics["qa/questions"], metrics["qa/answerable"], metrics["qa/unanswerable"]) == (6, 4, 2)
+
+
+def test_refusals_by_hand(metrics: dict[str, float]) -> None:
+    assert metrics["qa/refusal_recall"] == 1 / 2
+    assert metrics["qa/refusal_precision"] == 1 / 2
+    assert metrics["qa/answerable_refused"] == 1 / 4
+    assert metrics["qa/f1_all"] == pytest.approx((2.5 + 1) / 6)
+
+
+def test_citations_by_hand(metrics: dict[str, float]) -> None:
+    assert metrics["qa/citation_precision"] == pytest.approx(2 / 3)  # q1 and q4 right, q2 wrong
+    assert metrics["qa/citation_recall"] == pytest.approx(2 / 4)
+    assert metrics["qa/markers_removed"] == pytest.approx(1 / 6)
+
+
+def test_every_share_has_an_interval_around_it(metrics: dict[str, float]) -> None:
+    for name in ("qa/f1", "qa/em", "qa/citation_precision", "qa/refusal_recall", "retrieval/ndcg@10"):
+        assert 0 <= metrics[f"{name}/ci_low"] <= metrics[name] <= metrics[f"{name}/ci_high"] <= 1
+
+
+def test_the_trec_run_gives_the_same_numbers(folder: Path, metrics: dict[str, float]) -> None:
+    run = list(ir_measures.read_trec_run(str(folder / "run.trec")))
+    gold = {"q1": "alpha-0", "q2": "alpha-0", "q3": "alpha-1", "q4": "beta-0"}
+    qrels = [ir_measures.Qrel(query, passage, 1) for query, passage in gold.items()]
+    found = ir_measures.calc_aggregate(
+        [ir_measures.parse_measure("nDCG@10"), ir_measures.parse_measure("R@2")], qrels, run
+    )
+    assert {str(k): v for k, v in found.items()} == pytest.approx(
+        {"nDCG@10": metrics["retrieval/ndcg@10"], "R@2": metrics["retrieval/recall@2"]}
+    )
+    assert 0 < metrics["retrieval/ndcg@10"] <= 1
+
+
+def test_predictions(folder: Path) -> None:
+    rows = {row["id"]: row for row in map(json.loads, (folder / "predictions.jsonl").read_text().splitlines())}
+    assert list(rows) == [question.id for question in QUESTIONS]
+    assert rows["q1"]["cited"] == ["alpha-0"]
+    assert rows["q2"]["wrong_dose"] == 1
+    assert rows["q4"]["removed"] == 1
+    assert rows["q3"]["refused"] == 1
+    assert rows["q1"]["confidence"]["probability"] is None
+    assert rows["q1"]["features"]
+
+
+def test_the_report_escapes_and_stands_alone(folder: Path) -> None:
+    page = (folder / "report.html").read_text()
+    assert "in the &lt;b&gt;pharmacy&lt;/b&gt;" in page
+    assert "<b>pharmacy" not in page
+    assert "http" not in page.replace("http-equiv", "")
+    assert "Wrong dose" in page
+
+
+def test_closed_book_has_no_citations_and_no_retrieval(tmp_path: Path) -> None:
+    metrics = ask(tmp_path, top_k=0).metrics
+    assert not [name for name in metrics if "citation" in name or name.startswith("retrieval/")]
+    assert not (tmp_path / "run.trec").exists()
+    assert metrics["qa/em"] == 2 / 4
+
+
+def test_two_runs_are_equal_but_for_seconds(folder: Path, tmp_path: Path, metrics: dict[str, float]) -> None:
+    ask(tmp_path)
+    again = json.loads((tmp_path / "metrics.json").read_text())
+    assert {k: v for k, v in again.items() if "seconds" not in k} == {
+        k: v for k, v in metrics.items() if "seconds" not in k
+    }
+    assert (tmp_path / "predictions.jsonl").read_bytes() == (folder / "predictions.jsonl").read_bytes()
+
+
+def test_a_limit_takes_from_each_type_in_proportion() -> None:
+    questions = [Question(f"f{n}", "q", "a", type="fact") for n in range(60)]
+    questions += [Question(f"u{n}", "q", "", type="unanswerable") for n in range(20)]
+    twelve = stratified(questions, 12, 1, lambda question: question.type)
+    assert [question.type for question in twelve].count("unanswerable") == 3
+    assert [q.id for q in questions if q in twelve] == [q.id for q in twelve]
+    assert set(stratified(questions, 6, 1, lambda question: question.type)) < set(twelve)
+    assert stratified(questions, 12, 2, lambda question: question.type) != twelve
+    assert stratified(questions, 500, 1, lambda question: question.type) == questions
