@@ -1,0 +1,60 @@
+# cdsframe: `make` lists the targets.
+PYTHON ?= python3
+PY := .venv/bin/python
+UV_VERSION := 0.13.9
+UV := .setup/bin/uv
+
+# The demo's size: what two CPU cores do in a few minutes. `make results` takes everything.
+DEMO_TRAIN ?= training.train_limit=100 training.validation_limit=16 training.max_epochs=2
+DEMO_EVALUATE ?= evaluation.limit=32
+DEMO_CALIBRATE ?= evaluation.limit=48
+QUESTION ?= What is the current maximum daily dose of velorapine in atrial fibrillation?
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test serve check format lock bench results
+
+help:  ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
+
+setup: .venv/.installed  ## install everything into .venv from the lock (needs Python 3.11 to 3.13)
+
+.venv/.installed: requirements.lock
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v <= (3, 13) else f"cdsframe needs Python 3.11 to 3.13, {sys.executable} is {v[0]}.{v[1]}; name another: make setup PYTHON=python3.12")'
+	@test -x $(UV) || { $(PYTHON) -m venv .setup && .setup/bin/python -m pip install --quiet --disable-pip-version-check uv==$(UV_VERSION); } \
+	  || { echo "make setup: Python's venv module is missing (Debian: apt install python3-venv)" >&2; rm -rf .setup; exit 1; }
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .venv
+	$(UV) pip install --python $(PY) --no-deps --require-hashes -r requirements.lock
+	@touch $@
+
+demo: setup  ## the whole road on a synthetic hospital: ingest, train, evaluate, ask (minutes on two cores)
+	$(PY) ingest.py index.name=demo
+	$(PY) train.py name=demo index=lance index.name=demo $(DEMO_TRAIN)
+	$(PY) evaluate.py -m index.name=demo adapter=null,outputs/adapters/demo retriever=none,hybrid $(DEMO_EVALUATE)
+	$(PY) ask.py index.name=demo adapter=outputs/adapters/demo question="$(QUESTION)"
+
+test: setup  ## the tests (no network needed; CDSFRAME_DATA adds those on real data)
+	$(PY) -m pytest
+
+serve: setup  ## the demo's model at http://127.0.0.1:8000
+	$(PY) serve.py index.name=demo adapter=outputs/adapters/demo
+
+check: setup  ## format, lint and types
+	.venv/bin/ruff format --check .
+	.venv/bin/ruff check .
+	.venv/bin/mypy
+
+format: setup  ## format the code and mend what the linter can mend
+	.venv/bin/ruff check --fix .
+	.venv/bin/ruff format .
+
+lock: .venv/.installed  ## make requirements.lock anew from pyproject.toml and requirements.in
+	$(UV) pip compile pyproject.toml requirements.in --override requirements.override --all-extras --universal \
+	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+
+bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
+	$(PY) benchmarks/retrieval_medquad.py
+
+results: setup  ## the full table: base and tuned, closed-book and every retriever, all test questions (hours on two cores)
+	$(PY) ingest.py index.name=results
+	$(PY) train.py name=results index=lance index.name=results training.max_epochs=3
+	$(PY) evaluate.py -m index.name=results adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random
