@@ -7,7 +7,6 @@ none at all where one of its numbers (or a number's unit) is not among theirs. I
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -132,8 +131,8 @@ def quantities(text: str) -> dict[str, set[str]]:
     """Each number of a text with the units that follow it there ('' where none does)."""
     found: dict[str, set[str]] = defaultdict(set)
     tokens = _tokens(text)
-    for token, follower in zip(tokens, [*tokens[1:], ""], strict=True):
-        if token[0].isdigit():
+    for token, follower in zip(tokens, [*tokens[1:], ""], strict=False):
+        if token[0].isdecimal():
             found[token].add(follower if follower in _UNITS else "")
     return dict(found)
 
@@ -147,12 +146,12 @@ def _agree(wanted: dict[str, set[str]], found: dict[str, set[str]]) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    folded = unicodedata.normalize("NFKC", text).casefold().replace("μg", "mcg").replace("microgram", "mcg")
+    folded = text.casefold().replace("μg", "mcg").replace("microgram", "mcg")
     return [_spell(token) for token in _TOKEN.findall(folded)]
 
 
 def _spell(token: str) -> str:
-    if token[0].isdigit():
+    if token[0].isdecimal():
         number = token.replace(",", "")
         return (number.rstrip("0").rstrip(".") if "." in number else number).lstrip("0") or "0"
     if len(token) > 3 and token.endswith("s") and not token.endswith("ss"):

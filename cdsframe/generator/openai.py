@@ -66,6 +66,13 @@ class OpenAiGenerator:
         if names and self.name not in names:
             raise ConfigError(f"generator.model_name={self.name}: {self._url} has {', '.join(names)}")
 
+    def close(self) -> None:
+        """Closes the connections."""
+        with self._lock:
+            if self._made is not None:
+                self._made.close()
+                self._made = None
+
     def count(self, messages: Sequence[Message]) -> int:
         """An estimate, a token for three characters and four for each turn: the engine's tokenizer is not at hand."""
         return sum(ceil(len(message.content) / _CHARACTERS_PER_TOKEN) + 4 for message in messages)

@@ -1,0 +1,44 @@
+"""Answers one question in the terminal: `python ask.py --help`."""
+
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cdsframe.adapter import require_match
+from cdsframe.confidence import open_calibration
+from cdsframe.config import build, entry
+from cdsframe.errors import ConfigError
+from cdsframe.pipeline import Pipeline
+from cdsframe.run import Run
+from cdsframe.serving.terminal import show_answer, show_hits
+
+
+@entry
+def main(cfg: DictConfig, run: Run) -> None:
+    """Builds the pipeline in order, prints the hits, then the answer with its sources and confidence."""
+    if OmegaConf.is_missing(cfg, "question"):
+        raise ConfigError('question is missing; give it as question="…"')
+    embedder = build(cfg.embedder)
+    index = build(cfg.index, identity={"embedder": embedder.identity})
+    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)
+    quantization, prompt = build(cfg.quantization), build(cfg.prompt)
+    model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
+    require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    pipeline = Pipeline(
+        retriever=retriever,
+        reranker=build(cfg.reranker),
+        prompt=prompt,
+        generator=build(cfg.generator, model=model, seed=cfg.seed),
+        calibration=open_calibration(cfg.calibration),
+    )
+    filter: Any = OmegaConf.to_container(cfg.filter, resolve=True)
+    if pipeline.generator.max_new_tokens == 0:
+        show_hits(pipeline.search(str(cfg.question), filter))
+    else:
+        answer = pipeline.answer(str(cfg.question), filter)
+        show_hits(answer.hits)
+        show_answer(answer)
+
+
+if __name__ == "__main__":
+    main()

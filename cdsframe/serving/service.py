@@ -1,0 +1,124 @@
+"""Runs a pipeline for a server: loads it in the background, answers a bounded number of requests, stops when told.
+
+Requests are answered in the order they came, `concurrency` at a time, in threads; the event loop never waits for a
+model. Knows nothing of HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import threading
+import traceback
+from collections.abc import AsyncIterator, Awaitable, Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from time import perf_counter
+
+from cdsframe.errors import CdsframeError
+from cdsframe.pipeline import Pipeline
+from cdsframe.serving.protocol import ChatRequest, RequestError
+from cdsframe.types import Answer
+
+log = logging.getLogger(__name__)
+
+_LOOK_UP = 0.25
+"""Seconds between two looks at whether the client is still there."""
+
+
+class Service:
+    """Answers requests with a pipeline.
+
+    Args:
+        concurrency: how many requests are answered at once.
+        queue: how many more may wait.
+    """
+
+    def __init__(self, pipeline: Pipeline, concurrency: int, queue: int) -> None:
+        self.pipeline = pipeline
+        self.ready = False
+        self.failure: Exception | None = None
+        self._places = threading.BoundedSemaphore(concurrency + queue)
+        self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="answer")
+        self._closed = threading.Event()
+
+    def start(self, failed: Callable[[], None]) -> None:
+        """Loads the pipeline in the background; calls `failed` where that cannot be done (see `failure`)."""
+        threading.Thread(target=self._load, args=(failed,), name="load", daemon=True).start()
+
+    def close(self) -> None:
+        """Ends all generation."""
+        self._closed.set()
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def admit(self) -> None:
+        """Takes a place for a request, to be answered by `answer`. Raises RequestError where there is none."""
+        if not self.ready:
+            raise RequestError("the model is being loaded", status=503, code="not_ready", retry_after=5)
+        if not self._places.acquire(blocking=False):
+            raise RequestError("too many questions at once, try again", status=503, code="overloaded", retry_after=2)
+
+    async def answer(self, request: ChatRequest, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[str | Answer]:
+        """Pieces of text, then the answer, of an admitted request. Ends early, and the generation with it, when the
+        client is gone or the iterator is closed. Raises RequestError where the pipeline cannot answer."""
+        loop, items, stop = asyncio.get_running_loop(), asyncio.Queue[str | Answer | Exception](), threading.Event()
+
+        def tell(item: str | Answer | Exception) -> None:
+            with suppress(RuntimeError):  # the loop is closed: nobody listens any more
+                loop.call_soon_threadsafe(items.put_nowait, item)
+
+        self._pool.submit(self._work, request, tell, stop).add_done_callback(lambda _: self._places.release())
+        looked = loop.time()
+        try:
+            while True:
+                if loop.time() >= looked + _LOOK_UP:
+                    looked = loop.time()
+                    if self._closed.is_set() or await gone():
+                        return
+                try:
+                    item = await asyncio.wait_for(items.get(), _LOOK_UP)
+                except TimeoutError:
+                    continue
+                if isinstance(item, Exception):
+                    raise self._refusal(item)
+                yield item
+                if isinstance(item, Answer):
+                    return
+        finally:
+            stop.set()
+
+    def _work(
+        self, request: ChatRequest, tell: Callable[[str | Answer | Exception], None], stop: threading.Event
+    ) -> None:
+        if stop.is_set():
+            return
+        items = self.pipeline.stream(request.question, request.filter, request.history)
+        try:
+            for item in items:
+                tell(item)
+                if stop.is_set() or self._closed.is_set():
+                    return
+        except Exception as error:  # noqa: BLE001 (it is raised again where the request is answered)
+            tell(error)
+        finally:
+            items.close()  # type: ignore[attr-defined]
+
+    @staticmethod
+    def _refusal(error: Exception) -> RequestError:
+        if isinstance(error, CdsframeError):
+            return RequestError(str(error), code=type(error).__name__)
+        frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
+        log.error("a defect, %s at %s", type(error).__name__, " > ".join(frames))  # its message can hold a text
+        return RequestError("the server failed; its log says where", status=500, code="internal_error")
+
+    def _load(self, failed: Callable[[], None]) -> None:
+        started = perf_counter()
+        log.info("loading the model and opening the index ...")
+        try:
+            self.pipeline.load()
+        except Exception as error:  # noqa: BLE001 (serve raises it in the main thread)
+            self.failure = error
+            failed()
+            return
+        self.ready = True
+        log.info("ready after %.1f s", perf_counter() - started)

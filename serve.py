@@ -1,0 +1,32 @@
+"""Serves cited, confident answers over HTTP: `python serve.py --help`."""
+
+from omegaconf import DictConfig
+
+from cdsframe.adapter import require_match
+from cdsframe.confidence import open_calibration
+from cdsframe.config import build, entry
+from cdsframe.pipeline import Pipeline
+from cdsframe.run import Run
+
+
+@entry
+def main(cfg: DictConfig, run: Run) -> None:
+    """Builds the pipeline in order and serves it until it is interrupted."""
+    embedder = build(cfg.embedder)
+    index = build(cfg.index, identity={"embedder": embedder.identity})
+    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)
+    quantization, prompt = build(cfg.quantization), build(cfg.prompt)
+    model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
+    require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    pipeline = Pipeline(
+        retriever=retriever,
+        reranker=build(cfg.reranker),
+        prompt=prompt,
+        generator=build(cfg.generator, model=model, seed=cfg.seed),
+        calibration=open_calibration(cfg.calibration),
+    )
+    build(cfg.serving, pipeline=pipeline, name=cfg.name)
+
+
+if __name__ == "__main__":
+    main()

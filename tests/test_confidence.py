@@ -1,0 +1,103 @@
+"""Features, words, and a calibrator that finds the curve it was shown."""
+
+from __future__ import annotations
+
+import math
+import random
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from answering import PASSAGES, pipeline
+
+from cdsframe.citations import check
+from cdsframe.confidence import Calibrator, NoCalibration, open_calibration, word
+from cdsframe.errors import InputError
+from cdsframe.generator.scripted import ScriptedGenerator
+
+
+def sigmoid(value: float) -> float:
+    return 1 / (1 + math.exp(-value))
+
+
+def sample(size: int, seed: int = 0) -> tuple[list[dict[str, float]], list[bool]]:
+    dice = random.Random(seed)
+    features = [{"a": dice.gauss(5, 2), "b": dice.gauss(0, 0.1), "noise": dice.random()} for _ in range(size)]
+    return features, [dice.random() < sigmoid(1.5 * (f["a"] - 5) - 10 * f["b"] - 0.5) for f in features]
+
+
+def test_the_calibrator_recovers_a_known_logistic() -> None:
+    calibrator = Calibrator.fit(*sample(4000))
+    slopes = {name: calibrator.weights[name] / calibrator.scale[name] for name in calibrator.weights}
+    assert slopes["a"] == pytest.approx(1.5, rel=0.1)
+    assert slopes["b"] == pytest.approx(-10, rel=0.1)
+    assert abs(slopes["noise"]) < 0.4
+    for a in (3.0, 5.0, 6.0):
+        given = {"a": a, "b": 0.0, "noise": 0.5}
+        assert calibrator.predict(given) == pytest.approx(sigmoid(1.5 * (a - 5) - 0.5), abs=0.04)
+
+
+def test_fitting_stays_finite_where_a_feature_separates_the_answers() -> None:
+    calibrator = Calibrator.fit([{"a": float(n), "same": 1.0} for n in range(20)], [n >= 10 for n in range(20)])
+    assert calibrator.predict({"a": 19.0, "same": 1.0}) > 0.9 > 0.1 > calibrator.predict({"a": 0.0, "same": 1.0})
+
+
+def test_a_missing_feature_counts_as_its_mean() -> None:
+    features, correct = sample(400)
+    calibrator = Calibrator.fit([f if n % 3 else {"a": f["a"]} for n, f in enumerate(features)], correct)
+    assert calibrator.predict({"a": 7.0}) == pytest.approx(
+        calibrator.predict({"a": 7.0, "b": calibrator.mean["b"], "noise": calibrator.mean["noise"], "new": 9.0})
+    )
+
+
+def test_it_refuses_answers_that_are_all_alike() -> None:
+    with pytest.raises(InputError, match="right and answers that are wrong"):
+        Calibrator.fit([{"a": 1.0}, {"a": 2.0}], [True, True])
+
+
+def test_a_calibration_is_saved_and_read_back(tmp_path: Path) -> None:
+    calibrator = replace(Calibrator.fit(*sample(200)), threshold=0.4)
+    calibrator.save(tmp_path / "calibration.json")
+    assert open_calibration(str(tmp_path / "calibration.json")) == calibrator
+    assert isinstance(open_calibration(None), NoCalibration)
+
+
+@pytest.mark.parametrize("text", ["{}", '{"format_version": 99}', '{"format_version": 1, "weights": {}}', "[]", "x"])
+def test_a_file_that_is_no_calibration_is_refused_by_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "bad.json").write_text(text)
+    with pytest.raises(InputError, match=r"calibration.*bad\.json"):
+        open_calibration(str(tmp_path / "bad.json"))
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("The loading dose is 4.5 mg [1].", "supported"),
+        ("The loading dose is 4.5 mg [1]. Sleep well.", "partly supported"),
+        ("The loading dose is 45 mg [1].", "unsupported"),
+        ("The loading dose is 4.5 mg.", "unsupported"),
+        ("", "unsupported"),
+    ],
+)
+def test_without_a_calibration_there_is_a_word_and_no_number(text: str, expected: str) -> None:
+    confidence = word(check(text, PASSAGES))
+    assert (confidence.word, confidence.probability) == (expected, None)
+
+
+def test_the_features_tell_a_supported_answer_from_an_invented_one() -> None:
+    question = "What is the loading dose of velorapine within one hour?"
+    good = pipeline("The loading dose is 4.5 mg [1].").answer(question).features
+    bad = pipeline(ScriptedGenerator("It is 45 g [7] now.", log_probability=-3.0)).answer(question).features
+    assert good["citation_support"] == good["best_support"] == good["cited"] == good["agreement"] == 1.0
+    assert good["log_probability_mean"] == pytest.approx(-0.1)
+    assert good["margin"] > 0
+    assert "score_words" in good
+    assert bad["citation_support"] == bad["best_support"] == 0.0
+    assert bad["removed"] == 1.0
+    assert bad["log_probability_min"] == -3.0
+
+
+def test_an_unusable_calibration_shows_a_word() -> None:
+    unusable = replace(Calibrator.fit(*sample(200)), usable=False, threshold=0.99)
+    answer = pipeline(calibration=unusable).answer("What is the loading dose of velorapine?")
+    assert (answer.confidence.word, answer.confidence.probability, answer.abstained) == ("supported", None, False)

@@ -1,0 +1,242 @@
+"""Generators: batches equal single answers, streams equal both, and an engine's faults become sentences."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+from answering import language_model
+
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.generator.none import NoGenerator
+from cdsframe.generator.openai import OpenAiGenerator
+from cdsframe.generator.scripted import ScriptedGenerator
+from cdsframe.generator.transformers import TransformersGenerator
+from cdsframe.types import Generation, Generator, Message
+
+
+def conversation(question: str) -> list[Message]:
+    return [Message("user", question)]
+
+
+CONVERSATIONS = [
+    conversation("What is the capital of France?"),
+    conversation("Name a colour. " + "Think of the sky, the grass and the sea. " * 3),
+    conversation("How many legs has a dog?"),
+]
+
+
+def transformers(option: str = "tiny", **changes) -> TransformersGenerator:
+    settings = {"max_new_tokens": 12, "temperature": 0.0, "batch_size": 2, "seed": 1} | changes
+    return TransformersGenerator(language_model(option), **settings)
+
+
+def test_all_generators_keep_the_contract() -> None:
+    engine = OpenAiGenerator("http://127.0.0.1:9/v1", "m", None, 1.0, 8, 0.0, 1, False)
+    for generator in (transformers(), engine, NoGenerator(), ScriptedGenerator("x")):
+        assert isinstance(generator, Generator)
+
+
+@pytest.mark.slow
+def test_greedy_batches_equal_single_answers_and_transformers_own_generate() -> None:
+    import torch
+
+    from cdsframe.encoding import encode, end_of_turn_ids
+
+    generator = transformers("smollm2", max_new_tokens=10)
+    together = generator.generate(CONVERSATIONS)
+    alone = [generator.generate([one])[0] for one in CONVERSATIONS]
+    assert [one.text for one in together] == [one.text for one in alone]
+    assert "Paris" in together[0].text
+    model = language_model("smollm2")
+    for one, messages in zip(together[:2], CONVERSATIONS, strict=False):
+        ids = torch.tensor([encode(model.tokenizer, messages).input_ids])
+        out = model.load().generate(
+            ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=10,
+            eos_token_id=end_of_turn_ids(model.tokenizer), pad_token_id=0,
+        )  # fmt: skip
+        text = model.tokenizer.decode(out[0, ids.shape[1] :], skip_special_tokens=True).strip()
+        assert one.text == text
+        assert one.prompt_tokens == ids.shape[1] == generator.count(messages)
+
+
+def test_a_stream_says_the_same_with_the_same_log_probabilities() -> None:
+    generator = transformers("smollm2", max_new_tokens=10)
+    *pieces, streamed = generator.stream(CONVERSATIONS[0])
+    [whole] = generator.generate([CONVERSATIONS[0]])
+    assert streamed == whole
+    assert "".join(pieces) == whole.text
+    assert len(pieces) > 3
+    assert len(whole.log_probabilities) == whole.completion_tokens
+    assert all(value <= 0 for value in whole.log_probabilities)
+
+
+def test_log_probabilities_are_those_of_a_forward_pass() -> None:
+    import torch
+
+    from cdsframe.encoding import encode
+
+    generator, model = transformers(max_new_tokens=5), language_model()
+    [said] = generator.generate([CONVERSATIONS[0]])
+    prompt = encode(model.tokenizer, CONVERSATIONS[0]).input_ids
+    tokens, expected = [], []
+    for _ in range(5):
+        with torch.inference_mode():
+            scores = model.load()(torch.tensor([prompt + tokens])).logits[0, -1].log_softmax(-1)
+        tokens.append(int(scores.argmax()))
+        expected.append(float(scores.max()))
+    assert said.finish_reason == "length"
+    assert said.log_probabilities == pytest.approx(expected, abs=1e-4)
+
+
+def test_rows_that_end_early_leave_the_others_as_they_were() -> None:
+    generator = transformers()
+    greedy = generator.generate(CONVERSATIONS)
+    first = next(iter(generator._steps([generator._encode(CONVERSATIONS[0])])))[0][1]
+    generator._ends = frozenset({first})  # the first row now ends at once
+    ended = generator.generate(CONVERSATIONS)
+    assert ended[0] == Generation("", (), greedy[0].prompt_tokens, 0, "stop")
+    assert ended[1].text.startswith(greedy[1].text[:10])
+
+
+def test_draws_depend_on_the_seed_and_the_prompt_alone() -> None:
+    drawing = transformers(temperature=1.0, max_new_tokens=6)
+    together = [one.text for one in drawing.generate(CONVERSATIONS)]
+    assert together == [drawing.generate([one])[0].text for one in CONVERSATIONS]
+    assert together != [
+        one.text for one in transformers(temperature=1.0, max_new_tokens=6, seed=2).generate(CONVERSATIONS)
+    ]
+
+
+def test_closing_a_stream_frees_the_model_at_once() -> None:
+    generator = transformers(max_new_tokens=1500)
+    stream = generator.stream(CONVERSATIONS[0])
+    next(stream)
+    stream.close()
+    assert generator._lock.acquire(timeout=1)
+
+
+def test_a_prompt_longer_than_the_model_reads_is_refused() -> None:
+    with pytest.raises(InputError, match=r"2048 tokens.*max_new_tokens"):
+        transformers().generate([conversation("word " * 2100)])
+
+
+def test_no_generator_refuses() -> None:
+    with pytest.raises(ConfigError, match="generator=none"):
+        NoGenerator().generate([CONVERSATIONS[0]])
+
+
+# ------------------------------------------------------------------------------------------------ an engine elsewhere
+
+
+@contextmanager
+def engine(reply: Callable[[dict], tuple[int, bytes]]) -> Iterator[tuple[str, list[dict]]]:
+    """A server that speaks just enough of the OpenAI API; yields its address and the bodies it was sent."""
+    asked: list[dict] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.answer(200, json.dumps({"data": [{"id": "small"}]}).encode())
+
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+            asked.append(body | {"key": self.headers.get("authorization")})
+            self.answer(*reply(body))
+
+        def answer(self, status: int, data: bytes) -> None:
+            self.send_response(status)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            self.wfile.write(data)
+
+        def log_message(self, *arguments: object) -> None:
+            """Says nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}/v1", asked
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def remote(url: str, **changes) -> OpenAiGenerator:
+    settings = {
+        "base_url": url, "model_name": "small", "api_key_env": None, "timeout": 5.0, "max_new_tokens": 8,
+        "temperature": 0.0, "concurrency": 2, "log_probabilities": True,
+    } | changes  # fmt: skip
+    return OpenAiGenerator(**settings)
+
+
+def said(body: dict) -> tuple[int, bytes]:
+    text = body["messages"][-1]["content"].upper()
+    usage = {"prompt_tokens": 9, "completion_tokens": 2}
+    logprobs = {"content": [{"token": "a", "logprob": -0.5}, {"token": "b", "logprob": -1.5}]}
+    if not body.get("stream"):
+        choice = {"message": {"content": text}, "finish_reason": "length", "logprobs": logprobs}
+        return 200, json.dumps({"choices": [choice], "usage": usage}).encode()
+    events = [
+        {"choices": [{"delta": {"content": text[:2]}, "logprobs": {"content": logprobs["content"][:1]}}]},
+        {"choices": [{"delta": {"content": text[2:]}, "logprobs": {"content": logprobs["content"][1:]}}]},
+        {"choices": [{"delta": {}, "finish_reason": "length"}]},
+        {"choices": [], "usage": usage},
+    ]
+    lines = [f"data: {json.dumps(event)}\n\n" for event in events] + ["data: [DONE]\n\n"]
+    return 200, "".join(lines).encode()
+
+
+def test_an_engine_answers_in_order_and_streams_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ENGINE_KEY", "s3cret")
+    with engine(said) as (url, asked):
+        generator = remote(url, api_key_env="ENGINE_KEY")
+        generator.load()
+        answers = generator.generate([conversation("one"), conversation("two"), conversation("three")])
+        *pieces, streamed = generator.stream(conversation("two"))
+        generator.close()
+    assert [answer.text for answer in answers] == ["ONE", "TWO", "THREE"]
+    assert answers[1] == streamed == Generation("TWO", (-0.5, -1.5), 9, 2, "length")
+    assert pieces == ["TW", "O"]
+    assert all(body["key"] == "Bearer s3cret" and body["max_tokens"] == 8 for body in asked)
+
+
+@pytest.mark.parametrize(
+    ("status", "match"),
+    [(401, "wants a key"), (404, "base_url"), (429, "no more requests"), (500, "own log"), (400, "does not accept")],
+)
+def test_an_engines_refusal_is_a_sentence_without_the_question(status: int, match: str) -> None:
+    with engine(lambda body: (status, b"secret question echoed")) as (url, _):
+        generator = remote(url)
+        for ask in (generator.generate, lambda many: list(generator.stream(many[0]))):
+            with pytest.raises(InputError, match=match) as caught:
+                ask([conversation("patient Wexcombe")])
+            assert "Wexcombe" not in str(caught.value)
+            assert "echoed" not in str(caught.value)
+        generator.close()
+
+
+def test_an_engine_that_is_not_there_or_no_engine_at_all() -> None:
+    with pytest.raises(InputError, match="not reachable"):
+        remote("http://127.0.0.1:9/v1").generate([conversation("one")])
+    with engine(lambda body: (200, b"<html>")) as (url, _):
+        generator = remote(url)
+        with pytest.raises(InputError, match="does not answer as the OpenAI API"):
+            generator.generate([conversation("one")])
+        generator.close()
+
+
+def test_a_model_or_a_key_that_is_not_there_is_refused_by_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("ENGINE_KEY", raising=False)
+    with engine(said) as (url, _):
+        generator = remote(url, model_name="large")
+        with pytest.raises(ConfigError, match=r"model_name=large.*small"):
+            generator.load()
+        generator.close()
+        with pytest.raises(ConfigError, match="ENGINE_KEY is not set"):
+            remote(url, api_key_env="ENGINE_KEY").load()
