@@ -91,7 +91,7 @@ def evaluate(
     scores = Scores(resamples, seed)
     if tested:
         _score(scores, tested, fitted.threshold, base_rate)
-        if scores.metrics["calibration/brier"] >= scores.metrics["calibration/brier_constant"]:
+        if scores.metrics["calibration/brier_skill"] <= 0:
             reasons.append("its Brier score on the test part is no better than a constant's")
     fitted = replace(fitted, usable=not reasons)
     for reason in reasons:
@@ -151,15 +151,17 @@ def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]
 
 
 def _threshold(samples: Sequence[Sample], target: float, minimum: int) -> float:
-    """The lowest probability from which on the answers of the threshold part reach the target; 0 where none does."""
-    ranked = sorted((s for s in samples if s.part == "threshold"), key=lambda sample: -sample.probability)
-    best = 0.0
-    for count in range(min(minimum, len(ranked)) or 1, len(ranked) + 1):
-        if _mean([sample.correct for sample in ranked[:count]]) >= target:
-            best = ranked[count - 1].probability
-    if not best:
-        log.warning("no threshold reaches an accuracy of %.2f: no answer will be held back", target)
-    return best
+    """The lowest probability from which on the answers of the threshold part reach the target; 0 where none does.
+
+    Only a threshold that keeps at least `minimum` answers is considered: the accuracy of fewer says little.
+    """
+    part = [sample for sample in samples if sample.part == "threshold"]
+    for candidate in sorted({sample.probability for sample in part}):
+        kept = [sample.correct for sample in part if sample.probability >= candidate]
+        if len(kept) >= minimum and _mean(kept) >= target:
+            return candidate
+    log.warning("no threshold reaches an accuracy of %.2f: no answer will be held back", target)
+    return 0.0
 
 
 def _score(scores: Scores, tested: Sequence[Sample], threshold: float, base_rate: float) -> None:
@@ -170,7 +172,10 @@ def _score(scores: Scores, tested: Sequence[Sample], threshold: float, base_rate
     kept = [float(sample.probability >= threshold) for sample in tested]
     scores.add("calibration/accuracy", correct, groups)
     scores.add("calibration/brier", [(s.probability - s.correct) ** 2 for s in tested], groups)
-    scores.add("calibration/brier_constant", [(base_rate - s.correct) ** 2 for s in tested], groups)
+    constant = [(base_rate - s.correct) ** 2 for s in tested]
+    scores.add("calibration/brier_constant", constant, groups)
+    gain = [c - (s.probability - s.correct) ** 2 for s, c in zip(tested, constant, strict=True)]
+    scores.add("calibration/brier_skill", gain, groups, weights=constant)
     scores.add("calibration/coverage", kept, groups)
     right = [a * b for a, b in zip(kept, correct, strict=True)]
     scores.add("calibration/accuracy_at_threshold", right, groups, weights=kept)

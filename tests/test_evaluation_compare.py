@@ -1,0 +1,121 @@
+"""Runs compared in pairs: names, tests, files, and what is refused."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+from evaluation_doubles import QUESTIONS, Questions, pipeline, question_of, run_in
+
+from cdsframe.errors import InputError
+from cdsframe.evaluation.compare import Pair, evaluate, summarise
+from cdsframe.evaluation.naming import Settings, name_runs
+from cdsframe.evaluation.qa import evaluate as ask
+from cdsframe.types import Message, Question
+
+GOLD = {question.question: question.answer for question in QUESTIONS}
+MANY = [
+    Question(
+        f"{question.id}-{n}", question.question, question.answer, (), question.type, "test", question.evidence, f"g{n}"
+    )
+    for n in range(8)
+    for question in QUESTIONS
+]
+
+
+def right(messages: list[Message]) -> str:
+    return GOLD[question_of(messages)] or "The documents do not say."
+
+
+def wrong(messages: list[Message]) -> str:
+    return "nobody knows"
+
+
+def job(folder: Path, knows: bool, retriever: str, adapter: str | None, questions: list[Question] = MANY) -> Path:
+    asked, index = pipeline(right if knows else wrong, 0 if retriever == "none" else 2)
+    run = run_in(folder, retriever=retriever, adapter=adapter)
+    ask(asked, Questions(questions), index, None, run, 1, "test", None, 200)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sweep")
+    job(folder / "0", False, "none", None)
+    summarise(folder)
+    assert not (folder / "comparison.json").exists()  # one job has nothing to be compared with
+    job(folder / "1", True, "hybrid", None)
+    job(folder / "2", True, "hybrid", "outputs/adapters/demo")
+    (folder / "3").mkdir()  # failed: it left nothing
+    summarise(folder)
+    return folder
+
+
+def test_a_sweep_is_compared(sweep: Path) -> None:
+    comparison = json.loads((sweep / "comparison.json").read_text())
+    assert [run["name"] for run in comparison["runs"]] == ["base, closed-book", "base, hybrid", "tuned, hybrid"]
+    pairs = {(pair["measure"], pair["first"], pair["second"]): pair for pair in comparison["pairs"]}
+    gain = pairs["F1, answerable", "base, closed-book", "base, hybrid"]
+    assert gain["difference"] == 1
+    assert gain["questions"] == 32
+    assert gain["significant"]
+    same = pairs["F1, answerable", "base, hybrid", "tuned, hybrid"]
+    assert (same["difference"], same["p"], same["significant"]) == (0, 1, False)
+    refused = pairs["refused, unanswerable", "base, closed-book", "base, hybrid"]
+    assert refused["p"] == pytest.approx(2 * 0.5**16)
+    assert refused["p_holm"] == pytest.approx(3 * 2 * 0.5**16)
+
+
+def test_the_text_says_what_is_not_significant(sweep: Path) -> None:
+    text = (sweep / "comparison.md").read_text()
+    assert "base, hybrid - base, closed-book = +1.000" in text
+    assert "tuned, hybrid - base, hybrid = +0.000 [+0.000, +0.000], p = 1, adjusted 1: not significant" in text
+    assert "| base, hybrid " in text
+
+
+def test_the_pictures_are_drawn_and_the_same_twice(sweep: Path) -> None:
+    first = (sweep / "comparison.svg").read_bytes()
+    assert b"tuned, hybrid" in first
+    assert (sweep / "comparison.png").read_bytes().startswith(b"\x89PNG")
+    summarise(sweep)
+    assert (sweep / "comparison.svg").read_bytes() == first
+
+
+def test_runs_are_compared_by_name(sweep: Path, tmp_path: Path) -> None:
+    result = evaluate(run_in(tmp_path), [str(sweep / "0"), str(sweep / "1")])
+    assert result.value == 1
+    assert "significant" in result.text
+    assert (tmp_path / "comparison.json").is_file()
+    assert json.loads((tmp_path / "metrics.json").read_text())["compare/1/qa/f1"] == 1
+
+
+def test_other_questions_are_refused_or_left_out(sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    other = job(tmp_path / "2", True, "hybrid", None, MANY[:30])
+    with pytest.raises(InputError, match="30 are the same, of 30 and 48"):
+        evaluate(run_in(tmp_path / "run"), [str(sweep / "0"), str(other)])
+    job(tmp_path / "0", True, "hybrid", None)
+    job(tmp_path / "1", True, "none", None)
+    with caplog.at_level(logging.WARNING):
+        summarise(tmp_path)
+    assert "other questions than job 0: 2" in caplog.text
+    assert len(json.loads((tmp_path / "comparison.json").read_text())["runs"]) == 2
+
+
+def test_names_say_what_differs() -> None:
+    def run(retriever: str, adapter: str | None, **values: object) -> Settings:
+        return Settings({"retriever": retriever, "model": "m", "paths": "p"}, {"adapter": adapter, **values})
+
+    folders = ["0", "1", "2"]
+    assert name_runs([run("bm25", None), run("knn", None)], folders[:2]) == ["bm25", "knn"]
+    assert name_runs([run("bm25", None), run("bm25", "a/b")], folders[:2]) == ["base", "tuned"]
+    assert name_runs([run("bm25", None), run("bm25", "a/x"), run("bm25", "a/y")], folders) == ["base", "x", "y"]
+    numbers = [run("bm25", None, **{"retriever.top_k": k, "paths.outputs": k}) for k in (1, 2)]
+    assert name_runs(numbers, folders[:2]) == ["retriever.top_k=1", "retriever.top_k=2"]
+    several = [run("bm25", None, **{"retriever.top_k": 1}), run("none", None, **{"retriever.top_k": 2})]
+    assert name_runs(several, folders[:2]) == ["bm25", "closed-book"]
+    assert name_runs([run("bm25", None), run("bm25", None)], folders[:2]) == ["0", "1"]
+
+
+def test_a_pair_reads_as_a_sentence() -> None:
+    pair = Pair("F1", "base", "tuned", 40, 0.12, 0.01, 0.2, 0.01, 0.06)
+    assert str(pair) == "F1: tuned - base = +0.120 [+0.010, +0.200], p = 0.01, adjusted 0.06: not significant"
