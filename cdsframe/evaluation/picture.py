@@ -31,14 +31,14 @@ def draw(comparison: JsonObject, path: Path) -> None:
 
     runs = comparison["runs"]
     panels = [key for key in _PANELS if any(key in run["metrics"] for run in runs)][:_MOST_PANELS]
-    rows, colours = _layout([run["name"] for run in runs])
+    names = [run["name"] for run in runs]
     with rc_context({"svg.hashsalt": "cdsframe", "svg.fonttype": "none", "font.size": 10}):
         figure = Figure(
-            figsize=(2.4 + 2.9 * len(panels), 1.1 + 0.3 * len(rows)), layout="constrained", facecolor="white"
+            figsize=(2.4 + 2.9 * len(panels), 1.1 + 0.3 * len(names)), layout="constrained", facecolor="white"
         )
         FigureCanvasAgg(figure)
         for place, key in enumerate(panels):
-            _panel(figure.add_subplot(1, len(panels), place + 1), key, runs, rows, colours, labelled=place == 0)
+            _panel(figure.add_subplot(1, len(panels), place + 1), key, runs, names, labelled=place == 0)
         figure.suptitle(f"{comparison['questions']} questions, 95 % bootstrap intervals", fontsize=9, color="#555555")
         with atomic(path) as partial:
             kind = path.suffix.lstrip(".")
@@ -46,18 +46,16 @@ def draw(comparison: JsonObject, path: Path) -> None:
             figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
 
 
-def _layout(names: Sequence[str]) -> tuple[list[str], list[str]]:
-    """The rows' labels and colours: one colour for each first part of the names ("base", "tuned")."""
+def _colours(names: Sequence[str]) -> list[str]:
+    """One colour for each first part of the names ("base", "tuned"), or one for all where they have no parts."""
     firsts = list(dict.fromkeys(name.split(", ")[0] for name in names))
-    grouped = all(", " in name for name in names) and len(firsts) <= len(_COLOURS)
-    colours = [_COLOURS[firsts.index(name.split(", ")[0])] if grouped else _COLOURS[1] for name in names]
-    return list(names), colours
+    if not all(", " in name for name in names) or len(firsts) > len(_COLOURS):
+        return [_COLOURS[1]] * len(names)
+    return [_COLOURS[firsts.index(name.split(", ")[0])] for name in names]
 
 
-def _panel(
-    axes: Any, key: str, runs: Sequence[JsonObject], labels: Sequence[str], colours: Sequence[str], labelled: bool
-) -> None:
-    for place, (run, colour) in enumerate(zip(runs, colours, strict=True)):
+def _panel(axes: Any, key: str, runs: Sequence[JsonObject], labels: Sequence[str], labelled: bool) -> None:
+    for place, (run, colour) in enumerate(zip(runs, _colours(labels), strict=True)):
         metrics = run["metrics"]
         if key not in metrics:
             axes.text(0.02, place, "does not apply", va="center", fontsize=8, color="#777777")
