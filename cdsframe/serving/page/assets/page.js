@@ -105,7 +105,8 @@ function show(found) {
   const notes = [];
   if (found.abstained && found.sources.length) notes.push("No answer is given. These passages came closest.");
   if (!found.abstained && found.sources.length && !cited) notes.push("The answer cites no passage: check it yourself.");
-  if (found.removed) notes.push(`${found.removed} reference(s) to passages that do not exist were taken out.`);
+  if (found.removed === 1) notes.push("One reference to a passage that does not exist was taken out.");
+  if (found.removed > 1) notes.push(`${found.removed} references to passages that do not exist were taken out.`);
   $("note").textContent = notes.join(" ");
   $("note").hidden = !notes.length;
   $("sources-title").hidden = !found.sources.length;
@@ -176,7 +177,9 @@ function highlighted(one) {
 function facts(one) {
   const list = element("dl");
   for (const [name, value] of Object.entries({ ...one.metadata, document: one.document_id })) {
-    list.append(element("dt", name), element("dd", value));
+    const pair = element("div");
+    pair.append(element("dt", name), element("dd", value));
+    list.append(pair);
   }
   return list;
 }
