@@ -7,6 +7,7 @@ Nothing here does work. Shapes: vectors are float32 arrays `[n, dimension]` of u
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
@@ -166,6 +167,9 @@ class Embedder(Protocol):
     def offsets(self, text: str) -> list[tuple[int, int]]:
         """Character spans `(start, end)` of the text's tokens by the embedder's own tokenizer, without special ones."""
 
+    def count(self, text: str) -> int:
+        """How many tokens the model would read of a passage: its prefix and special tokens included, nothing cut."""
+
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray: ...
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray: ...
@@ -185,6 +189,16 @@ class Chunker(Protocol):
 @runtime_checkable
 class Index(Protocol):
     """Passages with vectors and BM25, searched by many requests at once. Ties break by passage id."""
+
+    @property
+    def digest(self) -> str | None:
+        """Of what is committed: equal content, equal digest, on any machine; None where nothing is."""
+
+    def open(self) -> None:
+        """Raises ConfigError where there is no index, or one made with other settings: called before long work."""
+
+    def writer(self) -> AbstractContextManager[None]:
+        """Held around a series of writes. Raises InputError where another process holds it."""
 
     def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
         """Replaces all passages of the documents that the given passages belong to."""

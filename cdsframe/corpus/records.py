@@ -1,0 +1,81 @@
+"""What all corpora share: refusing repeated ids, `strict`, and text assembled from blocks with a heading path.
+
+Does not read any source itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from cdsframe.errors import InputError
+from cdsframe.types import Document, Section, Unreadable
+
+Path = tuple[tuple[int, str], ...]
+"""A heading path: `(level, heading)` from the outermost."""
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """A paragraph (`level` 0) or a heading (`level` 1 to 9) of a source without character offsets of its own."""
+
+    text: str
+    level: int = 0
+
+
+def descend(path: Path, level: int, heading: str) -> Path:
+    """The path after a heading: what stands at its level or deeper is left."""
+    return (*(item for item in path if item[0] < level), (level, heading))
+
+
+def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
+    """The text of the blocks, separated by blank lines, and its sections without the heading lines."""
+    parts: list[str] = []
+    sections: list[Section] = []
+    path: Path = ()
+    position, start, end = 0, None, 0
+
+    def close() -> None:
+        if start is not None:
+            sections.append(Section(tuple(heading for _, heading in path), start, end))
+
+    for block in blocks:
+        if not block.text:
+            continue
+        if block.level:
+            close()
+            start, path = None, descend(path, block.level, block.text)
+        else:
+            start = position if start is None else start
+            end = position + len(block.text)
+        parts.append(block.text)
+        position += len(block.text) + 2
+    close()
+    return "\n\n".join(parts), tuple(sections)
+
+
+def under_title(title: str, sections: Sequence[Section]) -> tuple[Section, ...]:
+    """The sections without the outermost heading where that only repeats the document's title."""
+    same = title.casefold()
+    return tuple(
+        Section(s.heading[1:], s.start, s.end, s.id, s.passage_id)
+        if s.heading and s.heading[0].casefold() == same
+        else s
+        for s in sections
+    )
+
+
+def checked(items: Iterable[Document | Unreadable], strict: bool) -> Iterator[Document | Unreadable]:
+    """Passes items on; a repeated id becomes Unreadable. With `strict`, the first Unreadable is an InputError."""
+    seen: set[str] = set()
+    for item in items:
+        if isinstance(item, Document) and item.id in seen:
+            item = Unreadable(item.metadata.get("source", item.id), f"the id {item.id} stands twice")
+        if isinstance(item, Document):
+            seen.add(item.id)
+        elif strict:
+            raise InputError(
+                f"corpus: {item.source}: {item.reason}; corpus.strict=true refuses the whole corpus for it, mend the "
+                "source or use corpus.strict=false to take the others in"
+            )
+        yield item

@@ -1,0 +1,203 @@
+"""An index in one folder by LanceDB: BM25 over its full-text index, exact kNN, filters applied inside the search.
+
+`manifest.json` is the commit point. Readers see the table at the version that it names; writes make newer versions that
+nobody sees until `commit`, so a killed ingest changes no answer, and the next one goes on from what it left behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.errors import ConfigError, IndexMismatchError, InputError
+from cdsframe.files import read_json, write_json
+from cdsframe.index import table
+from cdsframe.index.identity import Identity, require_dimension, require_same
+from cdsframe.types import Hit, Passage, Request, digest, flatten
+
+if TYPE_CHECKING:
+    import numpy as np
+
+FORMAT_VERSION = 1
+
+_TABLE = "passages"
+_KEEP_OLD = timedelta(minutes=10)
+"""How long a superseded version stays on disk for readers that are in the middle of a search."""
+
+
+class LanceIndex:
+    """A LanceDB table with its manifest in the folder `path/name`.
+
+    BM25 with LanceDB's constants (k1 = 1.2, b = .75) over title, heading and text, English stems; vectors are compared
+    one by one, exactly.
+
+    Args:
+        path: the folder that holds the indexes.
+        name: the index's own folder in it.
+        identity: the settings that its content depends on; an index that was made with others is refused.
+    """
+
+    def __init__(self, path: str, name: str, identity: Identity) -> None:
+        problems = self.problems(name)
+        if problems:
+            raise ConfigError(problems)
+        self._folder, self._name = Path(path) / name, name
+        self._identity: Identity = json.loads(json.dumps({group: dict(values) for group, values in identity.items()}))
+        self._manifest_path = self._folder / "manifest.json"
+        self._lock: Any = None
+        self._opened: tuple[Any, Any, dict[str, Any]] | None = None
+
+    @staticmethod
+    def problems(name: str) -> list[str]:
+        """Empty if the name can be a folder's."""
+        if re.fullmatch(r"\w[\w.-]*", name):
+            return []
+        return [f"index.name must be letters, digits, dots, hyphens and underscores, got {name!r}"]
+
+    @property
+    def digest(self) -> str | None:
+        return self._manifest()["digest"] if self._manifest_path.is_file() else None
+
+    def open(self) -> None:
+        self._reader()
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    def documents(self) -> dict[str, str]:
+        head = self._head()
+        return {} if head is None else table.digests(head)
+
+    def passages(self, document_ids: Sequence[str]) -> list[Passage]:
+        return table.of_documents(self._reader()[0], document_ids)
+
+    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+        committed, manifest = self._reader()
+        for request in requests:
+            if request.vector is not None:
+                require_dimension(self._name, manifest["dimension"], len(request.vector))
+        return table.search(committed, requests)
+
+    def _reader(self) -> tuple[Any, dict[str, Any]]:
+        """The table as the manifest has it, and the manifest; opened anew when another commit has replaced it."""
+        try:
+            stat = self._manifest_path.stat()
+        except FileNotFoundError:
+            raise ConfigError(
+                f"there is no index {self._name} in {self._folder.parent}; make one: "
+                f"python ingest.py index.name={self._name}"
+            ) from None
+        stamp = (stat.st_ino, stat.st_mtime_ns)
+        if self._opened is None or self._opened[0] != stamp:
+            manifest = self._manifest()
+            require_same(self._name, manifest["identity"], self._identity)
+            committed = self._connect().open_table(_TABLE)
+            committed.checkout(manifest["table_version"])
+            self._opened = stamp, committed, manifest
+        return self._opened[1:]
+
+    def _manifest(self) -> dict[str, Any]:
+        manifest = read_json(self._manifest_path, f"the index {self._name}")
+        if manifest.get("format_version") != FORMAT_VERSION:
+            raise IndexMismatchError(
+                f"the index {self._name} has format version {manifest.get('format_version')!r}, this cdsframe reads "
+                f"{FORMAT_VERSION}; ingest again into another index.name"
+            )
+        return manifest
+
+    # -------------------------------------------------------------------------------------------- writing
+
+    @contextmanager
+    def writer(self) -> Iterator[None]:
+        """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        from filelock import FileLock, Timeout
+
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._lock = self._lock or FileLock(self._folder / ".writer.lock", timeout=0)
+        try:
+            self._lock.acquire()
+        except Timeout:
+            raise InputError(f"the index {self._name} is being written by another process; wait for its end") from None
+        try:
+            if self._manifest_path.is_file():
+                require_same(self._name, self._manifest()["identity"], self._identity, writing=True)
+            with _disk(self._folder):
+                yield
+        finally:
+            self._lock.release()
+
+    def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        dimension = None if vectors is None else int(vectors.shape[1])
+        with self.writer():
+            head = self._head()
+            if head is None:
+                schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
+                head = self._connect().create_table(_TABLE, schema=schema)
+            require_dimension(self._name, table.dimension(head), dimension)
+            table.delete(head, [passage.document_id for passage in passages])
+            table.add(head, passages, vectors)
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        with self.writer():
+            head = self._head()
+            if head is not None:
+                table.delete(head, document_ids)
+
+    def commit(self) -> None:
+        with self.writer():
+            head = self._head()
+            if head is None:
+                return
+            if self._manifest_path.is_file() and self._manifest()["table_version"] == head.version:
+                return
+            head.optimize(cleanup_older_than=timedelta(days=36500))  # joins small files; what the manifest names stays
+            table.make_indexes(head)
+            documents = table.digests(head)
+            manifest = {
+                "format_version": FORMAT_VERSION,
+                "name": self._name,
+                "identity": self._identity,
+                "dimension": table.dimension(head),
+                "documents": len(documents),
+                "passages": head.count_rows(),
+                "digest": digest(json.dumps(self._identity, sort_keys=True), *flatten(documents)),
+                "table_version": head.version,
+            }
+            write_json(self._manifest_path, manifest)
+            head.optimize(cleanup_older_than=_KEEP_OLD)
+
+    def _head(self) -> Any | None:
+        """The table with all that was written, or None; a writer drops what other settings left uncommitted."""
+        if not self._folder.is_dir():
+            return None
+        database = self._connect()
+        if _TABLE not in database.table_names():
+            return None
+        head = database.open_table(_TABLE)
+        made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
+        writing = self._lock is not None and self._lock.is_locked
+        if writing and made != self._identity and not self._manifest_path.is_file():
+            database.drop_table(_TABLE)
+            return None
+        return head
+
+    def _connect(self) -> Any:
+        import lancedb
+
+        return lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
+
+
+@contextmanager
+def _disk(folder: Path) -> Iterator[None]:
+    """LanceDB tells of a full disk by a RuntimeError."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, "no space left", str(folder)) from None
+        raise

@@ -1,0 +1,176 @@
+"""The table of a Lance index: its columns, its rows as passages, and searches in it.
+
+Does not know which version of the table is committed (see `lance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.errors import InputError
+from cdsframe.types import METADATA_FIELDS, Filter, Hit, Passage, Request
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_COLUMNS = ("id", "document_id", "section_id", "level", "text", "title", "heading", "ordinal", "start", "end", "digest")
+
+_AT_ONCE = 1000
+"""Document ids in one condition."""
+
+_VECTORS_AT_ONCE = 32
+"""Vectors that one scan of the table is compared with: a batch costs a tenth of as many single searches."""
+
+# Words that BM25 passes over. Not among them: "a" (hepatitis A), "no", "not", "without", "it".
+_STOP_WORDS = """
+an and are as at be but by do does for from how if in into is of on or such that the their then there these they this
+to was were what when where which who will with
+"""
+
+
+def schema(dimension: int | None, identity: str) -> Any:
+    """The table's columns; `identity` travels with the table, so that what was never committed is known too."""
+    import pyarrow as pa
+
+    kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in (*_COLUMNS, *METADATA_FIELDS, "search_text")]
+    if dimension is not None:
+        fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
+    return pa.schema(fields, metadata={"identity": identity})
+
+
+def make_indexes(table: Any) -> None:
+    """Indexes for BM25 and for the level.
+
+    Made anew, not extended: BM25's statistics then count no deleted passage and do not depend on the table's history.
+    """
+    from lancedb.index import FTS, Bitmap
+
+    table.create_index(
+        "search_text", config=FTS(custom_stop_words=_STOP_WORDS.split(), max_token_length=64), replace=True
+    )
+    table.create_index("level", config=Bitmap(), replace=True)
+
+
+def dimension(table: Any) -> int | None:
+    """The length of the table's vectors, None where it has none."""
+    return table.schema.field("vector").type.list_size if "vector" in table.schema.names else None
+
+
+def digests(table: Any) -> dict[str, str]:
+    """Document id -> digest."""
+    rows = table.search().select(["document_id", "digest"]).limit(None).to_arrow()
+    return dict(zip(rows["document_id"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+
+
+def add(table: Any, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    """Appends passages, with vectors `[n, dimension]` where the table has them."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {name: [getattr(passage, name) for passage in passages] for name in _COLUMNS}
+    columns |= {field: [passage.metadata.get(field) for passage in passages] for field in METADATA_FIELDS}
+    columns["search_text"] = [passage.search_text for passage in passages]
+    if vectors is not None:
+        columns["vector"] = list(vectors)
+    table.add(pa.table(columns, schema=table.schema))
+
+
+def delete(table: Any, document_ids: Sequence[str]) -> None:
+    """Removes all passages of the documents."""
+    from lancedb.expr import col
+
+    ids = list(dict.fromkeys(document_ids))
+    for first in range(0, len(ids), _AT_ONCE):
+        table.delete(col("document_id").isin(ids[first : first + _AT_ONCE]))
+
+
+def of_documents(table: Any, document_ids: Sequence[str]) -> list[Passage]:
+    """All passages of the documents, ordered by document id and ordinal."""
+    from lancedb.expr import col
+
+    found: list[Passage] = []
+    for first in range(0, len(document_ids), _AT_ONCE):
+        among = col("document_id").isin(document_ids[first : first + _AT_ONCE])
+        rows = table.search().where(among).select([*_COLUMNS, *METADATA_FIELDS]).limit(None).to_arrow()
+        found += [_passage(row) for row in rows.to_pylist()]
+    return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
+
+
+def search(table: Any, requests: Sequence[Request]) -> list[list[Hit]]:
+    """One list of hits for each request, ordered by score and id."""
+    results: list[list[Hit]] = [[] for _ in requests]
+    for numbers in _together(requests):
+        group = [requests[number] for number in numbers]
+        condition = _condition(group[0].level, group[0].filter)
+        if condition is not None:
+            for number, hits in zip(numbers, _hits(table, group, condition, group[0].k + 8), strict=True):
+                results[number] = hits
+    return results
+
+
+def _together(requests: Sequence[Request]) -> list[list[int]]:
+    """The numbers of the requests in groups that one call answers: a text alone, vectors under the same condition."""
+    groups: dict[Any, list[int]] = {}
+    for number, request in enumerate(requests):
+        key: Any = number
+        if request.vector is not None:
+            key = (request.k, request.level, str(sorted((field, list(v)) for field, v in request.filter.items())))
+        groups.setdefault(key, []).append(number)
+    size = _VECTORS_AT_ONCE
+    return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
+
+
+def _condition(level: str, filter: Filter) -> Any | None:
+    """The engine's condition for a level and a filter; None where no passage can fulfil it."""
+    from lancedb.expr import col, lit
+
+    condition = col("level") == lit(level)
+    for field, value in filter.items():
+        if field not in METADATA_FIELDS:
+            raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
+        values = [value] if isinstance(value, str) else list(value)
+        if not values:
+            return None
+        condition = condition & col(field).isin(values)
+    return condition
+
+
+def _hits(table: Any, group: Sequence[Request], condition: Any, limit: int) -> list[list[Hit]]:
+    """The hits of each request of a group, from the engine's first `limit` rows for each."""
+    import numpy as np
+    import pyarrow.compute as pc
+    from lancedb.query import MatchQuery
+
+    if group[0].text is not None:
+        match = MatchQuery(group[0].text, "search_text")  # type: ignore[call-arg]
+        query, score = table.search(match, query_type="fts"), "_score"
+    else:
+        vectors = np.asarray([request.vector for request in group], dtype=np.float32)
+        vectors = vectors if len(group) > 1 else vectors[0]
+        query, score = table.search(vectors, vector_column_name="vector").distance_type("cosine"), "_distance"
+    query = query.where(condition, prefilter=True).select([*_COLUMNS, *METADATA_FIELDS, score])
+    rows = query.limit(limit).to_arrow()
+    results = []
+    for number, request in enumerate(group):
+        own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)
+        if len(own) == limit and own[score][request.k - 1] == own[score][-1]:
+            # Ties are cut by id, and there may be more of them than these: look until the score falls.
+            results += _hits(table, [request], condition, limit * 4)
+        else:
+            results.append(_best(own, score, request.k))
+    return results
+
+
+def _best(rows: Any, score: str, k: int) -> list[Hit]:
+    scores = [value if score == "_score" else 1.0 - value for value in rows[score].to_pylist()]
+    ids = rows["id"].to_pylist()
+    order = sorted(range(len(ids)), key=lambda number: (-scores[number], ids[number]))[:k]
+    passages = [_passage(row) for row in rows.take(order).to_pylist()]
+    return [Hit(passage, scores[order[rank]], rank + 1) for rank, passage in enumerate(passages)]
+
+
+def _passage(row: Mapping[str, Any]) -> Passage:
+    values = {name: row[name] for name in _COLUMNS}
+    values["heading"] = tuple(values["heading"])
+    return Passage(**values, metadata={field: row[field] for field in METADATA_FIELDS if row[field] is not None})

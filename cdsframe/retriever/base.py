@@ -1,0 +1,104 @@
+"""What retrievers share: checking what is asked for, and sending the requests of many queries in one search.
+
+Does not know what a query is searched by.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+from cdsframe.errors import InputError
+from cdsframe.types import METADATA_FIELDS, Filter, Hit, Index, Part, Request
+
+
+class Leg(Protocol):
+    """One way of searching, in two halves, so that a combiner sends the requests of all its legs at once."""
+
+    name: str
+
+    def requests(self, queries: Sequence[str], filter: Filter) -> list[Request]:
+        """One request for each query."""
+
+    def hits(self, result: Sequence[Hit]) -> list[Hit]:
+        """What the index answered to one request, as hits whose parts name this leg."""
+
+
+def named(leg: str, result: Sequence[Hit]) -> list[Hit]:
+    """The hits with their rank and score as this leg's part."""
+    return [replace(hit, parts={leg: Part(hit.rank, hit.score)}) for hit in result]
+
+
+class BaseRetriever(ABC):
+    """`search` and `search_many` over `_find`.
+
+    Args:
+        top_k: how many passages a search gives unless it is asked for another number.
+    """
+
+    def __init__(self, top_k: int) -> None:
+        self.top_k = top_k
+
+    def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
+        """The best passages for one query. Raises InputError for an unknown metadata field in the filter."""
+        return self.search_many([query], top_k, filter)[0]
+
+    def search_many(
+        self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        """The best passages for each query, found in one search of the index."""
+        wanted = self.top_k if top_k is None else top_k
+        if wanted < 0:
+            raise InputError(f"top_k must be >= 0, got {wanted}")
+        for field in filter or {}:
+            if field not in METADATA_FIELDS:
+                raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
+        if not queries or not wanted:
+            return [[] for _ in queries]
+        return [hits[:wanted] for hits in self._find(queries, wanted, filter or {})]
+
+    @abstractmethod
+    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+        """For each query a list whose first `wanted` hits do not depend on `wanted`."""
+
+
+class Searching(BaseRetriever):
+    """A retriever of one or more legs.
+
+    Args:
+        top_k: how many passages a search gives unless it is asked for another number.
+        num_candidates: how deep each leg looks, whatever `top_k` is.
+        index: what is searched.
+    """
+
+    def __init__(self, top_k: int, num_candidates: int, index: Index) -> None:
+        super().__init__(top_k)
+        self._num_candidates, self._index = num_candidates, index
+
+    @staticmethod
+    def problems(top_k: int, num_candidates: int) -> list[str]:
+        """Empty if the legs look at least as deep as the list is long."""
+        if top_k <= num_candidates:
+            return []
+        return [f"retriever.top_k={top_k} must be <= retriever.num_candidates={num_candidates}"]
+
+    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+        if wanted > self._num_candidates:
+            raise InputError(
+                f"{wanted} passages were asked for, each leg looks at {self._num_candidates}; "
+                f"set retriever.num_candidates={wanted}"
+            )
+        legs = self._legs()
+        requests = {leg.name: leg.requests(queries, filter) for leg in legs}
+        results = iter(self._index.search([request for listed in requests.values() for request in listed]))
+        found = {leg.name: [leg.hits(next(results)) for _ in queries] for leg in legs}
+        return [self._join({leg.name: found[leg.name][number] for leg in legs}) for number in range(len(queries))]
+
+    @abstractmethod
+    def _legs(self) -> Sequence[Leg]: ...
+
+    @abstractmethod
+    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+        """One query's hits from those of each leg."""

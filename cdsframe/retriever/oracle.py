@@ -1,0 +1,107 @@
+"""Retrievers that no user can have, as rows of a table: the gold passages, and random ones.
+
+What lies between their results is what retrieval can gain. Do not search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from hashlib import sha256
+from random import Random as Generator
+from typing import Annotated, Protocol
+
+from pydantic import Field
+
+from cdsframe.errors import InputError
+from cdsframe.retriever.base import BaseRetriever, named
+from cdsframe.types import Evidence, Filter, Hit, Index, Passage, Question
+
+_SPLITS = ("train", "validation", "test")
+
+
+class _Data(Protocol):
+    def questions(self, split: str) -> list[Question]: ...
+
+
+class Gold(BaseRetriever):
+    """The passages that hold a known question's evidence; nothing for other questions and unanswerable ones.
+
+    Args:
+        top_k: how many passages a search gives unless it is asked for another number.
+        index: where the passages are.
+        data: the questions, with their evidence.
+    """
+
+    def __init__(self, top_k: Annotated[int, Field(ge=1)], index: Index, data: _Data) -> None:
+        super().__init__(top_k)
+        self._index, self._data = index, data
+
+    @cached_property
+    def _evidence(self) -> Mapping[str, tuple[Evidence, ...]]:
+        evidence: dict[str, tuple[Evidence, ...]] = {}
+        for split in _SPLITS:
+            try:
+                questions = self._data.questions(split)
+            except InputError:
+                continue  # a data set need not have every split
+            for question in questions:
+                evidence[question.question] = evidence.get(question.question, ()) + question.evidence
+        return evidence
+
+    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+        ids = sorted({e.document_id for query in queries for e in self._evidence.get(query, ())})
+        passages: dict[str, list[Passage]] = {}
+        for passage in self._index.passages(ids):
+            if _allowed(passage, filter):
+                passages.setdefault(passage.document_id, []).append(passage)
+        return [self._gold(self._evidence.get(query, ()), passages) for query in queries]
+
+    def _gold(self, evidence: Sequence[Evidence], passages: Mapping[str, list[Passage]]) -> list[Hit]:
+        """First the passage that shows most of each span, then those that show less of it (a span may be cut)."""
+        shown = [
+            (-min(passage.end, span.end) + max(passage.start, span.start), number, passage.ordinal, passage)
+            for number, span in enumerate(evidence)
+            for passage in passages.get(span.document_id, ())
+            if span.overlaps(passage)
+        ]
+        first = {span: min((s for s in shown if s[1] == span), key=lambda s: s[:3]) for span in {s[1] for s in shown}}
+        order = [*(first[span] for span in sorted(first)), *sorted(shown, key=lambda s: s[:3])]
+        found = list({passage.id: passage for *_, passage in order}.values())
+        return named("gold", [Hit(passage, 1 / rank, rank) for rank, passage in enumerate(found, start=1)])
+
+
+class Random(BaseRetriever):
+    """Passages drawn at random, the same ones for the same question and seed.
+
+    Args:
+        top_k: how many passages a search gives unless it is asked for another number.
+        index: from all of whose passages is drawn.
+        seed: another one draws others.
+    """
+
+    def __init__(self, top_k: Annotated[int, Field(ge=1)], index: Index, seed: int) -> None:
+        super().__init__(top_k)
+        self._index, self._seed = index, seed
+
+    @cached_property
+    def _passages(self) -> list[Passage]:
+        return self._index.passages(sorted(self._index.documents()))
+
+    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+        allowed = [passage for passage in self._passages if _allowed(passage, filter)]
+        results = []
+        for query in queries:
+            seed = sha256(f"{self._seed}|{query}".encode("utf-8", "surrogatepass")).hexdigest()
+            generator, drawn = Generator(seed), dict[int, None]()
+            while len(drawn) < min(wanted, len(allowed)):
+                drawn.setdefault(generator.randrange(len(allowed)))
+            results.append(named("random", [Hit(allowed[n], 1 / rank, rank) for rank, n in enumerate(drawn, start=1)]))
+        return results
+
+
+def _allowed(passage: Passage, filter: Filter) -> bool:
+    """Whether a passage fulfils a filter (nothing is ranked here, so nothing can leak by being filtered late)."""
+    return all(
+        passage.metadata.get(field) in ([value] if isinstance(value, str) else value) for field, value in filter.items()
+    )

@@ -1,0 +1,26 @@
+"""Brings an index up to date with a corpus: `python ingest.py --help`."""
+
+from omegaconf import DictConfig
+
+from cdsframe.config import build, entry
+from cdsframe.errors import InputError
+from cdsframe.run import Run
+
+
+@entry
+def main(cfg: DictConfig, run: Run) -> float:
+    """Builds the components in order and ingests; returns the share of passages that the embedder cuts."""
+    embedder = build(cfg.embedder)
+    chunking = build(cfg.chunking, embedder=embedder)
+    index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
+    corpus = build(cfg.corpus)
+    report = build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
+    run.finish(report.metrics, {"index": index.digest})
+    print(report.text)
+    if report.unreadable:
+        raise InputError(f"{len(report.unreadable)} sources could not be read and are listed above; the others went in")
+    return report.metrics["ingest/cut_share"]
+
+
+if __name__ == "__main__":
+    main()
