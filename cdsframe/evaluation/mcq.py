@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cdsframe.encoding import IGNORED, encode
 from cdsframe.errors import InputError
-from cdsframe.evaluation.result import Result, Scores, index_digest, model_digests, stratified, with_table
+from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
 from cdsframe.files import InputFile, read_jsonl, write_jsonl
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
@@ -95,7 +95,7 @@ def evaluate(
         **model_digests(model),
     }
     if retriever.top_k > 0:
-        digests["index"] = index_digest(index)
+        digests["index"] = index.digest
     run.finish(metrics, digests)
     return with_table(metrics, "mcq/accuracy")
 

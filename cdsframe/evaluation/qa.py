@@ -20,7 +20,6 @@ from cdsframe.evaluation.report import write_report
 from cdsframe.evaluation.result import (
     Result,
     Scores,
-    index_digest,
     model_digests,
     question_digest,
     stratified,
@@ -114,6 +113,7 @@ def evaluate(
 ) -> Result:
     """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
     questions = stratified(data.questions(split), limit, seed, lambda question: question.type)
+    pipeline.load()  # so that the seconds are those of answering
     log.info("asking %d questions", len(questions))
     started = perf_counter()
     answers = pipeline.answer_many([question.question for question in questions])
@@ -126,7 +126,7 @@ def evaluate(
     if any(answer.hits for answer in answers):
         _score_citations(scores, judged)
         _score_retrieval(scores, judged, index, run, pipeline.retriever.top_k)
-        digests["index"] = index_digest(index)
+        digests["index"] = index.digest
     if isinstance(pipeline.generator, TransformersGenerator):
         digests |= model_digests(model)
     metrics = scores.metrics | _costs(answers, seconds)

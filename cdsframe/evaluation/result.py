@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from cdsframe.adapter import adapter_digest
 from cdsframe.evaluation.statistics import Interval, interval
-from cdsframe.types import Index, Metrics, Question, digest, flatten
+from cdsframe.types import Metrics, Question, digest
 
 Item = TypeVar("Item")
 
@@ -85,11 +85,6 @@ def model_digests(model: Any) -> dict[str, str | None]:
     return {"model": model.digest, "adapter": adapter_digest(Path(model.adapter)) if model.adapter else None}
 
 
-def index_digest(index: Index) -> str:
-    """Changes whenever a document of the index does."""
-    return digest(*flatten(index.documents()))
-
-
 def with_table(metrics: Metrics, headline: str) -> Result:
     """A result that is printed as the table of its metrics."""
     return Result(metrics, headline, table(metrics))
@@ -101,8 +96,9 @@ def table(metrics: Metrics) -> str:
     width = max((len(name) for name in names), default=0)
     lines = []
     for name in names:
-        value = f"{metrics[name]:.3f}" if not float(metrics[name]).is_integer() else f"{metrics[name]:.0f}"
         low, high = metrics.get(f"{name}/ci_low"), metrics.get(f"{name}/ci_high")
-        bounds = f"   [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+        measured = low is not None and high is not None
+        value = f"{metrics[name]:.3f}" if measured or metrics[name] % 1 else f"{metrics[name]:.0f}"
+        bounds = f"   [{low:.3f}, {high:.3f}]" if measured else ""
         lines.append(f"{name:<{width}}   {value:>8}{bounds}")
     return "\n".join(lines)

@@ -17,7 +17,7 @@ from pydantic import Field
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.qa import Data
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
-from cdsframe.evaluation.result import Result, Scores, index_digest, stratified, with_table
+from cdsframe.evaluation.result import Result, Scores, stratified, with_table
 from cdsframe.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
 from cdsframe.run import Run
 from cdsframe.types import Index, Reranker, Retriever, digest
@@ -77,9 +77,7 @@ def evaluate(
         run.folder / "predictions.jsonl",
         ({"id": q.id, "group": q.group, "question": q.text, **row} for q, row in zip(chosen, rows, strict=True)),
     )
-    run.finish(
-        metrics, {"index": index_digest(index), "data": digest(*(part for q in chosen for part in (q.id, q.text)))}
-    )
+    run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
     return with_table(metrics, "retrieval/ndcg@10")
 
 
