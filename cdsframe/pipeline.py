@@ -151,5 +151,5 @@ class Pipeline:
             usage={"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said},
             timings={"retrieve": retrieved, "generate": generated, "total": retrieved + generated},
             features=seen,
-            finish_reason=generation.finish_reason,
+            finish_reason="stop" if abstained else generation.finish_reason,
         )

@@ -17,9 +17,8 @@ import httpx
 import openai
 import pytest
 import uvicorn
-from answering import AsFound, Shelf, language_model, passage, pipeline, prompt
+from answering import language_model, pipeline
 
-from cdsframe.confidence import NoCalibration
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.generator.none import NoGenerator
 from cdsframe.generator.scripted import ScriptedGenerator
@@ -285,20 +284,22 @@ def test_a_defect_is_a_500_without_its_text(caplog: pytest.LogCaptureFixture) ->
     assert "Wexcombe" not in caplog.text + plain.text
 
 
-def test_the_server_gives_the_greedy_answers_that_the_evaluation_measured() -> None:
+@pytest.mark.parametrize(
+    ("model", "temperature"), [("tiny", 1.0), pytest.param("smollm2", 0.0, marks=pytest.mark.slow)]
+)
+def test_the_server_gives_the_answers_that_the_evaluation_measured(model: str, temperature: float) -> None:
     from cdsframe.generator.transformers import TransformersGenerator
 
-    generator = TransformersGenerator(language_model(), max_new_tokens=8, temperature=0.0, batch_size=4, seed=1)
-    passages = [passage(number) for number in range(3)]
-    of = Pipeline(Shelf(passages), AsFound(), prompt(), generator, NoCalibration())
+    generator = TransformersGenerator(language_model(model), 8, temperature, batch_size=4, seed=1)
+    of = pipeline(generator)
     questions = [QUESTION, "How much amicosine within one hour, and which cultures?", "When do visitors leave?"]
     evaluated = [answer.text for answer in of.answer_many(questions)]
     with serving(of) as address, client(address) as ai:
         ask = [{"model": "demo", "messages": [{"role": "user", "content": question}]} for question in questions]
-        plain = [ai.chat.completions.create(**one).choices[0].message.content for one in ask]
+        plain = [ai.chat.completions.create(**one, temperature=temperature) for one in ask]
         streamed = [list(ai.chat.completions.create(**one, stream=True))[-1].cdsframe["text"] for one in ask]
-    assert plain == streamed == evaluated
-    assert all(evaluated)
+    assert [answer.choices[0].message.content for answer in plain] == streamed == evaluated
+    assert len(set(evaluated)) == len(questions)
 
 
 def serve_on(port: int, of: Pipeline | None = None, host: str = "127.0.0.1") -> None:
