@@ -66,7 +66,7 @@ def build(node: DictConfig, /, **dependencies: Any) -> Any:
     A dependency that the target needs and does not get is a TypeError (a forgotten wire, a defect of ours).
     """
     accepted = inspect.signature(locate(node["_target_"])).parameters
-    offered = {name: value for name, value in dependencies.items() if name in accepted}
+    offered = {name: value for name, value in dependencies.items() if name in accepted and name not in node}
     return instantiate(node, _partial_=True, _convert_="all")(**offered)
 
 
@@ -99,7 +99,7 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
         return [f"{path}._target_: {problem}" for problem in error.problems]
     parameters = inspect.signature(target).parameters
     keys = [str(key) for key in node if not str(key).startswith("_")]
-    settings = [name for name in parameters if name not in DEPENDENCIES]
+    settings = [name for name in parameters if name in keys or name not in DEPENDENCIES]
     problems = []
     for key in keys:
         if key not in parameters:

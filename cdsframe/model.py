@@ -27,6 +27,8 @@ class _Quantization(Protocol):
 
     def prepare(self, module: Any) -> None: ...
 
+    def for_inference(self, module: Any) -> None: ...
+
 
 def probe_compute_dtype() -> tuple[str, str]:
     """The dtype in which this machine multiplies matrices fast, and why.
@@ -106,6 +108,16 @@ class LanguageModel:
 
     @cached_property
     def _module(self) -> Any:
+        module = self.load_for_training()
+        self.quantization.for_inference(module)
+        if self.adapter is not None:
+            from peft import PeftModel
+
+            module = PeftModel.from_pretrained(module, self.adapter)
+        return module.eval()
+
+    def load_for_training(self) -> Any:
+        """A module of its own without an adapter, its linear layers quantized as configured."""
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
@@ -118,11 +130,7 @@ class LanguageModel:
             **self.quantization.load_arguments(self.compute_dtype),
         )
         self.quantization.prepare(module)
-        if self.adapter is not None:
-            from peft import PeftModel
-
-            module = PeftModel.from_pretrained(module, self.adapter)
-        return module.eval()
+        return module
 
     @cached_property
     def digest(self) -> str | None:

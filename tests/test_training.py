@@ -55,7 +55,7 @@ def _lora(module, seed=0):
 
 
 def test_the_loss_is_the_cross_entropy_of_the_labelled_tokens():
-    model = _lora(_tiny().load())
+    model = _lora(_tiny().load_for_training())
     batch = _batch(_examples(), 8)
     micro = batch["micro"][0]
     logits = model(input_ids=micro["input_ids"], attention_mask=micro["attention_mask"]).logits[:, :-1]
@@ -67,7 +67,7 @@ def test_the_loss_is_the_cross_entropy_of_the_labelled_tokens():
 
 
 def test_accumulation_and_padding_change_nothing():
-    model = _lora(_tiny().load())
+    model = _lora(_tiny().load_for_training())
     whole_loss, whole = _gradients(model, _batch(_examples(), 8))
     for micro_batch_size in (1, 3):
         loss, gradients = _gradients(model, _batch(_examples(), micro_batch_size))
@@ -89,15 +89,15 @@ def _train(model, batch, steps, learning_rate=1e-2, bfloat16=False):
 
 
 def test_one_batch_can_be_learnt_by_heart():
-    losses = _train(NoLora().attach(_tiny().load()), _batch(_examples(4), 2), 40)
+    losses = _train(NoLora().attach(_tiny().load_for_training()), _batch(_examples(4), 2), 40)
     assert losses[-1] < 0.05 * losses[0]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_nf4_learns_after_a_pass_in_eval_mode(dtype):
     """bitsandbytes repacks 4-bit weights in the first eval forward on some processors: gradients are wrong after it."""
-    model = LanguageModel(_tiny().path, dtype, "sdpa", Nf4(True), None)
-    module = model.load()
+    model = LanguageModel(_tiny().path, dtype, "sdpa", Nf4(True, True), None)
+    module = model.load_for_training()
     batch = _batch(_examples(4), 4)
     with torch.inference_mode():
         before = (loss_sum(module, batch["micro"][0]) / batch["labelled"]).item()
@@ -110,8 +110,8 @@ def test_nf4_learns_after_a_pass_in_eval_mode(dtype):
 def test_nf4_gradients_are_those_of_the_dequantised_model():
     import bitsandbytes as bnb
 
-    quantized = _tiny(Nf4(True)).load()
-    plain = _tiny().load()
+    quantized = _tiny(Nf4(True, True)).load_for_training()
+    plain = _tiny().load_for_training()
     modules = dict(plain.named_modules())
     for name, child in quantized.named_modules():
         if isinstance(child, bnb.nn.Linear4bit):
@@ -128,8 +128,16 @@ def test_nf4_gradients_are_those_of_the_dequantised_model():
         assert torch.nn.functional.cosine_similarity(gradient.flatten(), wanted[name].flatten(), dim=0) > 0.999, name
 
 
+def test_nf4_expanded_for_inference_computes_the_same():
+    packed, expanded = _tiny(Nf4(True, False)).load(), _tiny(Nf4(True, True)).load()
+    ids = _batch(_examples(), 8)["micro"][0]["input_ids"]
+    with torch.inference_mode():
+        torch.testing.assert_close(expanded(ids).logits, packed(ids).logits, rtol=1e-5, atol=1e-6)
+        assert not torch.allclose(expanded(ids).logits, _tiny().load()(ids).logits, atol=1e-3), "it is still quantized"
+
+
 def test_int8_learns():
-    losses = _train(_lora(_tiny(Int8(6.0)).load()), _batch(_examples(4), 4), 40)
+    losses = _train(_lora(_tiny(Int8(6.0)).load_for_training()), _batch(_examples(4), 4), 40)
     assert losses[-1] < 0.9 * losses[0]
 
 
@@ -155,7 +163,7 @@ def test_the_paper_trains_24_313_856_weights():
 
 
 def test_rank_sweeps_keep_the_scale():
-    scales = {Lora(r, 2.0, 0.0, ["q_proj"]).attach(_tiny().load()).base_model.model.model.layers[0].self_attn.q_proj.scaling["default"] for r in (4, 16)}
+    scales = {Lora(r, 2.0, 0.0, ["q_proj"]).attach(_tiny().load_for_training()).base_model.model.model.layers[0].self_attn.q_proj.scaling["default"] for r in (4, 16)}
     assert scales == {2.0}
 
 

@@ -79,7 +79,7 @@ def sft(
     train = builder.build(_sample(data.questions("train"), train_limit, seed))
     validation = builder.build(_sample(data.questions("validation"), validation_limit, seed))
     log.info("%d training and %d validation examples", len(train), len(validation))
-    tuned = lora.attach(model.load())
+    tuned = lora.attach(model.load_for_training())
     trainable, total = count_trainable(tuned)
     loaders = _loaders(train, validation, batch_size, micro_batch_size, seed, model.tokenizer.pad_token_id)
     steps = len(loaders[0]) * max_epochs
