@@ -70,6 +70,7 @@ def test_the_evidence_of_questions_is_what_counts_without_files(tmp_path: Path) 
     metrics = search(tmp_path / "run", None, None).metrics
     assert metrics["retrieval/queries"] == 4
     assert metrics["retrieval/left_out"] == 2  # the unanswerable ones
+    assert "retrieval/judged@10" not in metrics  # what shows no evidence was never judged
     assert search(tmp_path / "few", None, None, sample=3).metrics["retrieval/queries"] == 3
 
 

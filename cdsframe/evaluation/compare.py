@@ -40,11 +40,13 @@ class Measure:
     column: str
     test: Callable[[Sequence[float], Sequence[float]], float] | None
     belongs: Callable[[JsonObject], bool] = lambda row: True
+    printed: bool = True
+    """Whether its pairs are printed, or only written to `comparison.md`."""
 
 
 MEASURES = (
     Measure("F1, answerable", "f1", None, lambda row: row.get("answerable", False)),
-    Measure("exact match, answerable", "em", mcnemar, lambda row: row.get("answerable", False)),
+    Measure("exact match, answerable", "em", mcnemar, lambda row: row.get("answerable", False), printed=False),
     Measure("refused, unanswerable", "refused", mcnemar, lambda row: not row.get("answerable", True)),
     Measure("refused, answerable", "refused", mcnemar, lambda row: row.get("answerable", False)),
     Measure("accuracy", "correct", mcnemar),
@@ -198,20 +200,21 @@ def write(comparison: JsonObject, folder: Path) -> str:
 
 
 def to_text(comparison: JsonObject, every_pair: bool) -> str:
-    """A Markdown table of the runs and a list of the pairs: all, or only those whose names differ in one part."""
+    """A Markdown table of the runs and a list of pairs: all, or those that differ in one part, by the main measures."""
+    printed = {measure.name for measure in MEASURES if measure.printed}
     pairs = [Pair(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
-    shown = pairs if every_pair else [pair for pair in pairs if _differ_in_one(pair.first, pair.second)] or pairs
+    shown = [p for p in pairs if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
     lines = [f"{len(comparison['runs'])} runs, {comparison['questions']} questions\n", *_table(comparison["runs"]), ""]
     lines += [f"- {pair}" for pair in shown]
     if len(shown) < len(pairs):
-        lines.append(f"\n{len(pairs) - len(shown)} further pairs differ in more than one thing: see comparison.md.")
+        lines.append(f"\n{len(pairs) - len(shown)} further comparisons stand in comparison.md.")
     lines.append(f"\nAdjusted by Holm over all pairs of a measure; significant means below {LEVEL}.")
     return "\n".join(lines) + "\n"
 
 
 def _differ_in_one(first: str, second: str) -> bool:
     a, b = first.split(", "), second.split(", ")
-    return len(a) == len(b) and sum(x != y for x, y in zip(a, b, strict=True)) == 1
+    return len(a) != len(b) or sum(x != y for x, y in zip(a, b, strict=True)) == 1
 
 
 def _table(runs: Sequence[JsonObject]) -> list[str]:

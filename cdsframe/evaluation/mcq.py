@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field
 
 from cdsframe.encoding import IGNORED, encode
 from cdsframe.errors import InputError
@@ -23,6 +23,9 @@ from cdsframe.run import Run
 from cdsframe.types import Choice, Index, JsonObject, Message, Passage, Reranker, Retriever, digest
 
 log = logging.getLogger(__name__)
+
+ExamFiles = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
+"""One file, or a list of files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +63,7 @@ def evaluate(
     index: Index,
     run: Run,
     seed: int,
-    path: Annotated[list[InputFile], Field(min_length=1)] | InputFile,
+    path: ExamFiles,
     sample: Annotated[int, Field(ge=1)] | None,
     system: str,
     score_by: Literal["letter", "text"],

@@ -15,6 +15,7 @@ from cdsframe.types import JsonObject, Metrics
 
 _EXAMPLES = 25
 """Shown of each kind: wrong, refused, right."""
+_UNTOLD = ("paths", "experiment", "evaluation")
 
 
 def write_report(run: Run, metrics: Metrics, rows: Sequence[JsonObject]) -> None:
@@ -25,7 +26,7 @@ def write_report(run: Run, metrics: Metrics, rows: Sequence[JsonObject]) -> None
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = page.from_string(template).render(
         name=run.config.get("name", run.folder.name),
-        choices={group: choice for group, choice in sorted(run.choices.items()) if group != "paths"},
+        choices={group: choice for group, choice in sorted(run.choices.items()) if group not in _UNTOLD},
         adapter=run.config.get("adapter") or "none (the base model)",
         metrics=_lines(metrics),
         examples=_examples(rows),

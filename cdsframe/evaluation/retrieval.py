@@ -55,19 +55,18 @@ def evaluate(
     if retriever.top_k == 0:
         raise ConfigError("evaluation=retrieval needs a retriever that searches; retriever=none finds nothing")
     asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(data, split, index)
-    chosen = stratified(
-        [query for query in asked if any(judged.get(query.id, {}).values())], sample, seed, lambda _: ""
-    )
+    judged_queries = [query for query in asked if any(judged.get(query.id, {}).values())]
+    chosen = stratified(judged_queries, sample, seed, lambda _: "")
     if not chosen:
         raise InputError("none of the queries has a relevant passage in the qrels; do their ids belong together?")
-    left_out = len(asked) - sum(1 for query in asked if any(judged.get(query.id, {}).values()))
+    left_out = len(asked) - len(judged_queries)
     log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
-    rankings = _search(retriever, reranker, chosen)
     _warn_of_unknown(index, {query.id: judged[query.id] for query in chosen})
+    rankings = _search(retriever, reranker, chosen)
 
     scores = Scores(resamples, seed)
     groups = [query.group for query in chosen]
-    values = score_rankings(judged, rankings, MEASURES | {"judged@10": "Judged@10"})
+    values = score_rankings(judged, rankings, MEASURES | ({"judged@10": "Judged@10"} if queries else {}))
     for name, column in values.items():
         scores.add(f"retrieval/{name}", column, groups)
     metrics = scores.metrics | {"retrieval/queries": len(chosen), "retrieval/left_out": left_out}
