@@ -119,7 +119,9 @@ class _Encoder:
         """The encoder in evaluation mode on its device. Raises ConfigError where it cannot do what is asked of it."""
         import torch
         from transformers import AutoModel
+        from transformers.utils import logging as transformers_logging
 
+        transformers_logging.disable_progress_bar()
         path = model_path(self.name)
         _refuse_other_modules(self.name, Path(path) / "modules.json")
         model = AutoModel.from_pretrained(path, dtype=torch.float32).eval()

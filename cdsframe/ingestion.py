@@ -5,7 +5,6 @@ Readers see nothing of it before the end. Does not read files and does not know 
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated
@@ -14,8 +13,6 @@ from pydantic import Field
 
 from cdsframe.errors import InputError
 from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Metrics, Passage, Unreadable
-
-log = logging.getLogger(__name__)
 
 
 @dataclass
@@ -112,7 +109,6 @@ def _sort_out(
     """Counts one item of the corpus; gives the passages that must be written for it."""
     if isinstance(item, Unreadable):
         report.unreadable.append(item)
-        log.warning("not read: %s: %s", item.source, item.reason)
         return []
     if known.get(item.id) == item.digest:
         report.unchanged += 1

@@ -71,7 +71,8 @@ class Folder:
         except OSError as error:
             return Unreadable(source, error.strerror or "cannot be opened")
         first = parsed.sections[0].heading[:1] if parsed.sections else ()
-        title = front.get("title") or parsed.title or (first[0] if first else path.stem)
+        own = parsed.title if parsed.title is not None else "".join(first)
+        title = front.get("title") or own or path.stem
         metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
         return Document(front.get("id") or source, title, parsed.text, under_title(title, parsed.sections), metadata)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cdsframe.corpus.records import Block, assemble, checked
-from cdsframe.files import InputFile, open_text, require_file
+from cdsframe.files import InputFile, require_file
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 
@@ -42,20 +43,20 @@ def records(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
     found = require_file(path, "corpus.path")
     number = 0
     try:
-        with open_text(found) as lines:
+        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as lines:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
-                where = f"{found.name}, line {number}"
+                value: Any
                 try:
-                    value = json.loads(line)
+                    value = json.loads(line.decode("utf-8-sig"))
+                    value = value if isinstance(value, dict) else "is not a JSON object"
+                except UnicodeDecodeError:
+                    value = "is not UTF-8 text"
                 except json.JSONDecodeError as error:
-                    yield where, f"is not JSON ({error.msg})"
-                    continue
-                yield where, value if isinstance(value, dict) else "is not a JSON object"
-    except UnicodeDecodeError:
-        yield f"{found.name}, after line {number}", "is not UTF-8 text"
-    except (gzip.BadGzipFile, EOFError):
+                    value = f"is not JSON ({error.msg})"
+                yield f"{found.name}, line {number}", value
+    except (gzip.BadGzipFile, zlib.error, EOFError):
         yield f"{found.name}, after line {number}", "is not a whole gzip file"
 
 

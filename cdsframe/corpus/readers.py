@@ -22,7 +22,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A file's text and sections, and the title that it gives itself, if any."""
+    """A file's text and sections, and its title: None for its first heading, "" for none at all."""
 
     text: str
     sections: tuple[Section, ...]
@@ -145,6 +145,10 @@ def read_docx(data: bytes) -> Parsed:
     return _with_sections(*assemble(blocks), title or None)
 
 
+_LONGEST_HEADING = 120
+"""Characters: a longer line is a paragraph, whatever its size."""
+
+
 def read_pdf(data: bytes) -> Parsed:
     """PDF: lines set clearly larger than the body are headings; where there are none, each page is a section."""
     import pdfplumber
@@ -165,7 +169,10 @@ def read_pdf(data: bytes) -> Parsed:
         raise Refused(f"is not a readable PDF ({type(cause).__name__})") from None
     if not any(text for page in pages for text, _ in page):
         raise Refused("has no text (a scanned document must go through text recognition first)")
-    return _with_sections(*assemble(_pdf_blocks(pages)), title if isinstance(title, str) and title.strip() else None)
+    headings = _headings(pages)
+    blocks = _by_headings(pages, headings) if headings else _by_pages(pages)
+    given = title.strip() if isinstance(title, str) else ""
+    return _with_sections(*assemble(blocks), given or (None if headings else ""))
 
 
 def _size(chars: list[dict[str, Any]]) -> float:
@@ -173,28 +180,39 @@ def _size(chars: list[dict[str, Any]]) -> float:
     return Counter(round(char["size"], 1) for char in chars).most_common(1)[0][0]
 
 
-def _pdf_blocks(pages: list[list[tuple[str, float]]]) -> Iterator[Block]:
+_Pages = list[list[tuple[str, float]]]
+"""Lines with their sizes, page by page."""
+
+
+def _headings(pages: _Pages) -> dict[float, int]:
+    """Size -> heading level, of the sizes clearly above the body's; empty where they are too many to be headings."""
     lines = [line for page in pages for line in page]
     weights: Counter[float] = Counter()
     for text, size in lines:
         weights[size] += len(text)
     body = weights.most_common(1)[0][0]
-    large = [(text, size) for text, size in lines if size >= 1.15 * body and len(text) <= 120]
-    if not large or len(large) > 0.3 * len(lines):
-        for number, page in enumerate(pages, start=1):
-            yield Block(f"Page {number}", 1)
-            yield Block("\n".join(text for text, _ in page))
-        return
-    levels = {size: min(level, 9) for level, size in enumerate(sorted({s for _, s in large}, reverse=True), start=1)}
+    large = [size for text, size in lines if size >= 1.15 * body and len(text) <= _LONGEST_HEADING]
+    if len(large) > 0.3 * len(lines):
+        return {}
+    return {size: min(level, 9) for level, size in enumerate(sorted(set(large), reverse=True), start=1)}
+
+
+def _by_headings(pages: _Pages, levels: dict[float, int]) -> Iterator[Block]:
     paragraph: list[str] = []
-    for text, size in lines:
-        if size in levels and len(text) <= 120:
+    for text, size in (line for page in pages for line in page):
+        if size in levels and len(text) <= _LONGEST_HEADING:
             yield Block("\n".join(paragraph))
             paragraph = []
             yield Block(text, levels[size])
         else:
             paragraph.append(text)
     yield Block("\n".join(paragraph))
+
+
+def _by_pages(pages: _Pages) -> Iterator[Block]:
+    for number, page in enumerate(pages, start=1):
+        yield Block(f"Page {number}", 1)
+        yield Block("\n".join(text for text, _ in page))
 
 
 def _decode(data: bytes) -> str:
@@ -209,7 +227,7 @@ def _decode(data: bytes) -> str:
 def _with_sections(text: str, sections: tuple[Section, ...], title: str | None = None) -> Parsed:
     if not sections:
         raise Refused("has no text" + (" but headings" if text else ""))
-    return Parsed(text, sections, " ".join(title.split()) if title else None)
+    return Parsed(text, sections, title and " ".join(title.split()))
 
 
 READERS: dict[str, Callable[[bytes], Parsed]] = {

@@ -176,9 +176,10 @@ class LanceIndex:
         if not self._folder.is_dir():
             return None
         database = self._connect()
-        if _TABLE not in database.table_names():
+        try:
+            head = database.open_table(_TABLE)
+        except ValueError:  # so LanceDB says that there is none
             return None
-        head = database.open_table(_TABLE)
         made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
         writing = self._lock is not None and self._lock.is_locked
         if writing and made != self._identity and not self._manifest_path.is_file():

@@ -158,16 +158,14 @@ def _hits(table: Any, group: Sequence[Request], condition: Any, limit: int) -> l
             # Ties are cut by id, and there may be more of them than these: look until the score falls.
             results += _hits(table, [request], condition, limit * 4)
         else:
-            results.append(_best(own, score, request.k))
+            results.append(_best(own.to_pylist(), score, request.k))
     return results
 
 
-def _best(rows: Any, score: str, k: int) -> list[Hit]:
-    scores = [value if score == "_score" else 1.0 - value for value in rows[score].to_pylist()]
-    ids = rows["id"].to_pylist()
-    order = sorted(range(len(ids)), key=lambda number: (-scores[number], ids[number]))[:k]
-    passages = [_passage(row) for row in rows.take(order).to_pylist()]
-    return [Hit(passage, scores[order[rank]], rank + 1) for rank, passage in enumerate(passages)]
+def _best(rows: Sequence[Mapping[str, Any]], score: str, k: int) -> list[Hit]:
+    scored = [(row[score] if score == "_score" else 1.0 - row[score], _passage(row)) for row in rows]
+    scored.sort(key=lambda item: (-item[0], item[1].id))
+    return [Hit(passage, points, rank) for rank, (points, passage) in enumerate(scored[:k], start=1)]
 
 
 def _passage(row: Mapping[str, Any]) -> Passage:

@@ -1,0 +1,356 @@
+"""One contract for every index, and what only the one on disk has: commits, versions, a lock."""
+
+import json
+import math
+import random
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from cdsframe.embedder import HashEmbedder
+from cdsframe.errors import ConfigError, IndexMismatchError
+from cdsframe.index.lance import LanceIndex
+from cdsframe.index.memory import MemoryIndex
+from cdsframe.types import Index, Passage, Request
+
+EMBEDDER = HashEmbedder(16)
+IDENTITY = {"embedder": EMBEDDER.identity, "chunking": {"size": 256}}
+TOPICS = ["fever cough", "fever dose", "broken leg plaster", "morphine dose night", "garden spring"]
+
+
+@pytest.fixture(params=["lance", "memory"])
+def empty(request, tmp_path):
+    """An index without content, of each kind."""
+    return LanceIndex(str(tmp_path), "test", IDENTITY) if request.param == "lance" else MemoryIndex(IDENTITY)
+
+
+def passage(document, ordinal, text, digest="1", **metadata):
+    id_ = f"{document}-{ordinal}"
+    return Passage(id_, document, f"{document}#0", "passage", text, "", (), ordinal, 0, len(text), digest, metadata)
+
+
+def write(index, passages, commit=True):
+    index.write(passages, EMBEDDER.encode_passages([p.search_text for p in passages]))
+    if commit:
+        index.commit()
+
+
+def corpus(count=40):
+    return [
+        passage(f"d{n:02}", m, f"{TOPICS[n % 5]} word{n}", kind="note" if n % 2 else "guideline", source=f"it's {n}.md")
+        for n in range(count)
+        for m in range(2)
+    ]
+
+
+def words(text, k=10, **filter):
+    return Request(k, text=text, filter=filter)
+
+
+def near(text, k=10, **filter):
+    return Request(k, vector=EMBEDDER.encode_queries([text])[0].tolist(), filter=filter)
+
+
+def ids(hits):
+    return [hit.passage.id for hit in hits]
+
+
+def test_the_protocol_is_fulfilled(empty):
+    assert isinstance(empty, Index)
+
+
+def test_an_index_that_is_not_there_is_refused(empty):
+    assert empty.digest is None
+    assert empty.documents() == {}
+    with pytest.raises(ConfigError, match=r"ingest\.py"):
+        empty.open()
+
+
+def test_passages_come_back_as_they_went_in(empty):
+    full = Passage(
+        "i", "d", "d#1", "passage", "ﬁeld 😀\n", "Title", ("a", "b"), 3, 5, 12, "x", {"kind": "n", "patient": "P"}
+    )
+    write(empty, [full, passage("e", 0, "other")])
+    empty.open()
+    assert empty.passages(["d", "missing"]) == [full]
+    assert empty.search([words("title")])[0][0].passage == full
+    assert empty.documents() == {"d": "x", "e": "1"}
+
+
+def test_words_and_vectors_find_what_is_near(empty):
+    write(empty, corpus())
+    by_words, by_vector = empty.search([words("broken legs"), near("broken leg plaster")])
+    assert {hit.passage.document_id for hit in by_words} <= {f"d{n:02}" for n in range(2, 40, 5)}
+    assert "broken leg" in by_vector[0].passage.text
+    for hits in (by_words, by_vector):
+        assert [hit.rank for hit in hits] == list(range(1, 11))
+        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_a_vectors_score_is_the_cosine(empty):
+    write(empty, corpus())
+    (hits,) = empty.search([near("morphine at night", k=80)])
+    assert len(hits) == 80
+    query = EMBEDDER.encode_queries(["morphine at night"])[0]
+    for hit in hits:
+        cosine = float(query @ EMBEDDER.encode_passages([hit.passage.search_text])[0])
+        assert math.isclose(hit.score, cosine, abs_tol=1e-5)
+
+
+def test_ties_break_by_id_at_any_length(empty):
+    texts = [passage(f"t{n:03}", 0, "same words here") for n in range(150)]
+    random.Random(0).shuffle(texts)
+    write(empty, texts)
+    for request in (words, near):
+        lists = empty.search([request("same words here", k=k) for k in (1, 5, 60, 150)])
+        assert [ids(hits) for hits in lists] == [[f"t{n:03}-0" for n in range(k)] for k in (1, 5, 60, 150)]
+
+
+def test_filters_are_applied_before_the_list_is_cut(empty):
+    rare = passage("rare", 0, "fever", patient="P-1")
+    write(empty, [*corpus(), rare])
+    for request in (words("fever cough", k=1, patient="P-1"), near("morphine dose", k=1, patient="P-1")):
+        assert ids(empty.search([request])[0]) == ["rare-0"]
+
+
+def test_filters_take_lists_and_all_fields_must_match(empty):
+    write(empty, corpus())
+    either, both, none, nothing, quote = empty.search(
+        [
+            near("fever", k=80, kind=["note", "guideline"]),
+            near("fever", k=80, kind="note", source=["it's 1.md", "it's 2.md"]),
+            near("fever", k=80, kind="' OR 1=1 --"),
+            near("fever", k=80, kind=[]),
+            words("fever", k=80, source="it's 1.md"),
+        ]
+    )
+    assert (len(either), ids(both), none, nothing) == (80, ["d01-0", "d01-1"], [], [])
+    assert ids(quote) == ["d01-0", "d01-1"]
+
+
+def test_a_level_is_searched_by_itself(empty):
+    document = Passage("whole", "d", "d", "document", "fever", "", (), 0, 0, 5, "1")
+    write(empty, [passage("d", 0, "fever"), document])
+    assert ids(empty.search([words("fever")])[0]) == ["d-0"]
+    assert ids(empty.search([Request(5, text="fever", level="document")])[0]) == ["whole"]
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        'AND OR NOT "fever',
+        'fev*r fever ~ + - && || ! ( ) { } [ ] ^ " ~ * ? : \\ /',
+        "'; DROP TABLE passages; -- fever",
+        "",
+        " \n",
+        "the of",
+    ],
+)
+def test_query_syntax_is_plain_text(empty, query):
+    write(empty, corpus())
+    (hits,) = empty.search([words(query)])
+    assert bool(hits) == ("fever" in query)
+    assert all("fever" in hit.passage.text for hit in hits)
+
+
+def test_a_query_of_ten_thousand_characters(empty):
+    write(empty, corpus())
+    long = "fever cough and many words " * 400
+    assert ids(empty.search([words(long)])[0]) == ids(empty.search([words("fever cough and many words")])[0])
+
+
+def test_letters_that_are_names_count(empty):
+    write(
+        empty,
+        [
+            *(passage(f"f{n}", 0, f"some filler {n}") for n in range(9)),
+            passage("b", 0, "hepatitis B"),
+            passage("a", 0, "hepatitis A"),
+        ],
+    )
+    assert ids(empty.search([words("hepatitis A")])[0]) == ["a-0", "b-0"]
+    assert ids(empty.search([words("hepatitis B")])[0]) == ["b-0", "a-0"]
+
+
+def test_many_requests_at_once_are_as_one_by_one(empty):
+    write(empty, corpus())
+    requests = [kind(topic, k=k) for topic in TOPICS for kind in (words, near) for k in (3, 7)]
+    assert empty.search(requests) == [empty.search([request])[0] for request in requests]
+    assert empty.search([]) == []
+
+
+def test_writing_replaces_a_documents_passages(empty):
+    write(empty, corpus())
+    write(empty, [passage("d00", 0, "entirely new", digest="2")])
+    assert [p.text for p in empty.passages(["d00"])] == ["entirely new"]
+    assert empty.documents()["d00"] == "2"
+    assert len(empty.search([near("fever", k=100)])[0]) == 79
+
+
+def test_deleting_leaves_no_trace_in_scores(empty):
+    write(empty, corpus())
+    before = empty.search([words("fever dose", k=50)])[0]
+    write(empty, [passage(f"x{n}", 0, "fever " * (n + 1)) for n in range(30)])
+    assert empty.search([words("fever dose", k=50)])[0] != before
+    empty.delete([f"x{n}" for n in range(30)])
+    empty.delete(["never there"])
+    empty.commit()
+    assert empty.search([words("fever dose", k=50)])[0] == before
+
+
+def test_nothing_is_seen_before_the_commit(empty):
+    write(empty, corpus(4))
+    digest = empty.digest
+    write(empty, [passage("new", 0, "fever")], commit=False)
+    empty.delete(["d00"])
+    assert "new-0" not in ids(empty.search([words("fever", k=50)])[0])
+    assert "d00-0" in ids(empty.search([near("fever", k=50)])[0])
+    assert empty.passages(["new"]) == []
+    assert empty.digest == digest
+    assert set(empty.documents()) == {"d01", "d02", "d03", "new"}
+    empty.commit()
+    assert "new-0" in ids(empty.search([words("fever", k=50)])[0])
+    assert empty.passages(["d00"]) == []
+    assert empty.digest != digest
+
+
+def test_the_digest_is_of_the_content(empty, tmp_path):
+    write(empty, corpus(6))
+    other = LanceIndex(str(tmp_path / "elsewhere"), "other", IDENTITY)
+    for part in (corpus(6)[6:], corpus(6)[:6]):
+        write(other, part)
+    again = MemoryIndex(IDENTITY)
+    write(again, corpus(6))
+    assert other.digest != MemoryIndex({}).digest
+    if isinstance(empty, LanceIndex):
+        assert empty.digest == other.digest
+    else:
+        assert empty.digest == again.digest
+
+
+def test_vectors_of_another_dimension_are_refused(empty):
+    write(empty, corpus(2))
+    with pytest.raises(IndexMismatchError, match="holds vectors of dimension 16, vectors of dimension 8 were given"):
+        empty.search([Request(3, vector=[0.1] * 8)])
+    with pytest.raises(IndexMismatchError, match="no vectors were given"):
+        empty.write([passage("n", 0, "x")], None)
+
+
+def test_an_index_without_vectors_is_searched_by_words_only(empty):
+    empty.write(corpus(5), None)
+    empty.commit()
+    assert len(empty.search([words("fever")])[0]) == 4
+    with pytest.raises(IndexMismatchError, match=r"holds no vectors .*retriever=bm25"):
+        empty.search([near("fever")])
+
+
+# ------------------------------------------------------------------------------------------------ on disk
+
+
+def on_disk(tmp_path, **identity):
+    return LanceIndex(str(tmp_path), "test", {**IDENTITY, **identity})
+
+
+def test_another_process_reads_what_was_committed(tmp_path):
+    writer, reader = on_disk(tmp_path), on_disk(tmp_path)
+    write(writer, corpus(4))
+    assert len(reader.search([near("fever", k=50)])[0]) == 8
+    write(writer, [passage("new", 0, "fever")])
+    assert len(reader.search([near("fever", k=50)])[0]) == 9
+
+
+def test_a_commit_of_nothing_changes_nothing(tmp_path):
+    index = on_disk(tmp_path)
+    write(index, corpus(4))
+    before = (tmp_path / "test/manifest.json").read_bytes()
+    index.commit()
+    on_disk(tmp_path).commit()
+    assert (tmp_path / "test/manifest.json").read_bytes() == before
+
+
+def test_old_versions_go_after_a_while(tmp_path, monkeypatch):
+    from datetime import timedelta
+
+    monkeypatch.setattr("cdsframe.index.lance._KEEP_OLD", timedelta(milliseconds=1))
+    index = on_disk(tmp_path)
+    sizes = []
+    for turn in range(4):
+        write(index, [passage("d", n, f"text {turn} {n}") for n in range(200)])
+        sizes.append(sum(f.stat().st_size for f in tmp_path.rglob("*") if f.is_file()))
+    assert sizes[-1] < 1.5 * sizes[0]
+
+
+@pytest.mark.parametrize(
+    ("group", "values", "message"),
+    [
+        (
+            "embedder",
+            {"name": "hash", "dimension": 32},
+            "embedder.dimension is 32 in the configuration and 16 in the index",
+        ),
+        ("chunking", {"size": 128}, "chunking.size is 128 in the configuration and 256 in the index"),
+    ],
+)
+def test_other_settings_are_refused_by_name(tmp_path, group, values, message):
+    write(on_disk(tmp_path), corpus(2))
+    other = on_disk(tmp_path, **{group: values})
+    for action in (other.open, lambda: other.search([words("x")]), lambda: other.delete(["d00"])):
+        with pytest.raises(IndexMismatchError, match=message.replace(".", r"\.")):
+            action()
+
+
+def test_readers_are_compared_in_what_both_know(tmp_path):
+    write(on_disk(tmp_path), corpus(2))
+    LanceIndex(str(tmp_path), "test", {"embedder": EMBEDDER.identity}).open()
+    LanceIndex(str(tmp_path), "test", {"embedder": {}}).open()
+    with pytest.raises(IndexMismatchError, match=r"embedder\.name is None"), on_disk(tmp_path, embedder={}).writer():
+        pass
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    write(on_disk(tmp_path), corpus(2))
+    manifest = tmp_path / "test/manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
+    with pytest.raises(IndexMismatchError, match="format version 99"):
+        on_disk(tmp_path).open()
+
+
+def test_what_other_settings_left_uncommitted_is_not_reused(tmp_path):
+    write(on_disk(tmp_path, chunking={"size": 64}), corpus(3), commit=False)
+    index = on_disk(tmp_path)
+    with index.writer():
+        assert index.documents() == {}
+        write(index, corpus(2))
+    assert set(index.documents()) == {"d00", "d01"}
+
+
+def test_one_writer_at_a_time(tmp_path):
+    index = on_disk(tmp_path)
+    code = (
+        "from cdsframe.index.lance import LanceIndex\nfrom cdsframe.errors import InputError\n"
+        f"index = LanceIndex({str(tmp_path)!r}, 'test', {{}})\n"
+        "try:\n    index.delete(['x'])\nexcept InputError as error:\n    print(error)\n"
+    )
+    with index.writer(), index.writer():
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "the index test is being written by another process; wait for its end\n"
+    write(index, corpus(1))
+
+
+@pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])
+def test_a_name_must_be_a_folders(tmp_path, name):
+    with pytest.raises(ConfigError, match=r"index\.name must be letters"):
+        LanceIndex(str(tmp_path), name, {})
+
+
+def test_bm25_in_memory_by_hand():
+    index = MemoryIndex({})
+    index.write([passage("a", 0, "fever fever"), passage("b", 0, "fever cough cold"), passage("c", 0, "plaster")], None)
+    index.commit()
+    (hits,) = index.search([words("fevers")])
+    idf = math.log(1 + (3 - 2 + 0.5) / (2 + 0.5))
+    norm = [0.9 * (0.6 + 0.4 * length / 2) for length in (2, 3)]
+    expected = [idf * 2 * 1.9 / (2 + norm[0]), idf * 1.9 / (1 + norm[1])]
+    np.testing.assert_allclose([hit.score for hit in hits], expected)

@@ -1,0 +1,177 @@
+"""One contract for every retriever over every index, and what each is for."""
+
+import pytest
+
+from cdsframe.embedder import HashEmbedder, NoEmbedder
+from cdsframe.errors import InputError
+from cdsframe.fusion import ZScore
+from cdsframe.index.lance import LanceIndex
+from cdsframe.index.memory import MemoryIndex
+from cdsframe.reranker import NoReranker
+from cdsframe.retriever.flat import Bm25, Hybrid, Knn
+from cdsframe.retriever.none import NoRetriever
+from cdsframe.retriever.oracle import Gold, Random
+from cdsframe.types import Evidence, Part, Passage, Question, Reranker, Retriever
+
+WORDS = ["fever", "cough", "dose", "morphine", "leg", "plaster", "night", "ward"]
+QUERIES = ["dose of morphine at night", "fever and cough", "a plaster for the leg"]
+
+
+class Counting(HashEmbedder):
+    """Counts the calls that encode queries."""
+
+    calls = 0
+
+    def encode_queries(self, texts):
+        self.calls += 1
+        return super().encode_queries(texts)
+
+
+class Data:
+    """Two splits of questions; the others are missing, as a real data set says it."""
+
+    def questions(self, split):
+        if split != "test":
+            raise InputError("no such split")
+        return [
+            Question("1", QUERIES[0], "x", evidence=(Evidence("d03", 25, 45), Evidence("d01", 0, 5))),
+            Question("2", QUERIES[1], "", type="unanswerable"),
+        ]
+
+
+def fill(index, embedder):
+    """Thirty documents of three passages of 20 characters and more, of every mix of two words."""
+    passages = []
+    for n in range(30):
+        for m in range(3):
+            text = f"{WORDS[n % 8]} {WORDS[(n + m) % 8]} {n} {'.' * 20}"[:20]
+            kind = "note" if n % 2 else "guideline"
+            passages.append(
+                Passage(
+                    f"d{n:02}-{m}",
+                    f"d{n:02}",
+                    f"d{n:02}#0",
+                    "passage",
+                    text,
+                    "",
+                    (),
+                    m,
+                    20 * m,
+                    20 * m + 20,
+                    "1",
+                    {"kind": kind},
+                )
+            )
+    index.write(passages, embedder.encode_passages([p.search_text for p in passages]))
+    index.commit()
+    return index
+
+
+@pytest.fixture(scope="module", params=["lance", "memory"])
+def index(request, tmp_path_factory):
+    made = (
+        LanceIndex(str(tmp_path_factory.mktemp("index")), "test", {}) if request.param == "lance" else MemoryIndex({})
+    )
+    return fill(made, HashEmbedder())
+
+
+MAKE = {
+    "none": lambda index: NoRetriever(),
+    "bm25": lambda index: Bm25(4, 50, index),
+    "knn": lambda index: Knn(4, 50, index, HashEmbedder()),
+    "hybrid": lambda index: Hybrid(4, 50, index, HashEmbedder(), ZScore({})),
+    "gold": lambda index: Gold(4, index, Data()),
+    "random": lambda index: Random(4, index, 1),
+}
+
+
+@pytest.fixture(params=list(MAKE))
+def retriever(request, index):
+    return MAKE[request.param](index)
+
+
+def test_the_protocol_is_fulfilled(retriever):
+    assert isinstance(retriever, Retriever)
+
+
+def test_a_longer_list_begins_with_the_shorter_one(retriever):
+    for query in QUERIES:
+        long = retriever.search(query, 50)
+        assert retriever.search(query, 5) == long[:5]
+        assert retriever.search(query) == long[: retriever.top_k]
+        assert [hit.rank for hit in long] == list(range(1, len(long) + 1))
+        assert len({hit.passage.id for hit in long}) == len(long)
+
+
+def test_many_queries_are_as_one_by_one(retriever):
+    assert retriever.search_many(QUERIES, 7) == [retriever.search(query, 7) for query in QUERIES]
+    assert retriever.search_many([]) == []
+    assert retriever.search(QUERIES[0], 0) == []
+
+
+def test_every_hit_tells_where_it_comes_from(retriever):
+    for hit in retriever.search(QUERIES[0], 20):
+        assert hit.parts
+        assert all(isinstance(part, Part) for part in hit.parts.values())
+
+
+def test_a_filter_holds_for_every_hit(retriever):
+    hits = retriever.search(QUERIES[0], 10, {"kind": ["guideline"]})
+    assert all(hit.passage.metadata["kind"] == "guideline" for hit in hits)
+    if type(retriever) not in (NoRetriever, Gold):
+        assert len(hits) == 10
+
+
+def test_an_unknown_field_is_refused_by_name(retriever):
+    with pytest.raises(InputError, match="no metadata field ward to filter by; there are kind, department"):
+        retriever.search(QUERIES[0], filter={"ward": "7"})
+
+
+def test_more_than_the_legs_look_at_is_refused(index):
+    with pytest.raises(InputError, match=r"set retriever\.num_candidates=51"):
+        MAKE["bm25"](index).search("x", 51)
+    assert Bm25.problems(5, 4) == ["retriever.top_k=5 must be <= retriever.num_candidates=4"]
+    assert Hybrid.problems(4, 4) == []
+
+
+def test_hybrid_sends_both_legs_at_once_and_keeps_what_each_said(index):
+    embedder = Counting()
+    searches = []
+
+    class Watched:
+        def search(self, requests):
+            searches.append(len(requests))
+            return index.search(requests)
+
+    results = Hybrid(4, 50, Watched(), embedder, ZScore({})).search_many(QUERIES)
+    assert (searches, embedder.calls) == ([6], 1)
+    best = results[0][0]
+    assert set(best.parts) == {"bm25", "knn"}
+    words = {hit.passage.id: hit for hit in MAKE["bm25"](index).search(QUERIES[0], 50)}
+    assert best.parts["bm25"] == Part(words[best.passage.id].rank, words[best.passage.id].score)
+
+
+def test_knn_without_an_embedder_is_refused(index):
+    with pytest.raises(InputError, match="embedder=none makes no vectors"):
+        Knn(4, 50, index, NoEmbedder()).search("x")
+
+
+def test_gold_finds_each_span_first_then_the_rest_of_it(index):
+    gold = MAKE["gold"](index)
+    assert [hit.passage.id for hit in gold.search(QUERIES[0])] == ["d03-1", "d01-0", "d03-2"]
+    assert gold.search(QUERIES[1]) == gold.search("never asked") == []
+    assert [hit.passage.id for hit in gold.search(QUERIES[0], 1)] == ["d03-1"]
+
+
+def test_random_depends_on_question_and_seed_alone(index):
+    first, again, other = Random(4, index, 1), Random(4, index, 1), Random(4, index, 2)
+    assert first.search("a") == again.search("a")
+    assert first.search("a", 20) != first.search("b", 20)
+    assert first.search("a", 20) != other.search("a", 20)
+    assert len(first.search("a", 500)) == 90
+
+
+def test_no_reranker_leaves_the_hits(index):
+    hits = MAKE["bm25"](index).search(QUERIES[0])
+    assert isinstance(NoReranker(), Reranker)
+    assert NoReranker().rerank(QUERIES[0], hits) == hits
