@@ -1,4 +1,4 @@
-"""Retrieval on MedQuAD's validation questions: BM25 over all passages, and each retriever and fusion over a fixed sample.
+"""Retrieval on MedQuAD's validation questions: BM25 over all passages, retrievers and fusions over a fixed sample.
 
     CDSFRAME_DATA=FOLDER python benchmarks/retrieval_medquad.py
 
@@ -14,6 +14,8 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import ir_measures
 from ir_measures import RR, R, nDCG
