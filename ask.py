@@ -7,7 +7,6 @@ from omegaconf import DictConfig, OmegaConf
 from cdsframe.adapter import require_match
 from cdsframe.confidence import open_calibration
 from cdsframe.config import build, entry
-from cdsframe.errors import ConfigError
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
 from cdsframe.serving.terminal import show_answer, show_hits
@@ -16,8 +15,6 @@ from cdsframe.serving.terminal import show_answer, show_hits
 @entry
 def main(cfg: DictConfig, run: Run) -> None:
     """Builds the pipeline in order, prints the hits, then the answer with its sources and confidence."""
-    if OmegaConf.is_missing(cfg, "question"):
-        raise ConfigError('question is missing; give it as question="…"')
     embedder = build(cfg.embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity})
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)

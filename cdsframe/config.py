@@ -37,6 +37,9 @@ DEPENDENCIES = frozenset(
 )
 """Arguments that entry points hand over as objects; every other argument of a component stands in its YAML."""
 
+_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+"""Whether the user asked for tracebacks (Hydra's own switch)."""
+
 OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
 
 
@@ -75,7 +78,8 @@ def build(node: DictConfig, /, **dependencies: Any) -> Any:
 
 def check(cfg: DictConfig) -> None:
     """Binds every node to its target's signature without building anything. Raises one ConfigError with all problems."""
-    problems = [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
+    problems = [f"{key} is missing; give it as {key}=…" for key in cfg if OmegaConf.is_missing(cfg, key)]
+    problems += [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
     if not problems:
         problems = [problem for rule in RULES for problem in rule(cfg)]
     if problems:
@@ -248,6 +252,8 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         try:
             main()
         except CdsframeError as error:  # a job of a multirun: `_refuse` let it pass to mark that job as failed
+            if _TRACEBACKS:
+                raise
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.stderr.write(f"\n{name}: interrupted; what was complete before is kept\n")
@@ -258,7 +264,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
 
 def _refuse(name: str, error: CdsframeError) -> None:
     """Says what is wrong and ends this job, and only this job."""
-    if os.environ.get("HYDRA_FULL_ERROR") == "1":
+    if _TRACEBACKS:
         raise error
     lines = str(error).splitlines()
     kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"

@@ -6,6 +6,7 @@ A template knows its variables and refuses a missing or an extra one when it is 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Annotated, Any
@@ -31,7 +32,8 @@ class Prompt:
         system_closed_book: instructions that open a conversation without passages.
         passage: how one passage is shown; `{number}` is the marker that an answer cites.
         grounded, closed_book: the user's turn.
-        refusal: the sentence of an answer that abstains; taught in training, recognised in answers.
+        refusal: the sentence of an answer that abstains, as training teaches it.
+        refusal_pattern: a regular expression for how refusals begin, in words of a model that was not taught as well.
         cites: whether answers cite passages as `[1]`.
         max_tokens: budget of the whole prompt; the lowest passages go first, never the question.
     """
@@ -44,6 +46,7 @@ class Prompt:
         grounded: str,
         closed_book: str,
         refusal: str,
+        refusal_pattern: str,
         cites: bool,
         max_tokens: Annotated[int, Field(ge=32)],
     ) -> None:
@@ -53,6 +56,9 @@ class Prompt:
             raise ConfigError(problems)
         self._system, self._system_closed_book, self._templates = system.strip(), system_closed_book.strip(), templates
         self.refusal, self.cites, self.max_tokens = refusal.strip(), cites, max_tokens
+        self._refuses = re.compile(refusal_pattern, re.IGNORECASE)
+        if not self._refuses.match(self.refusal):
+            raise ConfigError("prompt.refusal_pattern does not match prompt.refusal")
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -117,9 +123,8 @@ class Prompt:
         return text.strip() + markers
 
     def refuses(self, text: str) -> bool:
-        """Whether an answer is the refusal (case and final punctuation apart)."""
-        wanted = self.refusal.casefold().rstrip(".! ")
-        return not text.strip() or text.strip().casefold().startswith(wanted)
+        """Whether an answer is empty or begins as refusals do."""
+        return not text.strip() or self._refuses.match(text.strip()) is not None
 
     def _show(self, number: int, passage: Passage) -> str:
         values = {

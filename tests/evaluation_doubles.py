@@ -101,6 +101,7 @@ def prompt() -> Prompt:
         grounded="{passages}\nQuestion: {question}",
         closed_book="Question: {question}",
         refusal="The documents do not say.",
+        refusal_pattern="the documents do not ",
         cites=True,
         max_tokens=400,
     )

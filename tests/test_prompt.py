@@ -13,6 +13,7 @@ _SETTINGS = {
     "grounded": "{passages}\nQuestion: {question}",
     "closed_book": "Question: {question}",
     "refusal": "The documents do not answer this question.",
+    "refusal_pattern": "the (documents?|context) (do|does) not ",
     "cites": True,
     "max_tokens": 40,
 }
@@ -90,7 +91,7 @@ def test_answers_are_taught_with_their_markers_and_refusals_without():
 
 @pytest.mark.parametrize(
     ("text", "refuses"),
-    [("The documents do not answer this question", True), ("the documents do not answer this question. [1]", True), ("", True), ("15 mg [1]", False)],
+    [("The documents do not answer this question", True), ("the documents do not answer this question. [1]", True), ("", True), ("The document does not say so.", True), ("15 mg [1]", False), ("No. The documents do not", False)],
 )
 def test_a_refusal_is_recognised(text, refuses):
     assert _prompt().refuses(text) is refuses

@@ -26,6 +26,8 @@ def summarise(sweep_folder: Path) -> None:
     jobs = _jobs(sweep_folder)
     settings = _differing([settings for _, settings, _ in jobs])
     finished = [(folder, s, metrics) for folder, s, metrics in jobs if metrics is not None]
+    if not finished:
+        return
     finished.sort(key=lambda job: (job[2]["val/loss"], job[0].name))
     rows = [
         [folder.name, *(str(s.get(key, "")) for key in settings), *(f"{m.get(c, float('nan')):.6g}" for c in _COLUMNS)]
@@ -43,10 +45,8 @@ def summarise(sweep_folder: Path) -> None:
     for row in rows:
         table.add_row(*row)
     Console().print(table)
-    if finished:
-        best = finished[0][0]
-        config = json.loads((best / "adapter" / "manifest.json").read_text(encoding="utf-8"))
-        publish(best / "adapter", Path(config["published"]))
+    best, settings_of_best, _ = finished[0]
+    publish(best / "adapter", Path(settings_of_best["paths.adapters"]) / str(settings_of_best["name"]))
 
 
 def _jobs(sweep_folder: Path) -> list[tuple[Path, dict[str, Any], dict[str, float] | None]]:

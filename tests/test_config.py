@@ -1,0 +1,206 @@
+"""Composition: every option composes and binds, and what is wrong is said at once, by path, before any work."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
+
+from cdsframe.config import build, check
+from cdsframe.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+CONFIGS = ROOT / "configs"
+PRIMARIES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
+GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONFIGS.iterdir() if folder.is_dir()}
+
+_NEEDS = {
+    "corpus=jsonl": "corpus.path={file}", "corpus=beir": "corpus.path={file}", "corpus=folder": "corpus.path={folder}",
+    "corpus=medquad": "paths.data={medquad}", "data=medquad": "data.path={folder}",
+    "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
+    "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
+    "embedder=none": "retriever=bm25",
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def _no_data_folder(monkeypatch):
+    monkeypatch.delenv("CDSFRAME_DATA", raising=False)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hydra():
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(CONFIGS), version_base="1.3"):
+        yield
+
+
+def composed(primary, *overrides):
+    return compose(primary, list(overrides))
+
+
+def problems(primary, *overrides):
+    with pytest.raises(ConfigError) as refused:
+        check(composed(primary, *overrides))
+    return refused.value.problems
+
+
+def _required(primary):
+    return ["question=x"] if primary == "ask" else []
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_a_primary_composes_and_binds(primary):
+    check(composed(primary, *_required(primary)))
+
+
+def _options():
+    for primary in PRIMARIES:
+        text = (CONFIGS / f"{primary}.yaml").read_text(encoding="utf-8")
+        for group, options in sorted(GROUPS.items()):
+            if f"- {group}:" in text and group not in ("paths", "logger", "experiment", "sweep"):
+                yield from (pytest.param(primary, group, option, id=f"{primary}-{group}-{option}") for option in options)
+
+
+@pytest.mark.parametrize(("primary", "group", "option"), list(_options()))
+def test_every_option_composes_and_binds_wherever_its_group_is(primary, group, option, tmp_path):
+    file = tmp_path / "file.jsonl"
+    file.write_text("{}\n", encoding="utf-8")
+    medquad = tmp_path / "data"
+    (medquad / "medquad").mkdir(parents=True)
+    (medquad / "medquad" / "retrieval_corpus.jsonl.gz").touch()
+    text = (CONFIGS / f"{primary}.yaml").read_text(encoding="utf-8")
+    needs = _NEEDS.get(f"{group}={option}", "").format(file=file, folder=tmp_path, medquad=medquad).split()
+    needs = [need for need in needs if f"- {need.split('.')[0].split('=')[0]}:" in text or need.startswith("paths.")]
+    cfg = composed(primary, f"{group}={option}", *needs, *_required(primary))
+    if group == "embedder" and option not in ("minilm", "none"):
+        assert cfg.embedder.max_tokens >= 256
+    check(cfg)
+
+
+def test_every_option_is_in_a_primary():
+    used = {(p.values[1], p.values[2]) for p in _options()}
+    there = {(g, o) for g, options in GROUPS.items() for o in options if g not in ("paths", "logger", "experiment", "sweep")}
+    assert used == there
+
+
+@pytest.mark.parametrize("choice", ["csv", "wandb", "none", "[csv]", "[csv,wandb]", "[none]"])
+def test_loggers_compose(choice):
+    cfg = composed("train", f"logger={choice}")
+    check(cfg)
+    assert set(cfg.logger) == set(choice.strip("[]").split(","))
+
+
+@pytest.mark.parametrize(
+    ("primary", "overrides", "said"),
+    [
+        ("train", ["lora.r=-1"], "lora.r must be >= 1, got -1"),
+        ("train", ["lora.r=abc"], "lora.r must be a valid integer"),
+        ("train", ["lora.lora_dropout=1.0"], "lora.lora_dropout must be less than 1, got 1.0"),
+        ("train", ["+lora.rr=16"], "lora.rr is not an option of cdsframe.lora.Lora; did you mean lora.r?"),
+        ("train", ["lora.r=???"], "lora.r is missing; give it as lora.r=…"),
+        ("train", ["~lora.r"], "lora.r is missing; cdsframe.lora.Lora needs it"),
+        ("train", ["lora=none"], "add quantization=none"),
+        ("train", ["training.learning_rate=0"], "training.learning_rate must be greater than 0, got 0"),
+        ("train", ["training.optimizer=adam"], "training.optimizer must be 'auto', 'adamw' or 'paged_adamw'"),
+        ("train", ["chunking.overlap=256"], "chunking.overlap must be less than half of chunking.size=256"),
+        ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
+        ("train", ["data=medquad"], "data.path"),
+        ("train", ["model._target_=os.system"], "outside cdsframe."),
+        ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
+        ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),
+        ("train", ["embedder=none"], "use retriever=bm25 or embedder=minilm"),
+        ("train", ["prompt.grounded='{question} {secret}'"], "has no variable {secret}"),
+        ("ingest", ["corpus=folder", "corpus.path=no/such/folder"], "corpus.path: no folder no/such/folder"),
+        ("ingest", ["corpus=jsonl", "corpus.path=no/such.jsonl"], "corpus.path: no file no/such.jsonl"),
+        ("ingest", ["corpus=jsonl"], "corpus.path is missing"),
+        ("evaluate", ["retriever.top_k=abc"], "retriever.top_k must be a valid integer"),
+        ("evaluate", ["retriever.top_k=0"], "retriever.top_k must be >= 1, got 0"),
+        ("evaluate", ["adapter=no/such/adapter"], "adapter: no/such/adapter is no adapter folder"),
+        ("ask", [], "question"),
+    ],
+)
+def test_what_is_wrong_is_said_by_its_path(primary, overrides, said):
+    assert said in "\n".join(problems(primary, *overrides))
+
+
+def test_all_problems_are_said_at_once():
+    found = problems("train", "lora.r=-1", "training.batch_size=0", "+model.nmae=x", "retriever.top_k=abc", "trainer.max_steps=-7")
+    assert len(found) == 5
+
+
+def test_a_users_own_configs_compose(tmp_path):
+    (tmp_path / "lora").mkdir()
+    own = "_target_: cdsframe.lora.Lora\nr: 4\nscale: 1.0\nlora_dropout: 0.0\ntarget_modules: [q_proj]\n"
+    (tmp_path / "lora" / "mine.yaml").write_text(own, encoding="utf-8")
+    done = _run("train.py", "--config-dir", str(tmp_path), "lora=mine", "--cfg", "job")
+    assert done.returncode == 0
+    assert "r: 4" in done.stdout
+
+
+def test_build_gives_a_component_what_it_names_and_no_more():
+    cfg = OmegaConf.create({"_target_": "cdsframe.retriever.flat.Bm25", "top_k": 2, "num_candidates": 10})
+    assert build(cfg, index=object(), embedder=object(), fusion=object()).top_k == 2
+    with pytest.raises(TypeError, match="index"):
+        build(cfg, embedder=object())
+
+
+def _run(*arguments, cwd=ROOT, **environment):
+    env = {**os.environ, **environment}
+    return subprocess.run(
+        [sys.executable, str(ROOT / arguments[0]), *arguments[1:]], capture_output=True, text=True, cwd=cwd, env=env, timeout=120
+    )
+
+
+def _cpu_seconds(*arguments, cwd):
+    import resource
+
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    done = _run(*arguments, cwd=cwd)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return done, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+
+
+def test_a_refused_config_is_one_message_exit_2_and_leaves_nothing(tmp_path):
+    done, seconds = _cpu_seconds("train.py", "lora.r=-1", "retriever.top_k=abc", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "lora.r must be >= 1, got -1" in done.stderr
+    assert "retriever.top_k" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.rglob("*.yaml")), "no run folder is left behind"
+    assert seconds < 10, f"heavy imports before the check: {seconds:.1f} CPU-seconds"
+
+
+def test_hydras_own_errors_keep_their_text_and_exit_1(tmp_path):
+    done = _run("train.py", "lora=all_liner", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "all_linear" in done.stderr, "the options there are"
+    done = _run("train.py", "lora.rank=8", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "lora.rank" in done.stderr
+
+
+def test_in_a_multirun_a_refused_job_does_not_stop_the_others(tmp_path):
+    done = _run("train.py", "-m", "lora.r=-1,-2", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "got -1" in done.stderr
+    assert "got -2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_traceback_is_there_for_those_who_ask(tmp_path):
+    assert "Traceback" in _run("train.py", "lora.r=-1", cwd=tmp_path, HYDRA_FULL_ERROR="1").stderr
+
+
+@pytest.mark.parametrize("primary", PRIMARIES)
+def test_help_and_cfg_job(primary, tmp_path):
+    helped = _run(f"{primary}.py", "--help", cwd=tmp_path)
+    assert helped.returncode == 0
+    assert "Examples:" in helped.stdout
+    shown = _run(f"{primary}.py", "--cfg", "job", cwd=tmp_path)
+    assert shown.returncode == 0, shown.stderr
+    assert "_target_: cdsframe." in shown.stdout
