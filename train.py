@@ -17,8 +17,8 @@ def main(cfg: DictConfig, run: Run) -> float:
     retriever = build(
         cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed
     )
-    if cfg.index.get("name") is None and retriever.top_k > 0:  # an index in memory is made anew in every run
-        build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index, run=run)
+    if index.ephemeral and retriever.top_k > 0:
+        build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
     quantization = build(cfg.quantization)
     model = build(cfg.model, quantization=quantization, adapter=None)
     loggers = [build(node, run=run, name=cfg.name) for node in cfg.logger.values()]

@@ -188,14 +188,17 @@ class Chunker(Protocol):
 
 @runtime_checkable
 class Index(Protocol):
-    """Passages with vectors and BM25, searched by many requests at once. Ties break by passage id."""
+    """Passages with vectors and BM25, searched by many requests at once. Ties break by passage id.
+
+    Reading raises ConfigError where nothing was committed yet, or by other settings than the configuration has.
+    """
+
+    ephemeral: bool
+    """Whether it is empty in every new process, so that a run fills it from its corpus before it reads."""
 
     @property
     def digest(self) -> str | None:
         """Of what is committed: equal content, equal digest, on any machine; None where nothing is."""
-
-    def open(self) -> None:
-        """Raises ConfigError where there is no index, or one made with other settings: called before long work."""
 
     def writer(self) -> AbstractContextManager[None]:
         """Held around a series of writes. Raises InputError where another process holds it."""

@@ -1,5 +1,6 @@
 """One contract for every index, and what only the one on disk has: commits, versions, a lock."""
 
+import errno
 import json
 import math
 import random
@@ -64,8 +65,9 @@ def test_the_protocol_is_fulfilled(empty):
 def test_an_index_that_is_not_there_is_refused(empty):
     assert empty.digest is None
     assert empty.documents() == {}
-    with pytest.raises(ConfigError, match=r"ingest\.py"):
-        empty.open()
+    for read in (lambda: empty.search([words("x")]), lambda: empty.passages(["d"])):
+        with pytest.raises(ConfigError, match=r"ingest\.py"):
+            read()
 
 
 def test_passages_come_back_as_they_went_in(empty):
@@ -73,7 +75,6 @@ def test_passages_come_back_as_they_went_in(empty):
         "i", "d", "d#1", "passage", "ﬁeld 😀\n", "Title", ("a", "b"), 3, 5, 12, "x", {"kind": "n", "patient": "P"}
     )
     write(empty, [full, passage("e", 0, "other")])
-    empty.open()
     assert empty.passages(["d", "missing"]) == [full]
     assert empty.search([words("title")])[0][0].passage == full
     assert empty.documents() == {"d": "x", "e": "1"}
@@ -200,6 +201,14 @@ def test_deleting_leaves_no_trace_in_scores(empty):
     assert empty.search([words("fever dose", k=50)])[0] == before
 
 
+def test_an_emptied_index_finds_nothing(empty):
+    write(empty, corpus(2))
+    empty.delete(["d00", "d01"])
+    empty.commit()
+    assert empty.search([words("fever"), near("fever")]) == [[], []]
+    assert empty.documents() == {}
+
+
 def test_nothing_is_seen_before_the_commit(empty):
     write(empty, corpus(4))
     digest = empty.digest
@@ -296,15 +305,15 @@ def test_old_versions_go_after_a_while(tmp_path, monkeypatch):
 def test_other_settings_are_refused_by_name(tmp_path, group, values, message):
     write(on_disk(tmp_path), corpus(2))
     other = on_disk(tmp_path, **{group: values})
-    for action in (other.open, lambda: other.search([words("x")]), lambda: other.delete(["d00"])):
+    for action in (lambda: other.passages([]), lambda: other.search([words("x")]), lambda: other.delete(["d00"])):
         with pytest.raises(IndexMismatchError, match=message.replace(".", r"\.")):
             action()
 
 
 def test_readers_are_compared_in_what_both_know(tmp_path):
     write(on_disk(tmp_path), corpus(2))
-    LanceIndex(str(tmp_path), "test", {"embedder": EMBEDDER.identity}).open()
-    LanceIndex(str(tmp_path), "test", {"embedder": {}}).open()
+    for identity in ({"embedder": EMBEDDER.identity}, {"embedder": {}}, {}):
+        assert LanceIndex(str(tmp_path), "test", identity).search([words("fever")])[0]
     with pytest.raises(IndexMismatchError, match=r"embedder\.name is None"), on_disk(tmp_path, embedder={}).writer():
         pass
 
@@ -314,7 +323,7 @@ def test_a_newer_format_is_refused(tmp_path):
     manifest = tmp_path / "test/manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
     with pytest.raises(IndexMismatchError, match="format version 99"):
-        on_disk(tmp_path).open()
+        on_disk(tmp_path).search([words("fever")])
 
 
 def test_what_other_settings_left_uncommitted_is_not_reused(tmp_path):
@@ -337,6 +346,19 @@ def test_one_writer_at_a_time(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "the index test is being written by another process; wait for its end\n"
     write(index, corpus(1))
+
+
+def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):
+    def full(*_):
+        raise RuntimeError("lance error: LanceError(IO): No space left on device (os error 28)")
+
+    index = on_disk(tmp_path)
+    write(index, corpus(2))
+    monkeypatch.setattr("cdsframe.index.table.add", full)
+    with pytest.raises(OSError, match="no space left") as raised:
+        write(index, corpus(4))
+    assert raised.value.errno == errno.ENOSPC
+    assert len(index.search([near("fever", k=50)])[0]) == 4
 
 
 @pytest.mark.parametrize("name", ["", "../up", "a/b", ".hidden", "a b"])

@@ -43,6 +43,8 @@ class LanceIndex:
         identity: the settings that its content depends on; an index that was made with others is refused.
     """
 
+    ephemeral = False
+
     def __init__(self, path: str, name: str, identity: Identity) -> None:
         problems = self.problems(name)
         if problems:
@@ -63,9 +65,6 @@ class LanceIndex:
     @property
     def digest(self) -> str | None:
         return self._manifest()["digest"] if self._manifest_path.is_file() else None
-
-    def open(self) -> None:
-        self._reader()
 
     # -------------------------------------------------------------------------------------------- reading
 

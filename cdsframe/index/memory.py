@@ -31,20 +31,22 @@ class MemoryIndex:
         identity: the settings that its content depends on, for its digest.
     """
 
+    ephemeral = True
+
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
         self._written: dict[str, list[tuple[Passage, np.ndarray | None]]] = {}
-        self._seen = _Snapshot([])
+        self._committed: _Snapshot | None = None
 
     @property
     def digest(self) -> str | None:
-        """Of what is committed: equal content, equal digest; None while nothing is."""
-        return digest(repr(self._identity), *flatten(self._seen.digests)) if self._seen.digests else None
+        return digest(repr(self._identity), *flatten(self._committed.digests)) if self._committed else None
 
-    def open(self) -> None:
-        """Raises ConfigError while nothing is committed."""
-        if not self._seen.digests:
+    @property
+    def _seen(self) -> _Snapshot:
+        if self._committed is None:
             raise ConfigError("index=memory is empty: it lives in one process only; use index=lance and run ingest.py")
+        return self._committed
 
     @contextmanager
     def writer(self) -> Iterator[None]:
@@ -66,7 +68,9 @@ class MemoryIndex:
             self._written.pop(document_id, None)
 
     def commit(self) -> None:
-        self._seen = _Snapshot([row for document_id in sorted(self._written) for row in self._written[document_id]])
+        self._committed = _Snapshot(
+            [row for document_id in sorted(self._written) for row in self._written[document_id]]
+        )
 
     def documents(self) -> dict[str, str]:
         return {document_id: rows[0][0].digest for document_id, rows in self._written.items()}
