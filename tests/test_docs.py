@@ -1,0 +1,142 @@
+"""Commands in the documentation compose, make's targets exist, links lead somewhere, and the examples run."""
+
+import importlib
+import re
+import shlex
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+from cdsframe.config import build, check
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+COMMAND = re.compile(r"python (ingest|train|evaluate|serve|ask)\.py((?: +[^\n#`]+)?)")
+
+
+def _commands():
+    for page in PAGES:
+        for name, arguments in COMMAND.findall(page.read_text(encoding="utf-8")):
+            yield pytest.param(name, arguments.strip(), id=f"{page.name}: {name}.py {arguments.strip()}"[:90])
+
+
+@pytest.fixture
+def outputs(tmp_path, monkeypatch):
+    """A place where everything that the documentation names is there."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CDSFRAME_DATA", str(tmp_path / "data"))
+    for file in ("FILE", "FILE.jsonl", "FILE.jsonl.gz", "data/medquad/retrieval_corpus.jsonl.gz"):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / file).touch()
+    for name in ("demo", "results", "small"):
+        folder = tmp_path / "outputs" / "adapters" / name
+        folder.mkdir(parents=True)
+        (folder / "adapter_config.json").touch()
+        (tmp_path / "outputs" / "calibrations" / name).mkdir(parents=True)
+        (tmp_path / "outputs" / "calibrations" / name / "calibration.json").touch()
+    (tmp_path / "FOLDER").mkdir()
+    return tmp_path
+
+
+def _combinations(overrides):
+    """The jobs of a multirun: every comma outside brackets and quotes offers a choice."""
+    jobs = [[]]
+    for override in overrides:
+        key, _, value = override.partition("=")
+        values = [value] if "[" in value or '"' in value else value.split(",")
+        jobs = [[*job, f"{key}={one}"] for job in jobs for one in values]
+    return jobs
+
+
+def _compose(name, overrides, config_folder=ROOT / "configs"):
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(config_folder), version_base="1.3"):
+        return compose(name, overrides)
+
+
+@pytest.mark.parametrize(("name", "arguments"), list(_commands()))
+def test_commands_compose(name, arguments, outputs):
+    if arguments.startswith("-sc"):
+        pytest.skip("Hydra's own tab completion")
+    words = shlex.split(arguments)
+    if "--config-dir" in words or "newest" in arguments or "letters" in arguments:
+        pytest.skip("runs in a test of its own")
+    overrides = [word.replace("…", "'what?'") for word in words if "=" in word]
+    if "evaluation.runs" in arguments:
+        overrides = [override.replace("FOLDER,FOLDER", f"{outputs}/FOLDER,{outputs}/outputs") for override in overrides]
+    overrides = [f'{k}="{v}"' if " " in v and '"' not in v else f"{k}={v}" for k, _, v in (o.partition("=") for o in overrides)]
+    for job in _combinations(overrides) if "-m" in words else [overrides]:
+        check(_compose(name, job))
+
+
+def test_make_targets_exist():
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE))
+    for page in PAGES:
+        named = set(re.findall(r"^make ([a-z]+)|`make ([a-z]+)", page.read_text(encoding="utf-8"), re.MULTILINE))
+        assert {a or b for a, b in named} <= targets, page.name
+
+
+def test_links_lead_somewhere():
+    for page in PAGES:
+        for link in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+            assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
+
+
+def _blocks(language):
+    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
+    return re.findall(rf"`(?:configs|cdsframe)/(\w+)/(\w+)\.\w+`:\n```{language}\n(.*?)```", text, re.DOTALL)
+
+
+@pytest.fixture
+def extended(tmp_path, monkeypatch):
+    """The classes and YAML files of docs/extend.md, where the package and the configs find them."""
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")
+    for group, name, code in _blocks("python"):
+        (tmp_path / group).mkdir(exist_ok=True)
+        (tmp_path / group / f"{name}.py").write_text(code, encoding="utf-8")
+        package = importlib.import_module(f"cdsframe.{group}")
+        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / group)])
+    for group, name, text in _blocks("yaml"):
+        (tmp_path / "configs" / group / f"{name}.yaml").write_text(text, encoding="utf-8")
+    yield tmp_path / "configs"
+    for group, name, _ in _blocks("python"):
+        sys.modules.pop(f"cdsframe.{group}.{name}", None)
+
+
+def test_the_retriever_of_the_documentation_works(extended):
+    from cdsframe.embedder import HashEmbedder
+    from cdsframe.ingestion import update
+    from cdsframe.types import Document, Section
+
+    class Corpus:
+        def documents(self):
+            for id, date in (("old", "2020-01-01"), ("new", "2025-01-01")):
+                yield Document(id, "Dose", "the dose of velorapine", (Section((), 0, 22),), {"date": date})
+
+    cfg = _compose("train", ["retriever=newest"], extended)
+    check(cfg)
+    embedder = HashEmbedder()
+    index = build(cfg.index, identity={})
+    update(8, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
+    hits = build(cfg.retriever, index=index, embedder=embedder).search("dose of velorapine")
+    assert [hit.passage.document_id for hit in hits] == ["new", "old"]
+
+
+def test_the_corpus_reader_of_the_documentation_works(extended, tmp_path):
+    (tmp_path / "a.letter").write_text("Dear ward\nThe dose is 15 mg.", encoding="utf-8")
+    (tmp_path / "b.letter").write_bytes(b"\xff\xfe")
+    cfg = _compose("ingest", ["corpus=letters", f"corpus.path={tmp_path}"], extended)
+    check(cfg)
+    good, bad = build(cfg.corpus).documents()
+    assert (good.title, good.text, bad.source) == ("Dear ward", "The dose is 15 mg.", "b.letter")
+
+
+def test_nothing_tells_of_the_workplace():
+    for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "requirements.lock", ROOT / "Makefile"]:
+        text = page.read_text(encoding="utf-8")
+        assert "/work/" not in text
+        assert "index-url" not in text and "find-links" not in text or page.name == "Makefile"
