@@ -17,7 +17,7 @@ import httpx
 import openai
 import pytest
 import uvicorn
-from answering import language_model, pipeline
+from answering import Shelf, language_model, pipeline
 
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.generator.none import NoGenerator
@@ -290,16 +290,16 @@ def test_a_defect_is_a_500_without_its_text(caplog: pytest.LogCaptureFixture) ->
 def test_the_server_gives_the_answers_that_the_evaluation_measured(model: str, temperature: float) -> None:
     from cdsframe.generator.transformers import TransformersGenerator
 
-    generator = TransformersGenerator(language_model(model), 8, temperature, batch_size=4, seed=1)
-    of = pipeline(generator)
-    questions = [QUESTION, "How much amicosine within one hour, and which cultures?", "When do visitors leave?"]
+    generator = TransformersGenerator(language_model(model), 6, temperature, batch_size=4, seed=1)
+    of = pipeline(generator, Shelf(top_k=1), system="Answer the question briefly from the passages.")
+    questions = [QUESTION, "When do visitors leave?"]
     evaluated = [answer.text for answer in of.answer_many(questions)]
     with serving(of) as address, client(address) as ai:
         ask = [{"model": "demo", "messages": [{"role": "user", "content": question}]} for question in questions]
         plain = [ai.chat.completions.create(**one, temperature=temperature) for one in ask]
         streamed = [list(ai.chat.completions.create(**one, stream=True))[-1].cdsframe["text"] for one in ask]
     assert [answer.choices[0].message.content for answer in plain] == streamed == evaluated
-    assert len(set(evaluated)) == len(questions)
+    assert len(set(evaluated)) > 1
 
 
 def serve_on(port: int, of: Pipeline | None = None, host: str = "127.0.0.1") -> None:
