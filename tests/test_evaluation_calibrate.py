@@ -11,7 +11,7 @@ from evaluation_doubles import InOrder, Questions, Search, memory_index, prompt,
 
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
 from cdsframe.errors import ConfigError
-from cdsframe.evaluation.calibrate import evaluate, expected_calibration_error, split_by_group
+from cdsframe.evaluation.calibrate import choose_threshold, evaluate, expected_calibration_error, split_by_group
 from cdsframe.evaluation.result import Result
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
@@ -80,6 +80,16 @@ def test_parts_are_disjoint_by_group_and_about_half_and_quarters() -> None:
     shares = {part: parts.count(part) / 300 for part in ("fit", "threshold", "test")}
     assert shares == pytest.approx({"fit": 0.5, "threshold": 0.25, "test": 0.25}, abs=0.02)
     assert split_by_group(groups, seed=2) != parts
+
+
+def test_the_threshold_is_the_lowest_that_reaches_the_target() -> None:
+    probabilities = [0.2, 0.2, 0.4, 0.4, 0.6, 0.8]
+    correct = [False, False, True, False, True, True]
+    assert choose_threshold(probabilities, correct, 0.75, 2) == 0.4  # 3 of 4
+    assert choose_threshold(probabilities, correct, 0.9, 2) == 0.6
+    assert choose_threshold(probabilities, correct, 0.9, 3) == 0
+    assert choose_threshold(probabilities, correct, 0.5, 2) == 0.2
+    assert choose_threshold([], [], 0.5, 2) == 0
 
 
 def test_calibration_error_by_hand() -> None:

@@ -8,7 +8,7 @@ import ir_measures
 import pytest
 from evaluation_doubles import QUESTIONS, Questions, pipeline, question_of, run_in
 
-from cdsframe.evaluation.qa import evaluate
+from cdsframe.evaluation.qa import Judged, evaluate
 from cdsframe.evaluation.result import Result, stratified
 from cdsframe.types import Message, Question
 
@@ -58,6 +58,14 @@ def test_refusals_by_hand(metrics: dict[str, float]) -> None:
     assert metrics["qa/refusal_precision"] == 1 / 2
     assert metrics["qa/answerable_refused"] == 1 / 4
     assert metrics["qa/f1_all"] == pytest.approx((2.5 + 1) / 6)
+
+
+def test_the_words_of_a_refusal_earn_nothing() -> None:
+    asked, _ = pipeline("The documents do not say.")
+    refusal = asked.answer("Which bleep for help?")
+    scores = Judged(Question("x", "?", "what the documents do not say"), refusal).scores
+    assert set(scores.values()) == {0.0}
+    assert Judged(Question("x", "?", ""), refusal).scores["f1"] == 1
 
 
 def test_citations_by_hand(metrics: dict[str, float]) -> None:

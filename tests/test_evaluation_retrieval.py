@@ -3,6 +3,7 @@
 import gzip
 import json
 import logging
+import math
 from pathlib import Path
 
 import pytest
@@ -74,10 +75,14 @@ def test_the_evidence_of_questions_is_what_counts_without_files(tmp_path: Path) 
     assert search(tmp_path / "few", None, None, sample=3).metrics["retrieval/queries"] == 3
 
 
-def test_ranks_decide_and_not_the_order_of_ids() -> None:
-    assert score_rankings({"q": {"a": 1}}, {"q": ["a", "z"]}, {"mrr": "RR@10"}) == {"mrr": [1.0]}
-    assert score_rankings({"q": {"z": 1}}, {"q": ["a", "z"]}, {"mrr": "RR@10"}) == {"mrr": [0.5]}
-    assert score_rankings({"q": {"z": 1}}, {"q": []}, {"mrr": "RR@10"}) == {"mrr": [0.0]}
+@pytest.mark.parametrize("order", [["a", "z"], ["z", "a"]])
+def test_ranks_decide_and_not_the_order_of_ids(order: list[str]) -> None:
+    first, second = order
+    measures = {"mrr": "RR@10", "ndcg": "nDCG@10"}
+    assert score_rankings({"q": {first: 1}}, {"q": order}, measures) == {"mrr": [1.0], "ndcg": [1.0]}
+    late = score_rankings({"q": {second: 1}}, {"q": order}, measures)
+    assert (late["mrr"], late["ndcg"]) == ([0.5], [pytest.approx(1 / math.log2(3))])
+    assert score_rankings({"q": {first: 1}}, {"q": []}, measures) == {"mrr": [0.0], "ndcg": [0.0]}
 
 
 def test_every_passage_that_shows_the_evidence_is_relevant() -> None:

@@ -86,7 +86,11 @@ def evaluate(
     samples = [replace(sample, probability=fitted.predict(sample.judged.answer.features)) for sample in samples]
     base_rate = _mean([sample.correct for sample in samples if sample.part == "fit"])
     tested = [sample for sample in samples if sample.part == "test"]
-    fitted = replace(fitted, threshold=_threshold(samples, target_accuracy, minimum))
+    choosing = [sample for sample in samples if sample.part == "threshold"]
+    threshold = choose_threshold(
+        [sample.probability for sample in choosing], [sample.correct for sample in choosing], target_accuracy, minimum
+    )
+    fitted = replace(fitted, threshold=threshold)
 
     scores = Scores(resamples, seed)
     if tested:
@@ -133,6 +137,19 @@ def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -
     return float(sum(gaps) / len(order))
 
 
+def choose_threshold(probabilities: Sequence[float], correct: Sequence[bool], target: float, minimum: int) -> float:
+    """The lowest probability from which on the answers are right as often as the target asks; 0 where none is.
+
+    Only a threshold that keeps at least `minimum` answers is considered: the accuracy of fewer says little.
+    """
+    for candidate in sorted(set(probabilities)):
+        kept = [right for probability, right in zip(probabilities, correct, strict=True) if probability >= candidate]
+        if len(kept) >= minimum and _mean(kept) >= target:
+            return candidate
+    log.warning("no threshold reaches an accuracy of %.2f: no answer will be held back", target)
+    return 0.0
+
+
 def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]]:
     """The calibrator, and why it cannot be used (empty if nothing speaks against it so far)."""
     reasons = [
@@ -148,20 +165,6 @@ def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]
     except InputError as error:
         rate = min(max(_mean([sample.correct for sample in fitting]), 0.01), 0.99)
         return Calibrator({}, {}, {}, _logit(rate)), [*reasons, str(error)]
-
-
-def _threshold(samples: Sequence[Sample], target: float, minimum: int) -> float:
-    """The lowest probability from which on the answers of the threshold part reach the target; 0 where none does.
-
-    Only a threshold that keeps at least `minimum` answers is considered: the accuracy of fewer says little.
-    """
-    part = [sample for sample in samples if sample.part == "threshold"]
-    for candidate in sorted({sample.probability for sample in part}):
-        kept = [sample.correct for sample in part if sample.probability >= candidate]
-        if len(kept) >= minimum and _mean(kept) >= target:
-            return candidate
-    log.warning("no threshold reaches an accuracy of %.2f: no answer will be held back", target)
-    return 0.0
 
 
 def _score(scores: Scores, tested: Sequence[Sample], threshold: float, base_rate: float) -> None:
