@@ -50,6 +50,20 @@ def test_no_passage_is_longer_than_size_and_no_text_is_lost(kind, minilm):
         assert len({passage.id for passage in passages}) == len(passages)
 
 
+class Dearer(NoEmbedder):
+    """Tokens in company cost more than alone, as where a tokenizer splits at other places then."""
+
+    def count(self, text):
+        return len(self.offsets(text)) * 5 // 4
+
+
+def test_a_passage_is_counted_as_a_whole():
+    for draw, whole in random_documents(30):
+        size = draw.choice([32, 64])
+        passages = SectionChunker(size, 8, Dearer()).split(whole)
+        assert max(Dearer().count(passage.search_text) for passage in passages) <= size
+
+
 def test_passages_end_with_sentences_and_overlap_by_whole_ones():
     sentences = [f"Sentence {number} has exactly seven words." for number in range(12)]
     passages = SectionChunker(32, 10, NoEmbedder()).split(document(" ".join(sentences), title=""))
