@@ -175,3 +175,28 @@ def test_no_reranker_leaves_the_hits(index):
     hits = MAKE["bm25"](index).search(QUERIES[0])
     assert isinstance(NoReranker(), Reranker)
     assert NoReranker().rerank(QUERIES[0], hits) == hits
+
+
+def test_words_on_real_questions(real_data, tmp_path):
+    """BM25 over MedQuAD's passages and validation questions; measured .566 (.527 by the set's own account)."""
+    import ir_measures
+
+    from cdsframe.chunking import SectionChunker
+    from cdsframe.corpus.beir import MedQuad
+    from cdsframe.files import read_jsonl
+    from cdsframe.ingestion import update
+
+    index = LanceIndex(str(tmp_path), "medquad", {})
+    update(5000, MedQuad(str(real_data), strict=True), SectionChunker(256, 32, NoEmbedder()), NoEmbedder(), index)
+    files = real_data / "medquad"
+    records = [record for _, record in read_jsonl(files / "retrieval_queries_val.jsonl.gz")]
+    found = Bm25(10, 10, index).search_many([record["text"] for record in records])
+    run = [
+        ir_measures.ScoredDoc(record["query_id"], hit.passage.id, hit.score)
+        for record, hits in zip(records, found, strict=True)
+        for hit in hits
+    ]
+    rows = [line.split("\t") for line in (files / "retrieval_qrels_val.tsv").read_text().splitlines()[1:]]
+    qrels = [ir_measures.Qrel(query, passage, int(score)) for query, passage, score in rows]
+    measure = ir_measures.nDCG @ 10
+    assert ir_measures.calc_aggregate([measure], qrels, run)[measure] >= 0.52
