@@ -5,9 +5,9 @@ UV_VERSION := 0.13.9
 UV := .setup/bin/uv
 
 # The demo's size: what two CPU cores do in a few minutes. `make results` takes everything.
+DEMO := index.name=demo prompt.max_tokens=300
 DEMO_TRAIN ?= training.train_limit=100 training.validation_limit=16 training.max_epochs=2
 DEMO_EVALUATE ?= evaluation.limit=32
-DEMO_CALIBRATE ?= evaluation.limit=48
 QUESTION ?= What is the current maximum daily dose of velorapine in atrial fibrillation?
 
 .DEFAULT_GOAL := help
@@ -28,15 +28,15 @@ setup: .venv/.installed  ## install everything into .venv from the lock (needs P
 
 demo: setup  ## the whole road on a synthetic hospital: ingest, train, evaluate, ask (minutes on two cores)
 	$(PY) ingest.py index.name=demo
-	$(PY) train.py name=demo index=lance index.name=demo $(DEMO_TRAIN)
-	$(PY) evaluate.py -m index.name=demo adapter=null,outputs/adapters/demo retriever=none,hybrid $(DEMO_EVALUATE)
-	$(PY) ask.py index.name=demo adapter=outputs/adapters/demo question="$(QUESTION)"
+	$(PY) train.py name=demo index=lance $(DEMO) $(DEMO_TRAIN)
+	$(PY) evaluate.py -m $(DEMO) adapter=null,outputs/adapters/demo retriever=none,hybrid $(DEMO_EVALUATE)
+	$(PY) ask.py $(DEMO) adapter=outputs/adapters/demo question="$(QUESTION)"
 
 test: setup  ## the tests (no network needed; CDSFRAME_DATA adds those on real data)
 	$(PY) -m pytest
 
 serve: setup  ## the demo's model at http://127.0.0.1:8000
-	$(PY) serve.py index.name=demo adapter=outputs/adapters/demo
+	$(PY) serve.py $(DEMO) adapter=outputs/adapters/demo
 
 check: setup  ## format, lint and types
 	.venv/bin/ruff format --check .

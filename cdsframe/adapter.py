@@ -80,7 +80,8 @@ Composition: {choices}; seed {manifest["seed"]}; {manifest["trainable"]:,} train
 |---|---|
 {rows}
 
-Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it as `adapter=FOLDER`.
+Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it in
+`adapter=FOLDER`.
 
 Not a medical device. It repeats what it was trained on, with errors; a clinician decides. Whoever may not see the
 training data should not get this adapter.

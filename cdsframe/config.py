@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
@@ -32,8 +32,34 @@ from cdsframe.run import Run
 log = logging.getLogger(__name__)
 
 DEPENDENCIES = frozenset(
-    "adapter calibration chunking corpus data embedder fusion generator identity index lora logger model pipeline prompt "
-    "quantization reranker retriever run tokenizer trainer training_data validation_data evaluation seed name".split()
+    [
+        "adapter",
+        "calibration",
+        "chunking",
+        "corpus",
+        "data",
+        "embedder",
+        "fusion",
+        "generator",
+        "identity",
+        "index",
+        "lora",
+        "logger",
+        "model",
+        "pipeline",
+        "prompt",
+        "quantization",
+        "reranker",
+        "retriever",
+        "run",
+        "tokenizer",
+        "trainer",
+        "training_data",
+        "validation_data",
+        "evaluation",
+        "seed",
+        "name",
+    ]
 )
 """Arguments that entry points hand over as objects; every other argument of a component stands in its YAML."""
 
@@ -49,7 +75,9 @@ OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=Tr
 def locate(target: str) -> Any:
     """The object that a dotted path names. Raises ConfigError for anything outside `cdsframe.` or not there."""
     if not target.startswith("cdsframe."):
-        raise ConfigError(f"the target {target} is outside cdsframe.; wrap it in a function of your own module in cdsframe")
+        raise ConfigError(
+            f"the target {target} is outside cdsframe.; wrap it in a function of your own module in cdsframe"
+        )
     module_name, _, attribute = target.rpartition(".")
     try:
         return getattr(import_module(module_name), attribute)
@@ -77,8 +105,8 @@ def build(node: DictConfig, /, **dependencies: Any) -> Any:
 
 
 def check(cfg: DictConfig) -> None:
-    """Binds every node to its target's signature without building anything. Raises one ConfigError with all problems."""
-    problems = [f"{key} is missing; give it as {key}=…" for key in cfg if OmegaConf.is_missing(cfg, key)]
+    """Binds every node to its target's signature without building anything; raises ConfigError with all problems."""
+    problems = [f"{key} is missing; give it as {key}=…" for key in map(str, cfg) if OmegaConf.is_missing(cfg, key)]
     problems += [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
     if not problems:
         problems = [problem for rule in RULES for problem in rule(cfg)]
@@ -90,10 +118,10 @@ def _nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
     """Every node that has a `_target_`, outermost first, with its config path."""
     if "_target_" in cfg:
         yield path, cfg
-    for key in cfg:
+    for key in map(str, cfg):
         child = cfg._get_node(key)
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
-            yield from _nodes(child, f"{path}.{key}" if path else str(key))
+            yield from _nodes(child, f"{path}.{key}" if path else key)
 
 
 def _node_problems(path: str, node: DictConfig) -> list[str]:
@@ -239,11 +267,11 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
             check(cfg)
             return function(cfg, start_run(cfg))
         except CdsframeError as error:
-            return _refuse(name, error)
+            _refuse(name, error)
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
                 raise
-            return _refuse(name, CdsframeError(f"no space left on the disk that holds {error.filename or 'the outputs'}"))
+            _refuse(name, CdsframeError(f"no space left on the disk that holds {error.filename or 'the outputs'}"))
 
     main = hydra.main(version_base="1.3", config_path=str(script.resolve().parent / "configs"), config_name=name)(job)
 
@@ -262,7 +290,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     return run
 
 
-def _refuse(name: str, error: CdsframeError) -> None:
+def _refuse(name: str, error: CdsframeError) -> NoReturn:
     """Says what is wrong and ends this job, and only this job."""
     if _TRACEBACKS:
         raise error

@@ -64,7 +64,7 @@ InputFolder = Annotated[str, AfterValidator(_check_folder)]
 def open_text(path: Path) -> io.TextIOBase:
     """Opens UTF-8 text, unzipping `.gz` on the way."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")  # type: ignore[return-value]
+        return gzip.open(path, "rt", encoding="utf-8")
     return path.open(encoding="utf-8")
 
 

@@ -39,7 +39,7 @@ class NoLogger:
 
 
 class Csv(NoLogger):
-    """`metrics.csv` in the run's folder."""
+    """`csv/metrics.csv` in the run's folder."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -47,7 +47,7 @@ class Csv(NoLogger):
     def open(self) -> Any:
         from lightning.pytorch.loggers import CSVLogger
 
-        return CSVLogger(save_dir=self._run.folder, name="", version="")
+        return CSVLogger(save_dir=self._run.folder, name="csv", version="")
 
 
 class Wandb(NoLogger):

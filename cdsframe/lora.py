@@ -39,7 +39,7 @@ class Lora:
 
         config = LoraConfig(
             r=self.r,
-            lora_alpha=self._scale * self.r,
+            lora_alpha=self._scale * self.r,  # type: ignore[arg-type]  # PEFT computes with a float as well
             lora_dropout=self._dropout,
             target_modules=self._targets,
             bias="none",

@@ -1,6 +1,7 @@
 """How the frozen weights of the linear layers are held: as they are, in 8 bits, or in 4-bit NormalFloat.
 
-NF4 and double quantization: Dettmers et al., "QLoRA" (arXiv 2305.14314); LLM.int8(): Dettmers et al. (arXiv 2208.07339).
+NF4 and double quantization: Dettmers et al., "QLoRA" (arXiv 2305.14314). LLM.int8(): Dettmers et al. (arXiv
+2208.07339).
 Does not quantize activations and does not train.
 """
 
@@ -92,7 +93,8 @@ class Nf4(NoQuantization):
             return
         for name, child in list(module.named_modules()):
             if isinstance(child, bnb.nn.Linear4bit):
-                weight = bnb.functional.dequantize_4bit(child.weight.data, child.weight.quant_state)
+                packed: Any = child.weight
+                weight = bnb.functional.dequantize_4bit(packed.data, packed.quant_state)
                 linear = torch.nn.Linear(child.in_features, child.out_features, child.bias is not None, device="meta")
                 linear.weight = torch.nn.Parameter(weight, requires_grad=False)
                 linear.bias = child.bias

@@ -42,7 +42,7 @@ class LightningTrainer:
         train: Any,
         validation: Any,
         *,
-        precision: str,
+        precision: Literal["bf16-mixed", "32-true"],
         max_epochs: int,
         validations: int,
         patience: int,
@@ -63,6 +63,7 @@ class LightningTrainer:
             # Loading is not what takes the time here; and few steps an epoch are what small data has.
             warnings.filterwarnings("ignore", message=".*does not have many workers.*")
             warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+            warnings.filterwarnings("ignore", message=".*LeafSpec.*")  # Lightning 2.6 with torch 2.13
             trainer = lightning.Trainer(
                 accelerator=self._accelerator,
                 devices=1,

@@ -26,9 +26,14 @@ LAYERS = [
     {"serving", "evaluation"},
     {"config"},
 ]  # fmt: skip
-"""A module may import its own layer's lower ones: 0 knows 0; a component never another component (see the exceptions)."""
+"""A module may import its own lower layers; a component never imports another component, but see the exceptions."""
 
-ALLOWED_WITHIN = {("citations", "confidence"), ("confidence", "citations"), ("training", "lora"), ("prompt", "encoding")}
+ALLOWED_WITHIN = {
+    ("citations", "confidence"),
+    ("confidence", "citations"),
+    ("training", "lora"),
+    ("prompt", "encoding"),
+}
 
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "datasets", "sentence_transformers", "lancedb",
@@ -58,7 +63,9 @@ def _imports(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [p for p in MODULES if _group(p) != "__init__"], ids=lambda p: str(p.relative_to(ROOT)))
+@pytest.mark.parametrize(
+    "path", [p for p in MODULES if _group(p) != "__init__"], ids=lambda p: str(p.relative_to(ROOT))
+)
 def test_modules_import_downwards(path):
     group = _group(path)
     for name in _imports(path):

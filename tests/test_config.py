@@ -63,7 +63,9 @@ def _options():
         text = (CONFIGS / f"{primary}.yaml").read_text(encoding="utf-8")
         for group, options in sorted(GROUPS.items()):
             if f"- {group}:" in text and group not in ("paths", "logger", "experiment", "sweep"):
-                yield from (pytest.param(primary, group, option, id=f"{primary}-{group}-{option}") for option in options)
+                yield from (
+                    pytest.param(primary, group, option, id=f"{primary}-{group}-{option}") for option in options
+                )
 
 
 @pytest.mark.parametrize(("primary", "group", "option"), list(_options()))
@@ -84,7 +86,9 @@ def test_every_option_composes_and_binds_wherever_its_group_is(primary, group, o
 
 def test_every_option_is_in_a_primary():
     used = {(p.values[1], p.values[2]) for p in _options()}
-    there = {(g, o) for g, options in GROUPS.items() for o in options if g not in ("paths", "logger", "experiment", "sweep")}
+    there = {
+        (g, o) for g, options in GROUPS.items() for o in options if g not in ("paths", "logger", "experiment", "sweep")
+    }
     assert used == there
 
 
@@ -129,7 +133,9 @@ def test_what_is_wrong_is_said_by_its_path(primary, overrides, said):
 
 
 def test_all_problems_are_said_at_once():
-    found = problems("train", "lora.r=-1", "training.batch_size=0", "+model.nmae=x", "retriever.top_k=abc", "trainer.max_steps=-7")
+    found = problems(
+        "train", "lora.r=-1", "training.batch_size=0", "+model.nmae=x", "retriever.top_k=abc", "trainer.max_steps=-7"
+    )
     assert len(found) == 5
 
 
@@ -152,7 +158,12 @@ def test_build_gives_a_component_what_it_names_and_no_more():
 def _run(*arguments, cwd=ROOT, **environment):
     env = {**os.environ, **environment}
     return subprocess.run(
-        [sys.executable, str(ROOT / arguments[0]), *arguments[1:]], capture_output=True, text=True, cwd=cwd, env=env, timeout=120
+        [sys.executable, str(ROOT / arguments[0]), *arguments[1:]],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=env,
+        timeout=120,
     )
 
 

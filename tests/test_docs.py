@@ -68,7 +68,9 @@ def test_commands_compose(name, arguments, outputs):
     overrides = [word.replace("…", "'what?'") for word in words if "=" in word]
     if "evaluation.runs" in arguments:
         overrides = [override.replace("FOLDER,FOLDER", f"{outputs}/FOLDER,{outputs}/outputs") for override in overrides]
-    overrides = [f'{k}="{v}"' if " " in v and '"' not in v else f"{k}={v}" for k, _, v in (o.partition("=") for o in overrides)]
+    overrides = [
+        f'{k}="{v}"' if " " in v and '"' not in v else f"{k}={v}" for k, _, v in (o.partition("=") for o in overrides)
+    ]
     for job in _combinations(overrides) if "-m" in words else [overrides]:
         check(_compose(name, job))
 
@@ -139,4 +141,4 @@ def test_nothing_tells_of_the_workplace():
     for page in [*PAGES, ROOT / "CHANGELOG.md", ROOT / "requirements.lock", ROOT / "Makefile"]:
         text = page.read_text(encoding="utf-8")
         assert "/work/" not in text
-        assert "index-url" not in text and "find-links" not in text or page.name == "Makefile"
+        assert ("index-url" not in text and "find-links" not in text) or page.name == "Makefile"

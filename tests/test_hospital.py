@@ -39,7 +39,9 @@ def test_documents_have_sections_and_metadata(documents):
 def test_newer_versions_name_the_older_one_and_are_newer():
     supersedes = {}
     for path in resolve("package:hospital/documents").glob("*.md"):
-        front = dict(line.split(": ", 1) for line in path.read_text(encoding="utf-8").split("---")[1].strip().splitlines())
+        front = dict(
+            line.split(": ", 1) for line in path.read_text(encoding="utf-8").split("---")[1].strip().splitlines()
+        )
         supersedes[front["id"]] = (front.get("supersedes"), front["date"])
     newer = {id: old for id, (old, _) in supersedes.items() if old}
     assert len(newer) >= 6
@@ -65,7 +67,7 @@ def test_questions_split_by_fact():
 def test_evidence_shows_the_answer(documents):
     for record in _records("questions"):
         if record["type"] == "unanswerable":
-            assert record["answer"] == "" and record["evidence"] == []
+            assert (record["answer"], record["evidence"]) == ("", [])
             continue
         for evidence in record["evidence"]:
             assert documents[evidence["document_id"]].text.count(evidence["quote"]) == 1, record["id"]
@@ -79,7 +81,11 @@ def test_evidence_shows_the_answer(documents):
 def test_facts_are_never_taken_from_a_superseded_document():
     old = set()
     for path in resolve("package:hospital/documents").glob("*.md"):
-        old |= {line.split(": ", 1)[1] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("supersedes: ")}
+        old |= {
+            line.split(": ", 1)[1]
+            for line in path.read_text(encoding="utf-8").splitlines()
+            if line.startswith("supersedes: ")
+        }
     cited = {e["document_id"] for r in _records("questions") if r["type"] == "fact" for e in r["evidence"]}
     assert len(old) >= 6
     assert not cited & old

@@ -58,7 +58,12 @@ def test_the_lowest_passages_go_first():
 
 
 def test_the_oldest_turns_go_before_any_passage():
-    history = [Message("user", "old " * 30), Message("assistant", "older " * 5), Message("user", "u"), Message("assistant", "a")]
+    history = [
+        Message("user", "old " * 30),
+        Message("assistant", "older " * 5),
+        Message("user", "u"),
+        Message("assistant", "a"),
+    ]
     messages, shown = _prompt().fit(_words, "Why?", [_passage(1)], history)
     assert shown == 1
     assert [m.content for m in messages[1:-1]] == ["u", "a"]
@@ -91,7 +96,14 @@ def test_answers_are_taught_with_their_markers_and_refusals_without():
 
 @pytest.mark.parametrize(
     ("text", "refuses"),
-    [("The documents do not answer this question", True), ("the documents do not answer this question. [1]", True), ("", True), ("The document does not say so.", True), ("15 mg [1]", False), ("No. The documents do not", False)],
+    [
+        ("The documents do not answer this question", True),
+        ("the documents do not answer this question. [1]", True),
+        ("", True),
+        ("The document does not say so.", True),
+        ("15 mg [1]", False),
+        ("No. The documents do not", False),
+    ],
 )
 def test_a_refusal_is_recognised(text, refuses):
     assert _prompt().refuses(text) is refuses

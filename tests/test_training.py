@@ -163,7 +163,13 @@ def test_the_paper_trains_24_313_856_weights():
 
 
 def test_rank_sweeps_keep_the_scale():
-    scales = {Lora(r, 2.0, 0.0, ["q_proj"]).attach(_tiny().load_for_training()).base_model.model.model.layers[0].self_attn.q_proj.scaling["default"] for r in (4, 16)}
+    scales = {
+        Lora(r, 2.0, 0.0, ["q_proj"])
+        .attach(_tiny().load_for_training())
+        .base_model.model.model.layers[0]
+        .self_attn.q_proj.scaling["default"]
+        for r in (4, 16)
+    }
     assert scales == {2.0}
 
 

@@ -36,7 +36,9 @@ class Jsonl:
         found = [question for question in self._questions if question.split == split]
         if not found:
             there = ", ".join(sorted({question.split for question in self._questions})) or "none"
-            raise InputError(f"data: no questions in split {split!r} of {', '.join(self._paths)}; splits there: {there}")
+            raise InputError(
+                f"data: no questions in split {split!r} of {', '.join(self._paths)}; splits there: {there}"
+            )
         return found
 
     @cached_property

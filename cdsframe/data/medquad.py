@@ -61,7 +61,9 @@ class MedQuad:
             if self._limit is not None and len(found) == self._limit:
                 break
         if dropped:
-            log.info("MedQuAD %s: left out by flag: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(dropped.items())))
+            log.info(
+                "MedQuAD %s: left out by flag: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(dropped.items()))
+            )
         return found
 
 

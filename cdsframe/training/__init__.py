@@ -1,1 +1,1 @@
-"""Turning questions, passages and answers into an adapter. Each job of `train.py` is a function in a module of its own."""
+"""From questions, passages and answers to an adapter; each job of `train.py` is a function in a module of its own."""

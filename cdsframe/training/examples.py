@@ -70,7 +70,9 @@ class ExampleBuilder:
             else:
                 examples.append(example)
         if too_long:
-            log.warning("%d of %d examples are longer than %d tokens, left out", too_long, len(questions), self._max_length)
+            log.warning(
+                "%d of %d examples are longer than %d tokens, left out", too_long, len(questions), self._max_length
+            )
         if not examples:
             raise InputError(f"training: no example fits into training.max_length={self._max_length} tokens; raise it")
         return examples

