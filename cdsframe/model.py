@@ -6,6 +6,7 @@ Loads at first use. Does not train and does not generate.
 from __future__ import annotations
 
 import logging
+import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from hashlib import sha256
@@ -113,7 +114,9 @@ class LanguageModel:
         if self.adapter is not None:
             from peft import PeftModel
 
-            module = PeftModel.from_pretrained(module, self.adapter)
+            with warnings.catch_warnings():
+                warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # as in lora.py
+                module = PeftModel.from_pretrained(module, self.adapter)
         return module.eval()
 
     def load_for_training(self) -> Any:

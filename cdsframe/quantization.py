@@ -7,10 +7,14 @@ Does not quantize activations and does not train.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from typing import Annotated, Any
 
 from pydantic import Field
+
+logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
+"""It warns that an optional package for faster 4-bit inference is absent; we expand the weights instead (see Nf4)."""
 
 
 class NoQuantization:

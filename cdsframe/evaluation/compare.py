@@ -107,8 +107,8 @@ class Pair:
         )
 
 
-def summarise(sweep_folder: Path) -> None:
-    """Compares the finished jobs of a multirun and writes `comparison.{json,md,svg,png}`; prints once there are two.
+def summarise(sweep_folder: Path) -> str:
+    """Compares the finished jobs of a multirun: writes `comparison.{json,md,svg,png}`, returns what is worth printing.
 
     Jobs that asked other questions than the first are left out, with a warning.
     """
@@ -120,10 +120,7 @@ def summarise(sweep_folder: Path) -> None:
     if len(same) < len(runs):
         others = ", ".join(run.folder.name for run in runs if run not in same)
         log.warning("not compared, because they asked other questions than job %s: %s", runs[0].folder.name, others)
-    if len(same) > 1:
-        from rich.console import Console
-
-        Console(stderr=True, highlight=False, soft_wrap=True).print(write(compare(same), sweep_folder), markup=False)
+    return write(compare(same), sweep_folder) if len(same) > 1 else ""
 
 
 def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=2)]) -> Result:

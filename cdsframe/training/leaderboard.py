@@ -18,8 +18,8 @@ from cdsframe.files import write_text
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
 
 
-def summarise(sweep_folder: Path) -> None:
-    """Writes `leaderboard.csv`, prints the board, and copies the best job's adapter to `outputs/adapters/<name>`."""
+def summarise(sweep_folder: Path) -> str:
+    """Writes `leaderboard.csv` and publishes the best job's adapter as `outputs/adapters/<name>`; returns the board."""
     from rich.console import Console
     from rich.table import Table
 
@@ -27,7 +27,7 @@ def summarise(sweep_folder: Path) -> None:
     settings = _differing([settings for _, settings, _ in jobs])
     finished = [(folder, s, metrics) for folder, s, metrics in jobs if metrics is not None]
     if not finished:
-        return
+        return "no job has finished"
     finished.sort(key=lambda job: (job[2]["val/loss"], job[0].name))
     rows = [
         [folder.name, *(str(s.get(key, "")) for key in settings), *(f"{m.get(c, float('nan')):.6g}" for c in _COLUMNS)]
@@ -44,9 +44,12 @@ def summarise(sweep_folder: Path) -> None:
     table = Table("job", *settings, *_COLUMNS, title=f"{len(finished)} of {len(jobs)} jobs finished, best first")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
     best, settings_of_best, _ = finished[0]
     publish(best / "adapter", Path(settings_of_best["paths.adapters"]) / str(settings_of_best["name"]))
+    console = Console()
+    with console.capture() as captured:
+        console.print(table)
+    return captured.get()
 
 
 def _jobs(sweep_folder: Path) -> list[tuple[Path, dict[str, Any], dict[str, float] | None]]:

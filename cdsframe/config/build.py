@@ -1,0 +1,74 @@
+"""Makes a component from a config node. Checks nothing but where the target lies (see `cdsframe.config.check`)."""
+
+from __future__ import annotations
+
+import inspect
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any
+
+from hydra.utils import instantiate
+from omegaconf import DictConfig
+
+from cdsframe.errors import ConfigError
+
+DEPENDENCIES = frozenset(
+    [
+        "adapter",
+        "calibration",
+        "chunking",
+        "corpus",
+        "data",
+        "embedder",
+        "fusion",
+        "generator",
+        "identity",
+        "index",
+        "lora",
+        "logger",
+        "model",
+        "pipeline",
+        "prompt",
+        "quantization",
+        "reranker",
+        "retriever",
+        "run",
+        "tokenizer",
+        "trainer",
+        "training_data",
+        "validation_data",
+        "evaluation",
+        "seed",
+        "name",
+    ]
+)
+"""Arguments that entry points hand over as objects; every other argument of a component stands in its YAML."""
+
+
+def locate(target: str) -> Any:
+    """The object that a dotted path names. Raises ConfigError for anything outside `cdsframe.` or not there."""
+    if not target.startswith("cdsframe."):
+        raise ConfigError(
+            f"the target {target} is outside cdsframe.; wrap it in a function of your own module in cdsframe"
+        )
+    module_name, _, attribute = target.rpartition(".")
+    try:
+        return getattr(import_module(module_name), attribute)
+    except ModuleNotFoundError as error:
+        if error.name and not error.name.startswith("cdsframe"):
+            raise ConfigError(f"the target {target} needs the package {error.name}, which is not installed") from None
+        raise ConfigError(f"the target {target} does not exist: no module {error.name}") from None
+    except AttributeError:
+        near = get_close_matches(attribute, dir(import_module(module_name)), n=1)
+        hint = f"; did you mean {module_name}.{near[0]}?" if near else ""
+        raise ConfigError(f"the target {target} does not exist{hint}") from None
+
+
+def build(node: DictConfig, /, **dependencies: Any) -> Any:
+    """Calls the node's target with the node's keys and with those of the dependencies that it names.
+
+    A dependency that the target needs and does not get is a TypeError (a forgotten wire, a defect of ours).
+    """
+    accepted = inspect.signature(locate(node["_target_"])).parameters
+    offered = {name: value for name, value in dependencies.items() if name in accepted and name not in node}
+    return instantiate(node, _partial_=True, _convert_="all")(**offered)

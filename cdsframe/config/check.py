@@ -1,0 +1,103 @@
+"""Refuses a configuration that cannot work, with every problem at once, without building or importing anything heavy.
+
+Binds each node to its target's signature, validates values by their annotations, then asks the rules between groups.
+"""
+
+from __future__ import annotations
+
+import inspect
+import sys
+import typing
+from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from cdsframe.config.build import DEPENDENCIES, locate
+from cdsframe.config.rules import RULES
+from cdsframe.errors import ConfigError
+
+
+def check(cfg: DictConfig) -> None:
+    """Binds every node to its target's signature without building anything; raises ConfigError with all problems."""
+    problems = [f"{key} is missing; give it as {key}=…" for key in map(str, cfg) if OmegaConf.is_missing(cfg, key)]
+    problems += [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
+    if not problems:
+        problems = [problem for rule in RULES for problem in rule(cfg)]
+    if problems:
+        raise ConfigError(problems)
+
+
+def _nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
+    """Every node that has a `_target_`, outermost first, with its config path."""
+    if "_target_" in cfg:
+        yield path, cfg
+    for key in map(str, cfg):
+        child = cfg._get_node(key)
+        if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
+            yield from _nodes(child, f"{path}.{key}" if path else key)
+
+
+def _node_problems(path: str, node: DictConfig) -> list[str]:
+    try:
+        target = locate(str(node["_target_"]))
+    except ConfigError as error:
+        return [f"{path}._target_: {problem}" for problem in error.problems]
+    parameters = inspect.signature(target).parameters
+    keys = [str(key) for key in node if not str(key).startswith("_")]
+    settings = [name for name in parameters if name in keys or name not in DEPENDENCIES]
+    problems = []
+    for key in keys:
+        if key not in parameters:
+            near = get_close_matches(key, settings, n=1)
+            hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {', '.join(settings) or 'no keys'}"
+            problems.append(f"{path}.{key} is not an option of {node['_target_']}; {hint}")
+    for name in settings:
+        if name not in keys:
+            if parameters[name].default is inspect.Parameter.empty:
+                problems.append(f"{path}.{name} is missing; {node['_target_']} needs it")
+            continue
+        problems += _value_problems(f"{path}.{name}", node, name, target, parameters[name].annotation)
+    values = {} if problems else _plain(node)
+    if hasattr(target, "problems") and not problems:
+        taken = inspect.signature(target.problems).parameters
+        problems += target.problems(**{key: value for key, value in values.items() if key in taken})
+    return problems
+
+
+def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotation: Any) -> list[str]:
+    """Whether one value can be resolved and lies within the range that its annotation states."""
+    from pydantic import TypeAdapter, ValidationError
+
+    if OmegaConf.is_missing(node, key):
+        return [f"{path} is missing; give it as {path}=…"]
+    try:
+        value = node[key]
+    except OmegaConfBaseException as error:
+        return [f"{path}: {str(error).splitlines()[0]}"]
+    if OmegaConf.is_config(value):
+        value = OmegaConf.to_container(value, resolve=True)
+    if annotation is inspect.Parameter.empty:
+        return []
+    if isinstance(annotation, str):
+        annotation = eval(annotation, vars(sys.modules[target.__module__]), vars(typing))  # noqa: S307 (our own source)
+    try:
+        TypeAdapter(annotation).validate_python(value)
+    except ValidationError as error:
+        return [_in_words(path, detail) for detail in error.errors()[:1]]
+    return []
+
+
+def _in_words(path: str, detail: Mapping[str, Any]) -> str:
+    at = ".".join([path, *(str(part) for part in detail["loc"] if isinstance(part, int))])
+    message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
+    message = message.replace("greater than or equal to", ">=").replace("less than or equal to", "<=")
+    if detail["type"] == "value_error":
+        return f"{at}: {message}"
+    return f"{at} {message}, got {detail['input']!r}"
+
+
+def _plain(node: DictConfig) -> dict[str, Any]:
+    return typing.cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))

@@ -1,0 +1,130 @@
+"""What makes a script an entry point: composition, refusal, the run's folder, and errors without tracebacks.
+
+Does not know what the scripts do.
+"""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import shutil
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import hydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from cdsframe.config.build import locate
+from cdsframe.config.check import check
+from cdsframe.errors import CdsframeError, ConfigError
+from cdsframe.run import Run
+
+_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
+"""Whether the user asked for tracebacks (Hydra's own switch)."""
+
+OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+
+
+def start_run(cfg: DictConfig) -> Run:
+    """The folder of this job, as Hydra names it."""
+    runtime = HydraConfig.get()
+    multirun = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
+    folder = Path(runtime.runtime.output_dir)
+    return Run(
+        folder,
+        task=runtime.job.name,
+        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
+        config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
+        choices={group: str(c) for group, c in runtime.runtime.choices.items() if not group.startswith("hydra/")},
+        group=Path(runtime.sweep.dir).name if multirun else folder.name,
+        sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
+    )
+
+
+def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], None]:
+    """Makes a script's `main`: Hydra composes, `check` refuses, the function works; users' errors print no traceback.
+
+    Exit codes: 0 done, 1 failed (and Hydra's own override errors), 2 configuration refused, 130 interrupted.
+    """
+    script = Path(function.__code__.co_filename)
+    name = script.stem
+
+    @functools.wraps(function)
+    def job(cfg: DictConfig) -> float | None:
+        try:
+            check(cfg)
+            return function(cfg, start_run(cfg))
+        except CdsframeError as error:
+            _refuse(name, error)
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+                raise
+            _refuse(name, CdsframeError(f"no space left on the disk that holds {error.filename or 'the outputs'}"))
+
+    main = hydra.main(version_base="1.3", config_path=str(script.resolve().parent / "configs"), config_name=name)(job)
+
+    @functools.wraps(function)
+    def run() -> None:
+        try:
+            main()
+        except CdsframeError as error:  # a job of a multirun: `_refuse` let it pass to mark that job as failed
+            if _TRACEBACKS:
+                raise
+            sys.exit(error.exit_code)
+        except KeyboardInterrupt:
+            sys.stderr.write(f"\n{name}: interrupted; what was complete before is kept\n")
+            sys.exit(130)
+        finally:
+            for text in _summaries.values():
+                sys.stdout.write(text + "\n")
+            _summaries.clear()
+
+    return run
+
+
+def _refuse(name: str, error: CdsframeError) -> NoReturn:
+    """Says what is wrong and ends this job, and only this job."""
+    if _TRACEBACKS:
+        raise error
+    lines = str(error).splitlines()
+    kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
+    text = f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])
+    sys.stderr.write(text + "\n")
+    runtime = HydraConfig.get()
+    if isinstance(error, ConfigError):
+        _remove_empty_run(Path(runtime.runtime.output_dir))
+    if runtime.mode is not None and runtime.mode.name == "MULTIRUN":
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra hand the error to `run` instead of printing its frames
+        raise error
+    sys.exit(error.exit_code)
+
+
+def _remove_empty_run(folder: Path) -> None:
+    """Takes away the folder of a refused run, in which only Hydra has written."""
+    if all(item.name in (".hydra", "config.yaml") or item.suffix == ".log" for item in folder.iterdir()):
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+_summaries: dict[Path, str] = {}
+
+
+class AfterEachJob(Callback):
+    """A Hydra callback that calls a function with the multirun's folder after each of its jobs.
+
+    After each, because Hydra does not call `on_multirun_end` when a job has failed: what a sweep leaves behind is
+    written anew from disk every time. The text that the function returns last is printed when the multirun ends.
+    """
+
+    def __init__(self, function: str) -> None:
+        self._function = function
+
+    def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
+        """Hydra calls this; outside a multirun it does nothing."""
+        if config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
+            folder = Path(config.hydra.sweep.dir)
+            _summaries[folder] = locate(self._function)(folder)
