@@ -5,13 +5,14 @@ UV_VERSION := 0.13.9
 UV := .setup/bin/uv
 
 # The demo's size: what two CPU cores do in a few minutes. `make results` takes everything.
+RESULTS := index.name=results prompt.max_tokens=300
 DEMO := index.name=demo prompt.max_tokens=300
 DEMO_TRAIN ?= training.train_limit=100 training.validation_limit=16 training.max_epochs=2
 DEMO_EVALUATE ?= evaluation.limit=32
 QUESTION ?= What is the current maximum daily dose of velorapine in atrial fibrillation?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check format lock bench results
+.PHONY: help setup demo test serve check format lock bench results picture
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -54,7 +55,11 @@ lock: .venv/.installed  ## make requirements.lock anew from pyproject.toml and r
 bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
 	$(PY) benchmarks/retrieval_medquad.py
 
-results: setup  ## the full table: base and tuned, closed-book and every retriever, all test questions (hours on two cores)
+results: setup  ## the full table: base and tuned, closed-book, every retriever, all test questions (an hour on two cores)
 	$(PY) ingest.py index.name=results
-	$(PY) train.py name=results index=lance index.name=results training.max_epochs=3
-	$(PY) evaluate.py -m index.name=results adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random
+	$(PY) train.py name=results index=lance $(RESULTS) training.max_epochs=3
+	$(PY) evaluate.py -m $(RESULTS) adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random hydra.sweep.dir=outputs/results
+	$(PY) -m benchmarks.picture outputs/results
+
+picture: setup  ## redraw the README's picture from docs/results.json
+	$(PY) -m benchmarks.picture
