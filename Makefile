@@ -57,7 +57,7 @@ bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
 
 results: setup  ## the full table: base and tuned, closed-book, every retriever, all test questions (an hour on two cores)
 	$(PY) ingest.py index.name=results
-	$(PY) train.py name=results index=lance $(RESULTS) training.max_epochs=3
+	$(PY) train.py name=results index=lance $(RESULTS) training.max_epochs=2
 	$(PY) evaluate.py -m $(RESULTS) adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random hydra.sweep.dir=outputs/results
 	$(PY) -m benchmarks.picture outputs/results
 

@@ -41,7 +41,8 @@ def main(cfg: DictConfig, run: Run) -> float:
     finally:
         for logger in loggers:
             logger.close(failed)
-    print(f"validation loss {loss:.4f}; adapter in {cfg.paths.adapters}/{cfg.name}")
+    where = f"{cfg.paths.adapters}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/adapter"
+    print(f"validation loss {loss:.4f}; adapter in {where}")
     return float(loss)
 
 

@@ -16,8 +16,6 @@ from cdsframe.files import atomic_folder, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
 
-WEIGHTS = "adapter_model.safetensors"
-
 
 class _Identified(Protocol):
     @property
@@ -25,8 +23,11 @@ class _Identified(Protocol):
 
 
 def adapter_digest(folder: Path) -> str:
-    """SHA-256 of the adapter's weights, 16 digits."""
-    return sha256((folder / WEIGHTS).read_bytes()).hexdigest()[:16]
+    """SHA-256 of the weights, 16 digits: an adapter's, or a whole model's where all weights were trained."""
+    hasher = sha256()
+    for file in sorted(folder.glob("*.safetensors")):
+        hasher.update(file.read_bytes())
+    return hasher.hexdigest()[:16]
 
 
 def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:
@@ -61,7 +62,7 @@ def publish(source: Path, target: Path) -> None:
         shutil.copytree(source, partial, dirs_exist_ok=True)
 
 
-def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, base: str) -> None:
+def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:
     """Writes the model card (README.md in the hub's format)."""
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
     choices = ", ".join(f"{group}={choice}" for group, choice in sorted(manifest["choices"].items()))
@@ -70,7 +71,7 @@ base_model: {base}
 library_name: peft
 tags: [qlora, cdsframe]
 ---
-# {folder.name}
+# {name}
 
 A LoRA adapter for `{base}`, trained by cdsframe {manifest["versions"]["cdsframe"]} on: {manifest["scope"]}.
 

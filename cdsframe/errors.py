@@ -33,4 +33,4 @@ class IndexMismatchError(ConfigError):
 
 
 class AdapterMismatchError(ConfigError):
-    """An adapter was trained on another base model, quantization, prompt or data scope than the configuration has."""
+    """An adapter was trained on another base model, quantization or prompt than the configuration has."""

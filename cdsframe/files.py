@@ -21,6 +21,9 @@ from pydantic import AfterValidator
 
 from cdsframe.errors import InputError
 
+_UMASK = os.umask(0o077)
+os.umask(_UMASK)
+
 
 def resolve(path: str | Path) -> Path:
     """A path as it stands, or `package:NAME/…`: a file that ships inside cdsframe."""
@@ -104,7 +107,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         _fsync(partial)
-        partial.chmod(0o644)
+        partial.chmod(0o666 & ~_UMASK)
         partial.replace(target)
         _fsync(target.parent)
     finally:
@@ -125,7 +128,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         for file in sorted(partial.rglob("*")):
             if file.is_file():
                 _fsync(file)
-        partial.chmod(0o755)
+        partial.chmod(0o777 & ~_UMASK)
         if target.exists():
             aside = partial.with_name(partial.name + ".old")
             target.rename(aside)

@@ -109,6 +109,8 @@ class LanguageModel:
 
     @cached_property
     def _module(self) -> Any:
+        if self._is_whole_model(self.adapter):
+            return self._read(str(self.adapter)).eval()
         module = self.load_for_training()
         self.quantization.for_inference(module)
         if self.adapter is not None:
@@ -121,12 +123,20 @@ class LanguageModel:
 
     def load_for_training(self) -> Any:
         """A module of its own without an adapter, its linear layers quantized as configured."""
+        return self._read(self.path)
+
+    @staticmethod
+    def _is_whole_model(adapter: str | None) -> bool:
+        """Whether `lora=none` left the folder: all weights instead of an adapter's."""
+        return adapter is not None and not (Path(adapter) / "adapter_config.json").is_file()
+
+    def _read(self, path: str) -> Any:
         from transformers import AutoModelForCausalLM
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
         module = AutoModelForCausalLM.from_pretrained(
-            self.path,
+            path,
             dtype=self.compute_dtype,
             attn_implementation=self._attention,
             device_map={"": self.device},
@@ -157,6 +167,10 @@ class TinyLanguageModel(LanguageModel):
 
     For tests and for trying a composition out. The weights are seeded, so that everyone has the same.
     """
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {"name": f"tiny with the tokenizer of {self.name}"}
 
     @cached_property
     def path(self) -> str:

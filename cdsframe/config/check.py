@@ -50,7 +50,9 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
     settings = [name for name in parameters if name in keys or name not in DEPENDENCIES]
     problems = []
     for key in keys:
-        if key not in parameters:
+        if key in DEPENDENCIES - {"name", "seed"}:
+            problems.append(f"{path}.{key} is handed over by the entry point and cannot be set")
+        elif key not in parameters:
             near = get_close_matches(key, settings, n=1)
             hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {', '.join(settings) or 'no keys'}"
             problems.append(f"{path}.{key} is not an option of {node['_target_']}; {hint}")

@@ -39,9 +39,15 @@ def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
 
 def _adapter_exists(cfg: DictConfig) -> list[str]:
     adapter = cfg.get("adapter")
-    if adapter is None or (Path(adapter) / "adapter_config.json").is_file():
+    if adapter is None:
         return []
-    return [f"adapter: {adapter} is no adapter folder (no adapter_config.json in it); train one, or adapter=null"]
+    if not any((Path(adapter) / name).is_file() for name in ("adapter_config.json", "config.json")):
+        return [f"adapter: {adapter} is no adapter folder (no adapter_config.json in it); train one, or adapter=null"]
+    if _target(cfg, "generator").endswith(".OpenAiGenerator"):
+        return [
+            "generator=openai answers with what its engine has loaded: load the adapter there and give adapter=null"
+        ]
+    return []
 
 
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from typing import Any
 from cdsframe.encoding import Encoded, encode
 from cdsframe.errors import InputError
 from cdsframe.prompt import Prompt
-from cdsframe.types import Index, Passage, Question, Retriever
+from cdsframe.types import Index, Message, Passage, Question, Retriever
 
 log = logging.getLogger(__name__)
 
@@ -31,13 +32,29 @@ class Example:
         return len(self.encoded.input_ids)
 
 
+def sample(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
+    """At most `limit` questions, of each type in proportion, chosen by the seed, in their order."""
+    if limit is None or limit >= len(questions):
+        return list(questions)
+    by_type = defaultdict(list)
+    for number, question in enumerate(questions):
+        by_type[question.type].append(number)
+    chosen: set[int] = set()
+    passed = 0
+    for type in sorted(by_type):
+        before, passed = passed, passed + len(by_type[type])
+        share = round(limit * passed / len(questions)) - round(limit * before / len(questions))
+        chosen.update(random.Random(f"{seed}|{type}").sample(by_type[type], share))
+    return [question for number, question in enumerate(questions) if number in chosen]
+
+
 class ExampleBuilder:
     """Builds examples from questions.
 
     Args:
         no_gold_share: share of the answerable questions shown without the passages that answer them; the answer taught
             is then the refusal.
-        shuffle_passages: whether the order of retrieval is shuffled, so that the first passage is not always the one.
+        shuffle_passages: whether passages are shown in random order instead of the retriever's.
         max_length: tokens of prompt and answer; a longer example is left out and counted.
     """
 
@@ -57,74 +74,79 @@ class ExampleBuilder:
         self._max_length = max_length
 
     def build(self, questions: Sequence[Question]) -> list[Example]:
-        """The examples in the questions' order. Raises InputError where none is left."""
-        hits = self._retriever.search_many([question.question for question in questions])
-        retrieves = self._retriever.top_k > 0
-        examples, too_long = [], 0
-        for question, found in zip(questions, hits, strict=True):
-            passages = [hit.passage for hit in found]
-            chooser = random.Random(f"{self._seed}|{question.id}")
-            example = self._example(question, passages, chooser) if retrieves else self._closed_book(question)
-            if len(example) > self._max_length:
-                too_long += 1
+        """The examples in the questions' order; what is left out is counted and logged.
+
+        Raises InputError where none is left.
+        """
+        gold = [self._gold(question) for question in questions]
+        deepest = max((len(passages) for passages in gold), default=0)
+        grounded = self._retriever.top_k > 0
+        # Deeper than is shown: what makes room for the gold passages, or stands in for them, is a retrieved one too.
+        depth = self._retriever.top_k + deepest if grounded else None
+        found = self._retriever.search_many([question.question for question in questions], depth)
+        examples: list[Example] = []
+        left_out: Counter[str] = Counter()
+        for question, passages, hits in zip(questions, gold, found, strict=True):
+            example: Example | None
+            if not grounded:
+                example = self._encode(question, [], question.answer, [])
+            elif question.answerable and not passages:
+                left_out["have no evidence in the index"] += 1
+                continue
+            else:
+                example = self._grounded(question, passages, [hit.passage for hit in hits])
+            if example is None:
+                left_out["have no passage to show"] += 1
+            elif len(example) > self._max_length:
+                left_out[f"are longer than training.max_length={self._max_length} tokens"] += 1
             else:
                 examples.append(example)
-        if too_long:
-            log.warning(
-                "%d of %d examples are longer than %d tokens, left out", too_long, len(questions), self._max_length
-            )
+        said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
         if not examples:
-            raise InputError(f"training: no example fits into training.max_length={self._max_length} tokens; raise it")
+            raise InputError(f"training: of {len(questions)} questions no example is left: {said or 'there were none'}")
+        if said:
+            log.warning("of %d questions left out: %s", len(questions), said)
         return examples
 
-    def _closed_book(self, question: Question) -> Example:
-        messages, _ = self._prompt.fit(self._count, question.question, ())
-        return Example(question.id, encode(self._tokenizer, messages, self._prompt.answer(question.answer)))
-
-    def _example(self, question: Question, retrieved: list[Passage], chooser: random.Random) -> Example:
-        gold = self._gold(question)
-        if gold and chooser.random() < self._no_gold_share:
-            passages = [passage for passage in retrieved if passage.id not in {g.id for g in gold}]
+    def _grounded(self, question: Question, gold: list[Passage], retrieved: list[Passage]) -> Example | None:
+        chooser = random.Random(f"{self._seed}|{question.id}")
+        distractors = [passage for passage in retrieved if passage not in gold]
+        if chooser.random() < self._no_gold_share:
             gold = []
-        else:
-            passages = _with_gold(retrieved, gold)
+        # The gold passages come first, so that the budget costs distractors; their place is decided afterwards.
+        chosen = [*gold, *distractors][: max(self._retriever.top_k, len(gold))]
+        _, kept = self._prompt.fit(self._count, question.question, chosen)
+        shown = self._ordered(chosen[:kept], retrieved, chooser)
+        if not shown:
+            return None
+        cited = [number for number, passage in enumerate(shown, start=1) if passage in gold]
+        complete = len(cited) == len(gold) > 0
+        return self._encode(question, shown, question.answer if complete else "", cited if complete else [])
+
+    def _ordered(self, passages: list[Passage], retrieved: list[Passage], chooser: random.Random) -> list[Passage]:
+        """As retrieved, a passage that was missed at a random place; or all in random order."""
         if self._shuffle:
-            chooser.shuffle(passages)
-        shown, gold_ids = passages, {passage.id for passage in gold}
-        while True:
-            messages, kept = self._prompt.fit(self._count, question.question, shown)
-            if all(passage.id not in gold_ids for passage in shown[kept:]):
-                break
-            # The budget would cost the evidence: give up a distractor instead.
-            distractors = [n for n, passage in enumerate(shown) if passage.id not in gold_ids]
-            if not distractors:
-                break
-            shown = [passage for n, passage in enumerate(shown) if n != distractors[-1]]
-        cited = [n for n, passage in enumerate(shown[:kept], start=1) if passage.id in gold_ids]
-        answer = self._prompt.answer(question.answer if cited else "", cited)
-        return Example(question.id, encode(self._tokenizer, messages, answer))
+            return chooser.sample(passages, len(passages))
+        rank = {passage.id: number for number, passage in enumerate(retrieved)}
+        ordered = sorted((p for p in passages if p.id in rank), key=lambda passage: rank[passage.id])
+        for passage in passages:
+            if passage.id not in rank:
+                ordered.insert(chooser.randint(0, len(ordered)), passage)
+        return ordered
+
+    def _encode(self, question: Question, shown: list[Passage], answer: str, cited: list[int]) -> Example:
+        messages = self._prompt.render(question.question, shown)
+        return Example(question.id, encode(self._tokenizer, messages, self._prompt.answer(answer, cited)))
 
     def _gold(self, question: Question) -> list[Passage]:
         """For each piece of evidence the one passage that shows most of it."""
         chosen: dict[str, Passage] = {}
-        for evidence in question.evidence:
+        for evidence in question.evidence if self._retriever.top_k > 0 else ():
             showing = [p for p in self._index.passages([evidence.document_id]) if evidence.overlaps(p)]
             if showing:
                 best = max(showing, key=lambda p: min(p.end, evidence.end) - max(p.start, evidence.start))
                 chosen[best.id] = best
         return list(chosen.values())
 
-    def _count(self, messages: Sequence[Any]) -> int:
+    def _count(self, messages: Sequence[Message]) -> int:
         return len(encode(self._tokenizer, messages).input_ids)
-
-
-def _with_gold(retrieved: list[Passage], gold: list[Passage]) -> list[Passage]:
-    """The retrieved passages, the lowest distractors replaced by the gold passages that retrieval missed."""
-    gold_ids = {passage.id for passage in gold}
-    missed = [passage for passage in gold if passage.id not in {p.id for p in retrieved}]
-    passages = list(retrieved)
-    for _ in missed:
-        lowest = next((n for n in range(len(passages) - 1, -1, -1) if passages[n].id not in gold_ids), None)
-        if lowest is not None:
-            del passages[lowest]
-    return passages + missed

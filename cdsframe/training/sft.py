@@ -17,8 +17,8 @@ from cdsframe.adapter import adapter_digest, publish, write_card
 from cdsframe.files import atomic_folder, write_json
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
-from cdsframe.training.examples import ExampleBuilder
-from cdsframe.types import Index, Metrics, Question, Retriever
+from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.types import Index, Metrics, Question, Retriever, digest
 
 log = logging.getLogger(__name__)
 
@@ -76,17 +76,17 @@ def sft(
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
-    train = builder.build(_sample(data.questions("train"), train_limit, seed))
-    validation = builder.build(_sample(data.questions("validation"), validation_limit, seed))
+    train = builder.build(sample(data.questions("train"), train_limit, seed))
+    validation = builder.build(sample(data.questions("validation"), validation_limit, seed=0))
     log.info("%d training and %d validation examples", len(train), len(validation))
     tuned = lora.attach(model.load_for_training()).train()
     trainable, total = count_trainable(tuned)
     loaders = _loaders(train, validation, batch_size, micro_batch_size, seed, model.tokenizer.pad_token_id)
-    steps = len(loaders[0]) * max_epochs
+    steps = trainer.steps(len(loaders[0]) * max_epochs)
     module = SupervisedFineTuning(
         tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, total_steps=steps
     )
-    keeper = _best_adapter_keeper(run.folder / "adapter")
+    keeper = _best_adapter_keeper(run.folder / "adapter", model.name)
     trainer.fit(
         module,
         *loaders,
@@ -100,21 +100,16 @@ def sft(
     )
     metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
     metrics["train/tokens_per_second"] = module.trained_tokens / max(module.train_seconds, 1e-9)
-    facts = {"trainable": trainable, "total": total, "scope": data.scope}
-    _finish(run, model, quantization, prompt, metrics, facts)
+    facts = {"trainable": trainable, "total": total, "scope": data.scope, "validation": _digest(validation)}
+    _finish(run, name, model, quantization, prompt, metrics, facts)
     if run.sweep_folder is None:
         publish(run.folder / "adapter", Path(adapters) / name)
     return metrics["val/loss"]
 
 
-def _sample(questions: list[Question], limit: int | None, seed: int) -> list[Question]:
-    """At most `limit` questions, chosen by the seed, in their order."""
-    import random
-
-    if limit is None or limit >= len(questions):
-        return questions
-    chosen = set(random.Random(seed).sample(range(len(questions)), limit))
-    return [question for number, question in enumerate(questions) if number in chosen]
+def _digest(examples: list[Example]) -> str:
+    """Equal where the examples are: losses over others cannot be compared."""
+    return digest(*(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples))
 
 
 def _loaders(
@@ -132,7 +127,7 @@ def _loaders(
     return loader(train, True), loader(validation, False)
 
 
-def _best_adapter_keeper(folder: Path) -> Any:
+def _best_adapter_keeper(folder: Path, base: str) -> Any:
     """A Lightning callback that writes the model to `folder` whenever the validation loss is the lowest so far."""
     from lightning import Callback, LightningModule, Trainer
 
@@ -150,13 +145,15 @@ def _best_adapter_keeper(folder: Path) -> Any:
             if "train/loss" in trainer.callback_metrics:
                 self.metrics["train/loss"] = float(trainer.callback_metrics["train/loss"])
             with atomic_folder(folder) as partial_folder:
+                for config in getattr(pl_module.model, "peft_config", {}).values():
+                    config.base_model_name_or_path = base  # not the cache's path on this machine
                 pl_module.model.save_pretrained(partial_folder)  # type: ignore[operator, union-attr]
 
     return BestAdapter()
 
 
 def _finish(
-    run: Run, model: Any, quantization: Any, prompt: Prompt, metrics: Metrics, facts: Mapping[str, Any]
+    run: Run, name: str, model: Any, quantization: Any, prompt: Prompt, metrics: Metrics, facts: Mapping[str, Any]
 ) -> None:
     """Writes metrics and manifests, and the adapter's card."""
     folder = run.folder / "adapter"
@@ -165,4 +162,4 @@ def _finish(
     run.finish(metrics, digests, **facts)
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
-    write_card(folder, manifest, metrics, model.name)
+    write_card(folder, manifest, metrics, name=name, base=model.name)
