@@ -131,6 +131,12 @@ def test_filters_take_lists_and_all_fields_must_match(empty):
     assert ids(quote) == ["d01-0", "d01-1"]
 
 
+def test_a_value_is_not_the_list_of_its_letters(empty):
+    write(empty, [passage("word", 0, "fever", kind="ab"), passage("letter", 0, "fever", kind="a")])
+    word, letters = empty.search([near("fever", kind="ab"), near("fever", kind=["a", "b"])])
+    assert (ids(word), ids(letters)) == (["word-0"], ["letter-0"])
+
+
 def test_a_level_is_searched_by_itself(empty):
     document = Passage("whole", "d", "d", "document", "fever", "", (), 0, 0, 5, "1")
     write(empty, [passage("d", 0, "fever"), document])

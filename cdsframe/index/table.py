@@ -115,7 +115,8 @@ def _together(requests: Sequence[Request]) -> list[list[int]]:
     for number, request in enumerate(requests):
         key: Any = number
         if request.vector is not None:
-            key = (request.k, request.level, str(sorted((field, list(v)) for field, v in request.filter.items())))
+            wanted = sorted((field, _values(value)) for field, value in request.filter.items())
+            key = (request.k, request.level, str(wanted))
         groups.setdefault(key, []).append(number)
     size = _VECTORS_AT_ONCE
     return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
@@ -129,11 +130,14 @@ def _condition(level: str, filter: Filter) -> Any | None:
     for field, value in filter.items():
         if field not in METADATA_FIELDS:
             raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
-        values = [value] if isinstance(value, str) else list(value)
-        if not values:
+        if not _values(value):
             return None
-        condition = condition & col(field).isin(values)
+        condition = condition & col(field).isin(_values(value))
     return condition
+
+
+def _values(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
 
 
 def _hits(table: Any, group: Sequence[Request], condition: Any, limit: int) -> list[list[Hit]]:
