@@ -2,15 +2,17 @@
 
 import json
 import logging
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from evaluation_doubles import QUESTIONS, Questions, pipeline, question_of, run_in
+from evaluation_doubles import QUESTIONS, Questions, passages, pipeline, question_of, run_in
 
 from cdsframe.errors import InputError
-from cdsframe.evaluation.compare import Pair, evaluate, summarise
+from cdsframe.evaluation.compare import Finished, Pair, compare, evaluate, summarise
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
+from cdsframe.files import write_jsonl
 from cdsframe.types import Message, Question
 
 GOLD = {question.question: question.answer for question in QUESTIONS}
@@ -64,6 +66,53 @@ def test_a_sweep_is_compared(sweep: Path) -> None:
     refused = pairs["refused, unanswerable", "base, closed-book", "base, hybrid"]
     assert refused["p"] == pytest.approx(2 * 0.5**16)
     assert refused["p_holm"] == pytest.approx(3 * 2 * 0.5**16)
+
+
+def citing(shown: bool) -> Callable[[list[Message]], str]:
+    """Answers rightly and cites the passage that shows the evidence, or else the other one of two."""
+    evidence = {q.question: e for q in QUESTIONS for e in q.evidence}
+    texts = {p.text: p for p in passages()}
+
+    def answer(messages: list[Message]) -> str:
+        question = question_of(messages)
+        if question not in evidence:
+            return right(messages)
+        lines = [line[4:] for line in messages[-1].content.splitlines() if line.startswith("[")]
+        known = [evidence[question].overlaps(texts[line]) for line in lines]
+        return f"{GOLD[question]} [{known.index(shown) + 1}]" if shown in known else GOLD[question]
+
+    return answer
+
+
+def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> None:
+    for place, (answer, top_k) in enumerate([(citing(False), 2), (citing(True), 2), (right, 2), (right, 0)]):
+        asked, index = pipeline(answer, top_k)
+        ask(asked, Questions(MANY), index, None, run_in(tmp_path / str(place), job=place), 1, "test", None, 200)
+    runs = [Finished.read(tmp_path / str(place)) for place in range(4)]
+    pairs = {
+        (pair["measure"].partition(",")[0], pair["first"][-1], pair["second"][-1]): pair
+        for pair in compare(runs)["pairs"]
+    }
+    precision = {key[1:]: pair for key, pair in pairs.items() if key[0] == "citation precision"}
+    assert list(precision) == [("0", "1")]  # the third cites nothing, the last is closed-book
+    assert precision["0", "1"]["difference"] == 1
+    assert precision["0", "1"]["significant"]
+    recall = {key[1:]: pair for key, pair in pairs.items() if key[0] == "citation recall"}
+    assert set(recall) == {("0", "1"), ("0", "2"), ("1", "2")}
+    assert recall["1", "2"]["difference"] == -runs[1].metrics["qa/citation_recall"] < 0
+    assert recall["1", "2"]["significant"]
+    assert recall["0", "2"]["difference"] == 0
+
+
+def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None:
+    for place in range(15):
+        run = run_in(tmp_path / str(place), job=place)
+        run.finish({"qa/f1": place / 15})
+        rows = [{"id": str(n), "question": "?", "answerable": True, "f1": place / 15} for n in range(20)]
+        write_jsonl(run.folder / "predictions.jsonl", rows)
+    pairs = compare([Finished.read(tmp_path / str(place)) for place in range(15)])["pairs"]
+    assert len(pairs) == 105
+    assert all(pair["significant"] for pair in pairs)
 
 
 def test_the_text_says_what_is_not_significant(sweep: Path) -> None:

@@ -101,6 +101,8 @@ def test_predictions(folder: Path) -> None:
     assert rows["q3"]["refused"] == 1
     assert rows["q1"]["confidence"]["probability"] is None
     assert rows["q1"]["features"]
+    assert [rows[q].get("citation_precision") for q in ("q1", "q2", "q3", "q5")] == [1, 0, None, None]
+    assert [rows[q].get("citation_recall") for q in ("q1", "q2", "q3", "q5")] == [1, 0, 0, None]
 
 
 def test_the_report_escapes_and_stands_alone(folder: Path) -> None:
@@ -115,6 +117,7 @@ def test_closed_book_has_no_citations_and_no_retrieval(tmp_path: Path) -> None:
     metrics = ask(tmp_path, top_k=0).metrics
     assert not [name for name in metrics if "citation" in name or name.startswith("retrieval/")]
     assert not (tmp_path / "run.trec").exists()
+    assert "citation_recall" not in (tmp_path / "predictions.jsonl").read_text()
     assert metrics["qa/em"] == 2 / 4
 
 

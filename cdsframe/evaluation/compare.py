@@ -28,27 +28,38 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RESAMPLES, SEED = 2000, 1
+"""Of the bootstrap behind each interval."""
+RESAMPLES_A_PAIR = 100
+"""A bootstrap that makes p has at least so many for each pair: p is never below 1 / (resamples + 1), and Holm
+multiplies the smallest by the number of pairs."""
 LEVEL = 0.05
 """A difference is significant where its p, adjusted by Holm, is below this."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A column of `predictions.jsonl` that is compared over the rows that belong to it."""
+    """A column of `predictions.jsonl` that is compared over the rows that belong to it and have it in both runs."""
 
     name: str
     column: str
     test: Callable[[Sequence[float], Sequence[float]], float] | None
+    """What makes p; None: the paired bootstrap."""
     belongs: Callable[[JsonObject], bool] = lambda row: True
     printed: bool = True
     """Whether its pairs are printed, or only written to `comparison.md`."""
 
 
+def _answerable(row: JsonObject) -> bool:
+    return bool(row.get("answerable", False))
+
+
 MEASURES = (
-    Measure("F1, answerable", "f1", None, lambda row: row.get("answerable", False)),
-    Measure("exact match, answerable", "em", mcnemar, lambda row: row.get("answerable", False), printed=False),
+    Measure("F1, answerable", "f1", None, _answerable),
+    Measure("exact match, answerable", "em", mcnemar, _answerable, printed=False),
+    Measure("citation precision, answerable", "citation_precision", None, _answerable),
+    Measure("citation recall, answerable", "citation_recall", None, _answerable),
     Measure("refused, unanswerable", "refused", mcnemar, lambda row: not row.get("answerable", True)),
-    Measure("refused, answerable", "refused", mcnemar, lambda row: row.get("answerable", False)),
+    Measure("refused, answerable", "refused", mcnemar, _answerable),
     Measure("accuracy", "correct", mcnemar),
     Measure("nDCG@10", "ndcg@10", None),
 )
@@ -168,22 +179,27 @@ def compare(runs: Sequence[Finished]) -> JsonObject:
 
 
 def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[Finished]) -> list[Pair]:
-    """Every two runs by one measure; nothing where a run lacks it."""
-    ids = [key for key, row in runs[0].rows.items() if measure.column in row and measure.belongs(row)]
-    if not ids or not all(measure.column in run.rows[key] for run in runs for key in ids):
-        return []
-    groups = [runs[0].rows[key].get("group", "") for key in ids]
-    columns = [[float(run.rows[key][measure.column]) for key in ids] for run in runs]
+    """Every two runs by one measure, over the questions that have it in both; nothing for two that share none."""
+    columns = [
+        {key: float(row[measure.column]) for key, row in run.rows.items() if measure.column in row} for run in runs
+    ]
+    ids = [key for key, row in runs[0].rows.items() if measure.belongs(row)]
+    shared = {
+        (first, second): both
+        for first, second in combinations(range(len(runs)), 2)
+        if (both := [key for key in ids if key in columns[first] and key in columns[second]])
+    }
+    resamples = RESAMPLES if measure.test else max(RESAMPLES, RESAMPLES_A_PAIR * len(shared))
     found = []
-    for first, second in combinations(range(len(runs)), 2):
-        a, b = columns[first], columns[second]
-        difference = paired_difference(a, b, groups, RESAMPLES, SEED)
+    for (first, second), both in shared.items():
+        a, b = ([columns[run][key] for key in both] for run in (first, second))
+        difference = paired_difference(a, b, [runs[0].rows[key].get("group", "") for key in both], resamples, SEED)
         p = measure.test(a, b) if measure.test else difference.p
-        found.append((names[first], names[second], difference, p))
+        found.append((names[first], names[second], len(both), difference, p))
     adjusted = holm([p for *_, p in found])
     return [
-        Pair(measure.name, first, second, len(ids), d.value, d.low, d.high, p, p_holm)
-        for (first, second, d, p), p_holm in zip(found, adjusted, strict=True)
+        Pair(measure.name, first, second, questions, d.value, d.low, d.high, p, p_holm)
+        for (first, second, questions, d, p), p_holm in zip(found, adjusted, strict=True)
     ]
 
 

@@ -65,6 +65,15 @@ class Judged:
         }
 
     @property
+    def citation_scores(self) -> dict[str, float]:
+        """Of the question's citations and of its evidence spans the share that meet; absent where there are none."""
+        shares = {
+            "citation_precision": (self.citations_right, len(self.answer.citations)),
+            "citation_recall": (self.evidence_cited, len(self.question.evidence)),
+        }
+        return {name: met / among for name, (met, among) in shares.items() if among and self.question.evidence}
+
+    @property
     def refused(self) -> float:
         return float(self.answer.abstained)
 
@@ -123,14 +132,15 @@ def evaluate(
     scores = Scores(resamples, seed)
     _score_answers(scores, judged)
     digests: dict[str, str | None] = {"data": question_digest(questions)}
+    rows = [one.row() for one in judged]
     if any(answer.hits for answer in answers):
+        rows = [row | one.citation_scores for row, one in zip(rows, judged, strict=True)]
         _score_citations(scores, judged)
         _score_retrieval(scores, judged, index, run, pipeline.retriever.top_k)
         digests["index"] = index.digest
     if isinstance(pipeline.generator, TransformersGenerator):
         digests |= model_digests(model)
     metrics = scores.metrics | _costs(answers, seconds)
-    rows = [one.row() for one in judged]
     write_jsonl(run.folder / "predictions.jsonl", rows)
     write_report(run, metrics, rows)
     run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=data.scope)
