@@ -16,7 +16,7 @@ from cdsframe.types import Citation, Passage
 _NUMBERS = r"\d{1,3}(?:\s*[,;]\s*\d{1,3})*"
 _MARKER = re.compile(rf"(\s*)\[\s*({_NUMBERS})\s*\]")
 _MARKERS = re.compile(rf"(?:\s*\[\s*{_NUMBERS}\s*\])+")
-_UNFINISHED = re.compile(r"\s*(\[[\d\s,;]*)?$")
+_UNFINISHED = re.compile(r"\s*(\[[\d\s,;\[]*)?$")
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
 _WIDEST = 3
@@ -45,11 +45,12 @@ class Checked:
 
 
 def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked:
-    """Checks a text against the passages shown, numbered from 1.
+    """Checks a text against the passages shown, numbered from 1; a marker that the text's end cuts off goes too.
 
     The question only breaks ties: of two spans that support a statement alike, the one about the question is taken.
     """
     cleaned, removed = clean(text, len(passages))
+    cleaned = settled(cleaned)
     found = list(statements(cleaned))
     citations = tuple(
         Citation(number, passages[number - 1], *support(statement, passages[number - 1], question))
@@ -60,7 +61,10 @@ def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked
 
 
 def clean(text: str, shown: int) -> tuple[str, int]:
-    """The text without the markers above `shown`, and how many were taken out."""
+    """The text without the markers above `shown`, and how many were taken out.
+
+    Taking one out can make another of what stood around it (`[[9]8]`), so it goes on until none is left.
+    """
     removed = 0
 
     def keep(marker: re.Match[str]) -> str:
@@ -70,7 +74,9 @@ def clean(text: str, shown: int) -> tuple[str, int]:
         removed += len(numbers) - len(good)
         return f"{marker[1]}[{', '.join(map(str, good))}]" if good else ""
 
-    return _MARKER.sub(keep, text).strip(), removed
+    while (cleaned := _MARKER.sub(keep, text).strip()) != text:
+        text = cleaned
+    return text, removed
 
 
 def unmarked(text: str) -> str:
@@ -79,7 +85,7 @@ def unmarked(text: str) -> str:
 
 
 def settled(text: str) -> str:
-    """The part of an unfinished text that no later piece can turn into a marker."""
+    """The part of an unfinished, clean text that no later piece can turn into a marker."""
     end = _UNFINISHED.search(text)
     return text[: end.start()] if end else text
 

@@ -55,27 +55,35 @@ class Pipeline:
     ) -> Iterator[str | Answer]:
         """Pieces of the text as they come, markers already checked, then the `Answer` as the last item.
 
-        The answer's text is what counts: it differs from the pieces where the answer abstains. Closing the iterator
-        ends the generation.
+        A piece is empty while nothing can be said yet, so that whoever listens can end the generation by closing the
+        iterator. Nothing is said before the end where the calibration has a threshold, since the answer may be held
+        back. Joined, the pieces are the answer's text, except where a refusal in words of the model's own follows
+        what was already said; then the answer's text counts.
         """
         started = perf_counter()
         hits = self.search(question, filter)
         retrieved = perf_counter() - started
         if self._nothing_found(hits):
-            yield self._abstain(question, retrieved)
+            answer = self._abstain(question, retrieved)
+            yield answer.text
+            yield answer
             return
         messages, shown = self.prompt.fit(self.generator.count, question, self._passages(hits), history)
         text = sent = ""
         for item in self.generator.stream(messages):
             if isinstance(item, Generation):
                 generated = perf_counter() - started - retrieved
-                yield self._finish(question, hits, shown, item, retrieved, generated)
+                answer = self._finish(question, hits, shown, item, retrieved, generated)
+                if answer.text.startswith(sent):
+                    yield answer.text[len(sent) :]
+                yield answer
                 return
             text += item
-            ready, _ = clean(settled(text), shown)
-            if len(ready) > len(sent):
-                yield ready[len(sent) :]
-                sent = ready
+            ready = settled(clean(text, shown)[0])
+            if self.calibration.threshold > 0 or self.prompt.refuses(ready):
+                ready = sent
+            yield ready[len(sent) :]
+            sent = ready
 
     def _answer_many(self, questions: Sequence[str], filter: Filter | None, history: Sequence[Message]) -> list[Answer]:
         if not questions:

@@ -22,6 +22,7 @@ DOSE = "Check the pulse first. The loading dose of velorapine is 4.5 mg. Repeat 
         ("range [3.4] and [a]", 2, "range [3.4] and [a]", 0),
         ("no passages [1]", 0, "no passages", 1),
         ("[99999999999999999999]", 1, "[99999999999999999999]", 0),
+        ("nested [[9]8] or [[9]1]", 1, "nested or [1]", 3),
     ],
 )
 def test_a_marker_that_names_no_shown_passage_goes(text: str, shown: int, kept: str, removed: int) -> None:
@@ -90,15 +91,30 @@ def test_check_counts_what_is_cited_and_what_was_removed() -> None:
     assert (checked.statements, checked.cited, checked.removed) == (3, 2, 1)
 
 
-@pytest.mark.parametrize("text", ["It is 5 mg [1, 9] or [2]; see [note] and [3.4] there [8]. ", "[9] Yes [1]", "x [ y"])
-def test_what_is_settled_only_grows_into_the_clean_text(text: str) -> None:
+@pytest.mark.parametrize("stub", ["[", " [9", "  [1, ", "\n[ 1;", "[[9", " [1, [2"])
+def test_a_marker_that_is_cut_off_is_neither_shown_nor_cited(stub: str) -> None:
+    checked = check("The loading dose is 4.5 mg [1]" + stub, [passage(0), passage(1)])
+    assert checked.text == "The loading dose is 4.5 mg [1]"
+    assert [citation.number for citation in checked.citations] == [1]
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "It is 5 mg [1, 9] or [2]; see [note] and [3.4] there [8]. ",
+        "[9] Yes [1]",
+        "x [ y",
+        "dose [1]  [9",
+        "a [[9]8] b [1, [9] 7] c [1, [2] 8]",
+    ],
+)
+def test_what_is_settled_only_grows_into_the_checked_text(text: str) -> None:
     sent = ""
     for length in range(len(text) + 1):
-        ready, _ = clean(settled(text[:length]), 2)
+        ready = settled(clean(text[:length], 2)[0])
         assert ready.startswith(sent)
         sent = ready
-    whole, _ = clean(text, 2)
-    assert whole.startswith(sent)
+    assert sent == check(text, [passage(0), passage(1)]).text
 
 
 def test_unmarked_text_has_no_markers() -> None:

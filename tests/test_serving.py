@@ -19,10 +19,11 @@ import pytest
 import uvicorn
 from answering import Shelf, language_model, pipeline
 
+from cdsframe.confidence import Calibrator
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.generator.none import NoGenerator
 from cdsframe.generator.scripted import ScriptedGenerator
-from cdsframe.pipeline import Pipeline
+from cdsframe.pipeline import UNSURE, Pipeline
 from cdsframe.serving.app import create_app
 from cdsframe.serving.http import serve
 from cdsframe.serving.service import Service
@@ -99,6 +100,14 @@ def test_the_openai_client_streams_the_same(url: str) -> None:
     assert chunks[-2].choices[0].finish_reason == "stop"
     assert chunks[-2].cdsframe["text"] == text
     assert chunks[-2].cdsframe["sources"][0]["cited"]
+
+
+def test_an_answer_that_is_held_back_is_never_streamed() -> None:
+    unsure = Calibrator({}, {}, {}, intercept=0.0, threshold=0.6)
+    with serving(pipeline(calibration=unsure)) as address, client(address) as ai:
+        chunks = list(ai.chat.completions.create(**ASKED, stream=True))
+    assert [chunk.choices[0].delta.content for chunk in chunks] == [UNSURE, None]
+    assert (chunks[-1].cdsframe["text"], chunks[-1].cdsframe["abstained"]) == (UNSURE, True)
 
 
 def test_models_health_and_ready(url: str) -> None:
@@ -235,12 +244,13 @@ def test_a_full_queue_says_when_to_come_back() -> None:
         assert httpx.post(f"{address}/v1/chat/completions", json=ASKED, timeout=30).status_code == 200
 
 
-@pytest.mark.parametrize("stream", [True, False])
-def test_a_client_that_leaves_stops_the_generation(stream: bool) -> None:
+@pytest.mark.parametrize(("stream", "threshold"), [(True, 0.0), (False, 0.0), (True, 0.5)])
+def test_a_client_that_leaves_stops_the_generation(stream: bool, threshold: float) -> None:
     generator = Slow(
         lambda messages: "word " * (400 if "velorapine" in messages[-1].content else 2), max_new_tokens=400
     )
-    with serving(pipeline(generator), concurrency=1, queue=0) as address:
+    calibration = Calibrator({}, {}, {}, intercept=0.0, threshold=threshold)
+    with serving(pipeline(generator, calibration=calibration), concurrency=1, queue=0) as address:
         path, body = f"{address}/v1/chat/completions", ASKED | {"stream": stream}
         with suppress(httpx.ReadTimeout), httpx.stream("POST", path, json=body, timeout=0.3) as answer:
             next(answer.iter_lines())

@@ -136,8 +136,7 @@ class _Routes:
                     yield event({"content": item} if said else {"role": "assistant", "content": item})
                     said = True
                     continue
-                rest = {} if said else {"role": "assistant", "content": item.text}
-                yield event(rest, item.finish_reason, cdsframe=extension(item, asked))
+                yield event({}, item.finish_reason, cdsframe=extension(item, asked))
                 if asked.include_usage:
                     yield event(None, usage=dict(item.usage))
                 yield "data: [DONE]\n\n"

@@ -95,7 +95,8 @@ class Service:
         items = self.pipeline.stream(request.question, request.filter, request.history)
         try:
             for item in items:
-                tell(item)
+                if item:
+                    tell(item)
                 if stop.is_set() or self._closed.is_set():
                     return
         except Exception as error:  # noqa: BLE001 (it is raised again where the request is answered)
