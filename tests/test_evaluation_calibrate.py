@@ -2,7 +2,7 @@
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -10,18 +10,36 @@ import pytest
 from evaluation_doubles import InOrder, Questions, Search, memory_index, prompt, question_of, run_in
 
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
+from cdsframe.data.jsonl import Jsonl
 from cdsframe.errors import ConfigError
 from cdsframe.evaluation.calibrate import choose_threshold, evaluate, expected_calibration_error, split_by_group
 from cdsframe.evaluation.result import Result
+from cdsframe.files import write_jsonl
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
-from cdsframe.types import Message, Question
+from cdsframe.types import Document, JsonObject, Message, Question, Unreadable
+
+
+class NoDocuments:
+    """A corpus that need not be read."""
+
+    def documents(self) -> Iterator[Document | Unreadable]:
+        yield from ()
 
 
 def questions(count: int) -> list[Question]:
     return [
         Question(f"q{n}", f"question {n}", "right", (), "fact", "validation", (), f"g{n // 2}") for n in range(count)
     ]
+
+
+def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Message]], str]) -> Result:
+    index = memory_index()
+    asking = Pipeline(Search(index, 0), InOrder(), prompt(), ScriptedGenerator(answer), NoCalibration())
+    return evaluate(
+        asking, Questions(asked), None, run_in(folder / "run"), NoCalibration(), 1,
+        "validation", None, 0.5, 0.9, 10, 200, str(folder / "out" / "calibration.json"),
+    )  # fmt: skip
 
 
 def fit(folder: Path, count: int, misleading: bool = False) -> Result:
@@ -35,12 +53,77 @@ def fit(folder: Path, count: int, misleading: bool = False) -> Result:
         longer = correct if misleading and parts[question] != "fit" else not correct
         return " ".join(["right" if correct else "wrong"] + ["the"] * (6 if longer else 1))
 
-    index = memory_index()
-    asking = Pipeline(Search(index, 0), InOrder(), prompt(), ScriptedGenerator(answer), NoCalibration())
-    return evaluate(
-        asking, Questions(asked), None, run_in(folder / "run"), NoCalibration(), 1,
-        "validation", None, 0.5, 0.9, 10, 200, str(folder / "out" / "calibration.json"),
-    )  # fmt: skip
+    return calibrate(folder, asked, answer)
+
+
+def rows_of(folder: Path) -> list[JsonObject]:
+    return [json.loads(line) for line in (folder / "run" / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_a_wrong_dose_is_not_right_however_many_words_are(tmp_path: Path) -> None:
+    doses = {0: "15 mg twice daily", 1: "10 mg twice daily", 2: "15 mg", 3: "nobody knows"}
+    asked = [Question(f"q{n}", f"question {n}", "15 mg twice daily", split="validation") for n in range(40)]
+    calibrate(tmp_path, asked, lambda messages: doses[int(question_of(messages).split()[1]) % 4])
+    rows = {row["id"]: row for row in rows_of(tmp_path)}
+    assert {row["part"] for row in rows.values()} == {"fit", "threshold", "test"}  # no group: each one of its own
+    assert rows["q1"]["f1"] >= 0.5
+    assert [rows[f"q{n}"]["correct"] for n in range(4)] == [True, False, True, False]
+
+
+def test_each_part_does_its_own_work_alone(tmp_path: Path) -> None:
+    """Everything is computed again here from the rows of the part that it should come from."""
+    asked = questions(240)
+    parts = dict(zip([q.question for q in asked], split_by_group([q.group for q in asked], 1), strict=True))
+    rate = {"fit": 0.6, "threshold": 0.8, "test": 0.3}
+
+    def answer(messages: Sequence[Message]) -> str:
+        question = question_of(messages)
+        dice = random.Random(question)
+        correct = dice.random() < rate[parts[question]]
+        return " ".join(["right" if correct else "wrong"] + ["the"] * (dice.randrange(1, 5) + 2 * (not correct)))
+
+    metrics = calibrate(tmp_path, asked, answer).metrics
+    rows = rows_of(tmp_path)
+    assert {row["question"]: row["part"] for row in rows} == parts
+    own = {part: [row for row in rows if row["part"] == part] for part in rate} | {"all": rows}
+    fitted = Calibrator.fit([row["features"] for row in own["fit"]], [row["correct"] for row in own["fit"]])
+    assert [row["probability"] for row in rows] == pytest.approx([fitted.predict(row["features"]) for row in rows])
+    found = {
+        part: choose_threshold([r["probability"] for r in own[part]], [r["correct"] for r in own[part]], 0.9, 10)
+        for part in own
+    }
+    assert metrics["calibration/threshold"] == found.pop("threshold")
+    assert metrics["calibration/threshold"] not in found.values(), "equal thresholds would not tell the parts apart"
+    right = {part: sum(row["correct"] for row in own[part]) / len(own[part]) for part in rate}
+    assert len(set(right.values())) == 4
+    assert metrics["calibration/accuracy"] == pytest.approx(right["test"])
+    assert metrics["calibration/brier_constant"] == pytest.approx(
+        sum((right["fit"] - row["correct"]) ** 2 for row in own["test"]) / len(own["test"])
+    )
+    assert metrics["calibration/brier"] == pytest.approx(
+        sum((row["probability"] - row["correct"]) ** 2 for row in own["test"]) / len(own["test"])
+    )
+
+
+def test_questions_about_one_document_stay_in_one_part(tmp_path: Path) -> None:
+    """With the groups that the data gives: the document of the first evidence, or else the question itself."""
+    evidence = [[{"document_id": f"d{n // 4}", "start": 0, "end": 9}, {"document_id": f"e{n}", "start": 0, "end": 9}]
+                for n in range(120)]  # fmt: skip
+    write_jsonl(
+        tmp_path / "questions.jsonl",
+        (
+            {"id": f"q{n}", "question": f"question {n}", "answer": "right", "split": "validation", "evidence": spans}
+            for n, spans in enumerate([*evidence, *([[]] * 40)])
+        ),
+    )
+    asked = Jsonl([str(tmp_path / "questions.jsonl")], "a test", NoDocuments()).questions("validation")
+    assert [question.group for question in asked] == [f"d{n // 4}" for n in range(120)] + [
+        f"q{n}" for n in range(120, 160)
+    ]
+    calibrate(tmp_path, asked, lambda messages: "right" if len(question_of(messages)) % 2 else "wrong")
+    rows = rows_of(tmp_path)
+    assert len({(row["group"], row["part"]) for row in rows}) == 30 + 40
+    assert {row["part"] for row in rows} == {"fit", "threshold", "test"}
 
 
 def test_a_telling_feature_is_learnt(tmp_path: Path) -> None:

@@ -67,7 +67,8 @@ def evaluate(
 ) -> Result:
     """Answers the split, fits and tests a calibrator, writes `calibration.json` (run folder and `output`).
 
-    An answer is right where its F1 is at least `correct_from`. Refusals have no confidence and are left out.
+    An answer is right where its F1 is at least `correct_from` and it states no wrong dose ("10 mg twice daily" shares
+    most words with "15 mg twice daily"). Refusals have no confidence and are left out.
     """
     if not isinstance(calibration, NoCalibration):
         raise ConfigError(
@@ -78,7 +79,7 @@ def evaluate(
     judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
     parts = split_by_group([one.question.group or one.question.id for one in judged], seed)
     samples = [
-        Sample(one, part, one.scores["f1"] >= correct_from)
+        Sample(one, part, one.scores["f1"] >= correct_from and not one.scores["wrong_dose"])
         for one, part in zip(judged, parts, strict=True)
         if not one.answer.abstained
     ]
