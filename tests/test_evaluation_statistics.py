@@ -59,6 +59,26 @@ def test_paired_difference() -> None:
     assert (same.value, same.low, same.high, same.p) == (0, 0, 0, 1)
 
 
+def test_a_paired_difference_counts_clusters_not_questions() -> None:
+    gains = [float(gain) for gain in np.random.default_rng(4).normal(0.2, 1, 40).round(2) for _ in range(5)]
+    groups = [str(number) for number in range(40) for _ in range(5)]
+    alone = paired_difference([0.0] * 200, gains, [""] * 200, 2000, seed=1)
+    together = paired_difference([0.0] * 200, gains, groups, 2000, seed=1)
+    assert alone.value == pytest.approx(together.value)
+    # five copies of each gain say no more than one: sqrt(5) times as wide, and not significant any more
+    assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(math.sqrt(5), rel=0.15)
+    assert alone.p < 0.05 < together.p
+    once = paired_difference([0.0] * 40, gains[::5], [""] * 40, 2000, seed=1)
+    assert (once.value, once.low, once.high, once.p) == pytest.approx(
+        (together.value, together.low, together.high, together.p)
+    )
+
+
+def test_p_counts_the_observed_difference_so_that_it_is_never_zero() -> None:
+    certain = paired_difference([0.0] * 30, [1.0] * 30, [""] * 30, 999, seed=1)
+    assert certain.p == pytest.approx(1 / 1000)
+
+
 def test_p_is_uniform_where_nothing_differs() -> None:
     generator = np.random.default_rng(5)
     small = sum(
