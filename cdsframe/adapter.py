@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cdsframe.errors import AdapterMismatchError, InputError
-from cdsframe.files import atomic_folder, write_text
+from cdsframe.files import atomic_folder, read_json, write_json, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
 
@@ -56,10 +56,23 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
     return manifest
 
 
+def name_base(folder: Path, base: str) -> None:
+    """Writes the base model's name into PEFT's configuration, which has the path where this machine keeps it."""
+    file = folder / "adapter_config.json"
+    if file.is_file():
+        write_json(file, {**read_json(file, "adapter"), "base_model_name_or_path": base})
+
+
 def publish(source: Path, target: Path) -> None:
-    """Copies an adapter's folder to where people name it, whole or not at all."""
+    """Copies an adapter's folder to where people name it, whole or not at all.
+
+    Raises InputError where something stands there that is no adapter: it is not replaced.
+    """
+    if target.exists() and not (target / "manifest.json").is_file():
+        raise InputError(f"{target} is there and is no adapter; move it away or give another name=…")
     with atomic_folder(target) as partial:
-        shutil.copytree(source, partial, dirs_exist_ok=True)
+        for file in source.iterdir():
+            shutil.copyfile(file, partial / file.name)
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:

@@ -7,13 +7,14 @@ A template knows its variables and refuses a missing or an extra one when it is 
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Callable, Mapping, Sequence
 from string import Formatter
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.errors import ConfigError, InputError
+from cdsframe.errors import ConfigError, QuestionError
 from cdsframe.types import Message, Passage
 
 _VARIABLES = {
@@ -110,19 +111,25 @@ class Prompt:
     ) -> tuple[list[Message], int]:
         """The conversation within `max_tokens`, and how many of the passages it shows.
 
-        The oldest turns of the history go first, then the lowest passages. Raises InputError where the question alone
-        is too long.
+        The oldest turns of the history go first, then the lowest passages. Raises QuestionError where the question
+        alone is too long.
         """
-        past = list(history)
-        while past and count(self.render(question, passages, past)) > self.max_tokens:
-            del past[: 2 if len(past) > 1 else 1]
-        for shown in range(len(passages), -1, -1):
-            if shown == 0 and passages:
-                break  # a grounded question never turns into a closed-book one
-            messages = self.render(question, passages[:shown], past)
-            if count(messages) <= self.max_tokens:
-                return messages, shown
-        raise InputError(f"the question does not fit into prompt.max_tokens={self.max_tokens} with a single passage")
+        fewest = min(len(passages), 1)  # a grounded question never turns into a closed-book one
+        choices = [(start, len(passages)) for start in range(0, len(history), 2)]
+        choices += [(len(history), shown) for shown in range(len(passages), fewest - 1, -1)]
+
+        def conversation(choice: tuple[int, int]) -> list[Message]:
+            start, shown = choice
+            return self.render(question, passages[:shown], history[start:])
+
+        def fits(choice: tuple[int, int]) -> bool:
+            return count(conversation(choice)) <= self.max_tokens
+
+        # Each choice is shorter than the one before it, and the first one, which is all there is, mostly fits.
+        first = 0 if fits(choices[0]) else bisect_left(choices, True, lo=1, key=fits)
+        if first < len(choices):
+            return conversation(choices[first]), choices[first][1]
+        raise QuestionError(f"the question does not fit into prompt.max_tokens={self.max_tokens} with a single passage")
 
     def answer(self, text: str, cited: Sequence[int] = ()) -> str:
         """An answer as training teaches it: the text with its markers, or the refusal where the text is empty."""
@@ -132,8 +139,8 @@ class Prompt:
         return text.strip() + markers
 
     def refuses(self, text: str) -> bool:
-        """Whether an answer is empty or begins as refusals do."""
-        return not text.strip() or self._refuses.match(text.strip()) is not None
+        """Whether an answer begins as refusals do. An empty one is no refusal: nothing was said."""
+        return self._refuses.match(text.strip()) is not None
 
     def _show(self, number: int, passage: Passage) -> str:
         values = {

@@ -125,7 +125,24 @@ def test_loggers_compose(choice):
         ("evaluate", ["retriever.top_k=abc"], "retriever.top_k must be a valid integer"),
         ("evaluate", ["retriever.top_k=0"], "retriever.top_k must be >= 1, got 0"),
         ("evaluate", ["adapter=no/such/adapter"], "adapter: no/such/adapter is no adapter folder"),
-        ("ask", [], "question"),
+        ("ask", [], "question is missing; give it as question=…"),
+        ("ask", ["question=''"], "question"),
+        ("ask", ["question=x", "+filter.colour=red"], "filter"),
+        ("ask", ["question=x", "filter=foo"], "filter"),
+        ("ask", ["question=x", "calibration=nope"], "calibration: no file nope"),
+        ("train", ["seed=foo"], "seed must be a valid integer"),
+        ("train", ["seed=-5"], "seed must be >= 0, got -5"),
+        ("train", ["name=''"], "name"),
+        ("train", ["name=../up"], "name"),
+        ("train", ["+nmae=x"], "nmae is neither a group with an option nor a key; did you mean name?"),
+        ("evaluate", ["+reranker._args_=[1]"], "reranker._args_ is not an option"),
+        ("evaluate", ["+reranker._args_=[{_target_:os.mkdir,path:x}]"], "reranker._args_"),
+        ("evaluate", ["+reranker._partial_=true"], "reranker._partial_ is not an option"),
+        ("evaluate", ["reranker._target_=cdsframe.reranker.annotations"], "neither a class nor a function"),
+        ("evaluate", ["+model.adapter=/x"], "model.adapter is handed over by the entry point"),
+        ("evaluate", ["prompt.refusal_pattern='('"], "prompt.refusal_pattern is no regular expression"),
+        ("evaluate", ["prompt.refusal_pattern=no"], "prompt.refusal_pattern does not match prompt.refusal"),
+        ("train", ["trainer.max_steps=0"], "trainer.max_steps must be >= 1, got 0"),
     ],
 )
 def test_what_is_wrong_is_said_by_its_path(primary, overrides, said):
@@ -200,6 +217,14 @@ def test_in_a_multirun_a_refused_job_does_not_stop_the_others(tmp_path):
     assert done.returncode == 2
     assert "got -1" in done.stderr
     assert "got -2" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_outputs_that_cannot_be_written_are_one_sentence(tmp_path):
+    (tmp_path / "file").touch()
+    done = _run("ingest.py", "paths.outputs=file", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "there is a file where a folder was expected" in done.stderr
     assert "Traceback" not in done.stderr
 
 

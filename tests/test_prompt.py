@@ -99,7 +99,7 @@ def test_answers_are_taught_with_their_markers_and_refusals_without():
     [
         ("The documents do not answer this question", True),
         ("the documents do not answer this question. [1]", True),
-        ("", True),
+        ("", False),
         ("The document does not say so.", True),
         ("15 mg [1]", False),
         ("No. The documents do not", False),

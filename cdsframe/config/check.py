@@ -10,24 +10,50 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from pydantic import Field
 
 from cdsframe.config.build import DEPENDENCIES, locate
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError
+from cdsframe.files import InputFile
+from cdsframe.types import METADATA_FIELDS
+
+PLAIN_KEYS: dict[str, Any] = {
+    "name": Annotated[str, Field(pattern=r"^\w[\w.-]*$")],
+    "seed": Annotated[int, Field(ge=0, lt=2**32)],
+    "adapter": str | None,
+    "calibration": InputFile | None,
+    "question": Annotated[str, Field(min_length=1)],
+    "filter": dict[Literal[METADATA_FIELDS], str | list[str]],  # type: ignore[valid-type]
+}
+"""The keys that primaries have besides their groups, and the values they take."""
 
 
 def check(cfg: DictConfig) -> None:
     """Binds every node to its target's signature without building anything; raises ConfigError with all problems."""
-    problems = [f"{key} is missing; give it as {key}=…" for key in map(str, cfg) if OmegaConf.is_missing(cfg, key)]
+    problems = [problem for key in map(str, cfg) for problem in _plain_key_problems(cfg, key)]
     problems += [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
     if not problems:
         problems = [problem for rule in RULES for problem in rule(cfg)]
     if problems:
         raise ConfigError(problems)
+
+
+def _plain_key_problems(cfg: DictConfig, key: str) -> list[str]:
+    """What is wrong with a key of the primary itself, that is, of no group."""
+    node = cfg._get_node(key)
+    if OmegaConf.is_missing(cfg, key):
+        return [f"{key} is missing; give it as {key}=…"]
+    if key in PLAIN_KEYS:
+        return _value_problems(key, cfg, key, check, PLAIN_KEYS[key])
+    if isinstance(node, DictConfig) and not node._is_none() and ("_target_" in node or key in ("paths", "logger")):
+        return []
+    near = get_close_matches(key, [str(other) for other in cfg if other != key], n=1)
+    return [f"{key} is neither a group with an option nor a key" + (f"; did you mean {near[0]}?" if near else "")]
 
 
 def _nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
@@ -36,6 +62,8 @@ def _nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
         yield path, cfg
     for key in map(str, cfg):
         child = cfg._get_node(key)
+        if isinstance(child, ListConfig) and "_target_" in str(child):
+            yield f"{path}.{key}", OmegaConf.create({"_target_": "a list with targets"})
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
             yield from _nodes(child, f"{path}.{key}" if path else key)
 
@@ -46,7 +74,7 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
     except ConfigError as error:
         return [f"{path}._target_: {problem}" for problem in error.problems]
     parameters = inspect.signature(target).parameters
-    keys = [str(key) for key in node if not str(key).startswith("_")]
+    keys = [str(key) for key in node if key != "_target_"]
     settings = [name for name in parameters if name in keys or name not in DEPENDENCIES]
     problems = []
     for key in keys:

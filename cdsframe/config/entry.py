@@ -12,12 +12,14 @@ import shutil
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, cast
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from cdsframe.config.build import locate
 from cdsframe.config.check import check
@@ -46,6 +48,17 @@ def start_run(cfg: DictConfig) -> Run:
     )
 
 
+_ON_DISK = {
+    errno.ENOSPC: "no space is left on the disk of",
+    errno.EDQUOT: "the disk quota is used up at",
+    errno.EROFS: "the file system is read-only at",
+    errno.EACCES: "there is no permission to write",
+    errno.EPERM: "there is no permission to write",
+    errno.ENOTDIR: "there is a file where a folder was expected:",
+    errno.EISDIR: "there is a folder where a file was expected:",
+}
+
+
 def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], None]:
     """Makes a script's `main`: Hydra composes, `check` refuses, the function works; users' errors print no traceback.
 
@@ -60,25 +73,29 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
             check(cfg)
             return function(cfg, start_run(cfg))
         except CdsframeError as error:
-            _refuse(name, error)
+            _tell(name, error)
+            raise
         except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            if error.errno not in _ON_DISK:
                 raise
-            _refuse(name, CdsframeError(f"no space left on the disk that holds {error.filename or 'the outputs'}"))
+            told = CdsframeError(f"{_ON_DISK[error.errno]} {error.filename or 'the outputs'}")
+            _tell(name, told)
+            raise told from error
 
     main = hydra.main(version_base="1.3", config_path=str(script.resolve().parent / "configs"), config_name=name)(job)
 
     @functools.wraps(function)
     def run() -> None:
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
         try:
             main()
-        except CdsframeError as error:  # a job of a multirun: `_refuse` let it pass to mark that job as failed
-            if _TRACEBACKS:
-                raise
-            sys.exit(error.exit_code)
         except KeyboardInterrupt:
             sys.stderr.write(f"\n{name}: interrupted; what was complete before is kept\n")
             sys.exit(130)
+        except Exception as error:
+            if _TRACEBACKS:
+                raise
+            sys.exit(_exit_code(name, error))
         finally:
             for text in _summaries.values():
                 sys.stdout.write(text + "\n")
@@ -87,25 +104,35 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     return run
 
 
-def _refuse(name: str, error: CdsframeError) -> NoReturn:
-    """Says what is wrong and ends this job, and only this job."""
+def _exit_code(name: str, error: Exception) -> int:
+    """What an error that ended the program is worth, said if nobody has said it. Defects of ours are raised again."""
+    if isinstance(error, CdsframeError):
+        return error.exit_code
+    if isinstance(error, HydraException | OmegaConfBaseException):
+        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
+        sys.stderr.write(f"{error}{cause}\n")
+        return 1
+    if isinstance(error, OSError) and error.errno in _ON_DISK:
+        sys.stderr.write(f"{name}: failed: {_ON_DISK[error.errno]} {error.filename or 'the outputs'}\n")
+        return 1
+    raise error
+
+
+def _tell(name: str, error: CdsframeError) -> None:
+    """Says what is wrong, and takes away the folder of a run that was refused before it began."""
     if _TRACEBACKS:
-        raise error
+        return
     lines = str(error).splitlines()
     kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
     text = f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])
     sys.stderr.write(text + "\n")
     runtime = HydraConfig.get()
-    if isinstance(error, ConfigError):
+    if isinstance(error, ConfigError) and (runtime.mode is None or runtime.mode.name == "RUN"):
         _remove_empty_run(Path(runtime.runtime.output_dir))
-    if runtime.mode is not None and runtime.mode.name == "MULTIRUN":
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # lets Hydra hand the error to `run` instead of printing its frames
-        raise error
-    sys.exit(error.exit_code)
 
 
 def _remove_empty_run(folder: Path) -> None:
-    """Takes away the folder of a refused run, in which only Hydra has written."""
+    """Removes the folder of a refused run, in which only Hydra has written."""
     if all(item.name in (".hydra", "config.yaml") or item.suffix == ".log" for item in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
 

@@ -57,9 +57,11 @@ def _jobs(sweep_folder: Path) -> list[tuple[Path, dict[str, Any], dict[str, floa
     import yaml
 
     jobs = []
-    folders = [f for f in sweep_folder.iterdir() if f.name.isdigit() and (f / "config.yaml").is_file()]
+    folders = [folder for folder in sweep_folder.iterdir() if folder.name.isdigit()]
     for folder in sorted(folders, key=lambda f: int(f.name)):
-        settings = _flat(yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")))
+        ours = folder / "config.yaml"  # absent where the configuration was refused: then Hydra's copy says what it was
+        config = ours if ours.is_file() else folder / ".hydra" / "config.yaml"
+        settings = _flat(yaml.safe_load(config.read_text(encoding="utf-8")))
         done = folder / "metrics.json"
         jobs.append((folder, settings, json.loads(done.read_text(encoding="utf-8")) if done.is_file() else None))
     return jobs

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from cdsframe.adapter import adapter_digest, publish, write_card
+from cdsframe.adapter import adapter_digest, name_base, publish, write_card
 from cdsframe.files import atomic_folder, write_json
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
@@ -145,9 +145,8 @@ def _best_adapter_keeper(folder: Path, base: str) -> Any:
             if "train/loss" in trainer.callback_metrics:
                 self.metrics["train/loss"] = float(trainer.callback_metrics["train/loss"])
             with atomic_folder(folder) as partial_folder:
-                for config in getattr(pl_module.model, "peft_config", {}).values():
-                    config.base_model_name_or_path = base  # not the cache's path on this machine
                 pl_module.model.save_pretrained(partial_folder)  # type: ignore[operator, union-attr]
+                name_base(partial_folder, base)
 
     return BestAdapter()
 
