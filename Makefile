@@ -6,6 +6,8 @@ UV := .setup/bin/uv
 
 # The demo's size: what two CPU cores do in a few minutes. `make results` takes everything.
 RESULTS := index.name=results prompt.max_tokens=300
+RESULTS_TRAIN ?= training.max_epochs=2
+RESULTS_EVALUATE ?=
 DEMO := index.name=demo prompt.max_tokens=300
 DEMO_TRAIN ?= training.train_limit=100 training.validation_limit=16 training.max_epochs=2
 DEMO_EVALUATE ?= evaluation.limit=32
@@ -57,8 +59,8 @@ bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
 
 results: setup  ## the full table: base and tuned, closed-book, every retriever, all test questions (an hour on two cores)
 	$(PY) ingest.py index.name=results
-	$(PY) train.py name=results index=lance $(RESULTS) training.max_epochs=2
-	$(PY) evaluate.py -m $(RESULTS) adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random hydra.sweep.dir=outputs/results
+	$(PY) train.py name=results index=lance $(RESULTS) $(RESULTS_TRAIN)
+	$(PY) evaluate.py -m $(RESULTS) adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random $(RESULTS_EVALUATE) hydra.sweep.dir=outputs/results
 	$(PY) -m benchmarks.picture outputs/results
 
 picture: setup  ## redraw the README's picture from docs/results.json
