@@ -94,7 +94,7 @@ def test_each_part_does_its_own_work_alone(tmp_path: Path) -> None:
     }
     assert metrics["calibration/threshold"] == found.pop("threshold")
     assert metrics["calibration/threshold"] not in found.values(), "equal thresholds would not tell the parts apart"
-    right = {part: sum(row["correct"] for row in own[part]) / len(own[part]) for part in rate}
+    right = {part: sum(row["correct"] for row in own[part]) / len(own[part]) for part in own}
     assert len(set(right.values())) == 4
     assert metrics["calibration/accuracy"] == pytest.approx(right["test"])
     assert metrics["calibration/brier_constant"] == pytest.approx(

@@ -60,7 +60,7 @@ def test_paired_difference() -> None:
 
 
 def test_a_paired_difference_counts_clusters_not_questions() -> None:
-    gains = [float(gain) for gain in np.random.default_rng(4).normal(0.2, 1, 40).round(2) for _ in range(5)]
+    gains = [float(gain) for gain in np.random.default_rng(4).normal(0.3, 1, 40).round(2) for _ in range(5)]
     groups = [str(number) for number in range(40) for _ in range(5)]
     alone = paired_difference([0.0] * 200, gains, [""] * 200, 2000, seed=1)
     together = paired_difference([0.0] * 200, gains, groups, 2000, seed=1)
