@@ -8,9 +8,12 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import math
 import os
+import re
 import shutil
 import tempfile
+import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files as resource_files
@@ -23,6 +26,8 @@ from cdsframe.errors import InputError
 
 _UMASK = os.umask(0o077)
 os.umask(_UMASK)
+
+_SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def resolve(path: str | Path) -> Path:
@@ -71,6 +76,35 @@ def open_text(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8")
 
 
+def parse_object(text: str) -> dict[str, Any]:
+    """A JSON object by RFC 8259: Python's own reader also takes NaN, infinity, and half a surrogate pair.
+
+    Raises ValueError that says what it is instead (`not JSON (…)`), never with the text.
+    """
+    try:
+        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        if _SURROGATE.search(text):
+            json.dumps(value, ensure_ascii=False).encode()
+    except json.JSONDecodeError as error:
+        raise ValueError(f"not JSON ({error.msg})") from None
+    except RecursionError:
+        raise ValueError("not JSON that can be read (nested too deeply)") from None
+    except UnicodeEncodeError:
+        raise ValueError("not JSON (half a surrogate pair)") from None
+    except ValueError:  # what `_finite` refuses, and integers that are longer than Python converts
+        raise ValueError("not JSON (a number is not finite, or too long)") from None
+    if not isinstance(value, dict):
+        raise ValueError("not a JSON object")
+    return value
+
+
+def _finite(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError
+    return value
+
+
 def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields `(line number, object)`; blank lines are passed over.
 
@@ -84,15 +118,13 @@ def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int
                 if not line.strip():
                     continue
                 try:
-                    value = json.loads(line)
-                except json.JSONDecodeError as error:
-                    raise InputError(f"{what}: {path}, line {number}: not JSON ({error.msg})") from None
-                if not isinstance(value, dict):
-                    raise InputError(f"{what}: {path}, line {number}: a JSON object was expected")
+                    value = parse_object(line)
+                except ValueError as error:
+                    raise InputError(f"{what}: {path}, line {number}: {error}") from None
                 yield number, value
     except UnicodeDecodeError:
         raise InputError(f"{what}: {path}, after line {number}: not UTF-8 text (is it a binary file?)") from None
-    except (gzip.BadGzipFile, EOFError):
+    except (gzip.BadGzipFile, zlib.error, EOFError):
         raise InputError(f"{what}: {path} is not a whole gzip file") from None
 
 
@@ -163,12 +195,11 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """Reads one JSON object. Raises InputError that names the file."""
     found = require_file(path, what)
     try:
-        value = json.loads(found.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError):
-        raise InputError(f"{what}: {path} is not JSON") from None
-    if not isinstance(value, dict):
-        raise InputError(f"{what}: {path}: a JSON object was expected")
-    return value
+        return parse_object(found.read_text(encoding="utf-8"))
+    except UnicodeDecodeError:
+        raise InputError(f"{what}: {path} is not UTF-8 text") from None
+    except ValueError as error:
+        raise InputError(f"{what}: {path} is {error}") from None
 
 
 def _fsync(path: Path) -> None:

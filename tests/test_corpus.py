@@ -267,6 +267,23 @@ def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):
     assert bad.reason == "is not a whole gzip file"
 
 
+def test_a_line_that_json_would_let_pass_does_not_stop_the_others(tmp_path):
+    path = write_lines(
+        tmp_path / "docs.jsonl",
+        "[" * 100_000,
+        f'{{"id": {"9" * 6000}, "text": "t"}}',
+        '{"id": "\\ud800", "text": "t"}',
+        '{"id": "x", "text": "\\uDC00"}',
+        '{"id": NaN, "text": "t"}',
+        {"id": "good", "_id": "good", "text": "😀"},
+    )
+    for corpus in (Jsonl, Beir):
+        *bad, good = corpus(path, strict=False).documents()
+        assert (good.id, good.text) == ("good", "😀")
+        assert [item.source for item in bad] == [f"docs.jsonl, line {number}" for number in range(1, 6)]
+        assert all(item.reason.startswith("is not JSON") for item in bad)
+
+
 def test_beir_keeps_ids_and_joins_the_records_of_a_document(tmp_path):
     path = write_lines(
         tmp_path / "corpus.jsonl.gz",

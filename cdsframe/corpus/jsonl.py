@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import gzip
-import json
 import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from cdsframe.corpus.records import Block, assemble, checked
-from cdsframe.files import InputFile, require_file
+from cdsframe.files import InputFile, parse_object, require_file
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 
@@ -47,14 +46,13 @@ def records(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
             for number, line in enumerate(lines, start=1):
                 if not line.strip():
                     continue
-                value: Any
+                value: dict[str, Any] | str
                 try:
-                    value = json.loads(line.decode("utf-8-sig"))
-                    value = value if isinstance(value, dict) else "is not a JSON object"
+                    value = parse_object(line.decode("utf-8-sig"))
                 except UnicodeDecodeError:
                     value = "is not UTF-8 text"
-                except json.JSONDecodeError as error:
-                    value = f"is not JSON ({error.msg})"
+                except ValueError as error:
+                    value = f"is {error}"
                 yield f"{found.name}, line {number}", value
     except (gzip.BadGzipFile, zlib.error, EOFError):
         yield f"{found.name}, after line {number}", "is not a whole gzip file"
