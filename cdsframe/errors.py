@@ -28,6 +28,10 @@ class InputError(CdsframeError):
     """A file, a record or a question cannot be used as it is."""
 
 
+class QuestionError(InputError):
+    """A question cannot be answered as it is put: the fault is the asker's, not the deployment's."""
+
+
 class IndexMismatchError(ConfigError):
     """An index was built with another embedder, chunking or format than the configuration asks for."""
 

@@ -11,7 +11,7 @@ from time import perf_counter
 
 from cdsframe.citations import check, clean, settled
 from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
-from cdsframe.errors import InputError
+from cdsframe.errors import QuestionError
 from cdsframe.prompt import Prompt
 from cdsframe.types import Answer, Filter, Generation, Generator, Hit, Message, Passage, Reranker, Retriever
 
@@ -110,7 +110,7 @@ class Pipeline:
 
     def _search(self, questions: Sequence[str], filter: Filter | None) -> list[list[Hit]]:
         if not all(question.strip() for question in questions):
-            raise InputError("a question is empty")
+            raise QuestionError("a question is empty")
         found = self.retriever.search_many(questions, filter=filter)
         return [self.reranker.rerank(question, hits) for question, hits in zip(questions, found, strict=True)]
 

@@ -91,6 +91,23 @@ def test_log_probabilities_are_those_of_a_forward_pass() -> None:
     assert said.log_probabilities == pytest.approx(expected, abs=1e-4)
 
 
+def test_a_drawn_tokens_log_probability_is_its_own_and_not_the_most_probable_ones() -> None:
+    import torch
+
+    from cdsframe.encoding import encode
+
+    generator, model = transformers(temperature=1.5, max_new_tokens=5), language_model()
+    prompt = encode(model.tokenizer, CONVERSATIONS[0]).input_ids
+    drawn = [step[0][1] for step in generator._steps([prompt])]
+    with torch.inference_mode():
+        logits = model.load()(torch.tensor([prompt + drawn])).logits[0, len(prompt) - 1 : -1]
+    scores = logits.log_softmax(-1)  # of the model itself, whatever the temperature
+    expected = scores.gather(1, torch.tensor(drawn)[:, None])[:, 0].tolist()
+    assert expected != pytest.approx(scores.max(-1).values.tolist(), abs=0.1)
+    [said] = generator.generate([CONVERSATIONS[0]])
+    assert said.log_probabilities == pytest.approx(expected, abs=1e-4)
+
+
 def test_rows_that_end_early_leave_the_others_as_they_were() -> None:
     generator = transformers(temperature=1.0, batch_size=3)
     before = generator.generate(CONVERSATIONS)
@@ -224,10 +241,16 @@ def test_an_engines_refusal_is_a_sentence_without_the_question(status: int, matc
 def test_an_engine_that_is_not_there_or_no_engine_at_all() -> None:
     with pytest.raises(InputError, match="not reachable"):
         remote("http://127.0.0.1:9/v1").generate([conversation("one")])
-    with engine(lambda body: (200, b"<html>")) as (url, _):
+    for answer in (b"<html>", b"[]", b"{}", b'{"choices": ["one"]}'):
+        with engine(lambda body, answer=answer: (200, answer)) as (url, _):
+            generator = remote(url)
+            with pytest.raises(InputError, match="does not answer as the OpenAI API"):
+                generator.generate([conversation("one")])
+            generator.close()
+    with engine(lambda body: (200, b"data: []\n\n")) as (url, _):
         generator = remote(url)
         with pytest.raises(InputError, match="does not answer as the OpenAI API"):
-            generator.generate([conversation("one")])
+            list(generator.stream(conversation("one")))
         generator.close()
 
 

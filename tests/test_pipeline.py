@@ -39,6 +39,7 @@ def test_many_answers_come_in_order_whatever_was_found() -> None:
     answers = pipeline(generator).answer_many(questions)
     assert [answer.question for answer in answers] == questions
     assert [answer.abstained for answer in answers] == [False, True, False]
+    assert len(generator.conversations) == 2  # "zzz", of which nothing was found, was not asked closed-book
     assert [answer.text for answer in answers][::2] == questions[::2]
     assert pipeline().answer_many([]) == []
 
@@ -69,6 +70,24 @@ def test_the_models_refusal_is_an_abstention_without_citations() -> None:
     assert answer.abstained
     assert answer.text == "The documents do not answer this question."
     assert not answer.citations
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "The documents do not allow flowers there [1].",
+        "4.5 mg [1]. The documents do not answer this question in full.",
+        "Documents [1]",
+        "no",
+    ],
+)
+def test_an_answer_that_is_no_refusal_is_never_replaced(said: str) -> None:
+    of = pipeline(said)
+    whole, (*pieces, last) = of.answer(QUESTION), of.stream(QUESTION)
+    assert isinstance(last, Answer)
+    assert whole.text == last.text == "".join(map(str, pieces)) == said
+    assert not whole.abstained
+    assert not last.abstained
 
 
 @pytest.mark.parametrize(("threshold", "held_back"), [(0.5, True), (0.2, False)])
@@ -107,6 +126,30 @@ def test_history_stands_between_the_system_and_the_question_and_the_oldest_goes_
     assert [role for role, _ in roles] == ["system", "user", "assistant", "user"]
     assert roles[1:3] == [("user", "Hello"), ("assistant", "Hi")]
     assert roles[3][1].endswith(QUESTION)
+
+
+class Counting(ScriptedGenerator):
+    """Counts how often it was asked for a conversation's length."""
+
+    counted = 0
+
+    def count(self, messages: Sequence[Message]) -> int:
+        self.counted += 1
+        return super().count(messages)
+
+
+@pytest.mark.parametrize("max_tokens", [90, 100, 129, 200, 500])
+def test_of_a_long_history_as_much_as_fits_is_found_in_a_few_steps(max_tokens: int) -> None:
+    generator = Counting("4.5 mg [1].")
+    past = [Message("assistant" if turn % 2 else "user", f"turn {turn} " * 4) for turn in range(49)]
+    pipeline(generator, max_tokens=max_tokens).answer(QUESTION, history=past)
+    said = generator.conversations[0]
+    kept = said[1:-1]
+    assert kept == past[len(past) - len(kept) :]
+    longer = [said[0], *past[max(0, len(past) - len(kept) - 2) :], said[-1]]
+    assert ScriptedGenerator("").count(said) <= max_tokens
+    assert len(kept) == len(past) or ScriptedGenerator("").count(longer) > max_tokens
+    assert generator.counted < 12
 
 
 @pytest.mark.parametrize("question", ["", "  \n"])

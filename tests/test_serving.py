@@ -159,6 +159,7 @@ def test_the_filter_reaches_the_retriever(url: str) -> None:
         ({"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}, 400, "messages"),
         ({"messages": [{"role": "user", "content": "x" * 201}]}, 400, "201 characters, at most 200"),
         ({"messages": [{"role": "user", "content": "x" * 5000}]}, 413, "4000 bytes"),
+        ({"messages": [{"role": "user", "content": "Hi"}] * 51}, 400, "51 messages, at most 50"),
         ({"n": 2}, 400, "n: must be 1"),
         ({"tools": []}, 400, "tools is not supported"),
         ({"temperature": 0.7}, 400, "temperature must be 0"),
@@ -279,6 +280,43 @@ def test_questions_wait_until_the_model_is_loaded() -> None:
         while httpx.get(f"{address}/ready").status_code != 200:
             time.sleep(0.02)
         assert httpx.post(f"{address}/v1/chat/completions", json=ASKED).status_code == 200
+
+
+class Faulty(ScriptedGenerator):
+    """An engine that cannot be reached, as `generator=openai` says it."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__(self.fail)
+        self._error = error
+
+    def fail(self, messages: Sequence[Message]) -> str:
+        raise self._error
+
+
+@pytest.mark.parametrize(
+    "error",
+    [InputError("generator: http://10.0.0.7/v1 answered 401"), ConfigError("the index /srv/x was built otherwise")],
+)
+def test_a_fault_of_the_deployment_is_a_503_and_told_to_the_log_alone(
+    error: Exception, caplog: pytest.LogCaptureFixture
+) -> None:
+    with serving(pipeline(Faulty(error))) as address, client(address) as ai:
+        plain = httpx.post(f"{address}/v1/chat/completions", json=ASKED)
+        with pytest.raises(openai.APIError, match="cannot answer at the moment"):
+            list(ai.chat.completions.create(**ASKED, stream=True))
+    assert (plain.status_code, plain.json()["error"]["code"]) == (503, "unavailable")
+    assert plain.headers["retry-after"]
+    assert str(error) in caplog.text
+    assert str(error) not in plain.text
+    assert "velorapine" not in caplog.text
+
+
+def test_a_question_too_long_for_the_prompt_is_the_requests_own_fault() -> None:
+    with serving(pipeline(max_tokens=64)) as address:
+        long = {"messages": [{"role": "user", "content": "dose of velorapine " + "a " * 60}]}
+        refused = httpx.post(f"{address}/v1/chat/completions", json=ASKED | long)
+    assert refused.status_code == 400
+    assert "does not fit" in refused.json()["error"]["message"]
 
 
 def test_a_defect_is_a_500_without_its_text(caplog: pytest.LogCaptureFixture) -> None:

@@ -188,7 +188,7 @@ class OpenAiGenerator:
                 f"generator: {self._url} is not reachable ({type(error).__name__}); start the engine or set "
                 "generator.base_url"
             ) from None
-        except (KeyError, IndexError, TypeError, ValueError) as error:
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
             raise InputError(
                 f"generator: {self._url} does not answer as the OpenAI API does ({type(error).__name__})"
             ) from None

@@ -136,7 +136,8 @@ class _Routes:
                     yield event({"content": item} if said else {"role": "assistant", "content": item})
                     said = True
                     continue
-                yield event({}, item.finish_reason, cdsframe=extension(item, asked))
+                rest = {} if said else {"role": "assistant", "content": item.text}
+                yield event(rest, item.finish_reason, cdsframe=extension(item, asked))
                 if asked.include_usage:
                     yield event(None, usage=dict(item.usage))
                 yield "data: [DONE]\n\n"

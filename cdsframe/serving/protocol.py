@@ -27,6 +27,10 @@ class RequestError(Exception):
         self.body = {"error": {"message": message, "type": kind, "param": param, "code": code}}
 
 
+MAX_TURNS = 50
+"""Messages of a conversation, its question included. Each is tokenised, and far fewer fit into a prompt."""
+
+
 class _Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
@@ -112,6 +116,11 @@ def parse(data: bytes, model: str, max_question: int, max_new_tokens: int, tempe
             raise RequestError(message, name)
     if body.temperature is not None and body.temperature != temperature:
         raise RequestError(f"temperature must be {temperature:g}, as this deployment was evaluated", "temperature")
+    if len(body.messages) > MAX_TURNS:
+        message = (
+            f"the conversation has {len(body.messages)} messages, at most {MAX_TURNS} are taken; leave out old ones"
+        )
+        raise RequestError(message, "messages", code="too_long")
     *earlier, last = body.messages
     question = last.text.strip()
     if last.role != "user" or not question:

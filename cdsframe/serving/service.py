@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter
 
-from cdsframe.errors import CdsframeError
+from cdsframe.errors import CdsframeError, QuestionError
 from cdsframe.pipeline import Pipeline
 from cdsframe.serving.protocol import ChatRequest, RequestError
 from cdsframe.types import Answer
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 _LOOK_UP = 0.25
 """Seconds between two looks at whether the client is still there."""
+_TRY_AGAIN = 10
+"""Seconds until an engine or an index that does not answer may be asked again."""
 
 
 class Service:
@@ -106,8 +108,12 @@ class Service:
 
     @staticmethod
     def _refusal(error: Exception) -> RequestError:
-        if isinstance(error, CdsframeError):
-            return RequestError(str(error), code=type(error).__name__)
+        if isinstance(error, QuestionError):
+            return RequestError(str(error), "messages", code="question")
+        if isinstance(error, CdsframeError):  # the deployment's fault, in words for who runs it
+            log.error("a question could not be answered: %s", error)
+            message = "the server cannot answer at the moment; its log says why"
+            return RequestError(message, status=503, code="unavailable", retry_after=_TRY_AGAIN)
         frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         log.error("a defect, %s at %s", type(error).__name__, " > ".join(frames))  # its message can hold a text
         return RequestError("the server failed; its log says where", status=500, code="internal_error")
