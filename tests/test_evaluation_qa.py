@@ -1,16 +1,17 @@
 """Answers measured on a hospital in memory, by hand-computed numbers."""
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import ir_measures
 import pytest
-from evaluation_doubles import QUESTIONS, Questions, pipeline, question_of, run_in
+from evaluation_doubles import QUESTIONS, Questions, Search, pipeline, question_of, run_in
 
 from cdsframe.evaluation.qa import Judged, evaluate
 from cdsframe.evaluation.result import Result, stratified
-from cdsframe.types import Message, Question
+from cdsframe.types import Filter, Hit, Message, Question
 
 ANSWERS = {
     "q1": "15 mg twice daily [1]",  # right, rightly cited
@@ -90,6 +91,53 @@ def test_the_trec_run_gives_the_same_numbers(folder: Path, metrics: dict[str, fl
         {"nDCG@10": metrics["retrieval/ndcg@10"], "R@2": metrics["retrieval/recall@2"]}
     )
     assert 0 < metrics["retrieval/ndcg@10"] <= 1
+
+
+class Backwards(Search):
+    """BM25's worst first: it finds q1 and q3 at rank 1, q2 and q4 at rank 2."""
+
+    def search_many(
+        self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        return [hits[::-1][: top_k or self.top_k] for hits in super().search_many(queries, 10, filter)]
+
+
+SECOND = 1 / math.log2(3)
+"""The nDCG of one relevant passage at rank 2."""
+
+
+def ask_backwards(folder: Path, top_k: int, max_tokens: int = 400) -> dict[str, float]:
+    asked, index = pipeline(answer)
+    asked.retriever, asked.prompt.max_tokens = Backwards(index, top_k), max_tokens
+    return evaluate(asked, Questions(), index, None, run_in(folder), 1, "test", None, 200).metrics
+
+
+def test_rankings_are_measured_ten_deep_however_few_are_retrieved(tmp_path: Path) -> None:
+    metrics = ask_backwards(tmp_path, top_k=1)
+    assert metrics["retrieval/ndcg@10"] == pytest.approx((1 + SECOND + 1 + SECOND) / 4)
+    assert metrics["retrieval/mrr@10"] == (1 + 1 / 2 + 1 + 1 / 2) / 4
+    assert metrics["retrieval/recall@1"] == metrics["retrieval/recall@shown"] == 2 / 4
+    rows = list(map(json.loads, (tmp_path / "predictions.jsonl").read_text().splitlines()))
+    assert [len(row["hits"]) for row in rows] == [1] * 6  # what the answers were made from
+
+
+def test_what_the_prompt_shows_is_measured_apart(tmp_path: Path) -> None:
+    metrics = ask_backwards(tmp_path, top_k=2, max_tokens=16)  # room for one passage
+    assert metrics["retrieval/recall@2"] == 1
+    assert metrics["retrieval/recall@shown"] == 2 / 4
+    assert metrics["qa/passages_shown"] == 1
+
+
+def test_the_rerankers_order_is_measured(tmp_path: Path) -> None:
+    class Reversed:
+        def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
+            return hits[::-1]
+
+    asked, index = pipeline(answer)
+    asked.reranker = Reversed()
+    metrics = evaluate(asked, Questions(), index, None, run_in(tmp_path), 1, "test", None, 200).metrics
+    assert metrics["retrieval/ndcg@10"] == pytest.approx((1 + SECOND + 1 + SECOND) / 4)
+    assert metrics["retrieval/recall@2"] == 1
 
 
 def test_predictions(folder: Path) -> None:

@@ -34,6 +34,9 @@ from cdsframe.types import Answer, Index, JsonObject, Question
 
 log = logging.getLogger(__name__)
 
+_DEPTH = 10
+"""How deep rankings are measured, however few passages an answer is made from."""
+
 
 class Data(Protocol):
     """Where questions come from."""
@@ -122,10 +125,12 @@ def evaluate(
 ) -> Result:
     """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
     questions = stratified(data.questions(split), limit, seed, lambda question: question.type)
+    texts = [question.question for question in questions]
+    rankings = _rank(pipeline, texts)
     pipeline.load()  # so that the seconds are those of answering
     log.info("asking %d questions", len(questions))
     started = perf_counter()
-    answers = pipeline.answer_many([question.question for question in questions])
+    answers = pipeline.answer_many(texts)
     seconds = perf_counter() - started
     judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
@@ -136,7 +141,7 @@ def evaluate(
     if any(answer.hits for answer in answers):
         rows = [row | one.citation_scores for row, one in zip(rows, judged, strict=True)]
         _score_citations(scores, judged)
-        _score_retrieval(scores, judged, index, run, pipeline.retriever.top_k)
+        _score_retrieval(scores, judged, rankings, index, run, pipeline.retriever.top_k)
         digests["index"] = index.digest
     if isinstance(pipeline.generator, TransformersGenerator):
         digests |= model_digests(model)
@@ -145,6 +150,17 @@ def evaluate(
     write_report(run, metrics, rows)
     run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=data.scope)
     return with_table(metrics, "qa/f1")
+
+
+def _rank(pipeline: Pipeline, questions: Sequence[str]) -> list[list[str]]:
+    """The passages that the retriever finds for each question, at least ten deep, by id.
+
+    Before the questions are answered: a retriever that does not look so deep says so at once.
+    """
+    if not pipeline.retriever.top_k:
+        return [[] for _ in questions]
+    found = pipeline.retriever.search_many(questions, top_k=max(_DEPTH, pipeline.retriever.top_k))
+    return [[hit.passage.id for hit in hits] for hits in found]
 
 
 def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
@@ -184,9 +200,15 @@ def _score_citations(scores: Scores, judged: Sequence[Judged]) -> None:
     scores.metrics["qa/markers_removed"] = sum(one.answer.removed for one in judged) / len(judged)
 
 
-def _score_retrieval(scores: Scores, judged: Sequence[Judged], index: Index, run: Run, depth: int) -> None:
-    """What was retrieved for questions with evidence, against the passages that show it."""
-    rankings = {one.question.id: [hit.passage.id for hit in one.answer.hits] for one in judged}
+def _score_retrieval(
+    scores: Scores, judged: Sequence[Judged], found: Sequence[Sequence[str]], index: Index, run: Run, top_k: int
+) -> None:
+    """What was retrieved for questions with evidence, against the passages that show it: ranked, and in the prompt."""
+    rankings, shown = {}, {}
+    for one, deep in zip(judged, found, strict=True):
+        given = [hit.passage.id for hit in one.answer.hits]  # by the reranker; deeper ones follow as they were found
+        rankings[one.question.id] = [*given, *(passage for passage in deep if passage not in given)]
+        shown[one.question.id] = given[: one.answer.shown]
     write_trec(run.folder / "run.trec", rankings)
     qrels = gold_passages(index, [one.question for one in judged])
     groups = {one.question.id: one.question.group for one in judged}
@@ -195,9 +217,12 @@ def _score_retrieval(scores: Scores, judged: Sequence[Judged], index: Index, run
         log.warning(
             "the index has no passage with the evidence of %d questions; was it made from other documents?", missing
         )
-    measures = {"ndcg@10": "nDCG@10", f"recall@{depth}": f"R@{depth}", "mrr@10": "RR@10"}
-    for name, values in score_rankings(qrels, asked, measures).items():
-        scores.add(f"retrieval/{name}", values, [groups[query] for query in asked])
+    measures = {f"ndcg@{_DEPTH}": f"nDCG@{_DEPTH}", f"recall@{top_k}": f"R@{top_k}", f"mrr@{_DEPTH}": f"RR@{_DEPTH}"}
+    values = score_rankings(qrels, asked, measures)
+    values |= score_rankings(qrels, {query: shown[query] for query in asked}, {"recall@shown": f"R@{top_k}"})
+    for name, column in values.items():
+        scores.add(f"retrieval/{name}", column, [groups[query] for query in asked])
+    scores.metrics["qa/passages_shown"] = sum(one.answer.shown for one in judged) / len(judged)
 
 
 def _costs(answers: Sequence[Answer], seconds: float) -> dict[str, float]:
