@@ -139,8 +139,8 @@ class Prompt:
         return text.strip() + markers
 
     def refuses(self, text: str) -> bool:
-        """Whether an answer is empty or begins as refusals do."""
-        return not text.strip() or self._refuses.match(text.strip()) is not None
+        """Whether an answer begins as refusals do. An empty one is no refusal: nothing was said."""
+        return self._refuses.match(text.strip()) is not None
 
     def _show(self, number: int, passage: Passage) -> str:
         values = {
