@@ -150,6 +150,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
 def atomic_folder(path: str | Path) -> Iterator[Path]:
     """A temporary folder beside the target, that replaces it when the block ends without an error.
 
+    All files in it get the permissions of newly made ones, whoever wrote them.
     A folder cannot be replaced in one step where it is not empty: the old one is renamed aside first, then removed.
     """
     target = Path(path)
@@ -158,7 +159,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
         for file in sorted(partial.rglob("*")):
-            if file.is_file():
+            if file.is_file() and not file.is_symlink():
+                file.chmod(0o666 & ~_UMASK)  # safetensors writes files that only their owner may read
                 _fsync(file)
         partial.chmod(0o777 & ~_UMASK)
         if target.exists():

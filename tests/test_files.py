@@ -2,11 +2,12 @@
 
 import gzip
 import json
+import os
 
 import pytest
 
 from cdsframe.errors import InputError
-from cdsframe.files import read_json, read_jsonl, write_json, write_jsonl
+from cdsframe.files import atomic_folder, read_json, read_jsonl, write_json, write_jsonl
 
 NOT_JSON = {
     "cut off": '{"a": ',
@@ -68,3 +69,25 @@ def test_what_is_written_is_read_back(tmp_path):
         write_json(tmp_path / "one.json", {"a": float("nan")})
     assert read_json(tmp_path / "one.json", "one") == rows[0]
     assert {path.name for path in tmp_path.iterdir()} == {"sub", "one.json"}
+
+
+def test_a_folder_is_whole_and_all_its_files_are_as_readable_as_new_ones(tmp_path):
+    elsewhere = tmp_path / "private"
+    elsewhere.touch(0o600)
+    plain = tmp_path / "plain"
+    plain.touch()
+    with atomic_folder(tmp_path / "made") as partial:
+        for name in ("weights", "sub/weights"):
+            (partial / name).parent.mkdir(exist_ok=True)
+            os.close(os.open(partial / name, os.O_CREAT | os.O_WRONLY, 0o600))
+        (partial / "link").symlink_to(elsewhere)
+    for name in ("weights", "sub/weights"):
+        assert (tmp_path / "made" / name).stat().st_mode == plain.stat().st_mode
+    assert elsewhere.stat().st_mode & 0o777 == 0o600
+    with pytest.raises(FileNotFoundError), atomic_folder(tmp_path / "made") as partial:
+        (partial / "no/such/folder").touch()
+    assert {path.name for path in (tmp_path / "made").iterdir()} == {"weights", "sub", "link"}
+    with atomic_folder(tmp_path / "made") as partial:
+        (partial / "other").touch()
+    assert [path.name for path in (tmp_path / "made").iterdir()] == ["other"]
+    assert {path.name for path in tmp_path.iterdir()} == {"made", "private", "plain"}
