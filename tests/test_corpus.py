@@ -168,6 +168,8 @@ ENCRYPTED = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O <{'41' * 32}> /U <{'42'
         ("heads.md", b"# One\n## Two\n", "has no text but headings"),
         ("bad.md", b"---\nid: [\n---\ntext", "has front matter that is not YAML"),
         ("list.md", b"---\n- a\n---\ntext", "has front matter that is not a mapping"),
+        ("deep.md", b"---\nid: " + b"[" * 100_000 + b"\n---\ntext", "has front matter that is not YAML"),
+        ("half.md", b'---\ntitle: "\\ud800"\n---\ntext', "holds half a surrogate pair"),
         ("nul.txt", b"a\0b", "is binary (it holds NUL bytes)"),
         ("latin.txt", "Größe".encode("latin-1"), "is not UTF-8 text"),
         ("nul.html", b"<p>\0</p>", "is binary (it holds NUL bytes)"),
@@ -199,6 +201,12 @@ def test_links_are_not_followed_and_hidden_files_are_passed_over(tmp_path):
     assert {item.source for item in items if isinstance(item, Unreadable)} == {"folder", "link.txt"}
 
 
+def test_a_name_that_is_not_utf8_is_written_with_escapes(tmp_path):
+    (tmp_path / os.fsdecode(b"gr\xf6sse.txt")).write_text("text")
+    (document,) = Folder(str(tmp_path), strict=False).documents()
+    assert (document.id, document.title) == ("gr\\udcf6sse.txt", "gr\\udcf6sse")
+
+
 def test_a_folder_that_cannot_be_listed_is_named(tmp_path, monkeypatch):
     (tmp_path / "closed").mkdir()
     (tmp_path / "open.txt").write_text("text")
@@ -219,8 +227,8 @@ def test_a_repeated_id_is_refused_and_strict_refuses_everything(tmp_path):
         (tmp_path / name).write_text("---\nid: same\n---\ntext")
     items = list(Folder(str(tmp_path), strict=False).documents())
     assert items[0].id == "same"
-    assert items[1] == Unreadable("2.md", "the id same stands twice")
-    with pytest.raises(InputError, match=r"2\.md: the id same stands twice; corpus\.strict=true"):
+    assert items[1] == Unreadable("2.md", "the id same stands twice, first in 1.md")
+    with pytest.raises(InputError, match=r"2\.md: the id same stands twice, first in 1\.md; corpus\.strict=true"):
         list(Folder(str(tmp_path), strict=True).documents())
 
 
@@ -252,6 +260,13 @@ def test_jsonl_reads_good_lines_and_names_bad_ones(tmp_path):
         "has no text in the field author",
     ]
     assert "oops" not in bad[0].reason
+
+
+def test_a_repeated_id_of_jsonl_is_named_with_its_line(tmp_path):
+    path = write_lines(tmp_path / "docs.jsonl", {"id": "x", "text": "one"}, "", {"id": "x", "text": "two"})
+    first, again = Jsonl(path, strict=False).documents()
+    assert (first.text, first.metadata) == ("one", {})
+    assert again == Unreadable("docs.jsonl, line 3", "the id x stands twice, first in docs.jsonl, line 1")
 
 
 def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):

@@ -35,17 +35,17 @@ class Beir:
         """First the lines that cannot be read, then the documents; the whole file is held in memory."""
         return checked(self._read(), self._strict)
 
-    def _read(self) -> Iterator[Document | Unreadable]:
+    def _read(self) -> Iterator[tuple[str, Document | str]]:
         documents: dict[str, list[_Record]] = {}
         seen: dict[str, int] = {}
         for source, record in records(self._path):
             if isinstance(record, str):
-                yield Unreadable(source, record)
+                yield source, record
                 continue
             try:
                 key, passage = _record(record)
             except ValueError as error:
-                yield Unreadable(source, str(error))
+                yield source, str(error)
                 continue
             count = seen[passage[0]] = seen.get(passage[0], 0) + 1
             if count > 1:
@@ -53,7 +53,7 @@ class Beir:
                 key = passage[0] if key == record.get("doc_id", record.get("_id")) else key
             documents.setdefault(key, []).append(passage)
         for key, passages in documents.items():
-            yield _join(key, passages)
+            yield key, _join(key, passages)
 
 
 class MedQuad(Beir):

@@ -37,7 +37,7 @@ class Folder:
         """Every file's document, or why there is none."""
         return checked(self._walk(), self._strict)
 
-    def _walk(self) -> Iterator[Document | Unreadable]:
+    def _walk(self) -> Iterator[tuple[str, Document | str]]:
         failed: list[OSError] = []
         for folder, folders, names in os.walk(self._root, onerror=failed.append):
             folders[:] = sorted(name for name in folders if not name.startswith("."))
@@ -45,12 +45,14 @@ class Folder:
             for name in sorted([*links, *(name for name in names if not name.startswith("."))]):
                 yield self._read(Path(folder) / name)
         for error in failed:
-            yield Unreadable(
-                Path(error.filename).relative_to(self._root).as_posix(), error.strerror or "cannot be listed"
-            )
+            yield self._source(Path(error.filename)), error.strerror or "cannot be listed"
 
-    def _read(self, path: Path) -> Document | Unreadable:
-        source = path.relative_to(self._root).as_posix()
+    def _source(self, path: Path) -> str:
+        """The relative path; a name that is not UTF-8 is written with escapes."""
+        return path.relative_to(self._root).as_posix().encode("utf-8", "backslashreplace").decode()
+
+    def _read(self, path: Path) -> tuple[str, Document | str]:
+        source = self._source(path)
         reader = READERS.get(path.suffix.lower())
         try:
             if path.is_symlink():
@@ -67,14 +69,15 @@ class Folder:
                 front, data = _front_matter(data)
             parsed = reader(data)
         except Refused as refusal:
-            return Unreadable(source, str(refusal))
+            return source, str(refusal)
         except OSError as error:
-            return Unreadable(source, error.strerror or "cannot be opened")
+            return source, error.strerror or "cannot be opened"
         first = parsed.sections[0].heading[:1] if parsed.sections else ()
         own = parsed.title if parsed.title is not None else "".join(first)
-        title = front.get("title") or own or path.stem
+        title = front.get("title") or own or Path(source).stem
         metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
-        return Document(front.get("id") or source, title, parsed.text, under_title(title, parsed.sections), metadata)
+        sections = under_title(title, parsed.sections)
+        return source, Document(front.get("id") or source, title, parsed.text, sections, metadata)
 
 
 def _front_matter(data: bytes) -> tuple[dict[str, str], bytes]:
@@ -90,7 +93,7 @@ def _front_matter(data: bytes) -> tuple[dict[str, str], bytes]:
         return {}, data
     try:
         values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (the base loader makes only text)
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         raise Refused("has front matter that is not YAML") from None
     if not isinstance(values, dict):
         raise Refused("has front matter that is not a mapping")

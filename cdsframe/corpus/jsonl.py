@@ -29,12 +29,12 @@ class Jsonl:
         """Every line's document, or why there is none."""
         return checked(self._read(), self._strict)
 
-    def _read(self) -> Iterator[Document | Unreadable]:
+    def _read(self) -> Iterator[tuple[str, Document | str]]:
         for source, record in records(self._path):
             try:
-                yield _document(record) if isinstance(record, dict) else Unreadable(source, record)
+                yield source, _document(record) if isinstance(record, dict) else record
             except ValueError as error:
-                yield Unreadable(source, str(error))
+                yield source, str(error)
 
 
 def records(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:

@@ -65,17 +65,34 @@ def under_title(title: str, sections: Sequence[Section]) -> tuple[Section, ...]:
     )
 
 
-def checked(items: Iterable[Document | Unreadable], strict: bool) -> Iterator[Document | Unreadable]:
-    """Passes items on; a repeated id becomes Unreadable. With `strict`, the first Unreadable is an InputError."""
-    seen: set[str] = set()
-    for item in items:
+def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterator[Document | Unreadable]:
+    """Documents, each with its source's name, or the reason why a source gives none; a repeated id is such a reason.
+
+    With `strict`, the first reason is an InputError.
+    """
+    seen: dict[str, str] = {}
+    for source, item in items:
         if isinstance(item, Document) and item.id in seen:
-            item = Unreadable(item.metadata.get("source", item.id), f"the id {item.id} stands twice")
+            item = f"the id {item.id} stands twice, first in {seen[item.id]}"
+        elif isinstance(item, Document) and not _is_text(item):
+            item = "holds half a surrogate pair, which is no text"
         if isinstance(item, Document):
-            seen.add(item.id)
-        elif strict:
+            seen[item.id] = source
+            yield item
+            continue
+        if strict:
             raise InputError(
-                f"corpus: {item.source}: {item.reason}; corpus.strict=true refuses the whole corpus for it, mend the "
-                "source or use corpus.strict=false to take the others in"
+                f"corpus: {source}: {item}; corpus.strict=true refuses the whole corpus for it, mend the source or use "
+                "corpus.strict=false to take the others in"
             )
-        yield item
+        yield Unreadable(source, item)
+
+
+def _is_text(document: Document) -> bool:
+    """Whether all of it can be written as UTF-8: escapes of YAML and the fonts of PDF can give what cannot."""
+    headings = (heading for section in document.sections for heading in section.heading)
+    try:
+        "".join((document.id, document.title, document.text, *document.metadata.values(), *headings)).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
