@@ -88,7 +88,7 @@ class LightningTrainer:
                 num_sanity_val_steps=0,
                 log_every_n_steps=1,
                 logger=[logger for logger in loggers if logger is not None] or False,
-                callbacks=[*callbacks, EarlyStopping("val/loss", patience=patience)],
+                callbacks=[*callbacks, EarlyStopping("val/loss", patience=patience, check_on_train_epoch_end=False)],
                 enable_checkpointing=False,
                 enable_progress_bar=self._progress,
                 enable_model_summary=False,

@@ -3,6 +3,7 @@
 import csv
 import json
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -19,6 +20,8 @@ from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.run import Run
 from cdsframe.training.examples import ExampleBuilder, sample
+from cdsframe.training.module import SupervisedFineTuning
+from cdsframe.training.sft import _best_adapter_keeper
 from cdsframe.types import Evidence, Hit, Passage, Question
 
 SMALL = [
@@ -103,6 +106,51 @@ def test_max_steps_ends_training_early_and_still_keeps_an_adapter(monkeypatch, t
     metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
     assert metrics["train/steps"] == 1
     assert (tmp_path / "outputs" / "adapters" / "short" / "adapter_model.safetensors").is_file()
+
+
+def test_training_stops_when_the_validation_loss_rises(monkeypatch, tmp_path):
+    overrides = ["quantization=none", "logger=none", "training.max_epochs=8", "training.patience=1", "name=early"]
+    run_train(monkeypatch, tmp_path, *SMALL, *overrides, "training.learning_rate=1.0", "training.clip_norm=1e9")
+    metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
+    assert metrics["train/steps"] < 8 * 3
+    assert (tmp_path / "outputs" / "adapters" / "early").is_dir()
+
+
+def test_gradients_are_clipped(monkeypatch, tmp_path):
+    """Far below AdamW's epsilon the clipped gradients move nothing; unclipped ones would, whatever their size."""
+    from safetensors.torch import load_file
+
+    small = ["quantization=none", "logger=none", "training.clip_norm=1e-12", "name=still"]
+    run_train(monkeypatch, tmp_path, *SMALL, *small)
+        monkeypatch, tmp_path, *SMALL, "quantization=none", "logger=none", "training.clip_norm=1e-12", "name=still"
+    )
+    weights = load_file(tmp_path / "outputs" / "adapters" / "still" / "adapter_model.safetensors")
+    assert max(weight.abs().max() for name, weight in weights.items() if "lora_B" in name) < 1e-5
+
+
+def test_the_best_adapter_is_kept_not_the_last(tmp_path):
+    saved = []
+
+    class Model:
+        def save_pretrained(self, folder):
+            saved.append(folder)
+
+    keeper = _best_adapter_keeper(tmp_path / "adapter", "base")
+    for loss in (2.0, 1.0, 1.5):
+        trainer = SimpleNamespace(callback_metrics={"val/loss": loss}, sanity_checking=False, global_step=len(saved))
+        keeper.on_validation_end(trainer, SimpleNamespace(model=Model()))
+    assert len(saved) == 2
+    assert keeper.metrics["val/loss"] == 1.0
+
+
+def test_the_learning_rate_warms_up_and_decays_to_zero():
+    module = SupervisedFineTuning(torch.nn.Linear(1, 1), 1.0, 0.1, 0.0, 1.0, "adamw", total_steps=100)
+    factors = [module._factor(step) for step in range(101)]
+    assert factors[0] == pytest.approx(0.1)
+    assert factors[9] == factors[10] == 1.0
+    assert factors[55] == pytest.approx(0.5)
+    assert factors[100] == pytest.approx(0.0)
+    assert factors[10:] == sorted(factors[10:], reverse=True)
 
 
 def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):

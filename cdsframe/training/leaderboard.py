@@ -8,12 +8,15 @@ from __future__ import annotations
 import csv
 import io
 import json
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from cdsframe.adapter import publish
 from cdsframe.files import write_text
+
+log = logging.getLogger(__name__)
 
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
 
@@ -29,6 +32,9 @@ def summarise(sweep_folder: Path) -> str:
     if not finished:
         return "no job has finished"
     finished.sort(key=lambda job: (job[2]["val/loss"], job[0].name))
+    examples = {json.loads((f / "manifest.json").read_text(encoding="utf-8"))["validation"] for f, _, _ in finished}
+    if len(examples) > 1:
+        log.warning("the jobs were validated on different examples: their losses cannot be compared, none is published")
     rows = [
         [folder.name, *(str(s.get(key, "")) for key in settings), *(f"{m.get(c, float('nan')):.6g}" for c in _COLUMNS)]
         for folder, s, m in finished
@@ -45,7 +51,8 @@ def summarise(sweep_folder: Path) -> str:
     for row in rows:
         table.add_row(*row)
     best, settings_of_best, _ = finished[0]
-    publish(best / "adapter", Path(settings_of_best["paths.adapters"]) / str(settings_of_best["name"]))
+    if len(examples) == 1:
+        publish(best / "adapter", Path(settings_of_best["paths.adapters"]) / str(settings_of_best["name"]))
     console = Console()
     with console.capture() as captured:
         console.print(table)
