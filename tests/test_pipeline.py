@@ -90,6 +90,13 @@ def test_an_answer_that_is_no_refusal_is_never_replaced(said: str) -> None:
     assert not last.abstained
 
 
+def test_an_empty_answer_is_no_refusal_and_unsupported() -> None:
+    whole, (*pieces, last) = pipeline("[9]").answer(QUESTION), pipeline("[9]").stream(QUESTION)
+    assert isinstance(last, Answer)
+    assert (whole.text, whole.removed, whole.abstained, whole.confidence.word) == ("", 1, False, "unsupported")
+    assert last.text == "".join(map(str, pieces)) == ""
+
+
 @pytest.mark.parametrize(("threshold", "held_back"), [(0.5, True), (0.2, False)])
 def test_an_answer_below_the_threshold_is_held_back_and_the_passages_are_shown(
     threshold: float, held_back: bool
