@@ -33,12 +33,18 @@ def adapter_digest(folder: Path) -> str:
 def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:
     """The manifest of an adapter that was trained with the given components (`model=…, quantization=…, prompt=…`).
 
-    Raises AdapterMismatchError that names each difference and the override that mends it. None gives None.
+    Raises AdapterMismatchError that names each difference and the override that mends it, and where the folder is
+    damaged or not of train.py. None gives None.
     """
     if folder is None:
         return None
+    files = Path(folder)
+    if not (files / "manifest.json").is_file():
+        raise AdapterMismatchError(f"adapter: {folder} was not made by train.py (it has no manifest.json); train one")
     try:
-        manifest = read_manifest(Path(folder), "adapter")
+        manifest = read_manifest(files, "adapter", "train it again", {"identity": dict, "choices": dict})
+        if not any((files / name).is_file() for name in ("adapter_model.safetensors", "model.safetensors")):
+            raise InputError(f"adapter: {folder} is damaged: it has no adapter_model.safetensors; train it again")
     except InputError as error:
         raise AdapterMismatchError(str(error)) from None
     problems = []

@@ -76,12 +76,13 @@ def open_text(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8")
 
 
-def parse_object(text: str) -> dict[str, Any]:
+def parse_object(data: str | bytes) -> dict[str, Any]:
     """A JSON object by RFC 8259: Python's own reader also takes NaN, infinity, and half a surrogate pair.
 
     Raises ValueError that says what it is instead (`not JSON (…)`), never with the text.
     """
     try:
+        text = data if isinstance(data, str) else data.decode("utf-8-sig")
         value = json.loads(text, parse_float=_finite, parse_constant=_finite)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False).encode()
@@ -89,6 +90,8 @@ def parse_object(text: str) -> dict[str, Any]:
         raise ValueError(f"not JSON ({error.msg})") from None
     except RecursionError:
         raise ValueError("not JSON that can be read (nested too deeply)") from None
+    except UnicodeDecodeError:
+        raise ValueError("not UTF-8 text") from None
     except UnicodeEncodeError:
         raise ValueError("not JSON (half a surrogate pair)") from None
     except ValueError:  # what `_finite` refuses, and integers that are longer than Python converts
@@ -197,9 +200,7 @@ def read_json(path: str | Path, what: str) -> dict[str, Any]:
     """Reads one JSON object. Raises InputError that names the file."""
     found = require_file(path, what)
     try:
-        return parse_object(found.read_text(encoding="utf-8"))
-    except UnicodeDecodeError:
-        raise InputError(f"{what}: {path} is not UTF-8 text") from None
+        return parse_object(found.read_bytes())
     except ValueError as error:
         raise InputError(f"{what}: {path} is {error}") from None
 

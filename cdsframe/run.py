@@ -18,10 +18,12 @@ from typing import Any
 
 from cdsframe import __version__
 from cdsframe.errors import InputError
-from cdsframe.files import read_json, write_json, write_text
+from cdsframe.files import parse_object, write_json, write_text
 from cdsframe.types import Metrics
 
 FORMAT_VERSION = 1
+
+_NEEDED = {"choices": dict}
 
 _PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "sentence-transformers", "lancedb", "lm-eval",
@@ -84,14 +86,33 @@ class Run:
         }
 
 
-def read_manifest(folder: Path, what: str) -> dict[str, Any]:
-    """Reads a manifest. Raises InputError where there is none, or where a newer cdsframe wrote it."""
-    manifest = read_json(folder / "manifest.json", what)
-    if manifest.get("format_version") != FORMAT_VERSION:
+def read_manifest(
+    folder: Path,
+    what: str,
+    mend: str = "make it again",
+    needed: Mapping[str, Any] = _NEEDED,
+    version: int = FORMAT_VERSION,
+) -> dict[str, Any]:
+    """Reads a manifest whose keys `needed` have values of these types.
+
+    Raises InputError, with the mend, where there is none, where it is damaged, and where another format wrote it.
+    """
+    file = folder / "manifest.json"
+    if not file.is_file():
+        raise InputError(f"{what}: {folder} has no manifest.json; {mend}")
+    try:
+        manifest = parse_object(file.read_bytes())
+    except ValueError as error:
+        raise InputError(f"{what}: {folder} is damaged: manifest.json is {error}; {mend}") from None
+    found = manifest.get("format_version")
+    if found != version:
         raise InputError(
-            f"{what}: {folder} has format version {manifest.get('format_version')!r}, this cdsframe reads "
-            f"{FORMAT_VERSION}; make it again or use the cdsframe that made it"
+            f"{what}: {folder} has format version {found!r}, this cdsframe reads {version}; {mend}, or use the "
+            "cdsframe that made it"
         )
+    wrong = [key for key, kind in needed.items() if not isinstance(manifest.get(key, ...), kind)]
+    if wrong:
+        raise InputError(f"{what}: {folder} is damaged: manifest.json has no {', '.join(wrong)}; {mend}")
     return manifest
 
 

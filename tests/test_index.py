@@ -4,6 +4,7 @@ import errno
 import json
 import math
 import random
+import shutil
 import subprocess
 import sys
 
@@ -323,6 +324,43 @@ def test_a_newer_format_is_refused(tmp_path):
     manifest = tmp_path / "test/manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
     with pytest.raises(IndexMismatchError, match="format version 99"):
+        on_disk(tmp_path).search([words("fever")])
+
+
+@pytest.mark.parametrize(
+    ("manifest", "fault"),
+    [
+        ('{"format_version": 1}', "manifest.json has no identity, dimension, digest, table_version"),
+        ('{"format_version": 1, "identity"', "manifest.json is not JSON"),
+        ("", "manifest.json is not JSON"),
+        ("[]", "manifest.json is not a JSON object"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(tmp_path, manifest, fault):
+    write(on_disk(tmp_path), corpus(2))
+    (tmp_path / "test/manifest.json").write_text(manifest)
+    index = on_disk(tmp_path)
+    for action in (lambda: index.search([words("x")]), lambda: index.digest, lambda: index.delete(["d00"])):
+        with pytest.raises(ConfigError, match=f"test is damaged: {fault}.*; delete .*test and ingest again") as refused:
+            action()
+        assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize("gone", ["passages.lance", "passages.lance/_versions", "passages.lance/data"])
+def test_an_index_without_its_table_is_refused(tmp_path, gone):
+    write(on_disk(tmp_path), corpus(2))
+    shutil.rmtree(tmp_path / "test" / gone)
+    index = on_disk(tmp_path)
+    for action in (index.documents, lambda: index.search([words("fever")]), lambda: write(index, corpus(3))):
+        with pytest.raises(ConfigError, match=r"test is damaged: .* table .*; delete .*test and ingest again"):
+            action()
+
+
+def test_a_table_that_lacks_the_committed_version_is_refused(tmp_path):
+    write(on_disk(tmp_path), corpus(2))
+    manifest = tmp_path / "test/manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "table_version": 99}))
+    with pytest.raises(ConfigError, match="test is damaged"):
         on_disk(tmp_path).search([words("fever")])
 
 

@@ -48,9 +48,7 @@ def records(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
                     continue
                 value: dict[str, Any] | str
                 try:
-                    value = parse_object(line.decode("utf-8-sig"))
-                except UnicodeDecodeError:
-                    value = "is not UTF-8 text"
+                    value = parse_object(line)
                 except ValueError as error:
                     value = f"is {error}"
                 yield f"{found.name}, line {number}", value

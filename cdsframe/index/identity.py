@@ -1,11 +1,20 @@
-"""Refusing an index that was made with other settings than the configuration has. Does not read any index."""
+"""Refusing an index that was made with other settings than the configuration has, or that is damaged.
+
+Does not read an index's content.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import errno
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
-from cdsframe.errors import IndexMismatchError
+from cdsframe.errors import ConfigError, IndexMismatchError, InputError
+from cdsframe.run import read_manifest
+
+FORMAT_VERSION = 1
 
 Identity = Mapping[str, Mapping[str, Any]]
 """Group (`embedder`, `chunking`) -> the settings that the index's content depends on; an empty group: none."""
@@ -49,3 +58,30 @@ def require_dimension(index: str, dimension: int | None, vector: int | None) -> 
         f"the index {index} holds vectors of dimension {dimension}, {had}; use the embedder it was made with, or "
         "ingest into another index.name"
     )
+
+
+def manifest_of(folder: Path) -> dict[str, Any]:
+    """The manifest of the index in a folder. Raises IndexMismatchError where it is damaged or of another format."""
+    needed = {"identity": dict, "dimension": int | None, "digest": str, "table_version": int}
+    try:
+        return read_manifest(folder, "index", f"delete {folder} and ingest again", needed, FORMAT_VERSION)
+    except InputError as error:
+        raise IndexMismatchError(str(error)) from None
+
+
+def damaged(folder: Path, fault: str) -> ConfigError:
+    """The error that refuses an index whose manifest is there and whose content is not."""
+    return ConfigError(f"index: {folder} is damaged: {fault}; delete {folder} and ingest again")
+
+
+@contextmanager
+def explained(folder: Path) -> Iterator[None]:
+    """Puts in words what LanceDB tells by a RuntimeError: that the disk is full, that files are gone or cut off."""
+    try:
+        yield
+    except RuntimeError as error:
+        if "No space left" in str(error) or "os error 28" in str(error):
+            raise OSError(errno.ENOSPC, "no space left", str(folder)) from None
+        if "Not found" in str(error) or "file size is too small" in str(error):
+            raise damaged(folder, "files of its table are gone or cut off") from None
+        raise

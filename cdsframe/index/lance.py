@@ -6,7 +6,6 @@ nobody sees until `commit`, so a killed ingest changes no answer, and the next o
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 from collections.abc import Iterator, Sequence
@@ -15,16 +14,22 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.files import read_json, write_json
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.files import write_json
 from cdsframe.index import table
-from cdsframe.index.identity import Identity, require_dimension, require_same
+from cdsframe.index.identity import (
+    FORMAT_VERSION,
+    Identity,
+    damaged,
+    explained,
+    manifest_of,
+    require_dimension,
+    require_same,
+)
 from cdsframe.types import Hit, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
-
-FORMAT_VERSION = 1
 
 _TABLE = "passages"
 _KEEP_OLD = timedelta(minutes=10)
@@ -64,23 +69,26 @@ class LanceIndex:
 
     @property
     def digest(self) -> str | None:
-        return self._manifest()["digest"] if self._manifest_path.is_file() else None
+        return manifest_of(self._folder)["digest"] if self._manifest_path.is_file() else None
 
     # -------------------------------------------------------------------------------------------- reading
 
     def documents(self) -> dict[str, str]:
-        head = self._head()
-        return {} if head is None else table.digests(head)
+        with explained(self._folder):
+            head = self._head()
+            return {} if head is None else table.digests(head)
 
     def passages(self, document_ids: Sequence[str]) -> list[Passage]:
-        return table.of_documents(self._reader()[0], document_ids)
+        with explained(self._folder):
+            return table.of_documents(self._reader()[0], document_ids)
 
     def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
-        committed, manifest = self._reader()
-        for request in requests:
-            if request.vector is not None:
-                require_dimension(self._name, manifest["dimension"], len(request.vector))
-        return table.search(committed, requests)
+        with explained(self._folder):
+            committed, manifest = self._reader()
+            for request in requests:
+                if request.vector is not None:
+                    require_dimension(self._name, manifest["dimension"], len(request.vector))
+            return table.search(committed, requests)
 
     def _reader(self) -> tuple[Any, dict[str, Any]]:
         """The table as the manifest has it, and the manifest; opened anew when another commit has replaced it."""
@@ -93,21 +101,15 @@ class LanceIndex:
             ) from None
         stamp = (stat.st_ino, stat.st_mtime_ns)
         if self._opened is None or self._opened[0] != stamp:
-            manifest = self._manifest()
+            manifest = manifest_of(self._folder)
             require_same(self._name, manifest["identity"], self._identity)
-            committed = self._connect().open_table(_TABLE)
-            committed.checkout(manifest["table_version"])
+            try:
+                committed = self._connect().open_table(_TABLE)
+                committed.checkout(manifest["table_version"])
+            except ValueError:  # so LanceDB says that there is none
+                raise damaged(self._folder, "its table is not there") from None
             self._opened = stamp, committed, manifest
         return self._opened[1:]
-
-    def _manifest(self) -> dict[str, Any]:
-        manifest = read_json(self._manifest_path, f"the index {self._name}")
-        if manifest.get("format_version") != FORMAT_VERSION:
-            raise IndexMismatchError(
-                f"the index {self._name} has format version {manifest.get('format_version')!r}, this cdsframe reads "
-                f"{FORMAT_VERSION}; ingest again into another index.name"
-            )
-        return manifest
 
     # -------------------------------------------------------------------------------------------- writing
 
@@ -124,8 +126,8 @@ class LanceIndex:
             raise InputError(f"the index {self._name} is being written by another process; wait for its end") from None
         try:
             if self._manifest_path.is_file():
-                require_same(self._name, self._manifest()["identity"], self._identity, writing=True)
-            with _disk(self._folder):
+                require_same(self._name, manifest_of(self._folder)["identity"], self._identity, writing=True)
+            with explained(self._folder):
                 yield
         finally:
             self._lock.release()
@@ -152,7 +154,7 @@ class LanceIndex:
             head = self._head()
             if head is None:
                 return
-            if self._manifest_path.is_file() and self._manifest()["table_version"] == head.version:
+            if self._manifest_path.is_file() and manifest_of(self._folder)["table_version"] == head.version:
                 return
             head.optimize(cleanup_older_than=timedelta(days=36500))  # joins small files; what the manifest names stays
             table.make_indexes(head)
@@ -178,6 +180,8 @@ class LanceIndex:
         try:
             head = database.open_table(_TABLE)
         except ValueError:  # so LanceDB says that there is none
+            if self._manifest_path.is_file():
+                raise damaged(self._folder, "its table is not there") from None
             return None
         made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
         writing = self._lock is not None and self._lock.is_locked
@@ -190,14 +194,3 @@ class LanceIndex:
         import lancedb
 
         return lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
-
-
-@contextmanager
-def _disk(folder: Path) -> Iterator[None]:
-    """LanceDB tells of a full disk by a RuntimeError."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "No space left" in str(error) or "os error 28" in str(error):
-            raise OSError(errno.ENOSPC, "no space left", str(folder)) from None
-        raise

@@ -1,0 +1,72 @@
+"""An adapter's folder: what is refused before a model is loaded, and in which words."""
+
+import json
+
+import pytest
+
+from cdsframe.adapter import require_match
+from cdsframe.errors import AdapterMismatchError, InputError
+from cdsframe.run import read_manifest
+
+WHOLE = {"format_version": 1, "choices": {"model": "tiny"}, "identity": {"model": {"name": "a"}}}
+
+
+class Component:
+    def __init__(self, **identity):
+        self.identity = identity
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "manifest.json").write_text(json.dumps(WHOLE))
+    (tmp_path / "adapter_model.safetensors").touch()
+    return tmp_path
+
+
+@pytest.mark.parametrize("weights", ["adapter_model.safetensors", "model.safetensors"])
+def test_a_whole_folder_is_taken(folder, weights):
+    (folder / "adapter_model.safetensors").rename(folder / weights)
+    assert require_match(str(folder), model=Component(name="a")) == WHOLE
+    with pytest.raises(AdapterMismatchError, match=r"another model \(name: 'a', not 'b'\); add model=tiny"):
+        require_match(str(folder), model=Component(name="b"))
+
+
+@pytest.mark.parametrize(
+    ("manifest", "fault"),
+    [
+        ('{"format_version": 1}', "manifest.json has no identity, choices"),
+        ('{"format_version": 1, "choices": {}, "identity": 3}', "manifest.json has no identity"),
+        ('{"format_version": 1, "ch', "manifest.json is not JSON"),
+        ("\ud83d", "manifest.json is not UTF-8 text"),
+    ],
+)
+def test_a_damaged_manifest_is_refused(folder, manifest, fault):
+    (folder / "manifest.json").write_bytes(manifest.encode("utf-8", "surrogatepass"))
+    with pytest.raises(AdapterMismatchError, match=f"^adapter: {folder} is damaged: {fault}.*; train it again$"):
+        require_match(str(folder), model=Component(name="a"))
+
+
+def test_a_folder_without_weights_or_manifest_is_refused(folder):
+    (folder / "adapter_model.safetensors").unlink()
+    (folder / "other.safetensors").touch()
+    with pytest.raises(AdapterMismatchError, match=r"is damaged: it has no adapter_model\.safetensors; train it again"):
+        require_match(str(folder), model=Component(name="a"))
+    (folder / "manifest.json").unlink()
+    with pytest.raises(AdapterMismatchError, match=r"was not made by train\.py \(it has no manifest\.json\)"):
+        require_match(str(folder), model=Component(name="a"))
+
+
+def test_another_format_is_refused(folder):
+    (folder / "manifest.json").write_text(json.dumps({**WHOLE, "format_version": 99}))
+    with pytest.raises(AdapterMismatchError, match="has format version 99, this cdsframe reads 1; train it again, or"):
+        require_match(str(folder), model=Component(name="a"))
+
+
+def test_a_runs_manifest_must_hold_its_choices(folder):
+    assert read_manifest(folder, "run") == WHOLE
+    (folder / "manifest.json").write_text('{"format_version": 1}')
+    with pytest.raises(InputError, match=r"^run: .* is damaged: manifest\.json has no choices; make it again$"):
+        read_manifest(folder, "run")
+    (folder / "manifest.json").unlink()
+    with pytest.raises(InputError, match=r"^run: .* has no manifest\.json; make it again$"):
+        read_manifest(folder, "run")
