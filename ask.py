@@ -5,7 +5,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.adapter import require_match
-from cdsframe.confidence import open_calibration
+from cdsframe.confidence import identity_of, open_calibration
 from cdsframe.config import build, entry
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
@@ -21,12 +21,13 @@ def main(cfg: DictConfig, run: Run) -> None:
     quantization, prompt = build(cfg.quantization), build(cfg.prompt)
     model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
     require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)
     pipeline = Pipeline(
         retriever=retriever,
         reranker=build(cfg.reranker),
         prompt=prompt,
         generator=build(cfg.generator, model=model, seed=cfg.seed),
-        calibration=open_calibration(cfg.calibration),
+        calibration=open_calibration(cfg.calibration, identity),
     )
     filter: Any = OmegaConf.to_container(cfg.filter, resolve=True)
     if pipeline.generator.max_new_tokens == 0:

@@ -3,7 +3,7 @@
 from omegaconf import DictConfig
 
 from cdsframe.adapter import require_match
-from cdsframe.confidence import open_calibration
+from cdsframe.confidence import identity_of, open_calibration
 from cdsframe.config import build, entry
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
@@ -21,7 +21,8 @@ def main(cfg: DictConfig, run: Run) -> float:
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
     reranker = build(cfg.reranker)
     generator = build(cfg.generator, model=model, seed=cfg.seed)
-    calibration = open_calibration(cfg.calibration)
+    identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)
+    calibration = open_calibration(cfg.calibration, identity)
     result = build(
         cfg.evaluation,
         pipeline=Pipeline(retriever, reranker, prompt, generator, calibration),

@@ -9,20 +9,45 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
+from cdsframe.adapter import adapter_digest
 from cdsframe.citations import Checked, support, terms, unmarked
-from cdsframe.errors import InputError
+from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.files import read_json, write_json
+from cdsframe.run import Run
 from cdsframe.types import Confidence, Generation, Hit
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 _PENALTY = 1.0
 """Of the squared weights; the intercept is not penalised."""
 
 REFUSED = Confidence("refused")
+
+Identity = Mapping[str, Mapping[str, Any]]
+"""Group -> the settings of a composition that decide what its answers and their features look like."""
+_GROUPS = ("prompt", "retriever", "fusion", "reranker")
+"""Whose settings all count."""
+_GENERATOR = ("_target_", "model_name", "max_new_tokens", "temperature")
+"""Which of a generator's settings count: where it runs and how many it answers at once do not."""
+
+
+class _Identified(Protocol):
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+
+def identity_of(run: Run, **components: _Identified) -> Identity:
+    """What a calibration belongs to: the components' identities, the adapter's weights, the other groups' settings."""
+    adapter, generator = run.config["adapter"], run.config["generator"]
+    return {
+        "adapter": {"digest": adapter_digest(Path(adapter)) if adapter else None},
+        "generator": {key: generator[key] for key in _GENERATOR if key in generator},
+        **{group: dict(run.config[group]) for group in _GROUPS},
+        **{group: dict(component.identity) for group, component in components.items()},
+    }
 
 
 def features(
@@ -80,6 +105,7 @@ class Calibrator:
         mean, scale, weights: one per feature, by name; a feature that an answer lacks counts as its mean.
         threshold: below this probability the pipeline abstains and shows the passages instead; 0 never does.
         usable: False where it was not better than a constant on held-out answers; then a word is shown, not a number.
+        identity: the composition whose answers it was fitted on.
     """
 
     mean: Mapping[str, float]
@@ -88,6 +114,7 @@ class Calibrator:
     intercept: float
     threshold: float = 0.0
     usable: bool = True
+    identity: Identity = field(default_factory=dict)
 
     @classmethod
     def fit(cls, features: Sequence[Mapping[str, float]], correct: Sequence[bool]) -> Calibrator:
@@ -146,9 +173,15 @@ class Calibrator:
         return made
 
 
+@dataclass(frozen=True)
 class NoCalibration:
-    """No calibration: a word, never a number, and no answer is held back."""
+    """No calibration: a word, never a number, and no answer is held back.
 
+    Attributes:
+        identity: the composition, which one that is fitted on its answers will belong to.
+    """
+
+    identity: Identity = field(default_factory=dict)
     threshold = 0.0
     usable = False
 
@@ -156,9 +189,24 @@ class NoCalibration:
         return word(checked)
 
 
-def open_calibration(path: str | None) -> Calibrator | NoCalibration:
-    """The calibration of a file, or none."""
-    return NoCalibration() if path is None else Calibrator.load(path)
+def open_calibration(path: str | None, identity: Identity) -> Calibrator | NoCalibration:
+    """The calibration of a file, or none. Raises CalibrationMismatchError that names how the compositions differ."""
+    if path is None:
+        return NoCalibration(identity)
+    made = Calibrator.load(path)
+    problems = []
+    for group in sorted(made.identity.keys() | identity.keys()):
+        fitted, wanted = made.identity.get(group, {}), identity.get(group, {})
+        differing = sorted(key for key in fitted.keys() | wanted.keys() if fitted.get(key) != wanted.get(key))
+        if differing:
+            first = differing[0]
+            problems.append(
+                f"the calibration {path} was fitted with another {group} ({first}: {fitted.get(first)!r}, not "
+                f"{wanted.get(first)!r}); compose it as it was, or fit it again by evaluation=calibrate"
+            )
+    if problems:
+        raise CalibrationMismatchError(problems)
+    return made
 
 
 def _newton(inputs: Any, targets: Any) -> Any:

@@ -38,3 +38,7 @@ class IndexMismatchError(ConfigError):
 
 class AdapterMismatchError(ConfigError):
     """An adapter was trained on another base model, quantization or prompt than the configuration has."""
+
+
+class CalibrationMismatchError(ConfigError):
+    """A calibration was fitted on the answers of another composition than the configuration has."""

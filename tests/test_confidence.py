@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from answering import PASSAGES, pipeline
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 from cdsframe.citations import check
-from cdsframe.confidence import Calibrator, NoCalibration, open_calibration, word
-from cdsframe.errors import InputError
+from cdsframe.confidence import Calibrator, Identity, NoCalibration, identity_of, open_calibration, word
+from cdsframe.config import build
+from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.generator.scripted import ScriptedGenerator
+from cdsframe.run import Run
 
 
 def sigmoid(value: float) -> float:
@@ -58,15 +65,82 @@ def test_it_refuses_answers_that_are_all_alike() -> None:
 def test_a_calibration_is_saved_and_read_back(tmp_path: Path) -> None:
     calibrator = replace(Calibrator.fit(*sample(200)), threshold=0.4)
     calibrator.save(tmp_path / "calibration.json")
-    assert open_calibration(str(tmp_path / "calibration.json")) == calibrator
-    assert isinstance(open_calibration(None), NoCalibration)
+    assert open_calibration(str(tmp_path / "calibration.json"), {}) == calibrator
+    assert isinstance(open_calibration(None, {}), NoCalibration)
 
 
-@pytest.mark.parametrize("text", ["{}", '{"format_version": 99}', '{"format_version": 1, "weights": {}}', "[]", "x"])
+SETTINGS: dict[str, Any] = {
+    "adapter": None,
+    "generator": {"_target_": "g", "max_new_tokens": 64, "batch_size": 8},
+    "prompt": {"system": "Answer."},
+    "retriever": {"top_k": 4},
+    "fusion": {"weights": {"bm25": 1.0}},
+    "reranker": {"_target_": "r"},
+}
+
+
+class Component:
+    """Something with an identity."""
+
+    def __init__(self, **identity: object) -> None:
+        self.identity = identity
+
+
+def composition(folder: Path, model: str = "smollm2", **settings: object) -> Identity:
+    run = Run(folder / "run", "evaluate", SETTINGS | settings, "", {}, "")
+    return identity_of(run, model=Component(name=model), embedder=Component(name="minilm"))
+
+
+def test_a_calibration_of_another_composition_is_refused_by_what_differs(tmp_path: Path) -> None:
+    file = str(tmp_path / "calibration.json")
+    (tmp_path / "adapter").mkdir()
+    weights = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights.write_bytes(b"weights")
+    tuned = {"adapter": str(tmp_path / "adapter")}
+    replace(Calibrator.fit(*sample(200)), identity=composition(tmp_path, **tuned)).save(file)
+
+    assert open_calibration(file, composition(tmp_path, **tuned)).identity == composition(tmp_path, **tuned)
+    moved = {"adapter": str(weights.parent.rename(tmp_path / "moved"))}
+    quicker = {"generator": SETTINGS["generator"] | {"batch_size": 1}}
+    open_calibration(file, composition(tmp_path, **moved, **quicker))  # neither changes an answer
+
+    others: dict[str, dict[str, Any]] = {
+        "another adapter .digest: '.*', not None": {"adapter": None},
+        "another model .name: 'smollm2', not 'qwen'": {"model": "qwen"},
+        "another prompt .system: 'Answer.', not 'Say.'": {"prompt": {"system": "Say."}},
+        "another retriever .top_k: 4, not 6": {"retriever": {"top_k": 6}},
+        "another fusion": {"fusion": {"weights": {"bm25": 2.0}}},
+        "another reranker .depth: None, not 20": {"reranker": {"_target_": "r", "depth": 20}},
+        "another generator .max_new_tokens: 64, not 8": {"generator": {"_target_": "g", "max_new_tokens": 8}},
+    }
+    for difference, settings in others.items():
+        with pytest.raises(CalibrationMismatchError, match=difference) as raised:
+            open_calibration(file, composition(tmp_path, **{**moved, **settings}))
+        assert len(raised.value.problems) == 1
+    (tmp_path / "moved" / weights.name).write_bytes(b"other weights")
+    with pytest.raises(CalibrationMismatchError, match="another adapter"):
+        open_calibration(file, composition(tmp_path, **moved))
+
+
+def test_the_entry_points_compose_alike_so_that_a_calibration_fits_all(tmp_path: Path) -> None:
+    found = []
+    for primary, overrides in (("evaluate", ["evaluation=calibrate"]), ("ask", ["question=x"]), ("serve", [])):
+        GlobalHydra.instance().clear()
+        with initialize_config_dir(str(Path(__file__).parent.parent / "configs"), version_base="1.3"):
+            cfg = compose(primary, overrides)
+        groups = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in SETTINGS if key != "adapter"}
+        run = Run(tmp_path, primary, {"adapter": cfg.adapter, **groups}, "", {}, "")
+        built = {group: build(cfg[group]) for group in ("quantization", "embedder")}
+        found.append(identity_of(run, model=build(cfg.model, **built, adapter=None), **built))
+    assert found[0] == found[1] == found[2]
+    assert json.loads(json.dumps(found[0])) == found[0]
+
+
+@pytest.mark.parametrize("text", ["{}", '{"format_version": 99}', '{"format_version": 2, "weights": {}}', "[]", "x"])
 def test_a_file_that_is_no_calibration_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(InputError, match=r"calibration.*bad\.json"):
-        open_calibration(str(tmp_path / "bad.json"))
+        open_calibration(str(tmp_path / "bad.json"), {})
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,15 @@ from evaluation_doubles import InOrder, Questions, Search, memory_index, prompt,
 
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
 from cdsframe.data.jsonl import Jsonl
-from cdsframe.errors import ConfigError
+from cdsframe.errors import CalibrationMismatchError, ConfigError
 from cdsframe.evaluation.calibrate import choose_threshold, evaluate, expected_calibration_error, split_by_group
 from cdsframe.evaluation.result import Result
 from cdsframe.files import write_jsonl
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
 from cdsframe.types import Document, JsonObject, Message, Question, Unreadable
+
+IDENTITY = {"model": {"name": "scripted"}}
 
 
 class NoDocuments:
@@ -37,7 +39,7 @@ def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Me
     index = memory_index()
     asking = Pipeline(Search(index, 0), InOrder(), prompt(), ScriptedGenerator(answer), NoCalibration())
     return evaluate(
-        asking, Questions(asked), None, run_in(folder / "run"), NoCalibration(), 1,
+        asking, Questions(asked), None, run_in(folder / "run"), NoCalibration(IDENTITY), 1,
         "validation", None, 0.5, 0.9, 10, 200, str(folder / "out" / "calibration.json"),
     )  # fmt: skip
 
@@ -133,7 +135,9 @@ def test_a_telling_feature_is_learnt(tmp_path: Path) -> None:
     assert metrics["calibration/accuracy_at_threshold"] > 0.9
     assert 0.3 < metrics["calibration/coverage"] < 0.7
     assert metrics["calibration/ece/ci_low"] <= metrics["calibration/ece"] <= metrics["calibration/ece/ci_high"]
-    made = open_calibration(str(tmp_path / "out" / "calibration.json"))
+    made = open_calibration(str(tmp_path / "out" / "calibration.json"), IDENTITY)
+    with pytest.raises(CalibrationMismatchError, match="another model"):
+        open_calibration(str(tmp_path / "out" / "calibration.json"), {"model": {"name": "other"}})
     assert isinstance(made, Calibrator)
     assert made.usable
     assert made.threshold == metrics["calibration/threshold"] > 0
@@ -146,14 +150,20 @@ def test_no_skill_is_not_usable(tmp_path: Path, caplog: pytest.LogCaptureFixture
     assert metrics["calibration/brier_skill"] < 0
     assert metrics["calibration/usable"] == 0
     assert "no better than a constant" in caplog.text
-    assert not open_calibration(str(tmp_path / "out" / "calibration.json")).usable
+    assert not open_calibration(str(tmp_path / "out" / "calibration.json"), IDENTITY).usable
 
 
 def test_too_little_data_is_not_usable(tmp_path: Path) -> None:
     assert fit(tmp_path, 20).metrics["calibration/usable"] == 0
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert any("at least 10 are needed" in reason for reason in manifest["reasons"])
-    assert not open_calibration(str(tmp_path / "out" / "calibration.json")).usable
+    assert not open_calibration(str(tmp_path / "out" / "calibration.json"), IDENTITY).usable
+
+
+def test_a_model_that_is_always_wrong_leaves_a_calibration_that_is_not_usable(tmp_path: Path) -> None:
+    metrics = calibrate(tmp_path, questions(80), lambda messages: "wrong").metrics
+    assert (metrics["calibration/accuracy"], metrics["calibration/usable"]) == (0, 0)
+    assert not open_calibration(str(tmp_path / "out" / "calibration.json"), IDENTITY).usable
 
 
 def test_parts_are_disjoint_by_group_and_about_half_and_quarters() -> None:

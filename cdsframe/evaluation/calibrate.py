@@ -91,12 +91,12 @@ def evaluate(
     threshold = choose_threshold(
         [sample.probability for sample in choosing], [sample.correct for sample in choosing], target_accuracy, minimum
     )
-    fitted = replace(fitted, threshold=threshold)
+    fitted = replace(fitted, threshold=threshold, identity=calibration.identity)
 
     scores = Scores(resamples, seed)
     if tested:
         _score(scores, tested, fitted.threshold, base_rate)
-        if scores.metrics["calibration/brier_skill"] <= 0:
+        if scores.metrics.get("calibration/brier_skill", 0.0) <= 0:  # absent where the constant makes no error
             reasons.append("its Brier score on the test part is no better than a constant's")
     fitted = replace(fitted, usable=not reasons)
     for reason in reasons:
