@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from cdsframe.embedder import HashEmbedder
-from cdsframe.errors import ConfigError, IndexMismatchError
+from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.types import Index, Passage, Request
@@ -384,6 +384,21 @@ def test_one_writer_at_a_time(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "the index test is being written by another process; wait for its end\n"
     write(index, corpus(1))
+
+
+def test_a_writer_that_wrote_nothing_leaves_no_folder(tmp_path):
+    index = on_disk(tmp_path)
+    with pytest.raises(InputError), index.writer(), index.writer():
+        raise InputError("refused")
+    index.delete(["d00"])
+    index.commit()
+    assert list(tmp_path.iterdir()) == []
+    write(index, corpus(1), commit=False)
+    with pytest.raises(IndexMismatchError):
+        index.write([passage("n", 0, "x")], None)
+    assert set(on_disk(tmp_path).documents()) == {"d00"}
+    index.commit()
+    assert (tmp_path / "test/.writer.lock").is_file()
 
 
 def test_a_full_disk_is_told_as_such(tmp_path, monkeypatch):

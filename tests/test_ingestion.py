@@ -145,6 +145,16 @@ def test_a_corpus_without_documents_removes_nothing(folder, index, tmp_path):
     assert len(sources(index)) == 6
 
 
+def test_a_first_ingest_that_is_refused_leaves_nothing(folder, tmp_path):
+    (folder / "000.txt").write_text("")
+    index = LanceIndex(str(tmp_path / "indexes"), "test", {})
+    with pytest.raises(InputError, match=r"000\.txt: is empty"):
+        ingest(folder, index, batch_size=100, strict=True)
+    assert list((tmp_path / "indexes").iterdir()) == []
+    ingest(folder, index)
+    assert len(index.documents()) == 6
+
+
 def test_interrupted_it_answers_from_the_last_commit_and_goes_on(folder, index):
     class Interrupted(Counting):
         def encode_passages(self, texts):

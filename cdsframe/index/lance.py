@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -120,6 +120,7 @@ class LanceIndex:
 
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or FileLock(self._folder / ".writer.lock", timeout=0)
+        outermost = not self._lock.is_locked
         try:
             self._lock.acquire()
         except Timeout:
@@ -130,7 +131,17 @@ class LanceIndex:
             with explained(self._folder):
                 yield
         finally:
+            if outermost:
+                self._remove_if_empty()
             self._lock.release()
+
+    def _remove_if_empty(self) -> None:
+        """Takes away the folder that the writer made, where nothing but the lock came into it."""
+        lock = Path(self._lock.lock_file)
+        with suppress(OSError):  # Windows does not remove a file that is open
+            if list(self._folder.iterdir()) == [lock]:
+                lock.unlink()
+                self._folder.rmdir()
 
     def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
         dimension = None if vectors is None else int(vectors.shape[1])
