@@ -14,6 +14,8 @@ def main(cfg: DictConfig, run: Run) -> float:
     chunking = build(cfg.chunking, embedder=embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
     data = build(cfg.data, corpus=corpus)
+    for split in ("train", "validation"):
+        data.questions(split)  # a file that cannot be used is refused before any work
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
     if index.ephemeral and retriever.top_k > 0:
         build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
