@@ -1,9 +1,12 @@
 """Scores of an answer's text: what medicine holds equal is equal, what it holds apart stays apart."""
 
+import re
+
 import pytest
 
 from cdsframe.evaluation.text import exact_match, rouge_l, token_f1, tokens, wrong_dose
 from cdsframe.evaluation.tokens import strip_markers
+from cdsframe.files import read_jsonl
 
 EQUAL = [
     ("15 mg", "15mg"),
@@ -148,3 +151,22 @@ def test_wrong_dose(text: str, golds: list[str], wrong: bool) -> None:
 
 def test_markers_are_stripped_and_other_brackets_stay() -> None:
     assert strip_markers("15 mg [1], then [note] 30 mg [2-3].") == "15 mg, then [note] 30 mg."
+
+
+STATED = re.compile(
+    r"\b(above|below|under|up to|within|earliest|enough|how (long|late|low|many hours))\b", re.IGNORECASE
+)
+"""Words of a question that state the bound themselves, so that a bare number answers it."""
+
+
+def bounds(text: str) -> list[str]:
+    return [token for token in tokens(text) if re.match(r"[<>≤≥]", token)]
+
+
+def test_no_alias_of_the_hospital_drops_a_bound_that_its_question_does_not_state() -> None:
+    """`9 ng/L` is no answer where the rise must be more than 9 ng/L."""
+    assert bounds("more than 9 ng/L") != bounds("9 ng/L") == []
+    rows = [row for half in "ab" for _, row in read_jsonl(f"package:hospital/questions-{half}.jsonl")]
+    bounded = [row for row in rows if bounds(row["answer"]) and not STATED.search(row["question"])]
+    assert len(bounded) > 10
+    assert not [row["id"] for row in bounded for alias in row["aliases"] if not bounds(alias)]
