@@ -20,7 +20,7 @@ GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder 
 
 _NEEDS = {
     "corpus=jsonl": "corpus.path={file}", "corpus=beir": "corpus.path={file}", "corpus=folder": "corpus.path={folder}",
-    "corpus=medquad": "paths.data={medquad}", "data=medquad": "data.path={folder}",
+    "corpus=medquad": "paths.data={medquad}", "data=medquad": "paths.data={medquad}",
     "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25",
@@ -113,7 +113,8 @@ def test_loggers_compose(choice):
         ("train", ["training.optimizer=adam"], "training.optimizer must be 'auto', 'adamw' or 'paged_adamw'"),
         ("train", ["chunking.overlap=256"], "chunking.overlap must be less than half of chunking.size=256"),
         ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
-        ("train", ["data=medquad"], "data.path"),
+        ("train", ["data=medquad"], "data=medquad needs a data folder; set CDSFRAME_DATA"),
+        ("train", ["data=medquad", "paths.data=no"], "data=medquad: no folder medquad/ in no (paths.data)"),
         ("train", ["model._target_=os.system"], "outside cdsframe."),
         ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
         ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),
