@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 from evaluation_doubles import QUESTIONS, Questions, passages, pipeline, question_of, run_in
 
 from cdsframe.errors import InputError
+from cdsframe.evaluation import text
 from cdsframe.evaluation.compare import Finished, Pair, compare, evaluate, summarise
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
@@ -104,6 +106,26 @@ def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> Non
     assert recall["0", "2"]["difference"] == 0
 
 
+def test_the_metric_of_the_documentation_is_reported_and_compared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (Path(__file__).parent.parent / "docs" / "extend.md").read_text(encoding="utf-8").split("## A metric")[1]
+    function, entry = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
+    there = dict(vars(text))
+    exec(function, there)
+    for key, metric in eval(f"{{{entry}}}", there).items():
+        monkeypatch.setitem(text.METRICS, key, metric)
+    job(tmp_path / "0", False, "hybrid", None)
+    job(tmp_path / "1", True, "hybrid", None)
+    runs = [Finished.read(tmp_path / place) for place in "01"]
+    # One of the four answerable questions of each group has no quantity in its gold answer.
+    assert [run.metrics["qa/quantity_recall"] for run in runs] == [0, 3 / 4]
+    assert runs[1].metrics["qa/quantity_recall/ci_low"] <= 3 / 4
+    assert "qa/quantity_recall" in (tmp_path / "1" / "report.html").read_text()
+    (pair,) = (pair for pair in compare(runs)["pairs"] if pair["measure"] == "quantity_recall, answerable")
+    assert (pair["difference"], pair["significant"]) == (3 / 4, True)
+
+
 def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None:
     for place in range(15):
         run = run_in(tmp_path / str(place), job=place)
@@ -116,10 +138,10 @@ def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None
 
 
 def test_the_text_says_what_is_not_significant(sweep: Path) -> None:
-    text = (sweep / "comparison.md").read_text()
-    assert "base, hybrid - base, closed-book = +1.000" in text
-    assert "tuned, hybrid - base, hybrid = +0.000 [+0.000, +0.000], p = 1, adjusted 1: not significant" in text
-    assert "| base, hybrid " in text
+    page = (sweep / "comparison.md").read_text()
+    assert "base, hybrid - base, closed-book = +1.000" in page
+    assert "tuned, hybrid - base, hybrid = +0.000 [+0.000, +0.000], p = 1, adjusted 1: not significant" in page
+    assert "| base, hybrid " in page
 
 
 def test_the_pictures_are_drawn_and_the_same_twice(sweep: Path) -> None:

@@ -20,6 +20,7 @@ from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.result import Result
 from cdsframe.evaluation.statistics import holm, mcnemar, paired_difference
+from cdsframe.evaluation.text import METRICS
 from cdsframe.files import InputFolder, read_json, read_jsonl, write_json, write_text
 from cdsframe.run import Run
 from cdsframe.types import JsonObject, Metrics
@@ -53,16 +54,27 @@ def _answerable(row: JsonObject) -> bool:
     return bool(row.get("answerable", False))
 
 
-MEASURES = (
+_MEASURES = (
     Measure("F1, answerable", "f1", None, _answerable),
     Measure("exact match, answerable", "em", mcnemar, _answerable, printed=False),
     Measure("citation precision, answerable", "citation_precision", None, _answerable),
     Measure("citation recall, answerable", "citation_recall", None, _answerable),
     Measure("refused, unanswerable", "refused", mcnemar, lambda row: not row.get("answerable", True)),
     Measure("refused, answerable", "refused", mcnemar, _answerable),
+    Measure("wrong dose, answerable", "wrong_dose", mcnemar, _answerable, printed=False),
     Measure("accuracy", "correct", mcnemar),
     Measure("nDCG@10", "ndcg@10", None),
 )
+
+
+def _measures() -> list[Measure]:
+    """The measures above, and every other metric of an answer's text."""
+    known = {measure.column for measure in _MEASURES}
+    others = [
+        Measure(f"{key}, answerable", key, None, _answerable, printed=False) for key in METRICS if key not in known
+    ]
+    return [*_MEASURES, *others]
+
 
 COLUMNS = {
     "F1": "qa/f1", "exact": "qa/em", "wrong dose": "qa/wrong_dose", "cited right": "qa/citation_precision",
@@ -166,7 +178,7 @@ def _headlines(runs: Sequence[Finished]) -> list[str]:
 def compare(runs: Sequence[Finished]) -> JsonObject:
     """The comparison as a JSON object: the runs with their metrics, and every pair by every measure that they have."""
     names = name_runs([read_settings(run.folder) for run in runs], [run.folder.name for run in runs])
-    pairs = [pair for measure in MEASURES for pair in _pairs(measure, names, runs)]
+    pairs = [pair for measure in _measures() for pair in _pairs(measure, names, runs)]
     return {
         "format_version": FORMAT_VERSION,
         "questions": len(runs[0].rows),
@@ -214,7 +226,7 @@ def write(comparison: JsonObject, folder: Path) -> str:
 
 def to_text(comparison: JsonObject, every_pair: bool) -> str:
     """A Markdown table of the runs and a list of pairs: all, or those that differ in one part, by the main measures."""
-    printed = {measure.name for measure in MEASURES if measure.printed}
+    printed = {measure.name for measure in _measures() if measure.printed}
     pairs = [Pair(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
     shown = [p for p in pairs if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
     lines = [f"{len(comparison['runs'])} runs, {comparison['questions']} questions\n", *_table(comparison["runs"]), ""]

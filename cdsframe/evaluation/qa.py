@@ -25,7 +25,7 @@ from cdsframe.evaluation.result import (
     stratified,
     with_table,
 )
-from cdsframe.evaluation.text import exact_match, rouge_l, token_f1, wrong_dose
+from cdsframe.evaluation.text import METRICS, wrong_dose
 from cdsframe.files import write_jsonl
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.pipeline import Pipeline
@@ -55,17 +55,13 @@ class Judged:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """A refusal is right (1) on an unanswerable question and wrong (0) on an answerable one, whatever its words."""
+        """By key. A refusal is right (1) on an unanswerable question, else wrong (0), whatever its words."""
         text, golds = self.answer.text, [self.question.answer, *self.question.aliases]
         if self.answer.abstained or not self.question.answerable:
             right = float(self.answer.abstained and not self.question.answerable)
-            return {"f1": right, "em": right, "rouge_l": right, "wrong_dose": 0.0}
-        return {
-            "f1": token_f1(text, golds),
-            "em": exact_match(text, golds),
-            "rouge_l": rouge_l(text, golds),
-            "wrong_dose": float(wrong_dose(text, golds)),
-        }
+            return dict.fromkeys(METRICS, right) | {"wrong_dose": 0.0}
+        measured = {name: metric(text, golds) for name, metric in METRICS.items()}
+        return measured | {"wrong_dose": float(wrong_dose(text, golds))}
 
     @property
     def citation_scores(self) -> dict[str, float]:
@@ -167,7 +163,7 @@ def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
     """Answerable and unanswerable questions apart, and each type."""
     answerable = [one for one in judged if one.question.answerable]
     groups = [one.question.group for one in answerable]
-    for name in ("f1", "em", "rouge_l", "wrong_dose"):
+    for name in (*METRICS, "wrong_dose"):
         scores.add(f"qa/{name}", [one.scores[name] for one in answerable], groups)
     scores.add("qa/answerable_refused", [one.refused for one in answerable], groups)
     everything = [one.question.group for one in judged]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from functools import lru_cache
@@ -63,6 +63,17 @@ def wrong_dose(text: str, golds: Sequence[str]) -> bool:
     known = {quantity for gold in golds for quantity in quantities(gold)}
     kinds = {quantity.measure for quantity in known}
     return any(quantity.measure in kinds and quantity not in known for quantity in quantities(text))
+
+
+METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
+    "f1": token_f1,
+    "em": exact_match,
+    "rouge_l": rouge_l,
+}
+"""Key -> a function of the answer's text and the gold answers, from 0 (wrong) to 1 (right).
+
+Each is reported as `qa/<key>` with its interval, kept per question in `predictions.jsonl`, and compared in pairs.
+"""
 
 
 def _f1(answer: tuple[str, ...], gold: tuple[str, ...]) -> float:
