@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from cdsframe.config import build, check
+from cdsframe.config.entry import without_environment
 from cdsframe.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -164,6 +165,17 @@ def test_a_users_own_configs_compose(tmp_path):
     done = _run("train.py", "--config-dir", str(tmp_path), "lora=mine", "--cfg", "job")
     assert done.returncode == 0
     assert "r: 4" in done.stdout
+
+
+def test_what_comes_from_the_environment_is_not_written_down(monkeypatch):
+    monkeypatch.setenv("CDSFRAME_TEST_SECRET", "hunter2")
+    cfg = OmegaConf.create(
+        {"a": {"key": "${oc.env:CDSFRAME_TEST_SECRET}", "b": ["${a.key}/x", 1]}, "c": "${a}", "d": "${a.b}", "e": 0.1}
+    )
+    shown = without_environment(cfg)
+    assert "hunter2" not in str(shown)
+    assert shown["a"] == {"key": "${oc.env:CDSFRAME_TEST_SECRET}", "b": ["${a.key}/x", 1]}
+    assert shown["e"] == 0.1
 
 
 def test_build_gives_a_component_what_it_names_and_no_more():

@@ -32,6 +32,26 @@ _TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
 OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
 
 
+def without_environment(cfg: DictConfig) -> Any:
+    """The resolved configuration as plain containers; values that come from the environment stay as they are written."""
+    resolved, written = OmegaConf.to_container(cfg, resolve=True), OmegaConf.to_container(cfg, resolve=False)
+    secret: set[str] = set()
+
+    def walk(value: Any, raw: Any, visit: Callable[[Any, Any], Any]) -> Any:
+        if isinstance(value, dict):
+            return {key: walk(value[key], raw[key] if isinstance(raw, dict) else raw, visit) for key in value}
+        if isinstance(value, list):
+            return [walk(v, raw[n] if isinstance(raw, list) else raw, visit) for n, v in enumerate(value)]
+        return visit(value, raw)
+
+    def note(value: Any, raw: Any) -> None:
+        if isinstance(raw, str) and "${oc.env:" in raw and value:
+            secret.add(str(value))
+
+    walk(resolved, written, note)
+    return walk(resolved, written, lambda value, raw: raw if any(s in str(value) for s in secret) else value)
+
+
 def start_run(cfg: DictConfig) -> Run:
     """The folder of this job, as Hydra names it."""
     runtime = HydraConfig.get()
@@ -41,7 +61,7 @@ def start_run(cfg: DictConfig) -> Run:
         folder,
         task=runtime.job.name,
         config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
-        config_yaml=OmegaConf.to_yaml(cfg, resolve=True),
+        config_yaml=OmegaConf.to_yaml(OmegaConf.create(without_environment(cfg))),
         choices={group: str(c) for group, c in runtime.runtime.choices.items() if not group.startswith("hydra/")},
         group=Path(runtime.sweep.dir).name if multirun else folder.name,
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
