@@ -33,7 +33,7 @@ OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=Tr
 
 
 def without_environment(cfg: DictConfig) -> Any:
-    """The resolved configuration as plain containers; values that come from the environment stay as they are written."""
+    """The resolved configuration as plain containers; what comes from the environment stays as it is written."""
     resolved, written = OmegaConf.to_container(cfg, resolve=True), OmegaConf.to_container(cfg, resolve=False)
     secret: set[str] = set()
 
