@@ -9,9 +9,9 @@ RESULTS := index.name=results prompt.max_tokens=300
 RESULTS_TRAIN ?= training.max_epochs=2
 RESULTS_EVALUATE ?=
 DEMO := index.name=demo prompt.max_tokens=300
-DEMO_TRAIN ?= training.train_limit=100 training.validation_limit=16 training.max_epochs=2
-DEMO_EVALUATE ?= evaluation.limit=32
-QUESTION ?= What is the current maximum daily dose of velorapine in atrial fibrillation?
+DEMO_TRAIN ?= training.train_limit=90 training.validation_limit=8 training.max_epochs=2
+DEMO_EVALUATE ?= evaluation.limit=32 generator.max_new_tokens=32
+QUESTION ?= What strength of chlorine is used to clean after norovirus?
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test serve check format lock bench results picture
