@@ -13,7 +13,8 @@ from cdsframe.errors import ConfigError
 
 DEPENDENCIES = frozenset({
     "adapter", "calibration", "chunking", "corpus", "data", "embedder", "fusion", "generator", "identity", "index",
-    "lora", "logger", "model", "name", "pipeline", "prompt", "quantization", "reranker", "retriever", "run", "seed", "trainer",
+    "lora", "logger", "model", "name", "pipeline", "prompt", "quantization", "reranker", "retriever", "run", "seed",
+    "trainer",
 })  # fmt: skip
 """Arguments that entry points hand over as objects; every other argument of a component stands in its YAML."""
 
