@@ -7,12 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
 from cdsframe.errors import InputError
 from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Metrics, Passage, Unreadable
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 @dataclass
@@ -99,7 +102,7 @@ def update(
             reasons = f" ({report.unreadable[0].source}: {report.unreadable[0].reason})" if report.unreadable else ""
             raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
         _remove(sorted(known.keys() - seen), index, report)
-        index.commit()
+        index.commit(optimize=True)
     return report
 
 
@@ -124,12 +127,35 @@ def _sort_out(
     return passages
 
 
-def _write(passages: Sequence[Passage], embedder: Embedder, index: Index, report: Report) -> None:
-    texts = [passage.search_text for passage in passages]
-    index.write(passages, embedder.encode_passages(texts) if embedder.dimension is not None else None)
+def _write(records: Sequence[Passage], embedder: Embedder, index: Index, report: Report) -> None:
+    index.write(records, vectors_of(records, embedder) if embedder.dimension is not None else None)
+    passages = [record for record in records if record.level == "passage"]
     report.passages += len(passages)
     if embedder.max_tokens is not None:
-        report.cut += sum(embedder.count(text) > embedder.max_tokens for text in texts)
+        report.cut += sum(embedder.count(passage.search_text) > embedder.max_tokens for passage in passages)
+
+
+def vectors_of(records: Sequence[Passage], embedder: Embedder) -> np.ndarray:
+    """Vectors `[n, dimension]`: of passages and titles by the embedder, of sections and documents from their passages.
+
+    The vector of a text that is longer than an embedder reads is the mean of its passages' vectors, normalised.
+    """
+    import numpy as np
+
+    read = [number for number, record in enumerate(records) if record.level in ("passage", "title")]
+    encoded = embedder.encode_passages([records[number].search_text for number in read])
+    vectors = np.zeros((len(records), encoded.shape[1]), dtype=np.float32)
+    vectors[read] = encoded
+    members: dict[tuple[str, str, str], list[int]] = {}
+    for number, record in enumerate(records):
+        if record.level == "passage":
+            members.setdefault(("section", record.document_id, record.section_id), []).append(number)
+            members.setdefault(("document", record.document_id, record.document_id), []).append(number)
+    for number, record in enumerate(records):
+        if record.level in ("section", "document"):
+            mean = vectors[members[record.level, record.document_id, record.section_id]].mean(axis=0)
+            vectors[number] = mean / np.linalg.norm(mean)
+    return vectors
 
 
 def _remove(document_ids: Sequence[str], index: Index, report: Report) -> None:

@@ -79,14 +79,23 @@ class Unreadable:
     reason: str
 
 
+Level = Literal["passage", "section", "document", "title"]
+LEVELS: tuple[Level, ...] = ("passage", "section", "document", "title")
+"""What an index's records stand for. Only passages are answered from; the others are evidence for their passages:
+a section's and a document's whole text, and a title with its heading path."""
+
+
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What is indexed, retrieved and cited: a piece of one section of one document."""
+    """What is indexed, retrieved and cited: a piece of one section of one document.
+
+    Records of the other levels have the same form: `section_id` and `(title, heading)` tell whose they are.
+    """
 
     id: str
     document_id: str
     section_id: str
-    level: str
+    level: Level
     text: str
     title: str
     heading: tuple[str, ...]
@@ -116,7 +125,7 @@ class Request:
     k: int
     text: str | None = None
     vector: Sequence[float] | None = None
-    level: str = "passage"
+    level: Level = "passage"
     filter: Filter = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -177,19 +186,21 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Chunker(Protocol):
-    """Cuts a document into passages, in order."""
+    """Cuts a document into passages, in order, followed by its records of other levels."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The settings that a passage depends on."""
+        """The settings that a record depends on."""
 
     def split(self, document: Document) -> list[Passage]: ...
 
 
 @runtime_checkable
 class Index(Protocol):
-    """Passages with vectors and BM25, searched by many requests at once. Ties break by passage id.
+    """Records with vectors and BM25, searched by many requests at once. Ties break by record id.
 
+    Readers see what was committed last, whole: never half a document, never what a writer left behind when it died.
+    BM25's statistics (how many records there are, how long, how many have a word) are those of the searched level.
     Reading raises ConfigError where nothing was committed yet, or by other settings than the configuration has.
     """
 
@@ -198,27 +209,63 @@ class Index(Protocol):
 
     @property
     def digest(self) -> str | None:
-        """Of what is committed: equal content, equal digest, on any machine; None where nothing is."""
+        """Of what is committed: equal content, equal digest, on any machine and any engine; None where nothing is."""
 
-    def writer(self) -> AbstractContextManager[None]:
-        """Held around a series of writes. Raises InputError where another process holds it."""
-
-    def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
-        """Replaces all passages of the documents that the given passages belong to."""
-
-    def delete(self, document_ids: Sequence[str]) -> None: ...
-
-    def commit(self) -> None:
-        """Makes everything that was written since the last commit visible to readers, at once."""
+    @property
+    def levels(self) -> frozenset[Level]:
+        """The levels that the committed records have; none where nothing is committed."""
 
     def documents(self) -> dict[str, str]:
         """Document id -> digest, of everything written (committed or not): what an update compares with."""
 
-    def passages(self, document_ids: Sequence[str]) -> list[Passage]:
-        """All passages of the named documents, ordered by document id and ordinal."""
+    def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
+        """All records of one level of the named documents, ordered by document id and ordinal."""
 
     def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
-        """One list of at most `k` hits for each request, best first."""
+        """One list of at most `k` hits for each request, best first, all of the same commit."""
+
+    def writer(self, wait: float = 0) -> AbstractContextManager[None]:
+        """Held around a series of writes; may be entered again by its holder.
+
+        Raises InputError, which says who holds it, where another writer does not let go within `wait` seconds. A writer
+        that died lets go.
+        """
+
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        """Replaces all records of the documents that the given ones belong to; a document comes in one call."""
+
+    def delete(self, document_ids: Sequence[str]) -> None: ...
+
+    def commit(self, *, optimize: bool = False) -> None:
+        """Makes everything that was written since the last commit visible to readers, at once, when it returns.
+
+        `optimize` also tidies up (joins small files, drops what is superseded, counts BM25's statistics anew): worth
+        its time after many writes.
+        """
+
+    def discard(self) -> None:
+        """Forgets what was written since the last commit."""
+
+    def rebuild(self, shard: int = 0, num_shards: int = 1) -> AbstractContextManager[Index]:
+        """An empty index that takes this one's place, identity included, when it commits.
+
+        Until then this one is read and written as before. A rebuild by the same settings that was killed is gone on
+        with. Of `num_shards` processes each fills its part; the commit of the last one swaps. Leaving it without a
+        commit keeps what was written for the next rebuild.
+        """
+
+    @property
+    def rebuilding(self) -> bool:
+        """Whether a rebuild has begun, by whatever process, and has not committed."""
+
+    def note(self, change: Mapping[str, Any]) -> None:
+        """Keeps a change beside the index until the end of the rebuild, which replays it; within `writer()`."""
+
+    def noted(self) -> list[JsonObject]:
+        """The changes that were noted since the rebuild began, in order. The rebuild's commit forgets them."""
+
+    def purge(self, document_ids: Sequence[str]) -> None:
+        """Removes documents, committed at once, and rewrites the store so that none of its files holds their text."""
 
 
 @runtime_checkable

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from cdsframe.chunking import SectionChunker
+from cdsframe.chunking.section import SectionChunker
 from cdsframe.corpus.hospital import hospital
 from cdsframe.embedder import HashEmbedder, NoEmbedder, SentenceEmbedder
 from cdsframe.errors import ConfigError
@@ -38,7 +38,7 @@ def test_no_passage_is_longer_than_size_and_no_text_is_lost(kind, minilm):
     embedder = minilm if kind == "minilm" else NoEmbedder()
     for draw, whole in random_documents(150):
         size = draw.choice([16, 24, 48, 128, 256])
-        passages = SectionChunker(size, draw.randrange(size // 2), embedder).split(whole)
+        passages = SectionChunker(size, draw.randrange(size // 2), [], embedder).split(whole)
         covered = set()
         for number, passage in enumerate(passages):
             assert whole.text[passage.start : passage.end] == passage.text == passage.text.strip()
@@ -60,21 +60,21 @@ class Dearer(NoEmbedder):
 def test_a_passage_is_counted_as_a_whole():
     for draw, whole in random_documents(30):
         size = draw.choice([32, 64])
-        passages = SectionChunker(size, 8, Dearer()).split(whole)
+        passages = SectionChunker(size, 8, [], Dearer()).split(whole)
         assert max(Dearer().count(passage.search_text) for passage in passages) <= size
 
 
 def test_passages_end_with_sentences_and_overlap_by_whole_ones():
     sentences = [f"Sentence {number} has exactly seven words." for number in range(12)]
-    passages = SectionChunker(32, 10, NoEmbedder()).split(document(" ".join(sentences), title=""))
+    passages = SectionChunker(32, 10, [], NoEmbedder()).split(document(" ".join(sentences), title=""))
     assert [p.text for p in passages[:2]] == [" ".join(sentences[:4]), " ".join(sentences[3:7])]
-    apart = SectionChunker(32, 0, NoEmbedder()).split(document(" ".join(sentences), title=""))
+    apart = SectionChunker(32, 0, [], NoEmbedder()).split(document(" ".join(sentences), title=""))
     assert [p.text for p in apart] == [" ".join(sentences[n : n + 4]) for n in (0, 4, 8)]
 
 
 def test_words_are_not_cut_where_there_is_no_sentence_end():
     text = " ".join(f"word{number}" for number in range(100))
-    passages = SectionChunker(16, 4, NoEmbedder()).split(document(text, title=""))
+    passages = SectionChunker(16, 4, [], NoEmbedder()).split(document(text, title=""))
     assert len(passages) > 5
     assert all(word in text.split() for passage in passages for word in passage.text.split())
 
@@ -82,7 +82,7 @@ def test_words_are_not_cut_where_there_is_no_sentence_end():
 def test_sections_are_never_joined():
     text = "One.\n\nTwo.\n\nThree."
     whole = Document("d", "T", text, (Section(("a",), 0, 4), Section(("b",), 6, 10, id="own"), Section((), 12, 18)))
-    passages = SectionChunker(256, 32, NoEmbedder()).split(whole)
+    passages = SectionChunker(256, 32, [], NoEmbedder()).split(whole)
     assert [(p.text, p.section_id, p.heading) for p in passages] == [
         ("One.", "d#0", ("a",)),
         ("Two.", "own", ("b",)),
@@ -94,12 +94,12 @@ def test_sections_are_never_joined():
 def test_a_record_that_is_a_passage_is_kept_whole():
     text = "word " * 500
     whole = Document("d", "T", text, (Section((), 0, len(text), id="s", passage_id="mine"),))
-    (passage,) = SectionChunker(16, 4, HashEmbedder()).split(whole)
+    (passage,) = SectionChunker(16, 4, [], HashEmbedder()).split(whole)
     assert (passage.id, passage.section_id, passage.text) == ("mine", "s", text)
 
 
 def test_ids_depend_on_document_place_and_text_and_the_digest_on_the_metadata():
-    cut = SectionChunker(256, 32, NoEmbedder())
+    cut = SectionChunker(256, 32, [], NoEmbedder())
     first = cut.split(document("text"))[0]
     again = cut.split(Document("d", "Title", "text", (Section((), 0, 4),), {"kind": "letter"}))[0]
     other = cut.split(document("other text"))[0]
@@ -108,15 +108,15 @@ def test_ids_depend_on_document_place_and_text_and_the_digest_on_the_metadata():
 
 
 def test_blank_sections_give_nothing():
-    assert SectionChunker(256, 32, NoEmbedder()).split(document(" \n ")) == []
+    assert SectionChunker(256, 32, [], NoEmbedder()).split(document(" \n ")) == []
 
 
 def test_overlap_must_leave_room():
     with pytest.raises(ConfigError, match=r"chunking\.overlap must be less than half of chunking\.size=64, got 32"):
-        SectionChunker(64, 32, NoEmbedder())
+        SectionChunker(64, 32, [], NoEmbedder())
 
 
 def test_the_hospital_fits_into_minilm(minilm):
-    passages = [p for d in hospital().documents() for p in SectionChunker(256, 32, minilm).split(d)]
+    passages = [p for d in hospital().documents() for p in SectionChunker(256, 32, [], minilm).split(d)]
     assert len(passages) > 200
     assert max(minilm.count(p.search_text) for p in passages) <= 256

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cdsframe.chunking import SectionChunker
+from cdsframe.chunking.section import SectionChunker
 from cdsframe.corpus.folder import Folder
 from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
@@ -52,7 +52,7 @@ def write(folder, number, text):
 def ingest(folder, index, embedder=None, batch_size=4, strict=False):
     embedder = embedder or Counting()
     corpus = Folder(str(folder), strict=strict)
-    return update(batch_size, corpus, SectionChunker(64, 8, embedder), embedder, index)
+    return update(batch_size, corpus, SectionChunker(64, 8, [], embedder), embedder, index)
 
 
 def counts(report):
@@ -182,7 +182,7 @@ def test_the_share_that_is_cut_is_told(tmp_path, index):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "one two three four five"}\n{"_id": "b", "text": "one"}\n')
     embedder = HashEmbedder(max_tokens=3)
-    report = update(8, Beir(str(path), strict=True), SectionChunker(64, 8, embedder), embedder, index)
+    report = update(8, Beir(str(path), strict=True), SectionChunker(64, 8, [], embedder), embedder, index)
     assert report.metrics["ingest/cut_share"] == 0.5
     assert "1 of them (50.0%) are longer than the embedder reads" in report.text
 
@@ -194,7 +194,7 @@ def test_without_an_embedder_there_are_no_vectors(folder, index):
 
 SLOW = """
 import sys, time
-from cdsframe.chunking import SectionChunker
+from cdsframe.chunking.section import SectionChunker
 from cdsframe.corpus.folder import Folder
 from cdsframe.embedder import HashEmbedder
 from cdsframe.index.lance import LanceIndex
@@ -211,7 +211,7 @@ class Slow(HashEmbedder):
 
 embedder = Slow()
 index = LanceIndex(sys.argv[2], "test", {})
-update(4, Folder(sys.argv[1], strict=False), SectionChunker(64, 8, embedder), embedder, index)
+update(4, Folder(sys.argv[1], strict=False), SectionChunker(64, 8, [], embedder), embedder, index)
 """
 
 

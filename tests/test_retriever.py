@@ -181,13 +181,13 @@ def test_words_on_real_questions(real_data, tmp_path):
     """BM25 over MedQuAD's passages and validation questions; measured .566 (.527 by the set's own account)."""
     import ir_measures
 
-    from cdsframe.chunking import SectionChunker
+    from cdsframe.chunking.section import SectionChunker
     from cdsframe.corpus.beir import MedQuad
     from cdsframe.files import read_jsonl
     from cdsframe.ingestion import update
 
     index = LanceIndex(str(tmp_path), "medquad", {})
-    update(5000, MedQuad(str(real_data), strict=True), SectionChunker(256, 32, NoEmbedder()), NoEmbedder(), index)
+    update(5000, MedQuad(str(real_data), strict=True), SectionChunker(256, 32, [], NoEmbedder()), NoEmbedder(), index)
     files = real_data / "medquad"
     records = [record for _, record in read_jsonl(files / "retrieval_queries_val.jsonl.gz")]
     found = Bm25(10, 10, index).search_many([record["text"] for record in records])

@@ -5,27 +5,30 @@ A public double for tests, and what training searches for distractors in a corpu
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension
-from cdsframe.types import Filter, Hit, Passage, Request, digest, flatten
+from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
 
 K1, B = 0.9, 0.4
 
+_Row = tuple[Passage, "np.ndarray | None"]
+
 _WORD = re.compile(r"\w+")
 
 
 class MemoryIndex:
-    """Passages and vectors in dictionaries; what is not committed is not seen by searches.
+    """Records and vectors in dictionaries; what is not committed is not seen by searches.
 
     Args:
         identity: the settings that its content depends on, for its digest.
@@ -35,63 +38,108 @@ class MemoryIndex:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = identity
-        self._written: dict[str, list[tuple[Passage, np.ndarray | None]]] = {}
-        self._committed: _Snapshot | None = None
+        self._written: dict[str, list[_Row]] = {}
+        self._committed: dict[str, list[_Row]] | None = None
+        self._snapshots: dict[Level, _Snapshot] = {}
+        self._next: MemoryIndex | None = None
+        self._notes: list[JsonObject] = []
 
     @property
     def digest(self) -> str | None:
-        return digest(repr(self._identity), *flatten(self._committed.digests)) if self._committed else None
+        if self._committed is None:
+            return None
+        return digest(json.dumps(self._identity, sort_keys=True), *flatten(_digests(self._committed)))
 
     @property
-    def _seen(self) -> _Snapshot:
-        if self._committed is None:
-            raise ConfigError("index=memory is empty: it lives in one process only; use index=lance and run ingest.py")
-        return self._committed
+    def levels(self) -> frozenset[Level]:
+        return frozenset(self._snapshots)
 
     @contextmanager
-    def writer(self) -> Iterator[None]:
+    def writer(self, wait: float = 0) -> Iterator[None]:
         """Nothing else writes into this process's memory."""
         yield
 
-    def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
         dimension = None if vectors is None else vectors.shape[1]
         for rows in self._written.values():
             require_dimension("memory", None if rows[0][1] is None else len(rows[0][1]), dimension)
             break
-        self.delete([passage.document_id for passage in passages])
-        for number, passage in enumerate(passages):
-            row = (passage, None if vectors is None else vectors[number])
-            self._written.setdefault(passage.document_id, []).append(row)
+        self.delete([record.document_id for record in records])
+        for number, record in enumerate(records):
+            row = (record, None if vectors is None else vectors[number])
+            self._written.setdefault(record.document_id, []).append(row)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         for document_id in document_ids:
             self._written.pop(document_id, None)
 
-    def commit(self) -> None:
-        self._committed = _Snapshot(
-            [row for document_id in sorted(self._written) for row in self._written[document_id]]
-        )
+    def commit(self, *, optimize: bool = False) -> None:
+        levels: dict[Level, list[_Row]] = {}
+        for document_id in sorted(self._written):
+            for row in self._written[document_id]:
+                levels.setdefault(row[0].level, []).append(row)
+        self._snapshots = {level: _Snapshot(rows) for level, rows in levels.items()}
+        self._committed = dict(self._written)
+
+    def discard(self) -> None:
+        self._written = dict(self._committed or {})
+
+    @contextmanager
+    def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[MemoryIndex]:
+        if num_shards > 1:
+            raise ConfigError("index=memory lives in one process; use index=elasticsearch for ingestion.num_shards > 1")
+        self._next = self._next or MemoryIndex(self._identity)
+        yield self._next
+        if self._next._committed is not None:
+            self._written, self._committed = self._next._written, self._next._committed
+            self._snapshots, self._next, self._notes = self._next._snapshots, None, []
+
+    @property
+    def rebuilding(self) -> bool:
+        return self._next is not None
+
+    def note(self, change: Mapping[str, Any]) -> None:
+        self._notes.append(dict(change))
+
+    def noted(self) -> list[JsonObject]:
+        return list(self._notes)
+
+    def purge(self, document_ids: Sequence[str]) -> None:
+        self.delete(document_ids)
+        self.commit()
 
     def documents(self) -> dict[str, str]:
-        return {document_id: rows[0][0].digest for document_id, rows in self._written.items()}
+        return _digests(self._written)
 
-    def passages(self, document_ids: Sequence[str]) -> list[Passage]:
-        wanted = set(document_ids)
-        found = [passage for passage in self._seen.passages if passage.document_id in wanted]
+    def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
+        rows = [row for id_ in dict.fromkeys(document_ids) for row in self._require_content().get(id_, ())]
+        found = [record for record, _ in rows if record.level == level]
         return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
     def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
-        return [self._seen.search(request) for request in requests]
+        self._require_content()
+        snapshots = [self._snapshots.get(request.level) for request in requests]
+        return [
+            snapshot.search(request) if snapshot else [] for request, snapshot in zip(requests, snapshots, strict=True)
+        ]
+
+    def _require_content(self) -> dict[str, list[_Row]]:
+        if self._committed is None:
+            raise ConfigError("index=memory is empty: it lives in one process only; use index=lance and run ingest.py")
+        return self._committed
+
+
+def _digests(written: Mapping[str, list[_Row]]) -> dict[str, str]:
+    return {document_id: rows[0][0].digest for document_id, rows in written.items()}
 
 
 class _Snapshot:
-    """What one commit made visible, with its postings: word -> passage numbers and their shares of the BM25 score."""
+    """The records of one level that a commit made visible, with its postings: word -> passage numbers and their shares of the BM25 score."""
 
     def __init__(self, rows: Sequence[tuple[Passage, np.ndarray | None]]) -> None:
         import numpy as np
 
         self.passages = [passage for passage, _ in rows]
-        self.digests = {passage.document_id: passage.digest for passage in self.passages}
         self._vectors = np.asarray([vector for _, vector in rows]) if rows and rows[0][1] is not None else None
         counts = [Counter(words(passage.search_text)) for passage in self.passages]
         lengths = [count.total() for count in counts]
@@ -110,7 +158,7 @@ class _Snapshot:
         import numpy as np
 
         scores = self._knn(request.vector) if request.vector is not None else self._bm25(request.text or "")
-        matches = _matcher(request.level, request.filter)
+        matches = _matcher(request.filter)
         numbers = [n for n in np.flatnonzero(scores > -np.inf).tolist() if matches(self.passages[n])]
         if len(numbers) > request.k:  # what ties with the last one stays in, the ids decide
             least = np.partition(scores[numbers], -request.k)[-request.k]
@@ -153,10 +201,8 @@ def _singular(word: str) -> str:
     return word
 
 
-def _matcher(level: str, filter: Filter) -> Callable[[Passage], bool]:
+def _matcher(filter: Filter) -> Callable[[Passage], bool]:
     allowed: Mapping[str, set[str]] = {
         field: {value} if isinstance(value, str) else set(value) for field, value in filter.items()
     }
-    return lambda passage: (
-        passage.level == level and all(passage.metadata.get(field) in values for field, values in allowed.items())
-    )
+    return lambda passage: all(passage.metadata.get(field) in values for field, values in allowed.items())

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.chunking.base import BaseChunker, Levels
 from cdsframe.errors import ConfigError
 from cdsframe.types import Document, Embedder, Passage, Section, digest
 
@@ -20,7 +21,7 @@ _SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+(?=[^\s\da-z])|\n\s*\n|\n
 _WORD_END = re.compile(r"\s+")
 
 
-class SectionChunker:
+class SectionChunker(BaseChunker):
     """Passages of at most `size` tokens, counted as the model reads them: prefix, title, heading, text, special tokens.
 
     A passage never crosses a section. It ends at a sentence's end if there is one in its second half, else between
@@ -29,12 +30,18 @@ class SectionChunker:
     Args:
         size: the longest passage, in tokens.
         overlap: how far back, in tokens, the next passage may begin, at a sentence's beginning where there is one.
+        levels: the records that stand beside the passages.
         embedder: whose tokenizer counts.
     """
 
     def __init__(
-        self, size: Annotated[int, Field(ge=16)], overlap: Annotated[int, Field(ge=0)], embedder: Embedder
+        self,
+        size: Annotated[int, Field(ge=16)],
+        overlap: Annotated[int, Field(ge=0)],
+        levels: Levels,
+        embedder: Embedder,
     ) -> None:
+        super().__init__(levels)
         problems = self.problems(size, overlap)
         if problems:
             raise ConfigError(problems)
@@ -49,10 +56,9 @@ class SectionChunker:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        return {"name": "section", "size": self._size, "overlap": self._overlap}
+        return {"name": "section", "size": self._size, "overlap": self._overlap, "levels": self._levels}
 
-    def split(self, document: Document) -> list[Passage]:
-        """The document's passages in order, `document.text[p.start:p.end] == p.text`."""
+    def _passages(self, document: Document) -> list[Passage]:
         passages: list[Passage] = []
         for number, section in enumerate(document.sections):
             if section.passage_id is not None:
