@@ -134,7 +134,10 @@ def _digests(written: Mapping[str, list[_Row]]) -> dict[str, str]:
 
 
 class _Snapshot:
-    """The records of one level that a commit made visible, with its postings: word -> passage numbers and their shares of the BM25 score."""
+    """The records of one level that a commit made visible, with the postings of their words.
+
+    Postings: word -> numbers of the records, and their shares of the BM25 score.
+    """
 
     def __init__(self, rows: Sequence[tuple[Passage, np.ndarray | None]]) -> None:
         import numpy as np
