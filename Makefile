@@ -14,7 +14,7 @@ DEMO_EVALUATE ?= evaluation.limit=32 generator.max_new_tokens=32
 QUESTION ?= What strength of chlorine is used to clean after norovirus?
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test serve check format lock bench results picture
+.PHONY: help setup demo test serve check format lock bench results picture peers
 
 help:  ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /\1\t/' | expand -t 12
@@ -56,6 +56,13 @@ lock: .venv/.installed  ## make requirements.lock anew from pyproject.toml and r
 
 bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
 	$(PY) benchmarks/retrieval_medquad.py
+
+peers: .peers/.installed  ## the environment of the peers that bench measures (LangChain, Haystack, bm25s) into .peers
+
+.peers/.installed: .venv/.installed benchmarks/peers/requirements.lock
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) .peers
+	$(UV) pip install --quiet --python .peers/bin/python --no-deps --require-hashes -r benchmarks/peers/requirements.lock
+	@touch $@
 
 results: setup  ## the full table: base and tuned, closed-book, every retriever, all test questions (an hour on two cores)
 	$(PY) ingest.py index.name=results

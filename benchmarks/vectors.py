@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from cdsframe.embedder import SentenceEmbedder
+from cdsframe.embedder import NoEmbedder, SentenceEmbedder
 from cdsframe.types import Embedder, digest
 
 _AT_ONCE = 512
@@ -83,3 +83,21 @@ class KeptVectors:
     def _kept(self, key: str) -> np.ndarray | None:
         row = self._database.execute("select vector from vectors where key = ?", (key,)).fetchone()
         return None if row is None else np.frombuffer(row[0], dtype=np.float32)
+
+
+class Precomputed(NoEmbedder):
+    """Vectors looked up in memory: what is measured with it is measured without the encoder.
+
+    Args:
+        identity: of the embedder that made them.
+        vectors: text -> its vector, of passages and queries alike.
+    """
+
+    def __init__(self, identity: Mapping[str, Any], vectors: Mapping[str, np.ndarray]) -> None:
+        self.identity, self._vectors = identity, vectors
+        self.dimension = len(next(iter(vectors.values())))  # type: ignore[assignment]
+
+    def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
+        return np.stack([self._vectors[text] for text in texts])
+
+    encode_queries = encode_passages

