@@ -62,18 +62,27 @@ def _check_folder(path: str) -> str:
     return path
 
 
+def _check_path(path: str) -> str:
+    if not resolve(path).exists():
+        raise ValueError(f"no file or folder {path} (paths are relative to where the command is started)")
+    return path
+
+
 InputFile = Annotated[str, AfterValidator(_check_file)]
 """The annotation of an argument that names an existing file: refused before any work where there is none."""
 
 InputFolder = Annotated[str, AfterValidator(_check_folder)]
 """The annotation of an argument that names an existing folder."""
 
+InputPath = Annotated[str, AfterValidator(_check_path)]
+"""The annotation of an argument that names an existing file or folder."""
+
 
 def open_text(path: Path) -> io.TextIOBase:
-    """Opens UTF-8 text, unzipping `.gz` on the way."""
+    """Opens UTF-8 text, with or without a byte order mark, unzipping `.gz` on the way."""
     if path.suffix == ".gz":
-        return gzip.open(path, "rt", encoding="utf-8")
-    return path.open(encoding="utf-8")
+        return gzip.open(path, "rt", encoding="utf-8-sig")
+    return path.open(encoding="utf-8-sig")
 
 
 def parse_object(data: str | bytes) -> dict[str, Any]:

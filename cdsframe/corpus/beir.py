@@ -5,16 +5,22 @@ Does not cut records and does not read queries or judgements.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
+from hashlib import blake2b
 from typing import Any
 
-from cdsframe.corpus.jsonl import metadata_of, records, text_field
+from cdsframe.corpus.fields import as_text
+from cdsframe.corpus.jsonl import records
 from cdsframe.corpus.records import checked
 from cdsframe.files import InputFile, resolve
-from cdsframe.types import Document, Section, Unreadable
+from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 _Record = tuple[str, str, str | None, str, Mapping[str, str]]
 """Passage id, title, section id, text, metadata."""
+
+_LONGEST = 100 << 20
+"""Bytes of a line: a longer one is no passage."""
 
 
 class Beir:
@@ -32,28 +38,45 @@ class Beir:
         self._path, self._strict = path, strict
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """First the lines that cannot be read, then the documents; the whole file is held in memory."""
+        """Each document after its last record, or why a line gives none.
+
+        The file is read twice, first to count each document's records: so only the documents are held whose records
+        are not all read, one where they are adjacent.
+        """
         return checked(self._read(), self._strict)
 
     def _read(self) -> Iterator[tuple[str, Document | str]]:
-        documents: dict[str, list[_Record]] = {}
-        seen: dict[str, int] = {}
-        for source, record in records(self._path):
+        left = Counter(_hash(key) for _, key, passage in self._passages() if not isinstance(passage, str))
+        begun: dict[str, list[_Record]] = {}
+        for source, key, passage in self._passages():
+            if isinstance(passage, str):
+                yield source, passage
+                continue
+            begun.setdefault(key, []).append(passage)
+            left[_hash(key)] -= 1
+            if left[_hash(key)] <= 0:
+                yield key, _join(key, begun.pop(key))
+        for key, passages in begun.items():  # the file was cut meanwhile
+            yield key, _join(key, passages)
+
+    def _passages(self) -> Iterator[tuple[str, str, _Record | str]]:
+        """For each line its name, its document's id, and its passage or why there is none."""
+        seen: Counter[bytes] = Counter()
+        for source, record in records(self._path, _LONGEST):
             if isinstance(record, str):
-                yield source, record
+                yield source, "", record
                 continue
             try:
                 key, passage = _record(record)
             except ValueError as error:
-                yield source, str(error)
+                yield source, "", str(error)
                 continue
-            count = seen[passage[0]] = seen.get(passage[0], 0) + 1
+            id_, count = passage[0], seen[_hash(passage[0])] + 1
+            seen[_hash(id_)] = count
             if count > 1:
-                passage = (f"{passage[0]}-{count}", *passage[1:])
-                key = passage[0] if key == record.get("doc_id", record.get("_id")) else key
-            documents.setdefault(key, []).append(passage)
-        for key, passages in documents.items():
-            yield key, _join(key, passages)
+                passage = (f"{id_}-{count}", *passage[1:])
+                key = passage[0] if key == id_ else key
+            yield source, key, passage
 
 
 class MedQuad(Beir):
@@ -77,18 +100,22 @@ class MedQuad(Beir):
         return []
 
 
+def _hash(id_: str) -> bytes:
+    """What stands for an id in the counts of all records, so that these stay small."""
+    return blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
 def _record(record: Mapping[str, Any]) -> tuple[str, _Record]:
     """The id of the document that a record belongs to, and its passage."""
-    id_ = text_field(record, "doc_id" if "doc_id" in record else "_id", needed=True)
-    text = text_field(record, "text", needed=True)
-    section = text_field(record, "pair_id") or None
-    return text_field(record, "document_id") or id_, (
-        id_,
-        text_field(record, "title"),
-        section,
-        text,
-        metadata_of(record),
-    )
+    name = "doc_id" if "doc_id" in record else "_id"
+    id_ = as_text(record.get(name), name, needed=True)
+    text = as_text(record.get("text"), "text", needed=True)
+    section = as_text(record.get("pair_id"), "pair_id") or None
+    inner = record.get("metadata")
+    merged = {**record, **inner} if isinstance(inner, Mapping) else record
+    metadata = {key: value for key in METADATA_FIELDS if (value := as_text(merged.get(key), key))}
+    document = as_text(record.get("document_id"), "document_id") or id_
+    return document, (id_, as_text(record.get("title"), "title"), section, text, metadata)
 
 
 def _join(key: str, passages: list[_Record]) -> Document:

@@ -6,17 +6,25 @@ YAML front matter of Markdown files only.
 
 from __future__ import annotations
 
-import os
-import re
+import logging
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
+from typing import Annotated
 
+from pydantic import Field
+
+from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
 from cdsframe.corpus.readers import READERS, Refused
 from cdsframe.corpus.records import checked, under_title
+from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.files import InputFolder, resolve
 from cdsframe.types import METADATA_FIELDS, Document, Unreadable
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+log = logging.getLogger(__name__)
+
+_Task = tuple[str, Path | str]
+"""A source's name, and its path or why it is not to be read."""
 
 
 class Folder:
@@ -28,76 +36,63 @@ class Folder:
     Args:
         path: the folder, or `package:NAME/…`.
         strict: refuse the whole corpus when one file cannot be read.
+        max_megabytes: a larger file is refused, and one that unpacks to more.
+        max_seconds: a file that takes longer is given up.
+        workers: processes that read; 0 or 1 reads in this one.
     """
 
-    def __init__(self, path: InputFolder, strict: bool) -> None:
-        self._root, self._strict = resolve(path), strict
+    def __init__(
+        self,
+        path: InputFolder,
+        strict: bool,
+        max_megabytes: Annotated[int, Field(ge=1)],
+        max_seconds: Annotated[int, Field(ge=1)],
+        workers: Annotated[int, Field(ge=0)],
+    ) -> None:
+        self._root, self._strict, self._workers = resolve(path), strict, workers
+        self._read = partial(read_file, limit=max_megabytes << 20, seconds=max_seconds)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Every file's document, or why there is none."""
-        return checked(self._walk(), self._strict)
+        """Every file's document, or why there is none; at most a few files are held at once."""
+        return checked(self._items(), self._strict)
 
-    def _walk(self) -> Iterator[tuple[str, Document | str]]:
-        failed: list[OSError] = []
-        for folder, folders, names in os.walk(self._root, onerror=failed.append):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
-            links = [name for name in folders if (Path(folder) / name).is_symlink()]
-            for name in sorted([*links, *(name for name in names if not name.startswith("."))]):
-                yield self._read(Path(folder) / name)
-        for error in failed:
-            yield self._source(Path(error.filename)), error.strerror or "cannot be listed"
-
-    def _source(self, path: Path) -> str:
-        """The relative path; a name that is not UTF-8 is written with escapes."""
-        return path.relative_to(self._root).as_posix().encode("utf-8", "backslashreplace").decode()
-
-    def _read(self, path: Path) -> tuple[str, Document | str]:
-        source = self._source(path)
-        reader = READERS.get(path.suffix.lower())
-        try:
-            if path.is_symlink():
-                raise Refused("is a symbolic link, which is not followed")
-            if not path.is_file():
-                raise Refused("is not a regular file")
-            if reader is None:
-                raise Refused(f"is of no known kind ({', '.join(sorted(READERS))})")
-            data = path.read_bytes()
-            if not data.strip():
-                raise Refused("is empty")
-            front: dict[str, str] = {}
-            if path.suffix.lower() in (".md", ".markdown"):
-                front, data = _front_matter(data)
-            parsed = reader(data)
-        except Refused as refusal:
-            return source, str(refusal)
-        except OSError as error:
-            return source, error.strerror or "cannot be opened"
-        first = parsed.sections[0].heading[:1] if parsed.sections else ()
-        own = parsed.title if parsed.title is not None else "".join(first)
-        title = front.get("title") or own or Path(source).stem
-        metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
-        sections = under_title(title, parsed.sections)
-        return source, Document(front.get("id") or source, title, parsed.text, sections, metadata)
+    def _items(self) -> Iterator[tuple[str, Document | str]]:
+        for (source, _), result in ordered(self._read, walk(self._root), self._workers):
+            if isinstance(result, Died):
+                yield source, "ended the process that read it, which may have run out of memory"
+                continue
+            item, guessed = result
+            if guessed:
+                log.warning("%s: is not UTF-8 and does not say what it is; read as %s", source, guessed)
+            yield source, item
 
 
-def _front_matter(data: bytes) -> tuple[dict[str, str], bytes]:
-    """The YAML between two lines `---` at the top, all values as text, and the bytes behind it."""
-    import yaml
-
+def read_file(task: _Task, limit: int, seconds: float) -> tuple[Document | str, str | None]:
+    """A file's document, or why there is none; and its encoding, if that was guessed."""
+    source, path = task
+    if isinstance(path, str):
+        return path, None
+    reader = READERS.get(path.suffix.lower())
     try:
-        text = data.decode("utf-8-sig").replace("\r\n", "\n")
-    except UnicodeDecodeError:
-        return {}, data  # the reader says what is wrong
-    found = _FRONT_MATTER.match(text)
-    if not found:
-        return {}, data
-    try:
-        values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (the base loader makes only text)
-    except (yaml.YAMLError, RecursionError):
-        raise Refused("has front matter that is not YAML") from None
-    if not isinstance(values, dict):
-        raise Refused("has front matter that is not a mapping")
-    lists = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
-    return {str(key): value.strip() for key, value in lists.items() if isinstance(value, str)}, text[
-        found.end() :
-    ].encode()
+        if reader is None:
+            raise Refused(f"is of no known kind ({', '.join(sorted(READERS))})")
+        data = read_bytes(path, limit)
+        if not data.strip():
+            raise Refused("is empty")
+        with time_limit(seconds):
+            parsed = reader(data, limit)
+    except Refused as refusal:
+        return str(refusal), None
+    except OSError as error:
+        return in_words(error), None
+    except (MemoryError, RecursionError):
+        return "needs more memory than there is", None
+    except TooLong:
+        return f"takes longer than {seconds:g} seconds to read (corpus.max_seconds)", None
+    first = parsed.sections[0].heading[:1] if parsed.sections else ()
+    own = parsed.title if parsed.title is not None else "".join(first)
+    front = parsed.front
+    title = front.get("title") or own or Path(source).stem
+    metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
+    sections = under_title(title, parsed.sections)
+    return Document(front.get("id") or source, title, parsed.text, sections, metadata), parsed.guessed

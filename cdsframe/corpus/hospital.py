@@ -7,4 +7,4 @@ from cdsframe.corpus.folder import Folder
 
 def hospital() -> Folder:
     """The documents of a fictitious hospital; a file that cannot be read would be a defect of ours."""
-    return Folder("package:hospital/documents", strict=True)
+    return Folder("package:hospital/documents", strict=True, max_megabytes=1, max_seconds=60, workers=0)

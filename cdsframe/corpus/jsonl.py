@@ -5,9 +5,13 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import IO, Annotated, Any
 
+from pydantic import Field
+
+from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
 from cdsframe.corpus.records import Block, assemble, checked
+from cdsframe.corpus.tree import in_words
 from cdsframe.files import InputFile, parse_object, require_file
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
@@ -15,81 +19,104 @@ from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 class Jsonl:
     """Records `{id, title, text}` or `{id, title, sections: [{heading, text}]}`, metadata beside them or in `metadata`.
 
-    Where there are sections, their texts with their headings between are the document's text.
+    Where there are sections, their texts with their headings between are the document's text. The file is streamed.
 
     Args:
         path: a `.jsonl` file, or `.jsonl.gz`.
+        fields: the record's names for a document's fields; dots go into objects, and numbers into lists.
         strict: refuse the whole corpus when one line cannot be read.
+        max_megabytes: a longer line is refused.
     """
 
-    def __init__(self, path: InputFile, strict: bool) -> None:
-        self._path, self._strict = path, strict
+    def __init__(
+        self, path: InputFile, fields: Fields, strict: bool, max_megabytes: Annotated[int, Field(ge=1)]
+    ) -> None:
+        self._path, self._fields, self._strict, self._limit = path, fields, strict, max_megabytes << 20
+
+    @staticmethod
+    def problems(fields: Fields) -> list[str]:
+        """That no field gives the text, or that a list stands where one name is wanted."""
+        return problems_of(fields)
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Every line's document, or why there is none."""
         return checked(self._read(), self._strict)
 
     def _read(self) -> Iterator[tuple[str, Document | str]]:
-        for source, record in records(self._path):
+        for source, record in records(self._path, self._limit):
             try:
-                yield source, _document(record) if isinstance(record, dict) else record
+                yield source, self._document(record) if isinstance(record, dict) else record
             except ValueError as error:
                 yield source, str(error)
 
+    def _document(self, record: Mapping[str, Any]) -> Document:
+        metadata = {}
+        for key in METADATA_FIELDS:
+            for name in names_of(self._fields, key):
+                inner = value_at(record, f"metadata.{name}")
+                if text := as_text(value_at(record, name) if inner is None else inner, name):
+                    metadata[key] = text
+        body = _joined(record["sections"]) if record.get("sections") else None
+        return document_of(lambda name: value_at(record, name), self._fields, metadata, body)
 
-def records(path: str) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """`("FILE, line 7", record)` for each line that is not blank; instead of a record the reason why it is none."""
+
+def value_at(record: Mapping[str, Any], path: str) -> Any:
+    """What stands under a name, or at a dotted path; None where nothing does."""
+    if path in record:
+        return record[path]
+    value: Any = record
+    for step in path.split("."):
+        if isinstance(value, Mapping):
+            value = value.get(step)
+        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+            value = value[int(step)]
+        else:
+            return None
+    return value
+
+
+def _joined(parts: Any) -> tuple[str, tuple[Section, ...]]:
+    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+        raise ValueError("has sections that are not a list of objects")
+    text, sections = assemble(
+        block
+        for part in parts
+        for block in (Block(as_text(part.get("heading"), "heading"), 1), Block(as_text(part.get("text"), "text")))
+    )
+    if not sections:
+        raise ValueError("has no text in its sections")
+    return text, sections
+
+
+def lines(path: str, limit: int) -> Iterator[tuple[str, bytes | str]]:
+    """`("FILE, line 7", line)` for each line that is not blank; instead of a line the reason why there is none."""
     found = require_file(path, "corpus.path")
     number = 0
     try:
-        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if not line.strip():
-                    continue
-                value: dict[str, Any] | str
-                try:
-                    value = parse_object(line)
-                except ValueError as error:
-                    value = f"is {error}"
-                yield f"{found.name}, line {number}", value
+        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as file:
+            while line := file.readline(limit + 1):
+                number += 1
+                source = f"{found.name}, line {number}"
+                if len(line) > limit:
+                    _pass_over(file, line, limit)
+                    yield source, f"is longer than {limit >> 20} MB (corpus.max_megabytes)"
+                elif line.strip():
+                    yield source, line
     except (gzip.BadGzipFile, zlib.error, EOFError):
         yield f"{found.name}, after line {number}", "is not a whole gzip file"
+    except OSError as error:
+        yield f"{found.name}, after line {number}", in_words(error)
 
 
-def text_field(record: Mapping[str, Any], key: str, *, needed: bool = False) -> str:
-    """A record's field as stripped text. Raises ValueError, without its content, where it is missing or not text."""
-    value = record.get(key)
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        value = str(value)
-    if value is None and not needed:
-        return ""
-    if not isinstance(value, str) or (needed and not value.strip()):
-        raise ValueError(f"has no text in the field {key}")
-    return value.strip()
+def _pass_over(file: IO[bytes], line: bytes, limit: int) -> None:
+    while line and not line.endswith(b"\n"):
+        line = file.readline(limit)
 
 
-def metadata_of(record: Mapping[str, Any]) -> dict[str, str]:
-    """The metadata fields of a record, those in its `metadata` first."""
-    inner = record.get("metadata")
-    merged = {**record, **inner} if isinstance(inner, Mapping) else record
-    return {key: value for key in METADATA_FIELDS if (value := text_field(merged, key))}
-
-
-def _document(record: Mapping[str, Any]) -> Document:
-    parts = record.get("sections")
-    if parts:
-        if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
-            raise ValueError("has sections that are not a list of objects")
-        text, sections = assemble(
-            block
-            for part in parts
-            for block in (Block(text_field(part, "heading"), 1), Block(text_field(part, "text")))
-        )
-    else:
-        text = text_field(record, "text", needed=True)
-        sections = (Section((), 0, len(text)),)
-    if not sections:
-        raise ValueError("has no text in its sections")
-    return Document(
-        text_field(record, "id", needed=True), text_field(record, "title"), text, sections, metadata_of(record)
-    )
+def records(path: str, limit: int) -> Iterator[tuple[str, dict[str, Any] | str]]:
+    """`("FILE, line 7", record)` for each line that is not blank; instead of a record the reason why it is none."""
+    for source, line in lines(path, limit):
+        try:
+            yield source, parse_object(line) if isinstance(line, bytes) else line
+        except ValueError as error:
+            yield source, f"is {error}"

@@ -62,13 +62,16 @@ class Jsonl:
         split = record.get("split", "test")
         if split not in SPLITS:
             raise InputError(f"{where}: split must be one of {', '.join(SPLITS)}, got {split!r}")
+        kind = record.get("type")
+        if kind is not None and not isinstance(kind, str):
+            raise InputError(f"{where}: type must be a string")
         evidence = tuple(self._evidence(item, where) for item in _objects(record, "evidence", where))
         return Question(
             id=record["id"],
             question=record["question"].strip(),
             answer=record["answer"].strip(),
             aliases=tuple(_strings(record, "aliases", where)),
-            type=str(record.get("type", "open" if record["answer"] else "unanswerable")),
+            type=kind or ("open" if record["answer"] else "unanswerable"),
             split=split,
             evidence=evidence,
             group=evidence[0].document_id if evidence else record["id"],
