@@ -33,7 +33,7 @@ ALLOWED_WITHIN = {("confidence", "citations")}
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "datasets", "sentence_transformers", "lancedb",
     "pyarrow", "lm_eval", "wandb", "fastapi", "uvicorn", "matplotlib", "scipy", "sklearn", "pdfplumber", "trafilatura",
-    "ir_measures", "numpy", "docx",
+    "ir_measures", "numpy", "docx", "fhir", "charset_normalizer",
 }  # fmt: skip
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__main__.py")

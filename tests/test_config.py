@@ -21,6 +21,7 @@ GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder 
 
 _NEEDS = {
     "corpus=jsonl": "corpus.path={file}", "corpus=beir": "corpus.path={file}", "corpus=folder": "corpus.path={folder}",
+    "corpus=csv": "corpus.path={file} corpus.fields.text=text", "corpus=fhir": "corpus.path={folder}",
     "corpus=medquad": "paths.data={medquad}", "data=medquad": "paths.data={medquad}",
     "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",

@@ -51,7 +51,7 @@ def write(folder, number, text):
 
 def ingest(folder, index, embedder=None, batch_size=4, strict=False):
     embedder = embedder or Counting()
-    corpus = Folder(str(folder), strict=strict)
+    corpus = Folder(str(folder), strict, 100, 60, 0)
     return update(batch_size, corpus, SectionChunker(64, 8, [], embedder), embedder, index)
 
 
@@ -211,7 +211,7 @@ class Slow(HashEmbedder):
 
 embedder = Slow()
 index = LanceIndex(sys.argv[2], "test", {})
-update(4, Folder(sys.argv[1], strict=False), SectionChunker(64, 8, [], embedder), embedder, index)
+update(4, Folder(sys.argv[1], False, 100, 60, 0), SectionChunker(64, 8, [], embedder), embedder, index)
 """
 
 
