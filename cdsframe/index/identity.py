@@ -14,7 +14,7 @@ from typing import Any
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.run import read_manifest
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 Identity = Mapping[str, Mapping[str, Any]]
 """Group (`embedder`, `chunking`) -> the settings that the index's content depends on; an empty group: none."""
@@ -62,7 +62,10 @@ def require_dimension(index: str, dimension: int | None, vector: int | None) -> 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
     """The manifest of the index in a folder. Raises IndexMismatchError where it is damaged or of another format."""
-    needed = {"identity": dict, "dimension": int | None, "digest": str, "table_version": int}
+    needed = {
+        "identity": dict, "dimension": int | None, "digest": str, "records": dict, "table": str, "table_version": int,
+        "optimized": bool,
+    }  # fmt: skip
     try:
         return read_manifest(folder, "index", f"delete {folder} and ingest again", needed, FORMAT_VERSION)
     except InputError as error:

@@ -1,21 +1,24 @@
 """An index in one folder by LanceDB: BM25 over its full-text index, exact kNN, filters applied inside the search.
 
-`manifest.json` is the commit point. Readers see the table at the version that it names; writes make newer versions that
-nobody sees until `commit`, so a killed ingest changes no answer, and the next one goes on from what it left behind.
+`manifest.json` is the commit point. Readers see the table and the version of it that the manifest names; writes make
+newer versions that nobody sees until `commit`, so a killed writer changes no answer, and the next one goes on from what
+it left behind.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import re
-from collections.abc import Iterator, Sequence
+import shutil
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from cdsframe.errors import ConfigError, InputError
-from cdsframe.files import write_json
+from cdsframe.errors import ConfigError
+from cdsframe.files import read_json, write_json
 from cdsframe.index import table
 from cdsframe.index.identity import (
     FORMAT_VERSION,
@@ -26,21 +29,39 @@ from cdsframe.index.identity import (
     require_dimension,
     require_same,
 )
-from cdsframe.types import Hit, Passage, Request, digest, flatten
+from cdsframe.index.journal import Journal
+from cdsframe.index.lease import FILES, REBUILD, WRITER, Lease
+from cdsframe.types import Hit, JsonObject, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
 
-_TABLE = "passages"
+log = logging.getLogger(__name__)
+
+_FIRST = "1"
+"""The name of an index's first table; a rebuild and a purge make the next number's."""
+
 _KEEP_OLD = timedelta(minutes=10)
 """How long a superseded version stays on disk for readers that are in the middle of a search."""
 
+_SMALL = 4000
+"""Up to how many records every commit makes the indexes anew: it takes a tenth of a second."""
+
+_PIECES = 64
+"""Over how many files a table may be spread before a commit joins them and adds new rows to the indexes."""
+
+_SWAP_WAIT = 600.0
+"""Seconds that a rebuild waits for another writer's end before it takes its place."""
+
+_T = TypeVar("_T")
+
 
 class LanceIndex:
-    """A LanceDB table with its manifest in the folder `path/name`.
+    """LanceDB tables with their manifest in the folder `path/name`.
 
     BM25 with LanceDB's constants (k1 = 1.2, b = .75) over title, heading and text, English stems; vectors are compared
-    one by one, exactly.
+    one by one, exactly. Rows that a commit without `optimize` added to a large table are searched without an index, by
+    statistics that count them; the others' scores count them from the next `optimize` on.
 
     Args:
         path: the folder that holds the indexes.
@@ -54,10 +75,13 @@ class LanceIndex:
         problems = self.problems(name)
         if problems:
             raise ConfigError(problems)
-        self._folder, self._name = Path(path) / name, name
+        self._path, self._folder, self._name = path, Path(path) / name, name
         self._identity: Identity = json.loads(json.dumps({group: dict(values) for group, values in identity.items()}))
         self._manifest_path = self._folder / "manifest.json"
-        self._lock: Any = None
+        self._rebuild_path = self._folder / "rebuild.json"
+        self._journal = Journal(self._folder / "journal.jsonl")
+        self._lease = Lease(self._folder, WRITER, f"the index {name} is being written")
+        self._database: Any = None
         self._opened: tuple[Any, Any, dict[str, Any]] | None = None
 
     @staticmethod
@@ -69,7 +93,22 @@ class LanceIndex:
 
     @property
     def digest(self) -> str | None:
-        return manifest_of(self._folder)["digest"] if self._manifest_path.is_file() else None
+        manifest = self._manifest()
+        return None if manifest is None else manifest["digest"]
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        manifest = self._manifest()
+        return frozenset() if manifest is None else frozenset(manifest["records"])
+
+    def _manifest(self) -> dict[str, Any] | None:
+        """The last commit's, None where there is none."""
+        return manifest_of(self._folder) if self._manifest_path.is_file() else None
+
+    def _table_name(self) -> str:
+        """The table that is written."""
+        manifest = self._manifest()
+        return _FIRST if manifest is None else manifest["table"]
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -78,20 +117,31 @@ class LanceIndex:
             head = self._head()
             return {} if head is None else table.digests(head)
 
-    def passages(self, document_ids: Sequence[str]) -> list[Passage]:
-        with explained(self._folder):
-            return table.of_documents(self._reader()[0], document_ids)
+    def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
+        return self._read(lambda committed, _: table.of_documents(committed, document_ids, level))
 
     def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
-        with explained(self._folder):
-            committed, manifest = self._reader()
+        def found(committed: Any, manifest: dict[str, Any]) -> list[list[Hit]]:
             for request in requests:
                 if request.vector is not None:
                     require_dimension(self._name, manifest["dimension"], len(request.vector))
-            return table.search(committed, requests)
+            return table.search(committed, frozenset(manifest["records"]), requests)
 
-    def _reader(self) -> tuple[Any, dict[str, Any]]:
-        """The table as the manifest has it, and the manifest; opened anew when another commit has replaced it."""
+        return self._read(found)
+
+    def _read(self, read: Callable[[Any, dict[str, Any]], _T]) -> _T:
+        """Calls `read` with the committed table and its manifest; once more if a commit removed the files meanwhile."""
+        while True:
+            stamp = self._stamp()
+            try:
+                with explained(self._folder):
+                    return read(*self._reader(stamp))
+            except ConfigError:
+                if stamp == self._stamp():
+                    raise
+
+    def _stamp(self) -> tuple[int, int]:
+        """What differs after every commit."""
         try:
             stat = self._manifest_path.stat()
         except FileNotFoundError:
@@ -99,60 +149,57 @@ class LanceIndex:
                 f"there is no index {self._name} in {self._folder.parent}; make one: "
                 f"python ingest.py index.name={self._name}"
             ) from None
-        stamp = (stat.st_ino, stat.st_mtime_ns)
-        if self._opened is None or self._opened[0] != stamp:
+        return stat.st_ino, stat.st_mtime_ns
+
+    def _reader(self, stamp: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
+        """The table as the manifest has it, and the manifest; opened anew when another commit has replaced it."""
+        opened = self._opened
+        if opened is None or opened[0] != stamp:
             manifest = manifest_of(self._folder)
             require_same(self._name, manifest["identity"], self._identity)
             try:
-                committed = self._connect().open_table(_TABLE)
+                committed = self._connect().open_table(manifest["table"])
                 committed.checkout(manifest["table_version"])
             except ValueError:  # so LanceDB says that there is none
                 raise damaged(self._folder, "its table is not there") from None
-            self._opened = stamp, committed, manifest
-        return self._opened[1:]
+            opened = self._opened = stamp, committed, manifest
+        return opened[1:]
 
     # -------------------------------------------------------------------------------------------- writing
 
     @contextmanager
-    def writer(self) -> Iterator[None]:
+    def writer(self, wait: float = 0) -> Iterator[None]:
         """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
-        from filelock import FileLock, Timeout
-
-        self._folder.mkdir(parents=True, exist_ok=True)
-        self._lock = self._lock or FileLock(self._folder / ".writer.lock", timeout=0)
-        outermost = not self._lock.is_locked
-        try:
-            self._lock.acquire()
-        except Timeout:
-            raise InputError(f"the index {self._name} is being written by another process; wait for its end") from None
-        try:
-            if self._manifest_path.is_file():
-                require_same(self._name, manifest_of(self._folder)["identity"], self._identity, writing=True)
-            with explained(self._folder):
-                yield
-        finally:
-            if outermost:
-                self._remove_if_empty()
-            self._lock.release()
+        with self._lease.hold(wait) as outermost:
+            try:
+                manifest = self._manifest()
+                if manifest is not None:
+                    require_same(self._name, manifest["identity"], self._identity, writing=True)
+                with explained(self._folder):
+                    yield
+            finally:
+                if outermost:
+                    self._remove_if_empty()
 
     def _remove_if_empty(self) -> None:
         """Takes away the folder that the writer made, where nothing but the lock came into it."""
-        lock = Path(self._lock.lock_file)
         with suppress(OSError):  # Windows does not remove a file that is open
-            if list(self._folder.iterdir()) == [lock]:
-                lock.unlink()
+            files = list(self._folder.iterdir())
+            if {file.name for file in files} <= FILES:
+                for file in files:
+                    file.unlink()
                 self._folder.rmdir()
 
-    def write(self, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
             head = self._head()
             if head is None:
                 schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
-                head = self._connect().create_table(_TABLE, schema=schema)
+                head = self._connect().create_table(self._table_name(), schema=schema)
             require_dimension(self._name, table.dimension(head), dimension)
-            table.delete(head, [passage.document_id for passage in passages])
-            table.add(head, passages, vectors)
+            table.delete(head, [record.document_id for record in records])
+            table.add(head, records, vectors)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         with self.writer():
@@ -160,48 +207,177 @@ class LanceIndex:
             if head is not None:
                 table.delete(head, document_ids)
 
-    def commit(self) -> None:
+    def commit(self, *, optimize: bool = False) -> None:
         with self.writer():
-            head = self._head()
+            head, before = self._head(), self._manifest()
             if head is None:
                 return
-            if self._manifest_path.is_file() and manifest_of(self._folder)["table_version"] == head.version:
+            if before and before["table_version"] == head.version and (before["optimized"] or not optimize):
                 return
-            head.optimize(cleanup_older_than=timedelta(days=36500))  # joins small files; what the manifest names stays
-            table.make_indexes(head)
-            documents = table.digests(head)
-            manifest = {
-                "format_version": FORMAT_VERSION,
-                "name": self._name,
-                "identity": self._identity,
-                "dimension": table.dimension(head),
-                "documents": len(documents),
-                "passages": head.count_rows(),
-                "digest": digest(json.dumps(self._identity, sort_keys=True), *flatten(documents)),
-                "table_version": head.version,
-            }
-            write_json(self._manifest_path, manifest)
-            head.optimize(cleanup_older_than=_KEEP_OLD)
+            anew = optimize or before is None or head.count_rows() <= _SMALL
+            tidy = anew or table.pieces(head) > _PIECES
+            documents, records = table.contents(head)
+            if tidy:
+                head.optimize(cleanup_older_than=timedelta(days=36500))  # what the manifest names stays
+            lacking = records.keys() if anew or before is None else records.keys() - before["records"].keys()
+            if lacking:
+                table.make_indexes(head, lacking)
+            self._publish(head, self._table_name(), documents, records, anew)
+            if tidy:
+                head.optimize(cleanup_older_than=_KEEP_OLD)
+            self._remove_superseded()
+
+    def _publish(
+        self, head: Any, name: str, documents: Mapping[str, str], records: Mapping[Level, int], optimized: bool
+    ) -> None:
+        """Makes the table, as it is now, the one that is read."""
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "name": self._name,
+            "identity": self._identity,
+            "dimension": table.dimension(head),
+            "documents": len(documents),
+            "records": dict(records),
+            "digest": digest(json.dumps(self._identity, sort_keys=True), *flatten(documents)),
+            "table": name,
+            "table_version": head.version,
+            "optimized": optimized,
+        }
+        write_json(self._manifest_path, manifest)
+
+    def discard(self) -> None:
+        with self.writer():
+            head, manifest = self._head(), self._manifest()
+            if head is None or (manifest and manifest["table_version"] == head.version):
+                return
+            log.warning("index %s: what was written and not committed is dropped", self._name)
+            if manifest is None:
+                self._connect().drop_table(self._table_name())
+                return
+            head.checkout(manifest["table_version"])
+            head.restore()
 
     def _head(self) -> Any | None:
         """The table with all that was written, or None; a writer drops what other settings left uncommitted."""
         if not self._folder.is_dir():
             return None
-        database = self._connect()
+        database, name, manifest = self._connect(), self._table_name(), self._manifest()
         try:
-            head = database.open_table(_TABLE)
+            head = database.open_table(name)
         except ValueError:  # so LanceDB says that there is none
-            if self._manifest_path.is_file():
+            if manifest is not None:
                 raise damaged(self._folder, "its table is not there") from None
             return None
         made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
-        writing = self._lock is not None and self._lock.is_locked
-        if writing and made != self._identity and not self._manifest_path.is_file():
-            database.drop_table(_TABLE)
+        if self._lease.held and made != self._identity and manifest is None:
+            database.drop_table(name)
             return None
         return head
 
     def _connect(self) -> Any:
         import lancedb
 
-        return lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
+        if self._database is None:
+            self._database = lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
+        return self._database
+
+    # -------------------------------------------------------------------------------- replacing the table
+
+    @contextmanager
+    def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[LanceIndex]:
+        if num_shards > 1:
+            raise ConfigError(
+                "index=lance is a folder with one writer; use index=elasticsearch for ingestion.num_shards > 1"
+            )
+        lease = self._rebuild_lease()
+        with lease.hold(0):
+            with self.writer(_SWAP_WAIT):
+                name = self._begin_rebuild()
+            yield _Rebuild(self, name, lease)
+
+    @property
+    def rebuilding(self) -> bool:
+        return self._rebuilt_table() is not None
+
+    def note(self, change: Mapping[str, Any]) -> None:
+        with self.writer():
+            self._journal.append(change)
+
+    def noted(self) -> list[JsonObject]:
+        return self._journal.read() if self.rebuilding else []
+
+    def purge(self, document_ids: Sequence[str]) -> None:
+        """As the contract says. A rebuild that was killed is dropped; one that is under way refuses the purge."""
+        with self._rebuild_lease().hold(0), self.writer():
+            self._end_rebuild()
+            head = self._head()
+            if head is not None:
+                table.delete(head, document_ids)
+                name = self._new_name()
+                purged = table.copy(head, self._connect(), name)
+                documents, records = table.contents(purged)
+                table.make_indexes(purged, records)
+                self._publish(purged, name, documents, records, optimized=True)
+            self._remove_superseded()
+
+    def _rebuild_lease(self) -> Lease:
+        return Lease(self._folder, REBUILD, f"the index {self._name} is being rebuilt")
+
+    def _rebuilt_table(self) -> str | None:
+        """The table of the rebuild that has begun and was not committed."""
+        if not self._rebuild_path.is_file():
+            return None
+        name = read_json(self._rebuild_path, "index")["table"]
+        manifest = self._manifest()
+        return None if manifest is not None and manifest["table"] == name else name
+
+    def _begin_rebuild(self) -> str:
+        """The table to fill: that of a rebuild by the same settings that was killed, or a new one."""
+        name = self._rebuilt_table()
+        if name is None:
+            self._end_rebuild()
+        elif read_json(self._rebuild_path, "index")["identity"] == self._identity:
+            return name
+        made = self._new_name()
+        write_json(self._rebuild_path, {"table": made, "identity": self._identity})
+        self._remove_superseded()
+        return made
+
+    def _end_rebuild(self) -> None:
+        self._journal.clear()
+        self._rebuild_path.unlink(missing_ok=True)
+
+    def _new_name(self) -> str:
+        used = [int(file.stem) for file in self._tables() if file.stem.isdigit()]
+        return str(max([*used, int(self._table_name())]) + 1)
+
+    def _tables(self) -> list[Path]:
+        return list(self._folder.glob("*.lance"))
+
+    def _remove_superseded(self) -> None:
+        """Removes the tables that a rebuild or a purge has replaced; a reader in the middle of one reads anew."""
+        for file in self._tables():
+            if file.stem not in (self._table_name(), self._rebuilt_table()):
+                shutil.rmtree(file, ignore_errors=True)
+
+
+class _Rebuild(LanceIndex):
+    """A table that nobody reads before its commit, which makes it the index's own."""
+
+    def __init__(self, index: LanceIndex, name: str, lease: Lease) -> None:
+        super().__init__(index._path, index._name, index._identity)
+        self._index, self._table, self._lease = index, name, lease
+
+    def _manifest(self) -> dict[str, Any] | None:
+        manifest = super()._manifest() if self._manifest_path.is_file() else None
+        return manifest if manifest and manifest["table"] == self._table else None
+
+    def _table_name(self) -> str:
+        return self._table
+
+    def commit(self, *, optimize: bool = False) -> None:
+        with self._index.writer(_SWAP_WAIT):
+            super().commit(optimize=optimize)
+            if self._manifest() is not None:
+                self._end_rebuild()
+                self._remove_superseded()

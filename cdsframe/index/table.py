@@ -1,15 +1,17 @@
-"""The table of a Lance index: its columns, its rows as passages, and searches in it.
+"""The table of a Lance index: its columns, its rows as records, and searches in it.
 
-Does not know which version of the table is committed (see `lance`).
+Each level's text stands in a column of its own, which is null in the rows of other levels: LanceDB counts BM25's
+statistics by column. Does not know which version of the table is committed (see `lance`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import InputError
-from cdsframe.types import METADATA_FIELDS, Filter, Hit, Passage, Request
+from cdsframe.types import LEVELS, METADATA_FIELDS, Filter, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,22 +36,28 @@ def schema(dimension: int | None, identity: str) -> Any:
     import pyarrow as pa
 
     kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
-    fields = [pa.field(name, kinds.get(name, pa.string())) for name in (*_COLUMNS, *METADATA_FIELDS, "search_text")]
+    names = (*_COLUMNS, *METADATA_FIELDS, *map(_words, LEVELS))
+    fields = [pa.field(name, kinds.get(name, pa.string())) for name in names]
     if dimension is not None:
         fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
     return pa.schema(fields, metadata={"identity": identity})
 
 
-def make_indexes(table: Any) -> None:
-    """Indexes for BM25 and for the level.
+def _words(level: Level) -> str:
+    """The column that BM25 reads at a level."""
+    return f"words_{level}"
 
-    Made anew, not extended: BM25's statistics then count no deleted passage and do not depend on the table's history.
+
+def make_indexes(table: Any, levels: Iterable[Level]) -> None:
+    """Indexes for BM25 at these levels, and for the level.
+
+    Made anew, not extended: BM25's statistics then count no deleted record and do not depend on the table's history.
     """
     from lancedb.index import FTS, Bitmap
 
-    table.create_index(
-        "search_text", config=FTS(custom_stop_words=_STOP_WORDS.split(), max_token_length=64), replace=True
-    )
+    for level in levels:
+        config = FTS(custom_stop_words=_STOP_WORDS.split(), max_token_length=64)
+        table.create_index(_words(level), config=config, replace=True)
     table.create_index("level", config=Bitmap(), replace=True)
 
 
@@ -60,24 +68,50 @@ def dimension(table: Any) -> int | None:
 
 def digests(table: Any) -> dict[str, str]:
     """Document id -> digest."""
-    rows = table.search().select(["document_id", "digest"]).limit(None).to_arrow()
-    return dict(zip(rows["document_id"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+    return contents(table)[0]
 
 
-def add(table: Any, passages: Sequence[Passage], vectors: np.ndarray | None) -> None:
-    """Appends passages, with vectors `[n, dimension]` where the table has them."""
+def contents(table: Any) -> tuple[dict[str, str], dict[Level, int]]:
+    """Document id -> digest, and level -> how many records it has."""
+    rows = table.search().select(["document_id", "digest", "level"]).limit(None).to_arrow()
+    documents = dict(zip(rows["document_id"].to_pylist(), rows["digest"].to_pylist(), strict=True))
+    counts = Counter(rows["level"].to_pylist())
+    return documents, {level: counts[level] for level in LEVELS if counts[level]}
+
+
+def pieces(table: Any) -> int:
+    """How many files the table's rows are spread over."""
+    return table.stats().fragment_stats.num_fragments
+
+
+def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    """Appends records, with vectors `[n, dimension]` where the table has them."""
     import pyarrow as pa
 
-    columns: dict[str, Any] = {name: [getattr(passage, name) for passage in passages] for name in _COLUMNS}
-    columns |= {field: [passage.metadata.get(field) for passage in passages] for field in METADATA_FIELDS}
-    columns["search_text"] = [passage.search_text for passage in passages]
+    columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in _COLUMNS}
+    columns |= {field: [record.metadata.get(field) for record in records] for field in METADATA_FIELDS}
+    for level in LEVELS:
+        columns[_words(level)] = [record.search_text if record.level == level else None for record in records]
     if vectors is not None:
-        columns["vector"] = list(vectors)
+        flat = pa.array(vectors.astype("float32", copy=False).ravel())
+        columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     table.add(pa.table(columns, schema=table.schema))
 
 
+def copy(table: Any, database: Any, name: str) -> Any:
+    """A new table of the rows that are not deleted, in files of its own."""
+    import pyarrow as pa
+
+    columns = [*table.schema.names]
+    batches = table.search().select(columns).limit(None).to_batches()
+    batches = (batch.select(columns) for batch in batches)
+    made = database.create_table(name, schema=table.schema, mode="overwrite")
+    made.add(pa.RecordBatchReader.from_batches(table.schema, batches))
+    return made
+
+
 def delete(table: Any, document_ids: Sequence[str]) -> None:
-    """Removes all passages of the documents."""
+    """Removes all records of the documents."""
     from lancedb.expr import col
 
     ids = list(dict.fromkeys(document_ids))
@@ -85,27 +119,32 @@ def delete(table: Any, document_ids: Sequence[str]) -> None:
         table.delete(col("document_id").isin(ids[first : first + _AT_ONCE]))
 
 
-def of_documents(table: Any, document_ids: Sequence[str]) -> list[Passage]:
-    """All passages of the documents, ordered by document id and ordinal."""
-    from lancedb.expr import col
+def of_documents(table: Any, document_ids: Sequence[str], level: Level) -> list[Passage]:
+    """All records of one level of the documents, ordered by document id and ordinal."""
+    from lancedb.expr import col, lit
 
     found: list[Passage] = []
-    for first in range(0, len(document_ids), _AT_ONCE):
-        among = col("document_id").isin(document_ids[first : first + _AT_ONCE])
+    ids = list(dict.fromkeys(document_ids))
+    for first in range(0, len(ids), _AT_ONCE):
+        among = col("document_id").isin(ids[first : first + _AT_ONCE]) & (col("level") == lit(level))
         rows = table.search().where(among).select([*_COLUMNS, *METADATA_FIELDS]).limit(None).to_arrow()
         found += [_passage(row) for row in rows.to_pylist()]
     return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
 
-def search(table: Any, requests: Sequence[Request]) -> list[list[Hit]]:
-    """One list of hits for each request, ordered by score and id."""
+def search(table: Any, levels: frozenset[Level], requests: Sequence[Request]) -> list[list[Hit]]:
+    """One list of hits for each request, ordered by score and id; `levels` are those that the rows have."""
+    for request in requests:
+        _require_fields(request.filter)
     results: list[list[Hit]] = [[] for _ in requests]
     for numbers in _together(requests):
         group = [requests[number] for number in numbers]
-        condition = _condition(group[0].level, group[0].filter)
-        if condition is not None:
-            for number, hits in zip(numbers, _hits(table, group, condition, group[0].k + 8), strict=True):
-                results[number] = hits
+        first = group[0]
+        if first.level not in levels or not all(map(_values, first.filter.values())):
+            continue  # no record can fulfil it
+        condition = _condition(first, alone=len(levels) == 1)
+        for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8), strict=True):
+            results[number] = hits
     return results
 
 
@@ -122,17 +161,23 @@ def _together(requests: Sequence[Request]) -> list[list[int]]:
     return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
 
 
-def _condition(level: str, filter: Filter) -> Any | None:
-    """The engine's condition for a level and a filter; None where no passage can fulfil it."""
-    from lancedb.expr import col, lit
-
-    condition = col("level") == lit(level)
-    for field, value in filter.items():
+def _require_fields(filter: Filter) -> None:
+    """Raises InputError where a filter names a field that no record has."""
+    for field in filter:
         if field not in METADATA_FIELDS:
             raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
-        if not _values(value):
-            return None
-        condition = condition & col(field).isin(_values(value))
+
+
+def _condition(request: Request, alone: bool) -> Any | None:
+    """The engine's condition for a request; None where all records fulfil it (`alone`: no other level has any)."""
+    from lancedb.expr import col, lit
+
+    parts = [col(field).isin(_values(value)) for field, value in request.filter.items()]
+    if request.vector is not None and not alone:
+        parts.append(col("level") == lit(request.level))
+    condition = None
+    for part in parts:
+        condition = part if condition is None else condition & part
     return condition
 
 
@@ -140,21 +185,22 @@ def _values(value: str | Sequence[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _hits(table: Any, group: Sequence[Request], condition: Any, limit: int) -> list[list[Hit]]:
+def _hits(table: Any, group: Sequence[Request], condition: Any | None, limit: int) -> list[list[Hit]]:
     """The hits of each request of a group, from the engine's first `limit` rows for each."""
     import numpy as np
     import pyarrow.compute as pc
     from lancedb.query import MatchQuery
 
     if group[0].text is not None:
-        match = MatchQuery(group[0].text, "search_text")  # type: ignore[call-arg]
+        match = MatchQuery(group[0].text, _words(group[0].level))  # type: ignore[call-arg]
         query, score = table.search(match, query_type="fts"), "_score"
     else:
         vectors = np.asarray([request.vector for request in group], dtype=np.float32)
         vectors = vectors if len(group) > 1 else vectors[0]
         query, score = table.search(vectors, vector_column_name="vector").distance_type("cosine"), "_distance"
-    query = query.where(condition, prefilter=True).select([*_COLUMNS, *METADATA_FIELDS, score])
-    rows = query.limit(limit).to_arrow()
+    if condition is not None:
+        query = query.where(condition, prefilter=True)
+    rows = query.select([*_COLUMNS, *METADATA_FIELDS, score]).limit(limit).to_arrow()
     results = []
     for number, request in enumerate(group):
         own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)
