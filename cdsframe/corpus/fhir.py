@@ -1,0 +1,178 @@
+"""FHIR R4 bundles (https://hl7.org/fhir/R4) as a corpus: one document for each patient (see `patient`).
+
+Each resource is validated by `fhir.resources` (its R4B models); what is not valid is reported by type, place and field,
+never with a value. Does not follow references out of a bundle, and does not merge a patient's several bundles.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cdsframe.corpus.jsonl import lines
+from cdsframe.corpus.parallel import Died, ordered
+from cdsframe.corpus.patient import SECTIONS, Resource, document_of
+from cdsframe.corpus.readers.parsed import Refused
+from cdsframe.corpus.records import checked
+from cdsframe.corpus.tree import in_words, read_bytes, walk
+from cdsframe.errors import InputError
+from cdsframe.files import InputPath, parse_object, resolve
+from cdsframe.types import Document, Unreadable
+
+_Task = tuple[str, str, Path | bytes | str]
+"""A source's name, that of its file, and where the bundle is: in a file, in a line, or the reason why nowhere."""
+_Items = list[tuple[str, Document | str]]
+_LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
+
+
+class Fhir:
+    """Bundles in `.json` files, or one a line in `.jsonl` and `.ndjson` (`.gz` too), also as the field `bundle` of a row.
+
+    A patient's document has the Patient's id, a section for each type of resource and a line for each resource.
+
+    Args:
+        path: such a file, or a folder of them.
+        demographics: names, addresses, numbers and identifiers of the patient are read too.
+        strict: refuse the whole corpus when one resource is not valid.
+        max_megabytes: a larger file or line is refused.
+        workers: processes that read; 0 or 1 reads in this one.
+    """
+
+    def __init__(
+        self,
+        path: InputPath,
+        demographics: bool,
+        strict: bool,
+        max_megabytes: Annotated[int, Field(ge=1)],
+        workers: Annotated[int, Field(ge=0)],
+    ) -> None:
+        self._path, self._strict, self._workers, self._limit = resolve(path), strict, workers, max_megabytes << 20
+        self._read = partial(read_task, demographics=demographics, limit=self._limit)
+
+    def documents(self) -> Iterator[Document | Unreadable]:
+        """Every patient's document, and why files, lines and resources give none; a few bundles are held at once."""
+        _require_library()
+        return checked(self._items(), self._strict)
+
+    def _items(self) -> Iterator[tuple[str, Document | str]]:
+        for (source, _, _), result in ordered(self._read, self._tasks(), self._workers):
+            if isinstance(result, Died):
+                yield source, "ended the process that read it, which may have run out of memory"
+            else:
+                yield from result
+
+    def _tasks(self) -> Iterator[_Task]:
+        found = walk(self._path) if self._path.is_dir() else [(self._path.name, self._path)]
+        for source, path in found:
+            if isinstance(path, Path) and path.name.endswith(_LINES):
+                yield from ((place, source, line) for place, line in lines(str(path), self._limit))
+            elif isinstance(path, Path) and path.suffix != ".json":
+                yield source, source, f"is of no known kind (.json, {', '.join(_LINES)})"
+            else:
+                yield source, source, path
+
+
+def _require_library() -> None:
+    try:
+        import fhir.resources  # noqa: F401
+    except ImportError:
+        raise InputError("corpus=fhir needs the package fhir.resources; install cdsframe[fhir]") from None
+
+
+def read_task(task: _Task, demographics: bool, limit: int) -> _Items:
+    """What one file or line gives: its patients' documents, behind what of it could not be read."""
+    place, source, content = task
+    if isinstance(content, str):
+        return [(place, content)]
+    try:
+        bundle = parse_object(read_bytes(content, limit) if isinstance(content, Path) else content)
+        if "resourceType" not in bundle and "bundle" in bundle:
+            inner = bundle["bundle"]
+            bundle = parse_object(inner) if isinstance(inner, str) else inner
+    except Refused as refusal:
+        return [(place, str(refusal))]
+    except ValueError as error:
+        return [(place, f"is {error}")]
+    except OSError as error:
+        return [(place, in_words(error))]
+    if not isinstance(bundle, Mapping) or bundle.get("resourceType") != "Bundle":
+        return [(place, "is not a FHIR Bundle")]
+    entries = bundle.get("entry", [])
+    if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
+        return [(place, "has entries that are not a list of objects")]
+    return list(_read_bundle(place, source, entries, demographics))
+
+
+def _read_bundle(
+    place: str, source: str, entries: list[Mapping[str, Any]], demographics: bool
+) -> Iterator[tuple[str, Document | str]]:
+    valid: list[Resource] = []
+    by_reference: dict[str, Resource] = {}
+    ids: dict[str, str] = {}
+    for number, entry in enumerate(entries, start=1):
+        resource = entry.get("resource")
+        if resource is None:
+            continue  # a deletion, or an answer without one
+        if problem := _problem(resource):
+            kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
+            known = f" ({kind})" if isinstance(kind, str) and re.fullmatch(r"[A-Z][A-Za-z]{1,40}", kind) else ""
+            yield f"{place}, entry {number}{known}", problem
+        names = _references(entry, resource)
+        if isinstance(resource, Mapping) and isinstance(resource.get("id"), str):
+            ids |= dict.fromkeys(names, resource["id"])  # also of a patient whose resource is not valid
+        if not problem:
+            valid.append(resource)
+            by_reference |= dict.fromkeys(names, resource)
+    patients = {
+        resource["id"]: resource for resource in valid if resource["resourceType"] == "Patient" and "id" in resource
+    }
+    groups: dict[str, list[Resource]] = {id_: [] for id_ in patients}
+    for resource in valid:
+        reference = (resource.get("subject") or resource.get("patient") or {}).get("reference")
+        if resource["resourceType"] in SECTIONS and isinstance(reference, str) and not reference.startswith("Group/"):
+            id_ = ids.get(reference) or re.split("[/:]", reference)[-1]
+            groups.setdefault(id_, []).append(resource)
+    if not groups:
+        yield place, "has no patient with an id"
+    for id_, resources in groups.items():
+        patient = patients.get(id_)
+        if patient or resources:
+            yield (
+                place,
+                document_of(id_, patient, resources, by_reference, source=source, demographics=demographics),
+            )
+
+
+def _references(entry: Mapping[str, Any], resource: Any) -> list[str]:
+    """The names by which other resources of the bundle refer to this one."""
+    names = [entry["fullUrl"]] if isinstance(entry.get("fullUrl"), str) else []
+    if isinstance(resource, Mapping) and isinstance(resource.get("id"), str):
+        names.append(f"{resource.get('resourceType')}/{resource['id']}")
+    return names
+
+
+def _problem(resource: Any) -> str | None:
+    """Why a resource is not valid, by the field that fails; None where it is valid."""
+    from fhir.resources.R4B import get_fhir_model_class
+    from pydantic import ValidationError
+
+    if not isinstance(resource, Mapping) or not isinstance(resource.get("resourceType"), str):
+        return "is not a FHIR resource"
+    try:
+        get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+    except ValidationError as error:
+        details = error.errors(include_input=False, include_url=False, include_context=False)
+        # The name of an unknown field is the file's own word, and may be anything.
+        location = details[0]["loc"][:-1] if details[0]["type"] == "extra_forbidden" else details[0]["loc"]
+        field = ".".join(map(str, location))
+        what = "has an unknown field" if details[0]["type"] == "extra_forbidden" else "has no valid value"
+        more = f", and {len(details) - 1} more" if len(details) > 1 else ""
+        return f"is not valid FHIR R4: {field or 'the resource'} {what}{more}"
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return "is of no type that FHIR R4 has"
+    return None

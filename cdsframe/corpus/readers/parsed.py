@@ -1,0 +1,32 @@
+"""What every reader of a file gives back, and how it says that it cannot. Reads nothing itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from cdsframe.types import Section
+
+
+class Refused(Exception):
+    """A file cannot be read; the message continues the sentence that the file's name begins."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parsed:
+    """A file's text and sections, and its title: None for its first heading, "" for none at all."""
+
+    text: str
+    sections: tuple[Section, ...]
+    title: str | None = None
+    front: Mapping[str, str] = field(default_factory=dict)
+    """What the file says of itself: `id`, `title` and metadata fields, among others."""
+    guessed: str | None = None
+    """The encoding, where the file does not say it and is not UTF-8."""
+
+
+def with_sections(text: str, sections: tuple[Section, ...], title: str | None = None) -> Parsed:
+    """Raises Refused where no section has text."""
+    if not sections:
+        raise Refused("has no text" + (" but headings" if text else ""))
+    return Parsed(text, sections, title and " ".join(title.split()))

@@ -1,0 +1,52 @@
+"""The files below a folder, in the order of their paths, listed folder by folder. Does not open them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from cdsframe.corpus.readers.parsed import Refused
+
+
+def walk(root: Path) -> Iterator[tuple[str, Path | str]]:
+    """`(relative path, path)` of every file, or the reason why it is not to be read.
+
+    Names that begin with a dot are passed over, symbolic links are not followed.
+    """
+    failed: list[OSError] = []
+    for folder, folders, names in os.walk(root, onerror=failed.append):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        links = [name for name in folders if (Path(folder) / name).is_symlink()]
+        for name in sorted([*links, *(name for name in names if not name.startswith("."))]):
+            path = Path(folder) / name
+            if path.is_symlink():
+                yield source_of(path, root), "is a symbolic link, which is not followed"
+            elif path.exists() and not path.is_file():
+                yield source_of(path, root), "is not a regular file"
+            else:
+                yield source_of(path, root), path
+    for error in failed:
+        yield source_of(Path(error.filename), root), in_words(error)
+
+
+def source_of(path: Path, root: Path) -> str:
+    """The relative path; a name that is not UTF-8 is written with escapes."""
+    return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
+
+
+def in_words(error: OSError) -> str:
+    """Why a file could not be read."""
+    if isinstance(error, FileNotFoundError):
+        return "vanished before it was read"
+    return error.strerror or "cannot be opened"
+
+
+def read_bytes(path: Path, limit: int) -> bytes:
+    """A file's content. Raises OSError, and Refused where it is larger than `limit` bytes."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size <= limit:
+            data = file.read(limit + 1)  # it may grow meanwhile
+            if len(data) <= limit:
+                return data
+    raise Refused(f"is larger than {limit >> 20} MB (corpus.max_megabytes)")
