@@ -17,16 +17,18 @@ def main(cfg: DictConfig, run: Run) -> None:
     """Builds the pipeline in order, prints the hits, then the answer with its sources and confidence."""
     embedder = build(cfg.embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity})
-    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)
     quantization, prompt = build(cfg.quantization), build(cfg.prompt)
     model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
     require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    generator = build(cfg.generator, model=model, seed=cfg.seed)
+    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)
     identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)
     pipeline = Pipeline(
-        retriever=retriever,
+        retriever=build(cfg.expansion, retriever=retriever, index=index, generator=generator),
         reranker=build(cfg.reranker),
+        context=build(cfg.context, embedder=embedder),
         prompt=prompt,
-        generator=build(cfg.generator, model=model, seed=cfg.seed),
+        generator=generator,
         calibration=open_calibration(cfg.calibration, identity),
     )
     filter: Any = OmegaConf.to_container(cfg.filter, resolve=True)

@@ -18,19 +18,21 @@ def main(cfg: DictConfig, run: Run) -> float:
     embedder = build(cfg.embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity})
     data = build(cfg.data, corpus=build(cfg.corpus))
-    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
-    reranker = build(cfg.reranker)
     generator = build(cfg.generator, model=model, seed=cfg.seed)
+    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
+    retriever = build(cfg.expansion, retriever=retriever, index=index, generator=generator)
+    reranker, context = build(cfg.reranker), build(cfg.context, embedder=embedder)
     identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)
     calibration = open_calibration(cfg.calibration, identity)
     result = build(
         cfg.evaluation,
-        pipeline=Pipeline(retriever, reranker, prompt, generator, calibration),
+        pipeline=Pipeline(retriever, reranker, context, prompt, generator, calibration),
         model=model,
         index=index,
         data=data,
         retriever=retriever,
         reranker=reranker,
+        context=context,
         prompt=prompt,
         calibration=calibration,
         run=run,

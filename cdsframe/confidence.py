@@ -28,7 +28,7 @@ REFUSED = Confidence("refused")
 
 Identity = Mapping[str, Mapping[str, Any]]
 """Group -> the settings of a composition that decide what its answers and their features look like."""
-_GROUPS = ("prompt", "retriever", "fusion", "reranker")
+_GROUPS = ("prompt", "expansion", "retriever", "fusion", "reranker", "context")
 """Whose settings all count."""
 _GENERATOR = ("_target_", "model_name", "max_new_tokens", "temperature")
 """Which of a generator's settings count: where it runs and how many it answers at once do not."""

@@ -1,4 +1,4 @@
-"""From a question to a cited, confident answer: retrieve, rerank, prompt, generate, check the citations.
+"""From a question to a cited, confident answer: retrieve, rerank, choose, prompt, generate, check the citations.
 
 Receives its components and never a config. Does not rewrite follow-up questions: a question is searched as it stands,
 earlier turns only reach the prompt.
@@ -13,10 +13,39 @@ from cdsframe.citations import check, clean, settled
 from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
 from cdsframe.errors import QuestionError
 from cdsframe.prompt import Prompt
-from cdsframe.types import Answer, Filter, Generation, Generator, Hit, Message, Passage, Reranker, Retriever
+from cdsframe.types import (
+    Answer,
+    Context,
+    Filter,
+    Generation,
+    Generator,
+    Hit,
+    Message,
+    Passage,
+    Reranker,
+    Retriever,
+)
 
 UNSURE = "I am not sure enough to answer; please read the passages below."
 """The text of an answer that was held back because its probability lies below the calibration's threshold."""
+
+
+def retrieve(
+    retriever: Retriever,
+    reranker: Reranker,
+    context: Context,
+    questions: Sequence[str],
+    top_k: int,
+    filter: Filter | None = None,
+) -> list[list[Hit]]:
+    """The best passages for each question: found as deep as the later steps look, reranked, chosen."""
+    if not top_k:
+        return [[] for _ in questions]
+    found = retriever.search_many(questions, max(top_k, reranker.depth, context.depth), filter)
+    return [
+        context.select(question, reranker.rerank(question, hits), top_k)
+        for question, hits in zip(questions, found, strict=True)
+    ]
 
 
 class Pipeline:
@@ -26,12 +55,13 @@ class Pipeline:
         self,
         retriever: Retriever,
         reranker: Reranker,
+        context: Context,
         prompt: Prompt,
         generator: Generator,
         calibration: Calibrator | NoCalibration,
     ) -> None:
-        self.retriever, self.reranker, self.prompt, self.generator = retriever, reranker, prompt, generator
-        self.calibration = calibration
+        self.retriever, self.reranker, self.context, self.prompt = retriever, reranker, context, prompt
+        self.generator, self.calibration = generator, calibration
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as quick as the others."""
@@ -39,7 +69,7 @@ class Pipeline:
         self.generator.load()
 
     def search(self, question: str, filter: Filter | None = None) -> list[Hit]:
-        """What the prompt will be made of, best first."""
+        """What the prompt will be made of, best first (not in the order in which it shows them)."""
         return self._search([question], filter)[0]
 
     def answer(self, question: str, filter: Filter | None = None, history: Sequence[Message] = ()) -> Answer:
@@ -68,7 +98,7 @@ class Pipeline:
             yield answer.text
             yield answer
             return
-        messages, shown = self.prompt.fit(self.generator.count, question, self._passages(hits), history)
+        messages, shown = self._fit(question, hits, history)
         text = sent = ""
         for item in self.generator.stream(messages):
             if isinstance(item, Generation):
@@ -92,7 +122,7 @@ class Pipeline:
         found = self._search(questions, filter)
         retrieved = (perf_counter() - started) / len(questions)
         prompts = {
-            number: self.prompt.fit(self.generator.count, questions[number], self._passages(hits), history)
+            number: self._fit(questions[number], hits, history)
             for number, hits in enumerate(found)
             if not self._nothing_found(hits)
         }
@@ -111,8 +141,10 @@ class Pipeline:
     def _search(self, questions: Sequence[str], filter: Filter | None) -> list[list[Hit]]:
         if not all(question.strip() for question in questions):
             raise QuestionError("a question is empty")
-        found = self.retriever.search_many(questions, filter=filter)
-        return [self.reranker.rerank(question, hits) for question, hits in zip(questions, found, strict=True)]
+        return retrieve(self.retriever, self.reranker, self.context, questions, self.retriever.top_k, filter)
+
+    def _fit(self, question: str, hits: Sequence[Hit], history: Sequence[Message]) -> tuple[list[Message], int]:
+        return self.prompt.fit(self.generator.count, question, self._passages(hits), history, self.context.order)
 
     @staticmethod
     def _passages(hits: Sequence[Hit]) -> list[Passage]:
@@ -139,7 +171,8 @@ class Pipeline:
     def _finish(
         self, question: str, hits: list[Hit], shown: int, generation: Generation, retrieved: float, generated: float
     ) -> Answer:
-        checked = check(generation.text, self._passages(hits[:shown]), question)
+        arranged = [*self.context.order(hits[:shown]), *hits[shown:]]
+        checked = check(generation.text, self._passages(arranged[:shown]), question)
         seen = features(question, checked, generation, hits, shown)
         text, confidence, abstained = checked.text, self.calibration.confidence(seen, checked), False
         if self.prompt.refuses(text):
@@ -153,7 +186,7 @@ class Pipeline:
             citations=() if abstained else checked.citations,
             confidence=confidence,
             abstained=abstained,
-            hits=tuple(hits),
+            hits=tuple(arranged),
             shown=shown,
             removed=checked.removed,
             usage={"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said},

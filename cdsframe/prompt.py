@@ -108,8 +108,11 @@ class Prompt:
         question: str,
         passages: Sequence[Passage],
         history: Sequence[Message] = (),
+        order: Callable[[Sequence[Passage]], Sequence[Passage]] = list,
     ) -> tuple[list[Message], int]:
-        """The conversation within `max_tokens`, and how many of the passages it shows.
+        """The conversation within `max_tokens`, and how many of the passages, which come best first, it shows.
+
+        They are shown, and numbered, as `order` arranges them.
 
         The oldest turns of the history go first, then the lowest passages. Raises QuestionError where the question
         alone is too long.
@@ -120,7 +123,7 @@ class Prompt:
 
         def conversation(choice: tuple[int, int]) -> list[Message]:
             start, shown = choice
-            return self.render(question, passages[:shown], history[start:])
+            return self.render(question, order(passages[:shown]), history[start:])
 
         def fits(choice: tuple[int, int]) -> bool:
             return count(conversation(choice)) <= self.max_tokens

@@ -10,10 +10,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
 
 if TYPE_CHECKING:
     import numpy as np
+
+Item = TypeVar("Item")
 
 METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
 """What a document can say of itself. A field that does not apply is absent, never an empty string."""
@@ -134,6 +136,25 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True)
+class Query:
+    """A question as it is searched: by words, and by the mean of the vectors of its meaning and of `passages`."""
+
+    text: str
+    """As it was asked."""
+    words: str
+    """What BM25 reads."""
+    meaning: str
+    """What is embedded as a query."""
+    passages: tuple[str, ...] = ()
+    """What might answer it, embedded as passages."""
+
+    @classmethod
+    def plain(cls, text: str) -> Query:
+        """A question that is searched as it was asked."""
+        return cls(text, text, text)
+
+
+@dataclass(frozen=True, slots=True)
 class Part:
     """What one leg of a retriever said of a passage: its rank (from 1) and its raw score there."""
 
@@ -212,8 +233,8 @@ class Index(Protocol):
         """Of what is committed: equal content, equal digest, on any machine and any engine; None where nothing is."""
 
     @property
-    def levels(self) -> frozenset[Level]:
-        """The levels that the committed records have; none where nothing is committed."""
+    def levels(self) -> Mapping[Level, int]:
+        """How many records of each level are committed; none where nothing is. Costs no search."""
 
     def documents(self) -> dict[str, str]:
         """Document id -> digest, of everything written (committed or not): what an update compares with."""
@@ -274,18 +295,35 @@ class Retriever(Protocol):
 
     top_k: int
 
-    def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]: ...
+    def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]: ...
 
     def search_many(
-        self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
     ) -> list[list[Hit]]: ...
 
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders hits, or leaves them."""
+    """Reorders hits, or leaves them. All that it is given come back."""
+
+    depth: int
+    """How many of the hits, from the first, it reads; the others stay behind them, in their order."""
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]: ...
+
+
+@runtime_checkable
+class Context(Protocol):
+    """Chooses of the reranked hits those that a prompt is made of."""
+
+    depth: int
+    """How many of the hits, from the first, it chooses from; the others stay behind them, in their order."""
+
+    def select(self, query: str, hits: Sequence[Hit], top_k: int) -> list[Hit]:
+        """At most `top_k` hits, best first, ranked from 1. `select(q, h, 5) == select(q, h, 50)[:5]`."""
+
+    def order(self, items: Sequence[Item]) -> list[Item]:
+        """What a prompt has room for, given best first, in the order in which it shows it."""
 
 
 # ------------------------------------------------------------------------------------------------ questions
@@ -407,8 +445,9 @@ class Confidence:
 class Answer:
     """What the pipeline gives back for one question.
 
-    `hits` are what was retrieved and `shown` how many of them, from the first, the prompt had room for. `removed`
-    counts markers that named no shown passage and were taken out of `text`.
+    `hits` are what was retrieved and `shown` how many of them, from the first and in this order, the prompt had room
+    for; their `rank` tells which were thought the best. `removed` counts markers that named no shown passage and were
+    taken out of `text`.
     """
 
     question: str

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 
 from cdsframe.confidence import NoCalibration
 from cdsframe.config import build
+from cdsframe.embedder import NoEmbedder
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
 from cdsframe.types import Filter, Generator, Hit, Part, Passage
@@ -82,12 +83,20 @@ class ClosedBook:
 class AsFound:
     """A reranker that leaves the hits as they are."""
 
+    depth = 0
+
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
         return hits
 
 
 def prompt(option: str = "cited", **changes: Any) -> Any:
     return build(OmegaConf.merge(OmegaConf.load(CONFIGS / f"prompt/{option}.yaml"), changes))
+
+
+def context(**changes: Any) -> Any:
+    """The hits as they are, unless the changes switch something on."""
+    node = OmegaConf.merge(OmegaConf.load(CONFIGS / "context/standard.yaml"), changes)
+    return build(node, embedder=NoEmbedder())
 
 
 def pipeline(
@@ -99,6 +108,7 @@ def pipeline(
     return Pipeline(
         retriever=retriever or Shelf(),
         reranker=AsFound(),
+        context=context(),
         prompt=prompt(**changes),
         generator=ScriptedGenerator(generator) if isinstance(generator, str) else generator,
         calibration=calibration or NoCalibration(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from cdsframe.confidence import NoCalibration
@@ -11,7 +12,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
-from cdsframe.types import Evidence, Filter, Hit, Message, Passage, Question, Request
+from cdsframe.types import Evidence, Filter, Hit, Item, Message, Passage, Question, Request
 
 TEXTS = {
     "alpha": ["Give velorapine 15 mg twice daily.", "Call bleep 4417 for help.", "Wash your hands."],
@@ -82,8 +83,22 @@ class Search:
 class InOrder:
     """A reranker that leaves hits as they are."""
 
+    depth = 0
+
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
         return hits
+
+
+class First:
+    """A context of the first hits."""
+
+    depth = 0
+
+    def select(self, query: str, hits: Sequence[Hit], top_k: int) -> list[Hit]:
+        return [replace(hit, rank=rank) for rank, hit in enumerate(hits[:top_k], start=1)]
+
+    def order(self, items: Sequence[Item]) -> list[Item]:
+        return list(items)
 
 
 def memory_index() -> MemoryIndex:
@@ -109,7 +124,9 @@ def prompt() -> Prompt:
 
 def pipeline(answer: str | Callable[[Sequence[Message]], str], top_k: int = 2) -> tuple[Pipeline, MemoryIndex]:
     index = memory_index()
-    return Pipeline(Search(index, top_k), InOrder(), prompt(), ScriptedGenerator(answer), NoCalibration()), index
+    return Pipeline(
+        Search(index, top_k), InOrder(), First(), prompt(), ScriptedGenerator(answer), NoCalibration()
+    ), index
 
 
 def question_of(messages: Sequence[Message]) -> str:

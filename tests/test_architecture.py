@@ -20,7 +20,7 @@ LAYERS = [
     {"types", "errors", "files", "encoding", "run", "packaged", "prompt", "adapter"},
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
-        "generator", "data", "trainer", "logger", "citations", "confidence",
+        "expansion", "context", "generator", "data", "trainer", "logger", "citations", "confidence",
     },
     {"pipeline", "ingestion", "training"},
     {"serving", "evaluation"},

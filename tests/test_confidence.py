@@ -76,6 +76,8 @@ SETTINGS: dict[str, Any] = {
     "retriever": {"top_k": 4},
     "fusion": {"weights": {"bm25": 1.0}},
     "reranker": {"_target_": "r"},
+    "expansion": {},
+    "context": {},
 }
 
 
@@ -111,6 +113,7 @@ def test_a_calibration_of_another_composition_is_refused_by_what_differs(tmp_pat
         "another retriever .top_k: 4, not 6": {"retriever": {"top_k": 6}},
         "another fusion": {"fusion": {"weights": {"bm25": 2.0}}},
         "another reranker .depth: None, not 20": {"reranker": {"_target_": "r", "depth": 20}},
+        "another context .mmr_lambda": {"context": {"mmr_lambda": 0.7}},
         "another generator .max_new_tokens: 64, not 8": {"generator": {"_target_": "g", "max_new_tokens": 8}},
     }
     for difference, settings in others.items():

@@ -121,6 +121,16 @@ def test_loggers_compose(choice):
         ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
         ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),
         ("train", ["embedder=none"], "use retriever=bm25 or embedder=minilm"),
+        ("evaluate", ["expansion=feedback", "retriever=knn"], "use retriever=hybrid or bm25"),
+        ("evaluate", ["expansion=hyde", "retriever=bm25"], "use retriever=hybrid or knn"),
+        ("ask", ["question=x", "expansion=hyde", "generator=none"], "generator=none writes nothing"),
+        ("ask", ["question=x", "expansion=abbreviations", "expansion.path=no.tsv"], "expansion.path: no file no.tsv"),
+        ("evaluate", ["expansion=hyde", "expansion.instruction=Write"], "needs the variable {question}"),
+        ("evaluate", ["expansion=feedback", "expansion.num_passages=100"], "must be < expansion.num_background=100"),
+        ("evaluate", ["reranker=cross_encoder", "reranker.depth=200"], "must be <= retriever.num_candidates=100"),
+        ("evaluate", ["context.mmr_by=vectors"], "needs context.mmr_lambda"),
+        ("evaluate", ["context.near_duplicate=0"], "context.near_duplicate must be greater than 0, got 0"),
+        ("evaluate", ["context.versions=newest"], "context.versions must be 'as_ranked', 'newest_first' or"),
         ("train", ["prompt.grounded='{question} {secret}'"], "has no variable {secret}"),
         ("ingest", ["corpus=folder", "corpus.path=no/such/folder"], "corpus.path: no folder no/such/folder"),
         ("ingest", ["corpus=jsonl", "corpus.path=no/such.jsonl"], "corpus.path: no file no/such.jsonl"),
@@ -141,7 +151,7 @@ def test_loggers_compose(choice):
         ("evaluate", ["+reranker._args_=[1]"], "reranker._args_ is not an option"),
         ("evaluate", ["+reranker._args_=[{_target_:os.mkdir,path:x}]"], "reranker._args_"),
         ("evaluate", ["+reranker._partial_=true"], "reranker._partial_ is not an option"),
-        ("evaluate", ["reranker._target_=cdsframe.reranker.annotations"], "neither a class nor a function"),
+        ("evaluate", ["reranker._target_=cdsframe.reranker.none.annotations"], "neither a class nor a function"),
         ("evaluate", ["+model.adapter=/x"], "model.adapter is handed over by the entry point"),
         ("evaluate", ["prompt.refusal_pattern='('"], "prompt.refusal_pattern is no regular expression"),
         ("evaluate", ["prompt.refusal_pattern=no"], "prompt.refusal_pattern does not match prompt.refusal"),
@@ -224,6 +234,16 @@ def test_hydras_own_errors_keep_their_text_and_exit_1(tmp_path):
     done = _run("train.py", "lora.rank=8", cwd=tmp_path)
     assert done.returncode == 1
     assert "lora.rank" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("override", "mend"), [("reranker=null", "give reranker=none"), ("index=memory,null", "give one of lance")]
+)
+def test_a_group_that_is_null_is_refused_in_words(override, mend, tmp_path):
+    done = _run("evaluate.py", override, cwd=tmp_path)
+    assert done.returncode == 2
+    assert f"{override.partition('=')[0]}=null: a group needs an option; {mend}" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_in_a_multirun_a_refused_job_does_not_stop_the_others(tmp_path):

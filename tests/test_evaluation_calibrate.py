@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_doubles import InOrder, Questions, Search, memory_index, prompt, question_of, run_in
+from evaluation_doubles import First, InOrder, Questions, Search, memory_index, prompt, question_of, run_in
 
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
 from cdsframe.data.jsonl import Jsonl
@@ -37,7 +37,7 @@ def questions(count: int) -> list[Question]:
 
 def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Message]], str]) -> Result:
     index = memory_index()
-    asking = Pipeline(Search(index, 0), InOrder(), prompt(), ScriptedGenerator(answer), NoCalibration())
+    asking = Pipeline(Search(index, 0), InOrder(), First(), prompt(), ScriptedGenerator(answer), NoCalibration())
     return evaluate(
         asking, Questions(asked), None, run_in(folder / "run"), NoCalibration(IDENTITY), 1,
         "validation", None, 0.5, 0.9, 10, 200, str(folder / "out" / "calibration.json"),

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from evaluation_doubles import InOrder, Search, memory_index, prompt, run_in
+from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run_in
 
 from cdsframe.encoding import encode
 from cdsframe.errors import InputError
@@ -57,7 +57,7 @@ def sit(
 ) -> Result:
     index = memory_index()
     return evaluate(
-        model, prompt(), Search(index, top_k), InOrder(), index, run_in(folder), 1,
+        model, prompt(), Search(index, top_k), InOrder(), First(), index, run_in(folder), 1,
         exam, sample, "Answer by letter.", score_by, True, 2, 200,
     )  # fmt: skip
 

@@ -130,6 +130,8 @@ def test_what_the_prompt_shows_is_measured_apart(tmp_path: Path) -> None:
 
 def test_the_rerankers_order_is_measured(tmp_path: Path) -> None:
     class Reversed:
+        depth = 2
+
         def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
             return hits[::-1]
 

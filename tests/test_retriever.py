@@ -1,5 +1,8 @@
 """One contract for every retriever over every index, and what each is for."""
 
+from dataclasses import replace
+from statistics import fmean, pstdev
+
 import pytest
 
 from cdsframe.embedder import HashEmbedder, NoEmbedder
@@ -7,11 +10,12 @@ from cdsframe.errors import InputError
 from cdsframe.fusion import ZScore
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.reranker import NoReranker
+from cdsframe.reranker.none import NoReranker
 from cdsframe.retriever.flat import Bm25, Hybrid, Knn
+from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.retriever.oracle import Gold, Random
-from cdsframe.types import Evidence, Part, Passage, Question, Reranker, Retriever
+from cdsframe.types import Evidence, Part, Passage, Question, Request, Reranker, Retriever
 
 WORDS = ["fever", "cough", "dose", "morphine", "leg", "plaster", "night", "ward"]
 QUERIES = ["dose of morphine at night", "fever and cough", "a plaster for the leg"]
@@ -40,9 +44,15 @@ class Data:
 
 
 def fill(index, embedder):
-    """Thirty documents of three passages of 20 characters and more, of every mix of two words."""
+    """Thirty documents of three passages of 20 characters and more, of every mix of two words, with their records."""
     passages = []
     for n in range(30):
+        kind = {"kind": "note" if n % 2 else "guideline"}
+        whole = " ".join(f"{WORDS[n % 8]} {WORDS[(n + m) % 8]}" for m in range(3))
+        name = f"d{n:02}"
+        passages.append(Passage(f"{name}/d", name, name, "document", whole, "", (), 0, 0, 60, "1", kind))
+        title = f"{WORDS[n % 8]} {n}"
+        passages.append(Passage(f"{name}/t", name, f"{name}#0", "title", "", title, (), 0, 0, 0, "1", kind))
         for m in range(3):
             text = f"{WORDS[n % 8]} {WORDS[(n + m) % 8]} {n} {'.' * 20}"[:20]
             kind = "note" if n % 2 else "guideline"
@@ -53,7 +63,7 @@ def fill(index, embedder):
                     f"d{n:02}#0",
                     "passage",
                     text,
-                    "",
+                    f"{WORDS[n % 8]} {n}",
                     (),
                     m,
                     20 * m,
@@ -80,6 +90,10 @@ MAKE = {
     "bm25": lambda index: Bm25(4, 50, index),
     "knn": lambda index: Knn(4, 50, index, HashEmbedder()),
     "hybrid": lambda index: Hybrid(4, 50, index, HashEmbedder(), ZScore({})),
+    "hierarchical": lambda index: Hierarchical(
+        4, 50, {"document": 0.5, "title": 0.5}, index, HashEmbedder(), ZScore({})
+    ),
+    "light": lambda index: HierarchicalLight(4, 50, {"document": 0.5, "section": 1}, index, HashEmbedder(), ZScore({})),
     "gold": lambda index: Gold(4, index, Data()),
     "random": lambda index: Random(4, index, 1),
 }
@@ -149,6 +163,71 @@ def test_hybrid_sends_both_legs_at_once_and_keeps_what_each_said(index):
     assert set(best.parts) == {"bm25", "knn"}
     words = {hit.passage.id: hit for hit in MAKE["bm25"](index).search(QUERIES[0], 50)}
     assert best.parts["bm25"] == Part(words[best.passage.id].rank, words[best.passage.id].score)
+
+
+def test_hierarchical_adds_what_the_document_and_the_title_say(index):
+    embedder, searches = Counting(), []
+
+    class Watched:
+        levels = index.levels
+
+        def search(self, requests):
+            searches.append(len(requests))
+            return index.search(requests)
+
+    weights = {"document": 0.5, "title": 0.25, "section": 0}
+    hits = Hierarchical(4, 50, weights, Watched(), embedder, ZScore({"knn": 2})).search(QUERIES[0], 50)
+    assert (searches, embedder.calls) == ([6], 1)
+
+    def z(request):
+        (found,) = index.search([request])
+        scores = [hit.score for hit in found]
+        normal = [(score - fmean(scores)) / pstdev(scores) for score in scores]
+        return dict(zip([hit.passage.id for hit in found], normal, strict=True)), normal[-1]
+
+    vector = HashEmbedder().encode_queries([QUERIES[0]])[0].tolist()
+    lists = {
+        (level, kind): z(Request(50, **{kind: value}, level=level))
+        for level in ("passage", "document", "title")
+        for kind, value in (("text", QUERIES[0]), ("vector", vector))
+    }
+    for hit in hits:
+        expected = 0.0
+        for (level, kind), (found, last) in lists.items():
+            record = hit.passage.id if level == "passage" else f"{hit.passage.document_id}/{level[0]}"
+            weight = {"passage": 1, "document": 0.5, "title": 0.25}[level] * (2 if kind == "vector" else 1)
+            expected += weight * found.get(record, last)
+        assert hit.score == pytest.approx(expected)
+    assert set(hits[0].parts) >= {"document.bm25", "document.knn", "title.bm25", "title.knn"}
+    assert {hit.passage.id for hit in hits} <= {hit.passage.id for hit in MAKE["hybrid"](index).search(QUERIES[0], 50)}
+
+
+def test_light_adds_the_best_of_the_document_and_of_the_section(index):
+    flat = {hit.passage.id: hit for hit in MAKE["hybrid"](index).search(QUERIES[0], 50)}
+    best = {}
+    for hit in flat.values():
+        best[hit.passage.document_id] = max(hit.score, best.get(hit.passage.document_id, hit.score))
+    for hit in MAKE["light"](index).search(QUERIES[0], 50):  # each document is one section
+        if hit.passage.id in flat:
+            assert hit.score == pytest.approx(flat[hit.passage.id].score + 1.5 * best[hit.passage.document_id])
+
+
+def test_without_structure_hierarchical_is_hybrid_and_says_so_once(caplog):
+    flat = MemoryIndex({})
+    texts = [f"{WORDS[n % 8]} {WORDS[n % 5]} {n}" for n in range(40)]
+    for n, text in enumerate(texts):
+        record = Passage(f"p{n}", f"d{n}", f"d{n}", "passage", text, "", (), 0, 0, 9, "1")
+        whole = replace(record, id=f"d{n}/document/0", level="document")
+        flat.write([record, whole], HashEmbedder().encode_passages([text, text]))
+    flat.commit()
+    retriever = MAKE["hierarchical"](flat)
+    assert [retriever.search(query) for query in QUERIES] == [MAKE["hybrid"](flat).search(query) for query in QUERIES]
+    assert caplog.text.count("searches it as retriever=hybrid does") == 1
+
+
+def test_few_records_of_a_level_say_nothing(index):
+    only = {"source": "none"}
+    assert MAKE["hierarchical"](index).search(QUERIES[0], filter=only) == []
 
 
 def test_knn_without_an_embedder_is_refused(index):

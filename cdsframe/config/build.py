@@ -12,9 +12,9 @@ from omegaconf import DictConfig, OmegaConf
 from cdsframe.errors import ConfigError
 
 DEPENDENCIES = frozenset({
-    "adapter", "calibration", "chunking", "corpus", "data", "embedder", "fusion", "generator", "identity", "index",
-    "lora", "logger", "model", "name", "pipeline", "prompt", "quantization", "reranker", "retriever", "run", "seed",
-    "trainer",
+    "adapter", "calibration", "chunking", "context", "corpus", "data", "embedder", "fusion", "generator", "identity",
+    "index", "lora", "logger", "model", "name", "pipeline", "prompt", "quantization", "reranker", "retriever", "run",
+    "seed", "trainer",
 })  # fmt: skip
 """Arguments that entry points hand over as objects; every other argument of a component stands in its YAML."""
 

@@ -107,6 +107,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     @functools.wraps(function)
     def run() -> None:
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
+        _refuse_groups_without_option(name, script.resolve().parent / "configs")
         try:
             main()
         except KeyboardInterrupt:
@@ -122,6 +123,17 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
             _summaries.clear()
 
     return run
+
+
+def _refuse_groups_without_option(name: str, configs: Path) -> None:
+    """Ends the program where a group is set to null: Hydra has no words for it."""
+    for group, _, value in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
+        if "null" in value.split(",") and group and (configs / group).is_dir():
+            options = sorted(file.stem for file in (configs / group).glob("*.yaml"))
+            mend = f"give one of {', '.join(options)}, or leave it out" if options else "leave it out"
+            mend = f"give {group}=none" if "none" in options else mend
+            sys.stderr.write(f"{name}: the configuration is refused: {group}=null: a group needs an option; {mend}\n")
+            sys.exit(ConfigError.exit_code)
 
 
 def _exit_code(name: str, error: Exception) -> int:

@@ -24,10 +24,29 @@ def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
 
 
 def _vectors_need_embedder(cfg: DictConfig) -> list[str]:
-    needs = _target(cfg, "retriever").rpartition(".")[2] in ("Knn", "Hybrid")
+    needs = _target(cfg, "retriever").rpartition(".")[2] in ("Knn", "Hybrid", "Hierarchical", "HierarchicalLight")
     if needs and _target(cfg, "embedder").endswith(".NoEmbedder"):
         return ["the retriever searches vectors, and embedder=none makes none; use retriever=bm25 or embedder=minilm"]
     return []
+
+
+def _expansion_is_read(cfg: DictConfig) -> list[str]:
+    expansion, retriever = _target(cfg, "expansion").rpartition(".")[2], _target(cfg, "retriever").rpartition(".")[2]
+    if (expansion, retriever) == ("Feedback", "Knn"):
+        return ["expansion=feedback adds words for BM25, and retriever=knn searches none; use retriever=hybrid or bm25"]
+    if (expansion, retriever) == ("Hyde", "Bm25"):
+        return ["expansion=hyde adds a vector, and retriever=bm25 searches none; use retriever=hybrid or knn"]
+    if expansion == "Hyde" and _target(cfg, "generator").endswith(".NoGenerator"):
+        return ["expansion=hyde searches what the generator writes, and generator=none writes nothing; use another"]
+    return []
+
+
+def _candidates_reach(cfg: DictConfig) -> list[str]:
+    found = OmegaConf.select(cfg, "retriever.num_candidates")
+    depth = OmegaConf.select(cfg, "reranker.depth")
+    if found is None or depth is None or depth <= found:
+        return []
+    return [f"reranker.depth={depth} must be <= retriever.num_candidates={found}: no more hits are found"]
 
 
 def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
@@ -53,6 +72,8 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _chunk_fits_embedder,
     _vectors_need_embedder,
+    _expansion_is_read,
+    _candidates_reach,
     _all_weights_need_full_precision,
     _adapter_exists,
 )

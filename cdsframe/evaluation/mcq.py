@@ -18,9 +18,10 @@ from cdsframe.encoding import IGNORED, encode
 from cdsframe.errors import InputError
 from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
 from cdsframe.files import InputFile, read_jsonl, write_jsonl
+from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
-from cdsframe.types import Choice, Index, JsonObject, Message, Passage, Reranker, Retriever, digest
+from cdsframe.types import Choice, Context, Index, JsonObject, Message, Passage, Reranker, Retriever, digest
 
 log = logging.getLogger(__name__)
 
@@ -60,6 +61,7 @@ def evaluate(
     prompt: Prompt,
     retriever: Retriever,
     reranker: Reranker,
+    context: Context,
     index: Index,
     run: Run,
     seed: int,
@@ -77,8 +79,8 @@ def evaluate(
     """
     choices = stratified(read_exam([path] if isinstance(path, str) else path), sample, seed, lambda c: c.dataset)
     form = Form(system.strip(), score_by, show_options)
-    passages = _retrieve(retriever, reranker, choices)
-    prompts = _prompts(model, prompt, form, choices, passages)
+    passages = _retrieve(retriever, reranker, context, choices)
+    prompts = _prompts(model, prompt, form, context, choices, passages)
     found = score_options(model, [(m, form.targets(c)) for m, c in zip(prompts, choices, strict=True)], batch_size)
     rows = [_row(choice, form.targets(choice), scores) for choice, scores in zip(choices, found, strict=True)]
 
@@ -142,15 +144,22 @@ def _choice(record: JsonObject, where: str) -> Choice:
     return Choice(record["id"], record["question"].strip(), options, record["answer"], str(dataset))
 
 
-def _retrieve(retriever: Retriever, reranker: Reranker, choices: Sequence[Choice]) -> list[list[Passage]]:
+def _retrieve(
+    retriever: Retriever, reranker: Reranker, context: Context, choices: Sequence[Choice]
+) -> list[list[Passage]]:
     """The passages for each question; retrieval sees the question only, as MIRAGE does (arXiv 2402.13178)."""
     queries = [choice.question for choice in choices]
-    hits = retriever.search_many(queries)
-    return [[hit.passage for hit in reranker.rerank(q, own)] for q, own in zip(queries, hits, strict=True)]
+    found = retrieve(retriever, reranker, context, queries, retriever.top_k)
+    return [[hit.passage for hit in hits] for hits in found]
 
 
 def _prompts(
-    model: Any, prompt: Prompt, form: Form, choices: Sequence[Choice], passages: Sequence[Sequence[Passage]]
+    model: Any,
+    prompt: Prompt,
+    form: Form,
+    context: Context,
+    choices: Sequence[Choice],
+    passages: Sequence[Sequence[Passage]],
 ) -> list[list[Message]]:
     """The conversations, with as many passages as `prompt.max_tokens` has room for."""
 
@@ -160,10 +169,10 @@ def _prompts(
     found, crowded = [], 0
     for choice, own in zip(choices, passages, strict=True):
         shown: Sequence[Passage] = own
-        while shown and count(prompt.render(form.ask(choice), shown)) > prompt.max_tokens:
+        while shown and count(prompt.render(form.ask(choice), context.order(shown))) > prompt.max_tokens:
             shown = shown[:-1]
         crowded += bool(own) and not shown
-        found.append(form.messages(prompt, form.ask(choice), shown))
+        found.append(form.messages(prompt, form.ask(choice), context.order(shown)))
     if crowded:
         log.warning("%d questions left no room for a passage in prompt.max_tokens and were asked without", crowded)
     return found

@@ -202,9 +202,11 @@ def _score_retrieval(
     """What was retrieved for questions with evidence, against the passages that show it: ranked, and in the prompt."""
     rankings, shown = {}, {}
     for one, deep in zip(judged, found, strict=True):
-        given = [hit.passage.id for hit in one.answer.hits]  # by the reranker; deeper ones follow as they were found
+        hits = one.answer.hits
+        # As they were ranked, not shown; deeper ones follow as they were found.
+        given = [hit.passage.id for hit in sorted(hits, key=lambda hit: hit.rank)]
         rankings[one.question.id] = [*given, *(passage for passage in deep if passage not in given)]
-        shown[one.question.id] = given[: one.answer.shown]
+        shown[one.question.id] = [hit.passage.id for hit in hits[: one.answer.shown]]
     write_trec(run.folder / "run.trec", rankings)
     qrels = gold_passages(index, [one.question for one in judged])
     groups = {one.question.id: one.question.group for one in judged}

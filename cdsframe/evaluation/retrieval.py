@@ -19,8 +19,9 @@ from cdsframe.evaluation.qa import Data
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.result import Result, Scores, stratified, with_table
 from cdsframe.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
+from cdsframe.pipeline import retrieve
 from cdsframe.run import Run
-from cdsframe.types import Index, Reranker, Retriever, digest
+from cdsframe.types import Context, Index, Reranker, Retriever, digest
 
 log = logging.getLogger(__name__)
 
@@ -41,6 +42,7 @@ class Query:
 def evaluate(
     retriever: Retriever,
     reranker: Reranker,
+    context: Context,
     index: Index,
     data: Data,
     run: Run,
@@ -62,7 +64,7 @@ def evaluate(
     left_out = len(asked) - len(judged_queries)
     log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
     _warn_of_unknown(index, {query.id: judged[query.id] for query in chosen})
-    rankings = _search(retriever, reranker, chosen)
+    rankings = _search(retriever, reranker, context, chosen)
 
     scores = Scores(resamples, seed)
     groups = [query.group for query in chosen]
@@ -147,16 +149,16 @@ def _from_data(data: Data, split: str, index: Index) -> tuple[list[Query], Qrels
     return [Query(q.id, q.question, q.group) for q in questions], gold_passages(index, questions)
 
 
-def _search(retriever: Retriever, reranker: Reranker, queries: list[Query]) -> dict[str, list[str]]:
+def _search(retriever: Retriever, reranker: Reranker, context: Context, queries: list[Query]) -> dict[str, list[str]]:
     from tqdm import tqdm
 
     rankings = {}
     with tqdm(total=len(queries), desc="queries", unit="", disable=len(queries) <= _BATCH) as bar:
         for first in range(0, len(queries), _BATCH):
             batch = queries[first : first + _BATCH]
-            found = retriever.search_many([query.text for query in batch], top_k=_DEPTH)
+            found = retrieve(retriever, reranker, context, [query.text for query in batch], _DEPTH)
             for query, hits in zip(batch, found, strict=True):
-                rankings[query.id] = [hit.passage.id for hit in reranker.rerank(query.text, hits)]
+                rankings[query.id] = [hit.passage.id for hit in hits]
             bar.update(len(batch))
     return rankings
 

@@ -8,10 +8,27 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from cdsframe.errors import InputError
-from cdsframe.types import METADATA_FIELDS, Filter, Hit, Index, Part, Request
+from cdsframe.types import METADATA_FIELDS, Embedder, Filter, Hit, Index, Part, Query, Request
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Search:
+    """Queries that are searched at once under one filter; their vectors are made once, for all legs that need them."""
+
+    def __init__(self, queries: Sequence[Query], filter: Filter) -> None:
+        self.queries, self.filter = queries, filter
+        self._vectors: list[list[float]] | None = None
+
+    def vectors(self, embedder: Embedder) -> list[list[float]]:
+        """One for each query. A retriever has one embedder."""
+        if self._vectors is None:
+            self._vectors = query_vectors(embedder, self.queries).tolist()
+        return self._vectors
 
 
 class Leg(Protocol):
@@ -19,7 +36,7 @@ class Leg(Protocol):
 
     name: str
 
-    def requests(self, queries: Sequence[str], filter: Filter) -> list[Request]:
+    def requests(self, search: Search) -> list[Request]:
         """One request for each query."""
 
     def hits(self, result: Sequence[Hit]) -> list[Hit]:
@@ -29,6 +46,21 @@ class Leg(Protocol):
 def named(leg: str, result: Sequence[Hit]) -> list[Hit]:
     """The hits with their rank and score as this leg's part."""
     return [replace(hit, parts={leg: Part(hit.rank, hit.score)}) for hit in result]
+
+
+def query_vectors(embedder: Embedder, queries: Sequence[Query]) -> np.ndarray:
+    """`[n, dimension]`: the mean of the vectors of each query's meaning and of its passages (arXiv 2212.10496)."""
+    import numpy as np
+
+    vectors = embedder.encode_queries([query.meaning for query in queries])
+    written = [passage for query in queries for passage in query.passages]
+    passages = embedder.encode_passages(written) if written else ()
+    ends = np.cumsum([len(query.passages) for query in queries])
+    for number, (query, end) in enumerate(zip(queries, ends, strict=True)):
+        if query.passages:
+            total = vectors[number] + sum(passages[end - len(query.passages) : end])
+            vectors[number] = total / max(float(np.linalg.norm(total)), 1e-12)
+    return vectors
 
 
 class BaseRetriever(ABC):
@@ -41,12 +73,12 @@ class BaseRetriever(ABC):
     def __init__(self, top_k: int) -> None:
         self.top_k = top_k
 
-    def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
+    def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
         """The best passages for one query. Raises InputError for an unknown metadata field in the filter."""
         return self.search_many([query], top_k, filter)[0]
 
     def search_many(
-        self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
     ) -> list[list[Hit]]:
         """The best passages for each query, found in one search of the index."""
         wanted = self.top_k if top_k is None else top_k
@@ -57,10 +89,11 @@ class BaseRetriever(ABC):
                 raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
         if not queries or not wanted:
             return [[] for _ in queries]
-        return [hits[:wanted] for hits in self._find(queries, wanted, filter or {})]
+        asked = [query if isinstance(query, Query) else Query.plain(query) for query in queries]
+        return [hits[:wanted] for hits in self._find(asked, wanted, filter or {})]
 
     @abstractmethod
-    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+    def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
         """For each query a list whose first `wanted` hits do not depend on `wanted`."""
 
 
@@ -84,14 +117,15 @@ class Searching(BaseRetriever):
             return []
         return [f"retriever.top_k={top_k} must be <= retriever.num_candidates={num_candidates}"]
 
-    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+    def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
         if wanted > self._num_candidates:
             raise InputError(
                 f"{wanted} passages were asked for, each leg looks at {self._num_candidates}; "
                 f"set retriever.num_candidates={wanted}"
             )
         legs = self._legs()
-        requests = {leg.name: leg.requests(queries, filter) for leg in legs}
+        search = Search(queries, filter)
+        requests = {leg.name: leg.requests(search) for leg in legs}
         results = iter(self._index.search([request for listed in requests.values() for request in listed]))
         found = {leg.name: [leg.hits(next(results)) for _ in queries] for leg in legs}
         return [self._join({leg.name: found[leg.name][number] for leg in legs}) for number in range(len(queries))]

@@ -5,46 +5,69 @@ Do not look at documents or sections as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Protocol
 
 from pydantic import Field
 
-from cdsframe.retriever.base import Leg, Searching, named
-from cdsframe.types import Embedder, Filter, Hit, Index, Request
+from cdsframe.retriever.base import Leg, Search, Searching, named
+from cdsframe.types import Embedder, Hit, Index, Level, Passage, Request
 
 TopK = Annotated[int, Field(ge=1)]
 
 
-class _Fusion(Protocol):
+class _Shares(Protocol):
+    @property
+    def absent(self) -> float: ...
+
+    def of(self, id: str) -> float: ...
+
+
+class Fusion(Protocol):
+    """What retrievers ask of a fusion (see `cdsframe.fusion.Fusion`)."""
+
     def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]: ...
 
+    def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion: ...
 
-class _Words:
-    name = "bm25"
+    def shares(self, legs: Mapping[str, Sequence[Hit]]) -> Mapping[str, _Shares]: ...
 
-    def __init__(self, num_candidates: int) -> None:
-        self._num_candidates = num_candidates
+    def ranked(self, legs: Mapping[str, Sequence[Hit]], score: Callable[[Passage], float]) -> list[Hit]: ...
 
-    def requests(self, queries: Sequence[str], filter: Filter) -> list[Request]:
-        return [Request(self._num_candidates, text=query, filter=filter) for query in queries]
+
+class Words:
+    """By words (BM25), among the records of one level."""
+
+    def __init__(self, num_candidates: int, level: Level = "passage") -> None:
+        self.name = leg_name("bm25", level)
+        self._num_candidates, self._level = num_candidates, level
+
+    def requests(self, search: Search) -> list[Request]:
+        k, level, filter = self._num_candidates, self._level, search.filter
+        return [Request(k, text=query.words, level=level, filter=filter) for query in search.queries]
+
+    def hits(self, result: Sequence[Hit]) -> list[Hit]:
+        return named(self.name, result)
+
+
+class Vectors:
+    """By vectors (kNN), among the records of one level."""
+
+    def __init__(self, num_candidates: int, embedder: Embedder, level: Level = "passage") -> None:
+        self.name = leg_name("knn", level)
+        self._num_candidates, self._embedder, self._level = num_candidates, embedder, level
+
+    def requests(self, search: Search) -> list[Request]:
+        k, level, filter = self._num_candidates, self._level, search.filter
+        return [Request(k, vector=v, level=level, filter=filter) for v in search.vectors(self._embedder)]
 
     def hits(self, result: Sequence[Hit]) -> list[Hit]:
         return named(self.name, result)
 
 
-class _Vectors:
-    name = "knn"
-
-    def __init__(self, num_candidates: int, embedder: Embedder) -> None:
-        self._num_candidates, self._embedder = num_candidates, embedder
-
-    def requests(self, queries: Sequence[str], filter: Filter) -> list[Request]:
-        vectors = self._embedder.encode_queries(queries)
-        return [Request(self._num_candidates, vector=vector, filter=filter) for vector in vectors.tolist()]
-
-    def hits(self, result: Sequence[Hit]) -> list[Hit]:
-        return named(self.name, result)
+def leg_name(kind: str, level: Level) -> str:
+    """What a leg is called in `Hit.parts`: `bm25`, `knn`, and so on; `document.bm25` where it searched documents."""
+    return kind if level == "passage" else f"{level}.{kind}"
 
 
 class Bm25(Searching):
@@ -60,7 +83,7 @@ class Bm25(Searching):
         super().__init__(top_k, num_candidates, index)
 
     def _legs(self) -> Sequence[Leg]:
-        return [_Words(self._num_candidates)]
+        return [Words(self._num_candidates)]
 
     def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return legs["bm25"]
@@ -81,7 +104,7 @@ class Knn(Searching):
         self._embedder = embedder
 
     def _legs(self) -> Sequence[Leg]:
-        return [_Vectors(self._num_candidates, self._embedder)]
+        return [Vectors(self._num_candidates, self._embedder)]
 
     def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return legs["knn"]
@@ -98,12 +121,12 @@ class Hybrid(Searching):
         fusion: joins the two lists.
     """
 
-    def __init__(self, top_k: TopK, num_candidates: TopK, index: Index, embedder: Embedder, fusion: _Fusion) -> None:
+    def __init__(self, top_k: TopK, num_candidates: TopK, index: Index, embedder: Embedder, fusion: Fusion) -> None:
         super().__init__(top_k, num_candidates, index)
         self._embedder, self._fusion = embedder, fusion
 
     def _legs(self) -> Sequence[Leg]:
-        return [_Words(self._num_candidates), _Vectors(self._num_candidates, self._embedder)]
+        return [Words(self._num_candidates), Vectors(self._num_candidates, self._embedder)]
 
     def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return self._fusion.fuse(legs)

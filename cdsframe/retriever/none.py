@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdsframe.retriever.base import BaseRetriever
-from cdsframe.types import Filter, Hit
+from cdsframe.types import Filter, Hit, Query
 
 
 class NoRetriever(BaseRetriever):
@@ -14,5 +14,5 @@ class NoRetriever(BaseRetriever):
     def __init__(self) -> None:
         super().__init__(0)
 
-    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+    def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
         return [[] for _ in queries]

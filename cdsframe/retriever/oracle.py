@@ -15,7 +15,7 @@ from pydantic import Field
 
 from cdsframe.errors import InputError
 from cdsframe.retriever.base import BaseRetriever, named
-from cdsframe.types import Evidence, Filter, Hit, Index, Passage, Question
+from cdsframe.types import Evidence, Filter, Hit, Index, Passage, Query, Question
 
 _SPLITS = ("train", "validation", "test")
 
@@ -49,13 +49,13 @@ class Gold(BaseRetriever):
                 evidence[question.question] = evidence.get(question.question, ()) + question.evidence
         return evidence
 
-    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
-        ids = sorted({e.document_id for query in queries for e in self._evidence.get(query, ())})
+    def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
+        ids = sorted({e.document_id for query in queries for e in self._evidence.get(query.text, ())})
         passages: dict[str, list[Passage]] = {}
         for passage in self._index.passages(ids):
             if _allowed(passage, filter):
                 passages.setdefault(passage.document_id, []).append(passage)
-        return [self._gold(self._evidence.get(query, ()), passages) for query in queries]
+        return [self._gold(self._evidence.get(query.text, ()), passages) for query in queries]
 
     def _gold(self, evidence: Sequence[Evidence], passages: Mapping[str, list[Passage]]) -> list[Hit]:
         """First the passage that shows most of each span, then those that show less of it (a span may be cut)."""
@@ -88,11 +88,11 @@ class Random(BaseRetriever):
     def _passages(self) -> list[Passage]:
         return self._index.passages(sorted(self._index.documents()))
 
-    def _find(self, queries: Sequence[str], wanted: int, filter: Filter) -> list[list[Hit]]:
+    def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
         allowed = [passage for passage in self._passages if _allowed(passage, filter)]
         results = []
         for query in queries:
-            seed = sha256(f"{self._seed}|{query}".encode("utf-8", "surrogatepass")).hexdigest()
+            seed = sha256(f"{self._seed}|{query.text}".encode("utf-8", "surrogatepass")).hexdigest()
             generator, drawn = Generator(seed), dict[int, None]()
             while len(drawn) < min(wanted, len(allowed)):
                 drawn.setdefault(generator.randrange(len(allowed)))

@@ -1,4 +1,4 @@
-"""Reorders what a retriever found. So far only the null object."""
+"""No reranking: the retriever's order stays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from cdsframe.types import Hit
 
 class NoReranker:
     """Leaves the hits as they are."""
+
+    depth = 0
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
         return hits

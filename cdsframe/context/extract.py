@@ -1,0 +1,62 @@
+"""Cuts a hit's passage to the sentences that matter for a question: one stretch of neighbours, under a token budget.
+
+One stretch, because passage, offsets and citations must go on meaning what they say: `document.text[start:end]` is
+still the passage's text, and no reader takes two distant sentences for neighbours. Does not rewrite anything.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from dataclasses import replace
+
+from cdsframe.context.words import meaningful
+from cdsframe.types import Embedder, Hit
+
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
+
+
+def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:
+    """The hit with its passage cut to at most `tokens` tokens; a sentence stays whole, however long it is.
+
+    A sentence is worth the question's words that it has, rarer ones in this passage more, those of title and heading
+    nothing, since the prompt shows them anyway. Of equal stretches the earliest is taken.
+    """
+    passage = hit.passage
+    begins = [start for start, _ in embedder.offsets(passage.text)]
+    if len(begins) <= tokens:
+        return hit
+    spans = _sentences(passage.text)
+    sizes = [sum(start <= begin < end for begin in begins) for start, end in spans]
+    worth = _worth(query, " ".join((passage.title, *passage.heading)), [passage.text[a:b] for a, b in spans])
+    best, chosen = -1.0, (0, 0)
+    for first in range(len(spans)):
+        last, used = first, sizes[first]
+        while last + 1 < len(spans) and used + sizes[last + 1] <= tokens:
+            last += 1
+            used += sizes[last]
+        value = sum(worth[first : last + 1])
+        if value > best:
+            best, chosen = value, (first, last)
+    start, end = spans[chosen[0]][0], spans[chosen[1]][1]
+    cut = replace(passage, text=passage.text[start:end], start=passage.start + start, end=passage.start + end)
+    return replace(hit, passage=cut)
+
+
+def _sentences(text: str) -> list[tuple[int, int]]:
+    """Their spans, without the blanks between them."""
+    spans, position = [], 0
+    for end in [*_SENTENCE_END.finditer(text), None]:
+        stop = end.start() if end else len(text)
+        if text[position:stop].strip():
+            spans.append((position, stop))
+        position = end.end() if end else stop
+    return spans
+
+
+def _worth(query: str, shown: str, sentences: list[str]) -> list[float]:
+    asked = meaningful(query)
+    asked = asked - meaningful(shown) or asked
+    found = [meaningful(sentence) & asked for sentence in sentences]
+    rarity = {word: math.log(1 + len(found) / max(1, sum(word in own for own in found))) for word in asked}
+    return [sum(rarity[word] for word in sorted(own)) for own in found]

@@ -1,0 +1,95 @@
+"""Abbreviations are written out, and what has one is abbreviated, by a list: "MI (myocardial infarction)".
+
+The list that ships is of our own making: common in English clinical notes, far from complete. A list says what an
+abbreviation may mean, not what it means here: one that stands for several things is followed by all of them.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+
+from cdsframe.errors import InputError
+from cdsframe.expansion.base import Expanding
+from cdsframe.files import InputFile, require_file
+from cdsframe.types import Filter, Query, Retriever
+
+
+class Abbreviations(Expanding):
+    """Writes the other form in parentheses behind each one that it knows; for words and for vectors.
+
+    Args:
+        path: tab-separated lines of abbreviation and meaning. An abbreviation counts in its own case, and in any case
+            where a third column says `any`; a meaning counts in any case. Lines that begin with # are passed over.
+        retriever: searches the expanded question.
+    """
+
+    def __init__(self, path: InputFile, retriever: Retriever) -> None:
+        super().__init__(retriever)
+        self._path = path
+
+    def expand(self, queries: Sequence[Query], filter: Filter) -> list[Query]:
+        return [
+            Query(query.text, self.write_out(query.words), self.write_out(query.meaning), query.passages)
+            for query in queries
+        ]
+
+    def write_out(self, text: str) -> str:
+        """The text with the other forms, each once, behind where its own form first stands."""
+        pattern, others = self._forms
+        told: set[str] = set()
+        present = text.casefold()
+
+        def add(found: re.Match[str]) -> str:
+            form = found[0] if found[0] in others else found[0].casefold()
+            fresh = [other for other in others.get(form, ()) if not _stands_in(other, present) and other not in told]
+            told.update(fresh)
+            return f"{found[0]} ({', '.join(fresh)})" if fresh else found[0]
+
+        return pattern.sub(add, text)
+
+    @cached_property
+    def _forms(self) -> tuple[re.Pattern[str], Mapping[str, Sequence[str]]]:
+        """A pattern that finds every form, longer ones first, and form -> its other forms; case-folded: in any case."""
+        others: defaultdict[str, list[str]] = defaultdict(list)
+        exact: set[str] = set()
+        folded: set[str] = set()
+        for abbreviation, meaning, any_case in self._lines():
+            form = abbreviation.casefold() if any_case else abbreviation
+            others[form].append(meaning)
+            others[meaning.casefold()].append(abbreviation)
+            (folded if any_case else exact).add(form)
+            folded.add(meaning.casefold())
+        parts = [_either(exact), f"(?i:{_either(folded)})"] if exact else [f"(?i:{_either(folded)})"]
+        return re.compile(rf"(?<!\w)(?:{'|'.join(parts)})(?!\w)"), others
+
+    def _lines(self) -> list[tuple[str, str, bool]]:
+        found = []
+        path = require_file(self._path, "expansion.path")
+        try:
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
+        except UnicodeDecodeError:
+            raise InputError(f"expansion.path: {self._path} is not UTF-8 text") from None
+        for number, line in enumerate(lines, start=1):
+            if not line.strip() or line.startswith("#"):
+                continue
+            cells = [" ".join(cell.split()) for cell in line.split("\t")]
+            if len(cells) not in (2, 3) or not all(cells[:2]) or cells[2:] not in ([], [""], ["any"]):
+                raise InputError(
+                    f"expansion.path: {self._path}, line {number}: an abbreviation and its meaning are needed, "
+                    "separated by a tab, and then nothing or `any`"
+                )
+            found.append((cells[0], cells[1], cells[2:] == ["any"]))
+        if not found:
+            raise InputError(f"expansion.path: {self._path} holds no abbreviations")
+        return found
+
+
+def _either(forms: set[str]) -> str:
+    return "|".join(re.escape(form) for form in sorted(forms, key=lambda form: (-len(form), form)))
+
+
+def _stands_in(form: str, folded: str) -> bool:
+    return re.search(rf"(?<!\w){re.escape(form.casefold())}(?!\w)", folded) is not None

@@ -1,0 +1,34 @@
+"""What expansions share: they stand before a retriever and are one. They do not search its legs themselves."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from cdsframe.types import Filter, Hit, Query, Retriever
+
+
+class Expanding(ABC):
+    """A retriever that hands expanded questions to another one.
+
+    Args:
+        retriever: searches them.
+    """
+
+    def __init__(self, retriever: Retriever) -> None:
+        self._retriever, self.top_k = retriever, retriever.top_k
+
+    def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
+        return self.search_many([query], top_k, filter)[0]
+
+    def search_many(
+        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        if not queries or not (self.top_k if top_k is None else top_k):
+            return [[] for _ in queries]
+        asked = [query if isinstance(query, Query) else Query.plain(query) for query in queries]
+        return self._retriever.search_many(self.expand(asked, filter or {}), top_k, filter)
+
+    @abstractmethod
+    def expand(self, queries: Sequence[Query], filter: Filter) -> list[Query]:
+        """Each query with what it gains; nothing that the filter hides may speak from it."""

@@ -1,0 +1,45 @@
+"""HyDE: the generator writes a passage that might answer the question, and passages near to it are searched too.
+
+Gao, Ma, Lin and Callan, "Precise zero-shot dense retrieval without relevance labels" (arXiv 2212.10496). What is
+written may be wrong; it is embedded and never shown. Changes what is embedded, not what BM25 reads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from string import Formatter
+
+from cdsframe.expansion.base import Expanding
+from cdsframe.types import Filter, Generator, Message, Query, Retriever
+
+
+class Hyde(Expanding):
+    """Averages the vectors of the question and of the passage that the generator writes (`generator.max_new_tokens`).
+
+    Args:
+        instruction: what the generator is told, with `{question}`.
+        retriever: searches the expanded question.
+        generator: writes.
+    """
+
+    def __init__(self, instruction: str, retriever: Retriever, generator: Generator) -> None:
+        super().__init__(retriever)
+        self._instruction, self._generator = instruction, generator
+
+    @staticmethod
+    def problems(instruction: str) -> list[str]:
+        """Empty if the instruction asks the question and nothing else."""
+        try:
+            used = {variable for _, variable, _, _ in Formatter().parse(instruction) if variable is not None}
+        except ValueError as error:
+            return [f"expansion.instruction: {error}"]
+        return [] if used == {"question"} else ["expansion.instruction needs the variable {question}, and no other"]
+
+    def expand(self, queries: Sequence[Query], filter: Filter) -> list[Query]:
+        written = self._generator.generate(
+            [[Message("user", self._instruction.format(question=query.text))] for query in queries]
+        )
+        return [
+            Query(query.text, query.words, query.meaning, (*query.passages, *([one.text] if one.text.strip() else [])))
+            for query, one in zip(queries, written, strict=True)
+        ]

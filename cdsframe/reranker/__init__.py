@@ -1,0 +1,1 @@
+"""Reorders what a retriever found, by reading question and passage together."""

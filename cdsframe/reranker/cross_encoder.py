@@ -1,0 +1,129 @@
+"""Reorders hits by a cross-encoder, which reads question and passage together (Nogueira and Cho, arXiv 1901.04085).
+
+Any sequence classifier with one output (or two: no, yes) does, run by transformers directly. Does not search.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cached_property
+from time import perf_counter
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cdsframe.errors import ConfigError
+from cdsframe.packaged import model_path
+from cdsframe.types import Hit, Part
+
+log = logging.getLogger(__name__)
+
+NAME = "cross_encoder"
+"""What the scores are called in `Hit.parts`."""
+
+
+class CrossEncoder:
+    """Sorts the first `depth` hits by the model's score; the others follow in their order.
+
+    All of the first `depth` are scored or none: where the time is up before, the retriever's order stays as it was, so
+    that a list is always sorted by one measure, and its quality is one of the two that were measured.
+
+    Args:
+        name: a hub id, a folder, or `package:NAME`.
+        depth: how many hits are scored.
+        max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
+        batch_size: pairs that are scored at once, those of like length together.
+        time_limit: seconds for one question, looked at between batches; null: none.
+        device: a torch device, or `auto`: CUDA if there is one.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        depth: Annotated[int, Field(ge=1)],
+        max_tokens: Annotated[int, Field(ge=16)],
+        batch_size: Annotated[int, Field(ge=1)],
+        time_limit: Annotated[float, Field(gt=0)] | None,
+        device: str,
+    ) -> None:
+        self.depth, self._name, self._max_tokens = depth, name, max_tokens
+        self._batch_size, self._time_limit, self._device = batch_size, time_limit, device
+
+    def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
+        """The hits with `score` by the model, which stands in `parts` too; a hit behind `depth` gets the lowest."""
+        read, others = hits[: self.depth], hits[self.depth :]
+        scores = self._score(query, [hit.passage.search_text for hit in read])
+        if not scores:
+            return hits
+        order = sorted(range(len(read)), key=lambda number: (-scores[number], read[number].passage.id))
+        first = [
+            replace(
+                read[number],
+                score=scores[number],
+                rank=rank,
+                parts={**read[number].parts, NAME: Part(rank, scores[number])},
+            )
+            for rank, number in enumerate(order, start=1)
+        ]
+        return first + [replace(hit, score=first[-1].score) for hit in others]
+
+    def _score(self, query: str, texts: Sequence[str]) -> list[float]:
+        """One score a text, the higher the better; none at all where the time is up before the last."""
+        import torch
+
+        if not texts:
+            return []
+        model, tokenizer = self._model, self._tokenizer  # loading does not count
+        started = perf_counter()
+        pairs = tokenizer([query] * len(texts), list(texts), truncation="longest_first", max_length=self._max_tokens)
+        lengths = [len(ids) for ids in pairs["input_ids"]]
+        order = sorted(range(len(texts)), key=lambda number: -lengths[number])
+        scores: dict[int, float] = {}
+        for start in range(0, len(order), self._batch_size):
+            if self._time_limit is not None and perf_counter() - started > self._time_limit:
+                log.warning(
+                    "reranking took longer than reranker.time_limit=%s s after %d of %d passages: the retriever's "
+                    "order stays; lower reranker.depth", self._time_limit, start, len(texts),
+                )  # fmt: skip
+                return []
+            batch = order[start : start + self._batch_size]
+            inputs = tokenizer.pad({key: [pairs[key][n] for n in batch] for key in pairs}, return_tensors="pt")
+            with torch.inference_mode():
+                logits = model(**inputs.to(model.device)).logits.float()
+            values = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
+            scores.update(zip(batch, values.tolist(), strict=True))
+        return [scores[number] for number in range(len(texts))]
+
+    @cached_property
+    def _tokenizer(self) -> Any:
+        from transformers import AutoTokenizer
+
+        return AutoTokenizer.from_pretrained(model_path(self._name))
+
+    @cached_property
+    def _model(self) -> Any:
+        """The classifier in evaluation mode on its device. Raises ConfigError where it is none that can be used."""
+        import torch
+        from transformers import AutoModelForSequenceClassification
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        path = model_path(self._name)
+        model, found = AutoModelForSequenceClassification.from_pretrained(
+            path, dtype=torch.float32, output_loading_info=True
+        )
+        if found["missing_keys"]:
+            raise ConfigError(f"reranker.name={self._name} is no trained classifier: it lacks the weights of its head")
+        if model.config.num_labels > 2:
+            raise ConfigError(f"reranker.name={self._name} has {model.config.num_labels} outputs, 1 or 2 are expected")
+        reads = getattr(model.config, "max_position_embeddings", self._max_tokens)
+        if reads < self._max_tokens:
+            raise ConfigError(
+                f"reranker.max_tokens={self._max_tokens} is more than the {reads} that {self._name} reads"
+            )
+        device = self._device
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
+        return model.eval().to(device)
