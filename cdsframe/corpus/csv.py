@@ -12,15 +12,14 @@ import logging
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from itertools import chain, islice
-from pathlib import Path
-from typing import IO, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from cdsframe.corpus.encodings import encoding_of
 from cdsframe.corpus.fields import Fields, document_of, names_of, problems_of
 from cdsframe.corpus.records import checked
-from cdsframe.corpus.tree import in_words
+from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.errors import InputError
 from cdsframe.files import InputFile, require_file
 from cdsframe.types import METADATA_FIELDS, Document, Unreadable
@@ -64,11 +63,11 @@ class Csv:
     def _read(self) -> Iterator[tuple[str, Document | str]]:
         path = require_file(self._path, "corpus.path")
         try:
-            with _open(path) as data:
+            with open_bytes(path) as data:
                 encoding, guessed = encoding_of(data)
             if guessed:
                 log.warning("%s: is not UTF-8 and does not say what it is; read as %s", path.name, encoding)
-            with _open(path) as data, io.TextIOWrapper(data, encoding, "replace", newline="") as text:
+            with open_bytes(path) as data, io.TextIOWrapper(data, encoding, "replace", newline="") as text:
                 yield from self._rows(path.name, text)
         except (EOFError, gzip.BadGzipFile):
             yield path.name, "is not a whole gzip file"
@@ -90,10 +89,8 @@ class Csv:
             try:
                 row = next(rows, None)
             except csv.Error:
-                yield (
-                    f"{name}, row {number}",
-                    f"has a value that is longer than {self._limit >> 20} MB (corpus.max_megabytes)",
-                )
+                too_long = f"has a value that is longer than {self._limit >> 20} MB (corpus.max_megabytes)"
+                yield f"{name}, row {number}", too_long
                 continue
             if row is None:
                 return
@@ -118,10 +115,6 @@ class Csv:
                     near = get_close_matches(column, columns, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"its first row has {len(columns)} values"
                     raise InputError(f"corpus.fields.{key}: {name} has no column {column}; {hint}")
-
-
-def _open(path: Path) -> IO[bytes]:
-    return gzip.open(path) if path.suffix == ".gz" else path.open("rb")
 
 
 def _lines(text: io.TextIOWrapper, limit: int) -> Iterator[str]:

@@ -16,9 +16,10 @@ from pydantic import Field
 
 from cdsframe.corpus.jsonl import lines
 from cdsframe.corpus.parallel import Died, ordered
-from cdsframe.corpus.patient import SECTIONS, Resource, document_of
+from cdsframe.corpus.patient import SECTIONS, document_of
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import checked
+from cdsframe.corpus.resources import Resource
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.errors import InputError
 from cdsframe.files import InputPath, parse_object, resolve
@@ -31,7 +32,7 @@ _LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
 class Fhir:
-    """Bundles in `.json` files, or one a line in `.jsonl` and `.ndjson` (`.gz` too), also as the field `bundle` of a row.
+    """Bundles in `.json` files, or one a line, or a row's field `bundle`, in `.jsonl` and `.ndjson` (`.gz` too).
 
     A patient's document has the Patient's id, a section for each type of resource and a line for each resource.
 
@@ -124,13 +125,11 @@ def _read_bundle(
             yield f"{place}, entry {number}{known}", problem
         names = _references(entry, resource)
         if isinstance(resource, Mapping) and isinstance(resource.get("id"), str):
-            ids |= dict.fromkeys(names, resource["id"])  # also of a patient whose resource is not valid
+            ids |= dict.fromkeys(names, str(resource["id"]))  # also of a patient whose resource is not valid
         if not problem:
             valid.append(resource)
             by_reference |= dict.fromkeys(names, resource)
-    patients = {
-        resource["id"]: resource for resource in valid if resource["resourceType"] == "Patient" and "id" in resource
-    }
+    patients = {r["id"]: r for r in valid if r["resourceType"] == "Patient" and "id" in r}
     groups: dict[str, list[Resource]] = {id_: [] for id_ in patients}
     for resource in valid:
         reference = (resource.get("subject") or resource.get("patient") or {}).get("reference")

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
 from cdsframe.corpus.records import Block, assemble, checked
-from cdsframe.corpus.tree import in_words
+from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.files import InputFile, parse_object, require_file
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
@@ -93,7 +93,7 @@ def lines(path: str, limit: int) -> Iterator[tuple[str, bytes | str]]:
     found = require_file(path, "corpus.path")
     number = 0
     try:
-        with gzip.open(found) if found.suffix == ".gz" else found.open("rb") as file:
+        with open_bytes(found) as file:
             while line := file.readline(limit + 1):
                 number += 1
                 source = f"{found.name}, line {number}"

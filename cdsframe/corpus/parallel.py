@@ -17,6 +17,8 @@ from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, TypeVar
 
+from cdsframe.errors import InputError
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -109,10 +111,14 @@ class _Crew:
         process = context.Process(target=_serve, args=(self._function, theirs), daemon=True)
         with self._lock:
             if self._ended:
-                raise EOFError
+                raise InputError("ended")  # nobody waits for this item any more
             process.start()
             self._processes.append(process)
         theirs.close()
+        try:
+            ours.recv()  # it is ready
+        except (EOFError, OSError):
+            raise InputError("corpus.workers: a process could not be started; use corpus.workers=0") from None
         self._own.connection = ours
         return ours
 
@@ -128,6 +134,7 @@ class _Crew:
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
     """A worker's life: it ends with its parent, even where that is killed, because the pipe ends then."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent ends its workers
+    connection.send(None)
     while True:
         try:
             item = connection.recv()

@@ -1,10 +1,12 @@
-"""The files below a folder, in the order of their paths, listed folder by folder. Does not open them."""
+"""The files below a folder, in the order of their paths, listed folder by folder. Does not read what is in them."""
 
 from __future__ import annotations
 
+import gzip
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import IO, cast
 
 from cdsframe.corpus.readers.parsed import Refused
 
@@ -50,3 +52,8 @@ def read_bytes(path: Path, limit: int) -> bytes:
             if len(data) <= limit:
                 return data
     raise Refused(f"is larger than {limit >> 20} MB (corpus.max_megabytes)")
+
+
+def open_bytes(path: Path) -> IO[bytes]:
+    """Opens a file, unzipping `.gz` on the way."""
+    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")

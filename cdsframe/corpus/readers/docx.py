@@ -20,9 +20,7 @@ def read_docx(data: bytes, limit: int) -> Parsed:
         raise Refused("is encrypted or in the old .doc format; save it as .docx without a password")
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(
-                member.file_size for member in archive.infolist() if not member.filename.startswith("word/media/")
-            )
+            size = sum(member.file_size for member in archive.infolist())
         if size > limit:
             raise Refused(f"unpacks to more than {limit >> 20} MB (corpus.max_megabytes)")
         document = docx.Document(io.BytesIO(data))
