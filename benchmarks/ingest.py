@@ -3,10 +3,14 @@
     CDSFRAME_DATA=FOLDER python -m benchmarks.ingest
 
 Everybody gets the same passages of MedQuAD, the same MiniLM and the same server, and writes into a new index each time.
-*Embedding excluded*: the vectors were computed beforehand, and a dictionary stands in for the model (ours writes the passages alone, as the peers do, and
-in a second row the records of documents and titles that `retriever=hierarchical` weighs). *Included*: the
-whole `ingest.py` (read, cut, tokenise, encode, write) against our encoder alone on all texts sorted by length, with the
-same number of threads. In turns, medians. The peers run in an environment of their own (`make peers`).
+
+*Embedding excluded*: the vectors were computed beforehand and are looked up in a dictionary. Ours writes the passages
+alone, as the peers do; a second row has the records of documents and titles too, that `retriever=hierarchical` weighs.
+
+*Embedding included*: the whole of `ingest.py` (read, cut, tokenise, encode, write) against our encoder alone on all
+texts sorted by length, with the same number of threads.
+
+In turns, medians. The peers run in an environment of their own (`make peers`), as their documentation sets them up.
 """
 
 from __future__ import annotations

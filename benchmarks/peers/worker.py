@@ -29,6 +29,7 @@ class Worker:
 
     def __init__(self, name: str) -> None:
         self.peer = import_module(f"{name}_peer").Peer()
+        self._searchers: dict[str, Any] = {}
 
     def load(self, vectors: str, texts: str) -> int:
         """Takes in what was embedded beforehand: an array `[n, dimension]` and a JSON list of its n texts."""
@@ -54,17 +55,17 @@ class Worker:
             self.peer.write(store, (json.loads(line) for line in lines), tuned, embed)
         return {"wall": time.perf_counter() - wall, "cpu": time.process_time() - cpu}
 
-    def open(self, url: str, index: str, form: str, top_k: int, num_candidates: int) -> bool:
+    def open(self, form: str, url: str, index: str, top_k: int, num_candidates: int) -> bool:
         """Makes ready for `search`."""
-        self.search_one = self.peer.searcher(url, index, form, top_k, num_candidates)
+        self._searchers[form] = self.peer.searcher(url, index, form, top_k, num_candidates)
         return True
 
-    def search(self, queries: list[str], clients: int = 1) -> dict[str, Any]:
+    def search(self, form: str, queries: list[str], clients: int = 1) -> dict[str, Any]:
         """One search after the other, by each of the clients, who share the queries; seconds of each."""
 
         def timed(query: str) -> tuple[float, list[str]]:
             start = time.perf_counter()
-            found = self.search_one(query)
+            found = self._searchers[form](query)
             return time.perf_counter() - start, found
 
         wall, cpu = time.perf_counter(), time.process_time()
