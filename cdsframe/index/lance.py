@@ -97,9 +97,9 @@ class LanceIndex:
         return None if manifest is None else manifest["digest"]
 
     @property
-    def levels(self) -> frozenset[Level]:
+    def levels(self) -> Mapping[Level, int]:
         manifest = self._manifest()
-        return frozenset() if manifest is None else frozenset(manifest["records"])
+        return {} if manifest is None else manifest["records"]
 
     def _manifest(self) -> dict[str, Any] | None:
         """The last commit's, None where there is none."""

@@ -51,8 +51,8 @@ class MemoryIndex:
         return digest(json.dumps(self._identity, sort_keys=True), *flatten(_digests(self._committed)))
 
     @property
-    def levels(self) -> frozenset[Level]:
-        return frozenset(self._snapshots)
+    def levels(self) -> Mapping[Level, int]:
+        return {level: len(snapshot.passages) for level, snapshot in self._snapshots.items()}
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:

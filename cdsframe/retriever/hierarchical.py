@@ -1,0 +1,161 @@
+"""Retrievers that weigh a passage by what surrounds it: its document, its section, its title.
+
+Surroundings are evidence, never a gate: what the flat searches found is ranked, all of it and nothing else. Do not
+merge or widen passages.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from cdsframe.retriever.base import Leg, Searching
+from cdsframe.retriever.flat import Fusion, Hybrid, TopK, Vectors, Words, leg_name
+from cdsframe.types import Embedder, Hit, Index, Level, Part, Passage
+
+log = logging.getLogger(__name__)
+
+Weight = Annotated[float, Field(ge=0)]
+
+_FLAT = ("bm25", "knn")
+
+_OF: dict[Level, Callable[[Passage], object]] = {
+    "document": lambda p: p.document_id,
+    "section": lambda p: (p.document_id, p.section_id),
+    "title": lambda p: (p.document_id, p.title, p.heading),
+}
+"""Level -> what a passage and its record of that level have in common."""
+
+
+class Hierarchical(Searching):
+    """Words and vectors of passages, and of the documents, titles and sections that they belong to, in one search.
+
+    With z a leg's normalised score, p a passage, d its document's record and t its title's,
+    `score(p) = z_bm25(p) + z_knn(p) + w_d [z_bm25(d) + z_knn(d)] + w_t [z_bm25(t) + z_knn(t)]`, over the union of the
+    two flat lists; a section leg likewise. A record that a leg did not find counts as the leg's last one. Over an index
+    whose documents are one passage each it is the flat hybrid, and says so once.
+
+    Args:
+        top_k: how many passages a search gives unless it is asked for another number.
+        num_candidates: how many each leg asks the index for, whatever `top_k` is.
+        weights: level -> factor of its evidence; 0 leaves it out and saves its two searches.
+        index: what is searched, made with these levels (`chunking.levels`).
+        embedder: the one that the index was made with.
+        fusion: normalises the scores of each list.
+    """
+
+    def __init__(
+        self,
+        top_k: TopK,
+        num_candidates: TopK,
+        weights: dict[Literal["document", "title", "section"], Weight],
+        index: Index,
+        embedder: Embedder,
+        fusion: Fusion,
+    ) -> None:
+        super().__init__(top_k, num_candidates, index)
+        self._weights: dict[Level, float] = {level: weight for level, weight in weights.items() if weight > 0}
+        self._embedder, self._fusion = embedder, fusion
+        self._said_flat = False
+
+    def _legs(self) -> Sequence[Leg]:
+        there = self._index.levels
+        levels: list[Level] = ["passage"]
+        if 0 < there.get("document", 0) < there.get("passage", 0):
+            levels += [level for level in self._weights if level in there]
+        elif not self._said_flat:
+            self._said_flat = True
+            log.warning(
+                "the index has no documents of several passages with records of their own (chunking.levels when it was "
+                "ingested): retriever=hierarchical searches it as retriever=hybrid does"
+            )
+        k = self._num_candidates
+        return [leg for level in levels for leg in (Words(k, level), Vectors(k, self._embedder, level))]
+
+    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+        flat = {leg: legs[leg] for leg in _FLAT}
+        fusion = self._fusion.suited(flat)
+        own = fusion.shares(flat)
+        around = [
+            _Surroundings(level, weight, lists, fusion)
+            for level, weight in self._weights.items()
+            if (lists := {kind: legs[name] for kind in _FLAT if (name := leg_name(kind, level)) in legs})
+            and fusion.suited(lists) is fusion
+        ]
+
+        def score(passage: Passage) -> float:
+            return sum(own[leg].of(passage.id) for leg in _FLAT) + sum(level.evidence(passage) for level in around)
+
+        hits = fusion.ranked(flat, score)
+        return [
+            replace(hit, parts={**hit.parts, **dict(p for level in around for p in level.parts(hit.passage))})
+            for hit in hits
+        ]
+
+
+class _Surroundings:
+    """The records of one level that a query found, and what they say for a passage."""
+
+    def __init__(self, level: Level, weight: float, lists: Mapping[str, Sequence[Hit]], fusion: Fusion) -> None:
+        self._level, self._weight, self._of = level, weight, _OF[level]
+        self._shares = fusion.shares(lists)
+        self._found = {kind: {self._of(hit.passage): hit for hit in hits} for kind, hits in lists.items()}
+
+    def evidence(self, passage: Passage) -> float:
+        """Its record's weighted share of the passage's score."""
+        key = self._of(passage)
+        records = {kind: found.get(key) for kind, found in self._found.items()}
+        return self._weight * sum(
+            share.of(record.passage.id) if (record := records[kind]) else share.absent
+            for kind, share in self._shares.items()
+        )
+
+    def parts(self, passage: Passage) -> Iterator[tuple[str, Part]]:
+        """What each leg said of its record, under the leg's name."""
+        key = self._of(passage)
+        for kind, found in self._found.items():
+            if key in found:
+                yield leg_name(kind, self._level), Part(found[key].rank, found[key].score)
+
+
+class HierarchicalLight(Hybrid):
+    """The flat hybrid, then for each passage the best fused score of its document's and of its section's passages.
+
+    `score(p) = s(p) + w_d max s(document of p) + w_s max s(section of p)` over the flat hybrid's own hits: no further
+    searches, and no records of other levels are needed.
+
+    Args:
+        top_k: how many passages a search gives unless it is asked for another number.
+        num_candidates: how many each leg asks the index for, whatever `top_k` is.
+        weights: level -> factor of the best score among its passages.
+        index: what is searched.
+        embedder: the one that the index was made with.
+        fusion: joins the two lists.
+    """
+
+    def __init__(
+        self,
+        top_k: TopK,
+        num_candidates: TopK,
+        weights: dict[Literal["document", "section"], Weight],
+        index: Index,
+        embedder: Embedder,
+        fusion: Fusion,
+    ) -> None:
+        super().__init__(top_k, num_candidates, index, embedder, fusion)
+        self._weights = weights
+
+    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+        hits = super()._join(legs)
+        scores = {hit.passage.id: hit.score for hit in hits}
+        for level, weight in self._weights.items():
+            of, best = _OF[level], dict[object, float]()
+            for hit in hits:  # best first: the first of each is its best
+                best.setdefault(of(hit.passage), hit.score)
+            for hit in hits:
+                scores[hit.passage.id] += weight * best[of(hit.passage)]
+        return self._fusion.ranked(legs, lambda passage: scores[passage.id])
