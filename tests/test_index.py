@@ -258,6 +258,136 @@ def test_an_index_without_vectors_is_searched_by_words_only(empty):
         empty.search([near("fever")])
 
 
+# ------------------------------------------------------------------------------------------------ its life
+
+
+def record(level, document, text, digest="1"):
+    return Passage(f"{document}/{level}", document, document, level, text, "", (), 0, 0, len(text), digest)
+
+
+def test_the_levels_are_those_that_the_committed_records_have(empty):
+    assert empty.levels == {}
+    write(empty, corpus(2))
+    assert empty.levels == {"passage": 4}
+    write(empty, [passage("d", 0, "fever"), record("title", "d", "cough")], commit=False)
+    assert empty.levels == {"passage": 4}
+    empty.commit()
+    assert empty.levels == {"passage": 5, "title": 1}
+    assert empty.passages(["d"], "title") == [record("title", "d", "cough")]
+    assert empty.search([Request(3, text="cough", level="section")]) == [[]]
+
+
+def test_statistics_are_those_of_the_level(empty):
+    """What the other levels' records say changes no score."""
+    write(empty, corpus(20))
+    requests = [words("fever dose"), near("fever dose")]
+    before = empty.search(requests)
+    others = [record(level, f"o{n}", "fever dose " * 20) for n in range(30) for level in ("document", "title")]
+    write(empty, [*others, *(passage(f"o{n}", 0, "unrelated") for n in range(30))])
+    write(empty, [record("document", "x", "fever")])
+    empty.delete([f"o{n}" for n in range(30)])
+    empty.commit(optimize=True)
+    assert [ids(hits) for hits in empty.search(requests)] == [ids(hits) for hits in before]
+    np.testing.assert_allclose(
+        [hit.score for hits in empty.search(requests) for hit in hits],
+        [hit.score for hits in before for hit in hits],
+        rtol=1e-6,
+    )
+
+
+def test_a_commit_without_tidying_shows_all_that_was_written(empty):
+    write(empty, corpus())
+    for turn in range(3):
+        empty.delete(["d01"])
+        write(empty, [passage("d00", 0, f"plaster turn{turn}", kind="new", digest=str(turn))], commit=False)
+        write(empty, [passage(f"n{turn}", 0, "broken legs plasters", kind="new")], commit=False)
+        empty.commit()
+        assert ids(empty.search([words(f"turn{turn}")])[0]) == ["d00-0"]
+        hits, tied = empty.search([words("plaster", k=99, kind="new"), words("leg", k=99, kind="new")])
+        assert set(ids(hits)) == {"d00-0", *(f"n{n}-0" for n in range(turn + 1))}
+        assert ids(tied) == [f"n{n}-0" for n in range(turn + 1)]
+        everything = ids(empty.search([near("fever", k=200)])[0])
+        assert len(everything) == len(set(everything)) == 80 - 2 - 1 + turn + 1
+        assert not {"d01-0", "d00-1"} & set(everything)
+    live = empty.search([words("fever", k=99)])[0]
+    empty.commit(optimize=True)
+    assert ids(empty.search([words("fever", k=99)])[0]) == ids(live)
+
+
+def test_what_is_discarded_was_never_written(empty):
+    write(empty, corpus(4))
+    requests, digest = [words("fever", k=50), near("fever", k=50)], empty.digest
+    before = empty.search(requests)
+    for _ in range(2):
+        write(empty, [passage("new", 0, "fever")], commit=False)
+        empty.delete(["d00"])
+        empty.discard()
+        assert set(empty.documents()) == {"d00", "d01", "d02", "d03"}
+        empty.commit()
+        assert (empty.digest, empty.search(requests)) == (digest, before)
+
+
+def test_discarding_before_the_first_commit_leaves_nothing(empty):
+    write(empty, corpus(2), commit=False)
+    empty.discard()
+    assert empty.documents() == {}
+    empty.commit()
+    assert empty.documents() == {}
+
+
+def test_a_rebuild_takes_the_place_of_the_index_when_it_commits(empty):
+    write(empty, corpus(4))
+    with empty.rebuild() as new:
+        assert empty.rebuilding
+        assert (new.documents(), new.digest) == ({}, None)
+        write(new, [passage("a", 0, "cough")], commit=False)
+        write(empty, [passage("d09", 0, "fever")])
+        empty.note({"put": "d09"})
+        empty.note({"remove": ["ü"]})
+        assert empty.noted() == [{"put": "d09"}, {"remove": ["ü"]}]
+        assert len(empty.search([near("fever", k=50)])[0]) == 9
+        write(new, [passage("b", 0, "fever")])
+    assert ids(empty.search([near("fever", k=50)])[0]) == ["b-0", "a-0"]
+    assert set(empty.documents()) == {"a", "b"}
+    assert not empty.rebuilding
+    assert empty.noted() == []
+    write(empty, [passage("c", 0, "fever")])
+    assert ids(empty.search([words("fever")])[0]) == ["b-0", "c-0"]
+
+
+def test_a_rebuild_that_was_left_is_gone_on_with(empty):
+    write(empty, corpus(4))
+    digest = empty.digest
+    with empty.rebuild() as new:
+        write(new, [passage("a", 0, "cough")], commit=False)
+        empty.note({"remove": ["z"]})
+    assert empty.rebuilding
+    assert empty.digest == digest
+    with empty.rebuild() as new:
+        assert set(new.documents()) == {"a"}
+        assert empty.noted() == [{"remove": ["z"]}]
+        new.commit(optimize=True)
+    assert set(empty.documents()) == {"a"}
+
+
+def test_a_rebuild_may_be_the_first_to_fill_an_index(empty):
+    with empty.rebuild() as new:
+        write(new, corpus(2))
+    assert len(empty.search([near("fever", k=50)])[0]) == 4
+    assert empty.digest is not None
+
+
+def test_purging_removes_at_once(empty):
+    write(empty, [*corpus(4), passage("gone", 0, "fever secret")])
+    empty.purge(["gone", "never there"])
+    assert empty.search([words("secret")]) == [[]]
+    assert set(empty.documents()) == {"d00", "d01", "d02", "d03"}
+    fresh = empty.digest
+    write(empty, corpus(4))
+    assert empty.digest == fresh
+    assert len(empty.search([near("fever", k=50)])[0]) == 8
+
+
 # ------------------------------------------------------------------------------------------------ on disk
 
 
@@ -385,7 +515,7 @@ def test_one_writer_at_a_time(tmp_path):
     with index.writer(), index.writer():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(
-        rf"the index test is being written by \S+ \(process {os.getpid()} on \S+, since [-\d]+ [:\d]+\); wait for its end\n",
+        rf"the index test is being written by \S+ \(process {os.getpid()} on \S+, since \S+ \S+\); wait for its end\n",
         done.stdout,
     )
     write(index, corpus(1))

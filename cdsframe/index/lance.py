@@ -222,9 +222,12 @@ class LanceIndex:
             lacking = records.keys() if anew or before is None else records.keys() - before["records"].keys()
             if lacking:
                 table.make_indexes(head, lacking)
-            self._publish(head, self._table_name(), documents, records, anew)
+            name, version = self._table_name(), head.version
+            self._publish(head, name, documents, records, anew)
             if tidy:
-                head.optimize(cleanup_older_than=_KEEP_OLD)
+                head.optimize(cleanup_older_than=_KEEP_OLD, delete_unverified=True)  # nobody else writes
+                if head.version != version:
+                    self._publish(head, name, documents, records, anew)
             self._remove_superseded()
 
     def _publish(

@@ -18,7 +18,6 @@ from typing import Any
 
 from cdsframe.errors import InputError
 
-
 WRITER, REBUILD = "writer", "rebuild"
 """The leases of an index: of who writes it, and of who fills what will take its place."""
 
@@ -49,13 +48,17 @@ class Lease:
         """Yields whether it was not held before. Raises InputError, which names the holder, after `wait` seconds."""
         from filelock import FileLock, Timeout
 
-        self._file.parent.mkdir(parents=True, exist_ok=True)
         self._lock = self._lock or FileLock(self._file)
         outermost = not self._lock.is_locked
-        try:
-            self._lock.acquire(timeout=wait)
-        except Timeout:
-            raise InputError(f"{self._doing} by {self._holder()}; wait for its end") from None
+        while True:
+            self._file.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._lock.acquire(timeout=wait)
+                break
+            except Timeout:
+                raise InputError(f"{self._doing} by {self._holder()}; wait for its end") from None
+            except FileNotFoundError:  # the holder removed a folder that it left empty
+                continue
         try:
             if outermost:
                 self._owner.write_text(json.dumps(_me()), encoding="utf-8")

@@ -81,7 +81,7 @@ def contents(table: Any) -> tuple[dict[str, str], dict[Level, int]]:
 
 def pieces(table: Any) -> int:
     """How many files the table's rows are spread over."""
-    return table.stats().fragment_stats.num_fragments
+    return table.stats()["fragment_stats"]["num_fragments"]
 
 
 def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
