@@ -15,13 +15,14 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.qa import Data
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.result import Result, Scores, stratified, with_table
 from cdsframe.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
 from cdsframe.pipeline import retrieve
 from cdsframe.run import Run
-from cdsframe.types import Context, Index, Reranker, Retriever, digest
+from cdsframe.types import Context, Hit, Index, Reranker, Retriever, digest
 
 log = logging.getLogger(__name__)
 
@@ -63,12 +64,15 @@ def evaluate(
         raise InputError("none of the queries has a relevant passage in the qrels; do their ids belong together?")
     left_out = len(asked) - len(judged_queries)
     log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
-    _warn_of_unknown(index, {query.id: judged[query.id] for query in chosen})
-    rankings = _search(retriever, reranker, context, chosen)
+    places = locate(index, {query.id: judged[query.id] for query in chosen})
+    groups = clusters(chosen, judged, places)
+    found = _search(retriever, reranker, context, chosen)
 
     scores = Scores(resamples, seed)
-    groups = [query.group for query in chosen]
+    rankings = {id: [hit.passage.id for hit in hits] for id, hits in found.items()}
     values = score_rankings(judged, rankings, MEASURES | ({"judged@10": "Judged@10"} if queries else {}))
+    sections, judged_sections = by_section(found, judged, places)
+    values |= score_rankings(judged_sections, sections, {"section_ndcg@10": "nDCG@10"})
     for name, column in values.items():
         scores.add(f"retrieval/{name}", column, groups)
     metrics = scores.metrics | {"retrieval/queries": len(chosen), "retrieval/left_out": left_out}
@@ -76,7 +80,10 @@ def evaluate(
     rows = ({name: column[place] for name, column in values.items()} for place in range(len(chosen)))
     write_jsonl(
         run.folder / "predictions.jsonl",
-        ({"id": q.id, "group": q.group, "question": q.text, **row} for q, row in zip(chosen, rows, strict=True)),
+        (
+            {"id": q.id, "group": group, "question": q.text, **row}
+            for q, group, row in zip(chosen, groups, rows, strict=True)
+        ),
     )
     run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
     return with_table(metrics, "retrieval/ndcg@10")
@@ -149,30 +156,14 @@ def _from_data(data: Data, split: str, index: Index) -> tuple[list[Query], Qrels
     return [Query(q.id, q.question, q.group) for q in questions], gold_passages(index, questions)
 
 
-def _search(retriever: Retriever, reranker: Reranker, context: Context, queries: list[Query]) -> dict[str, list[str]]:
+def _search(retriever: Retriever, reranker: Reranker, context: Context, queries: list[Query]) -> dict[str, list[Hit]]:
     from tqdm import tqdm
 
-    rankings = {}
+    found: dict[str, list[Hit]] = {}
     with tqdm(total=len(queries), desc="queries", unit="", disable=len(queries) <= _BATCH) as bar:
         for first in range(0, len(queries), _BATCH):
             batch = queries[first : first + _BATCH]
-            found = retrieve(retriever, reranker, context, [query.text for query in batch], _DEPTH)
-            for query, hits in zip(batch, found, strict=True):
-                rankings[query.id] = [hit.passage.id for hit in hits]
+            results = retrieve(retriever, reranker, context, [query.text for query in batch], _DEPTH)
+            found |= {query.id: hits for query, hits in zip(batch, results, strict=True)}
             bar.update(len(batch))
-    return rankings
-
-
-def _warn_of_unknown(index: Index, qrels: Qrels) -> None:
-    """Says how many relevant passages the index does not have: no ranking can find them."""
-    relevant = {passage for judged in qrels.values() for passage, grade in judged.items() if grade > 0}
-    missing = set(relevant)
-    documents = sorted(index.documents())
-    for first in range(0, len(documents), 500):
-        missing -= {passage.id for passage in index.passages(documents[first : first + 500])}
-        if not missing:
-            return
-    log.warning(
-        "%d of %d relevant passages of the qrels are not in the index and cannot be found; is it the right index, made "
-        "with corpus=beir, which keeps ids?", len(missing), len(relevant),
-    )  # fmt: skip
+    return found

@@ -1,0 +1,76 @@
+"""Where the relevant passages of queries stand: what ties queries together, and which sections are relevant.
+
+Does not search and does not measure.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Protocol
+
+from cdsframe.evaluation.ranking import Qrels
+from cdsframe.types import Hit, Index, Passage
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 500
+"""Documents whose passages are read at once."""
+
+
+class _Query(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    @property
+    def group(self) -> str: ...
+
+
+def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
+    """Id -> passage, of the relevant passages; says how many the index does not have: no ranking can find those."""
+    relevant = {passage for judged in qrels.values() for passage, grade in judged.items() if grade > 0}
+    found: dict[str, Passage] = {}
+    documents = sorted(index.documents())
+    for first in range(0, len(documents), _AT_ONCE):
+        if len(found) == len(relevant):
+            break
+        passages = index.passages(documents[first : first + _AT_ONCE])
+        found |= {passage.id: passage for passage in passages if passage.id in relevant}
+    if len(found) < len(relevant):
+        log.warning(
+            "%d of %d relevant passages of the qrels are not in the index and cannot be found; is it the right index, "
+            "made with corpus=beir, which keeps ids?", len(relevant) - len(found), len(relevant),
+        )  # fmt: skip
+    return found
+
+
+def clusters(queries: Sequence[_Query], qrels: Qrels, places: Mapping[str, Passage]) -> list[str]:
+    """Each query's cluster: queries that share a relevant document, or a group, even by way of others, share it."""
+    from scipy.cluster.hierarchy import DisjointSet
+
+    tied: DisjointSet = DisjointSet(query.id for query in queries)
+    first: dict[tuple[str, str], str] = {}
+    for query in queries:
+        documents = {places[id].document_id for id, grade in qrels[query.id].items() if grade > 0 and id in places}
+        keys = [("document", id) for id in documents] + ([("group", query.group)] if query.group else [])
+        for key in keys:
+            tied.merge(query.id, first.setdefault(key, query.id))
+    return [str(tied[query.id]) for query in queries]
+
+
+def by_section(
+    found: Mapping[str, Sequence[Hit]], qrels: Qrels, places: Mapping[str, Passage]
+) -> tuple[dict[str, list[str]], Qrels]:
+    """Rankings of sections, each where its first passage stands, and their judgements: the best of their passages'."""
+    rankings = {query: list(dict.fromkeys(_section(hit.passage) for hit in hits)) for query, hits in found.items()}
+    judged: Qrels = {query: {} for query in found}
+    for query, sections in judged.items():
+        for id, grade in qrels[query].items():
+            if id in places:
+                section = _section(places[id])
+                sections[section] = max(grade, sections.get(section, grade))
+    return rankings, judged
+
+
+def _section(passage: Passage) -> str:
+    return f"{passage.document_id} {passage.section_id}"
