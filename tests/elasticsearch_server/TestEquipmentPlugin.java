@@ -1,16 +1,21 @@
 package cdsframe.testequipment;
 
+import java.io.IOException;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
 import java.util.regex.Pattern;
 import org.apache.lucene.analysis.Analyzer;
+import org.apache.lucene.analysis.FilteringTokenFilter;
 import org.apache.lucene.analysis.TokenStream;
 import org.apache.lucene.analysis.email.UAX29URLEmailTokenizer;
 import org.apache.lucene.analysis.en.EnglishAnalyzer;
 import org.apache.lucene.analysis.pattern.PatternCaptureGroupTokenFilter;
+import org.apache.lucene.analysis.tokenattributes.CharTermAttribute;
 import org.elasticsearch.Build;
 import org.elasticsearch.client.internal.node.NodeClient;
 import org.elasticsearch.cluster.metadata.IndexNameExpressionResolver;
@@ -22,9 +27,11 @@ import org.elasticsearch.common.settings.IndexScopedSettings;
 import org.elasticsearch.common.settings.Settings;
 import org.elasticsearch.common.settings.SettingsFilter;
 import org.elasticsearch.features.NodeFeature;
+import org.elasticsearch.env.Environment;
 import org.elasticsearch.index.IndexVersion;
 import org.elasticsearch.index.analysis.AbstractIndexAnalyzerProvider;
 import org.elasticsearch.index.analysis.AbstractTokenFilterFactory;
+import org.elasticsearch.index.analysis.Analysis;
 import org.elasticsearch.index.analysis.AnalyzerProvider;
 import org.elasticsearch.index.analysis.TokenFilterFactory;
 import org.elasticsearch.index.analysis.TokenizerFactory;
@@ -42,8 +49,8 @@ import org.elasticsearch.xcontent.XContentBuilder;
 
 /**
  * Test equipment: gives the server without modules back what a full Elasticsearch has and cdsframe's tests need: GET and
- * HEAD /, the english analyzer, and the token filter and the tokenizer that the security index asks for.
- * It has no options (no stem exclusions, no other languages) and is of no use on a full server, which has all of it.
+ * HEAD /, the english analyzer, and the token filters and the tokenizer that the security index asks for.
+ * It has few options (stop words, no stem exclusions, no other languages) and is of no use on a full server, which has all of it.
  */
 public class TestEquipmentPlugin extends Plugin implements ActionPlugin, AnalysisPlugin {
 
@@ -72,12 +79,14 @@ public class TestEquipmentPlugin extends Plugin implements ActionPlugin, Analysi
 
     @Override
     public Map<String, AnalysisProvider<AnalyzerProvider<? extends Analyzer>>> getAnalyzers() {
-        return Map.of("english", (index, environment, name, settings) -> new English(name));
+        return Map.of("english", (index, environment, name, settings) -> new English(name, environment, settings));
     }
 
     @Override
     public Map<String, AnalysisProvider<TokenFilterFactory>> getTokenFilters() {
         return Map.of(
+            "unique",
+            (index, environment, name, settings) -> new Unique(name),
             "pattern_capture",
             AnalysisPlugin.requiresAnalysisSettings((index, environment, name, settings) -> new PatternCapture(name, settings))
         );
@@ -92,10 +101,13 @@ public class TestEquipmentPlugin extends Plugin implements ActionPlugin, Analysi
     }
 
     private static class English extends AbstractIndexAnalyzerProvider<EnglishAnalyzer> {
-        private final EnglishAnalyzer analyzer = new EnglishAnalyzer();
+        private final EnglishAnalyzer analyzer;
 
-        English(String name) {
+        English(String name, Environment environment, Settings settings) {
             super(name);
+            analyzer = new EnglishAnalyzer(
+                Analysis.parseStopWords(environment, settings, EnglishAnalyzer.getDefaultStopSet())
+            );
         }
 
         @Override
@@ -117,6 +129,31 @@ public class TestEquipmentPlugin extends Plugin implements ActionPlugin, Analysi
         @Override
         public TokenStream create(TokenStream stream) {
             return new PatternCaptureGroupTokenFilter(stream, preserveOriginal, patterns);
+        }
+    }
+
+    private static class Unique extends AbstractTokenFilterFactory {
+        Unique(String name) {
+            super(name);
+        }
+
+        @Override
+        public TokenStream create(TokenStream stream) {
+            return new FilteringTokenFilter(stream) {
+                private final CharTermAttribute term = addAttribute(CharTermAttribute.class);
+                private final Set<String> seen = new HashSet<>();
+
+                @Override
+                protected boolean accept() {
+                    return seen.add(term.toString());
+                }
+
+                @Override
+                public void reset() throws IOException {
+                    super.reset();
+                    seen.clear();
+                }
+            };
         }
     }
 

@@ -13,7 +13,7 @@ def main() -> None:
     """Reads the arguments, starts the server, says how to use it, and waits."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.elasticsearch_server",
-        description=f"A real Elasticsearch {VERSION} for tests and benchmarks (not for users' documents). Ctrl-C stops it.",
+        description=f"A real Elasticsearch {VERSION} for tests and benchmarks, not for real documents; Ctrl-C ends it.",
     )
     parser.add_argument("--nodes", type=int, default=1, help="nodes of the cluster (default: %(default)s)")
     parser.add_argument("--port", type=int, default=0, help="HTTP port of the first node (default: a free one)")

@@ -18,6 +18,8 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from cdsframe.packaged import cache_folder
+
 VERSION = "9.2.0"
 _ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"
 _FILE = f"elasticsearch-{VERSION}.zip"
@@ -25,6 +27,13 @@ _URL = f"https://repo.maven.apache.org/maven2/org/elasticsearch/distribution/int
 _SHA256 = "bf44938a0490ba2a303d39c9cb64b38963dd08c812ce93e10816e878585bcb6b"
 _MAVEN_PLUGIN = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1"
 _JAVA = 21
+_JVMS = (
+    ("/usr/lib/jvm", "*"),
+    ("/opt", "*j[dr][ke]*"),
+    ("/Library/Java/JavaVirtualMachines", "*/Contents/Home"),
+    ("~/.sdkman/candidates/java", "*"),
+    ("~/.jdks", "*"),
+)
 _PLUGIN = Path(__file__).with_name("TestEquipmentPlugin.java")
 _DESCRIPTOR = f"""\
 name=cdsframe-test-equipment
@@ -46,14 +55,14 @@ def open_to_others(folder: Path) -> bool:
 
 
 def cache() -> Path:
-    """The folder of what was fetched: `$XDG_CACHE_HOME` or `~/.cache`, and /var/cache for a root whose own is closed.
+    """The folder of what was fetched: in the user's cache, and in /var/cache for a root whose own is closed to others.
 
     The server refuses to run as root, so root's server runs as another user, who must be able to read it.
     """
-    own = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    own = cache_folder()
     if os.geteuid() == 0 and not open_to_others(own):
-        own = Path("/var/cache")
-    return own / "cdsframe" / "elasticsearch"
+        own = Path("/var/cache/cdsframe")
+    return own / "elasticsearch"
 
 
 def java_home() -> Path:
@@ -66,13 +75,7 @@ def java_home() -> Path:
     compiler = shutil.which("javac")
     if compiler:
         named.append(Path(compiler).resolve().parent.parent)
-    usual = [
-        *Path("/usr/lib/jvm").glob("*"),
-        *Path("/opt").glob("*j[dr][ke]*"),
-        *Path("/Library/Java/JavaVirtualMachines").glob("*/Contents/Home"),
-        *Path.home().glob(".sdkman/candidates/java/*"),
-        *Path.home().glob(".jdks/*"),
-    ]
+    usual = [home for root, pattern in _JVMS for home in Path(root).expanduser().glob(pattern)]
     for home in [*named, *sorted(usual, key=_java_version, reverse=True)]:
         if _java_version(home) >= _JAVA:
             return home
