@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from statistics import fmean, pstdev
 from typing import Annotated
@@ -43,7 +44,13 @@ class Fusion(ABC):
     """
 
     def __init__(self, weights: Weights) -> None:
-        self._weights = weights
+        self.weights: Mapping[str, float] = weights
+
+    def weighted(self, weights: Mapping[str, float]) -> Fusion:
+        """The same fusion with other weights."""
+        other = copy(self)
+        other.weights = weights
+        return other
 
     def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]:
         """All passages that any leg found, best first."""
@@ -70,7 +77,7 @@ class Fusion(ABC):
         """The shares of each leg, its weight included."""
         shares = {}
         for leg, hits in legs.items():
-            weight = self._weights.get(leg, 1.0)
+            weight = self.weights.get(leg, 1.0)
             values, absent = self._normal(hits)
             found = {hit.passage.id: weight * value for hit, value in zip(hits, values, strict=True)}
             shares[leg] = Shares(found, weight * absent)
@@ -127,7 +134,7 @@ class ZScore(_Normalised):
 
     def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion:
         if any(0 < len(hits) < _FEW_HITS for hits in legs.values()):
-            return ReciprocalRank(_RANK_CONSTANT, self._weights)
+            return ReciprocalRank(_RANK_CONSTANT, dict(self.weights))
         return self
 
 

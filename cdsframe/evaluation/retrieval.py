@@ -57,14 +57,9 @@ def evaluate(
     """Searches every query that has judgements (at most `sample`, seeded), 50 deep, and measures the rankings."""
     if retriever.top_k == 0:
         raise ConfigError("evaluation=retrieval needs a retriever that searches; retriever=none finds nothing")
-    asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(data, split, index)
-    judged_queries = [query for query in asked if any(judged.get(query.id, {}).values())]
-    chosen = stratified(judged_queries, sample, seed, lambda _: "")
-    if not chosen:
-        raise InputError("none of the queries has a relevant passage in the qrels; do their ids belong together?")
-    left_out = len(asked) - len(judged_queries)
+    chosen, judged, left_out = load(queries, qrels, data, split, index, sample, seed)
     log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
-    places = locate(index, {query.id: judged[query.id] for query in chosen})
+    places = locate(index, judged)
     groups = clusters(chosen, judged, places)
     found = _search(retriever, reranker, context, chosen)
 
@@ -89,7 +84,8 @@ def evaluate(
     return with_table(metrics, "retrieval/ndcg@10")
 
 
-def _problems(queries: str | None, qrels: str | None) -> list[str]:
+def files_problems(queries: str | None, qrels: str | None) -> list[str]:
+    """Empty if both files are given, or neither."""
     if (queries is None) == (qrels is None):
         return []
     return [
@@ -97,7 +93,7 @@ def _problems(queries: str | None, qrels: str | None) -> list[str]:
     ]
 
 
-evaluate.problems = _problems  # type: ignore[attr-defined]  # config.check calls it
+evaluate.problems = files_problems  # type: ignore[attr-defined]  # config.check calls it
 
 
 def read_queries(path: str) -> list[Query]:
@@ -145,6 +141,21 @@ def _first(record: Mapping[str, Any], keys: tuple[str, ...]) -> str | None:
 
 def _is_grade(cell: str) -> bool:
     return cell.strip().lstrip("-").isdecimal()
+
+
+def load(
+    queries: str | None, qrels: str | None, data: Data, split: str, index: Index, sample: int | None, seed: int
+) -> tuple[list[Query], Qrels, int]:
+    """At most `sample` queries that have a relevant passage, their judgements, and how many have none.
+
+    From the two files, or from the evidence of the data's questions. Raises InputError where no query is left.
+    """
+    asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(data, split, index)
+    relevant = [query for query in asked if any(judged.get(query.id, {}).values())]
+    chosen = stratified(relevant, sample, seed, lambda _: "")
+    if not chosen:
+        raise InputError("none of the queries has a relevant passage in the qrels; do their ids belong together?")
+    return chosen, {query.id: judged[query.id] for query in chosen}, len(asked) - len(relevant)
 
 
 def _from_files(queries: str, qrels: str) -> tuple[list[Query], Qrels]:

@@ -123,16 +123,19 @@ class Searching(BaseRetriever):
                 f"{wanted} passages were asked for, each leg looks at {self._num_candidates}; "
                 f"set retriever.num_candidates={wanted}"
             )
-        legs = self._legs()
-        search = Search(queries, filter)
+        return [self.join(lists) for lists in self.lists(queries, filter)]
+
+    def lists(self, queries: Sequence[Query], filter: Filter) -> list[dict[str, list[Hit]]]:
+        """For each query what each leg found, by the leg's name, in one search of the index."""
+        legs, search = self._legs(), Search(queries, filter)
         requests = {leg.name: leg.requests(search) for leg in legs}
         results = iter(self._index.search([request for listed in requests.values() for request in listed]))
         found = {leg.name: [leg.hits(next(results)) for _ in queries] for leg in legs}
-        return [self._join({leg.name: found[leg.name][number] for leg in legs}) for number in range(len(queries))]
+        return [{leg.name: found[leg.name][number] for leg in legs} for number in range(len(queries))]
 
     @abstractmethod
     def _legs(self) -> Sequence[Leg]: ...
 
     @abstractmethod
-    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+    def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         """One query's hits from those of each leg."""

@@ -6,6 +6,7 @@ Do not look at documents or sections as a whole.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import copy
 from typing import Annotated, Protocol
 
 from pydantic import Field
@@ -25,6 +26,11 @@ class _Shares(Protocol):
 
 class Fusion(Protocol):
     """What retrievers ask of a fusion (see `cdsframe.fusion.Fusion`)."""
+
+    @property
+    def weights(self) -> Mapping[str, float]: ...
+
+    def weighted(self, weights: Mapping[str, float]) -> Fusion: ...
 
     def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]: ...
 
@@ -85,7 +91,7 @@ class Bm25(Searching):
     def _legs(self) -> Sequence[Leg]:
         return [Words(self._num_candidates)]
 
-    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+    def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return legs["bm25"]
 
 
@@ -106,7 +112,7 @@ class Knn(Searching):
     def _legs(self) -> Sequence[Leg]:
         return [Vectors(self._num_candidates, self._embedder)]
 
-    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+    def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return legs["knn"]
 
 
@@ -128,5 +134,16 @@ class Hybrid(Searching):
     def _legs(self) -> Sequence[Leg]:
         return [Words(self._num_candidates), Vectors(self._num_candidates, self._embedder)]
 
-    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+    def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return self._fusion.fuse(legs)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Config path -> the factor of a share: what can be tuned."""
+        return {f"fusion.weights.{leg}": self._fusion.weights.get(leg, 1.0) for leg in ("bm25", "knn")}
+
+    def weighted(self, weights: Mapping[str, float]) -> Hybrid:
+        """The same retriever with other weights (see `weights`)."""
+        other = copy(self)
+        other._fusion = self._fusion.weighted({leg: weights[f"fusion.weights.{leg}"] for leg in ("bm25", "knn")})
+        return other

@@ -9,11 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal
+from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
-from cdsframe.retriever.base import Leg, Searching
+from cdsframe.retriever.base import Leg
 from cdsframe.retriever.flat import Fusion, Hybrid, TopK, Vectors, Words, leg_name
 from cdsframe.types import Embedder, Hit, Index, Level, Part, Passage
 
@@ -31,7 +31,22 @@ _OF: dict[Level, Callable[[Passage], object]] = {
 """Level -> what a passage and its record of that level have in common."""
 
 
-class Hierarchical(Searching):
+class _Levelled(Hybrid):
+    """A hybrid with a weight for each level."""
+
+    _levels: Mapping[Level, float]
+
+    @property
+    def weights(self) -> dict[str, float]:
+        return super().weights | {f"retriever.weights.{level}": weight for level, weight in self._levels.items()}
+
+    def weighted(self, weights: Mapping[str, float]) -> _Levelled:
+        other = cast(_Levelled, super().weighted(weights))
+        other._levels = {level: weights[f"retriever.weights.{level}"] for level in self._levels}
+        return other
+
+
+class Hierarchical(_Levelled):
     """Words and vectors of passages, and of the documents, titles and sections that they belong to, in one search.
 
     With z a leg's normalised score, p a passage, d its document's record and t its title's,
@@ -57,16 +72,15 @@ class Hierarchical(Searching):
         embedder: Embedder,
         fusion: Fusion,
     ) -> None:
-        super().__init__(top_k, num_candidates, index)
-        self._weights: dict[Level, float] = {level: weight for level, weight in weights.items() if weight > 0}
-        self._embedder, self._fusion = embedder, fusion
+        super().__init__(top_k, num_candidates, index, embedder, fusion)
+        self._levels = cast(Mapping[Level, float], weights)
         self._said_flat = False
 
     def _legs(self) -> Sequence[Leg]:
         there = self._index.levels
         levels: list[Level] = ["passage"]
         if 0 < there.get("document", 0) < there.get("passage", 0):
-            levels += [level for level in self._weights if level in there]
+            levels += [level for level, weight in self._levels.items() if weight > 0 and level in there]
         elif not self._said_flat:
             self._said_flat = True
             log.warning(
@@ -76,14 +90,15 @@ class Hierarchical(Searching):
         k = self._num_candidates
         return [leg for level in levels for leg in (Words(k, level), Vectors(k, self._embedder, level))]
 
-    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+    def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         flat = {leg: legs[leg] for leg in _FLAT}
         fusion = self._fusion.suited(flat)
         own = fusion.shares(flat)
         around = [
             _Surroundings(level, weight, lists, fusion)
-            for level, weight in self._weights.items()
-            if (lists := {kind: legs[name] for kind in _FLAT if (name := leg_name(kind, level)) in legs})
+            for level, weight in self._levels.items()
+            if weight > 0
+            and (lists := {kind: legs[name] for kind in _FLAT if (name := leg_name(kind, level)) in legs})
             and fusion.suited(lists) is fusion
         ]
 
@@ -122,7 +137,7 @@ class _Surroundings:
                 yield leg_name(kind, self._level), Part(found[key].rank, found[key].score)
 
 
-class HierarchicalLight(Hybrid):
+class HierarchicalLight(_Levelled):
     """The flat hybrid, then for each passage the best fused score of its document's and of its section's passages.
 
     `score(p) = s(p) + w_d max s(document of p) + w_s max s(section of p)` over the flat hybrid's own hits: no further
@@ -147,12 +162,12 @@ class HierarchicalLight(Hybrid):
         fusion: Fusion,
     ) -> None:
         super().__init__(top_k, num_candidates, index, embedder, fusion)
-        self._weights = weights
+        self._levels = cast(Mapping[Level, float], weights)
 
-    def _join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
-        hits = super()._join(legs)
+    def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
+        hits = super().join(legs)
         scores = {hit.passage.id: hit.score for hit in hits}
-        for level, weight in self._weights.items():
+        for level, weight in self._levels.items():
             of, best = _OF[level], dict[object, float]()
             for hit in hits:  # best first: the first of each is its best
                 best.setdefault(of(hit.passage), hit.score)
