@@ -2,6 +2,7 @@
 
 import errno
 import os
+import zipfile
 
 import docx
 import pytest
@@ -131,6 +132,133 @@ def test_pdf_with_clear_headings(read):
 def test_pdf_without_headings_has_a_section_a_page(read):
     document = read("plain.pdf", make_pdf([("First line.", 10), ("Second line.", 10)]))
     assert sections_of(document) == [(("Page 1",), "First line.\nSecond line.")]
+
+
+def test_pdf_tables_stand_once_as_lines_and_in_their_place(read):
+    grid = "".join(f"50 {y} m 350 {y} l S " for y in (640, 670, 700)) + "".join(
+        f"{x} 640 m {x} 700 l S " for x in (50, 200, 350)
+    )
+    cells = "".join(
+        f"BT /F1 10 Tf {x} {y} Td ({text}) Tj ET "
+        for x, y, text in ((60, 680, "Clearance"), (210, 680, "Dose"), (60, 650, "over 60"), (210, 650, "5 mg/kg"))
+    )
+    lines = [
+        ("Dosing", 20),
+        ("Measure first.", 10),
+        *[("", 10)] * 3,
+        ("Then ask the pharmacy.", 10),
+        ("Write it down.", 10),
+    ]
+    document = read("dose.pdf", make_pdf(lines, drawing=grid + cells))
+    assert document.text == (
+        "Dosing\n\nMeasure first.\n\nClearance | Dose\nover 60 | 5 mg/kg\n\nThen ask the pharmacy.\nWrite it down."
+    )
+
+
+PAGE = """<html><head><title>Gentamicin | St Elsewhere</title></head><body class="has-sidebar">
+<div id="cookie-banner"><p>We use cookies.</p></div><header><a href="/">Home</a></header>
+<div class="breadcrumbs">You are here</div><div role="navigation"><p>All guidelines</p></div>
+<form id="page"><div class="content with-sidebar"><header><h1>Gentamicin</h1></header><p>Adults only.</p>
+<h2>Dose</h2><table><caption>By clearance</caption><tr><th>CrCl</th><th>Interval</th></tr>
+<tr><td>&gt;60</td><td>24 <b>h</b></td></tr></table><ul><li>Check levels</li></ul><!-- no --> and wait
+<footer>Reviewed 2025</footer></div></form><ul><li><a>One</a></li><li><a>Two</a></li><li><a>Three</a></li>
+<li><a>Four</a></li></ul><aside>News</aside><footer>Privacy policy</footer></body></html>"""
+
+
+def test_html_loses_what_surrounds_the_text_and_nothing_of_it(read):
+    document = read("page.html", PAGE)
+    assert document.title == "Gentamicin"
+    dose = "By clearance\nCrCl | Interval\n>60 | 24 h\n\nCheck levels\n\nand wait"
+    assert sections_of(document) == [((), "Adults only."), (("Dose",), dose)]
+
+
+@pytest.mark.parametrize("names", ["with-sidebar", "sidebar", "related"])
+def test_html_keeps_most_of_a_page_whatever_its_parts_are_called(read, names):
+    document = read(
+        "page.html", f'<body><p>Short.</p><div class="{names}"><p>{"The dose is 5 mg. " * 9}</p></div></body>'
+    )
+    assert "The dose is 5 mg." in document.text
+
+
+def test_html_nested_deeply_is_read_or_refused_but_never_cut(read, tmp_path):
+    assert read("a.html", "<div>" * 1000 + "deep" + "</div>" * 1000 + "after").text == "deep\n\nafter"
+    (tmp_path / "a.html").unlink()
+    assert read("b.html", "<div>" * 100_000 + "deep").reason == "is nested too deeply"
+
+
+def test_docx_tables_nest_and_merged_cells_stand_once(tmp_path):
+    file = docx.Document()
+    table = file.add_table(rows=3, cols=2)
+    table.cell(0, 0).merge(table.cell(0, 1)).text = "Doses"
+    table.cell(1, 0).merge(table.cell(2, 0)).text = "adult"
+    table.cell(1, 1).text = "5 mg"
+    inner = table.cell(2, 1).add_table(rows=1, cols=2)
+    inner.cell(0, 0).text, inner.cell(0, 1).text = "night", "2 mg"
+    file.sections[0].header.paragraphs[0].text = "on every page"
+    file.save(tmp_path / "t.docx")
+    (document,) = corpus_of(tmp_path).documents()
+    assert document.text == "Doses\nadult | 5 mg\n | night | 2 mg"
+
+
+CYRILLIC = "Пациент жалуется на боль в груди и одышку при нагрузке."
+
+
+@pytest.mark.parametrize(
+    ("text", "encoding", "guessed"),
+    [
+        ("Größe", "utf-8-sig", None),
+        ("Größe", "utf-16", None),
+        ("Größe", "utf-32", None),
+        ("Größe", "cp1252", "cp1252"),
+        ("38,5 °C – “stat”", "cp1252", "cp1252"),
+        (CYRILLIC, "cp1251", "cp1251"),
+    ],
+)
+def test_text_in_other_encodings_is_read_and_a_guess_is_told(read, caplog, text, encoding, guessed):
+    assert read("a.txt", text.encode(encoding)).text == text
+    told = [record.getMessage() for record in caplog.records]
+    assert told == ([f"a.txt: is not UTF-8 and does not say what it is; read as {guessed}"] if guessed else [])
+
+
+def test_bytes_that_are_no_text_are_not_guessed(read):
+    assert read("a.txt", bytes(range(128, 256)) * 9).reason.startswith("is neither UTF-8 nor")
+    assert read("a.txt", b"\xff\xfea").reason == "is not utf-16 text, as its first bytes say"
+
+
+def test_limits_name_their_options(tmp_path):
+    (tmp_path / "big.txt").write_bytes(b"a" * (1 << 20) + b"b")
+    (tmp_path / "just.txt").write_bytes(b"a" * (1 << 20))
+    with zipfile.ZipFile(tmp_path / "bomb.docx", "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("word/document.xml", b"0" * (2 << 20))
+    (tmp_path / "slow.pdf").write_bytes(make_pdf([("word " * 20, 10)] * 25, pages=400))
+    items = {
+        getattr(item, "source", None) or item.id: item
+        for item in corpus_of(tmp_path, max_megabytes=1, max_seconds=1).documents()
+    }
+    assert items["big.txt"].reason == "is larger than 1 MB (corpus.max_megabytes)"
+    assert items["bomb.docx"].reason == "unpacks to more than 1 MB (corpus.max_megabytes)"
+    assert items["slow.pdf"].reason == "takes longer than 1 seconds to read (corpus.max_seconds)"
+    assert isinstance(items["just.txt"], Document)
+
+
+def test_a_file_that_vanishes_is_named_and_the_others_go_in(tmp_path):
+    for name in ("a.txt", "b.txt", "c.txt"):
+        (tmp_path / name).write_text("text")
+    items = corpus_of(tmp_path).documents()
+    assert next(items).id == "a.txt"
+    (tmp_path / "b.txt").unlink()
+    assert [getattr(item, "reason", None) for item in items] == ["vanished before it was read", None]
+
+
+def test_processes_give_the_same_in_the_same_order(tmp_path, caplog):
+    for number in range(30):
+        (tmp_path / f"{number:02}.md").write_text(f"# N {number}\n\ntext\n")
+    (tmp_path / "05.md").write_bytes("Größe".encode("cp1252"))
+    (tmp_path / "07.txt").write_bytes(b"a\0b")
+    alone = list(corpus_of(tmp_path).documents())
+    assert list(corpus_of(tmp_path, workers=2).documents()) == alone
+    assert len(alone) == 31
+    assert len(caplog.records) == 2
 
 
 ENCRYPTED = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O <{'41' * 32}> /U <{'42' * 32}> /P -4 >> /ID [<00> <00>]"

@@ -1,10 +1,16 @@
 """Files of records (JSON Lines, BEIR, CSV): what becomes of a record, what is refused, and which ids are kept."""
 
+import gzip
+import tracemalloc
+
+import pytest
 from corpus_files import sections_of, write_lines
 
 from cdsframe.corpus.beir import Beir, MedQuad
+from cdsframe.corpus.csv import Csv
 from cdsframe.corpus.fields import FIELDS
 from cdsframe.corpus.jsonl import Jsonl
+from cdsframe.errors import InputError
 from cdsframe.types import Unreadable
 
 OWN = {field: field for field in FIELDS}
@@ -113,3 +119,115 @@ def test_a_repeated_passage_of_real_data_is_numbered(real_data):
     ids = [section.passage_id for d in Beir(str(path), strict=True).documents() for section in d.sections]
     assert len(set(ids)) == 4095
     assert "remarkable-rocket#5-2" in ids
+
+
+def test_jsonl_takes_a_documents_fields_from_where_the_mapping_says(tmp_path):
+    record = {
+        "meta": {"nr": 4, "by": [{"name": "Dr A"}]}, "a.b": "dotted", "Finding": "clear", "Plan": None, "Note": "home",
+    }  # fmt: skip
+    path = write_lines(tmp_path / "docs.jsonl", record, {"meta": {"nr": 5}}, {"meta": {"nr": 5}, "Plan": ["x"]})
+    fields = {"id": "meta.nr", "title": "a.b", "text": ["Finding", "Plan", "Note"], "author": "meta.by.0.name"}
+    good, empty, wrong = jsonl(path, fields).documents()
+    assert (good.id, good.title, good.metadata) == ("4", "dotted", {"author": "Dr A"})
+    assert sections_of(good) == [(("Finding",), "clear"), (("Note",), "home")]
+    assert empty.reason == "has no text in any of the fields Finding, Plan, Note"
+    assert wrong.reason == "has no text in the field Plan"
+
+
+def test_a_record_without_an_id_is_named_by_its_content(tmp_path):
+    path = write_lines(tmp_path / "docs.jsonl", {"text": "one"}, {"text": "two"}, {"text": "one"})
+    one, two, again = jsonl(path, {"id": None, "title": None, "text": "text"}).documents()
+    (path_two := tmp_path / "later.jsonl").write_text('{"text": "new"}\n{"text": "one"}\n')
+    assert one.id != two.id
+    assert one.id in [item.id for item in jsonl(path_two, {"text": "text"}).documents()]
+    assert "stands twice" in again.reason
+
+
+def test_a_line_that_is_too_long_is_passed_over(tmp_path):
+    path = write_lines(tmp_path / "docs.jsonl.gz", {"id": "a", "text": "x" * (5 << 20)}, {"id": "b", "text": "t"})
+    long, good = jsonl(path, max_megabytes=2).documents()
+    assert long == Unreadable("docs.jsonl.gz, line 1", "is longer than 2 MB (corpus.max_megabytes)")
+    assert good.id == "b"
+
+
+def test_a_mapping_that_cannot_work_is_refused_before():
+    assert "corpus.fields.text is missing" in Jsonl.problems({"id": "id", "text": None})[0]
+    assert "only text takes a list" in Csv.problems({"id": ["a", "b"], "text": "t"})[0]
+
+
+def csv_of(path, fields, delimiter=None, strict=False, max_megabytes=100):
+    return Csv(str(path), fields, delimiter, strict, max_megabytes)
+
+
+TABLE = '''Nr;Datum;Befund;Beurteilung
+7;2025-03-01;"Lunge; frei";unauffällig
+8;2025-03-02;"zwei
+Zeilen ""zitiert""";
+
+9;2025-03-03;kurz
+;2025-03-04;ohne Nr;x
+'''
+FIELDS_OF_TABLE = {"id": "Nr", "title": None, "text": ["Befund", "Beurteilung"], "date": "Datum"}
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "cp1252"])
+def test_csv_rows_are_documents(tmp_path, encoding, caplog):
+    path = tmp_path / "t.csv"
+    path.write_bytes(TABLE.encode(encoding))
+    seven, eight, short, nameless = csv_of(path, FIELDS_OF_TABLE).documents()
+    assert (seven.id, seven.metadata) == ("7", {"date": "2025-03-01"})
+    assert sections_of(seven) == [(("Befund",), "Lunge; frei"), (("Beurteilung",), "unauffällig")]
+    assert sections_of(eight) == [(("Befund",), 'zwei\nZeilen "zitiert"')]
+    assert short == Unreadable(
+        "t.csv, row 5", "has 3 values, the header names 4 columns (is a quotation mark not closed?)"
+    )
+    assert nameless == Unreadable("t.csv, row 6", "has no text in the field Nr")
+    assert bool(caplog.records) == (encoding == "cp1252")
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t", "|"])
+def test_csv_finds_its_delimiter(tmp_path, delimiter):
+    path = tmp_path / "t.tsv"
+    path.write_text(delimiter.join(("id", "text")) + "\n" + delimiter.join(("1", "a b. c: d")) + "\n")
+    (document,) = csv_of(path, {"id": "id", "text": "text"}).documents()
+    assert document.text == "a b. c: d"
+    (path.parent / "u.csv").write_text("id,text\n1,a|b|c|d\n")
+    (other,) = csv_of(path.parent / "u.csv", {"id": "id", "text": "text"}).documents()
+    assert other.text == "a|b|c|d"
+
+
+def test_csv_names_a_column_that_is_not_there(tmp_path):
+    (tmp_path / "t.csv").write_text("Number,Finding\n1,secret\n")
+    with pytest.raises(InputError, match=r"corpus.fields.text: t.csv has no column Findin; did you mean Finding\?"):
+        list(csv_of(tmp_path / "t.csv", {"text": "Findin"}).documents())
+    with pytest.raises(InputError, match=r"no column x; its first row has 2 values$"):
+        list(csv_of(tmp_path / "t.csv", {"text": "x"}).documents())
+
+
+def test_csv_that_is_damaged_says_so(tmp_path):
+    fields = {"id": "id", "text": "text"}
+    long = "id,text\n1," + "x" * (3 << 20) + "\n2,good\n"
+    (tmp_path / "long.csv").write_text(long)
+    assert [item.reason for item in csv_of(tmp_path / "long.csv", fields, max_megabytes=1).documents()] == [
+        "has a line that is longer than 1 MB (corpus.max_megabytes)"
+    ]
+    (tmp_path / "open.csv").write_text('id,text\n1,"never closed\n2,b\n3,c\n')
+    (one,) = csv_of(tmp_path / "open.csv", fields).documents()
+    assert one.text.startswith("never closed")
+    (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,text\n" + b"1,a\n" * 5000)[:-9])
+    *_, cut = csv_of(tmp_path / "cut.csv.gz", fields).documents()
+    assert cut.reason == "is not a whole gzip file"
+    (tmp_path / "nul.csv").write_bytes(b"id,text\n1,a\0b\n")
+    (nul,) = csv_of(tmp_path / "nul.csv", fields).documents()
+    assert nul.reason == "is binary (it holds NUL bytes)"
+
+
+def test_beir_holds_only_documents_that_are_not_complete(tmp_path):
+    lines = [{"_id": f"{n}", "document_id": f"d{n // 3}", "text": "word " * 500} for n in range(3000)]
+    path = write_lines(tmp_path / "corpus.jsonl", *lines)
+    tracemalloc.start()
+    count = sum(1 for _ in beir(path).documents())
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert count == 1000
+    assert peak < 3_000_000  # the texts together have 7,500,000

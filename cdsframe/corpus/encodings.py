@@ -49,7 +49,8 @@ def guess(sample: bytes) -> str:
     """
     from charset_normalizer import from_bytes
 
-    best = from_bytes(sample, cp_isolation=["cp1252"]).best() or from_bytes(sample).best()
+    western = from_bytes(sample, cp_isolation=["cp1252"], threshold=0.4).best()  # short texts have many odd characters
+    best = western or from_bytes(sample, cp_exclusion=["utf_16", "utf_16_le", "utf_16_be"]).best()
     if best is None:
         raise ValueError("is neither UTF-8 nor in another encoding that could be recognised")
     return best.encoding

@@ -28,6 +28,7 @@ from cdsframe.types import Document, Unreadable
 _Task = tuple[str, str, Path | bytes | str]
 """A source's name, that of its file, and where the bundle is: in a file, in a line, or the reason why nowhere."""
 _Items = list[tuple[str, Document | str]]
+_NO_RESOURCE, _NO_TYPE = "is not a FHIR resource", "is of no type that FHIR R4 has"
 _LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
@@ -120,9 +121,8 @@ def _read_bundle(
         if resource is None:
             continue  # a deletion, or an answer without one
         if problem := _problem(resource):
-            kind = resource.get("resourceType") if isinstance(resource, Mapping) else None
-            known = f" ({kind})" if isinstance(kind, str) and re.fullmatch(r"[A-Z][A-Za-z]{1,40}", kind) else ""
-            yield f"{place}, entry {number}{known}", problem
+            kind = "" if problem in (_NO_RESOURCE, _NO_TYPE) else f" ({resource['resourceType']})"
+            yield f"{place}, entry {number}{kind}", problem
         names = _references(entry, resource)
         if isinstance(resource, Mapping) and isinstance(resource.get("id"), str):
             ids |= dict.fromkeys(names, str(resource["id"]))  # also of a patient whose resource is not valid
@@ -161,7 +161,7 @@ def _problem(resource: Any) -> str | None:
     from pydantic import ValidationError
 
     if not isinstance(resource, Mapping) or not isinstance(resource.get("resourceType"), str):
-        return "is not a FHIR resource"
+        return _NO_RESOURCE
     try:
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
     except ValidationError as error:
@@ -173,5 +173,5 @@ def _problem(resource: Any) -> str | None:
         more = f", and {len(details) - 1} more" if len(details) > 1 else ""
         return f"is not valid FHIR R4: {field or 'the resource'} {what}{more}"
     except (ValueError, LookupError, TypeError, RecursionError):
-        return "is of no type that FHIR R4 has"
+        return _NO_TYPE
     return None

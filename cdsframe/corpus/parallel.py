@@ -7,6 +7,7 @@ and does not say at which item.) Does not know what the items are.
 from __future__ import annotations
 
 import multiprocessing
+import os
 import signal
 import threading
 from collections import deque
@@ -131,9 +132,17 @@ class _Crew:
             process.join()
 
 
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
-    """A worker's life: it ends with its parent, even where that is killed, because the pipe ends then."""
+    """A worker's life: it ends with its parent, even where that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent ends its workers
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send(None)
     while True:
         try:

@@ -25,11 +25,13 @@ _SKIPPED = {
 }  # fmt: skip
 _ROLES = {"navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alertdialog", "menu", "menubar"}
 _NAMES = re.compile(
-    r"(?:^|[\s_-])(?:cookies?|cookie-?(?:banner|bar|notice|consent)|gdpr|onetrust|consent-?(?:banner|bar|manager)|"
-    r"breadcrumbs?|skip-?(?:link|nav|to-content)|nav|navbar|navigation|menu|sidebar|site-?(?:header|footer)|"
-    r"page-?footer|footer|social|share|newsletter|back-to-top)(?:$|[\s_-])",
+    r"(?:\w+[_-])?(?:cookies?|gdpr|onetrust|breadcrumbs?|skip-?(?:link|nav|to-content)|nav|navbar|navigation|menu|"
+    r"sidebar|site-?(?:header|footer)|page-?footer|footer|social|share|sharing|newsletter|related|comments|"
+    r"back-to-top)(?:[_-](?:links?|list|bar|buttons?|banner|notice|consent|left|right|wrapper|container|content|inner))*",
     re.IGNORECASE,
 )
+"""Names, as ids and classes, of what stands around the text."""
+_MANY_LINKS = 4
 _ESSENTIAL = ".//main | .//article | .//h1 | .//*[@role='main']"
 _CHARSET = re.compile(rb"<meta[^>]+charset\s*=|<\?xml[^>]+encoding\s*=", re.IGNORECASE)
 
@@ -39,10 +41,13 @@ def read_html(data: bytes, limit: int) -> Parsed:
     from lxml import etree, html
 
     data, encoding, guessed = _as_bytes(data)
+    parser = html.HTMLParser(encoding=encoding, huge_tree=True)
     try:
-        root = html.document_fromstring(data, parser=html.HTMLParser(encoding=encoding))
+        root = html.document_fromstring(data, parser=parser)
     except (etree.ParserError, etree.XMLSyntaxError):
-        raise Refused("is not HTML") from None
+        raise Refused("has no text" if not parser.error_log else "is not HTML") from None
+    if any(entry.type_name == "ERR_RESOURCE_LIMIT" for entry in parser.error_log):
+        raise Refused("is nested too deeply")  # what is below would be lost without a word
     main = root.xpath("//main | //*[@role='main']")
     text, sections = assemble(_blocks(main[0] if len(main) == 1 and _text(main[0]) else root))
     parsed = with_sections(text, sections, _title(root))
@@ -89,7 +94,7 @@ def _blocks(root: Any) -> Iterator[Block]:
         if text:
             yield Block(text, level)
 
-    skipped = None
+    skipped, whole = None, len(_text(root))
     walker = etree.iterwalk(root, events=("start", "end", "comment", "pi"))
     for event, node in walker:
         tag = node.tag if isinstance(node.tag, str) else None
@@ -97,7 +102,7 @@ def _blocks(root: Any) -> Iterator[Block]:
             table = tag == "table" and not node.xpath(".//table | .//h1 | .//h2 | .//h3 | .//h4 | .//h5 | .//h6")
             if tag not in _INLINE:
                 yield from flush()
-            if table or (node is not root and _is_around(node, tag)):
+            if table or (node is not root and _is_around(node, tag, whole)):
                 walker.skip_subtree()
                 skipped = node
                 if table:
@@ -121,8 +126,8 @@ def _row(row: Any) -> str:
     return " | ".join(_text(cell) for cell in row if cell.tag in ("td", "th")).strip("| ")
 
 
-def _is_around(node: Any, tag: str | None) -> bool:
-    """Whether an element is a part of the site and not of its text."""
+def _is_around(node: Any, tag: str | None, whole: int) -> bool:
+    """Whether an element is a part of the site and not of its text, which has `whole` characters."""
     if tag is None or tag in _SKIPPED or node.get("role") in _ROLES:
         return True
     if tag in ("header", "footer"):
@@ -131,5 +136,15 @@ def _is_around(node: Any, tag: str | None) -> bool:
         return not node.xpath(".//h1 | .//h2 | .//p | .//table | .//main")
     if tag in ("html", "body", "main", "article") or tag in _INLINE:
         return False
-    names = f"{node.get('id', '')} {node.get('class', '')}"
-    return bool(_NAMES.search(names)) and not node.xpath(_ESSENTIAL)
+    names = f"{node.get('id', '')} {node.get('class', '')}".split()
+    if not any(map(_NAMES.fullmatch, names)) and not _is_links(node, tag):
+        return False
+    return not node.xpath(_ESSENTIAL) and len(_text(node)) < whole / 2
+
+
+def _is_links(node: Any, tag: str) -> bool:
+    """Whether an element is a list of links: navigation, whatever its name."""
+    if tag not in ("ul", "ol", "div", "section"):
+        return False
+    links = node.findall(".//a")
+    return len(links) >= _MANY_LINKS and sum(len(_text(link)) for link in links) > 0.8 * len(_text(node))

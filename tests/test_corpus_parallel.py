@@ -1,0 +1,113 @@
+"""Work in several processes: order, deaths, interruptions, and what is left behind (nothing)."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
+
+
+def work(item):
+    if item == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "fail":
+        raise ValueError("no")
+    time.sleep(0.01 if item == 0 else 0)
+    return item if item != "pid" else os.getpid()
+
+
+@pytest.mark.parametrize("workers", [0, 1, 2])
+def test_results_come_in_the_order_of_the_items_and_few_are_fetched_ahead(workers):
+    fetched = []
+
+    def items():
+        for number in range(40):
+            fetched.append(number)
+            yield number
+
+    results = ordered(work, items(), workers)
+    assert next(results) == (0, 0)
+    assert len(fetched) <= 8 + 1
+    assert [item for item, result in results if item == result] == list(range(1, 40))
+
+
+def test_a_process_that_dies_costs_only_its_item():
+    results = list(ordered(work, ["a", "die", "b", "die", "die", "c"], 2))
+    assert [item for item, result in results] == ["a", "die", "b", "die", "die", "c"]
+    assert [isinstance(result, Died) for _, result in results] == [False, True, False, True, True, False]
+
+
+def test_what_a_worker_raises_is_raised_here():
+    with pytest.raises(ValueError, match="no"):
+        list(ordered(work, ["a", "fail"], 2))
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return "Z" not in Path(f"/proc/{pid}/stat").read_text().split(")")[1].split()[0]
+
+
+def test_processes_end_with_the_iteration():
+    results = ordered(work, ["pid"] * 20, 2)
+    _, pid = next(results)
+    assert alive(pid)
+    results.close()
+    assert not alive(pid)
+
+
+SCRIPT = """
+import os, sys, time
+from cdsframe.corpus.parallel import ordered
+
+def work(item):
+    open(os.path.join(sys.argv[1], str(os.getpid())), "w").close()
+    time.sleep(item)
+
+if __name__ == "__main__":
+    for item, result in ordered(work, [0.01, 0.01] + [60] * 20, 2):
+        print("one", flush=True)
+"""
+
+
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL], ids=["Ctrl-C", "kill -9"])
+def test_no_process_is_left_behind(tmp_path, sent):
+    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "pids").mkdir()
+    root = Path(__file__).parent.parent
+    process = subprocess.Popen(
+        [sys.executable, tmp_path / "script.py", tmp_path / "pids"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        start_new_session=True,
+    )
+    process.stdout.readline()
+    process.stdout.readline()
+    time.sleep(0.5)
+    if sent == signal.SIGINT:
+        os.killpg(process.pid, sent)  # a terminal sends it to all
+    else:
+        process.kill()
+    _, errors = process.communicate(timeout=20)
+    assert errors.count("Traceback") == (1 if sent == signal.SIGINT else 0)
+    pids = [int(path.name) for path in (tmp_path / "pids").iterdir()]
+    assert len(pids) == 2
+    time.sleep(0.5)
+    assert not any(map(alive, pids))
+
+
+def test_a_time_limit_leaves_no_timer_behind():
+    before = signal.getitimer(signal.ITIMER_REAL)
+    with pytest.raises(TooLong), time_limit(0.05):
+        time.sleep(5)
+    after = signal.getitimer(signal.ITIMER_REAL)
+    assert (before[0] == 0) == (after[0] == 0)
