@@ -9,7 +9,7 @@ from cdsframe.run import Run
 
 @entry
 def main(cfg: DictConfig, run: Run) -> float:
-    """Builds the components in order and ingests; returns the share of passages that the embedder cuts."""
+    """Builds the components in order and ingests; returns what a sweep compares, of an update the share of passages cut."""
     embedder = build(cfg.embedder)
     chunking = build(cfg.chunking, embedder=embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
@@ -17,9 +17,9 @@ def main(cfg: DictConfig, run: Run) -> float:
     report = build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
     run.finish(report.metrics, {"index": index.digest})
     print(report.text)
-    if report.unreadable:
-        raise InputError(f"{len(report.unreadable)} sources could not be read and are listed above; the others went in")
-    return report.metrics["ingest/cut_share"]
+    if report.failure:
+        raise InputError(report.failure)
+    return report.score
 
 
 if __name__ == "__main__":

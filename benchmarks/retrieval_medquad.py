@@ -25,7 +25,7 @@ from cdsframe.corpus.beir import MedQuad
 from cdsframe.embedder import NoEmbedder, SentenceEmbedder
 from cdsframe.fusion import MinMax, ReciprocalRank, ScoreOverTop, ZScore
 from cdsframe.index.lance import LanceIndex
-from cdsframe.ingestion import update
+from cdsframe.ingestion.update import update
 from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.types import Document, Embedder, Retriever
 
@@ -47,7 +47,7 @@ def ingest(name: str, documents: list[Document], embedder: Embedder) -> LanceInd
     chunking = SectionChunker(256, 32, embedder)
     identity = {"embedder": embedder.identity, "chunking": chunking.identity}
     index = LanceIndex("outputs/indexes", name, identity)
-    report = update(256, Sample(documents), chunking, embedder, index)
+    report = update(2048, 0, 1, Sample(documents), chunking, embedder, index)
     print(f"{name}: {report.text}", flush=True)
     return index
 

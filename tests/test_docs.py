@@ -111,7 +111,7 @@ def extended(tmp_path, monkeypatch):
 
 def test_the_retriever_of_the_documentation_works(extended):
     from cdsframe.embedder import HashEmbedder
-    from cdsframe.ingestion import update
+    from cdsframe.ingestion.update import update
     from cdsframe.types import Document, Section
 
     class Corpus:
@@ -123,7 +123,7 @@ def test_the_retriever_of_the_documentation_works(extended):
     check(cfg)
     embedder = HashEmbedder()
     index = build(cfg.index, identity={})
-    update(8, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
+    update(8, 0, 1, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
     hits = build(cfg.retriever, index=index, embedder=embedder).search("dose of velorapine")
     assert [hit.passage.document_id for hit in hits] == ["new", "old"]
 

@@ -15,7 +15,7 @@ from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.ingestion import update
+from cdsframe.ingestion.update import update
 from cdsframe.types import Request
 
 ROOT = Path(__file__).parent.parent
@@ -49,10 +49,10 @@ def write(folder, number, text):
     (folder / f"{number:03}.md").write_text(f"---\nkind: note\n---\n# Note {number}\n\n{text}\n\n## More\nAnd cough.\n")
 
 
-def ingest(folder, index, embedder=None, batch_size=4, strict=False):
+def ingest(folder, index, embedder=None, window=4, strict=False):
     embedder = embedder or Counting()
     corpus = Folder(str(folder), strict, 100, 60, 0)
-    return update(batch_size, corpus, SectionChunker(64, 8, [], embedder), embedder, index)
+    return update(window, 0, 1, corpus, SectionChunker(64, 8, [], embedder), embedder, index)
 
 
 def counts(report):
@@ -129,7 +129,7 @@ def test_strict_refuses_and_leaves_the_index_as_it_was(folder, index):
     write(folder, 0, "Changed.")
     (folder / "zzz.txt").write_text("")
     with pytest.raises(InputError, match=r"corpus: zzz\.txt: is empty; corpus\.strict=true refuses"):
-        ingest(folder, index, batch_size=1, strict=True)
+        ingest(folder, index, window=1, strict=True)
     assert index.digest == digest
     assert "Fever" in index.passages(["000.md"])[0].text
 
@@ -149,7 +149,7 @@ def test_a_first_ingest_that_is_refused_leaves_nothing(folder, tmp_path):
     (folder / "000.txt").write_text("")
     index = LanceIndex(str(tmp_path / "indexes"), "test", {})
     with pytest.raises(InputError, match=r"000\.txt: is empty"):
-        ingest(folder, index, batch_size=100, strict=True)
+        ingest(folder, index, window=100, strict=True)
     assert list((tmp_path / "indexes").iterdir()) == []
     ingest(folder, index)
     assert len(index.documents()) == 6
@@ -182,7 +182,7 @@ def test_the_share_that_is_cut_is_told(tmp_path, index):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "one two three four five"}\n{"_id": "b", "text": "one"}\n')
     embedder = HashEmbedder(max_tokens=3)
-    report = update(8, Beir(str(path), strict=True), SectionChunker(64, 8, [], embedder), embedder, index)
+    report = update(8, 0, 1, Beir(str(path), strict=True), SectionChunker(64, 8, [], embedder), embedder, index)
     assert report.metrics["ingest/cut_share"] == 0.5
     assert "1 of them (50.0%) are longer than the embedder reads" in report.text
 
@@ -198,7 +198,7 @@ from cdsframe.chunking.section import SectionChunker
 from cdsframe.corpus.folder import Folder
 from cdsframe.embedder import HashEmbedder
 from cdsframe.index.lance import LanceIndex
-from cdsframe.ingestion import update
+from cdsframe.ingestion.update import update
 
 class Slow(HashEmbedder):
     batches = 0
@@ -211,7 +211,7 @@ class Slow(HashEmbedder):
 
 embedder = Slow()
 index = LanceIndex(sys.argv[2], "test", {})
-update(4, Folder(sys.argv[1], False, 100, 60, 0), SectionChunker(64, 8, [], embedder), embedder, index)
+update(4, 0, 1, Folder(sys.argv[1], False, 100, 60, 0), SectionChunker(64, 8, [], embedder), embedder, index)
 """
 
 

@@ -258,10 +258,11 @@ def test_words_on_real_questions(real_data, tmp_path):
     from cdsframe.chunking.section import SectionChunker
     from cdsframe.corpus.beir import MedQuad
     from cdsframe.files import read_jsonl
-    from cdsframe.ingestion import update
+    from cdsframe.ingestion.update import update
 
     index = LanceIndex(str(tmp_path), "medquad", {})
-    update(5000, MedQuad(str(real_data), strict=True), SectionChunker(256, 32, [], NoEmbedder()), NoEmbedder(), index)
+    chunking = SectionChunker(256, 32, [], NoEmbedder())
+    update(5000, 0, 1, MedQuad(str(real_data), strict=True), chunking, NoEmbedder(), index)
     files = real_data / "medquad"
     records = [record for _, record in read_jsonl(files / "retrieval_queries_val.jsonl.gz")]
     found = Bm25(10, 10, index).search_many([record["text"] for record in records])

@@ -1,0 +1,149 @@
+"""The way from a corpus into an index: read, sorted out, cut, embedded while the next is read, written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from operator import length_hint
+from threading import Event
+from typing import TYPE_CHECKING
+
+from cdsframe.errors import InputError
+from cdsframe.ingestion.changes import note
+from cdsframe.ingestion.report import Report
+from cdsframe.ingestion.vectors import ahead, vectors_of
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, Unreadable, digest
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_Cut = tuple[Document, list[Passage]]
+
+
+def fill(
+    index: Index,
+    window: int,
+    corpus: Corpus,
+    chunking: Chunker,
+    embedder: Embedder,
+    shard: int = 0,
+    num_shards: int = 1,
+    *,
+    noting: bool = False,
+) -> Report:
+    """Makes the index hold exactly the corpus (or its shard), uncommitted; within the index's `writer()`.
+
+    Reading and writing happen in the caller's thread, embedding beside them. Memory is bounded by two windows and the
+    longest document. Raises InputError, and removes nothing, where no document can be read.
+
+    Args:
+        noting: whether what is written is noted too while a rebuild is under way.
+    """
+    from tqdm import tqdm
+
+    def encode(cut: Sequence[_Cut], stop: Event) -> np.ndarray | None:
+        return vectors_of(_records(cut), embedder, stop)
+
+    report, seen = Report(), set[str]()
+    known = {id_: value for id_, value in index.documents().items() if _in_shard(id_, shard, num_shards)}
+    with tqdm(desc="ingest", unit=" documents", total=length_hint(corpus) or None) as bar:
+        items = (item for item in _counted(corpus.documents(), bar) if _in_shard(_id(item), shard, num_shards))
+        for cut, vectors in ahead(_windows(_sort_out(items, known, seen, chunking, report), window), encode):
+            if noting and index.rebuilding:
+                note(index, {document.id: document for document, _ in cut})
+            records = _records(cut)
+            index.write(records, vectors)
+            _count(records, embedder, report)
+            bar.set_postfix(passages=report.passages)
+    if not seen and num_shards == 1:
+        reasons = f" ({report.unreadable[0].source}: {report.unreadable[0].reason})" if report.unreadable else ""
+        raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
+    _remove(sorted(known.keys() - seen), index, report, noting=noting)
+    return report
+
+
+def _id(item: Document | Unreadable) -> str:
+    return item.id if isinstance(item, Document) else item.source
+
+
+def _in_shard(id_: str, shard: int, num_shards: int) -> bool:
+    return num_shards == 1 or int(digest(id_), 16) % num_shards == shard
+
+
+def _counted(items: Iterable[Document | Unreadable], bar: object) -> Iterator[Document | Unreadable]:
+    for item in items:
+        bar.update()  # type: ignore[attr-defined]
+        yield item
+
+
+def _sort_out(
+    items: Iterable[Document | Unreadable], known: Mapping[str, str], seen: set[str], chunking: Chunker, report: Report
+) -> Iterator[_Cut]:
+    """Counts the corpus's items; gives the documents that must be written, with their records."""
+    for item in items:
+        if isinstance(item, Unreadable):
+            report.unreadable.append(item)
+            continue
+        seen.add(item.id)
+        if known.get(item.id) == item.digest:
+            report.unchanged += 1
+            continue
+        records = chunking.split(item)
+        if not records:
+            source = item.metadata.get("source", item.id)
+            report.unreadable.append(Unreadable(source, "has no text in its sections"))
+            continue
+        if item.id in known:
+            report.changed += 1
+        else:
+            report.added += 1
+        yield item, records
+
+
+def _windows(cuts: Iterable[_Cut], window: int) -> Iterator[list[_Cut]]:
+    """Whole documents in lists of at least `window` records, the last one shorter."""
+    waiting: list[_Cut] = []
+    count = 0
+    for cut in cuts:
+        waiting.append(cut)
+        count += len(cut[1])
+        if count >= window:
+            yield waiting
+            waiting, count = [], 0
+    if waiting:
+        yield waiting
+
+
+def _records(cuts: Sequence[_Cut]) -> list[Passage]:
+    return [record for _, records in cuts for record in records]
+
+
+def _count(records: Sequence[Passage], embedder: Embedder, report: Report) -> None:
+    passages = [record for record in records if record.level == "passage"]
+    report.passages += len(passages)
+    if embedder.max_tokens is not None:
+        report.cut += sum(embedder.count(passage.search_text) > embedder.max_tokens for passage in passages)
+
+
+def _remove(document_ids: Sequence[str], index: Index, report: Report, *, noting: bool) -> None:
+    """Deletes documents that the corpus no longer has, except those whose source is there and cannot be read."""
+    kept = kept_for(document_ids, report.unreadable, index)
+    report.kept = len(kept)
+    gone = [document_id for document_id in document_ids if document_id not in kept]
+    report.removed = len(gone)
+    if gone:
+        if noting and index.rebuilding:
+            note(index, dict.fromkeys(gone))
+        index.delete(gone)
+
+
+def kept_for(document_ids: Sequence[str], unreadable: Iterable[Unreadable], index: Index) -> set[str]:
+    """Those of the documents whose source, or a folder that it lies in, is there and cannot be read."""
+    unread = {item.source for item in unreadable}
+    if not (document_ids and unread) or index.digest is None:
+        return set()
+    kept = set()
+    for passage in index.passages(document_ids):
+        source = passage.metadata.get("source", "")
+        if source in unread or any(source.startswith(f"{folder}/") for folder in unread):
+            kept.add(passage.document_id)
+    return kept

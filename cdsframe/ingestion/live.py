@@ -1,0 +1,101 @@
+"""Single documents put and removed while the index is searched: visible to every process when acknowledged.
+
+Callers that come while a commit is under way share the next one (group commit). Does not answer questions.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from types import TracebackType
+
+from cdsframe.errors import InputError
+from cdsframe.ingestion.changes import Changes, prepare
+from cdsframe.types import Chunker, Document, Embedder, Index
+
+_Waiting = tuple[Changes, "Future[None]"]
+
+
+class Live:
+    """Writes for a server's threads: one thread of its own commits for all of them.
+
+    What a writer left uncommitted when it died is dropped first (the index says so in its log). While a rebuild is
+    under way, changes are noted for it too.
+
+    Args:
+        wait: seconds that a change waits for another writer's end (an update, a purge) before it is refused.
+    """
+
+    def __init__(self, wait: float, chunking: Chunker, embedder: Embedder, index: Index) -> None:
+        self._wait, self._chunking, self._embedder, self._index = wait, chunking, embedder, index
+        self._waiting: list[_Waiting] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread: threading.Thread | None = None
+
+    def put(self, documents: Sequence[Document]) -> None:
+        """Adds documents, or replaces those of the same ids; returns when searches see them.
+
+        Raises InputError where one has no text in its sections, where another writer does not end in time, and where
+        this is closed.
+        """
+        for document in documents:
+            if not self._chunking.split(document):
+                raise InputError(f"the document {document.id} has no text in its sections")
+        self._submit({document.id: document for document in documents})
+
+    def remove(self, document_ids: Sequence[str]) -> None:
+        """Removes documents; returns when no search sees them. Ids that are not there are no error."""
+        self._submit(dict.fromkeys(document_ids))
+
+    def close(self) -> None:
+        """Writes what is waiting, and ends."""
+        with self._changed:
+            self._closed = True
+            self._changed.notify()
+        if self._thread is not None:
+            self._thread.join()
+
+    def __enter__(self) -> Live:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _submit(self, changes: Changes) -> None:
+        done: Future[None] = Future()
+        with self._changed:
+            if self._closed:
+                raise InputError("the index is no longer written here: the server is ending")
+            self._waiting.append((changes, done))
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._run, name="live", daemon=True)
+                self._thread.start()
+            self._changed.notify()
+        done.result()
+
+    def _run(self) -> None:
+        while True:
+            with self._changed:
+                self._changed.wait_for(lambda: self._waiting or self._closed)
+                group, self._waiting = self._waiting, []
+            if not group:
+                return
+            try:
+                self._commit({id_: document for changes, _ in group for id_, document in changes.items()})
+            except BaseException as error:  # noqa: BLE001 (every caller of the group is told)
+                for _, done in group:
+                    done.set_exception(error)
+            else:
+                for _, done in group:
+                    done.set_result(None)
+
+    def _commit(self, changes: Changes) -> None:
+        prepared = prepare(changes, self._chunking, self._embedder)
+        with self._index.writer(self._wait):
+            self._index.discard()
+            prepared.write(self._index)
+            self._index.commit()

@@ -1,0 +1,48 @@
+"""A new index beside the one that is read, filled from the corpus and swapped in when it is complete.
+
+What others write meanwhile is noted beside the index (see `cdsframe.ingestion.changes`) and written into the new one
+before the swap. Does not stop readers, and writers only for the swap.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from cdsframe.ingestion.changes import replay
+from cdsframe.ingestion.filling import fill
+from cdsframe.ingestion.report import Report
+from cdsframe.types import Chunker, Corpus, Embedder, Index
+
+_WAIT = 600.0
+"""Seconds that the swap waits for another writer's end."""
+
+
+def rebuild(
+    window: Annotated[int, Field(ge=1)], corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index
+) -> Report:
+    """Embeds the whole corpus anew, into an index that then takes the old one's place.
+
+    Killed at any time, the old one stays, and the next rebuild goes on where this one stopped.
+
+    Args:
+        window: as for an update.
+    """
+    return rebuild_part(window, 0, 1, corpus, chunking, embedder, index)
+
+
+def rebuild_part(
+    window: int, shard: int, num_shards: int, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index
+) -> Report:
+    """One process's part of a rebuild: the documents whose id's digest leaves the remainder `shard`."""
+    with index.rebuild(shard, num_shards) as new:
+        with new.writer():
+            report = fill(new, window, corpus, chunking, embedder, shard, num_shards)
+            noted = index.noted()
+            replay(noted, chunking, embedder, new)
+        with index.writer(_WAIT):
+            with new.writer():
+                replay(index.noted()[len(noted) :], chunking, embedder, new)
+                new.commit(optimize=True)
+    return report

@@ -1,0 +1,64 @@
+"""What an ingestion did, for people, for `metrics.json` and for the command's exit code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from cdsframe.types import Metrics, Unreadable
+
+
+@dataclass
+class Report:
+    """What was done, counted in documents, and passages where it says so."""
+
+    added: int = 0
+    changed: int = 0
+    unchanged: int = 0
+    removed: int = 0
+    kept: int = 0
+    """Documents that the index keeps because their source is there but cannot be read."""
+    passages: int = 0
+    """Passages written."""
+    cut: int = 0
+    """Passages written that are longer than the embedder reads: the rest of them has no part in the vector."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+
+    @property
+    def score(self) -> float:
+        """What a sweep compares: the share of the passages written that the embedder cuts."""
+        return self.cut / self.passages if self.passages else 0.0
+
+    @property
+    def metrics(self) -> Metrics:
+        """Flat, for `metrics.json`."""
+        counts = ("added", "changed", "unchanged", "removed", "kept", "passages")
+        return {
+            **{f"ingest/{name}": float(getattr(self, name)) for name in counts},
+            "ingest/cut_share": self.score,
+            "ingest/unreadable": float(len(self.unreadable)),
+        }
+
+    @property
+    def failure(self) -> str | None:
+        """Why the command has not done all that it was asked for, if it has not."""
+        if not self.unreadable:
+            return None
+        return f"{len(self.unreadable)} sources could not be read and are listed above; the others went in"
+
+    @property
+    def text(self) -> str:
+        """A few lines for people."""
+        counts = ("added", "changed", "unchanged", "removed")
+        lines = ["documents: " + ", ".join(f"{getattr(self, name)} {name}" for name in counts)]
+        lines.append(f"passages written: {self.passages}")
+        if self.cut:
+            lines.append(
+                f"{self.cut} of them ({self.score:.1%}) are longer than the embedder reads, "
+                "their ends have no part in the vectors"
+            )
+        if self.unreadable:
+            lines.append(f"could not be read: {len(self.unreadable)}")
+            lines += [f"  {item.source}: {item.reason}" for item in self.unreadable]
+        if self.kept:
+            lines.append(f"{self.kept} documents stay as they were when their files could last be read")
+        return "\n".join(lines)
