@@ -1,0 +1,136 @@
+"""Sends many actions to an Elasticsearch index in parallel, and looks at the outcome of each.
+
+Does not know what the actions mean. An action must bear being sent twice, as the answer to the first may get lost.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from typing import Any
+
+from cdsframe.errors import InputError
+from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
+from cdsframe.types import JsonObject
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """One line, or two, of a bulk request. `name` is the record's id, for messages."""
+
+    name: str
+    header: bytes
+    body: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return len(self.header) + len(self.body or b"") + 2
+
+
+def action(verb: str, key: str, body: bytes | None, name: str, **options: Any) -> Action:
+    """`create`, `update` or `delete` of the engine's document `key`; `options`: what the engine takes beside it."""
+    import orjson
+
+    return Action(name, orjson.dumps({verb: {"_id": key, **options}}), body)
+
+
+class Bulk:
+    """A few threads that send to one index, in requests of about equal size.
+
+    Args:
+        connection: to the server.
+        threads: requests that are under way at once.
+        megabytes: size of a request.
+    """
+
+    def __init__(self, connection: Connection, threads: int, megabytes: float) -> None:
+        self._connection, self._threads, self._bytes = connection, threads, int(megabytes * 1e6)
+        self._pool: ThreadPoolExecutor | None = None
+        self._sent: list[Future[list[str]]] = []
+        self._conflicts: list[str] = []
+
+    def put(self, index: str, actions: Iterable[Action]) -> None:
+        """Hands actions over to the threads, and raises what went wrong with earlier ones."""
+        part: list[Action] = []
+        size = 0
+        for one in actions:
+            part.append(one)
+            size += one.size
+            if size >= self._bytes:
+                self._submit(index, part)
+                part, size = [], 0
+        if part:
+            self._submit(index, part)
+
+    def drain(self) -> list[str]:
+        """Waits for all that is under way; gives the names whose updates met another writer's. Raises what failed."""
+        wait(self._sent)
+        self._collect()
+        conflicts, self._conflicts = self._conflicts, []
+        return conflicts
+
+    def close(self) -> None:
+        """Lets what is under way end, whatever becomes of it."""
+        if self._pool is not None:
+            self._pool.shutdown(wait=True, cancel_futures=True)
+            self._pool, self._sent, self._conflicts = None, [], []
+
+    def _submit(self, index: str, part: Sequence[Action]) -> None:
+        self._pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="bulk")
+        self._collect()
+        if len(self._sent) > self._threads:  # one is ready for the thread that comes free
+            wait(self._sent, return_when=FIRST_COMPLETED)
+        self._sent.append(self._pool.submit(self._send, index, list(part)))
+
+    def _collect(self) -> None:
+        """Takes what has ended out of the list. Raises what went wrong."""
+        ended = [future for future in self._sent if future.done()]
+        self._sent = [future for future in self._sent if future not in ended]
+        for future in ended:
+            self._conflicts += future.result()
+
+    def _send(self, index: str, actions: list[Action]) -> list[str]:
+        """Sends until each action has an outcome; gives the names of those that met another writer's."""
+        conflicts: list[str] = []
+        until, tries = self._connection.deadline(), 0
+        while actions:
+            lines = [line for one in actions for line in (one.header, one.body) if line is not None]
+            text = b"\n".join(lines) + b"\n"
+            answer = self._connection.ask(
+                lambda client, text=text: client.bulk(operations=text, index=index, require_alias=True),  # type: ignore
+                until,
+            )
+            again: list[Action] = []
+            for one, item in zip(actions, answer["items"], strict=True):
+                verb, outcome = next(iter(item.items()))
+                status = outcome["status"]
+                if status in BUSY:
+                    again.append(one)
+                elif status == 409 and verb == "update":
+                    conflicts.append(one.name)
+                elif status >= 300 and (verb, status) not in {("create", 409), ("delete", 404)}:
+                    raise InputError(
+                        f"the Elasticsearch server refuses the record {one.name!a}: {_kind(outcome)} (status {status})"
+                    )
+            actions, tries = again, tries + 1
+            if actions:
+                self._pause(tries, until)
+        return conflicts
+
+    def _pause(self, tries: int, until: float) -> None:
+        pause = backoff(tries)
+        if time.monotonic() + pause > until:
+            raise InputError(
+                f"the Elasticsearch server at {self._connection.where} is overloaded: it rejected records again and "
+                "again; try again later, or lower index.bulk_threads"
+            )
+        time.sleep(pause)
+
+
+def _kind(outcome: JsonObject) -> str:
+    error = outcome.get("error", {})
+    cause = error.get("caused_by") or error
+    return str(cause.get("type") or reason(outcome))

@@ -1,0 +1,195 @@
+"""How records lie in an Elasticsearch index: its settings and mapping, a record's fields, and which of them count.
+
+Talks to no server. Each level has an object of its own (`passage.words`, `title.vector`, …), because BM25's statistics
+and the graph of the vectors belong to a field: so a level is searched as if the others were not there.
+
+A record is never rewritten: it is `born` in one generation and may have `died` in a later one. What a commit shows are
+the records that were born by then and have not died, but for generations that were given up (`View`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from difflib import get_close_matches
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.errors import InputError
+from cdsframe.types import LEVELS, METADATA_FIELDS, Filter, JsonObject, Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_LONG = 8_000
+"""Characters of a metadata value above which its digest stands for it: the engine refuses keys of 32,766 bytes."""
+
+_WORDS = 1_000
+"""Words of a query, above which only the different ones count: the engine has a limit to a query's clauses."""
+
+_WORD = re.compile(r"[⺀-\U0003ffff]|[^\W⺀-\U0003ffff]+")
+"""A word, or one sign of a script that puts no spaces between words."""
+
+_PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
+
+# Words that BM25 passes over. Not among them: "a" (hepatitis A), "no", "not", "without", "it".
+_STOP_WORDS = """
+an and are as at be but by do does for from how if in into is of on or such that the their then there these they this
+to was were what when where which who will with
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """Which records count: those of the generations up to one, without the ones that were given up.
+
+    `only`: the generations of a part of a rebuild, which must not see the other parts' records.
+    """
+
+    generation: int
+    aborted: tuple[int, ...] = ()
+    only: tuple[int, ...] | None = None
+
+    @property
+    def query(self) -> JsonObject:
+        """The engine's condition."""
+        bound = {"lte": self.generation}
+        born = {"range": {"born": bound}} if self.only is None else {"terms": {"born": self.only}}
+        died: JsonObject = {"range": {"died": bound}}
+        if self.aborted:
+            died = {"bool": {"filter": [died], "must_not": [{"terms": {"died": self.aborted}}]}}
+            return {"bool": {"filter": [born], "must_not": [died, {"terms": {"born": self.aborted}}]}}
+        return {"bool": {"filter": [born], "must_not": [died]}}
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The choices that an index is made with; see `configs/index/elasticsearch.yaml`."""
+
+    algorithm: str
+    m: int
+    ef_construction: int
+    k1: float
+    b: float
+    analyzer: str
+    shards: int
+    replicas: int
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What BM25's scores depend on: an index made with others is refused."""
+        return {"analyzer": self.analyzer, "k1": self.k1, "b": self.b}
+
+    @property
+    def settings(self) -> JsonObject:
+        """Refreshed by commits only."""
+        analyzer: JsonObject = {"type": self.analyzer}
+        if self.analyzer == "english":
+            analyzer["stopwords"] = _STOP_WORDS.split()
+        return {
+            "number_of_shards": self.shards,
+            "number_of_replicas": self.replicas,
+            "refresh_interval": "-1",
+            "analysis": {"analyzer": {"words": analyzer}},
+            "similarity": {"bm25": {"type": "BM25", "k1": self.k1, "b": self.b}},
+        }
+
+    def mapping(self, dimension: int | None, meta: JsonObject) -> JsonObject:
+        """Strict: a field that is not here is an error."""
+        keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
+        properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
+        properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
+        properties |= dict.fromkeys(METADATA_FIELDS, keyword) | {"long": kept}
+        for level in LEVELS:
+            source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
+            fields: JsonObject = dict.fromkeys(("title", "heading", "text"), source)
+            fields["words"] = {"type": "text", "analyzer": "words", "similarity": "bm25"}
+            if dimension is not None:
+                fields["vector"] = {
+                    "type": "dense_vector",
+                    "dims": dimension,
+                    "index": True,
+                    "similarity": "cosine",
+                    "index_options": self._vector_index,
+                }
+            properties[level] = {"properties": fields}
+        return {"dynamic": "strict", "_meta": meta, "properties": properties}
+
+    @property
+    def _vector_index(self) -> JsonObject:
+        if self.algorithm == "flat":
+            return {"type": "flat"}
+        return {"type": self.algorithm, "m": self.m, "ef_construction": self.ef_construction}
+
+
+def encoded(record: Passage, vector: np.ndarray | None, generation: int, records: int | None) -> bytes:
+    """A record as JSON. `records` is how many its document has, told by the first of them, so that it can be counted.
+
+    Raises InputError where its text is no Unicode.
+    """
+    import orjson
+
+    texts: JsonObject = {"title": record.title, "heading": record.heading, "text": record.text}
+    if vector is not None and vector.any():  # the cosine to nothing is not defined
+        texts["vector"] = vector
+    source: JsonObject = {name: getattr(record, name) for name in _PLAIN}
+    source[record.level] = texts
+    source["born"] = generation
+    if records is not None:
+        source["records"] = records
+    for field, value in record.metadata.items():
+        source[field] = _keyword(value)
+        if source[field] != value:
+            source.setdefault("long", {})[field] = value
+    try:
+        return orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY)
+    except (TypeError, ValueError):
+        raise InputError(f"the record {record.id!a} has signs that are not Unicode; mend its document") from None
+
+
+def decoded(source: Mapping[str, Any]) -> Passage:
+    """The record that a source was made from."""
+    texts = source[source["level"]]
+    metadata = {field: source[field] for field in METADATA_FIELDS if field in source} | source.get("long", {})
+    return Passage(
+        **{name: source[name] for name in _PLAIN},
+        title=texts["title"],
+        heading=tuple(texts["heading"]),
+        text=texts["text"],
+        metadata=metadata,
+    )
+
+
+def conditions(filter: Filter) -> list[JsonObject] | None:
+    """The engine's conditions for a filter; None where no record can fulfil it.
+
+    Raises InputError where a field is none that documents have.
+    """
+    found: list[JsonObject] = []
+    for field, value in filter.items():
+        if field not in METADATA_FIELDS:
+            near = get_close_matches(field, METADATA_FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(METADATA_FIELDS)}"
+            raise InputError(f"no metadata field {field} to filter by; {hint}")
+        values = [value] if isinstance(value, str) else list(value)
+        if not values:
+            return None
+        found.append({"terms": {field: [_keyword(one) for one in values]}})
+    return found
+
+
+def searchable(text: str) -> str:
+    """A query's text as it is, or where it is very long its different words, as many as the engine takes."""
+    found = _WORD.findall(text)
+    return text if len(found) <= _WORDS else " ".join(list(dict.fromkeys(map(str.casefold, found)))[:_WORDS])
+
+
+def _keyword(value: str) -> str:
+    """The value as it is compared: itself, or its digest where it is too long for a key."""
+    return value if len(value) <= _LONG else f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def required(ids: Sequence[str]) -> JsonObject:
+    """The engine's condition for all records of the documents."""
+    return {"terms": {"document_id": list(ids)}}

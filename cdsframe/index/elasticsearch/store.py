@@ -1,0 +1,311 @@
+"""Commits to one Elasticsearch index by generations: what a writer writes is seen by nobody until it commits.
+
+A writer's records carry a generation of its own; those that they supersede are marked with it, guarded by their
+sequence number. The commit names the generation in the ledger. What a writer leaves behind when it dies is taken over
+by the next one where its documents are whole, under a generation of the next one's: so whatever else the dead one's
+requests may still do is seen by nobody. No scripts, no `_delete_by_query`: any Elasticsearch with any licence will do.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from threading import RLock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from cdsframe.errors import InputError
+from cdsframe.index.elasticsearch import reading, writing
+from cdsframe.index.elasticsearch.bulk import Bulk
+from cdsframe.index.elasticsearch.connection import Connection
+from cdsframe.index.elasticsearch.layout import Layout, View
+from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
+from cdsframe.index.elasticsearch.reading import Reader
+from cdsframe.index.elasticsearch.writing import Writes
+from cdsframe.index.identity import Identity, require_dimension, require_same
+from cdsframe.types import Hit, Level, Passage, Request, digest, flatten
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Store:
+    """The part of the contract `Index` that needs one ledger and the engine's index that it names.
+
+    Args:
+        connection: to the server.
+        ledger: where the commit stands.
+        layout: what a new engine's index is made with.
+        identity: the settings that the content depends on.
+        bulk: sends records.
+        num_candidates, oversample: see `Reader`.
+        part, num_parts: which generations are this store's: every `num_parts`th, from `part` + 1 on.
+    """
+
+    ephemeral = False
+
+    def __init__(
+        self,
+        connection: Connection,
+        ledger: Ledger,
+        layout: Layout,
+        identity: Identity,
+        bulk: Bulk,
+        num_candidates: int,
+        oversample: float,
+        part: int = 0,
+        num_parts: int = 1,
+    ) -> None:
+        self._connection, self._ledger, self._layout, self._bulk = connection, ledger, layout, bulk
+        self._identity: dict[str, Any] = json.loads(json.dumps({**identity, "index": layout.identity}, default=dict))
+        self._reader = Reader(connection, ledger, self._require, num_candidates, oversample, layout.shards > 1)
+        self._part, self._num_parts = part, num_parts
+        self._me = uuid4().hex
+        self._entered, self._depth = RLock(), 0
+        self._open: Writes | None = None
+        self._known: tuple[Any, str] | None = None
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    @property
+    def digest(self) -> str | None:
+        state = self._ledger.read()
+        if state is None or state.view is None:
+            return None
+        if self._known is None or self._known[0] != state.commit:
+            made = {group: values for group, values in state.identity.items() if group != "index"}
+            documents = flatten(self._committed_documents())
+            self._known = state.commit, digest(json.dumps(made, sort_keys=True), *documents)
+        return self._known[1]
+
+    @property
+    def levels(self) -> frozenset[Level]:
+        state = self._ledger.read()
+        return frozenset() if state is None or state.view is None else frozenset(state.levels)  # type: ignore[arg-type]
+
+    def documents(self) -> dict[str, str]:
+        with self._entered:
+            if self._depth:
+                self._resume()
+            if self._open is not None:
+                self._open.settle()
+                with self._reader.point(self._open.physical) as point:
+                    return self._documents(point, self._open.view)
+        return self._committed_documents()
+
+    def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
+        return self._reader.passages(document_ids, level)
+
+    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+        return self._reader.search(requests)
+
+    def _committed_documents(self) -> dict[str, str]:
+        state = self._ledger.read()
+        if state is None or state.committed is None:
+            return {}
+        with self._reader.snapshot() as (point, state):
+            return self._documents(point, self._view(state, int(state.committed or 0)))
+
+    def _documents(self, point: str, view: View) -> dict[str, str]:
+        """Document id -> digest, by the first record of each."""
+        query = {"bool": {"filter": [view.query, {"exists": {"field": "records"}}]}}
+        rows = self._reader.scan(point, query, docvalue_fields=["document_id", "digest"])
+        return {row["fields"]["document_id"][0]: row["fields"]["digest"][0] for row in rows}
+
+    def _require(self, state: State) -> None:
+        """Raises IndexMismatchError where the index was made by other settings than the configuration has."""
+        require_same(self._ledger.name, state.identity, self._identity)
+
+    def _view(self, state: State, generation: int) -> View:
+        """This store's records up to a generation."""
+        own = None if self._num_parts == 1 else tuple(range(self._part + 1, generation + 1, self._num_parts))
+        return View(generation, tuple(state.aborted), own)
+
+    # -------------------------------------------------------------------------------------------- writing
+
+    @contextmanager
+    def writer(self, wait: float = 0) -> Iterator[None]:
+        """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        if not self._entered.acquire(timeout=max(wait, 0)):
+            raise InputError(f"the index {self._ledger.name} is being written by another thread of this process")
+        try:
+            if self._depth:
+                yield
+                return
+            self._ledger.prepare(self._layout.replicas)
+            with self._ledger.lease(wait):
+                self._depth = 1
+                try:
+                    self._enter()
+                    yield
+                    self._bulk.drain()
+                finally:
+                    self._depth = 0
+                    self._bulk.close()
+        finally:
+            self._entered.release()
+
+    def _enter(self) -> None:
+        """Looks whether what this object wrote before is still to be committed."""
+        state = self._ledger.read()
+        if state is not None and state.committed is not None:
+            require_same(self._ledger.name, state.identity, self._identity, writing=True)
+        if state is None or state.open is None or state.open["owner"] != self._me:
+            self._open = None
+
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        dimension = None if vectors is None else int(vectors.shape[1])
+        with self.writer():
+            state = self._ledger.read()
+            if state is not None and state.physical is not None and not self._foreign(state):
+                require_dimension(self._ledger.name, state.dimension, dimension)
+            self._begin(dimension).put(records, vectors)
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        with self.writer():
+            self._resume()
+            state = self._ledger.read()
+            if state is not None and state.physical is not None and not self._foreign(state):
+                self._begin(state.dimension).supersede(list(dict.fromkeys(document_ids)))
+
+    def commit(self, *, optimize: bool = False) -> None:
+        with self.writer():
+            self._resume()
+            if self._open is not None:
+                self._publish(self._open)
+            if optimize:
+                self._tidy()
+
+    def discard(self) -> None:
+        def forget(state: State) -> None:
+            if state.open is not None:
+                state.aborted.append(state.open["generation"])
+                state.open = None
+
+        with self.writer():
+            self._bulk.close()
+            self._ledger.change(forget)
+            self._open = None
+
+    def _foreign(self, state: State) -> bool:
+        """Whether what is in the index was never committed, and was made by other settings."""
+        return state.committed is None and state.identity != self._identity
+
+    def _resume(self) -> None:
+        """Goes on with what a writer has left behind, by whatever process, if there is any."""
+        if self._open is None:
+            state = self._ledger.read()
+            if state is not None and state.open is not None and not self._foreign(state):
+                self._begin(state.dimension)
+
+    def _begin(self, dimension: int | None) -> Writes:
+        """The generation that is under way, or a new one."""
+        self._ledger.require_lease()
+        if self._open is not None:
+            return self._open
+        dropped: list[str] = []
+        left: list[int] = []
+
+        def begin(state: State) -> None:
+            dropped.clear()
+            left.clear()
+            if self._foreign(state):
+                dropped.extend([state.physical] if state.physical else [])
+                state.physical, state.open, state.aborted = None, None, []
+            if state.physical is None:
+                state.physical = self._new_name()
+                state.identity, state.dimension = self._identity, dimension
+            if state.open is not None:
+                left.extend([state.open["generation"], *state.open["left"]])
+                state.aborted.append(state.open["generation"])
+            state.generation += self._num_parts if state.generation else self._part + 1
+            state.open = {"generation": state.generation, "owner": self._me, "left": list(left)}
+
+        state = self._ledger.change(begin)
+        physical = str(state.physical)
+        for gone in dropped:
+            self._remove(gone)
+        made = self._make(physical, state.dimension)
+        view = self._view(state, state.generation)
+        self._open = Writes(self._connection, self._reader, self._bulk, physical, view, made)
+        if left:
+            self._open.take_over(left)
+        return self._open
+
+    def _new_name(self) -> str:
+        return f"{self._ledger.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:6]}"
+
+    def _make(self, physical: str, dimension: int | None) -> bool:
+        """Makes the engine's index if it is not there; whether it was not."""
+        from elasticsearch import BadRequestError
+
+        meta = {"made_by": "cdsframe", "format_version": FORMAT_VERSION, "name": self._ledger.name}
+        meta |= {"identity": self._identity, "digest": digest(json.dumps(self._identity, sort_keys=True))}
+        try:
+            if self._connection.ask(lambda client: client.indices.exists(index=physical)).meta.status == 200:
+                return False
+            self._connection.ask(
+                lambda client: client.indices.create(
+                    index=physical,
+                    settings=self._layout.settings,
+                    mappings=self._layout.mapping(dimension, meta),
+                    aliases={writing.writable(physical): {}},
+                    wait_for_active_shards=1,
+                ),
+                expected=(400,),
+            )
+        except BadRequestError as error:
+            self._ledger.made_already(error)
+        return True
+
+    def _remove(self, physical: str) -> None:
+        self._connection.ask(lambda client: client.indices.delete(index=physical, ignore_unavailable=True))
+
+    def _publish(self, writes: Writes) -> None:
+        """Makes a generation the committed one."""
+        counts = writes.count()
+        first = False
+
+        def publish(state: State) -> None:
+            nonlocal first
+            if state.open is None or state.open["owner"] != self._me:
+                raise InputError(
+                    f"what was written to the index {self._ledger.name} was given up by another writer; run it again"
+                )
+            first = state.committed is None
+            state.committed, state.open = writes.view.generation, None
+            state.documents, state.records, state.levels = counts.documents, counts.records, counts.levels
+
+        self._ledger.change(publish, refresh=True)
+        self._open = None
+        if first:
+            self._published(writes.physical)
+
+    def _published(self, physical: str) -> None:
+        """Points the alias at the index, for people and for other programs: readers go by the ledger."""
+        name = self._ledger.name
+        self._connection.ask(
+            lambda client: client.indices.update_aliases(
+                actions=[
+                    {"remove": {"index": f"{name}-*", "alias": name, "must_exist": False}},
+                    {"add": {"index": physical, "alias": name}},
+                ]
+            )
+        )
+
+    def _tidy(self) -> None:
+        """Removes what no search sees, when those that began before the commit have ended."""
+        state = self._ledger.read()
+        if state is None or state.view is None:
+            return
+        dead = {"bool": {"must_not": [state.view.query]}}
+        physical = str(state.physical)
+        found = self._connection.ask(
+            lambda client: client.search(index=physical, query=dead, size=0, terminate_after=1)
+        )
+        if found["hits"]["total"]["value"]:
+            time.sleep(reading.GRACE)
+            writing.delete(self._connection, self._reader, self._bulk, physical, dead)
+            writing.merge(self._connection, physical)

@@ -1,0 +1,230 @@
+"""The writes of one generation into an Elasticsearch index, and what makes an index tidy.
+
+Does not know who may write, nor what is committed (see `store`).
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, islice
+from typing import TYPE_CHECKING
+
+from cdsframe.errors import InputError
+from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
+from cdsframe.index.elasticsearch.connection import Connection
+from cdsframe.index.elasticsearch.layout import View, encoded, required
+from cdsframe.index.elasticsearch.reading import WINDOW, Reader
+from cdsframe.types import JsonObject, Passage
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger(__name__)
+
+_AT_ONCE = 1_000
+"""Documents in one condition."""
+
+_PATIENCE = 24 * 3600.0
+"""Seconds that the engine may take to rewrite its files."""
+
+
+def writable(physical: str) -> str:
+    """The alias that records are sent to: it goes with its index, which no late request then makes anew."""
+    return f"{physical}.w"
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """What a view of an index holds."""
+
+    documents: int
+    records: int
+    levels: list[str]
+
+
+class Writes:
+    """One generation under way.
+
+    Args:
+        physical: the engine's index.
+        view: the committed records and this generation's.
+        empty: whether nothing was in the index when the generation began.
+    """
+
+    def __init__(
+        self, connection: Connection, reader: Reader, bulk: Bulk, physical: str, view: View, empty: bool
+    ) -> None:
+        self._connection, self._reader, self._bulk = connection, reader, bulk
+        self.physical, self.view, self._empty = physical, view, empty
+        self._touched: set[str] = set()
+        self._serial = 0
+        self._unseen = False
+
+    def put(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        """Replaces the records of the documents that the given ones belong to."""
+        counts = Counter(record.document_id for record in records)
+        self.supersede(list(counts))
+        self._serial += 1
+        self._unseen = True
+        self._bulk.put(writable(self.physical), self._actions(records, vectors, counts))
+
+    def _actions(
+        self, records: Sequence[Passage], vectors: np.ndarray | None, counts: Counter[str]
+    ) -> Iterator[Action]:
+        for number, record in enumerate(records):
+            body = encoded(
+                record,
+                None if vectors is None else vectors[number],
+                self.view.generation,
+                counts.pop(record.document_id, None),
+            )
+            # The same write twice makes one record: a request is sent again where its answer got lost.
+            yield action("create", f"{self.view.generation}.{self._serial}.{number}", body, record.id)
+
+    def supersede(self, document_ids: Sequence[str]) -> None:
+        """Marks all records of the documents as dead from this generation on."""
+        if not self._touched.isdisjoint(document_ids):
+            self.settle()
+        elif self._empty:
+            self._touched.update(document_ids)
+            return
+        everybody = replace(self.view, only=None)  # another part of a rebuild may have written the document
+        for first in range(0, len(document_ids), _AT_ONCE):
+            some = document_ids[first : first + _AT_ONCE]
+            while rows := self._live(some, everybody):
+                conflicts = self._update(rows, "died")
+                if not conflicts and len(rows) < WINDOW:
+                    break
+                self.settle()
+        self._touched.update(document_ids)
+
+    def _live(self, document_ids: Sequence[str], view: View) -> list[JsonObject]:
+        query = {"bool": {"filter": [required(document_ids), view.query]}}
+        found = self._connection.ask(
+            lambda client: client.search(
+                index=self.physical,
+                query=query,
+                size=WINDOW,
+                sort=[{"_doc": "asc"}],
+                source=False,
+                docvalue_fields=["document_id"],
+                seq_no_primary_term=True,
+                track_total_hits=False,
+                allow_partial_search_results=False,
+            )
+        )
+        return list(found["hits"]["hits"])
+
+    def _update(self, rows: Iterable[JsonObject], field: str) -> list[str]:
+        """Sets a field of records to this generation; gives the documents of those that changed in the meantime."""
+        body = b'{"doc":{"%s":%d}}' % (field.encode(), self.view.generation)
+        self._unseen = True
+        self._bulk.put(
+            writable(self.physical),
+            (
+                action(
+                    "update",
+                    row["_id"],
+                    body,
+                    row["fields"]["document_id"][0],
+                    if_seq_no=row["_seq_no"],
+                    if_primary_term=row["_primary_term"],
+                )
+                for row in rows
+            ),
+        )
+        return self._bulk.drain()
+
+    def settle(self) -> None:
+        """Waits until all that was written can be found."""
+        self._bulk.drain()
+        if self._unseen:
+            self._connection.ask(lambda client: client.indices.refresh(index=self.physical))
+            self._unseen = False
+
+    def take_over(self, generations: Sequence[int]) -> None:
+        """Makes this generation's own the whole documents that writers left behind when they died."""
+        self._unseen = True
+        self.settle()
+        query = {"bool": {"filter": [{"terms": {"born": generations}}], "must_not": [{"terms": {"died": generations}}]}}
+        documents = 0
+        with self._reader.point(self.physical) as point:
+            rows = self._reader.scan(
+                point,
+                query,
+                sort=[{"document_id": "asc"}, {"_shard_doc": "asc"}],
+                docvalue_fields=["document_id", "records"],
+                seq_no_primary_term=True,
+            )
+            groups = (list(group) for _, group in groupby(rows, lambda row: row["fields"]["document_id"][0]))
+            whole = (group for group in groups if sum(_told(row) for row in group) == len(group))
+            while some := list(islice(whole, _AT_ONCE)):
+                self.supersede([group[0]["fields"]["document_id"][0] for group in some])
+                conflicts = self._update((row for group in some for row in group), "born")
+                documents += len(some) - len(set(conflicts))
+                if conflicts:
+                    self.settle()
+                    self.supersede(sorted(set(conflicts)))
+        self.settle()
+        if documents:
+            log.info("%d documents that an earlier run wrote and did not commit are kept", documents)
+
+    def count(self) -> Counts:
+        """What this generation's commit will show. Raises InputError where records of its documents are missing."""
+        self.settle()
+        return counted(self._connection, self.physical, self.view)
+
+
+def counted(connection: Connection, physical: str, view: View) -> Counts:
+    """What a view of an index holds. Raises InputError where documents have other than all their records."""
+    found = connection.ask(
+        lambda client: client.search(
+            index=physical,
+            query={"bool": {"filter": [view.query]}},
+            size=0,
+            track_total_hits=True,
+            allow_partial_search_results=False,
+            aggregations={
+                "documents": {"value_count": {"field": "records"}},
+                "expected": {"sum": {"field": "records"}},
+                "levels": {"terms": {"field": "level"}},
+            },
+        )
+    )
+    records, counts = found["hits"]["total"]["value"], found["aggregations"]
+    expected = round(counts["expected"]["value"])
+    if records != expected:
+        raise InputError(
+            f"the Elasticsearch index {physical} has {records} records where its documents have {expected}; nothing "
+            "was committed: run it again, or mend it by ingestion=rebuild"
+        )
+    return Counts(counts["documents"]["value"], records, sorted(row["key"] for row in counts["levels"]["buckets"]))
+
+
+def delete(connection: Connection, reader: Reader, bulk: Bulk, physical: str, query: JsonObject) -> int:
+    """Deletes the records that fulfil a condition, for good; gives their number."""
+    connection.ask(lambda client: client.indices.refresh(index=physical))
+    with reader.point(physical) as point:
+        rows = reader.scan(point, query)
+        names = 0
+        while some := list(islice(rows, WINDOW)):
+            bulk.put(writable(physical), (action("delete", row["_id"], None, row["_id"]) for row in some))
+            names += len(some)
+    bulk.drain()
+    connection.ask(lambda client: client.indices.refresh(index=physical))
+    return names
+
+
+def merge(connection: Connection, physical: str) -> None:
+    """Rewrites the files that hold many deleted records."""
+    until = time.monotonic() + _PATIENCE
+    connection.ask(lambda client: client.indices.forcemerge(index=physical, only_expunge_deletes=True), until)
+
+
+def _told(row: JsonObject) -> int:
+    """How many records a row's document has, told by its first; 0 by the others."""
+    return int(row["fields"].get("records", [0])[0])
