@@ -32,11 +32,12 @@ def main(cfg: DictConfig, run: Run) -> None:
         calibration=open_calibration(cfg.calibration, identity),
     )
     filter: Any = OmegaConf.to_container(cfg.filter, resolve=True)
+    question = str(cfg.question)
     if pipeline.generator.max_new_tokens == 0:
-        show_hits(pipeline.search(str(cfg.question), filter))
+        show_hits(pipeline.search(question, filter), question)
     else:
-        answer = pipeline.answer(str(cfg.question), filter)
-        show_hits(answer.hits)
+        answer = pipeline.answer(question, filter)
+        show_hits(answer.hits, question)
         show_answer(answer)
 
 

@@ -2,34 +2,64 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cdsframe.context.words import meaningful
 from cdsframe.types import Answer, Hit
 
 if TYPE_CHECKING:
     from rich.console import Console
+    from rich.text import Text
+
+_WORD = re.compile(r"\w+")
+
+_SNIPPET = 320
+"""Characters of a passage that are shown below its title."""
 
 _LEVELS = {"supported": "green", "high": "green", "partly supported": "yellow", "medium": "yellow"}
 
 
-def show_hits(hits: Sequence[Hit], console: Console | None = None) -> None:
-    """A table of what was found: rank, title and heading, score, and what each leg said (its rank and score)."""
-    from rich.table import Table
+def show_hits(hits: Sequence[Hit], question: str, console: Console | None = None) -> None:
+    """What was found: rank, title and heading path, score, what each leg said of it (its rank and score), and the part
+    of the passage with most of the question's words, which are underlined."""
+    from rich.padding import Padding
     from rich.text import Text
 
     console = console or _console()
     if not hits:
         console.print("No passages were searched or found.", style="dim")
         return
-    table = Table(title="Passages", title_justify="left", title_style="bold", box=None, padding=(0, 2, 0, 0))
-    for heading in ("#", "Passage", "Score", "Legs"):
-        table.add_column(heading, justify="right" if heading in "#Score" else "left", overflow="fold")
     for hit in hits:
-        legs = ", ".join(f"{leg} {part.rank} ({part.score:.2f})" for leg, part in hit.parts.items())
-        table.add_row(str(hit.rank), Text(_name(hit)), f"{hit.score:.3f}", legs)
-    console.print(table)
+        console.print(Text.assemble((f"{hit.rank:>2}  ", "bold"), (_name(hit), "bold"), f"  {hit.score:.3f}"))
+        legs = "   ".join(f"{leg} {part.rank} ({part.score:.2f})" for leg, part in hit.parts.items())
+        console.print(Text(f"    {legs}", style="cyan"))
+        console.print(Padding.indent(_snippet(hit.passage.text, question), 4))
+
+
+def _snippet(text: str, question: str) -> Text:
+    """At most about `_SNIPPET` characters of the passage, where most different words of the question stand."""
+    from rich.text import Text
+
+    plain = " ".join(_plain(text).split())
+    asked = meaningful(question)
+    found = [(m.start(), m.end(), word) for m in _WORD.finditer(plain) for word in meaningful(m[0]) if word in asked]
+
+    def worth(start: int) -> int:
+        return len({word for begin, end, word in found if start <= begin and end <= start + _SNIPPET})
+
+    first = max((begin for begin, _, _ in found), key=lambda begin: (worth(begin), -begin), default=0)
+    first = max(0, min(first - _SNIPPET // 8, len(plain) - _SNIPPET))
+    start = plain.rfind(" ", 0, first) + 1
+    end = len(plain) if start + _SNIPPET >= len(plain) else plain.rfind(" ", start + 1, start + _SNIPPET + 1)
+    end = end if end > start else start + _SNIPPET
+    shown = Text("…" if start else "").append(plain[start:end]).append("…" if end < len(plain) else "")
+    for begin, stop, _ in found:
+        if start <= begin and stop <= end:
+            shown.stylize("bold underline", begin - start + bool(start), stop - start + bool(start))
+    return shown
 
 
 def show_answer(answer: Answer, console: Console | None = None) -> None:
