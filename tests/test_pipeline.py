@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
-from answering import PASSAGES, ClosedBook, Shelf, language_model, passage, pipeline
+from answering import PASSAGES, ClosedBook, Shelf, context, language_model, passage, pipeline
 
 from cdsframe.confidence import Calibrator
 from cdsframe.errors import InputError
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import UNSURE, Pipeline
-from cdsframe.types import Answer, Message
+from cdsframe.types import Answer, Hit, Message
 
 QUESTION = "What is the loading dose of velorapine?"
 
@@ -227,3 +228,72 @@ def test_a_passage_cannot_open_a_turn() -> None:
     assert ids.count(opening) == 3  # system, user, assistant: the template's own
     assert sum(ids.count(end) for end in end_of_turn_ids(tiny.tokenizer)) == 2
     assert answer.usage["prompt_tokens"] == len(ids)
+
+
+class Backwards:
+    """A reranker that turns the first four hits around."""
+
+    depth = 4
+
+    def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
+        return [*hits[:4][::-1], *hits[4:]]
+
+
+def many() -> Shelf:
+    """Six passages on fever, p0 with most of the question's words, p5 with the fewest."""
+    words = ["fever", "at", "night", "in", "the", "ward"]
+    texts = [" ".join(words[: 6 - n]) + f" means {n} mg." for n in range(6)]
+    return Shelf([passage(n, text) for n, text in enumerate(texts)], top_k=3)
+
+
+def test_it_retrieves_as_deep_as_the_later_steps_look_and_keeps_the_first() -> None:
+    asking = pipeline(retriever=many())
+    asking.reranker = Backwards()
+    assert [hit.passage.id for hit in asking.search("fever at night in the ward")] == ["p3", "p2", "p1"]
+    asking.context = context(near_duplicate=1.0, depth=5)
+    asking.retriever.passages[2] = replace(asking.retriever.passages[3], id="p2")
+    found = asking.search("fever at night in the ward")
+    assert [(hit.passage.id, hit.rank) for hit in found] == [("p3", 1), ("p1", 2), ("p0", 3)]
+
+
+def test_markers_name_the_passages_as_they_are_placed() -> None:
+    generator = ScriptedGenerator("It means 1 mg [3].")
+    asking = pipeline(generator, many())
+    asking.context = context(placing="ends")
+    answer = asking.answer("fever at night in the ward")
+    shown = generator.conversations[0][-1].content
+    assert shown.index("means 0 mg") < shown.index("means 2 mg") < shown.index("means 1 mg")
+    assert [(c.number, c.passage.id, c.support) for c in answer.citations] == [(3, "p1", 1.0)]
+    assert [(hit.passage.id, hit.rank) for hit in answer.hits] == [("p0", 1), ("p2", 3), ("p1", 2)]
+    *pieces, last = asking.stream("fever at night in the ward")
+    assert isinstance(last, Answer)
+    assert "".join(map(str, pieces)) == last.text == answer.text
+    assert last.citations == answer.citations
+
+
+def test_what_does_not_fit_is_the_weakest_wherever_it_is_placed() -> None:
+    question = "fever at night in the ward"
+    four = many()
+    four.top_k = 4
+    for max_tokens in range(60, 130, 5):
+        asking = pipeline("1 mg [1].", four, max_tokens=max_tokens)
+        ranked = asking.answer(question)
+        if ranked.shown == 3:
+            break
+    asking.context = context(placing="ends")
+    placed = asking.answer(question)
+    assert placed.shown == 3
+    assert [hit.passage.id for hit in placed.hits] == ["p0", "p2", "p1", "p3"]
+    assert placed.features == ranked.features
+
+
+def test_a_cut_passage_is_shown_cut_and_cited_where_it_stands() -> None:
+    generator = ScriptedGenerator("The loading dose is 4.5 mg [1].")
+    asking = pipeline(generator)
+    text = "Check the pulse first. " * 4 + "The loading dose of velorapine is 4.5 mg. " + "Wash your hands. " * 5
+    asking.retriever = Shelf([passage(0, text)])
+    asking.context = context(extract_tokens=16)
+    (citation,) = asking.answer(QUESTION).citations
+    assert "Wash" not in generator.conversations[0][-1].content
+    start = text.index("The loading")
+    assert (citation.start, citation.end) == (start, start + len("The loading dose of velorapine is 4.5 mg."))

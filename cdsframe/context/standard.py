@@ -1,4 +1,4 @@
-"""Chooses the hits that a prompt is made of: boosts, versions, duplicates, diversity, extracts; each off by default.
+"""Chooses the hits that a prompt is made of: boosts, versions, duplicates, diversity, width; each step off by default.
 
 Every step sees what the step before it left. Does not search: what the retriever did not find is not here.
 """
@@ -14,7 +14,8 @@ from pydantic import Field
 from cdsframe.context.extract import extract
 from cdsframe.context.preference import Lineage, Versions, boosts, by_version
 from cdsframe.context.redundancy import Similarity, distinct, diversify
-from cdsframe.types import Embedder, Hit, Item, Part
+from cdsframe.context.widen import widen
+from cdsframe.types import Embedder, Hit, Index, Item, Part
 
 Boost = Annotated[float, Field(ge=-1, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
@@ -38,11 +39,15 @@ class Standard:
         mmr_lambda: weight of the score against the likeness to hits before it (maximal marginal relevance, Carbonell
             and Goldstein, SIGIR 1998).
         mmr_by: likeness of `words` in common, or of `vectors`, which encodes `depth` passages a question.
+        merge_share: share of a section's passages among the hits from which on they become the whole section; null: never.
+        neighbours: how many passages of the same section are added before and after each hit.
+        widen_tokens: a passage is not widened, by either, beyond so many tokens.
         extract_tokens: each passage is cut to its neighbouring sentences of at most so many tokens that have most of
             the question's words.
         placing: `ends` shows the best passages first and last, the others between (arXiv
             2307.03172); `ranked` does not.
         embedder: whose tokens and vectors count.
+        index: where the neighbours of hits are.
     """
 
     def __init__(
@@ -56,17 +61,23 @@ class Standard:
         near_duplicate: Share | None,
         mmr_lambda: Annotated[float, Field(ge=0, le=1)] | None,
         mmr_by: Similarity,
+        merge_share: Share | None,
+        neighbours: Annotated[int, Field(ge=0)],
+        widen_tokens: Annotated[int, Field(ge=16)],
         extract_tokens: Annotated[int, Field(ge=16)] | None,
         placing: Literal["ranked", "ends"],
         embedder: Embedder,
+        index: Index,
     ) -> None:
         self._kinds, self._recency, self._half_life = dict(kind_boost), recency_boost, half_life
         self._versions, self._lineage, self._near_duplicate = versions, lineage, near_duplicate
         self._lambda, self._by, self._extract_tokens = mmr_lambda, mmr_by, extract_tokens
-        self._placing, self._embedder = placing, embedder
+        self._merge_share, self._neighbours, self._widen_tokens = merge_share, neighbours, widen_tokens
+        self._placing, self._embedder, self._index = placing, embedder, index
+        self._widening = merge_share is not None or neighbours > 0
         self._boosting = bool(kind_boost) or recency_boost > 0
         chooses = self._boosting or versions != "as_ranked" or near_duplicate is not None or mmr_lambda is not None
-        self.depth = depth if chooses else 0
+        self.depth = depth if chooses or self._widening else 0
 
     @staticmethod
     def problems(mmr_lambda: float | None, mmr_by: str) -> list[str]:
@@ -88,6 +99,10 @@ class Standard:
             texts = [hit.passage.search_text for hit in chosen]
             order = diversify(texts, relevance, self._lambda, self._by, self._embedder)
             chosen = [_with_part(chosen[n], "mmr", rank, worth) for rank, (n, worth) in enumerate(order, start=1)]
+        if self._widening:
+            chosen = widen(
+                chosen, self._merge_share, self._neighbours, self._widen_tokens, self._index, self._embedder
+            )
         found = [replace(hit, rank=rank) for rank, hit in enumerate([*chosen, *others][:top_k], start=1)]
         if self._extract_tokens is not None:
             return [extract(query, hit, self._extract_tokens, self._embedder) for hit in found]

