@@ -9,7 +9,7 @@ from cdsframe.run import Run
 
 @entry
 def main(cfg: DictConfig, run: Run) -> float:
-    """Builds the components in order and ingests; returns what a sweep compares, of an update the share of passages cut."""
+    """Builds the components in order and ingests; returns what the report counts as its score."""
     embedder = build(cfg.embedder)
     chunking = build(cfg.chunking, embedder=embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})

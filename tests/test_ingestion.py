@@ -223,7 +223,11 @@ def test_killed_at_any_time_the_index_is_whole(folder, tmp_path, first):
         before = index.search([Request(50, text="fever"), Request(50, vector=[0.1] * 32)])
     for number in range(6):
         write(folder, number, "Morphine.")
-    marker = tmp_path / "reached"
+    marker, known = tmp_path / "reached", index.documents()
+
+    def written():
+        return sum(known.get(id_) != digest for id_, digest in index.documents().items())
+
     process = subprocess.Popen(
         [sys.executable, "-c", SLOW, str(folder), str(tmp_path / "indexes"), "3", str(marker)],
         cwd=ROOT,
@@ -231,7 +235,7 @@ def test_killed_at_any_time_the_index_is_whole(folder, tmp_path, first):
     )
     try:
         deadline = time.monotonic() + 60
-        while not marker.exists() and process.poll() is None and time.monotonic() < deadline:
+        while not (marker.exists() and written() == 4) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         assert marker.exists()
     finally:

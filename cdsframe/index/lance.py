@@ -176,6 +176,8 @@ class LanceIndex:
                 if manifest is not None:
                     require_same(self._name, manifest["identity"], self._identity, writing=True)
                 with explained(self._folder):
+                    if outermost:
+                        self._remove_superseded()
                     yield
             finally:
                 if outermost:
@@ -228,7 +230,6 @@ class LanceIndex:
                 head.optimize(cleanup_older_than=_KEEP_OLD, delete_unverified=True)  # nobody else writes
                 if head.version != version:
                     self._publish(head, name, documents, records, anew)
-            self._remove_superseded()
 
     def _publish(
         self, head: Any, name: str, documents: Mapping[str, str], records: Mapping[Level, int], optimized: bool
@@ -310,14 +311,17 @@ class LanceIndex:
         return self._journal.read() if self.rebuilding else []
 
     def purge(self, document_ids: Sequence[str]) -> None:
-        """As the contract says. A rebuild that was killed is dropped; one that is under way refuses the purge."""
+        """As the contract says; what is not committed is dropped.
+
+        A rebuild that was killed is dropped too, and one that is under way refuses the purge.
+        """
         with self._rebuild_lease().hold(0), self.writer():
             self._end_rebuild()
+            self.discard()
             head = self._head()
             if head is not None:
-                table.delete(head, document_ids)
                 name = self._new_name()
-                purged = table.copy(head, self._connect(), name)
+                purged = table.copy(head, self._connect(), name, document_ids)
                 documents, records = table.contents(purged)
                 table.make_indexes(purged, records)
                 self._publish(purged, name, documents, records, optimized=True)

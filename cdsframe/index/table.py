@@ -98,15 +98,16 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> N
     table.add(pa.table(columns, schema=table.schema))
 
 
-def copy(table: Any, database: Any, name: str) -> Any:
-    """A new table of the rows that are not deleted, in files of its own."""
+def copy(table: Any, database: Any, name: str, without: Sequence[str]) -> Any:
+    """A new table, in files of its own, of the rows that are not deleted and not of the documents `without`."""
     import pyarrow as pa
+    import pyarrow.compute as pc
 
-    columns = [*table.schema.names]
+    columns, gone = table.schema.names, pa.array(without, pa.string())
     batches = table.search().select(columns).limit(None).to_batches()
-    batches = (batch.select(columns) for batch in batches)
+    kept = (batch.select(columns).filter(pc.invert(pc.is_in(batch["document_id"], gone))) for batch in batches)
     made = database.create_table(name, schema=table.schema, mode="overwrite")
-    made.add(pa.RecordBatchReader.from_batches(table.schema, batches))
+    made.add(pa.RecordBatchReader.from_batches(table.schema, kept))
     return made
 
 

@@ -46,11 +46,10 @@ def purge(documents: Annotated[list[str], Field(min_length=1)], index: Index) ->
     """
     with index.writer():
         known = index.documents()
-        unknown = [
-            _with_hint(document_id, known) for document_id in dict.fromkeys(documents) if document_id not in known
-        ]
+        unknown = [document_id for document_id in dict.fromkeys(documents) if document_id not in known]
         if unknown:
-            raise InputError(f"ingestion.documents: the index has no document {'; no document '.join(unknown)}")
+            named = "; no document ".join(_with_hint(document_id, known) for document_id in unknown)
+            raise InputError(f"ingestion.documents: the index has no document {named}")
         index.purge(list(dict.fromkeys(documents)))
     return Purged(len(set(documents)))
 

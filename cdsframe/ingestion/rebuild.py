@@ -41,8 +41,7 @@ def rebuild_part(
             report = fill(new, window, corpus, chunking, embedder, shard, num_shards)
             noted = index.noted()
             replay(noted, chunking, embedder, new)
-        with index.writer(_WAIT):
-            with new.writer():
-                replay(index.noted()[len(noted) :], chunking, embedder, new)
-                new.commit(optimize=True)
+        with index.writer(_WAIT), new.writer():
+            replay(index.noted()[len(noted) :], chunking, embedder, new)
+            new.commit(optimize=True)
     return report
