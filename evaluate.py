@@ -21,7 +21,7 @@ def main(cfg: DictConfig, run: Run) -> float:
     generator = build(cfg.generator, model=model, seed=cfg.seed)
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
     retriever = build(cfg.expansion, retriever=retriever, index=index, generator=generator)
-    reranker, context = build(cfg.reranker), build(cfg.context, embedder=embedder)
+    reranker, context = build(cfg.reranker), build(cfg.context, embedder=embedder, index=index)
     identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)
     calibration = open_calibration(cfg.calibration, identity)
     result = build(

@@ -23,7 +23,7 @@ def main(cfg: DictConfig, run: Run) -> None:
     pipeline = Pipeline(
         retriever=build(cfg.expansion, retriever=retriever, index=index, generator=generator),
         reranker=build(cfg.reranker),
-        context=build(cfg.context, embedder=embedder),
+        context=build(cfg.context, embedder=embedder, index=index),
         prompt=prompt,
         generator=generator,
         calibration=open_calibration(cfg.calibration, identity),

@@ -93,10 +93,10 @@ def prompt(option: str = "cited", **changes: Any) -> Any:
     return build(OmegaConf.merge(OmegaConf.load(CONFIGS / f"prompt/{option}.yaml"), changes))
 
 
-def context(**changes: Any) -> Any:
+def context(index: Any = None, **changes: Any) -> Any:
     """The hits as they are, unless the changes switch something on."""
     node = OmegaConf.merge(OmegaConf.load(CONFIGS / "context/standard.yaml"), changes)
-    return build(node, embedder=NoEmbedder())
+    return build(node, embedder=NoEmbedder(), index=index)
 
 
 def pipeline(

@@ -39,7 +39,7 @@ class Standard:
         mmr_lambda: weight of the score against the likeness to hits before it (maximal marginal relevance, Carbonell
             and Goldstein, SIGIR 1998).
         mmr_by: likeness of `words` in common, or of `vectors`, which encodes `depth` passages a question.
-        merge_share: share of a section's passages among the hits from which on they become the whole section; null: never.
+        merge_share: share of a section's passages among the hits from which on they become the whole section.
         neighbours: how many passages of the same section are added before and after each hit.
         widen_tokens: a passage is not widened, by either, beyond so many tokens.
         extract_tokens: each passage is cut to its neighbouring sentences of at most so many tokens that have most of
@@ -100,9 +100,7 @@ class Standard:
             order = diversify(texts, relevance, self._lambda, self._by, self._embedder)
             chosen = [_with_part(chosen[n], "mmr", rank, worth) for rank, (n, worth) in enumerate(order, start=1)]
         if self._widening:
-            chosen = widen(
-                chosen, self._merge_share, self._neighbours, self._widen_tokens, self._index, self._embedder
-            )
+            chosen = widen(chosen, self._merge_share, self._neighbours, self._widen_tokens, self._index, self._embedder)
         found = [replace(hit, rank=rank) for rank, hit in enumerate([*chosen, *others][:top_k], start=1)]
         if self._extract_tokens is not None:
             return [extract(query, hit, self._extract_tokens, self._embedder) for hit in found]

@@ -1,0 +1,77 @@
+"""Widens hits to what stands around them: a whole section where enough of it was found, and neighbouring passages.
+
+Only within a section, so that a passage's heading stays true, and never beyond a document, so that whoever may see a
+hit may see what is added. Does not search.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cdsframe.types import Embedder, Hit, Index, Passage
+
+
+def widen(
+    hits: Sequence[Hit], merge_share: float | None, neighbours: int, tokens: int, index: Index, embedder: Embedder
+) -> list[Hit]:
+    """The hits, widened; one that lies within a better one goes, and those behind it move up.
+
+    Args:
+        hits: best first.
+        merge_share: share of a section's passages among the hits from which on its best hit becomes the whole section
+            (auto-merging retrieval); None: never.
+        neighbours: how many passages before and after a hit are added, nearest first.
+        tokens: a passage is not widened beyond so many of the embedder's tokens.
+        index: where the neighbours are.
+        embedder: whose tokens count.
+    """
+    sections: dict[tuple[str, str], list[Passage]] = {}
+    for passage in index.passages(sorted({hit.passage.document_id for hit in hits})):
+        sections.setdefault((passage.document_id, passage.section_id), []).append(passage)
+    kept: list[Hit] = []
+    for hit in hits:
+        passage = hit.passage
+        around = sections.get((passage.document_id, passage.section_id), [passage])
+        places = {own.id: place for place, own in enumerate(around)}
+        if passage.id not in places or any(_within(passage, better.passage) for better in kept):
+            kept += [hit] if passage.id not in places else []
+            continue
+        place = places[passage.id]
+        found = sum(other.passage.id in places for other in hits)
+        whole = join(around)
+        if (
+            merge_share is not None
+            and found >= merge_share * len(around)
+            and embedder.count(whole.search_text) <= tokens
+        ):
+            wide = whole
+        else:
+            wide = _with_neighbours(around, place, neighbours, tokens, embedder)
+        kept.append(replace(hit, passage=replace(wide, id=passage.id, ordinal=passage.ordinal), rank=len(kept) + 1))
+    return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
+
+
+def join(passages: Sequence[Passage]) -> Passage:
+    """Neighbours as one passage, under the first one's id, with true offsets; blanks between them may be other ones."""
+    text, end = passages[0].text, passages[0].end
+    for passage in passages[1:]:
+        gap = passage.start - end
+        text += ("\n\n" + " " * (gap - 2) if gap > 1 else " " * gap) + passage.text[max(0, -gap) :]
+        end = max(end, passage.end)
+    return replace(passages[0], text=text, end=end)
+
+
+def _with_neighbours(around: Sequence[Passage], place: int, reach: int, tokens: int, embedder: Embedder) -> Passage:
+    """Grows by one passage at a time, after it first, for as long as the budget allows."""
+    first = last = place
+    for step in range(2 * reach):
+        low, high = (first, last + 1) if step % 2 == 0 else (first - 1, last)
+        if low >= 0 and high < len(around) and embedder.count(join(around[low : high + 1]).search_text) <= tokens:
+            first, last = low, high
+    return join(around[first : last + 1])
+
+
+def _within(passage: Passage, other: Passage) -> bool:
+    same = passage.document_id == other.document_id
+    return same and other.start <= passage.start and passage.end <= other.end
