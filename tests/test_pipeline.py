@@ -249,10 +249,10 @@ def many() -> Shelf:
 def test_it_retrieves_as_deep_as_the_later_steps_look_and_keeps_the_first() -> None:
     asking = pipeline(retriever=many())
     asking.reranker = Backwards()
-    assert [hit.passage.id for hit in asking.search("fever at night in the ward")] == ["p3", "p2", "p1"]
+    assert [hit.passage.id for hit in asking.search("fever at night in the hall")] == ["p3", "p2", "p1"]
     asking.context = context(near_duplicate=1.0, depth=5)
     asking.retriever.passages[2] = replace(asking.retriever.passages[3], id="p2")
-    found = asking.search("fever at night in the ward")
+    found = asking.search("fever at night in the hall")
     assert [(hit.passage.id, hit.rank) for hit in found] == [("p3", 1), ("p1", 2), ("p0", 3)]
 
 
@@ -260,19 +260,19 @@ def test_markers_name_the_passages_as_they_are_placed() -> None:
     generator = ScriptedGenerator("It means 1 mg [3].")
     asking = pipeline(generator, many())
     asking.context = context(placing="ends")
-    answer = asking.answer("fever at night in the ward")
+    answer = asking.answer("fever at night in the hall")
     shown = generator.conversations[0][-1].content
     assert shown.index("means 0 mg") < shown.index("means 2 mg") < shown.index("means 1 mg")
     assert [(c.number, c.passage.id, c.support) for c in answer.citations] == [(3, "p1", 1.0)]
     assert [(hit.passage.id, hit.rank) for hit in answer.hits] == [("p0", 1), ("p2", 3), ("p1", 2)]
-    *pieces, last = asking.stream("fever at night in the ward")
+    *pieces, last = asking.stream("fever at night in the hall")
     assert isinstance(last, Answer)
     assert "".join(map(str, pieces)) == last.text == answer.text
     assert last.citations == answer.citations
 
 
 def test_what_does_not_fit_is_the_weakest_wherever_it_is_placed() -> None:
-    question = "fever at night in the ward"
+    question = "fever at night in the hall"
     four = many()
     four.top_k = 4
     for max_tokens in range(60, 130, 5):
