@@ -7,7 +7,7 @@ YAML front matter of Markdown files only.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -54,10 +54,32 @@ class Folder:
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Every file's document, or why there is none; at most a few files are held at once."""
-        return checked(self._items(), self._strict)
+        return checked(self._items(walk(self._root)), self._strict)
 
-    def _items(self) -> Iterator[tuple[str, Document | str]]:
-        for (source, _), result in ordered(self._read, walk(self._root), self._workers):
+    def stamps(self) -> tuple[dict[str, Hashable], list[Unreadable]]:
+        """Source -> what differs when the file may have changed; and what cannot be looked at."""
+        stamps: dict[str, Hashable] = {}
+        refused = []
+        for source, path in walk(self._root):
+            try:
+                if isinstance(path, Path):
+                    stat = path.stat()
+                    stamps[source] = stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
+                else:
+                    refused.append(Unreadable(source, path))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                refused.append(Unreadable(source, in_words(error)))
+        return stamps, refused
+
+    def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
+        """The named sources and what they hold."""
+        for source, item in self._items((source, self._root / source) for source in sources):
+            yield source, next(checked([(source, item)], strict=False))
+
+    def _items(self, tasks: Iterable[_Task]) -> Iterator[tuple[str, Document | str]]:
+        for (source, _), result in ordered(self._read, tasks, self._workers):
             if isinstance(result, Died):
                 yield source, "ended the process that read it, which may have run out of memory"
                 continue

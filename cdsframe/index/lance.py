@@ -214,11 +214,12 @@ class LanceIndex:
             head, before = self._head(), self._manifest()
             if head is None:
                 return
-            if before and before["table_version"] == head.version and (before["optimized"] or not optimize):
+            documents, records = table.contents(head)
+            same = before and (before["table_version"], before["records"]) == (head.version, records)
+            if before and same and (before["optimized"] or not optimize):
                 return
             anew = optimize or before is None or head.count_rows() <= _SMALL
             tidy = anew or table.pieces(head) > _PIECES
-            documents, records = table.contents(head)
             if tidy:
                 head.optimize(cleanup_older_than=timedelta(days=36500))  # what the manifest names stays
             lacking = records.keys() if anew or before is None else records.keys() - before["records"].keys()

@@ -1,0 +1,173 @@
+"""Compares an index with its manifest and with its corpus, record by record, and mends what differs if asked to.
+
+Does not compute vectors again: a vector that is wrong is not found.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from operator import length_hint
+from typing import TypeVar
+
+from cdsframe.ingestion.changes import Changes, prepare
+from cdsframe.ingestion.filling import kept_for
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Level, Metrics, Passage, Unreadable
+
+_AT_ONCE = 200
+"""Documents that are compared at once."""
+
+_SHOWN = 20
+"""Document ids that the text names of each kind."""
+
+_KINDS = {
+    "missing": "in the corpus and not in the index",
+    "outdated": "changed in the corpus since they were ingested",
+    "superfluous": "in the index and not in the corpus",
+    "damaged": "with records that are not those of their text",
+}
+
+_T = TypeVar("_T")
+
+
+@dataclass
+class Verified:
+    """What was found, as document ids by kind."""
+
+    documents: int = 0
+    """How many of the corpus were compared."""
+    missing: list[str] = field(default_factory=list)
+    outdated: list[str] = field(default_factory=list)
+    superfluous: list[str] = field(default_factory=list)
+    damaged: list[str] = field(default_factory=list)
+    miscounted: list[str] = field(default_factory=list)
+    """Levels of which the index has another number of records than its manifest says, in words."""
+    unreadable: list[Unreadable] = field(default_factory=list)
+    repaired: bool = False
+
+    @property
+    def differing(self) -> list[str]:
+        return [document_id for kind in _KINDS for document_id in getattr(self, kind)]
+
+    @property
+    def score(self) -> float:
+        return float(len(self.differing) + len(self.miscounted))
+
+    @property
+    def metrics(self) -> Metrics:
+        kinds = (*_KINDS, "miscounted", "unreadable")
+        return {
+            "ingest/verified": float(self.documents),
+            **{f"ingest/{kind}": float(len(getattr(self, kind))) for kind in kinds},
+        }
+
+    @property
+    def failure(self) -> str | None:
+        if not self.score:
+            return None if not self.unreadable else f"{len(self.unreadable)} sources could not be read: not compared"
+        return None if self.repaired else "the index differs as listed above; mend it with ingestion.repair=true"
+
+    @property
+    def text(self) -> str:
+        lines = [f"documents compared: {self.documents}"]
+        for kind, meaning in _KINDS.items():
+            if ids := getattr(self, kind):
+                more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
+                lines.append(f"{len(ids)} {meaning}: {', '.join(ids[:_SHOWN])}{more}")
+        lines += self.miscounted
+        lines += [f"could not be read: {item.source}: {item.reason}" for item in self.unreadable]
+        verdict = "nothing differs" if not self.score else "mended" if self.repaired else "not mended"
+        return "\n".join([*lines, verdict])
+
+
+def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index) -> Verified:
+    """Counts and digests of the committed index against its manifest, and its records against the corpus's documents.
+
+    Args:
+        repair: write anew what is missing, outdated or damaged, and remove what is superfluous.
+    """
+    from tqdm import tqdm
+
+    found = Verified()
+    with index.writer() if repair else nullcontext():
+        if repair:
+            index.discard()
+        known, seen, counted = index.documents(), set[str](), Counter[Level]()
+        with tqdm(desc="verify", unit=" documents", total=length_hint(corpus) or None) as bar:
+            for some in _batches(corpus.documents(), _AT_ONCE):
+                documents = [item for item in some if isinstance(item, Document)]
+                found.unreadable += [item for item in some if isinstance(item, Unreadable)]
+                wrong = _compare(documents, chunking, index, found, counted)
+                seen.update(document.id for document in documents)
+                if repair and wrong:
+                    _mend(wrong, chunking, embedder, index)
+                bar.update(len(some))
+        surplus = sorted(known.keys() - seen)
+        kept = kept_for(surplus, found.unreadable, index)
+        found.superfluous = [document_id for document_id in surplus if document_id not in kept]
+        for some_ids in _batches(surplus, _AT_ONCE):
+            counted.update(_levels(_records(some_ids, index)))
+        found.miscounted = [
+            f"the manifest counts {index.levels.get(level, 0)} records of the level {level}, there are {counted[level]}"
+            for level in sorted({*counted, *index.levels})
+            if counted[level] != index.levels.get(level, 0)
+        ]
+        if repair and found.score:
+            _mend(dict.fromkeys(found.superfluous), chunking, embedder, index)
+            index.commit(optimize=True)
+            found.repaired = True
+    return found
+
+
+def _compare(
+    documents: Sequence[Document], chunking: Chunker, index: Index, found: Verified, counted: Counter[Level]
+) -> Changes:
+    """Sorts documents by what is wrong with their records; gives those that must be written anew."""
+    kept: dict[str, list[Passage]] = {document.id: [] for document in documents}
+    for record in _records(list(kept), index):
+        kept[record.document_id].append(record)
+        counted[record.level] += 1
+    wrong = {}
+    for document in documents:
+        expected, records = chunking.split(document), kept[document.id]
+        if expected and not records:
+            found.missing.append(document.id)
+        elif any(record.digest != document.digest for record in records):
+            found.outdated.append(document.id)
+        elif sorted(expected, key=_order) != sorted(records, key=_order):
+            found.damaged.append(document.id)
+        else:
+            continue
+        wrong[document.id] = document
+    found.documents += len(documents)
+    return wrong
+
+
+def _mend(changes: Changes, chunking: Chunker, embedder: Embedder, index: Index) -> None:
+    if changes:
+        prepare(changes, chunking, embedder).write(index)
+
+
+def _records(document_ids: Sequence[str], index: Index) -> list[Passage]:
+    return [record for level in index.levels for record in index.passages(document_ids, level)]
+
+
+def _levels(records: Iterable[Passage]) -> list[Level]:
+    return [record.level for record in records]
+
+
+def _order(record: Passage) -> tuple[str, int, str]:
+    return record.level, record.ordinal, record.id
+
+
+def _batches(items: Iterable[_T], size: int) -> Iterator[list[_T]]:
+    waiting: list[_T] = []
+    for item in items:
+        waiting.append(item)
+        if len(waiting) == size:
+            yield waiting
+            waiting = []
+    if waiting:
+        yield waiting

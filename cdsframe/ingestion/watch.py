@@ -1,0 +1,176 @@
+"""Follows a corpus of files: looks for changes at intervals, reads what changed, and commits once a round.
+
+A file is read again when its size, its times or its inode changed, and a document is written when its digest did.
+Does not follow symbolic links, and does not embed what it embedded before.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Annotated, Protocol, runtime_checkable
+
+from pydantic import Field
+
+from cdsframe.errors import CdsframeError, ConfigError
+from cdsframe.ingestion.changes import prepare
+from cdsframe.ingestion.report import Report
+from cdsframe.ingestion.update import update
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Unreadable
+
+log = logging.getLogger(__name__)
+
+_WAIT = 60.0
+"""Seconds that a round waits for another writer's end; after it the next round tries again."""
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A corpus that can be followed."""
+
+    def documents(self) -> Iterator[Document | Unreadable]: ...
+
+    def stamps(self) -> tuple[Mapping[str, Hashable], list[Unreadable]]:
+        """Source -> what differs when it may have changed; and what cannot be looked at."""
+
+    def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
+        """The named sources and what they hold."""
+
+
+def watch(
+    window: Annotated[int, Field(ge=1)],
+    interval: Annotated[float, Field(gt=0)],
+    corpus: Corpus,
+    chunking: Chunker,
+    embedder: Embedder,
+    index: Index,
+) -> Report:
+    """Updates the index, then follows the corpus until Ctrl-C. A round that fails is tried again in the next one.
+
+    Args:
+        window: as for an update.
+        interval: seconds between two looks.
+    """
+    watcher = Watcher(window, corpus, chunking, embedder, index)
+    report = watcher.first()
+    log.info("following the corpus; Ctrl-C ends it")
+    try:
+        while True:
+            time.sleep(interval)
+            watcher.round()
+    except KeyboardInterrupt:
+        log.info("no longer following the corpus")
+    return report
+
+
+class Watcher:
+    """What is known of the sources between two rounds."""
+
+    def __init__(self, window: int, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index) -> None:
+        if not isinstance(corpus, Watched):
+            raise ConfigError("ingestion=watch follows a folder of files; use corpus=folder")
+        self._window, self._corpus, self._chunking, self._embedder = window, corpus, chunking, embedder
+        self._index = index
+        self._stamps: dict[str, Hashable] = {}
+        self._ids: dict[str, str] = {}
+        self._told: dict[str, str] = {}
+
+    def first(self) -> Report:
+        """An update by the whole corpus, which also tells which document is of which source."""
+        self._stamps = dict(self._corpus.stamps()[0])
+        corpus = _Noting(self._corpus, self._note)
+        report = update(self._window, 0, 1, corpus, self._chunking, self._embedder, self._index)
+        self._told = {item.source: item.reason for item in report.unreadable}
+        return report
+
+    def round(self) -> int:
+        """Reads what changed and commits once; returns how many documents were written or removed."""
+        stamps, unlisted = self._corpus.stamps()
+        self._tell(unlisted)
+        lost = tuple(item.source for item in unlisted)
+        gone = [s for s in self._stamps if s not in stamps and not _below(s, lost)]
+        if gone and len(gone) == len(self._stamps) and not stamps:
+            log.warning("the corpus has no file any more; the index is left as it was")
+            return 0
+        read = dict(self._corpus.read(source for source, stamp in stamps.items() if self._stamps.get(source) != stamp))
+        self._tell([item for item in read.values() if isinstance(item, Unreadable)])
+        documents = {source: item for source, item in read.items() if isinstance(item, Document)}
+        changes: dict[str, Document | None] = {self._ids[source]: None for source in gone if source in self._ids}
+        for source, document in documents.items():
+            before = self._ids.get(source)
+            if before not in (None, document.id):
+                changes.setdefault(str(before), None)
+            if self._owner(document.id, gone) in (None, source):
+                changes[document.id] = document
+            else:
+                self._tell([Unreadable(source, f"has the id of another file's document, {document.id}")])
+        try:
+            count = self._apply(changes)
+        except CdsframeError as error:
+            log.warning("this round's changes are left for the next one: %s", error)
+            return 0
+        for source in gone:
+            del self._stamps[source]
+            self._ids.pop(source, None)
+        self._stamps |= {source: stamps[source] for source in read}
+        for document in documents.values():
+            self._note(document)
+        return count
+
+    def _apply(self, changes: Mapping[str, Document | None]) -> int:
+        if not changes:
+            return 0
+        with self._index.writer(_WAIT):
+            self._index.discard()
+            known = self._index.documents()
+            new = {
+                id_: document
+                for id_, document in changes.items()
+                if known.get(id_) != (document.digest if document else None)
+            }
+            if not new:
+                return 0
+            prepared = prepare(new, self._chunking, self._embedder)
+            prepared.write(self._index)
+            self._index.commit()
+        log.info("%d documents written, %d removed", *_counts(new))
+        return len(new)
+
+    def _owner(self, document_id: str, gone: Iterable[str]) -> str | None:
+        """The source, of those that are there, whose document has the id."""
+        left = set(gone)
+        return next((s for s, id_ in self._ids.items() if id_ == document_id and s not in left), None)
+
+    def _note(self, item: Document | Unreadable) -> None:
+        if isinstance(item, Document):
+            self._ids[item.metadata.get("source", item.id)] = item.id
+
+    def _tell(self, unreadable: Iterable[Unreadable]) -> None:
+        """Logs each reason once."""
+        for item in unreadable:
+            if self._told.get(item.source) != item.reason:
+                log.warning("%s %s; the index keeps what it has of it", item.source, item.reason)
+                self._told[item.source] = item.reason
+
+
+class _Noting:
+    """A corpus whose items somebody takes note of."""
+
+    def __init__(self, corpus: Corpus, note: Callable[[Document | Unreadable], None]) -> None:
+        self._corpus, self._note = corpus, note
+
+    def documents(self) -> Iterator[Document | Unreadable]:
+        for item in self._corpus.documents():
+            self._note(item)
+            yield item
+
+
+def _below(source: str, folders: tuple[str, ...]) -> bool:
+    """Whether a source is one of these, or lies in one; "." is the whole corpus."""
+    return any(folder in (".", source) or source.startswith(f"{folder}/") for folder in folders)
+
+
+def _counts(changes: Mapping[str, Document | None]) -> tuple[int, int]:
+    written = sum(document is not None for document in changes.values())
+    return written, len(changes) - written
