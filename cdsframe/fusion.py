@@ -6,7 +6,7 @@ Raw scores are never added: BM25's and a cosine's have nothing in common. Does n
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from statistics import fmean, pstdev
@@ -54,18 +54,23 @@ class Fusion(ABC):
 
     def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]:
         """All passages that any leg found, best first."""
-        shares = self.suited(legs).shares(legs).values()
-        return self.ranked(legs, lambda passage: sum(share.of(passage.id) for share in shares))
+        return self.ranked(legs, self.scores(legs))
+
+    def scores(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, float]:
+        """Id -> fused score, of all passages that any leg found."""
+        shares = list(self.suited(legs).shares(legs).values())
+        ids = {hit.passage.id for hits in legs.values() for hit in hits}
+        return {id: sum(share.of(id) for share in shares) for id in ids}
 
     @staticmethod
-    def ranked(legs: Mapping[str, Sequence[Hit]], score: Callable[[Passage], float]) -> list[Hit]:
+    def ranked(legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]:
         """The legs' passages by score and id, with what each leg said of them."""
-        passages = {hit.passage.id: hit.passage for hits in legs.values() for hit in hits}
-        parts: dict[str, dict[str, Part]] = {id: {} for id in passages}
+        passages: dict[str, Passage] = {}
+        parts: dict[str, dict[str, Part]] = {}
         for leg, hits in legs.items():
             for hit in hits:
-                parts[hit.passage.id][leg] = Part(hit.rank, hit.score)
-        scores = {id: score(passage) for id, passage in passages.items()}
+                passages[hit.passage.id] = hit.passage
+                parts.setdefault(hit.passage.id, {})[leg] = Part(hit.rank, hit.score)
         order = sorted(passages, key=lambda id: (-scores[id], id))
         return [Hit(passages[id], scores[id], rank, parts[id]) for rank, id in enumerate(order, start=1)]
 

@@ -5,14 +5,14 @@ Do not look at documents or sections as a whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Annotated, Protocol
 
 from pydantic import Field
 
 from cdsframe.retriever.base import Leg, Search, Searching, named
-from cdsframe.types import Embedder, Hit, Index, Level, Passage, Request
+from cdsframe.types import Embedder, Hit, Index, Level, Request
 
 TopK = Annotated[int, Field(ge=1)]
 
@@ -38,7 +38,9 @@ class Fusion(Protocol):
 
     def shares(self, legs: Mapping[str, Sequence[Hit]]) -> Mapping[str, _Shares]: ...
 
-    def ranked(self, legs: Mapping[str, Sequence[Hit]], score: Callable[[Passage], float]) -> list[Hit]: ...
+    def scores(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, float]: ...
+
+    def ranked(self, legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]: ...
 
 
 class Words:

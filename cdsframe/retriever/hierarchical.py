@@ -92,8 +92,7 @@ class Hierarchical(_Levelled):
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         flat = {leg: legs[leg] for leg in _FLAT}
-        fusion = self._fusion.suited(flat)
-        own = fusion.shares(flat)
+        fusion, scores = self._fusion.suited(flat), self._fusion.scores(flat)
         around = [
             _Surroundings(level, weight, lists, fusion)
             for level, weight in self._levels.items()
@@ -101,11 +100,9 @@ class Hierarchical(_Levelled):
             and (lists := {kind: legs[name] for kind in _FLAT if (name := leg_name(kind, level)) in legs})
             and fusion.suited(lists) is fusion
         ]
-
-        def score(passage: Passage) -> float:
-            return sum(own[leg].of(passage.id) for leg in _FLAT) + sum(level.evidence(passage) for level in around)
-
-        hits = fusion.ranked(flat, score)
+        for passage in {hit.passage.id: hit.passage for hits in flat.values() for hit in hits}.values():
+            scores[passage.id] += sum(level.evidence(passage) for level in around)
+        hits = fusion.ranked(flat, scores)
         return [
             replace(hit, parts={**hit.parts, **dict(p for level in around for p in level.parts(hit.passage))})
             for hit in hits
@@ -122,19 +119,18 @@ class _Surroundings:
 
     def evidence(self, passage: Passage) -> float:
         """Its record's weighted share of the passage's score."""
-        key = self._of(passage)
-        records = {kind: found.get(key) for kind, found in self._found.items()}
-        return self._weight * sum(
-            share.of(record.passage.id) if (record := records[kind]) else share.absent
-            for kind, share in self._shares.items()
-        )
+        key, total = self._of(passage), 0.0
+        for kind, found in self._found.items():
+            share, record = self._shares[kind], found.get(key)
+            total += share.absent if record is None else share.of(record.passage.id)
+        return self._weight * total
 
     def parts(self, passage: Passage) -> Iterator[tuple[str, Part]]:
         """What each leg said of its record, under the leg's name."""
         key = self._of(passage)
         for kind, found in self._found.items():
-            if key in found:
-                yield leg_name(kind, self._level), Part(found[key].rank, found[key].score)
+            if (record := found.get(key)) is not None:
+                yield leg_name(kind, self._level), Part(record.rank, record.score)
 
 
 class HierarchicalLight(_Levelled):
@@ -165,12 +161,14 @@ class HierarchicalLight(_Levelled):
         self._levels = cast(Mapping[Level, float], weights)
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
-        hits = super().join(legs)
-        scores = {hit.passage.id: hit.score for hit in hits}
+        flat = self._fusion.scores(legs)
+        passages = {hit.passage.id: hit.passage for hits in legs.values() for hit in hits}
+        scores = dict(flat)
         for level, weight in self._levels.items():
             of, best = _OF[level], dict[object, float]()
-            for hit in hits:  # best first: the first of each is its best
-                best.setdefault(of(hit.passage), hit.score)
-            for hit in hits:
-                scores[hit.passage.id] += weight * best[of(hit.passage)]
-        return self._fusion.ranked(legs, lambda passage: scores[passage.id])
+            for id, passage in passages.items():
+                key = of(passage)
+                best[key] = max(flat[id], best.get(key, flat[id]))
+            for id, passage in passages.items():
+                scores[id] += weight * best[of(passage)]
+        return self._fusion.ranked(legs, scores)
