@@ -224,6 +224,19 @@ def test_an_update_beside_a_rebuild_is_noted_too(index):
     assert found(index) == {"a", "b"}
 
 
+def test_a_rebuild_that_is_gone_on_with_reads_the_corpus_of_now(index):
+    """What an update noted before is older than it, and undoes what was changed directly before the update."""
+    fill(index, document("a"))
+    with index.rebuild(), live(index) as writer:
+        writer.put([document("early")])
+    fill(index, document("a", "Morphine."), document("b"))
+    with live(index) as writer:
+        writer.put([document("late")])
+    rebuild(64, Some(document("a", "Plaster."), document("c")), CHUNKING, EMBEDDER, index)
+    assert found(index) == {"a", "c", "late"}
+    assert found(index, "plaster") == {"a"}
+
+
 # ------------------------------------------------------------------------------------------------ verify and purge
 
 

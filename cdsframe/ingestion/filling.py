@@ -49,7 +49,7 @@ def fill(
         items = (item for item in _counted(corpus.documents(), bar) if _in_shard(_id(item), shard, num_shards))
         for cut, vectors in ahead(_windows(_sort_out(items, known, seen, chunking, report), window), encode):
             if noting and index.rebuilding:
-                note(index, {document.id: document for document, _ in cut})
+                note(index, {document.id: document for document, _ in cut}, "corpus")
             records = _records(cut)
             index.write(records, vectors)
             _count(records, embedder, report)
@@ -132,7 +132,7 @@ def _remove(document_ids: Sequence[str], index: Index, report: Report, *, noting
     report.removed = len(gone)
     if gone:
         if noting and index.rebuilding:
-            note(index, dict.fromkeys(gone))
+            note(index, dict.fromkeys(gone), "corpus")
         index.delete(gone)
 
 

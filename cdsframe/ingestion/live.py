@@ -97,5 +97,5 @@ class Live:
         prepared = prepare(changes, self._chunking, self._embedder)
         with self._index.writer(self._wait):
             self._index.discard()
-            prepared.write(self._index)
+            prepared.write(self._index, by="live")
             self._index.commit()

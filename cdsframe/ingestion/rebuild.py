@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.ingestion.changes import replay
+from cdsframe.ingestion.changes import outstanding, replay
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.report import Report
 from cdsframe.types import Chunker, Corpus, Embedder, Index
@@ -37,10 +37,11 @@ def rebuild_part(
 ) -> Report:
     """One process's part of a rebuild: the documents whose id's digest leaves the remainder `shard`."""
     with index.rebuild(shard, num_shards) as new:
+        began = len(index.noted())
         with new.writer():
             report = fill(new, window, corpus, chunking, embedder, shard, num_shards)
             noted = index.noted()
-            replay(noted, chunking, embedder, new)
+            replay(outstanding(noted, began), chunking, embedder, new)
         with index.writer(_WAIT), new.writer():
             replay(index.noted()[len(noted) :], chunking, embedder, new)
             new.commit(optimize=True)

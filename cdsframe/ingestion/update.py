@@ -9,6 +9,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.ingestion.changes import note_update
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.rebuild import rebuild_part
 from cdsframe.ingestion.report import Report
@@ -38,6 +39,8 @@ def update(
         return rebuild_part(window, shard, num_shards, corpus, chunking, embedder, index)
     with index.writer():
         report = fill(index, window, corpus, chunking, embedder, noting=True)
+        if index.rebuilding:
+            note_update(index)
         index.commit(optimize=True)
     return report
 

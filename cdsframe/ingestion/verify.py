@@ -147,7 +147,7 @@ def _compare(
 
 def _mend(changes: Changes, chunking: Chunker, embedder: Embedder, index: Index) -> None:
     if changes:
-        prepare(changes, chunking, embedder).write(index)
+        prepare(changes, chunking, embedder).write(index, by="corpus")
 
 
 def _records(document_ids: Sequence[str], index: Index) -> list[Passage]:

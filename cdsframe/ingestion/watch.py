@@ -132,7 +132,7 @@ class Watcher:
             if not new:
                 return 0
             prepared = prepare(new, self._chunking, self._embedder)
-            prepared.write(self._index)
+            prepared.write(self._index, by="corpus")
             self._index.commit()
         log.info("%d documents written, %d removed", *_counts(new))
         return len(new)
