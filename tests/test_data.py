@@ -47,6 +47,13 @@ def test_a_record_becomes_a_question(tmp_path):
     assert (unanswerable.type, unanswerable.answer) == ("unanswerable", "")
 
 
+def test_a_type_that_is_null_is_no_type_and_another_value_is_refused(tmp_path):
+    open_one, unanswerable = read(tmp_path, {**GOOD, "type": None}, {**GOOD, "id": "u", "answer": "", "type": None})
+    assert (open_one.type, unanswerable.type) == ("open", "unanswerable")
+    with pytest.raises(InputError, match="line 1: type must be a string"):
+        read(tmp_path, {**GOOD, "type": 3})
+
+
 def test_files_are_read_in_order_and_split(tmp_path):
     first = write(tmp_path / "1.jsonl", {**GOOD, "id": "z"}, {**GOOD, "id": "t", "split": "train"})
     second = write(tmp_path / "2.jsonl.gz", {**GOOD, "id": "a"})

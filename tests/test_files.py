@@ -36,6 +36,13 @@ def test_what_is_not_a_json_object_is_named_with_its_line(tmp_path, text):
         read_json(path, "manifest")
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.jsonl.gz"])
+def test_a_byte_order_mark_is_passed_over(tmp_path, name):
+    data = '{"a": "ö"}\n{"a": 2}\n'.encode("utf-8-sig")
+    (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    assert list(read_jsonl(tmp_path / name)) == [(1, {"a": "ö"}), (2, {"a": 2})]
+
+
 def test_bytes_that_are_not_text_are_refused(tmp_path):
     path = tmp_path / "a.jsonl"
     path.write_bytes(b'{"a": "\xff"}')
