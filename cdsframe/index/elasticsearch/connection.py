@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import random
 import time
+import weakref
 from collections.abc import Callable, Collection
 from pathlib import Path
 from threading import Lock
@@ -45,6 +46,10 @@ class Connection:
         self._client: Elasticsearch | None = None
         self._lock = Lock()
         self._met = False
+
+    def _close_with_me(self, client: Elasticsearch) -> Elasticsearch:
+        weakref.finalize(self, client.close)
+        return client
 
     def deadline(self) -> float:
         """By the monotonic clock, when a question that is put now must be answered."""
@@ -120,7 +125,7 @@ class Connection:
 
     def _connected(self) -> Elasticsearch:
         with self._lock:
-            self._client = self._client or self._connect()
+            self._client = self._client or self._close_with_me(self._connect())
             return self._client
 
     def _connect(self) -> Elasticsearch:

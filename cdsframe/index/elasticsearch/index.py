@@ -11,17 +11,15 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cdsframe.errors import ConfigError
-from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import Ledger
-from cdsframe.index.elasticsearch.store import Store
+from cdsframe.index.elasticsearch.rebuild import Rebuildable
+from cdsframe.index.elasticsearch.store import Settings
 from cdsframe.index.identity import Identity
 
-_STATE = "state"
 
-
-class ElasticsearchIndex(Store):
+class ElasticsearchIndex(Rebuildable):
     """The alias `name`, the index `name-…` that it points at, and `name.state` with what is committed.
 
     Args:
@@ -68,15 +66,9 @@ class ElasticsearchIndex(Store):
         if problems:
             raise ConfigError(problems)
         connection = Connection(environment, timeout)
-        super().__init__(
-            connection,
-            Ledger(connection, name, _STATE, lease_seconds),
-            Layout(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas),
-            identity,
-            Bulk(connection, bulk_threads, bulk_megabytes),
-            num_candidates,
-            oversample,
-        )
+        layout = Layout(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas)
+        settings = Settings(connection, layout, identity, num_candidates, oversample, bulk_threads, bulk_megabytes)
+        super().__init__(settings, Ledger(connection, name, "state", lease_seconds))
 
     @staticmethod
     def problems(name: str, oversample: float) -> list[str]:

@@ -17,7 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import InputError
-from cdsframe.types import LEVELS, METADATA_FIELDS, Filter, JsonObject, Passage
+from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Passage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -100,7 +100,7 @@ class Layout:
         keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
-        properties |= dict.fromkeys(METADATA_FIELDS, keyword) | {"long": kept}
+        properties |= dict.fromkeys(METADATA_FIELDS, keyword) | {"long": kept, "unread": kept}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
             fields: JsonObject = dict.fromkeys(("title", "heading", "text"), source)
@@ -130,11 +130,13 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
     """
     import orjson
 
-    texts: JsonObject = {"title": record.title, "heading": record.heading, "text": record.text}
+    texts: JsonObject = {head: getattr(record, head) for head in record.prepended} | {"text": record.text}
     if vector is not None and vector.any():  # the cosine to nothing is not defined
         texts["vector"] = vector
     source: JsonObject = {name: getattr(record, name) for name in _PLAIN}
     source[record.level] = texts
+    if unread := {head: getattr(record, head) for head in HEADS if head not in record.prepended}:
+        source["unread"] = unread
     source["born"] = generation
     if records is not None:
         source["records"] = records
@@ -150,7 +152,7 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
 
 def decoded(source: Mapping[str, Any]) -> Passage:
     """The record that a source was made from."""
-    texts = source[source["level"]]
+    texts = source[source["level"]] | source.get("unread", {})
     metadata = {field: source[field] for field in METADATA_FIELDS if field in source} | source.get("long", {})
     return Passage(
         **{name: source[name] for name in _PLAIN},

@@ -25,7 +25,7 @@ from uuid import uuid4
 from cdsframe.errors import CdsframeError, ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import View
-from cdsframe.types import JsonObject
+from cdsframe.types import JsonObject, Level
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ class State:
     """The writes since the commit: `generation` and `owner` (an object of one process)."""
     documents: int = 0
     records: int = 0
-    levels: list[str] = field(default_factory=list)
+    levels: dict[Level, int] = field(default_factory=dict)
     token: int = 0
     lease: JsonObject | None = None
     rebuild: JsonObject | None = None
@@ -90,6 +90,27 @@ class Ledger:
         self._until = 0.0
         self._changing = Lock()
         self._ready = False
+        self._counted = 0
+
+    def part(self, physical: str, number: int) -> Ledger:
+        """The ledger of a part of a rebuild into an index of the engine."""
+        return Ledger(self._connection, self.name, f"part-{number}@{physical}", self._seconds)
+
+    def state(self) -> State:
+        """The state as it is; an empty one where there is none."""
+        return self.read() or State()
+
+    def forget(self) -> None:
+        """Deletes the state document."""
+        from elasticsearch import NotFoundError
+
+        with suppress(NotFoundError):
+            self._connection.ask(lambda client: client.delete(index=self.index, id=self.document), expected=(404,))
+
+    def next_number(self) -> int:
+        """A number that is larger than all that were given before, by whatever holder of the lease."""
+        self._counted += 1
+        return ((self._token or 0) << 24) + self._counted
 
     def prepare(self, replicas: int) -> None:
         """Makes the index of the state document if it is not there. Raises ConfigError where its name is taken."""
@@ -103,7 +124,6 @@ class Ledger:
                 f"there is an index or alias {self.name} on the Elasticsearch server at {self._connection.where} that "
                 "cdsframe did not make; take another index.name"
             )
-        kept = {"type": "object", "enabled": False}
         try:
             self._connection.ask(
                 lambda client: client.indices.create(
@@ -112,7 +132,7 @@ class Ledger:
                     mappings={
                         "dynamic": "strict",
                         "_meta": {"made_by": "cdsframe"},
-                        "properties": {"state": kept, "sequence": {"type": "long"}, "note": kept},
+                        "properties": {"state": {"type": "object", "enabled": False}},
                     },
                     wait_for_active_shards=1,
                 ),
@@ -246,7 +266,7 @@ class Ledger:
 
         def take(state: State) -> None:
             holder.clear()
-            if state.lease is not None and not _over(state.lease):
+            if state.lease is not None and not is_over(state.lease):
                 holder.update(state.lease)
                 raise _HeldError
             state.token += 1
@@ -258,7 +278,7 @@ class Ledger:
                 self._token = self.change(take, leased=False).token
             except _HeldError:
                 if time.monotonic() >= until:
-                    raise InputError(f"the index {self.name} is being written by {_named(holder)}") from None
+                    raise InputError(f"the index {self.name} is being written by {named(holder)}") from None
                 time.sleep(_POLL * random.uniform(0.5, 1.5))
             else:
                 return
@@ -280,7 +300,7 @@ class _HeldError(Exception):
     """Another process holds the lease."""
 
 
-def _over(lease: JsonObject) -> bool:
+def is_over(lease: JsonObject) -> bool:
     """Whether a lease has run out, or its owner was a process of this machine that is no more."""
     if time.time() > lease["expires"]:
         return True
@@ -310,7 +330,8 @@ def _command() -> str:
     return Path(sys.argv[0]).name or "python"
 
 
-def _named(lease: JsonObject) -> str:
+def named(lease: JsonObject) -> str:
+    """Who holds a lease, and what to do about it."""
     owner = lease["owner"]
     since = datetime.fromtimestamp(lease["since"]).astimezone().isoformat(" ", "seconds")
     return f"{owner['command']} (process {owner['pid']} on {owner['host']}, since {since}); wait for its end"

@@ -29,6 +29,9 @@ WINDOW = 10_000
 _TIES = 8
 """Hits beyond `k` that a kNN search asks for, to see whether the last one ties."""
 
+_MOMENT = 1.0
+"""Seconds that what was seen of the state counts as new, where nothing but the levels depends on it."""
+
 _PAGE = 1_000
 """Whole records that are fetched at once."""
 
@@ -59,6 +62,7 @@ class Reader:
         self._connection, self._ledger, self._require = connection, ledger, require
         self._num_candidates, self._oversample, self._spread = num_candidates, oversample, spread
         self._seen: State | None = None
+        self._looked = 0.0
 
     def committed(self, until: float | None = None) -> State:
         """The state as it is. Raises ConfigError where nothing was committed yet, or by other settings."""
@@ -71,6 +75,19 @@ class Reader:
             )
         self._require(state)
         return state
+
+    def saw(self, state: State) -> None:
+        """Takes note of a state that this process has written itself."""
+        self._seen, self._looked = state if state.view else None, time.monotonic()
+
+    def last(self) -> State | None:
+        """The state as it is, or was a moment ago."""
+        if self._seen is None or time.monotonic() - self._looked > _MOMENT:
+            state = self._ledger.read()
+            if state is None or state.view is None:
+                return state
+            self.saw(state)
+        return self._seen
 
     # -------------------------------------------------------------------------------------------- searching
 
@@ -167,7 +184,7 @@ class Reader:
                 found = answers[0]["hits"]["hits"]
                 now = self._ledger.parsed(found[0]["_source"]) if found else self.committed(until)
             if now.commit == state.commit:
-                self._seen = state
+                self.saw(state)
                 rest = iter(answers[1:])
                 return [[] if body is None else next(rest)["hits"]["hits"] for body in bodies]
             self._require(now)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -20,8 +21,9 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch import reading, writing
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
-from cdsframe.index.elasticsearch.layout import Layout, View
-from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
+from cdsframe.index.elasticsearch.engine import Engine
+from cdsframe.index.elasticsearch.layout import Layout, View, required
+from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
@@ -30,38 +32,52 @@ from cdsframe.types import Hit, Level, Passage, Request, digest, flatten
 if TYPE_CHECKING:
     import numpy as np
 
+_SMALL = 50_000
+"""Records up to which an index is rewritten for the sake of a single deleted one, so that BM25 does not count it."""
+
+_TOO_MANY = 0.1
+"""The share of deleted records above which a larger one is rewritten."""
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """What the stores of one index share; see `ElasticsearchIndex`."""
+
+    connection: Connection
+    layout: Layout
+    identity: Identity
+    num_candidates: int
+    oversample: float
+    bulk_threads: int
+    bulk_megabytes: float
+
 
 class Store:
     """The part of the contract `Index` that needs one ledger and the engine's index that it names.
 
     Args:
-        connection: to the server.
+        settings: what the index is made with.
         ledger: where the commit stands.
-        layout: what a new engine's index is made with.
-        identity: the settings that the content depends on.
-        bulk: sends records.
-        num_candidates, oversample: see `Reader`.
         part, num_parts: which generations are this store's: every `num_parts`th, from `part` + 1 on.
+        physical: the engine's index; None: one with a name of its own.
     """
 
     ephemeral = False
 
     def __init__(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        layout: Layout,
-        identity: Identity,
-        bulk: Bulk,
-        num_candidates: int,
-        oversample: float,
-        part: int = 0,
-        num_parts: int = 1,
+        self, settings: Settings, ledger: Ledger, part: int = 0, num_parts: int = 1, physical: str | None = None
     ) -> None:
-        self._connection, self._ledger, self._layout, self._bulk = connection, ledger, layout, bulk
-        self._identity: dict[str, Any] = json.loads(json.dumps({**identity, "index": layout.identity}, default=dict))
-        self._reader = Reader(connection, ledger, self._require, num_candidates, oversample, layout.shards > 1)
-        self._part, self._num_parts = part, num_parts
+        self.settings, self.ledger = settings, ledger
+        self._connection, layout = settings.connection, settings.layout
+        self._identity: dict[str, Any] = json.loads(
+            json.dumps({**settings.identity, "index": layout.identity}, default=dict)
+        )
+        self._bulk = Bulk(self._connection, settings.bulk_threads, settings.bulk_megabytes)
+        self._engine = Engine(self._connection, ledger.name, layout, self._identity)
+        self._reader = Reader(
+            self._connection, ledger, self._require, settings.num_candidates, settings.oversample, layout.shards > 1
+        )
+        self._part, self._num_parts, self._physical = part, num_parts, physical
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
         self._open: Writes | None = None
@@ -71,7 +87,7 @@ class Store:
 
     @property
     def digest(self) -> str | None:
-        state = self._ledger.read()
+        state = self.ledger.read()
         if state is None or state.view is None:
             return None
         if self._known is None or self._known[0] != state.commit:
@@ -81,9 +97,9 @@ class Store:
         return self._known[1]
 
     @property
-    def levels(self) -> frozenset[Level]:
-        state = self._ledger.read()
-        return frozenset() if state is None or state.view is None else frozenset(state.levels)  # type: ignore[arg-type]
+    def levels(self) -> Mapping[Level, int]:
+        state = self._reader.last()
+        return {} if state is None or state.view is None else state.levels
 
     def documents(self) -> dict[str, str]:
         with self._entered:
@@ -102,7 +118,7 @@ class Store:
         return self._reader.search(requests)
 
     def _committed_documents(self) -> dict[str, str]:
-        state = self._ledger.read()
+        state = self.ledger.read()
         if state is None or state.committed is None:
             return {}
         with self._reader.snapshot() as (point, state):
@@ -116,7 +132,7 @@ class Store:
 
     def _require(self, state: State) -> None:
         """Raises IndexMismatchError where the index was made by other settings than the configuration has."""
-        require_same(self._ledger.name, state.identity, self._identity)
+        require_same(self.ledger.name, state.identity, self._identity)
 
     def _view(self, state: State, generation: int) -> View:
         """This store's records up to a generation."""
@@ -129,13 +145,13 @@ class Store:
     def writer(self, wait: float = 0) -> Iterator[None]:
         """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
         if not self._entered.acquire(timeout=max(wait, 0)):
-            raise InputError(f"the index {self._ledger.name} is being written by another thread of this process")
+            raise InputError(f"the index {self.ledger.name} is being written by another thread of this process")
         try:
             if self._depth:
                 yield
                 return
-            self._ledger.prepare(self._layout.replicas)
-            with self._ledger.lease(wait):
+            self.ledger.prepare(self.settings.layout.replicas)
+            with self.ledger.lease(wait):
                 self._depth = 1
                 try:
                     self._enter()
@@ -149,24 +165,24 @@ class Store:
 
     def _enter(self) -> None:
         """Looks whether what this object wrote before is still to be committed."""
-        state = self._ledger.read()
+        state = self.ledger.read()
         if state is not None and state.committed is not None:
-            require_same(self._ledger.name, state.identity, self._identity, writing=True)
+            require_same(self.ledger.name, state.identity, self._identity, writing=True)
         if state is None or state.open is None or state.open["owner"] != self._me:
             self._open = None
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
-            state = self._ledger.read()
+            state = self.ledger.read()
             if state is not None and state.physical is not None and not self._foreign(state):
-                require_dimension(self._ledger.name, state.dimension, dimension)
+                require_dimension(self.ledger.name, state.dimension, dimension)
             self._begin(dimension).put(records, vectors)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         with self.writer():
             self._resume()
-            state = self._ledger.read()
+            state = self.ledger.read()
             if state is not None and state.physical is not None and not self._foreign(state):
                 self._begin(state.dimension).supersede(list(dict.fromkeys(document_ids)))
 
@@ -186,7 +202,7 @@ class Store:
 
         with self.writer():
             self._bulk.close()
-            self._ledger.change(forget)
+            self.ledger.change(forget)
             self._open = None
 
     def _foreign(self, state: State) -> bool:
@@ -196,13 +212,13 @@ class Store:
     def _resume(self) -> None:
         """Goes on with what a writer has left behind, by whatever process, if there is any."""
         if self._open is None:
-            state = self._ledger.read()
+            state = self.ledger.read()
             if state is not None and state.open is not None and not self._foreign(state):
                 self._begin(state.dimension)
 
     def _begin(self, dimension: int | None) -> Writes:
         """The generation that is under way, or a new one."""
-        self._ledger.require_lease()
+        self.ledger.require_lease()
         if self._open is not None:
             return self._open
         dropped: list[str] = []
@@ -215,7 +231,7 @@ class Store:
                 dropped.extend([state.physical] if state.physical else [])
                 state.physical, state.open, state.aborted = None, None, []
             if state.physical is None:
-                state.physical = self._new_name()
+                state.physical = self._physical or self._engine.new_name()
                 state.identity, state.dimension = self._identity, dimension
             if state.open is not None:
                 left.extend([state.open["generation"], *state.open["left"]])
@@ -223,89 +239,76 @@ class Store:
             state.generation += self._num_parts if state.generation else self._part + 1
             state.open = {"generation": state.generation, "owner": self._me, "left": list(left)}
 
-        state = self._ledger.change(begin)
+        state = self.ledger.change(begin)
         physical = str(state.physical)
         for gone in dropped:
-            self._remove(gone)
-        made = self._make(physical, state.dimension)
+            self._engine.remove(gone)
+        made = self._engine.make(physical, state.dimension)
         view = self._view(state, state.generation)
-        self._open = Writes(self._connection, self._reader, self._bulk, physical, view, made)
+        empty = made and self._num_parts == 1
+        self._open = Writes(self._connection, self._reader, self._bulk, physical, view, empty)
         if left:
             self._open.take_over(left)
         return self._open
-
-    def _new_name(self) -> str:
-        return f"{self._ledger.name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:6]}"
-
-    def _make(self, physical: str, dimension: int | None) -> bool:
-        """Makes the engine's index if it is not there; whether it was not."""
-        from elasticsearch import BadRequestError
-
-        meta = {"made_by": "cdsframe", "format_version": FORMAT_VERSION, "name": self._ledger.name}
-        meta |= {"identity": self._identity, "digest": digest(json.dumps(self._identity, sort_keys=True))}
-        try:
-            if self._connection.ask(lambda client: client.indices.exists(index=physical)).meta.status == 200:
-                return False
-            self._connection.ask(
-                lambda client: client.indices.create(
-                    index=physical,
-                    settings=self._layout.settings,
-                    mappings=self._layout.mapping(dimension, meta),
-                    aliases={writing.writable(physical): {}},
-                    wait_for_active_shards=1,
-                ),
-                expected=(400,),
-            )
-        except BadRequestError as error:
-            self._ledger.made_already(error)
-        return True
-
-    def _remove(self, physical: str) -> None:
-        self._connection.ask(lambda client: client.indices.delete(index=physical, ignore_unavailable=True))
 
     def _publish(self, writes: Writes) -> None:
         """Makes a generation the committed one."""
         counts = writes.count()
         first = False
+        self._engine.wait_for_copies(writes.physical)
 
         def publish(state: State) -> None:
             nonlocal first
             if state.open is None or state.open["owner"] != self._me:
                 raise InputError(
-                    f"what was written to the index {self._ledger.name} was given up by another writer; run it again"
+                    f"what was written to the index {self.ledger.name} was given up by another writer; run it again"
                 )
             first = state.committed is None
             state.committed, state.open = writes.view.generation, None
             state.documents, state.records, state.levels = counts.documents, counts.records, counts.levels
 
-        self._ledger.change(publish, refresh=True)
+        self._reader.saw(self.ledger.change(publish, refresh=True))
         self._open = None
-        if first:
-            self._published(writes.physical)
-
-    def _published(self, physical: str) -> None:
-        """Points the alias at the index, for people and for other programs: readers go by the ledger."""
-        name = self._ledger.name
-        self._connection.ask(
-            lambda client: client.indices.update_aliases(
-                actions=[
-                    {"remove": {"index": f"{name}-*", "alias": name, "must_exist": False}},
-                    {"add": {"index": physical, "alias": name}},
-                ]
-            )
-        )
+        if first and self._physical is None:
+            self._engine.point_alias(writes.physical)
 
     def _tidy(self) -> None:
         """Removes what no search sees, when those that began before the commit have ended."""
-        state = self._ledger.read()
+        state = self.ledger.read()
         if state is None or state.view is None:
             return
-        dead = {"bool": {"must_not": [state.view.query]}}
         physical = str(state.physical)
-        found = self._connection.ask(
-            lambda client: client.search(index=physical, query=dead, size=0, terminate_after=1)
-        )
-        if found["hits"]["total"]["value"]:
+        dead = {"bool": {"must_not": [state.view.query]}}
+        if writing.number(self._connection, physical, dead):
             time.sleep(reading.GRACE)
             writing.delete(self._connection, self._reader, self._bulk, physical, dead)
-            writing.merge(self._connection, physical)
+        records, deleted = self._engine.superseded(physical)
+        if deleted and (records < _SMALL or deleted > records * _TOO_MANY):
+            self._rewrite(physical)
+            time.sleep(reading.GRACE)
+        self._sweep()
+
+    def _expel(self, document_ids: Sequence[str]) -> None:
+        """Takes documents out of the engine's files, with all that no search sees."""
+        state = self.ledger.state()
+        if state.view is None:
+            return
+        physical = str(state.physical)
+        ids = list(dict.fromkeys(document_ids))
+        gone = [required(ids[first : first + 1000]) for first in range(0, len(ids), 1000)]
+        for query in [*gone, {"bool": {"must_not": [state.view.query]}}]:
+            writing.delete(self._connection, self._reader, self._bulk, physical, query)
+        if self._engine.superseded(physical)[1]:
+            self._rewrite(physical)
+
+    def _rewrite(self, physical: str) -> None:
+        """Puts a copy without the deleted records in the place of the engine's index."""
+        fresh = self._engine.copy(physical)
+        self._reader.saw(self.ledger.change(lambda state: setattr(state, "physical", fresh), refresh=True))
+        self._engine.point_alias(fresh)
+
+    def _sweep(self) -> None:
+        """Deletes the engine's indexes that nothing needs any more."""
+        state = self.ledger.state()
+        rebuilt = state.rebuild["physical"] if state.rebuild else None
+        self._engine.sweep({state.physical, rebuilt, f"{rebuilt}.notes"})

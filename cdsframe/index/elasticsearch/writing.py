@@ -1,4 +1,4 @@
-"""The writes of one generation into an Elasticsearch index, and what makes an index tidy.
+"""The writes of one generation into an Elasticsearch index, and the removal of records for good.
 
 Does not know who may write, nor what is committed (see `store`).
 """
@@ -6,7 +6,6 @@ Does not know who may write, nor what is committed (see `store`).
 from __future__ import annotations
 
 import logging
-import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -16,9 +15,10 @@ from typing import TYPE_CHECKING
 from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
 from cdsframe.index.elasticsearch.connection import Connection
+from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.layout import View, encoded, required
 from cdsframe.index.elasticsearch.reading import WINDOW, Reader
-from cdsframe.types import JsonObject, Passage
+from cdsframe.types import JsonObject, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,14 +28,6 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 """Documents in one condition."""
 
-_PATIENCE = 24 * 3600.0
-"""Seconds that the engine may take to rewrite its files."""
-
-
-def writable(physical: str) -> str:
-    """The alias that records are sent to: it goes with its index, which no late request then makes anew."""
-    return f"{physical}.w"
-
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -43,7 +35,7 @@ class Counts:
 
     documents: int
     records: int
-    levels: list[str]
+    levels: dict[Level, int]
 
 
 class Writes:
@@ -111,7 +103,7 @@ class Writes:
                 size=WINDOW,
                 sort=[{"_doc": "asc"}],
                 source=False,
-                docvalue_fields=["document_id"],
+                docvalue_fields=[{"field": "document_id"}],
                 seq_no_primary_term=True,
                 track_total_hits=False,
                 allow_partial_search_results=False,
@@ -202,27 +194,25 @@ def counted(connection: Connection, physical: str, view: View) -> Counts:
             f"the Elasticsearch index {physical} has {records} records where its documents have {expected}; nothing "
             "was committed: run it again, or mend it by ingestion=rebuild"
         )
-    return Counts(counts["documents"]["value"], records, sorted(row["key"] for row in counts["levels"]["buckets"]))
+    return Counts(
+        counts["documents"]["value"], records, {row["key"]: row["doc_count"] for row in counts["levels"]["buckets"]}
+    )
 
 
-def delete(connection: Connection, reader: Reader, bulk: Bulk, physical: str, query: JsonObject) -> int:
-    """Deletes the records that fulfil a condition, for good; gives their number."""
+def number(connection: Connection, physical: str, query: JsonObject) -> int:
+    """How many records fulfil a condition."""
+    return int(connection.ask(lambda client: client.count(index=physical, query=query))["count"])
+
+
+def delete(connection: Connection, reader: Reader, bulk: Bulk, physical: str, query: JsonObject) -> None:
+    """Deletes the records that fulfil a condition, for good."""
     connection.ask(lambda client: client.indices.refresh(index=physical))
     with reader.point(physical) as point:
         rows = reader.scan(point, query)
-        names = 0
         while some := list(islice(rows, WINDOW)):
             bulk.put(writable(physical), (action("delete", row["_id"], None, row["_id"]) for row in some))
-            names += len(some)
     bulk.drain()
     connection.ask(lambda client: client.indices.refresh(index=physical))
-    return names
-
-
-def merge(connection: Connection, physical: str) -> None:
-    """Rewrites the files that hold many deleted records."""
-    until = time.monotonic() + _PATIENCE
-    connection.ask(lambda client: client.indices.forcemerge(index=physical, only_expunge_deletes=True), until)
 
 
 def _told(row: JsonObject) -> int:

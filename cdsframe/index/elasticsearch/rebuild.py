@@ -1,0 +1,190 @@
+"""Rebuilding an index beside itself, by one process or by several that each fill a part of it.
+
+The parts write into one new index of the engine, each with a ledger and with generations of its own; the last one to
+commit swaps. Changes that are made meanwhile are noted in an index of their own, which goes with the rebuild.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from cdsframe.errors import InputError
+from cdsframe.index.elasticsearch import reading
+from cdsframe.index.elasticsearch.engine import writable
+from cdsframe.index.elasticsearch.layout import View
+from cdsframe.index.elasticsearch.ledger import Ledger, State, is_over, named
+from cdsframe.index.elasticsearch.store import Store
+from cdsframe.index.elasticsearch.writing import counted
+from cdsframe.types import JsonObject
+
+_SWAP_WAIT = 60.0
+"""Seconds that the swap waits for another writer."""
+
+
+class Rebuildable(Store):
+    """The part of the contract `Index` that rebuilds and purges."""
+
+    @contextmanager
+    def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[Part]:
+        """Raises InputError where another process rebuilds by other settings, or the same part."""
+        self.ledger.prepare(self.settings.layout.replicas)
+        part = Part(self, self._plan(num_shards), shard)
+        with part.writer():
+            yield part
+
+    @property
+    def rebuilding(self) -> bool:
+        state = self.ledger.read()
+        return state is not None and state.rebuild is not None
+
+    def note(self, change: Mapping[str, Any]) -> None:
+        with self.writer():
+            plan = self.ledger.state().rebuild
+            if plan is not None:
+                notes = writable(_notes(plan))
+                document = {"sequence": self.ledger.next_number(), "note": dict(change)}
+                self._connection.ask(
+                    lambda client: client.index(
+                        index=notes, id=str(document["sequence"]), document=document, require_alias=True
+                    )
+                )
+
+    def noted(self) -> list[JsonObject]:
+        plan = self.ledger.state().rebuild
+        if plan is None:
+            return []
+        self._connection.ask(lambda client: client.indices.refresh(index=_notes(plan)))
+        with self._reader.point(_notes(plan)) as point:
+            rows = self._reader.scan(point, {"match_all": {}}, sort=[{"sequence": "asc"}], _source=True)
+            return [row["_source"]["note"] for row in rows]
+
+    def _plan(self, num_shards: int) -> JsonObject:
+        """The rebuild that has begun by the same settings, or a new one."""
+        state = self.ledger.state()
+        same = state.rebuild is not None and (state.rebuild["identity"], state.rebuild["num_shards"]) == (
+            self._identity,
+            num_shards,
+        )
+        if not same:
+            self._require_idle(state)
+            plan = {"physical": self._engine.new_name(), "identity": self._identity, "num_shards": num_shards}
+            self._engine.make_notes(_notes(plan))
+
+            def begin(now: State) -> None:
+                if now.rebuild == state.rebuild:  # else another process was quicker
+                    now.rebuild = plan
+
+            return self.ledger.change(begin, leased=False).rebuild or plan
+        return state.rebuild or {}
+
+    def _require_idle(self, state: State) -> None:
+        """Raises InputError where a process is at work on the rebuild."""
+        for ledger in self._parts(state.rebuild):
+            part = ledger.read()
+            if part is not None and part.lease is not None and not is_over(part.lease):
+                raise InputError(f"the index {self.ledger.name} is being rebuilt by {named(part.lease)}")
+
+    def _parts(self, plan: Mapping[str, Any] | None) -> list[Ledger]:
+        if plan is None:
+            return []
+        return [self.ledger.part(plan["physical"], number) for number in range(plan["num_shards"])]
+
+    def swap(self, plan: Mapping[str, Any]) -> None:
+        """Puts a rebuild in the index's place if all its parts are committed."""
+        with self.writer(_SWAP_WAIT):
+            state = self.ledger.state()
+            parts = [ledger.read() for ledger in self._parts(plan)]
+            if state.rebuild != plan or any(p is None or p.committed is None or p.open is not None for p in parts):
+                return
+            done = [part for part in parts if part is not None]
+            dimension = next((part.dimension for part in done if part.dimension is not None), None)
+            physical = str(plan["physical"])
+            self._engine.make(physical, dimension)
+            self._connection.ask(lambda client: client.indices.refresh(index=physical))
+            view = View(max(int(p.committed or 0) for p in done), tuple({n for p in done for n in p.aborted}))
+            counts = counted(self._connection, physical, view)
+            if len(done) == 1 and counts.records != done[0].records:
+                raise InputError(
+                    f"the rebuilt index {self.ledger.name} has {counts.records} records where {done[0].records} were "
+                    "written; the index is left as it was: rebuild it again"
+                )
+            self._engine.wait_for_copies(physical)
+
+            def swap(now: State) -> None:
+                now.physical, now.identity, now.dimension = physical, self._identity, dimension
+                now.committed, now.aborted = view.generation, list(view.aborted)
+                now.generation = max(part.generation for part in done)
+                now.documents, now.records, now.levels = counts.documents, counts.records, counts.levels
+                now.open, now.rebuild = None, None
+
+            self._reader.saw(self.ledger.change(swap, refresh=True))
+            self._open = None
+            self._engine.point_alias(physical)
+            for ledger in self._parts(plan):
+                ledger.forget()
+            time.sleep(reading.GRACE)
+            self._sweep()
+
+    def purge(self, document_ids: Sequence[str]) -> None:
+        """As the contract says; what is not committed is dropped, and a rebuild that was killed too.
+
+        One that is under way refuses the purge. Copies that the server's administrator made (snapshots) keep the text.
+        """
+        with self.writer():
+            state = self.ledger.state()
+            self._require_idle(state)
+            for ledger in self._parts(state.rebuild):
+                ledger.forget()
+            self.ledger.change(lambda now: setattr(now, "rebuild", None))
+            self.discard()
+            self.delete(document_ids)
+            self.commit()
+            self._expel(document_ids)
+            self._sweep()
+
+
+class Part(Store):
+    """What one process fills of a rebuild; it commits its own part, and the whole where it is the last.
+
+    Args:
+        whole: the index that is rebuilt.
+        plan: what its ledger says of the rebuild.
+        number: which part.
+    """
+
+    def __init__(self, whole: Rebuildable, plan: Mapping[str, Any], number: int) -> None:
+        ledger = whole.ledger.part(plan["physical"], number)
+        super().__init__(whole.settings, ledger, number, plan["num_shards"], plan["physical"])
+        self._whole, self._plan = whole, plan
+
+    def commit(self, *, optimize: bool = False) -> None:
+        with self.writer():
+            super().commit()
+            if self.ledger.state().committed is None:  # no document belongs to this part
+                self.ledger.change(lambda state: setattr(state, "committed", 0))
+        self._whole.swap(self._plan)
+
+    @contextmanager
+    def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[Part]:
+        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait for its end")
+        yield self
+
+    @property
+    def rebuilding(self) -> bool:
+        return False
+
+    def note(self, change: Mapping[str, Any]) -> None:
+        self._whole.note(change)
+
+    def noted(self) -> list[JsonObject]:
+        return self._whole.noted()
+
+    def purge(self, document_ids: Sequence[str]) -> None:
+        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait for its end")
+
+
+def _notes(plan: Mapping[str, Any]) -> str:
+    return f"{plan['physical']}.notes"
