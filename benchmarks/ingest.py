@@ -1,6 +1,6 @@
 """How fast passages go in: against LangChain's and Haystack's Elasticsearch stores, and against bare encoding.
 
-    CDSFRAME_DATA=FOLDER python -m benchmarks.ingest
+    CDSFRAME_DATA=FOLDER python benchmarks/ingest.py
 
 Everybody gets the same passages of MedQuAD, the same MiniLM and the same server, and writes into a new index each time.
 
@@ -17,11 +17,15 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import (
     OUTPUTS,
@@ -147,7 +151,7 @@ def excluded(bench: Bench, repetitions: int) -> dict[str, Any]:
     }
 
 
-def included(bench: Bench, repetitions: int, threads: int, peers: bool) -> dict[str, Any]:
+def included(bench: Bench, repetitions: int, threads: int, peers: bool, window: int) -> dict[str, Any]:
     """Embedding included."""
     torch.set_num_threads(threads)
     embedder = minilm()
@@ -158,7 +162,10 @@ def included(bench: Bench, repetitions: int, threads: int, peers: bool) -> dict[
             embedder.encode_passages(bench.texts)
         return clock.spent
 
-    ways = {"our encoder alone, sorted by length": bare, "cdsframe": lambda: bench.ours(embedder)}
+    ways = {
+        "our encoder alone, sorted by length": bare,
+        "cdsframe": lambda: bench.ours(embedder, f"ingestion.window={window}"),
+    }
     if peers:
         with Peer("langchain") as langchain, Peer("haystack") as haystack:
             for peer in (langchain, haystack):
@@ -185,6 +192,7 @@ def main() -> None:
     parser.add_argument("--encoded", type=int, default=1000, help="with embedding included (default 1000)")
     parser.add_argument("--repetitions", type=int, default=5, help="of each way (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the encoder")
+    parser.add_argument("--window", type=int, default=2048, help="ingestion.window with embedding included")
     parser.add_argument("--index", default="elasticsearch", help="our index (lance: the peers stay on Elasticsearch)")
     parser.add_argument("--only", choices=["excluded", "included"], help="one of the two parts")
     parser.add_argument("--without-peers", action="store_true", help="only our own side of the part with embedding")

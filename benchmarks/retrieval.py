@@ -1,6 +1,6 @@
 """How fast passages are found: every retriever on both indexes, one client and eight, beside the peers' hybrid search.
 
-    CDSFRAME_DATA=FOLDER python -m benchmarks.retrieval
+    CDSFRAME_DATA=FOLDER python benchmarks/retrieval.py
 
 All of MedQuAD (26,310 passages, MiniLM's vectors kept in outputs/benchmarks), its validation and test questions, ten
 passages each, lists of 100 from every leg. The questions' vectors are looked up, so that only the searching is timed;
@@ -15,16 +15,20 @@ from __future__ import annotations
 import argparse
 import json
 import random
+import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import ir_measures
 import numpy as np
 from ir_measures import nDCG
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import (
     OUTPUTS,
@@ -42,7 +46,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.vectors import KeptVectors, Precomputed, minilm
 from cdsframe.config import build
-from cdsframe.types import Document, Embedder, Passage, Retriever
+from cdsframe.types import Document, Embedder, Passage, Retriever, digest
 
 TOP_K, CANDIDATES = 10, 100
 
@@ -110,9 +114,10 @@ def by_peer(
 
 def indexed(kind: str, embedder: Embedder) -> Any:
     """All of MedQuAD in an index of that kind, by `ingest.py`'s own composition."""
-    cfg = composed("ingest", "corpus=medquad", f"index={kind}", "index.name=bench-medquad")
-    chunking = build(cfg.chunking, embedder=embedder)
-    index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
+    chunking = build(composed("ingest").chunking, embedder=embedder)
+    identity = {"embedder": embedder.identity, "chunking": chunking.identity}
+    cfg = composed("ingest", "corpus=medquad", f"index={kind}", f"index.name=bench-{digest(json.dumps(identity))[:8]}")
+    index = build(cfg.index, identity=identity)
     with Clock() as clock:
         report = build(cfg.ingestion, corpus=build(cfg.corpus), chunking=chunking, embedder=embedder, index=index)
     print(f"{kind}: {report.text.splitlines()[0]}, {clock.spent.wall:.0f} s", flush=True)
@@ -124,8 +129,7 @@ def retriever(name: str, index: Any, embedder: Embedder) -> Retriever:
     cfg = composed(
         "evaluate", f"retriever={name}", f"retriever.top_k={TOP_K}", f"retriever.num_candidates={CANDIDATES}"
     )
-    parts: dict[str, Any] = {group: build(cfg[group]) for group in ("fusion", "expansion") if group in cfg}
-    return build(cfg.retriever, index=index, embedder=embedder, **parts)
+    return build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion))
 
 
 def retrievers() -> list[str]:

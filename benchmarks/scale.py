@@ -1,8 +1,8 @@
 """How an index grows: build time, size, memory, latency and recall of a million made-up passages.
 
-    CDSFRAME_DATA=FOLDER python -m benchmarks.scale --index lance --passages 1000000
-    CDSFRAME_DATA=FOLDER python -m benchmarks.scale --index lance-ann --passages 1000000
-    CDSFRAME_DATA=FOLDER python -m benchmarks.scale --index elasticsearch --passages 100000
+    CDSFRAME_DATA=FOLDER python benchmarks/scale.py --index lance --passages 1000000
+    CDSFRAME_DATA=FOLDER python benchmarks/scale.py --index lance-ann --passages 1000000
+    CDSFRAME_DATA=FOLDER python benchmarks/scale.py --index elasticsearch --passages 100000
 
 `lance` is our own index, whose kNN compares every vector; `lance-ann` shows what LanceDB's approximate indexes would
 bring on the same vectors; `elasticsearch` takes each algorithm in turn, and stops loading after `--minutes`. Recall@10
@@ -15,6 +15,7 @@ import argparse
 import json
 import resource
 import shutil
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import timedelta
@@ -23,6 +24,8 @@ from typing import Any
 from urllib.request import urlopen
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import (
     OUTPUTS,
