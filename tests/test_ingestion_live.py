@@ -27,7 +27,7 @@ from cdsframe.types import Document, Request, Section
 
 ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder()
-CHUNKING = SectionChunker(64, 8, ["document", "title"], EMBEDDER)
+CHUNKING = SectionChunker(64, 8, ["title", "heading"], ["document", "title"], None, EMBEDDER)
 
 
 class Some:
@@ -301,7 +301,7 @@ def folder(tmp_path):
 
 def watcher(folder, index):
     corpus = Folder(str(folder), False, 100, 60, 0)
-    return Watcher(64, corpus, SectionChunker(64, 8, [], EMBEDDER), EMBEDDER, index)
+    return Watcher(64, corpus, SectionChunker(64, 8, ["title", "heading"], [], None, EMBEDDER), EMBEDDER, index)
 
 
 def test_a_followed_folder_is_read_where_it_changed_and_committed_once(folder, index, monkeypatch):
