@@ -9,24 +9,51 @@ import re
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
+from pathlib import Path
+from uuid import uuid4
 
+import httpx
 import numpy as np
 import pytest
+import yaml
 
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
+from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.types import Index, Passage, Request
 
+ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder(16)
 IDENTITY = {"embedder": EMBEDDER.identity, "chunking": {"size": 256}}
 TOPICS = ["fever cough", "fever dose", "broken leg plaster", "morphine dose night", "garden spring"]
 
 
-@pytest.fixture(params=["lance", "memory"])
+def on_elasticsearch(request, identity=IDENTITY, **options):
+    """An index of a random name on the real server, with the options of `configs/index/elasticsearch.yaml`."""
+    url = request.getfixturevalue("elasticsearch")
+    patch = request.getfixturevalue("monkeypatch")
+    patch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
+    patch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
+    settings = yaml.safe_load((ROOT / "configs/index/elasticsearch.yaml").read_text(encoding="utf-8"))
+    del settings["_target_"]
+    name = f"test-{uuid4().hex[:12]}"
+
+    def delete():
+        for path in (f"{name}.state", f"{name}-*"):
+            httpx.delete(f"{url}/{path}?ignore_unavailable=true&expand_wildcards=all", timeout=60)
+
+    request.addfinalizer(delete)
+    return ElasticsearchIndex(**{**settings, "name": name, **options}, identity=identity)
+
+
+@pytest.fixture(params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
 def empty(request, tmp_path):
     """An index without content, of each kind."""
+    if request.param == "elasticsearch":
+        return on_elasticsearch(request)
     return LanceIndex(str(tmp_path), "test", IDENTITY) if request.param == "lance" else MemoryIndex(IDENTITY)
 
 
@@ -295,6 +322,15 @@ def test_statistics_are_those_of_the_level(empty):
     )
 
 
+@pytest.mark.parametrize("prepended", [("title", "heading"), ("title",), ("heading",), ()])
+def test_title_and_heading_come_back_but_are_searched_only_where_they_are_prepended(empty, prepended):
+    made = replace(passage("d", 0, "bleep"), title="Obstetrics", heading=("Blood", "Loss"), prepended=prepended)
+    write(empty, [made, passage("e", 0, "other")])
+    found = empty.search([Request(5, text=text) for text in ("obstetrics", "loss", "bleep")])
+    assert [len(hits) for hits in found] == ["title" in prepended, "heading" in prepended, True]
+    assert found[2][0].passage == made == empty.passages(["d"])[0]
+
+
 def test_a_commit_without_tidying_shows_all_that_was_written(empty):
     write(empty, corpus())
     for turn in range(3):
@@ -323,7 +359,7 @@ def test_what_is_discarded_was_never_written(empty):
         empty.delete(["d00"])
         empty.discard()
         assert set(empty.documents()) == {"d00", "d01", "d02", "d03"}
-        empty.commit()
+        empty.commit(optimize=True)
         assert (empty.digest, empty.search(requests)) == (digest, before)
 
 

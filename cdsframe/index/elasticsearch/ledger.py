@@ -94,7 +94,9 @@ class Ledger:
 
     def part(self, physical: str, number: int) -> Ledger:
         """The ledger of a part of a rebuild into an index of the engine."""
-        return Ledger(self._connection, self.name, f"part-{number}@{physical}", self._seconds)
+        part = Ledger(self._connection, self.name, f"part-{number}@{physical}", self._seconds)
+        part._ready = True
+        return part
 
     def state(self) -> State:
         """The state as it is; an empty one where there is none."""
