@@ -1,7 +1,13 @@
 """What holds for all tests: no network, no hub, warnings are errors, outputs in a temporary folder."""
 
+import http.client
 import os
 import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from urllib.parse import urlsplit
 
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
@@ -33,3 +39,44 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("CDSFRAME_DATA is not set: this test needs the field's data sets")
     return Path(folder)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The start of the Elasticsearch server does not count into a test's own time."""
+    for item in items:
+        if item.get_closest_marker("elasticsearch") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(func_only=True))
+
+
+def unmet(name: str, reason: str) -> None:
+    """Skips a test that lacks something; fails it where `CI` is set or `CDSFRAME_REQUIRE` names what it lacks."""
+    if os.environ.get("CI") or name in os.environ.get("CDSFRAME_REQUIRE", "").split(","):
+        pytest.fail(reason, pytrace=False)
+    pytest.skip(reason)
+
+
+@pytest.fixture(scope="session")
+def elasticsearch() -> Iterator[str]:
+    """The address of a real Elasticsearch, the same for all tests: `CDSFRAME_ELASTICSEARCH_URL`, else one of our own.
+
+    A test names its indexes by itself (a random name) and deletes them.
+    """
+    from elasticsearch_server import Unavailable, server
+
+    if url := os.environ.get("CDSFRAME_ELASTICSEARCH_URL"):
+        try:
+            with closing(http.client.HTTPConnection(urlsplit(url).netloc.rpartition("@")[2], timeout=30)) as connection:
+                connection.connect()
+        except OSError as error:
+            unmet("elasticsearch", f"Nothing answers at CDSFRAME_ELASTICSEARCH_URL: {error}")
+        yield url
+        return
+    command = [sys.executable, "-m", "tests.elasticsearch_server", "--fetch"]  # the network is off in this process
+    fetched = subprocess.run(command, cwd=Path(__file__).parent.parent, capture_output=True, text=True, check=False)
+    if fetched.returncode:
+        unmet("elasticsearch", fetched.stderr.strip())
+    try:
+        with server(heap="512m") as cluster:
+            yield cluster.addresses[0]
+    except Unavailable as error:
+        unmet("elasticsearch", str(error))
