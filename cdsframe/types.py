@@ -84,7 +84,17 @@ class Unreadable:
 Level = Literal["passage", "section", "document", "title"]
 LEVELS: tuple[Level, ...] = ("passage", "section", "document", "title")
 """What an index's records stand for. Only passages are answered from; the others are evidence for their passages:
-a section's and a document's whole text, and a title with its heading path."""
+a section's whole text, a document's whole text or a summary of it, and a title with its heading path."""
+
+
+Head = Literal["title", "heading"]
+HEADS: tuple[Head, ...] = ("title", "heading")
+"""What can go before a record's text, in this order."""
+
+
+def headed(title: str, heading: Sequence[str], text: str) -> str:
+    """A text below its title and heading path; what is empty has no line."""
+    return "\n".join(part for part in (title, " > ".join(heading), text) if part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,11 +117,14 @@ class Passage:
     digest: str
     """The digest of the document it was cut from: a change of text or metadata changes it."""
     metadata: Metadata = field(default_factory=dict)
+    prepended: tuple[Head, ...] = field(default=HEADS, compare=False)
+    """What of title and heading is embedded and read by BM25 too. Indexes do not keep it: a hit has the default."""
 
     @property
     def search_text(self) -> str:
-        """What is embedded and what BM25 reads: title, heading path and text."""
-        return "\n".join(part for part in (self.title, " > ".join(self.heading), self.text) if part)
+        """What is embedded and what BM25 reads: the text, below what is prepended."""
+        title, heading = "title" in self.prepended, "heading" in self.prepended
+        return headed(self.title if title else "", self.heading if heading else (), self.text)
 
 
 # ------------------------------------------------------------------------------------------------ retrieval

@@ -17,7 +17,7 @@ def index(request):
     end = TEXT.index("\n\n")
     document = Document("d", "Title", TEXT, (Section(("One",), 0, end), Section(("Two",), end + 2, len(TEXT))))
     made = MemoryIndex({})
-    made.write(SectionChunker(32, request.param, [], NoEmbedder()).split(document), None)
+    made.write(SectionChunker(32, request.param, ["title", "heading"], [], None, NoEmbedder()).split(document), None)
     made.commit()
     return made
 

@@ -49,10 +49,14 @@ def write(folder, number, text):
     (folder / f"{number:03}.md").write_text(f"---\nkind: note\n---\n# Note {number}\n\n{text}\n\n## More\nAnd cough.\n")
 
 
+def chunker(embedder):
+    return SectionChunker(64, 8, ["title", "heading"], [], None, embedder)
+
+
 def ingest(folder, index, embedder=None, window=4, strict=False):
     embedder = embedder or Counting()
     corpus = Folder(str(folder), strict, 100, 60, 0)
-    return update(window, 0, 1, corpus, SectionChunker(64, 8, [], embedder), embedder, index)
+    return update(window, 0, 1, corpus, chunker(embedder), embedder, index)
 
 
 def counts(report):
@@ -182,7 +186,7 @@ def test_the_share_that_is_cut_is_told(tmp_path, index):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "one two three four five"}\n{"_id": "b", "text": "one"}\n')
     embedder = HashEmbedder(max_tokens=3)
-    report = update(8, 0, 1, Beir(str(path), strict=True), SectionChunker(64, 8, [], embedder), embedder, index)
+    report = update(8, 0, 1, Beir(str(path), strict=True), chunker(embedder), embedder, index)
     assert report.metrics["ingest/cut_share"] == 0.5
     assert "1 of them (50.0%) are longer than the embedder reads" in report.text
 
@@ -210,8 +214,9 @@ class Slow(HashEmbedder):
         return super().encode_passages(texts)
 
 embedder = Slow()
+chunking = SectionChunker(64, 8, ["title", "heading"], [], None, embedder)
 index = LanceIndex(sys.argv[2], "test", {})
-update(4, 0, 1, Folder(sys.argv[1], False, 100, 60, 0), SectionChunker(64, 8, [], embedder), embedder, index)
+update(4, 0, 1, Folder(sys.argv[1], False, 100, 60, 0), chunking, embedder, index)
 """
 
 

@@ -261,7 +261,7 @@ def test_words_on_real_questions(real_data, tmp_path):
     from cdsframe.ingestion.update import update
 
     index = LanceIndex(str(tmp_path), "medquad", {})
-    chunking = SectionChunker(256, 32, [], NoEmbedder())
+    chunking = SectionChunker(256, 32, ["title", "heading"], [], None, NoEmbedder())
     update(5000, 0, 1, MedQuad(str(real_data), strict=True), chunking, NoEmbedder(), index)
     files = real_data / "medquad"
     records = [record for _, record in read_jsonl(files / "retrieval_queries_val.jsonl.gz")]

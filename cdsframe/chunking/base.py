@@ -1,78 +1,188 @@
-"""What chunkers share: the records of other levels that stand beside the passages of a document.
+"""What chunkers share: passages of a size, with the title and heading that go before them, and records of other levels.
 
-Does not cut anything and does not embed: a title has a vector of its own, a section's and a document's are made from
-those of its passages (see `cdsframe.ingestion`).
+A chunker says which sections are cut as one text, and where it likes to cut. Does not embed, and does not see other
+documents.
 """
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
-from itertools import groupby
-from typing import Literal
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Annotated, Any, Literal
 
-from cdsframe.types import Document, Level, Passage
+from pydantic import Field
 
+from cdsframe.chunking.cutting import Breaks, breaks
+from cdsframe.chunking.records import records
+from cdsframe.types import HEADS, Document, Embedder, Head, Passage, Section, digest, headed
+
+Size = Annotated[int, Field(ge=16)]
+"""The longest passage, in tokens of the embedder: its prefix, what is prepended, the text and special tokens."""
+Prepend = list[Head]
+"""What of title and heading goes before a passage's text where it is embedded and read by BM25."""
 Levels = list[Literal["section", "document", "title"]]
 """Which records stand beside the passages: what `retriever=hierarchical` weighs a passage's surroundings by."""
+SummarySentences = Annotated[int, Field(ge=1)] | None
+"""A document's record is its so many most central sentences; None: its whole text."""
+
+Stretch = Sequence[tuple[int, Section]]
+"""Neighbouring sections, with their numbers in the document, that are cut as one text."""
+
+_BLANKS = re.compile(r"\s*")
 
 
 class BaseChunker(ABC):
-    """`split` over `_passages`.
+    """Passages of at most `size` tokens, counted as the model reads them, then the document's other records.
+
+    Records that are passages already (`Section.passage_id`) are kept whole.
 
     Args:
-        levels: the records that stand beside the passages.
+        size, prepend, levels, summary_sentences: what their types say.
+        embedder: whose tokenizer counts.
     """
 
-    def __init__(self, levels: Levels) -> None:
-        self._levels = levels
+    def __init__(
+        self, size: int, prepend: Prepend, levels: Levels, summary_sentences: int | None, embedder: Embedder
+    ) -> None:
+        self._size, self._levels, self._summary_sentences, self._embedder = size, levels, summary_sentences, embedder
+        self._prepended = tuple(head for head in HEADS if head in prepend)
+
+    @staticmethod
+    def level_problems(levels: Levels, summary_sentences: int | None) -> list[str]:
+        """Empty if there is a record to be summarised."""
+        if summary_sentences is None or "document" in levels:
+            return []
+        return [
+            f"chunking.summary_sentences={summary_sentences} is what a document's record holds, and chunking.levels "
+            "has no document; add it, or use chunking.summary_sentences=null"
+        ]
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {
+            "size": self._size,
+            "prepend": list(self._prepended),
+            "levels": self._levels,
+            "summary_sentences": self._summary_sentences,
+        }
 
     def split(self, document: Document) -> list[Passage]:
         """The document's passages in order, `document.text[p.start:p.end] == p.text`, then its other records."""
         passages = self._passages(document)
         if not passages:
             return []
-        return [*passages, *(record for level in self._levels for record in _MAKE[level](document, passages))]
+        around = (records(document, passages, level, self._summary_sentences) for level in self._levels)
+        return [*passages, *(record for level in around for record in level)]
+
+    def _stretches(self, sections: Sequence[Section]) -> Iterable[Stretch]:
+        """The sections as they are cut: each by itself. One that is a passage already is always by itself."""
+        return ([numbered] for numbered in enumerate(sections))
+
+    def _breaks(self, text: str) -> Breaks:
+        """Where a text may be cut."""
+        return breaks(text, self._embedder.offsets(text))
 
     @abstractmethod
-    def _passages(self, document: Document) -> list[Passage]: ...
+    def _cut(self, places: Breaks, begin: int, limit: int, done: int) -> int:
+        """The character where a passage from `begin` on ends, at most `limit`; the text before `done` was shown."""
 
+    @abstractmethod
+    def _back(self, places: Breaks, first: int, after: int) -> int:
+        """The token at which the next passage begins: behind `first`, at most `after`, where new text begins."""
 
-def _sections(document: Document, passages: Sequence[Passage]) -> Iterable[Passage]:
-    for number, (section_id, group) in enumerate(groupby(passages, key=lambda passage: passage.section_id)):
-        members = list(group)
-        start, end = members[0].start, members[-1].end
-        yield _record(document, "section", number, section_id, members[0], start, end)
+    def _passages(self, document: Document) -> list[Passage]:
+        passages: list[Passage] = []
+        own = document.digest  # hashes the whole text
+        for stretch in self._stretches(document.sections):
+            for (number, section), title, heading, start, end in self._pieces(document, stretch):
+                text = document.text[start:end]
+                passages.append(
+                    Passage(
+                        id=section.passage_id or digest(document.id, str(len(passages)), text),
+                        document_id=document.id,
+                        section_id=section.id or f"{document.id}#{number}",
+                        level="passage",
+                        text=text,
+                        title=title,
+                        heading=heading,
+                        ordinal=len(passages),
+                        start=start,
+                        end=end,
+                        digest=own,
+                        metadata=document.metadata,
+                        prepended=self._prepended,
+                    )
+                )
+        return passages
 
+    def _pieces(
+        self, document: Document, stretch: Stretch
+    ) -> Iterator[tuple[tuple[int, Section], str, tuple[str, ...], int, int]]:
+        """Each passage's section, the one it begins in, with its number; its title, heading, start and end."""
+        first = stretch[0][1]
+        if first.passage_id is not None:
+            yield stretch[0], document.title, first.heading, first.start, first.end
+            return
+        names = [self._shorten(document.title, section.heading) for _, section in stretch]
+        ends = [section.end - first.start for _, section in stretch[:-1]]
+        text = document.text[first.start : stretch[-1][1].end]
+        for start, end in self._spans(text, lambda place: self._head(*names[bisect_right(ends, place)])):
+            at = bisect_right(ends, start)
+            yield stretch[at], *names[at], first.start + start, first.start + end
 
-def _whole(document: Document, passages: Sequence[Passage]) -> Iterable[Passage]:
-    yield _record(document, "document", 0, document.id, None, 0, len(document.text))
+    def _head(self, title: str, heading: tuple[str, ...]) -> str:
+        """What of the two goes before a passage's text."""
+        return headed(title if "title" in self._prepended else "", heading if "heading" in self._prepended else (), "")
 
+    def _shorten(self, title: str, heading: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
+        """Title and heading; what of them is prepended in at most half of `size`.
 
-def _titles(document: Document, passages: Sequence[Passage]) -> Iterable[Passage]:
-    """One record for each title and heading path, without the text below it."""
-    first = {(p.title, p.heading): p for p in reversed(passages) if p.title or p.heading}
-    for number, passage in enumerate(sorted(first.values(), key=lambda passage: passage.ordinal)):
-        yield _record(document, "title", number, passage.section_id, passage, passage.start, passage.start)
+        Outer headings go first, then the ends of what is left.
+        """
+        half = self._size // 2
+        with_title, with_heading = "title" in self._prepended, "heading" in self._prepended
+        while with_heading and len(heading) > 1 and self._count(self._head(title, heading), "") > half:
+            heading = heading[1:]
+        for cut_title in [False] * with_heading + [True] * with_title:
+            while self._count(self._head(title, heading), "") > half:
+                words = (title if cut_title else " ".join(heading)).removesuffix("…").split()
+                shorter = " ".join(words[:-1]) + "…" if len(words) > 1 else ""
+                title, heading = (shorter, heading) if cut_title else (title, (shorter,) if shorter else ())
+                if not shorter:
+                    break
+        return title, heading
 
+    def _count(self, head: str, text: str) -> int:
+        return self._embedder.count(headed(head, (), text))
 
-_MAKE = {"section": _sections, "document": _whole, "title": _titles}
+    def _spans(self, text: str, head: Callable[[int], str]) -> Iterator[tuple[int, int]]:
+        """Character spans of a text's passages, without blanks at their ends; `head`: what goes before one from there.
 
+        Tokens: `first`, where this passage begins, and `after`, where new text begins; `done`: characters shown.
+        """
+        places = self._breaks(text)
+        first = after = done = 0
+        while first < len(places.tokens):
+            begin = done if first == after else places.tokens[first]
+            start = _BLANKS.match(text, begin).end()  # type: ignore[union-attr]  # it matches anywhere
+            end = self._cut(places, begin, self._limit(text, places, begin, first, head(start)), done)
+            if bisect_left(places.tokens, end) == len(places.tokens):
+                end = places.length  # what is left the model does not see
+            if end <= done:  # the overlap leaves no room for anything new
+                first = after
+                continue
+            if text[done:end].strip():
+                yield start, begin + len(text[begin:end].rstrip())
+            done, after = end, bisect_left(places.tokens, end)
+            first = after if after == len(places.tokens) else self._back(places, first, after)
 
-def _record(
-    document: Document, level: Level, number: int, section_id: str, like: Passage | None, start: int, end: int
-) -> Passage:
-    return Passage(
-        id=f"{document.id}/{level}/{number}",
-        document_id=document.id,
-        section_id=section_id,
-        level=level,
-        text=document.text[start:end],
-        title=like.title if like else document.title,
-        heading=like.heading if like else (),
-        ordinal=number,
-        start=start,
-        end=end,
-        digest=document.digest,
-        metadata=document.metadata,
-    )
+    def _limit(self, text: str, places: Breaks, begin: int, first: int, head: str) -> int:
+        """The character at which a passage from token `first` on is full: before a token, at least one behind."""
+        last = min(first + max(1, self._size - self._count(head, "")), len(places.tokens))
+        while True:
+            end = places.tokens[last] if last < len(places.tokens) else len(text)
+            if last == first + 1 or self._count(head, text[begin:end].strip()) <= self._size:
+                return end
+            last -= 1  # tokens count differently in company: rare, and seldom more than one

@@ -1,0 +1,44 @@
+"""The sentences that say what a text is about: SumBasic (Nenkova and Vanderwende 2005, MSR-TR-2005-101).
+
+Of the sentences with the most probable word of the text it takes the one whose words are the most probable on average;
+then these words count less (their probability is squared), so that the next one says something else. Writes no words
+of its own and needs no model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from itertools import islice
+from statistics import fmean
+
+from cdsframe.chunking.cutting import sentences
+
+_WORD = re.compile(r"[^\W\d_]{3,}")
+
+_STOP = """about above after again all also and any are because been before being below between both but can could
+did does down during each few for from further had has have her here him his how into its itself may might
+more most must not off once one only other our out over own per same shall she should some such than that
+the their them then there these they this those through too two under until use used very was were what
+when where which while who whom why will with would you your"""
+_STOP_WORDS = frozenset(_STOP.split())
+
+
+def summary(text: str, count: int) -> str:
+    """The `count` most central sentences of the text in its order; the text itself where it has no more."""
+    pieces = sentences(text)
+    if len(pieces) <= count:
+        return text
+    contents = [[word for word in _WORD.findall(piece.casefold()) if word not in _STOP_WORDS] for piece in pieces]
+    times = Counter(word for words in contents for word in words)
+    weight = {word: number / times.total() for word, number in times.items()}
+    left, taken = {number: words for number, words in enumerate(contents) if words}, list[int]()
+    while left and len(taken) < count:
+        heaviest = max((word for words in left.values() for word in words), key=weight.__getitem__)
+        among = [number for number, words in left.items() if heaviest in words]
+        best = max(among, key=lambda number: fmean(weight[word] for word in left[number]))
+        taken.append(best)
+        for word in set(left.pop(best)):
+            weight[word] **= 2
+    others = (number for number in range(len(pieces)) if number not in taken)  # no words: the first ones
+    return " ".join(pieces[number] for number in sorted([*taken, *islice(others, count - len(taken))]))
