@@ -54,6 +54,10 @@ lock: .venv/.installed  ## make requirements.lock anew from pyproject.toml and r
 	$(UV) pip compile pyproject.toml requirements.in --override requirements.override --all-extras --universal \
 	  --python-version 3.11 --generate-hashes --no-header --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
 
+elasticsearch: setup  ## a real Elasticsearch for tests until Ctrl-C (NODES=3 PORT=9200 HEAP=1g SECURITY=1 DATA=FOLDER)
+	@$(PY) -m tests.elasticsearch_server --nodes $(or $(NODES),1) --port $(or $(PORT),0) --heap $(or $(HEAP),1g) \
+	  $(if $(SECURITY),--security) $(if $(DATA),--data "$(DATA)")
+
 bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
 	$(PY) benchmarks/retrieval_medquad.py
 

@@ -23,6 +23,8 @@ from .distribution import Unavailable
 from .node import Machine, Node
 
 _PASSWORD = "test-equipment"
+_PATIENCE = 240
+"""Seconds for one node to start: 10 on two idle cores, many times that on busy ones."""
 
 
 @contextmanager
@@ -50,6 +52,7 @@ def server(
             for n in range(nodes)
         ],
         _PASSWORD if security else None,
+        folder,
     )
     held = [sys.executable, "-I", "-S", keeper.__file__, folder]
     with subprocess.Popen(held, stdin=subprocess.PIPE, process_group=0) as holder:
@@ -68,11 +71,13 @@ class Cluster:
 
     Attributes:
         password: Of the user `elastic`; none without security.
+        folder: Configuration and logs of each node; it goes with the server.
     """
 
-    def __init__(self, nodes: list[Node], password: str | None) -> None:
+    def __init__(self, nodes: list[Node], password: str | None, folder: Path) -> None:
         self._nodes = nodes
         self.password = password
+        self.folder = folder
         self._group = 0
 
     @property
@@ -92,7 +97,7 @@ class Cluster:
         for node in self._nodes:
             node.configure(settings, self.password)
             node.launch(group)
-        self._wait(self._nodes[0], 120 + 60 * len(self._nodes))
+        self._wait(self._nodes[0], _PATIENCE * len(self._nodes))
 
     def stop(self, how: signal.Signals = signal.SIGTERM) -> None:
         """Stops all nodes, by default in good order."""
@@ -115,7 +120,7 @@ class Cluster:
         """Starts node n with its data at its address, after killing it if it runs, and waits until it has joined."""
         self.kill(n)
         self._nodes[n].launch(self._group)
-        self._wait(self._nodes[n], 180)
+        self._wait(self._nodes[n], _PATIENCE)
 
     def _settings(self) -> dict:
         """The nodes' common configuration."""
