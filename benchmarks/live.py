@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -95,6 +96,7 @@ def measure(args: argparse.Namespace) -> None:
         visible[kind].append(time.perf_counter() - start)
 
     found("nobody")
+    busy = time.process_time()
     with Live(60, chunking, embedder, index) as live:
         live.remove(["nothing"])
         for turn, (one, two) in enumerate(pairwise(pages)):
@@ -109,9 +111,12 @@ def measure(args: argparse.Namespace) -> None:
             f"{kind}: visible p50 {percentile(seconds, 0.5):.3f} s, p95 {percentile(seconds, 0.95):.3f} s; "
             f"acknowledged p95 {percentile(acknowledged[kind], 0.95):.3f} s"
         )
+    busy = time.process_time() - busy
     together = [second for seconds in visible.values() for second in seconds]
+    busy /= len(together)
+    print(f"processor time of a change in the process that writes: {busy:.3f} s; load average {os.getloadavg()[0]:.0f}")
     last_line(
-        index=args.index, passages=report.passages, changes=len(together), unseen=unseen,
+        index=args.index, passages=report.passages, changes=len(together), unseen=unseen, cpu_seconds_per_change=busy,
         p50_visible_seconds=percentile(together, 0.5), p95_visible_seconds=percentile(together, 0.95),
         **{f"p95_{kind}_seconds": percentile(seconds, 0.95) for kind, seconds in visible.items()},
     )  # fmt: skip

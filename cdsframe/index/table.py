@@ -6,7 +6,6 @@ statistics by column. Does not know which version of the table is committed (see
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -74,9 +73,11 @@ def digests(table: Any) -> dict[str, str]:
 def contents(table: Any) -> tuple[dict[str, str], dict[Level, int]]:
     """Document id -> digest, and level -> how many records it has."""
     rows = table.search().select(["document_id", "digest", "level"]).limit(None).to_arrow()
-    documents = dict(zip(rows["document_id"].to_pylist(), rows["digest"].to_pylist(), strict=True))
-    counts = Counter(rows["level"].to_pylist())
-    return documents, {level: counts[level] for level in LEVELS if counts[level]}
+    documents = rows.group_by("document_id").aggregate([("digest", "max")])  # a document's records have the same
+    counts = {row["values"]: row["counts"] for row in rows["level"].value_counts().to_pylist()}
+    return dict(zip(*(documents[name].to_pylist() for name in ("document_id", "digest_max")), strict=True)), {
+        level: counts[level] for level in LEVELS if level in counts
+    }
 
 
 def pieces(table: Any) -> int:
