@@ -58,8 +58,13 @@ elasticsearch: setup  ## a real Elasticsearch for tests until Ctrl-C (NODES=3 PO
 	@$(PY) -m tests.elasticsearch_server --nodes $(or $(NODES),1) --port $(or $(PORT),0) --heap $(or $(HEAP),1g) \
 	  $(if $(SECURITY),--security) $(if $(DATA),--data "$(DATA)")
 
-bench: setup  ## measurements: retrieval on MedQuAD (needs CDSFRAME_DATA)
-	$(PY) benchmarks/retrieval_medquad.py
+bench: setup peers  ## measurements: quality, speed beside the peers, size (hours; CDSFRAME_DATA; each says more by --help)
+	$(PY) benchmarks/quality.py
+	$(PY) benchmarks/ingest.py
+	$(PY) benchmarks/retrieval.py
+	$(PY) benchmarks/scale.py --index lance
+	$(PY) benchmarks/scale.py --index lance-ann
+	$(PY) benchmarks/scale.py --index elasticsearch --passages 200000
 
 peers: .peers/.installed  ## the environment of the peers that bench measures (LangChain, Haystack, bm25s) into .peers
 

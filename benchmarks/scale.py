@@ -153,7 +153,9 @@ def lance_ann(synthetic: Synthetic, count: int, queries: Mapping[str, np.ndarray
     rows: dict[str, Figures] = {}
 
     def search(number: int, nprobes: int, refine: int) -> list[int]:
-        query = table.search(asked[number]).distance_type("cosine").nprobes(nprobes).limit(K).select(["id"])
+        query = (
+            table.search(asked[number]).distance_type("cosine").nprobes(nprobes).limit(K).select(["id", "_distance"])
+        )
         return (query.refine_factor(refine) if refine else query).to_arrow()["id"].to_pylist()
 
     def row(name: str, nprobes: int, refine: int, **more: float) -> None:
