@@ -189,6 +189,8 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
         job = "rebuild" if turn % 3 == 0 else "update"
         tries = 0
         while True:
+            if job == "rebuild" and not index.rebuilding:
+                acknowledged.clear()  # it has not begun, or was killed after its end: the corpus alone counts
             process, waiting = waiting, Process("work", args)
             process.start(job=job, turn=turn)
             start = time.perf_counter()
@@ -201,10 +203,9 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
                 tries += 1
                 if generator.random() < 0.3:
                     name = f"live-{counts['kills']}"
-                    lasting = index.rebuilding  # before a rebuild has begun, it ends with what the corpus does not have
                     with Live(60, CHUNKING, EMBEDDER, index) as live:
                         live.put([document(name, turn, 2)])
-                    acknowledged |= {name: document(name, turn, 2)} if lasting else {}
+                    acknowledged[name] = document(name, turn, 2)
                     counts["unseen"] += not index.passages([name])
                 continue
             if code:
