@@ -76,7 +76,7 @@ def elasticsearch() -> Iterator[str]:
     if fetched.returncode:
         unmet("elasticsearch", fetched.stderr.strip())
     try:
-        with server(heap="512m") as cluster:
+        with server(heap="512m", quick=True) as cluster:
             yield cluster.addresses[0]
     except Unavailable as error:
         unmet("elasticsearch", str(error))

@@ -136,7 +136,7 @@ def test_it_greets_and_stems_as_a_full_server_does(elasticsearch):
 HOLDER = """
 import time
 from elasticsearch_server import server
-with server(heap="512m", security=True) as cluster:
+with server(heap="512m", quick=True, security=True) as cluster:
     print(cluster.addresses[0], cluster.password, cluster.folder, flush=True)
     time.sleep(600)
 """
@@ -170,7 +170,7 @@ def test_it_asks_for_the_password_and_goes_with_its_parent(elasticsearch):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_cluster_outlives_a_node_that_comes_back_with_its_data(elasticsearch):
-    with server(nodes=3, heap="512m") as cluster:
+    with server(nodes=3, heap="512m", quick=True) as cluster:
         before = cluster.addresses
         assert _ask(f"{before[0]}/notes", {"settings": {"number_of_replicas": 1}}, method="PUT")[0] == 200
         assert _ask(f"{before[0]}/notes/_doc/1?wait_for_active_shards=2", {"text": "dose"}, method="PUT")[0] == 201

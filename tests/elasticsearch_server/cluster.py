@@ -29,7 +29,12 @@ _PATIENCE = 240
 
 @contextmanager
 def server(
-    nodes: int = 1, heap: str = "1g", security: bool = False, data: Path | None = None, port: int = 0
+    nodes: int = 1,
+    heap: str = "1g",
+    security: bool = False,
+    data: Path | None = None,
+    port: int = 0,
+    quick: bool = False,
 ) -> Iterator[Cluster]:
     """A healthy test server that is gone after the block, and also when this process is killed.
 
@@ -39,11 +44,12 @@ def server(
         security: Whether requests need the user `elastic` and the cluster's `password`.
         data: Folder for the indexes, which stays; none: a temporary one, deleted at the end.
         port: HTTP port of the first node, the others follow; 0: free ones.
+        quick: Compiles less: half the CPU time to start, slower under load. For tests, not for measurements.
 
     Raises:
         Unavailable: It cannot be had or started; one sentence says why.
     """
-    machine = Machine(heap)
+    machine = Machine(heap, quick)
     folder = Path(tempfile.mkdtemp(prefix="cdsframe-elasticsearch-"))
     folder.chmod(0o755)
     cluster = Cluster(

@@ -21,10 +21,13 @@ _PROCESSORS = min(2, os.cpu_count() or 1)
 
 
 class Machine:
-    """What every node needs to run here: the server's files, a JDK, a heap, and a user that is not root."""
+    """What every node needs to run here: the server's files, a JDK and its options, and a user that is not root."""
 
-    def __init__(self, heap: str) -> None:
-        self.home, self.java, self.heap = distribution(), java_home(), heap
+    def __init__(self, heap: str, quick: bool) -> None:
+        self.home, self.java = distribution(), java_home()
+        self.options = f"-Xms{heap} -Xmx{heap} -XX:ActiveProcessorCount={_PROCESSORS}"
+        if quick:
+            self.options += " -XX:TieredStopAtLevel=1"
         self.user = pwd.getpwnam("nobody") if os.geteuid() == 0 else None
 
     def as_user(self) -> dict:
@@ -131,16 +134,16 @@ class Node:
 
     def complaint(self) -> str:
         """The server's own words: the first error that it printed, else its last line."""
-        lines = (self.folder / "output.log").read_text(encoding="utf-8", errors="replace").splitlines()
-        errors = [line for line in lines if re.search(r"ERROR|FATAL|[Ee]xception|[Ee]rror:", line)]
-        return (errors or lines[-1:] or ["it printed nothing"])[0].strip()
+        text = (self.folder / "output.log").read_text(encoding="utf-8", errors="replace").strip()
+        of_java = re.search(r"^error:\n(.+)", text, re.MULTILINE)
+        own = re.search(r"^(.*(?:ERROR|FATAL|Exception).*)", text, re.MULTILINE)
+        return (of_java or own or re.search(r"(.*)$", text))[1]
 
     def _environment(self) -> dict[str, str]:
         kept = {name: os.environ[name] for name in ("PATH", "LANG", "HOSTNAME") if name in os.environ}
-        heap = self.machine.heap
         return kept | {
             "ES_JAVA_HOME": str(self.machine.java),
             "ES_PATH_CONF": str(self.folder / "config"),
             "ES_TMPDIR": str(self.folder / "tmp"),
-            "ES_JAVA_OPTS": f"-Xms{heap} -Xmx{heap} -XX:ActiveProcessorCount={_PROCESSORS}",
+            "ES_JAVA_OPTS": self.machine.options,
         }
