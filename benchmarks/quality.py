@@ -36,7 +36,7 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn, Vectors, Words
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.oracle import Random
 from cdsframe.run import processor
-from cdsframe.types import Embedder, Filter, Hit, Index, Passage, Request, Retriever
+from cdsframe.types import Embedder, Filter, Hit, Index, Passage, Request, Retriever, digest
 
 OUT = Path("outputs/benchmarks")
 SETS = ("medquad", "fairytaleqa", "scifact")
@@ -149,15 +149,16 @@ def _records(path: Path) -> list[dict[str, str]]:
 def ingested(name: str, corpus: Beir, engine: str, embedder: Embedder) -> Index:
     chunking = SectionChunker(256, 32, ["title", "heading"], ["section", "document", "title"], None, embedder)
     identity = {"embedder": embedder.identity, "chunking": chunking.identity}
+    kept = f"quality-{name}-{digest(json.dumps(identity, sort_keys=True))[:6]}"
     index: Index
     if engine == "memory":
         index = MemoryIndex(identity)
     elif engine == "elasticsearch":
         from benchmarks.engines import elasticsearch
 
-        index = elasticsearch(f"quality-{name}", identity)
+        index = elasticsearch(kept, identity)
     else:
-        index = LanceIndex("outputs/indexes", f"quality-{name}", identity)
+        index = LanceIndex("outputs/indexes", kept, identity)
     report = update(2048, 0, 1, corpus, chunking, embedder, index)
     print(report.text, flush=True)
     return index
