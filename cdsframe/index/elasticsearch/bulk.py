@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
+from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, is_blocked, reason
 from cdsframe.types import JsonObject
 
 
@@ -107,10 +107,12 @@ class Bulk:
             for one, item in zip(actions, answer["items"], strict=True):
                 verb, outcome = next(iter(item.items()))
                 status = outcome["status"]
-                if status in BUSY:
+                if status in BUSY and not is_blocked(outcome):
                     again.append(one)
                 elif status == 409 and verb == "update":
                     conflicts.append(one.name)
+                elif is_blocked(outcome):
+                    raise self._connection.refused(status, outcome)
                 elif status >= 300 and (verb, status) not in {("create", 409), ("delete", 404)}:
                     raise InputError(
                         f"the Elasticsearch server refuses the record {one.name!a}: {_kind(outcome)} (status {status})"

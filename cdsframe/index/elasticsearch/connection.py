@@ -115,7 +115,7 @@ class Connection:
 
         pause = backoff(tries)
         if isinstance(fault, ApiError):
-            if fault.meta.status not in BUSY or _blocked(fault.body):
+            if fault.meta.status not in BUSY or is_blocked(fault.body):
                 return None
             wished = fault.meta.headers.get("retry-after") or ""
             return max(pause, float(wished)) if wished.isdigit() else pause
@@ -179,18 +179,19 @@ class Connection:
         if isinstance(fault, UnsupportedProductError):
             return ConfigError(f"what answers at {self.where} is not Elasticsearch; set {name}_URL to its address")
         if isinstance(fault, ApiError):
-            return self._refused(fault.meta.status, fault.body, server)
+            return self.refused(fault.meta.status, fault.body)
         return InputError(f"{server} gave an answer that cannot be read; see whether {name}_URL is its address")
 
-    def _refused(self, status: int, body: Any, server: str) -> CdsframeError:
-        kind, name = reason(body), self._environment
+    def refused(self, status: int, body: Any) -> CdsframeError:
+        """What an answer with an error means, and what to do."""
+        kind, name, server = reason(body), self._environment, f"the Elasticsearch server at {self.where}"
         if status == 401:
             return ConfigError(
                 f"{server} refuses the credentials; set {name}_USER and {name}_PASSWORD, or {name}_API_KEY"
             )
         if "license is non-compliant" in str(body):
             return ConfigError(f"{server} asks for a licence for what was switched on ({kind}); switch it off")
-        if _blocked(body):
+        if is_blocked(body):
             return InputError(
                 f"{server} lets nothing be written, as it does when its disk is nearly full; make room, then try again"
             )
@@ -219,5 +220,6 @@ def reason(body: Any) -> str:
     return str(cause.get("type") or error.get("type") or "no reason given")
 
 
-def _blocked(body: Any) -> bool:
+def is_blocked(body: Any) -> bool:
+    """Whether an error says that nothing may be written, which passes only when somebody makes room."""
     return "cluster_block_exception" in str(body) and "read-only" in str(body)

@@ -67,8 +67,10 @@ class ElasticsearchIndex(Rebuildable):
             raise ConfigError(problems)
         connection = Connection(environment, timeout)
         layout = Layout(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas)
-        settings = Settings(connection, layout, identity, num_candidates, oversample, bulk_threads, bulk_megabytes)
-        super().__init__(settings, Ledger(connection, name, "state", lease_seconds))
+        settings = Settings(
+            connection, layout, identity, num_candidates, oversample, bulk_threads, bulk_megabytes, lease_seconds
+        )
+        super().__init__(settings, Ledger(connection, name, "state"))
 
     @staticmethod
     def problems(name: str, oversample: float) -> list[str]:

@@ -15,7 +15,8 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch import reading
 from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.layout import View
-from cdsframe.index.elasticsearch.ledger import Ledger, State, is_over, named
+from cdsframe.index.elasticsearch.lease import is_over, named
+from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.store import Store
 from cdsframe.index.elasticsearch.writing import counted
 from cdsframe.types import JsonObject
@@ -45,7 +46,7 @@ class Rebuildable(Store):
             plan = self.ledger.state().rebuild
             if plan is not None:
                 notes = writable(_notes(plan))
-                document = {"sequence": self.ledger.next_number(), "note": dict(change)}
+                document = {"sequence": self._lease.next_number(), "note": dict(change)}
                 self._connection.ask(
                     lambda client: client.index(
                         index=notes, id=str(document["sequence"]), document=document, require_alias=True
@@ -77,7 +78,7 @@ class Rebuildable(Store):
                 if now.rebuild == state.rebuild:  # else another process was quicker
                     now.rebuild = plan
 
-            return self.ledger.change(begin, leased=False).rebuild or plan
+            return self.ledger.change(begin).rebuild or plan
         return state.rebuild or {}
 
     def _require_idle(self, state: State) -> None:
@@ -120,7 +121,7 @@ class Rebuildable(Store):
                 now.documents, now.records, now.levels = counts.documents, counts.records, counts.levels
                 now.open, now.rebuild = None, None
 
-            self._reader.saw(self.ledger.change(swap, refresh=True))
+            self._reader.saw(self._lease.change(swap, refresh=True))
             self._open = None
             self._engine.point_alias(physical)
             for ledger in self._parts(plan):
@@ -138,7 +139,7 @@ class Rebuildable(Store):
             self._require_idle(state)
             for ledger in self._parts(state.rebuild):
                 ledger.forget()
-            self.ledger.change(lambda now: setattr(now, "rebuild", None))
+            self._lease.change(lambda now: setattr(now, "rebuild", None))
             self.discard()
             self.delete(document_ids)
             self.commit()
@@ -164,7 +165,7 @@ class Part(Store):
         with self.writer():
             super().commit()
             if self.ledger.state().committed is None:  # no document belongs to this part
-                self.ledger.change(lambda state: setattr(state, "committed", 0))
+                self._lease.change(lambda state: setattr(state, "committed", 0))
         self._whole.swap(self._plan)
 
     @contextmanager

@@ -23,6 +23,7 @@ from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
 from cdsframe.index.elasticsearch.layout import Layout, View, required
+from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
 from cdsframe.index.elasticsearch.writing import Writes
@@ -50,6 +51,7 @@ class Settings:
     oversample: float
     bulk_threads: int
     bulk_megabytes: float
+    lease_seconds: float
 
 
 class Store:
@@ -77,6 +79,7 @@ class Store:
         self._reader = Reader(
             self._connection, ledger, self._require, settings.num_candidates, settings.oversample, layout.shards > 1
         )
+        self._lease = Lease(ledger, settings.lease_seconds)
         self._part, self._num_parts, self._physical = part, num_parts, physical
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
@@ -151,7 +154,7 @@ class Store:
                 yield
                 return
             self.ledger.prepare(self.settings.layout.replicas)
-            with self.ledger.lease(wait):
+            with self._lease.hold(wait):
                 self._depth = 1
                 try:
                     self._enter()
@@ -202,7 +205,7 @@ class Store:
 
         with self.writer():
             self._bulk.close()
-            self.ledger.change(forget)
+            self._lease.change(forget)
             self._open = None
 
     def _foreign(self, state: State) -> bool:
@@ -218,7 +221,7 @@ class Store:
 
     def _begin(self, dimension: int | None) -> Writes:
         """The generation that is under way, or a new one."""
-        self.ledger.require_lease()
+        self._lease.require()
         if self._open is not None:
             return self._open
         dropped: list[str] = []
@@ -239,7 +242,7 @@ class Store:
             state.generation += self._num_parts if state.generation else self._part + 1
             state.open = {"generation": state.generation, "owner": self._me, "left": list(left)}
 
-        state = self.ledger.change(begin)
+        state = self._lease.change(begin)
         physical = str(state.physical)
         for gone in dropped:
             self._engine.remove(gone)
@@ -267,7 +270,7 @@ class Store:
             state.committed, state.open = writes.view.generation, None
             state.documents, state.records, state.levels = counts.documents, counts.records, counts.levels
 
-        self._reader.saw(self.ledger.change(publish, refresh=True))
+        self._reader.saw(self._lease.change(publish, refresh=True))
         self._open = None
         if first and self._physical is None:
             self._engine.point_alias(writes.physical)
@@ -304,7 +307,7 @@ class Store:
     def _rewrite(self, physical: str) -> None:
         """Puts a copy without the deleted records in the place of the engine's index."""
         fresh = self._engine.copy(physical)
-        self._reader.saw(self.ledger.change(lambda state: setattr(state, "physical", fresh), refresh=True))
+        self._reader.saw(self._lease.change(lambda state: setattr(state, "physical", fresh), refresh=True))
         self._engine.point_alias(fresh)
 
     def _sweep(self) -> None:

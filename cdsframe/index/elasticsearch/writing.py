@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
@@ -27,6 +27,9 @@ log = logging.getLogger(__name__)
 
 _AT_ONCE = 1_000
 """Documents in one condition."""
+
+_ANY = 2**62
+"""A generation after all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,10 +87,15 @@ class Writes:
         elif self._empty:
             self._touched.update(document_ids)
             return
-        everybody = replace(self.view, only=None)  # another part of a rebuild may have written the document
+        view = self.view if self.view.only is None else View(_ANY, self.view.aborted)  # other parts may have written it
         for first in range(0, len(document_ids), _AT_ONCE):
             some = document_ids[first : first + _AT_ONCE]
-            while rows := self._live(some, everybody):
+            while rows := self._live(some, view):
+                if any(row["fields"].get("died", [0])[0] > self.view.generation for row in rows):
+                    raise InputError(
+                        f"another writer has taken over the index {self.physical}; what this process wrote since the "
+                        "last commit is not seen by anybody: run it again"
+                    )
                 conflicts = self._update(rows, "died")
                 if not conflicts and len(rows) < WINDOW:
                     break
@@ -103,7 +111,7 @@ class Writes:
                 size=WINDOW,
                 sort=[{"_doc": "asc"}],
                 source=False,
-                docvalue_fields=[{"field": "document_id"}],
+                docvalue_fields=[{"field": "document_id"}, {"field": "died"}],
                 seq_no_primary_term=True,
                 track_total_hits=False,
                 allow_partial_search_results=False,

@@ -1,0 +1,511 @@
+"""What only an index on a server has: several writers, readers in other processes, a server that fails."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from test_index import EMBEDDER, IDENTITY, corpus, ids, near, on_elasticsearch, passage, words, write
+
+from cdsframe.errors import ConfigError, IndexMismatchError, InputError
+from cdsframe.index.elasticsearch import ElasticsearchIndex
+from cdsframe.index.elasticsearch.layout import View, searchable
+
+ROOT = Path(__file__).parent.parent
+
+
+def settings_of(index, **options):
+    """The arguments of another object on the same index."""
+    layout, shared = index.settings.layout, index.settings
+    values = {name: getattr(layout, name) for name in layout.__dataclass_fields__}
+    values |= {"num_candidates": shared.num_candidates, "oversample": shared.oversample}
+    values |= {"bulk_threads": shared.bulk_threads, "bulk_megabytes": shared.bulk_megabytes}
+    values |= {"environment": "CDSFRAME_ELASTICSEARCH", "timeout": 30, "lease_seconds": 30, "name": index.ledger.name}
+    return values | options
+
+
+def beside(index, identity=IDENTITY, **options):
+    """Another object on the same index, as another process has it."""
+    return ElasticsearchIndex(**settings_of(index, **options), identity=identity)
+
+
+def offline(name="test", **options):
+    """An index that no server need have."""
+    values = {
+        "name": name,
+        "environment": "CDSFRAME_ELASTICSEARCH",
+        "algorithm": "flat",
+        "m": 16,
+        "ef_construction": 100,
+    }
+    values |= {"num_candidates": 100, "oversample": 1.0, "k1": 1.2, "b": 0.75, "analyzer": "english", "shards": 1}
+    values |= {"replicas": 0, "bulk_megabytes": 5, "bulk_threads": 2, "timeout": 5, "lease_seconds": 30}
+    return ElasticsearchIndex(**(values | options), identity=IDENTITY)
+
+
+def asked(index, method, path, body=None):
+    """The server's own answer, past everything of ours."""
+    answer = httpx.request(method, f"{os.environ['CDSFRAME_ELASTICSEARCH_URL']}/{path}", json=body, timeout=60)
+    assert answer.status_code < 300, answer.text
+    return answer.json()
+
+
+# ------------------------------------------------------------------------------------------------ several processes
+
+
+@pytest.mark.elasticsearch
+def test_a_reader_never_sees_half_a_replacement(request):
+    """While one document is replaced again and again, each search sees one generation of it, whole."""
+    index = on_elasticsearch(request)
+
+    def version(n):
+        return [passage("d", m, f"fever version{n} part{m}", digest=str(n)) for m in range(3)]
+
+    write(index, [*corpus(4), *version(0)])
+    seen, done = [], threading.Event()
+
+    def read():
+        reader = beside(index)
+        while not done.is_set():
+            by_words, by_vector = reader.search([words("version part0 part1 part2 fever", k=50), near("fever", k=50)])
+            for hits in (by_words, by_vector):
+                seen.append([hit.passage.digest for hit in hits if hit.passage.document_id == "d"])
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    for n in range(1, 101):
+        with index.writer():
+            index.write(version(n), EMBEDDER.encode_passages([p.search_text for p in version(n)]))
+            index.commit(optimize=n == 50)
+    done.set()
+    thread.join()
+    assert len(seen) > 100
+    assert all(len(digests) == 3 and len(set(digests)) == 1 for digests in seen)
+    order = [int(digests[0]) for digests in seen]
+    assert order == sorted(order)
+
+
+@pytest.mark.elasticsearch
+def test_what_is_committed_is_seen_by_everybody_at_once(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    reader = beside(index)
+    reader.search([words("fever")])
+    for n in range(10):
+        write(index, [passage(f"new{n}", 0, f"unheard{n}")])
+        assert ids(reader.search([words(f"unheard{n}")])[0]) == [f"new{n}-0"]
+    assert reader.digest == index.digest
+
+
+@pytest.mark.elasticsearch
+def test_one_writer_at_a_time(request):
+    index = on_elasticsearch(request)
+    other = beside(index)
+    with index.writer(), index.writer():
+        with pytest.raises(InputError, match=rf"is being written by .*\(process {os.getpid()} on .*, since 20.*\)"):
+            other.delete(["x"])
+        with pytest.raises(InputError, match="is being written"), beside(index).writer(wait=0.3):
+            pass
+    with other.writer(wait=0):
+        pass
+
+
+@pytest.mark.elasticsearch
+def test_a_lease_runs_out_when_it_is_not_renewed_and_its_old_holder_commits_no_more(request, monkeypatch):
+    """A writer that slept through its lease: what it had written and what it still sends is seen by nobody."""
+    zombie = on_elasticsearch(request, lease_seconds=1)
+    write(zombie, corpus(2))
+    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    other = beside(zombie, lease_seconds=1)
+    with zombie.writer():
+        write(zombie, [passage("early", 0, "early")], commit=False)
+        zombie.delete(["d00"])
+        monkeypatch.setattr("cdsframe.index.elasticsearch.lease.Lease.renew", lambda self: None)
+        time.sleep(1.5)
+        with other.writer(wait=5):
+            write(other, [passage("d01", 0, "theirs", digest="2")], commit=False)
+            assert set(other.documents()) == {"d00", "d01", "early"}
+            monkeypatch.setattr("cdsframe.index.elasticsearch.lease.Lease.require", lambda self: None)
+            write(zombie, [passage("late", 0, "late")], commit=False)
+            with pytest.raises(InputError, match="another writer has taken over"):
+                write(zombie, [passage("d01", 0, "late")], commit=False)
+            with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
+                zombie.commit()
+            monkeypatch.undo()
+            other.commit()
+    reader = beside(other)
+    assert set(reader.documents()) == {"d00", "d01", "early"}
+    assert [p.text for p in reader.passages(["d01", "late"])] == ["theirs"]
+    assert reader.search([words("late")]) == [[]]
+    with zombie.writer(wait=5):
+        assert set(zombie.documents()) == {"d00", "d01", "early"}
+
+
+WRITER = """
+import os, sys
+sys.path.insert(0, {tests!r})
+from test_index import *
+index = ElasticsearchIndex(**{settings!r}, identity=IDENTITY)
+with index.writer():
+    write(index, [passage("whole", n, "whole") for n in range(3)], commit=False)
+    index.delete(["d00"])
+    index.documents()
+    {end}
+"""
+
+
+@pytest.mark.elasticsearch
+def test_what_a_killed_writer_wrote_whole_is_gone_on_with(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    code = WRITER.format(tests=str(ROOT / "tests"), settings=settings_of(index), end="os.kill(os.getpid(), 9)")
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
+    generation = index.ledger.read().open["generation"]
+    half = {"id": "h-0", "document_id": "half", "level": "passage", "born": generation, "records": 2, "digest": "1"}
+    physical = index.ledger.read().physical
+    asked(index, "PUT", f"{physical}/_doc/half?refresh=true", half)
+    assert set(index.documents()) == {"d00", "d01"}
+    with index.writer():  # the dead one's lease is over: it was a process of this machine
+        assert set(index.documents()) == {"d00", "d01", "whole"}
+        index.commit(optimize=True)
+    assert [p.ordinal for p in index.passages(["whole", "half"])] == [0, 1, 2]
+    assert asked(index, "GET", f"{physical.rpartition('-20')[0]}-*/_count")["count"] == 7
+
+
+@pytest.mark.elasticsearch
+def test_other_settings_are_refused_by_name(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    same = re.escape("index.analyzer is 'standard' in the configuration and 'english' in the index")
+    for other, message in [
+        (
+            beside(index, {**IDENTITY, "chunking": {"size": 128}}),
+            r"chunking\.size is 128 in the .* and 256 in the index",
+        ),
+        (beside(index, analyzer="standard"), same),
+        (beside(index, k1=2.0), r"index\.k1 is 2\.0 in the configuration and 1\.2 in the index"),
+    ]:
+        for action in (lambda o=other: o.search([words("x")]), lambda o=other: o.delete(["d00"])):
+            with pytest.raises(IndexMismatchError, match=message):
+                action()
+    assert beside(index, {}).search([words("fever")])[0]
+
+
+@pytest.mark.elasticsearch
+def test_a_rebuild_by_several_processes_swaps_when_the_last_part_commits(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    documents = corpus(9)
+    parts = [[p for p in documents if int(p.document_id[1:]) % 3 == part] for part in range(3)]
+    for part, own in enumerate(parts):
+        assert len(beside(index).search([near("fever", k=50)])[0]) == 4
+        with beside(index).rebuild(part, 3) as new:
+            assert new.documents() == {}
+            write(new, own, commit=False)
+            if part == 2:
+                write(new, [passage("d00", 0, "replayed", digest="2")], commit=False)
+            assert set(new.documents()) == {p.document_id for p in own} | ({"d00"} if part == 2 else set())
+            new.commit(optimize=True)
+    assert index.documents() == {p.document_id: "1" for p in documents} | {"d00": "2"}
+    assert len(index.search([near("fever", k=50)])[0]) == 17
+    assert not index.rebuilding
+    assert list(asked(index, "GET", f"{index.ledger.name}*/_alias/{index.ledger.name}")) == [
+        index.ledger.read().physical
+    ]
+
+
+@pytest.mark.elasticsearch
+def test_two_processes_do_not_rebuild_the_same_part(request):
+    index = on_elasticsearch(request)
+    with index.rebuild():
+        with pytest.raises(InputError, match="is being written by"), beside(index).rebuild():
+            pass
+        with pytest.raises(InputError, match="is being rebuilt by"), beside(index).rebuild(0, 2):
+            pass
+        with pytest.raises(InputError, match="is being rebuilt by"):
+            beside(index).purge(["d"])
+
+
+# ------------------------------------------------------------------------------------------------ on the server
+
+
+def shared_folder(folder):
+    """A folder in which the server's own user may make files."""
+    os.chmod(folder, 0o755)
+    return Path(folder)
+
+
+@pytest.mark.elasticsearch
+def test_purging_leaves_no_byte_on_the_disk(monkeypatch):
+    """Also not of what was superseded, written and not committed, or noted for a rebuild."""
+    from elasticsearch_server import server
+
+    with tempfile.TemporaryDirectory() as folder, server(heap="512m", data=shared_folder(folder)) as cluster:
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", cluster.addresses[0])
+        monkeypatch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
+        index = offline("purged", timeout=60)
+        secret = "q7Zp3vXw9KtR5mYb"
+        write(index, [*corpus(4), passage("gone", 0, f"{secret} one", patient=secret)])
+        write(index, [passage("gone", 0, f"{secret} two")])
+        write(index, [passage("gone", 0, f"{secret} three")], commit=False)
+        with index.rebuild() as new:
+            write(new, [passage("gone", 0, f"{secret} four")], commit=False)
+            index.note({"put": {"text": secret}})
+
+        def holding():
+            files = [file for file in Path(folder).rglob("*") if file.is_file()]
+            return [file.name for file in files if secret.encode() in file.read_bytes()]
+
+        assert holding()
+        index.purge(["gone"])
+        until = time.monotonic() + 20
+        while holding() and time.monotonic() < until:
+            time.sleep(0.2)
+        assert holding() == []
+        assert set(index.documents()) == {"d00", "d01", "d02", "d03"}
+
+
+@pytest.mark.elasticsearch
+def test_the_engines_index_is_strict_and_says_what_made_it(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    physical = index.ledger.read().physical
+    mapping = asked(index, "GET", f"{index.ledger.name}/_mapping")[physical]["mappings"]
+    assert mapping["dynamic"] == "strict"
+    assert mapping["_meta"]["identity"] == {**IDENTITY, "index": {"analyzer": "english", "k1": 1.2, "b": 0.75}}
+    assert mapping["properties"]["kind"] == {"type": "keyword"}
+    hit = asked(index, "POST", f"{index.ledger.name}/_search", {"size": 1})["hits"]["hits"][0]["_source"]
+    assert "vector" not in hit["passage"]
+
+
+@pytest.mark.elasticsearch
+def test_long_values_of_metadata_are_filtered_by_exactly(request):
+    index = on_elasticsearch(request)
+    long, longer = "é" * 40_000, "é" * 40_001
+    write(index, [passage("a", 0, "fever", source=long), passage("b", 0, "fever", source=longer)])
+    found = index.search([words("fever", source=long), near("fever", source=[longer]), near("fever", source=long[:-1])])
+    assert [ids(hits) for hits in found] == [["a-0"], ["b-0"], []]
+    assert found[0][0].passage.metadata == {"source": long}
+
+
+@pytest.mark.elasticsearch
+def test_an_unknown_field_is_refused_with_the_nearest(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    with pytest.raises(InputError, match="no metadata field pateint to filter by; did you mean patient"):
+        index.search([words("fever", pateint="x")])
+    with pytest.raises(InputError, match="at most 10000 hits"):
+        index.search([words("fever", k=10_001)])
+    assert len(index.search([near("fever", k=10_000)])[0]) == 4
+
+
+@pytest.mark.elasticsearch
+def test_the_same_hits_from_several_shards(request):
+    one, four = on_elasticsearch(request), on_elasticsearch(request, shards=4)
+    for index in (one, four):
+        write(index, corpus())
+    requests = [words("fever dose night", k=30), near("fever", k=80)]
+    for mine, theirs in zip(one.search(requests), four.search(requests), strict=True):
+        assert ids(mine) == ids(theirs)
+        np.testing.assert_allclose([h.score for h in mine], [h.score for h in theirs], rtol=1e-5)
+
+
+@pytest.mark.elasticsearch
+def test_an_index_that_is_not_ours_is_left_alone(request):
+    index = on_elasticsearch(request)
+    asked(index, "PUT", f"{index.ledger.name}-theirs", {"aliases": {index.ledger.name: {}}})
+    with pytest.raises(ConfigError, match=r"an index or alias .* that cdsframe did not make; take another index\.name"):
+        write(index, corpus(2))
+
+
+@pytest.mark.elasticsearch
+def test_an_index_that_somebody_deleted_is_told_as_damaged(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    asked(index, "DELETE", index.ledger.read().physical)
+    with pytest.raises(ConfigError, match=r"is damaged: the Elasticsearch index .* is gone; delete"):
+        index.search([words("fever")])
+
+
+@pytest.mark.elasticsearch
+def test_a_record_that_the_server_refuses_is_named_without_its_text(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    wrong = EMBEDDER.encode_passages(["x"]) * np.float32("nan")
+    with pytest.raises(InputError, match=r"refuses the record 'x-0'") as refused:
+        index.write([passage("x", 0, "secret text")], wrong)
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.elasticsearch
+def test_a_server_that_blocks_writing_is_told_as_full(request):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    physical = index.ledger.read().physical
+    asked(index, "PUT", f"{physical}/_settings", {"index.blocks.read_only_allow_delete": True})
+    with pytest.raises(InputError, match="lets nothing be written, as it does when its disk is nearly full"):
+        write(index, corpus(3))
+    assert len(index.search([near("fever", k=50)])[0]) == 4
+
+
+# ------------------------------------------------------------------------------------------------ a server that fails
+
+
+@contextmanager
+def answering(*answers):
+    """A server that gives these (status, headers, body) in turn, the last one for ever; yields what it was asked."""
+    paths = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.rfile.read(int(self.headers.get("content-length", 0)))
+            status, headers, body = answers[min(len(paths), len(answers) - 1)]
+            paths.append(self.path)
+            data = json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in {
+                "x-elastic-product": "Elasticsearch",
+                "content-type": "application/json",
+                **headers,
+            }.items():
+                self.send_header(name, value)
+            self.send_header("content-length", str(len(data)))
+            self.end_headers()
+            if self.command != "HEAD":
+                self.wfile.write(data)
+
+        do_POST = do_PUT = do_HEAD = do_DELETE = do_GET
+
+        def log_message(self, *_):
+            pass
+
+    httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    thread = threading.Thread(target=httpd.serve_forever)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{httpd.server_port}", paths
+    finally:
+        httpd.shutdown()
+        thread.join()
+        httpd.server_close()
+
+
+def error(kind, reason="the text that was sent"):
+    return {"error": {"type": kind, "reason": reason, "root_cause": [{"type": kind, "reason": reason}]}}
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "message"),
+    [
+        (401, error("security_exception"), r"refuses the credentials; set CDSFRAME_ELASTICSEARCH_USER"),
+        (403, error("security_exception"), r"does not allow its user this \(security_exception\)"),
+        (
+            403,
+            error("security_exception", "current license is non-compliant for [x]"),
+            r"asks for a licence for what was switched on",
+        ),
+        (403, error("cluster_block_exception", "index [x] blocked by: [read-only / allow delete]"), "lets nothing be"),
+        (400, error("media_type_header_exception"), "is older than version 9"),
+        (500, error("null_pointer_exception"), "answered with status 500: null_pointer_exception"),
+    ],
+)
+def test_a_servers_refusal_is_told_in_words(monkeypatch, status, body, message):
+    with answering((status, {}, body)) as (url, paths):
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
+        with pytest.raises((ConfigError, InputError), match=message) as refused:
+            offline().search([words("x")])
+    assert "text that was sent" not in str(refused.value)
+    assert len(paths) == 1
+
+
+def test_a_busy_server_is_asked_again_as_late_as_it_wishes(monkeypatch):
+    busy = (429, {"retry-after": "1"}, error("circuit_breaking_exception"))
+    with answering(busy, (404, {}, {"found": False})) as (url, paths):
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
+        start = time.monotonic()
+        assert offline().digest is None
+        assert time.monotonic() - start >= 1
+        assert len(paths) == 2
+
+
+def test_a_server_that_stays_busy_is_given_up_at_the_deadline(monkeypatch):
+    with answering((503, {}, error("unavailable_shards_exception"))) as (url, _):
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
+        start = time.monotonic()
+        with pytest.raises(InputError, match="status 503: unavailable_shards_exception"):
+            offline(timeout=2).documents()
+        assert 0.5 < time.monotonic() - start < 3
+
+
+def test_something_that_is_not_elasticsearch_is_told_as_such(monkeypatch):
+    with answering((200, {"x-elastic-product": "Other"}, {"_source": {}})) as (url, _):
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
+        with pytest.raises(ConfigError, match="is not Elasticsearch"):
+            offline().documents()
+
+
+def test_a_server_that_is_not_there_is_told_by_its_address_and_without_credentials(monkeypatch):
+    monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", "http://me:secret@127.0.0.1:9")
+    with pytest.raises(
+        InputError, match=r"at http://127\.0\.0\.1:9 cannot be reached; start it, or set CDSFRAME"
+    ) as told:
+        offline().search([words("x")])
+    assert "secret" not in str(told.value)
+
+
+def test_a_certificate_that_is_not_trusted_is_told_as_such(monkeypatch, tmp_path):
+    with answering((200, {}, {})) as (url, _):
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", url.replace("http:", "https:"))
+        with pytest.raises((ConfigError, InputError), match=r"certificate|cannot be reached"):
+            offline().documents()
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"URL": ""}, r"needs the server's address in the environment variable CDSFRAME_ELASTICSEARCH_URL"),
+        ({"URL": "localhost"}, "must hold addresses with scheme, host and port"),
+        ({"USER": "me"}, "CDSFRAME_ELASTICSEARCH_PASSWORD is not set"),
+        ({"CA": "/not/there.pem"}, "CDSFRAME_ELASTICSEARCH_CA names /not/there.pem, which is not a file"),
+    ],
+)
+def test_what_is_wrong_with_the_environment_is_told_by_its_name(monkeypatch, variables, message):
+    for name, value in {"URL": "http://127.0.0.1:9", **variables}.items():
+        monkeypatch.setenv(f"CDSFRAME_ELASTICSEARCH_{name}", value)
+    with pytest.raises(ConfigError, match=message):
+        offline().search([words("x")])
+
+
+@pytest.mark.parametrize("name", ["", "Upper", "-a", ".a", "a b", "a/b", "a" * 201])
+def test_a_name_must_be_an_indexs(name):
+    with pytest.raises(ConfigError, match=r"index\.name must be at most 200 lower-case"):
+        offline(name)
+
+
+# ------------------------------------------------------------------------------------------------ without a server
+
+
+def test_a_view_leaves_out_what_was_given_up():
+    assert View(3).query == {
+        "bool": {"filter": [{"range": {"born": {"lte": 3}}}], "must_not": [{"range": {"died": {"lte": 3}}}]}
+    }
+    died = {"bool": {"filter": [{"range": {"died": {"lte": 3}}}], "must_not": [{"terms": {"died": (2,)}}]}}
+    assert View(3, (2,), (1, 3)).query == {
+        "bool": {"filter": [{"terms": {"born": (1, 3)}}], "must_not": [died, {"terms": {"born": (2,)}}]}
+    }
+
+
+def test_a_very_long_query_is_searched_by_its_different_words():
+    assert searchable("Fever, cough?") == "Fever, cough?"
+    assert searchable("Fever cough " * 600) == "fever cough"
+    assert len(searchable("".join(map(chr, range(0x4E00, 0x4E00 + 5000)))).split()) == 1000
