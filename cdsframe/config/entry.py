@@ -26,8 +26,8 @@ from cdsframe.config.check import check
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
 
-_TRACEBACKS = os.environ.get("HYDRA_FULL_ERROR") == "1"
-"""Whether the user asked for tracebacks (Hydra's own switch)."""
+_TRACEBACKS = os.environ.setdefault("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
+"""Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
 
 OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
 
