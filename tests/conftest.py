@@ -63,7 +63,8 @@ def elasticsearch() -> Iterator[str]:
     """
     from elasticsearch_server import Unavailable, server
 
-    if url := os.environ.get("CDSFRAME_ELASTICSEARCH_URL"):
+    if urls := os.environ.get("CDSFRAME_ELASTICSEARCH_URL"):
+        url = urls.split(",")[0]
         try:
             with closing(http.client.HTTPConnection(urlsplit(url).netloc.rpartition("@")[2], timeout=30)) as connection:
                 connection.connect()
