@@ -5,7 +5,7 @@
 Vectors of MiniLM, kept in outputs/benchmarks (the first run encodes: half an hour of one core for all three). Beside
 each form stands its difference in nDCG@10 to the flat hybrid: paired by query, bootstrap over clusters of queries that
 share a page (MedQuAD) or a story (FairytaleQA); p adjusted by Holm, but for the one comparison that was planned. Writes
-outputs/benchmarks/quality-SET-INDEX.json.
+outputs/benchmarks/quality-SET-INDEX.json, and with --write the table in docs/retrieval.md.
 """
 
 from __future__ import annotations
@@ -211,8 +211,9 @@ def table(result: dict[str, object]) -> str:
     """The result as Markdown."""
     forms_: dict[str, dict[str, list[float]]] = result["forms"]  # type: ignore[assignment]
     shown = ["ndcg@10", "recall@5", "recall@10", "recall@50", "mrr@10", "section_ndcg@10", "judged@10"]
+    asked = f"{result['queries']} questions, {result['clusters']} clusters"
     lines = [
-        f"| {result['set']} | {' | '.join(shown)} | nDCG@10 against {BASELINE} |",
+        f"| {asked} | {' | '.join(shown)} | nDCG@10 against {BASELINE} |",
         "|---|" + "---|" * (len(shown) + 1),
     ]
     for form, row in forms_.items():
@@ -226,24 +227,41 @@ def table(result: dict[str, object]) -> str:
     return "\n".join(lines)
 
 
+def write(result: dict[str, object]) -> None:
+    """Puts the result's table between its marks in the documentation."""
+    page = Path(__file__).resolve().parent.parent / "docs/retrieval.md"
+    begin, end = f"<!-- quality {result['set']} -->\n", "<!-- end -->"
+    before, _, rest = page.read_text(encoding="utf-8").partition(begin)
+    page.write_text(f"{before}{begin}{table(result)}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS, help=f"of {', '.join(SETS)}; all where none is named")
     parser.add_argument("--index", choices=("lance", "elasticsearch", "memory"), default="lance")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/retrieval.md")
+    parser.add_argument("--again", action="store_true", help="measure nothing: take what was measured last")
     options = parser.parse_args()
     if unknown := set(options.sets) - set(SETS):
         parser.error(f"no set {', '.join(sorted(unknown))}; there are {', '.join(SETS)}")
-    if "CDSFRAME_DATA" not in os.environ:
+    if "CDSFRAME_DATA" not in os.environ and not options.again:
         parser.error("set CDSFRAME_DATA to the folder with the data sets")
     OUT.mkdir(parents=True, exist_ok=True)
     embedder = KeptVectors(minilm())
     for name in options.sets:
+        kept = OUT / f"quality-{name}-{options.index}.json"
+        if options.again:
+            result = json.loads(kept.read_text(encoding="utf-8"))
+            write(result) if options.write else print(table(result))
+            continue
         corpus, asked, qrels = load(name, Path(os.environ["CDSFRAME_DATA"]))
         index = ingested(name, corpus, options.index, embedder)
         result = measure(name, index, embedder, asked, qrels)
         result |= {"index": options.index, "embedder": "all-MiniLM-L6-v2", "processor": processor()}
-        (OUT / f"quality-{name}-{options.index}.json").write_text(json.dumps(result, indent=1) + "\n")
+        kept.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
         print(table(result), flush=True)
+        if options.write:
+            write(result)
 
 
 if __name__ == "__main__":
