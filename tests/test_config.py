@@ -237,7 +237,7 @@ def test_hydras_own_errors_keep_their_text_and_exit_1(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "mend"), [("reranker=null", "give reranker=none"), ("index=memory,null", "give one of lance")]
+    ("override", "mend"), [("reranker=null", "give reranker=none"), ("index=memory,null", "give one of elasticsearch")]
 )
 def test_a_group_that_is_null_is_refused_in_words(override, mend, tmp_path):
     done = _run("evaluate.py", override, cwd=tmp_path)

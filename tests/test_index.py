@@ -285,6 +285,72 @@ def test_an_index_without_vectors_is_searched_by_words_only(empty):
         empty.search([near("fever")])
 
 
+# ------------------------------------------------------------------------------------------------ against an oracle
+
+
+def clustered(count=2000, dimension=64):
+    """Vectors of unit length in 40 clouds, as texts of one field have them; some are equal."""
+    random_ = np.random.default_rng(0)
+    centres = random_.normal(size=(40, dimension))
+    vectors = centres[random_.integers(40, size=count)] + 0.6 * random_.normal(size=(count, dimension))
+    vectors[::50] = vectors[1]
+    return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
+
+
+VECTORS = clustered()
+
+
+def filled(index):
+    """The vectors as records, of which one in ten is `rare` and one in a thousand `single`."""
+    kinds = [("single" if n % 1000 == 7 else "rare" if n % 10 == 3 else "common") for n in range(len(VECTORS))]
+    index.write([passage(f"v{n:04}", 0, f"text {n}", kind=kind) for n, kind in enumerate(kinds)], VECTORS)
+    index.commit(optimize=True)
+    return np.array(kinds)
+
+
+def recall(index, kinds, kind=None, queries=50):
+    """The mean share of the ten nearest, by comparison with each vector, that the index finds."""
+    asked = clustered(4000)[-queries:]
+    requests = [Request(10, vector=query.tolist(), filter={"kind": kind} if kind else {}) for query in asked]
+    among = np.flatnonzero((kinds == kind) if kind else np.ones(len(kinds), dtype=bool))
+    shares = []
+    for query, hits in zip(asked, index.search(requests), strict=True):
+        nearest = sorted(among, key=lambda n: (-float(VECTORS[n] @ query), n))[:10]
+        assert [hit.rank for hit in hits] == list(range(1, len(nearest) + 1))
+        for hit in hits:
+            number = int(hit.passage.document_id[1:])
+            assert number in among
+            assert math.isclose(hit.score, VECTORS[number] @ query, abs_tol=1e-5)
+        shares.append(len({f"v{n:04}-0" for n in nearest} & set(ids(hits))) / len(nearest))
+    return float(np.mean(shares))
+
+
+def test_the_nearest_are_found_with_and_without_filters(empty):
+    """Approximate settings may miss one in fifty; where few records match, none may."""
+    kinds = filled(empty)
+    assert recall(empty, kinds) >= 0.98
+    assert recall(empty, kinds, "rare") >= 0.98
+    assert recall(empty, kinds, "single") == 1.0
+
+
+@pytest.mark.elasticsearch
+@pytest.mark.parametrize(
+    ("algorithm", "options", "least"),
+    [
+        ("flat", {}, 1.0),
+        ("hnsw", {}, 0.98),
+        ("int8_hnsw", {}, 0.98),
+        ("int4_hnsw", {"oversample": 3.0}, 0.95),
+        ("bbq_hnsw", {"oversample": 5.0}, 0.95),
+    ],
+)
+def test_each_algorithm_finds_the_nearest(request, algorithm, options, least):
+    index = on_elasticsearch(request, algorithm=algorithm, **options)
+    kinds = filled(index)
+    found = [recall(index, kinds), recall(index, kinds, "rare"), recall(index, kinds, "single")]
+    assert min(found) >= least, found
+
+
 # ------------------------------------------------------------------------------------------------ its life
 
 

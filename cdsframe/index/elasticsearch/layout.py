@@ -16,7 +16,7 @@ from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.errors import InputError
+from cdsframe.errors import ConfigError, InputError
 from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Passage
 
 if TYPE_CHECKING:
@@ -30,6 +30,9 @@ _WORDS = 1_000
 
 _WORD = re.compile(r"[⺀-\U0003ffff]|[^\W⺀-\U0003ffff]+")
 """A word, or one sign of a script that puts no spaces between words."""
+
+_BBQ = 64
+"""The smallest dimension that the engine makes binary codes for."""
 
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
 
@@ -96,7 +99,12 @@ class Layout:
         }
 
     def mapping(self, dimension: int | None, meta: JsonObject) -> JsonObject:
-        """Strict: a field that is not here is an error."""
+        """Strict: a field that is not here is an error. Raises ConfigError where vectors are too short."""
+        if self.algorithm == "bbq_hnsw" and dimension is not None and dimension < _BBQ:
+            raise ConfigError(
+                f"index.algorithm=bbq_hnsw takes vectors of dimension {_BBQ} or more, the embedder's have {dimension}; "
+                "use index.algorithm=int8_hnsw"
+            )
         keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)

@@ -136,6 +136,8 @@ class Reader:
 
     def _body(self, request: Request, limit: int, state: State) -> JsonObject | None:
         """One search; None where nothing can be found."""
+        import numpy as np
+
         filters = conditions(request.filter)
         if filters is None:
             return None
@@ -148,8 +150,8 @@ class Reader:
             sort = [{"_score": "desc"}, {"id": "asc"}]
             return body | {"query": {"bool": {"must": [match], "filter": filters}}, "sort": sort}
         require_dimension(self._ledger.name, state.dimension, len(request.vector or ()))
-        vector = _floats(request.vector or ())
-        if not any(vector):  # near to nothing
+        vector = np.asarray(request.vector, dtype=np.float32)
+        if not vector.any():  # near to nothing
             return None
         knn: JsonObject = {
             "field": f"{request.level}.vector",
@@ -198,7 +200,8 @@ class Reader:
         lines: list[bytes] = []
         for body in (state, *bodies):
             index = body["index"]
-            query = orjson.dumps({key: value for key, value in body.items() if key != "index"})
+            rest = {key: value for key, value in body.items() if key != "index"}
+            query = orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)
             # One question always goes to the same copy of a shard: copies differ in what they have tidied up.
             header = {"index": index, "preference": str(crc32(query)), "allow_partial_search_results": False}
             if self._spread and "sort" in body:
@@ -284,11 +287,6 @@ class Reader:
 def _view(state: State) -> View:
     assert state.view is not None  # noqa: S101 (a reader's state is a committed one)
     return state.view
-
-
-def _floats(vector: Sequence[float]) -> list[float]:
-    """The vector as it is sent, without digits that a float of 32 bits does not have."""
-    return [float(f"{value:.9g}") for value in vector]
 
 
 def _ties_on(request: Request, rows: Sequence[JsonObject], limit: int) -> bool:
