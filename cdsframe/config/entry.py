@@ -26,7 +26,7 @@ from cdsframe.config.check import check
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
 
-_TRACEBACKS = os.environ.setdefault("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR", "0")) == "1"
+_TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
 
 OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
@@ -106,6 +106,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
 
     @functools.wraps(function)
     def run() -> None:
+        os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
         _refuse_groups_without_option(name, script.resolve().parent / "configs")
         try:
