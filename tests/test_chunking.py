@@ -56,7 +56,9 @@ def random_documents(count):
         text = "".join(draw.choice(PIECES) for _ in range(draw.randrange(1, 300)))
         places = sorted({0, len(text), *(draw.randrange(len(text) + 1) for _ in range(draw.randrange(4)))})
         headings = ("heading words " * draw.randrange(20),) * draw.randrange(3)
-        parts = tuple(Section((*headings, f"part {n}"), *span) for n, span in enumerate(pairwise(places)))
+        parts = tuple(
+            Section((*headings, f"part {n} " * draw.randrange(1, 9)), *span) for n, span in enumerate(pairwise(places))
+        )
         yield draw, Document("d", "A rather long title " * draw.randrange(20), text, parts, {"kind": "note"})
 
 
@@ -99,12 +101,14 @@ def test_a_passage_is_counted_as_a_whole(make):
 @CHUNKERS
 def test_a_record_that_is_a_passage_is_kept_whole(make):
     text = "word " * 500
-    kept = Section(("b",), 500, 2500, id="s", passage_id="mine")
-    whole = Document("d", "T", text, (Section(("a",), 0, 499), kept, Section(("c",), 2500, len(text))))
+    kept = [Section(("b",), 500, 1500, id="s", passage_id="mine"), Section((), 1500, 2000, id="s", passage_id="too")]
+    whole = Document("d", "T", text, (Section(("a",), 0, 499), *kept, Section(("c",), 2000, len(text))))
     passages = make(16, 4, HashEmbedder()).split(whole)
-    (mine,) = [p for p in passages if p.section_id == "s"]
-    assert (mine.id, mine.text, mine.heading) == ("mine", text[500:2500], ("b",))
-    assert not any(p.start < 500 < p.end or p.start < 2500 < p.end for p in passages)
+    assert [(p.id, p.text, p.heading) for p in passages if p.section_id == "s"] == [
+        ("mine", text[500:1500], ("b",)),
+        ("too", text[1500:2000], ()),
+    ]
+    assert not any(p.start < place < p.end for p in passages for place in (500, 1500, 2000))
 
 
 @CHUNKERS
@@ -252,6 +256,11 @@ def test_a_summary_is_the_most_central_sentences_in_their_order():
     assert summary(CENTRAL, 2) == "Warfarin is a drug. Doses follow blood tests."
     assert summary(CENTRAL, 6) == summary(CENTRAL, 9) == CENTRAL
     assert summary("I. II. A word. IV.", 2) == "I. A word."
+
+
+def test_the_words_that_occur_most_come_first():
+    text = "Alpha came with cold rain. Alpha went with warm wind. Alpha stays here under snow. Beta, beta."
+    assert summary(text, 1) == "Alpha stays here under snow."
 
 
 def test_a_summary_does_not_say_the_same_twice():
