@@ -49,7 +49,14 @@ def offline(name="test", **options):
         "ef_construction": 100,
     }
     values |= {"num_candidates": 100, "oversample": 1.0, "k1": 1.2, "b": 0.75, "analyzer": "english", "shards": 1}
-    values |= {"replicas": 0, "bulk_megabytes": 5, "bulk_threads": 2, "timeout": 5, "lease_seconds": 30}
+    values |= {
+        "replicas": 0,
+        "routing": None,
+        "bulk_megabytes": 5,
+        "bulk_threads": 2,
+        "timeout": 5,
+        "lease_seconds": 30,
+    }
     return ElasticsearchIndex(**(values | options), identity=IDENTITY)
 
 
@@ -225,6 +232,23 @@ def test_a_rebuild_by_several_processes_swaps_when_the_last_part_commits(request
 
 
 @pytest.mark.elasticsearch
+def test_a_rebuild_may_have_other_settings(request):
+    old = on_elasticsearch(request)
+    write(old, corpus(2))
+    new = beside(old, {**IDENTITY, "chunking": {"size": 128}}, analyzer="standard")
+    with pytest.raises(IndexMismatchError, match=r"chunking\.size"):
+        new.delete(["d00"])
+    with new.rebuild() as fresh:
+        write(fresh, corpus(3), commit=False)
+        assert len(old.search([near("fever", k=50)])[0]) == 4
+        with new.writer():
+            fresh.commit()
+    assert len(new.search([near("fever", k=50)])[0]) == 6
+    with pytest.raises(IndexMismatchError, match=r"chunking\.size is 256 in the configuration and 128 in the index"):
+        old.search([words("fever")])
+
+
+@pytest.mark.elasticsearch
 def test_two_processes_do_not_rebuild_the_same_part(request):
     index = on_elasticsearch(request)
     with index.rebuild():
@@ -282,7 +306,8 @@ def test_the_engines_index_is_strict_and_says_what_made_it(request):
     physical = index.ledger.read().physical
     mapping = asked(index, "GET", f"{index.ledger.name}/_mapping")[physical]["mappings"]
     assert mapping["dynamic"] == "strict"
-    assert mapping["_meta"]["identity"] == {**IDENTITY, "index": {"analyzer": "english", "k1": 1.2, "b": 0.75}}
+    own = {"analyzer": "english", "k1": 1.2, "b": 0.75, "routing": None}
+    assert mapping["_meta"]["identity"] == {**IDENTITY, "index": own}
     assert mapping["properties"]["kind"] == {"type": "keyword"}
     hit = asked(index, "POST", f"{index.ledger.name}/_search", {"size": 1})["hits"]["hits"][0]["_source"]
     assert "vector" not in hit["passage"]
@@ -318,6 +343,25 @@ def test_the_same_hits_from_several_shards(request):
     for mine, theirs in zip(one.search(requests), four.search(requests), strict=True):
         assert ids(mine) == ids(theirs)
         np.testing.assert_allclose([h.score for h in mine], [h.score for h in theirs], rtol=1e-5)
+
+
+@pytest.mark.elasticsearch
+def test_records_of_one_value_lie_in_one_shard_which_is_asked_alone(request):
+    index = on_elasticsearch(request, shards=4, routing="source")
+    write(index, [*corpus(8), passage("none", 0, "fever"), passage("odd", 0, "fever", source="a, b")])
+    for n in range(8):
+        write(index, [passage(f"d{n:02}", m, "fever again", source=f"it's{n}.md", kind="new") for m in range(3)])
+    index.delete(["d00"])
+    index.commit(optimize=True)
+    found = index.search([near("fever", source=f"it's{n}.md") for n in range(8)])
+    assert [len(hits) for hits in found] == [0, 3, 3, 3, 3, 3, 3, 3]
+    two, odd, every = index.search(
+        [words("fever", source=["it's1.md", "it's2.md"]), near("fever", source="a, b"), near("fever", k=50)]
+    )
+    assert (len(two), ids(odd), len(every)) == (6, ["odd-0"], 23)
+    physical = index.ledger.read().physical
+    shards = asked(index, "POST", f"{physical}/_search?routing=it's1.md", {"size": 0})["_shards"]["total"]
+    assert shards == 1
 
 
 @pytest.mark.elasticsearch

@@ -34,7 +34,8 @@ def action(verb: str, key: str, body: bytes | None, name: str, **options: Any) -
     """`create`, `update` or `delete` of the engine's document `key`; `options`: what the engine takes beside it."""
     import orjson
 
-    return Action(name, orjson.dumps({verb: {"_id": key, **options}}), body)
+    header = {"_id": key, **{name: value for name, value in options.items() if value is not None}}
+    return Action(name, orjson.dumps({verb: header}), body)
 
 
 class Bulk:

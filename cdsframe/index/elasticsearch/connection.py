@@ -5,6 +5,7 @@ Knows nothing of what is asked. Addresses and secrets come from the environment 
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -140,6 +141,7 @@ class Connection:
         class Json(OrjsonSerializer):
             mimetype = "application/vnd.elasticsearch+json"
 
+        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it tells of every request, and of every retry
         options: dict[str, Any] = {}
         user, password, key, ca = (self._variable(name) for name in ("USER", "PASSWORD", "API_KEY", "CA"))
         if key:

@@ -14,7 +14,7 @@ from uuid import uuid4
 from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION
-from cdsframe.types import digest
+from cdsframe.types import JsonObject, digest
 
 _PATIENCE = 24 * 3600.0
 """Seconds that the engine may take to rewrite its files, or to copy them to another node."""
@@ -44,7 +44,7 @@ class Engine:
 
     def make(self, physical: str, dimension: int | None) -> bool:
         """Makes an index if it is not there, and makes it writable; whether it was not there."""
-        from elasticsearch import BadRequestError, NotFoundError
+        from elasticsearch import NotFoundError
 
         try:
             found = self._connection.ask(
@@ -55,15 +55,28 @@ class Engine:
             return False
         except NotFoundError:
             pass
-        meta = {"made_by": "cdsframe", "format_version": FORMAT_VERSION, "name": self._name}
-        meta |= {"identity": self._identity, "digest": digest(json.dumps(self._identity, sort_keys=True))}
+        meta = {"format_version": FORMAT_VERSION, "identity": self._identity}
+        meta["digest"] = digest(json.dumps(self._identity, sort_keys=True))
+        self._create(physical, self._layout.settings, self._layout.mapping(dimension), meta)
+        return True
+
+    def make_notes(self, notes: str) -> None:
+        """Makes an index of changes in their order if it is not there."""
+        settings = {"number_of_shards": 1, "number_of_replicas": self._layout.replicas, "refresh_interval": "-1"}
+        properties = {"sequence": {"type": "long"}, "note": {"type": "object", "enabled": False}}
+        self._create(notes, settings, {"dynamic": "strict", "properties": properties}, {})
+
+    def _create(self, index: str, settings: JsonObject, mapping: JsonObject, meta: JsonObject) -> None:
+        from elasticsearch import BadRequestError
+
+        mapping = mapping | {"_meta": {"made_by": "cdsframe", "name": self._name} | meta}
         try:
             self._connection.ask(
                 lambda client: client.indices.create(
-                    index=physical,
-                    settings=self._layout.settings,
-                    mappings=self._layout.mapping(dimension, meta),
-                    aliases={writable(physical): {}},
+                    index=index,
+                    settings=settings,
+                    mappings=mapping,
+                    aliases={writable(index): {}},
                     wait_for_active_shards=1,
                 ),
                 expected=(400,),
@@ -71,23 +84,6 @@ class Engine:
         except BadRequestError as error:
             if reason(error.body) != "resource_already_exists_exception":
                 raise self._connection.in_words(error) from None
-        return True
-
-    def make_notes(self, notes: str) -> None:
-        """Makes an index of changes in their order."""
-        self._connection.ask(
-            lambda client: client.indices.create(
-                index=notes,
-                settings={"number_of_shards": 1, "number_of_replicas": self._layout.replicas, "refresh_interval": "-1"},
-                mappings={
-                    "dynamic": "strict",
-                    "_meta": {"made_by": "cdsframe", "name": self._name},
-                    "properties": {"sequence": {"type": "long"}, "note": {"type": "object", "enabled": False}},
-                },
-                aliases={writable(notes): {}},
-                wait_for_active_shards=1,
-            )
-        )
 
     def remove(self, physical: str) -> None:
         """Deletes an index, with its files."""

@@ -17,6 +17,7 @@ from cdsframe.index.elasticsearch.ledger import Ledger
 from cdsframe.index.elasticsearch.rebuild import Rebuildable
 from cdsframe.index.elasticsearch.store import Settings
 from cdsframe.index.identity import Identity
+from cdsframe.types import METADATA_FIELDS
 
 
 class ElasticsearchIndex(Rebuildable):
@@ -35,6 +36,7 @@ class ElasticsearchIndex(Rebuildable):
         analyzer: the engine's analyzer of words.
         shards: parts of the index, which different nodes can search at once.
         replicas: copies of each shard, on other nodes.
+        routing: the metadata field whose value decides a record's shard.
         bulk_megabytes: size of a request that writes.
         bulk_threads: such requests at once.
         timeout: seconds that a request may take, all tries included.
@@ -56,24 +58,25 @@ class ElasticsearchIndex(Rebuildable):
         analyzer: Annotated[str, Field(pattern=r"^[a-z_]+$")],
         shards: Annotated[int, Field(ge=1, le=1024)],
         replicas: Annotated[int, Field(ge=0)],
+        routing: str | None,
         bulk_megabytes: Annotated[float, Field(gt=0, le=90)],
         bulk_threads: Annotated[int, Field(ge=1)],
         timeout: Annotated[float, Field(gt=0)],
         lease_seconds: Annotated[float, Field(ge=1)],
         identity: Identity,
     ) -> None:
-        problems = self.problems(name, oversample)
+        problems = self.problems(name, oversample, routing)
         if problems:
             raise ConfigError(problems)
         connection = Connection(environment, timeout)
-        layout = Layout(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas)
+        layout = Layout(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas, routing)
         settings = Settings(
             connection, layout, identity, num_candidates, oversample, bulk_threads, bulk_megabytes, lease_seconds
         )
         super().__init__(settings, Ledger(connection, name, "state"))
 
     @staticmethod
-    def problems(name: str, oversample: float) -> list[str]:
+    def problems(name: str, oversample: float, routing: str | None) -> list[str]:
         """Empty if the name can be an index's, and the values go together."""
         found = []
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,199}", name):
@@ -83,4 +86,6 @@ class ElasticsearchIndex(Rebuildable):
             )
         if 0 < oversample < 1:
             found.append(f"index.oversample must be 0 (none) or >= 1, got {oversample}")
+        if routing is not None and routing not in METADATA_FIELDS:
+            found.append(f"index.routing must be null or one of {', '.join(METADATA_FIELDS)}, got {routing!r}")
         return found

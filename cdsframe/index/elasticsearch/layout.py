@@ -34,6 +34,9 @@ _WORD = re.compile(r"[⺀-\U0003ffff]|[^\W⺀-\U0003ffff]+")
 _BBQ = 64
 """The smallest dimension that the engine makes binary codes for."""
 
+_ROUTE = re.compile(r"[^,\s]{1,200}")
+"""The values of metadata that can decide a shard: the engine takes lists of them, separated by commas."""
+
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
 
 # Words that BM25 passes over. Not among them: "a" (hepatitis A), "no", "not", "without", "it".
@@ -78,11 +81,23 @@ class Layout:
     analyzer: str
     shards: int
     replicas: int
+    routing: str | None
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What BM25's scores depend on: an index made with others is refused."""
-        return {"analyzer": self.analyzer, "k1": self.k1, "b": self.b}
+        """What BM25's scores, and where records are looked for, depend on: an index made with others is refused."""
+        return {"analyzer": self.analyzer, "k1": self.k1, "b": self.b, "routing": self.routing}
+
+    def route(self, metadata: Mapping[str, str]) -> str | None:
+        """What decides a record's shard; None: the engine."""
+        value = metadata.get(self.routing or "")
+        return value if value is not None and _ROUTE.fullmatch(value) else None
+
+    def routes(self, filter: Filter) -> str | None:
+        """Which shards hold all that a filter lets through; None: all may."""
+        value = filter.get(self.routing or "", ())
+        values = [value] if isinstance(value, str) else list(value)
+        return ",".join(values) if values and all(_ROUTE.fullmatch(one) for one in values) else None
 
     @property
     def settings(self) -> JsonObject:
@@ -98,7 +113,7 @@ class Layout:
             "similarity": {"bm25": {"type": "BM25", "k1": self.k1, "b": self.b}},
         }
 
-    def mapping(self, dimension: int | None, meta: JsonObject) -> JsonObject:
+    def mapping(self, dimension: int | None) -> JsonObject:
         """Strict: a field that is not here is an error. Raises ConfigError where vectors are too short."""
         if self.algorithm == "bbq_hnsw" and dimension is not None and dimension < _BBQ:
             raise ConfigError(
@@ -122,7 +137,7 @@ class Layout:
                     "index_options": self._vector_index,
                 }
             properties[level] = {"properties": fields}
-        return {"dynamic": "strict", "_meta": meta, "properties": properties}
+        return {"dynamic": "strict", "properties": properties}
 
     @property
     def _vector_index(self) -> JsonObject:

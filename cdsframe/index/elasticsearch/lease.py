@@ -43,14 +43,14 @@ class Lease:
         self._counted = 0
 
     @contextmanager
-    def hold(self, wait: float) -> Iterator[None]:
-        """Raises InputError, which names the holder, where another's does not end within `wait` seconds."""
-        self._take(wait)
+    def hold(self, wait: float) -> Iterator[State]:
+        """Yields the state. Raises InputError, which names the holder, where another's does not end in that time."""
+        state = self._take(wait)
         done = Event()
         renewal = Thread(target=self._renew_until, args=(done,), name=f"lease on {self._ledger.name}", daemon=True)
         renewal.start()
         try:
-            yield
+            yield state
         finally:
             done.set()
             renewal.join()
@@ -100,7 +100,7 @@ class Lease:
             f"{self._seconds:g} seconds; what it wrote since the last commit is not seen by anybody: run it again"
         )
 
-    def _take(self, wait: float) -> None:
+    def _take(self, wait: float) -> State:
         until = time.monotonic() + wait
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "machine": machine(), "command": _command()}
         holder: JsonObject = {}
@@ -115,8 +115,9 @@ class Lease:
 
         while True:
             try:
-                self._token = self._ledger.change(take).token
-                return
+                state = self._ledger.change(take)
+                self._token = state.token
+                return state
             except _HeldError:
                 if time.monotonic() >= until:
                     raise InputError(f"the index {self._ledger.name} is being written by {named(holder)}") from None

@@ -15,7 +15,7 @@ from zlib import crc32
 
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
-from cdsframe.index.elasticsearch.layout import View, conditions, decoded, required, searchable
+from cdsframe.index.elasticsearch.layout import Layout, View, conditions, decoded, required, searchable
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.identity import require_dimension
 from cdsframe.types import Hit, JsonObject, Level, Passage, Request
@@ -47,7 +47,7 @@ class Reader:
         require: raises where the index was made by other settings than the configuration has.
         num_candidates: neighbours that the engine looks at in each shard, at least twice as many as are asked for.
         oversample: how many times as many hits as are asked for are compared by their exact vectors; 0: none.
-        spread: whether there are several shards, so that BM25's statistics must be gathered from all first.
+        layout: what the index was made with.
     """
 
     def __init__(
@@ -57,10 +57,10 @@ class Reader:
         require: Callable[[State], None],
         num_candidates: int,
         oversample: float,
-        spread: bool,
+        layout: Layout,
     ) -> None:
         self._connection, self._ledger, self._require = connection, ledger, require
-        self._num_candidates, self._oversample, self._spread = num_candidates, oversample, spread
+        self._num_candidates, self._oversample, self._layout = num_candidates, oversample, layout
         self._seen: State | None = None
         self._looked = 0.0
 
@@ -143,6 +143,7 @@ class Reader:
             return None
         filters.append(_view(state).query)
         body: JsonObject = {"index": state.physical, "size": limit, **_RECORD}
+        body["routing"] = self._layout.routes(request.filter)
         if request.text is not None:
             if not request.text.strip():
                 return None
@@ -200,12 +201,14 @@ class Reader:
         lines: list[bytes] = []
         for body in (state, *bodies):
             index = body["index"]
-            rest = {key: value for key, value in body.items() if key != "index"}
+            rest = {key: value for key, value in body.items() if key not in ("index", "routing")}
             query = orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)
             # One question always goes to the same copy of a shard: copies differ in what they have tidied up.
             header = {"index": index, "preference": str(crc32(query)), "allow_partial_search_results": False}
-            if self._spread and "sort" in body:
-                header["search_type"] = "dfs_query_then_fetch"
+            if self._layout.shards > 1 and "sort" in body:
+                header["search_type"] = "dfs_query_then_fetch"  # BM25's statistics are gathered from all shards first
+            if body.get("routing"):
+                header["routing"] = body["routing"]
             lines += [orjson.dumps(header), query]
         text = b"\n".join(lines) + b"\n"
         answer = self._connection.ask(lambda client: client.msearch(searches=text), until)  # type: ignore[arg-type]

@@ -31,8 +31,8 @@ class Rebuildable(Store):
     @contextmanager
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[Part]:
         """Raises InputError where another process rebuilds by other settings, or the same part."""
-        self.ledger.prepare(self.settings.layout.replicas)
-        part = Part(self, self._plan(num_shards), shard)
+        with self._hold(_SWAP_WAIT):
+            part = Part(self, self._plan(num_shards), shard)
         with part.writer():
             yield part
 
@@ -43,13 +43,12 @@ class Rebuildable(Store):
 
     def note(self, change: Mapping[str, Any]) -> None:
         with self.writer():
-            plan = self.ledger.state().rebuild
-            if plan is not None:
-                notes = writable(_notes(plan))
+            if self._state.rebuild is not None:
+                notes = self._notes(self._state.rebuild)
                 document = {"sequence": self._lease.next_number(), "note": dict(change)}
                 self._connection.ask(
                     lambda client: client.index(
-                        index=notes, id=str(document["sequence"]), document=document, require_alias=True
+                        index=writable(notes), id=str(document["sequence"]), document=document, require_alias=True
                     )
                 )
 
@@ -57,33 +56,31 @@ class Rebuildable(Store):
         plan = self.ledger.state().rebuild
         if plan is None:
             return []
-        self._connection.ask(lambda client: client.indices.refresh(index=_notes(plan)))
-        with self._reader.point(_notes(plan)) as point:
+        notes = self._notes(plan)
+        self._connection.ask(lambda client: client.indices.refresh(index=notes))
+        with self._reader.point(notes) as point:
             rows = self._reader.scan(point, {"match_all": {}}, sort=[{"sequence": "asc"}], _source=True)
             return [row["_source"]["note"] for row in rows]
 
+    def _notes(self, plan: Mapping[str, Any]) -> str:
+        """The engine's index of a rebuild's notes."""
+        notes = f"{plan['physical']}.notes"
+        self._engine.make_notes(notes)
+        return notes
+
     def _plan(self, num_shards: int) -> JsonObject:
         """The rebuild that has begun by the same settings, or a new one."""
-        state = self.ledger.state()
-        same = state.rebuild is not None and (state.rebuild["identity"], state.rebuild["num_shards"]) == (
-            self._identity,
-            num_shards,
-        )
-        if not same:
-            self._require_idle(state)
-            plan = {"physical": self._engine.new_name(), "identity": self._identity, "num_shards": num_shards}
-            self._engine.make_notes(_notes(plan))
+        begun, wanted = self._state.rebuild, {"identity": self._identity, "num_shards": num_shards}
+        if begun is not None and begun == {"physical": begun["physical"], **wanted}:
+            return begun
+        self._require_idle(begun)
+        plan = {"physical": self._engine.new_name(), **wanted}
+        self._change(lambda state: setattr(state, "rebuild", plan))
+        return plan
 
-            def begin(now: State) -> None:
-                if now.rebuild == state.rebuild:  # else another process was quicker
-                    now.rebuild = plan
-
-            return self.ledger.change(begin).rebuild or plan
-        return state.rebuild or {}
-
-    def _require_idle(self, state: State) -> None:
+    def _require_idle(self, plan: Mapping[str, Any] | None) -> None:
         """Raises InputError where a process is at work on the rebuild."""
-        for ledger in self._parts(state.rebuild):
+        for ledger in self._parts(plan):
             part = ledger.read()
             if part is not None and part.lease is not None and not is_over(part.lease):
                 raise InputError(f"the index {self.ledger.name} is being rebuilt by {named(part.lease)}")
@@ -95,12 +92,11 @@ class Rebuildable(Store):
 
     def swap(self, plan: Mapping[str, Any]) -> None:
         """Puts a rebuild in the index's place if all its parts are committed."""
-        with self.writer(_SWAP_WAIT):
-            state = self.ledger.state()
+        with self._hold(_SWAP_WAIT):
             parts = [ledger.read() for ledger in self._parts(plan)]
-            if state.rebuild != plan or any(p is None or p.committed is None or p.open is not None for p in parts):
+            done = [part for part in parts if part is not None and part.committed is not None and part.open is None]
+            if self._state.rebuild != plan or len(done) < len(parts):
                 return
-            done = [part for part in parts if part is not None]
             dimension = next((part.dimension for part in done if part.dimension is not None), None)
             physical = str(plan["physical"])
             self._engine.make(physical, dimension)
@@ -121,7 +117,7 @@ class Rebuildable(Store):
                 now.documents, now.records, now.levels = counts.documents, counts.records, counts.levels
                 now.open, now.rebuild = None, None
 
-            self._reader.saw(self._lease.change(swap, refresh=True))
+            self._change(swap, visible=True)
             self._open = None
             self._engine.point_alias(physical)
             for ledger in self._parts(plan):
@@ -135,11 +131,10 @@ class Rebuildable(Store):
         One that is under way refuses the purge. Copies that the server's administrator made (snapshots) keep the text.
         """
         with self.writer():
-            state = self.ledger.state()
-            self._require_idle(state)
-            for ledger in self._parts(state.rebuild):
+            self._require_idle(self._state.rebuild)
+            for ledger in self._parts(self._state.rebuild):
                 ledger.forget()
-            self._lease.change(lambda now: setattr(now, "rebuild", None))
+            self._change(lambda now: setattr(now, "rebuild", None))
             self.discard()
             self.delete(document_ids)
             self.commit()
@@ -165,7 +160,7 @@ class Part(Store):
         with self.writer():
             super().commit()
             if self.ledger.state().committed is None:  # no document belongs to this part
-                self._lease.change(lambda state: setattr(state, "committed", 0))
+                self._change(lambda state: setattr(state, "committed", 0))
         self._whole.swap(self._plan)
 
     @contextmanager
@@ -185,7 +180,3 @@ class Part(Store):
 
     def purge(self, document_ids: Sequence[str]) -> None:
         raise InputError(f"the index {self.ledger.name} is being rebuilt; wait for its end")
-
-
-def _notes(plan: Mapping[str, Any]) -> str:
-    return f"{plan['physical']}.notes"

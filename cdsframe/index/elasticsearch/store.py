@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from threading import RLock
@@ -77,13 +77,14 @@ class Store:
         self._bulk = Bulk(self._connection, settings.bulk_threads, settings.bulk_megabytes)
         self._engine = Engine(self._connection, ledger.name, layout, self._identity)
         self._reader = Reader(
-            self._connection, ledger, self._require, settings.num_candidates, settings.oversample, layout.shards > 1
+            self._connection, ledger, self._require, settings.num_candidates, settings.oversample, layout
         )
         self._lease = Lease(ledger, settings.lease_seconds)
         self._part, self._num_parts, self._physical = part, num_parts, physical
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
         self._open: Writes | None = None
+        self._state = State()
         self._known: tuple[Any, str] | None = None
 
     # -------------------------------------------------------------------------------------------- reading
@@ -105,13 +106,16 @@ class Store:
         return {} if state is None or state.view is None else state.levels
 
     def documents(self) -> dict[str, str]:
-        with self._entered:
-            if self._depth:
-                self._resume()
-            if self._open is not None:
-                self._open.settle()
-                with self._reader.point(self._open.physical) as point:
-                    return self._documents(point, self._open.view)
+        if self._entered.acquire(blocking=False):  # else another thread writes, whose writes are not this one's
+            try:
+                if self._depth:
+                    self._resume()
+                if self._open is not None:
+                    self._open.settle()
+                    with self._reader.point(self._open.physical) as point:
+                        return self._documents(point, self._open.view)
+            finally:
+                self._entered.release()
         return self._committed_documents()
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
@@ -147,6 +151,15 @@ class Store:
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
         """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        with self._hold(wait):
+            plan = self._state.rebuild
+            if self._state.committed is not None and (plan is None or plan["identity"] != self._identity):
+                require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
+            yield
+
+    @contextmanager
+    def _hold(self, wait: float) -> Iterator[None]:
+        """The writer's lease, whatever the index was made with."""
         if not self._entered.acquire(timeout=max(wait, 0)):
             raise InputError(f"the index {self.ledger.name} is being written by another thread of this process")
         try:
@@ -154,10 +167,11 @@ class Store:
                 yield
                 return
             self.ledger.prepare(self.settings.layout.replicas)
-            with self._lease.hold(wait):
+            with self._lease.hold(wait) as self._state:
                 self._depth = 1
                 try:
-                    self._enter()
+                    if self._state.open is None or self._state.open["owner"] != self._me:
+                        self._open = None  # it was committed, or another writer has taken over
                     yield
                     self._bulk.drain()
                 finally:
@@ -166,28 +180,18 @@ class Store:
         finally:
             self._entered.release()
 
-    def _enter(self) -> None:
-        """Looks whether what this object wrote before is still to be committed."""
-        state = self.ledger.read()
-        if state is not None and state.committed is not None:
-            require_same(self.ledger.name, state.identity, self._identity, writing=True)
-        if state is None or state.open is None or state.open["owner"] != self._me:
-            self._open = None
-
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
-            state = self.ledger.read()
-            if state is not None and state.physical is not None and not self._foreign(state):
-                require_dimension(self.ledger.name, state.dimension, dimension)
+            if self._written():
+                require_dimension(self.ledger.name, self._state.dimension, dimension)
             self._begin(dimension).put(records, vectors)
 
     def delete(self, document_ids: Sequence[str]) -> None:
         with self.writer():
             self._resume()
-            state = self.ledger.read()
-            if state is not None and state.physical is not None and not self._foreign(state):
-                self._begin(state.dimension).supersede(list(dict.fromkeys(document_ids)))
+            if self._written():
+                self._begin(self._state.dimension).supersede(list(dict.fromkeys(document_ids)))
 
     def commit(self, *, optimize: bool = False) -> None:
         with self.writer():
@@ -205,8 +209,18 @@ class Store:
 
         with self.writer():
             self._bulk.close()
-            self._lease.change(forget)
+            self._change(forget)
             self._open = None
+
+    def _change(self, alter: Callable[[State], None], *, visible: bool = False) -> None:
+        """Changes the state as its writer. `visible`: readers must see it, this object's first."""
+        self._state = self._lease.change(alter, refresh=visible)
+        if visible:
+            self._reader.saw(self._state)
+
+    def _written(self) -> bool:
+        """Whether there is an engine's index, made by the settings of the configuration."""
+        return self._state.physical is not None and not self._foreign(self._state)
 
     def _foreign(self, state: State) -> bool:
         """Whether what is in the index was never committed, and was made by other settings."""
@@ -214,16 +228,16 @@ class Store:
 
     def _resume(self) -> None:
         """Goes on with what a writer has left behind, by whatever process, if there is any."""
-        if self._open is None:
-            state = self.ledger.read()
-            if state is not None and state.open is not None and not self._foreign(state):
-                self._begin(state.dimension)
+        if self._open is None and self._state.open is not None and self._written():
+            self._begin(self._state.dimension)
 
     def _begin(self, dimension: int | None) -> Writes:
         """The generation that is under way, or a new one."""
         self._lease.require()
         if self._open is not None:
             return self._open
+        if self._state.committed is not None:
+            require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
         dropped: list[str] = []
         left: list[int] = []
 
@@ -242,14 +256,16 @@ class Store:
             state.generation += self._num_parts if state.generation else self._part + 1
             state.open = {"generation": state.generation, "owner": self._me, "left": list(left)}
 
-        state = self._lease.change(begin)
-        physical = str(state.physical)
+        self._change(begin)
+        state, physical = self._state, str(self._state.physical)
         for gone in dropped:
             self._engine.remove(gone)
         made = self._engine.make(physical, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
-        self._open = Writes(self._connection, self._reader, self._bulk, physical, view, empty)
+        self._open = Writes(
+            self._connection, self._reader, self._bulk, physical, view, empty, self.settings.layout.route
+        )
         if left:
             self._open.take_over(left)
         return self._open
@@ -270,18 +286,17 @@ class Store:
             state.committed, state.open = writes.view.generation, None
             state.documents, state.records, state.levels = counts.documents, counts.records, counts.levels
 
-        self._reader.saw(self._lease.change(publish, refresh=True))
+        self._change(publish, visible=True)
         self._open = None
         if first and self._physical is None:
             self._engine.point_alias(writes.physical)
 
     def _tidy(self) -> None:
         """Removes what no search sees, when those that began before the commit have ended."""
-        state = self.ledger.read()
-        if state is None or state.view is None:
+        if self._state.view is None:
             return
-        physical = str(state.physical)
-        dead = {"bool": {"must_not": [state.view.query]}}
+        physical = str(self._state.physical)
+        dead = {"bool": {"must_not": [self._state.view.query]}}
         if writing.number(self._connection, physical, dead):
             time.sleep(reading.GRACE)
             writing.delete(self._connection, self._reader, self._bulk, physical, dead)
@@ -293,13 +308,12 @@ class Store:
 
     def _expel(self, document_ids: Sequence[str]) -> None:
         """Takes documents out of the engine's files, with all that no search sees."""
-        state = self.ledger.state()
-        if state.view is None:
+        if self._state.view is None:
             return
-        physical = str(state.physical)
+        physical = str(self._state.physical)
         ids = list(dict.fromkeys(document_ids))
         gone = [required(ids[first : first + 1000]) for first in range(0, len(ids), 1000)]
-        for query in [*gone, {"bool": {"must_not": [state.view.query]}}]:
+        for query in [*gone, {"bool": {"must_not": [self._state.view.query]}}]:
             writing.delete(self._connection, self._reader, self._bulk, physical, query)
         if self._engine.superseded(physical)[1]:
             self._rewrite(physical)
@@ -307,7 +321,7 @@ class Store:
     def _rewrite(self, physical: str) -> None:
         """Puts a copy without the deleted records in the place of the engine's index."""
         fresh = self._engine.copy(physical)
-        self._reader.saw(self._lease.change(lambda state: setattr(state, "physical", fresh), refresh=True))
+        self._change(lambda state: setattr(state, "physical", fresh), visible=True)
         self._engine.point_alias(fresh)
 
     def _sweep(self) -> None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
@@ -48,12 +48,20 @@ class Writes:
         physical: the engine's index.
         view: the committed records and this generation's.
         empty: whether nothing was in the index when the generation began.
+        route: what decides a record's shard, by its metadata; None: the engine.
     """
 
     def __init__(
-        self, connection: Connection, reader: Reader, bulk: Bulk, physical: str, view: View, empty: bool
+        self,
+        connection: Connection,
+        reader: Reader,
+        bulk: Bulk,
+        physical: str,
+        view: View,
+        empty: bool,
+        route: Callable[[Mapping[str, str]], str | None],
     ) -> None:
-        self._connection, self._reader, self._bulk = connection, reader, bulk
+        self._connection, self._reader, self._bulk, self._route = connection, reader, bulk, route
         self.physical, self.view, self._empty = physical, view, empty
         self._touched: set[str] = set()
         self._serial = 0
@@ -78,7 +86,8 @@ class Writes:
                 counts.pop(record.document_id, None),
             )
             # The same write twice makes one record: a request is sent again where its answer got lost.
-            yield action("create", f"{self.view.generation}.{self._serial}.{number}", body, record.id)
+            key = f"{self.view.generation}.{self._serial}.{number}"
+            yield action("create", key, body, record.id, routing=self._route(record.metadata))
 
     def supersede(self, document_ids: Sequence[str]) -> None:
         """Marks all records of the documents as dead from this generation on."""
@@ -133,6 +142,7 @@ class Writes:
                     row["fields"]["document_id"][0],
                     if_seq_no=row["_seq_no"],
                     if_primary_term=row["_primary_term"],
+                    routing=row.get("_routing"),
                 )
                 for row in rows
             ),
@@ -218,9 +228,13 @@ def delete(connection: Connection, reader: Reader, bulk: Bulk, physical: str, qu
     with reader.point(physical) as point:
         rows = reader.scan(point, query)
         while some := list(islice(rows, WINDOW)):
-            bulk.put(writable(physical), (action("delete", row["_id"], None, row["_id"]) for row in some))
+            bulk.put(writable(physical), _deletions(some))
     bulk.drain()
     connection.ask(lambda client: client.indices.refresh(index=physical))
+
+
+def _deletions(rows: Iterable[JsonObject]) -> Iterator[Action]:
+    return (action("delete", row["_id"], None, row["_id"], routing=row.get("_routing")) for row in rows)
 
 
 def _told(row: JsonObject) -> int:
