@@ -1,6 +1,6 @@
 """What the ways of cutting documents, of prepending title and heading, and of summarising documents do to retrieval.
 
-    python -m benchmarks.chunking                             # the synthetic hospital: two minutes of one core
+    python -m benchmarks.chunking                             # the synthetic hospital: three minutes of one core
     CDSFRAME_DATA=FOLDER python -m benchmarks.chunking medquad   # what does not need other vectors: a few minutes
 
 The hospital's training and validation questions (nothing here is trained); its gold evidence is spans of documents. So
@@ -287,10 +287,10 @@ def table(
         said = ""
         if name in compared:
             one, p = compared[name], adjusted[name]
-            said = f"{one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], p {p:.3f}"
+            said = f"{one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], p {'< 0.001' if p < 0.001 else f'{p:.3f}'}"
             said += "" if p < 0.05 else ", not significant"
         print(f"| {name} |{f' {facts[1][name]} |' if facts else ''} {' | '.join(cells)} | {said} |", flush=True)
-        result[name] = {measure: _mean(values[measure]) for measure in measures} | {"p": adjusted.get(name)}
+        result[name] = {measure: round(_mean(values[measure]), 4) for measure in measures} | {"p": adjusted.get(name)}
     return result
 
 
