@@ -154,6 +154,8 @@ class Reader:
         vector = np.asarray(request.vector, dtype=np.float32)
         if not vector.any():  # near to nothing
             return None
+        if self._layout.algorithm == "flat":  # with a filter, it also gives records that have no vector in the field
+            filters.append({"term": {"level": request.level}})
         knn: JsonObject = {
             "field": f"{request.level}.vector",
             "query_vector": vector,

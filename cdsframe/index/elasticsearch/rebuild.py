@@ -120,10 +120,10 @@ class Rebuildable(Store):
             self._change(swap, visible=True)
             self._open = None
             self._engine.point_alias(physical)
-            for ledger in self._parts(plan):
-                ledger.forget()
             time.sleep(reading.GRACE)
             self._sweep()
+            for ledger in self._parts(plan):  # at last: the parts' leases are renewed until here
+                ledger.forget()
 
     def purge(self, document_ids: Sequence[str]) -> None:
         """As the contract says; what is not committed is dropped, and a rebuild that was killed too.
