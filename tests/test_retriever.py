@@ -139,6 +139,8 @@ def test_a_filter_holds_for_every_hit(retriever):
 def test_an_unknown_field_is_refused_by_name(retriever):
     with pytest.raises(InputError, match="no metadata field ward to filter by; there are kind, department"):
         retriever.search(QUERIES[0], filter={"ward": "7"})
+    with pytest.raises(InputError, match=r"no metadata field departement to filter by; did you mean department\?"):
+        retriever.search(QUERIES[0], filter={"departement": "7"})
 
 
 def test_more_than_the_legs_look_at_is_refused(index):

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import InputError
+from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.types import LEVELS, METADATA_FIELDS, Filter, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -22,12 +23,6 @@ _AT_ONCE = 1000
 
 _VECTORS_AT_ONCE = 32
 """Vectors that one scan of the table is compared with: a batch costs a tenth of as many single searches."""
-
-# Words that BM25 passes over. Not among them: "a" (hepatitis A), "no", "not", "without", "it".
-_STOP_WORDS = """
-an and are as at be but by do does for from how if in into is of on or such that the their then there these they this
-to was were what when where which who will with
-"""
 
 
 def schema(dimension: int | None, identity: str) -> Any:
@@ -55,7 +50,7 @@ def make_indexes(table: Any, levels: Iterable[Level]) -> None:
     from lancedb.index import FTS, Bitmap
 
     for level in levels:
-        config = FTS(custom_stop_words=_STOP_WORDS.split(), max_token_length=64)
+        config = FTS(custom_stop_words=list(STOP_WORDS), max_token_length=64)
         table.create_index(_words(level), config=config, replace=True)
     table.create_index("level", config=Bitmap(), replace=True)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
 from cdsframe.errors import InputError
@@ -84,9 +85,10 @@ class BaseRetriever(ABC):
         wanted = self.top_k if top_k is None else top_k
         if wanted < 0:
             raise InputError(f"top_k must be >= 0, got {wanted}")
-        for field in filter or {}:
-            if field not in METADATA_FIELDS:
-                raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
+        for field in (filter or {}).keys() - set(METADATA_FIELDS):
+            near = get_close_matches(field, METADATA_FIELDS, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(METADATA_FIELDS)}"
+            raise InputError(f"no metadata field {field} to filter by; {hint}")
         if not queries or not wanted:
             return [[] for _ in queries]
         asked = [query if isinstance(query, Query) else Query.plain(query) for query in queries]

@@ -17,6 +17,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Passage
 
 if TYPE_CHECKING:
@@ -38,12 +39,6 @@ _ROUTE = re.compile(r"[^,\s]{1,200}")
 """The values of metadata that can decide a shard: the engine takes lists of them, separated by commas."""
 
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
-
-# Words that BM25 passes over. Not among them: "a" (hepatitis A), "no", "not", "without", "it".
-_STOP_WORDS = """
-an and are as at be but by do does for from how if in into is of on or such that the their then there these they this
-to was were what when where which who will with
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +99,7 @@ class Layout:
         """Refreshed by commits only."""
         analyzer: JsonObject = {"type": self.analyzer}
         if self.analyzer == "english":
-            analyzer["stopwords"] = _STOP_WORDS.split()
+            analyzer["stopwords"] = list(STOP_WORDS)
         return {
             "number_of_shards": self.shards,
             "number_of_replicas": self.replicas,
