@@ -52,8 +52,8 @@ class Hierarchical(_Levelled):
     With z a leg's normalised score, p a passage, d its document's record and t its title's,
     `score(p) = z_bm25(p) + z_knn(p) + w_d [z_bm25(d) + z_knn(d)] + w_t [z_bm25(t) + z_knn(t)]`, over the union of the
     two flat lists; a section leg likewise. A record that a leg did not find counts as the leg's last one. A level of
-    which a query finds too few records for the fusion to normalise (fewer than ten under `zscore`: small indexes, narrow
-    filters) says nothing. Over an index whose documents are one passage each it is the flat hybrid, and says so once.
+    which a query finds too few records to normalise (fewer than ten under `zscore`: small indexes, narrow filters) says
+    nothing. Over an index whose documents are one passage each it is the flat hybrid, and says so once.
 
     Args:
         top_k: how many passages a search gives unless it is asked for another number.
