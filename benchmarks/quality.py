@@ -59,8 +59,8 @@ class Remembering:
         self._kept |= dict(zip(missing, self._index.search(list(missing.values())), strict=True))
         return [self._kept[key] for key in keys]
 
-    def documents(self) -> dict[str, str]:
-        return self._index.documents()
+    def documents(self, *, committed: bool = False) -> dict[str, str]:
+        return self._index.documents(committed=committed)
 
     def passages(self, document_ids: Sequence[str]) -> list[Passage]:
         return self._index.passages(document_ids)

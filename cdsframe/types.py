@@ -249,8 +249,11 @@ class Index(Protocol):
     def levels(self) -> Mapping[Level, int]:
         """How many records of each level are committed; none where nothing is. Costs no search."""
 
-    def documents(self) -> dict[str, str]:
-        """Document id -> digest, of everything written (committed or not): what an update compares with."""
+    def documents(self, *, committed: bool = False) -> dict[str, str]:
+        """Document id -> digest, of everything written, committed or not: what an update compares with.
+
+        `committed`: of what readers see; none where nothing is.
+        """
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         """All records of one level of the named documents, ordered by document id and ordinal."""

@@ -208,6 +208,20 @@ def test_windows_must_move_on():
         SentenceChunker(64, 2, 2, BOTH, [], None, NoEmbedder())
 
 
+def test_vectors_that_cancel_out_make_no_nan():
+    class Opposite(HashEmbedder):
+        def encode_passages(self, texts):
+            vectors = super().encode_passages(texts[:1] * len(texts))
+            vectors[1::2] *= -1
+            return vectors
+
+    embedder = Opposite()
+    chunker = SectionChunker(4, 0, [], ["document"], None, embedder)
+    records = chunker.split(document("one two three four five six seven eight"))
+    assert [record.level for record in records] == ["passage", "passage", "document"]
+    assert vectors_of(records, embedder)[-1].tolist() == [0.0] * embedder.dimension
+
+
 # ------------------------------------------------------------------------------------------------ what is prepended
 
 

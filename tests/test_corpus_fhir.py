@@ -174,6 +174,11 @@ def test_a_patient_who_is_not_valid_or_not_there_has_a_record_of_the_rest(read):
     assert elsewhere.metadata["patient"] == "p1"
 
 
+def test_a_type_whose_subject_is_a_list_is_left_out(read):
+    account = {"resourceType": "Account", "id": "a", "status": "active", "subject": [{"reference": "Patient/p1"}]}
+    assert read(bundle(PATIENT, ASTHMA, account)) == read(bundle(PATIENT, ASTHMA))
+
+
 def test_each_patient_of_a_bundle_has_a_record(read):
     other = {**PATIENT, "id": "p2"}
     theirs = {**PRESSURE, "subject": {"reference": "Patient/p2"}, "effectiveDateTime": "2020-01-01"}

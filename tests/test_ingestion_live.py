@@ -23,7 +23,7 @@ from cdsframe.ingestion.update import update
 from cdsframe.ingestion.vectors import ahead
 from cdsframe.ingestion.verify import verify
 from cdsframe.ingestion.watch import Watcher, watch
-from cdsframe.types import Document, Request, Section
+from cdsframe.types import Document, Request, Section, Unreadable
 
 ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder()
@@ -268,6 +268,34 @@ def test_what_differs_is_told_and_mended(index):
     assert found(index) == {"d0", "d1", "d2", "d3", "d4", "new"}
 
 
+@pytest.mark.parametrize("repair", [False, True])
+def test_a_corpus_that_has_gone_is_not_verified_and_nothing_is_removed(index, repair):
+    fill(index, document("a"), document("b"))
+    for corpus, reason in ((Some(), "read; the"), (Some(Unreadable("b", "is locked")), r"read \(b: is locked\); the")):
+        with pytest.raises(InputError, match=f"the corpus has no document that can be {reason} index is left as"):
+            verify(repair, corpus, CHUNKING, EMBEDDER, index)
+    assert found(index) == set(index.documents()) == {"a", "b"}
+
+
+def test_what_a_repair_could_not_mend_is_not_called_mended(index, monkeypatch):
+    fill(index, document("a"))
+    monkeypatch.setattr(type(index), "write", lambda *_: None)
+    report = verify(True, Some(document("a"), document("new")), CHUNKING, EMBEDDER, index)
+    assert report.text.endswith("not mended")
+    assert report.failure == "the index still differs after the repair; make it anew with ingestion=rebuild"
+
+
+def test_what_was_not_committed_is_not_verified(index):
+    fill(index, document("a"), document("b"))
+    index.delete(["b"])
+    records = CHUNKING.split(document("c"))
+    index.write(records, EMBEDDER.encode_passages([record.search_text for record in records]))
+    assert set(index.documents()) == {"a", "c"}
+    assert set(index.documents(committed=True)) == {"a", "b"}
+    report = verify(False, Some(document("a")), CHUNKING, EMBEDDER, index)
+    assert (report.superfluous, report.miscounted, report.score) == (["b"], [], 1)
+
+
 def test_a_manifest_that_counts_otherwise_is_told(tmp_path):
     index = LanceIndex(str(tmp_path), "test", {})
     fill(index, document("a"))
@@ -275,7 +303,7 @@ def test_a_manifest_that_counts_otherwise_is_told(tmp_path):
     manifest.write_text(manifest.read_text().replace('"passage": 2', '"passage": 3'))
     report = verify(False, Some(document("a")), CHUNKING, EMBEDDER, index)
     assert "the manifest counts 3 records of the level passage, there are 2" in report.text
-    assert verify(True, Some(document("a")), CHUNKING, EMBEDDER, index).repaired
+    assert verify(True, Some(document("a")), CHUNKING, EMBEDDER, index).remaining == 0
     assert verify(False, Some(document("a")), CHUNKING, EMBEDDER, index).score == 0
 
 

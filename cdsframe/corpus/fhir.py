@@ -132,8 +132,11 @@ def _read_bundle(
     patients = {r["id"]: r for r in valid if r["resourceType"] == "Patient" and "id" in r}
     groups: dict[str, list[Resource]] = {id_: [] for id_ in patients}
     for resource in valid:
-        reference = (resource.get("subject") or resource.get("patient") or {}).get("reference")
-        if resource["resourceType"] in SECTIONS and isinstance(reference, str) and not reference.startswith("Group/"):
+        if resource["resourceType"] not in SECTIONS:
+            continue
+        subject = resource.get("subject") or resource.get("patient")
+        reference = subject.get("reference") if isinstance(subject, Mapping) else None
+        if isinstance(reference, str) and not reference.startswith("Group/"):
             id_ = ids.get(reference) or re.split("[/:]", reference)[-1]
             groups.setdefault(id_, []).append(resource)
     if not groups:

@@ -30,7 +30,7 @@ def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
     """Id -> passage, of the relevant passages; says how many the index does not have: no ranking can find those."""
     relevant = {passage for judged in qrels.values() for passage, grade in judged.items() if grade > 0}
     found: dict[str, Passage] = {}
-    documents = sorted(index.documents())
+    documents = sorted(index.documents(committed=True))
     for first in range(0, len(documents), _AT_ONCE):
         if len(found) == len(relevant):
             break

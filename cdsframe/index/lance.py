@@ -112,7 +112,9 @@ class LanceIndex:
 
     # -------------------------------------------------------------------------------------------- reading
 
-    def documents(self) -> dict[str, str]:
+    def documents(self, *, committed: bool = False) -> dict[str, str]:
+        if committed:
+            return {} if self._manifest() is None else self._read(lambda head, _: table.digests(head))
         with explained(self._folder):
             head = self._head()
             return {} if head is None else table.digests(head)

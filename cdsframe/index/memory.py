@@ -108,8 +108,8 @@ class MemoryIndex:
         self.delete(document_ids)
         self.commit()
 
-    def documents(self) -> dict[str, str]:
-        return _digests(self._written)
+    def documents(self, *, committed: bool = False) -> dict[str, str]:
+        return _digests(self._committed or {} if committed else self._written)
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         rows = [row for id_ in dict.fromkeys(document_ids) for row in self._require_content().get(id_, ())]

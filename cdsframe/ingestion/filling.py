@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
 from threading import Event
 from typing import TYPE_CHECKING
@@ -54,11 +54,17 @@ def fill(
             index.write(records, vectors)
             _count(records, embedder, report)
             bar.set_postfix(passages=report.passages)
-    if not seen and num_shards == 1:
-        reasons = f" ({report.unreadable[0].source}: {report.unreadable[0].reason})" if report.unreadable else ""
-        raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
+    if num_shards == 1:
+        require_documents(seen, report.unreadable)
     _remove(sorted(known.keys() - seen), index, report, noting=noting)
     return report
+
+
+def require_documents(seen: Collection[str], unreadable: Sequence[Unreadable]) -> None:
+    """Raises InputError where a corpus gave no document: its folder may be empty or not mounted."""
+    if not seen:
+        reasons = f" ({unreadable[0].source}: {unreadable[0].reason})" if unreadable else ""
+        raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
 
 
 def _id(item: Document | Unreadable) -> str:

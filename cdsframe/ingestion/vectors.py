@@ -53,7 +53,7 @@ def vectors_of(
     for number, record in enumerate(records):
         if record.level in ("section", "document"):
             mean = vectors[members[record.level, record.document_id, record.section_id]].mean(axis=0)
-            vectors[number] = mean / np.linalg.norm(mean)
+            vectors[number] = mean / max(float(np.linalg.norm(mean)), 1e-12)  # opposite vectors may cancel out
     return vectors
 
 

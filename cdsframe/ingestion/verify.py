@@ -6,14 +6,13 @@ Does not compute vectors again: a vector that is wrong is not found.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from operator import length_hint
 from typing import TypeVar
 
 from cdsframe.ingestion.changes import Changes, prepare
-from cdsframe.ingestion.filling import kept_for
+from cdsframe.ingestion.filling import kept_for, require_documents
 from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Level, Metrics, Passage, Unreadable
 
 _AT_ONCE = 200
@@ -45,7 +44,8 @@ class Verified:
     miscounted: list[str] = field(default_factory=list)
     """Levels of which the index has another number of records than its manifest says, in words."""
     unreadable: list[Unreadable] = field(default_factory=list)
-    repaired: bool = False
+    remaining: float | None = None
+    """How much still differed when it was compared once more, after a repair; None where nothing was repaired."""
 
     @property
     def differing(self) -> list[str]:
@@ -67,7 +67,11 @@ class Verified:
     def failure(self) -> str | None:
         if not self.score:
             return None if not self.unreadable else f"{len(self.unreadable)} sources could not be read: not compared"
-        return None if self.repaired else "the index differs as listed above; mend it with ingestion.repair=true"
+        if self.remaining is None:
+            return "the index differs as listed above; mend it with ingestion.repair=true"
+        return (
+            "the index still differs after the repair; make it anew with ingestion=rebuild" if self.remaining else None
+        )
 
     @property
     def text(self) -> str:
@@ -78,7 +82,7 @@ class Verified:
                 lines.append(f"{len(ids)} {meaning}: {', '.join(ids[:_SHOWN])}{more}")
         lines += self.miscounted
         lines += [f"could not be read: {item.source}: {item.reason}" for item in self.unreadable]
-        verdict = "nothing differs" if not self.score else "mended" if self.repaired else "not mended"
+        verdict = "nothing differs" if not self.score else "mended" if self.remaining == 0 else "not mended"
         return "\n".join([*lines, verdict])
 
 
@@ -86,38 +90,53 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
     """Counts and digests of the committed index against its manifest, and its records against the corpus's documents.
 
     Args:
-        repair: write anew what is missing, outdated or damaged, and remove what is superfluous.
+        repair: write anew what is missing, outdated or damaged, remove what is superfluous, and compare once more.
+
+    Raises InputError, and removes nothing, where no document can be read.
     """
+
+    def mend(changes: Changes) -> None:
+        if changes:
+            prepare(changes, chunking, embedder).write(index, by="corpus")
+
+    if not repair:
+        return _look(corpus, chunking, index)
+    with index.writer():
+        index.discard()
+        found = _look(corpus, chunking, index, mend)
+        if found.score:
+            mend(dict.fromkeys(found.superfluous))
+            index.commit(optimize=True)
+            found.remaining = _look(corpus, chunking, index).score
+    return found
+
+
+def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Changes], None] | None = None) -> Verified:
+    """Compares what is committed with the corpus; `mend` is given, as they are met, the documents to write anew."""
     from tqdm import tqdm
 
     found = Verified()
-    with index.writer() if repair else nullcontext():
-        if repair:
-            index.discard()
-        known, seen, counted = index.documents(), set[str](), Counter[Level]()
-        with tqdm(desc="verify", unit=" documents", total=length_hint(corpus) or None) as bar:
-            for some in _batches(corpus.documents(), _AT_ONCE):
-                documents = [item for item in some if isinstance(item, Document)]
-                found.unreadable += [item for item in some if isinstance(item, Unreadable)]
-                wrong = _compare(documents, chunking, index, found, counted)
-                seen.update(document.id for document in documents)
-                if repair and wrong:
-                    _mend(wrong, chunking, embedder, index)
-                bar.update(len(some))
-        surplus = sorted(known.keys() - seen)
-        kept = kept_for(surplus, found.unreadable, index)
-        found.superfluous = [document_id for document_id in surplus if document_id not in kept]
-        for some_ids in _batches(surplus, _AT_ONCE):
-            counted.update(_levels(_records(some_ids, index)))
-        found.miscounted = [
-            f"the manifest counts {index.levels.get(level, 0)} records of the level {level}, there are {counted[level]}"
-            for level in sorted({*counted, *index.levels})
-            if counted[level] != index.levels.get(level, 0)
-        ]
-        if repair and found.score:
-            _mend(dict.fromkeys(found.superfluous), chunking, embedder, index)
-            index.commit(optimize=True)
-            found.repaired = True
+    known, seen, counted = index.documents(committed=True), set[str](), Counter[Level]()
+    with tqdm(desc="verify", unit=" documents", total=length_hint(corpus) or None) as bar:
+        for some in _batches(corpus.documents(), _AT_ONCE):
+            documents = [item for item in some if isinstance(item, Document)]
+            found.unreadable += [item for item in some if isinstance(item, Unreadable)]
+            wrong = _compare(documents, chunking, index, found, counted)
+            seen.update(document.id for document in documents)
+            if mend is not None:
+                mend(wrong)
+            bar.update(len(some))
+    require_documents(seen, found.unreadable)
+    surplus = sorted(known.keys() - seen)
+    kept = kept_for(surplus, found.unreadable, index)
+    found.superfluous = [document_id for document_id in surplus if document_id not in kept]
+    for some_ids in _batches(surplus, _AT_ONCE):
+        counted.update(record.level for record in _records(some_ids, index))
+    found.miscounted = [
+        f"the manifest counts {index.levels.get(level, 0)} records of the level {level}, there are {counted[level]}"
+        for level in sorted({*counted, *index.levels})
+        if counted[level] != index.levels.get(level, 0)
+    ]
     return found
 
 
@@ -145,17 +164,8 @@ def _compare(
     return wrong
 
 
-def _mend(changes: Changes, chunking: Chunker, embedder: Embedder, index: Index) -> None:
-    if changes:
-        prepare(changes, chunking, embedder).write(index, by="corpus")
-
-
 def _records(document_ids: Sequence[str], index: Index) -> list[Passage]:
     return [record for level in index.levels for record in index.passages(document_ids, level)]
-
-
-def _levels(records: Iterable[Passage]) -> list[Level]:
-    return [record.level for record in records]
 
 
 def _order(record: Passage) -> tuple[str, int, str]:

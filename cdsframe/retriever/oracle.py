@@ -86,7 +86,7 @@ class Random(BaseRetriever):
 
     @cached_property
     def _passages(self) -> list[Passage]:
-        return self._index.passages(sorted(self._index.documents()))
+        return self._index.passages(sorted(self._index.documents(committed=True)))
 
     def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
         allowed = [passage for passage in self._passages if _allowed(passage, filter)]

@@ -105,8 +105,8 @@ class Store:
         state = self._reader.last()
         return {} if state is None or state.view is None else state.levels
 
-    def documents(self) -> dict[str, str]:
-        if self._entered.acquire(blocking=False):  # else another thread writes, whose writes are not this one's
+    def documents(self, *, committed: bool = False) -> dict[str, str]:
+        if not committed and self._entered.acquire(blocking=False):  # else another thread writes, whose writes are not this one's
             try:
                 if self._depth:
                     self._resume()
