@@ -363,8 +363,8 @@ def test_the_same_hits_from_several_shards(request):
 def test_records_of_one_value_lie_in_one_shard_which_is_asked_alone(request):
     index = on_elasticsearch(request, shards=4, routing="source")
     write(index, [*corpus(8), passage("none", 0, "fever"), passage("odd", 0, "fever", source="a, b")])
-    for n in range(8):
-        write(index, [passage(f"d{n:02}", m, "fever again", source=f"it's{n}.md", kind="new") for m in range(3)])
+    again = [passage(f"d{n:02}", m, "fever again", source=f"it's{n}.md") for n in range(8) for m in range(3)]
+    write(index, again, commit=False)
     index.delete(["d00"])
     index.commit(optimize=True)
     found = index.search([near("fever", source=f"it's{n}.md") for n in range(8)])
@@ -403,6 +403,34 @@ def test_a_record_that_the_server_refuses_is_named_without_its_text(request):
     with pytest.raises(InputError, match=r"refuses the record 'x-0'") as refused:
         index.write([passage("x", 0, "secret text")], wrong)
     assert "secret" not in str(refused.value)
+
+
+@pytest.mark.slow
+@pytest.mark.elasticsearch
+def test_a_user_or_an_api_key_opens_a_server_that_asks_for_one(monkeypatch):
+    from elasticsearch_server import server
+
+    with server(heap="512m", security=True) as cluster:
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", cluster.addresses[0])
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_USER", "elastic")
+        for password in ("", "wrong"):
+            monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_PASSWORD", password)
+            with pytest.raises(ConfigError, match="CDSFRAME_ELASTICSEARCH_PASSWORD") as refused:
+                offline().documents()
+            assert "wrong" not in str(refused.value)
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_PASSWORD", cluster.password)
+        index = offline(timeout=60)
+        write(index, corpus(2))
+        basic = ("elastic", cluster.password)
+        made = httpx.post(f"{cluster.addresses[0]}/_security/api_key", json={"name": "k"}, auth=basic, timeout=60)
+        key = made.json()["encoded"]
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_API_KEY", key)
+        known, until = f"{cluster.addresses[0]}/_security/_authenticate", time.monotonic() + 30
+        while httpx.get(known, headers={"authorization": f"ApiKey {key}"}).status_code != 200:  # a new server is slow
+            assert time.monotonic() < until
+            time.sleep(0.2)
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_PASSWORD", "wrong")
+        assert len(offline(timeout=60).search([words("fever", k=50)])[0]) == 4
 
 
 @pytest.mark.elasticsearch
