@@ -106,7 +106,8 @@ class Store:
         return {} if state is None or state.view is None else state.levels
 
     def documents(self, *, committed: bool = False) -> dict[str, str]:
-        if not committed and self._entered.acquire(blocking=False):  # else another thread writes, whose writes are not this one's
+        # Where another thread writes, its writes are not this one's.
+        if not committed and self._entered.acquire(blocking=False):
             try:
                 if self._depth:
                     self._resume()
