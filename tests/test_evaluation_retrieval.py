@@ -24,7 +24,9 @@ QUERIES = [
 def search(folder: Path, queries: str | None, qrels: str | None, sample: int | None = None, top_k: int = 2) -> Result:
     index = memory_index()
     retriever = Search(index, top_k)
-    return evaluate(retriever, InOrder(), First(), index, Questions(), run_in(folder), 1, queries, qrels, "test", sample, 200)
+    return evaluate(
+        retriever, InOrder(), First(), index, Questions(), run_in(folder), 1, queries, qrels, "test", sample, 200
+    )
 
 
 @pytest.fixture
