@@ -373,6 +373,47 @@ def test_what_cannot_be_read_keeps_its_document_and_is_told_once(folder, index, 
     assert watching.round() == 1
 
 
+@pytest.mark.parametrize("when", ["before", "meanwhile", "together"])
+def test_of_two_files_with_one_id_the_other_stays_when_one_goes(folder, index, when):
+    def twin(name, text):
+        (folder / name).write_text(f"---\nid: twin\n---\n# Twin\n\n{text}\n")
+
+    watching = watcher(folder, index)
+    if when != "together":
+        twin("d.md", "Plaster.")
+    if when == "before":
+        twin("e.md", "Morphine.")
+    watching.first()
+    if when == "together":
+        twin("d.md", "Plaster.")
+    twin("e.md", "Morphine.")
+    watching.round()
+    assert (found(index, "plaster"), found(index, "morphine")) == ({"twin"}, set())
+    (folder / "d.md").unlink()
+    assert [watching.round(), watching.round()] == [1, 0]
+    assert found(index, "morphine") == {"twin"}
+    (folder / "e.md").unlink()
+    assert watching.round() == 1
+    assert found(index, "morphine") == set()
+
+
+def test_others_may_write_while_a_round_embeds(folder, tmp_path):
+    index, other = (LanceIndex(str(tmp_path / "indexes"), "test", {}) for _ in range(2))
+    watching, entered = watcher(folder, index), []
+    watching.first()
+
+    class Meanwhile(HashEmbedder):
+        def encode_passages(self, texts):
+            with other.writer():
+                entered.append(len(texts))
+            return super().encode_passages(texts)
+
+    watching._embedder = Meanwhile()
+    (folder / "a.md").write_text("# a\n\nPlaster now.\n")
+    assert watching.round() == 1
+    assert entered == [1]
+
+
 def test_a_folder_that_vanishes_removes_nothing(folder, index, caplog):
     watching = watcher(folder, index)
     watching.first()

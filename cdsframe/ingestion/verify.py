@@ -69,9 +69,8 @@ class Verified:
             return None if not self.unreadable else f"{len(self.unreadable)} sources could not be read: not compared"
         if self.remaining is None:
             return "the index differs as listed above; mend it with ingestion.repair=true"
-        return (
-            "the index still differs after the repair; make it anew with ingestion=rebuild" if self.remaining else None
-        )
+        still = "the index still differs after the repair; make it anew with ingestion=rebuild"
+        return still if self.remaining else None
 
     @property
     def text(self) -> str:

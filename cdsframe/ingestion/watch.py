@@ -82,6 +82,8 @@ class Watcher:
         corpus = _Noting(self._corpus, self._note)
         report = update(self._window, 0, 1, corpus, self._chunking, self._embedder, self._index)
         self._told = {item.source: item.reason for item in report.unreadable}
+        for source in self._told:  # the first round reads them once more: it may be no more than another file's id
+            self._stamps.pop(source, None)
         return report
 
     def round(self) -> int:
@@ -96,15 +98,7 @@ class Watcher:
         read = dict(self._corpus.read(source for source, stamp in stamps.items() if self._stamps.get(source) != stamp))
         self._tell([item for item in read.values() if isinstance(item, Unreadable)])
         documents = {source: item for source, item in read.items() if isinstance(item, Document)}
-        changes: dict[str, Document | None] = {self._ids[source]: None for source in gone if source in self._ids}
-        for source, document in documents.items():
-            before = self._ids.get(source)
-            if before not in (None, document.id):
-                changes.setdefault(str(before), None)
-            if self._owner(document.id, gone) in (None, source):
-                changes[document.id] = document
-            else:
-                self._tell([Unreadable(source, f"has the id of another file's document, {document.id}")])
+        changes, refused = self._changes(gone, documents)
         try:
             count = self._apply(changes)
         except CdsframeError as error:
@@ -113,34 +107,48 @@ class Watcher:
         for source in gone:
             del self._stamps[source]
             self._ids.pop(source, None)
-        self._stamps |= {source: stamps[source] for source in read}
-        for document in documents.values():
-            self._note(document)
+        self._stamps |= {source: stamps[source] for source in read if source not in refused}
+        for source, document in documents.items():
+            if source not in refused:
+                self._note(document)
         return count
+
+    def _changes(
+        self, gone: Iterable[str], documents: Mapping[str, Document]
+    ) -> tuple[dict[str, Document | None], set[str]]:
+        """What is to be written; and the sources whose id another file has: read again until that one has gone."""
+        left, refused = set(gone), set[str]()
+        changes: dict[str, Document | None] = {self._ids[source]: None for source in left if source in self._ids}
+        owners = {id_: source for source, id_ in self._ids.items() if source not in left}
+        for source, document in documents.items():
+            if owners.setdefault(document.id, source) != source:
+                refused.add(source)
+                self._tell([Unreadable(source, f"has the id of another file's document, {document.id}")])
+                continue
+            before = self._ids.get(source)
+            if before not in (None, document.id):
+                changes.setdefault(str(before), None)
+            changes[document.id] = document
+        return changes, refused
 
     def _apply(self, changes: Mapping[str, Document | None]) -> int:
         if not changes:
             return 0
+        known = self._index.documents(committed=True)
+        new = {
+            id_: document
+            for id_, document in changes.items()
+            if known.get(id_) != (document.digest if document else None)
+        }
+        if not new:
+            return 0
+        prepared = prepare(new, self._chunking, self._embedder)
         with self._index.writer(_WAIT):
             self._index.discard()
-            known = self._index.documents()
-            new = {
-                id_: document
-                for id_, document in changes.items()
-                if known.get(id_) != (document.digest if document else None)
-            }
-            if not new:
-                return 0
-            prepared = prepare(new, self._chunking, self._embedder)
             prepared.write(self._index, by="corpus")
             self._index.commit()
         log.info("%d documents written, %d removed", *_counts(new))
         return len(new)
-
-    def _owner(self, document_id: str, gone: Iterable[str]) -> str | None:
-        """The source, of those that are there, whose document has the id."""
-        left = set(gone)
-        return next((s for s, id_ in self._ids.items() if id_ == document_id and s not in left), None)
 
     def _note(self, item: Document | Unreadable) -> None:
         if isinstance(item, Document):
