@@ -46,6 +46,7 @@ from benchmarks.measuring import (
 )
 from benchmarks.vectors import KeptVectors, Precomputed, minilm
 from cdsframe.config import build
+from cdsframe.run import processor
 from cdsframe.types import Document, Embedder, Passage, Retriever, digest
 
 TOP_K, CANDIDATES = 10, 100
@@ -264,6 +265,7 @@ def main() -> None:
         for clients in (1, 8):
             in_turns(ways, asked, clients, arguments.block * (1 if clients == 1 else 4), server)
             print_table(ways, clients)
+        keep(ways, len(asked))
         queries = list(asked.values())
         print()
         for (kind, name), searcher in made.items():
@@ -273,6 +275,17 @@ def main() -> None:
     together = [ratio for key, ratio in figures.items() if key.endswith("_hybrid")]
     figures |= ratios(ways, arguments.index) | ({"search_many_ratio": min(together)} if together else {})
     last_line(**figures)
+
+
+def keep(ways: Sequence[Way], queries: int) -> None:
+    """Writes what one client saw, for `benchmarks/tradeoff.py` to draw."""
+    values = quality(ways)
+    rows = [
+        {"name": way.name, "p50_ms": way.p(0.5) * 1e3, "p95_ms": way.p(0.95) * 1e3, "ndcg@10": values[way.name]}
+        for way in ways
+    ]
+    text = json.dumps({"processor": processor(), "queries": queries, "ways": rows}, indent=1)
+    (OUTPUTS / "retrieval.json").write_text(text + "\n", encoding="utf-8")
 
 
 def needs_server(arguments: argparse.Namespace) -> bool:
