@@ -215,6 +215,18 @@ def test_a_rebuild_that_fails_leaves_the_index_and_is_gone_on_with(index):
     assert embedder.embedded <= 3 * 4  # two of the windows at most are done again
 
 
+def test_a_rebuild_does_not_lose_what_cannot_be_read_now(index):
+    a, b = document("a", source="a.md"), document("b", source="sub/b.md")
+    fill(index, a, b)
+    for broken in ("sub/b.md", "sub"):
+        corpus = Some(a, document("c"), Unreadable(broken, "cannot be opened"))
+        with pytest.raises(InputError, match=rf"1 documents of the index \(b.*\({broken}: cannot be opened"):
+            rebuild(64, corpus, CHUNKING, EMBEDDER, index)
+        assert found(index) == {"a", "b"}
+    report = rebuild(64, Some(a, document("c"), Unreadable("new.pdf", "is no PDF")), CHUNKING, EMBEDDER, index)
+    assert (len(report.unreadable), found(index)) == (1, {"a", "c"})
+
+
 def test_an_update_beside_a_rebuild_is_noted_too(index):
     class Meanwhile(Some):
         def documents(self):

@@ -46,7 +46,7 @@ def fill(
     report, seen = Report(), set[str]()
     known = {id_: value for id_, value in index.documents().items() if _in_shard(id_, shard, num_shards)}
     with tqdm(desc="ingest", unit=" documents", total=length_hint(corpus) or None) as bar:
-        items = (item for item in _counted(corpus.documents(), bar) if _in_shard(_id(item), shard, num_shards))
+        items = (item for item in _counted(corpus.documents(), bar) if _belongs(item, shard, num_shards))
         for cut, vectors in ahead(_windows(_sort_out(items, known, seen, chunking, report), window), encode):
             if noting and index.rebuilding:
                 note(index, {document.id: document for document, _ in cut}, "corpus")
@@ -67,8 +67,24 @@ def require_documents(seen: Collection[str], unreadable: Sequence[Unreadable]) -
         raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
 
 
-def _id(item: Document | Unreadable) -> str:
-    return item.id if isinstance(item, Document) else item.source
+def require_kept(index: Index, new: Index, report: Report, shard: int, num_shards: int) -> None:
+    """Raises InputError where a rebuilt index would lose documents whose sources are there and cannot be read."""
+    if not report.unreadable:
+        return
+    known = index.documents(committed=True).keys() - new.documents().keys()
+    lost = sorted(kept_for([id_ for id_ in known if _in_shard(id_, shard, num_shards)], report.unreadable, index))
+    if lost:
+        reasons = "; ".join(f"{item.source}: {item.reason}" for item in report.unreadable[:3])
+        raise InputError(
+            f"{len(lost)} documents of the index ({', '.join(lost[:3])}…) have sources that cannot be read now "
+            f"({reasons}…); the index is left as it was: mend the sources, or take them out of the corpus, and rebuild "
+            "again, which goes on from here"
+        )
+
+
+def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
+    """Whether an item is a shard's: what cannot be read is everybody's, as nobody knows whose documents are in it."""
+    return isinstance(item, Unreadable) or _in_shard(item.id, shard, num_shards)
 
 
 def _in_shard(id_: str, shard: int, num_shards: int) -> bool:

@@ -11,7 +11,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cdsframe.ingestion.changes import outstanding, replay
-from cdsframe.ingestion.filling import fill
+from cdsframe.ingestion.filling import fill, require_kept
 from cdsframe.ingestion.report import Report
 from cdsframe.types import Chunker, Corpus, Embedder, Index
 
@@ -24,7 +24,8 @@ def rebuild(
 ) -> Report:
     """Embeds the whole corpus anew, into an index that then takes the old one's place.
 
-    Killed at any time, the old one stays, and the next rebuild goes on where this one stopped.
+    Killed at any time, the old one stays, and the next rebuild goes on where this one stopped. Raises InputError, and
+    keeps the old one, where it has documents whose sources cannot be read now.
 
     Args:
         window: as for an update.
@@ -44,5 +45,6 @@ def rebuild_part(
             replay(outstanding(noted, began), chunking, embedder, new)
         with index.writer(_WAIT), new.writer():
             replay(index.noted()[len(noted) :], chunking, embedder, new)
+            require_kept(index, new, report, shard, num_shards)
             new.commit(optimize=True)
     return report
