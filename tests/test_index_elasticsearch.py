@@ -18,7 +18,7 @@ import pytest
 from test_index import EMBEDDER, IDENTITY, corpus, ids, near, on_elasticsearch, passage, words, write
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.index.elasticsearch import ElasticsearchIndex
+from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
 from cdsframe.index.elasticsearch.layout import View, searchable
 from cdsframe.types import Passage
 
@@ -157,6 +157,61 @@ def test_a_lease_runs_out_when_it_is_not_renewed_and_its_old_holder_commits_no_m
     assert reader.search([words("late")]) == [[]]
     with zombie.writer(wait=5):
         assert set(zombie.documents()) == {"d00", "d01", "early"}
+
+
+@pytest.mark.elasticsearch
+@pytest.mark.parametrize("end", ["tidy", "purge"])
+def test_a_writer_that_slept_through_its_lease_deletes_nothing_of_the_next_ones(request, monkeypatch, end):
+    zombie = on_elasticsearch(request, lease_seconds=1)
+    write(zombie, corpus(3))
+    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    other = beside(zombie, lease_seconds=30)
+    delete, slept = writing.delete, []
+
+    def sleeping(*arguments):
+        if not slept:
+            slept.append(monkeypatch.setattr(zombie._lease, "renew", lambda: None))
+            time.sleep(1.5)
+            with other.writer(wait=10):
+                write(other, [passage("fresh", 0, "fresh"), passage("d01", 0, "theirs", digest="2")], commit=False)
+                other.commit()
+            with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
+                delete(*arguments)
+        delete(*arguments[:-1], lambda: None)  # a request that was under way
+
+    monkeypatch.setattr(writing, "delete", sleeping)
+    with suppress(InputError), zombie.writer():
+        if end == "tidy":
+            zombie.delete(["d00"])
+        (zombie.purge if end == "purge" else lambda _: zombie.commit(optimize=True))(["d00"])
+    reader = beside(other)
+    assert slept
+    assert reader.documents() == {"d01": "2", "d02": "1", "fresh": "1"}
+    assert sorted(p.text for p in reader.passages(["d01", "fresh"])) == ["fresh", "theirs"]
+
+
+@pytest.mark.elasticsearch
+def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypatch):
+    zombie = on_elasticsearch(request, lease_seconds=1)
+    write(zombie, corpus(2))
+    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    other = beside(zombie, lease_seconds=30)
+    with other.rebuild() as new:
+        with zombie.writer():
+            monkeypatch.setattr(zombie._lease, "renew", lambda: None)
+            time.sleep(1.5)
+            with other.writer(wait=10):
+                other.note({"ours": 1})
+                made = zombie._engine.owned()
+                physical = str(zombie.ledger.state().physical)
+                for step in (zombie._sweep, lambda: zombie._rewrite(physical), lambda: zombie.note({"theirs": 1})):
+                    with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
+                        step()
+                assert zombie._engine.owned() == made
+                assert other.noted() == [{"ours": 1}]
+                write(other, [passage("d00", 0, "still writable", digest="2")])
+        write(new, corpus(3))
+    assert set(other.documents()) == {"d00", "d01", "d02"}
 
 
 WRITER = """

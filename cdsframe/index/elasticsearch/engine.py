@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Collection
 from typing import Any
 from uuid import uuid4
 
@@ -89,13 +88,12 @@ class Engine:
         """Deletes an index, with its files."""
         self._connection.ask(lambda client: client.indices.delete(index=physical, ignore_unavailable=True))
 
-    def sweep(self, kept: Collection[str | None]) -> None:
-        """Deletes the name's indexes but for some: what was superseded, and what a killed process left."""
+    def owned(self) -> set[str]:
+        """The name's indexes: also what was superseded, and what a killed process left."""
         found = self._connection.ask(lambda client: client.indices.get_mapping(index=f"{self._name}-*"))
-        for physical, mapping in found.items():
-            meta = mapping["mappings"].get("_meta", {})
-            if (meta.get("made_by"), meta.get("name")) == ("cdsframe", self._name) and physical not in kept:
-                self.remove(physical)
+        metas = {physical: mapping["mappings"].get("_meta", {}) for physical, mapping in found.items()}
+        ours = ("cdsframe", self._name)
+        return {physical for physical, meta in metas.items() if (meta.get("made_by"), meta.get("name")) == ours}
 
     def point_alias(self, physical: str) -> None:
         """Points the name's alias at an index, for people and for other programs: readers go by the ledger."""

@@ -63,6 +63,11 @@ class View:
             return {"bool": {"filter": [born], "must_not": [died, {"terms": {"born": self.aborted}}]}}
         return {"bool": {"filter": [born], "must_not": [died]}}
 
+    @property
+    def dead(self) -> JsonObject:
+        """What neither this view nor any later one shows: nothing of a writer that came after it."""
+        return {"bool": {"filter": [{"range": {"born": {"lte": self.generation}}}], "must_not": [self.query]}}
+
 
 @dataclass(frozen=True, slots=True)
 class Layout:

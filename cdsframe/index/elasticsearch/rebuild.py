@@ -44,6 +44,7 @@ class Rebuildable(Store):
     def note(self, change: Mapping[str, Any]) -> None:
         with self.writer():
             if self._state.rebuild is not None:
+                self._lease.require()
                 notes = self._notes(self._state.rebuild)
                 document = {"sequence": self._lease.next_number(), "note": dict(change)}
                 self._connection.ask(
@@ -138,7 +139,7 @@ class Rebuildable(Store):
             self.discard()
             self.delete(document_ids)
             self.commit()
-            self._expel(document_ids)
+            self._expel()
             self._sweep()
 
 

@@ -22,13 +22,13 @@ from cdsframe.index.elasticsearch import reading, writing
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
-from cdsframe.index.elasticsearch.layout import Layout, View, required
+from cdsframe.index.elasticsearch.layout import Layout, View
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
-from cdsframe.types import Hit, Level, Passage, Request, digest, flatten
+from cdsframe.types import Hit, JsonObject, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -297,36 +297,38 @@ class Store:
         if self._state.view is None:
             return
         physical = str(self._state.physical)
-        dead = {"bool": {"must_not": [self._state.view.query]}}
-        if writing.number(self._connection, physical, dead):
+        if writing.number(self._connection, physical, self._state.view.dead):
             time.sleep(reading.GRACE)
-            writing.delete(self._connection, self._reader, self._bulk, physical, dead)
+            self._delete(physical, self._state.view.dead)
         records, deleted = self._engine.superseded(physical)
         if deleted and (records < _SMALL or deleted > records * _TOO_MANY):
             self._rewrite(physical)
             time.sleep(reading.GRACE)
         self._sweep()
 
-    def _expel(self, document_ids: Sequence[str]) -> None:
-        """Takes documents out of the engine's files, with all that no search sees."""
+    def _expel(self) -> None:
+        """Takes all that no search sees out of the engine's files."""
         if self._state.view is None:
             return
         physical = str(self._state.physical)
-        ids = list(dict.fromkeys(document_ids))
-        gone = [required(ids[first : first + 1000]) for first in range(0, len(ids), 1000)]
-        for query in [*gone, {"bool": {"must_not": [self._state.view.query]}}]:
-            writing.delete(self._connection, self._reader, self._bulk, physical, query)
+        self._delete(physical, self._state.view.dead)
         if self._engine.superseded(physical)[1]:
             self._rewrite(physical)
 
+    def _delete(self, physical: str, query: JsonObject) -> None:
+        writing.delete(self._connection, self._reader, self._bulk, physical, query, self._lease.require)
+
     def _rewrite(self, physical: str) -> None:
         """Puts a copy without the deleted records in the place of the engine's index."""
+        self._lease.require()
         fresh = self._engine.copy(physical)
         self._change(lambda state: setattr(state, "physical", fresh), visible=True)
         self._engine.point_alias(fresh)
 
     def _sweep(self) -> None:
         """Deletes the engine's indexes that nothing needs any more."""
-        state = self.ledger.state()
-        rebuilt = state.rebuild["physical"] if state.rebuild else None
-        self._engine.sweep({state.physical, rebuilt, f"{rebuilt}.notes"})
+        owned = self._engine.owned()
+        self._change(lambda state: None)  # still the writer, after all of them were made
+        rebuilt = self._state.rebuild["physical"] if self._state.rebuild else None
+        for physical in owned - {str(self._state.physical), rebuilt, f"{rebuilt}.notes"}:
+            self._engine.remove(physical)

@@ -222,12 +222,20 @@ def number(connection: Connection, physical: str, query: JsonObject) -> int:
     return int(connection.ask(lambda client: client.count(index=physical, query=query))["count"])
 
 
-def delete(connection: Connection, reader: Reader, bulk: Bulk, physical: str, query: JsonObject) -> None:
-    """Deletes the records that fulfil a condition, for good."""
+def delete(
+    connection: Connection,
+    reader: Reader,
+    bulk: Bulk,
+    physical: str,
+    query: JsonObject,
+    require: Callable[[], None],
+) -> None:
+    """Deletes the records that fulfil a condition, for good; `require` is called before each page of them."""
     connection.ask(lambda client: client.indices.refresh(index=physical))
     with reader.point(physical) as point:
         rows = reader.scan(point, query)
         while some := list(islice(rows, WINDOW)):
+            require()
             bulk.put(writable(physical), _deletions(some))
     bulk.drain()
     connection.ask(lambda client: client.indices.refresh(index=physical))
