@@ -479,6 +479,31 @@ def test_a_rebuild_may_be_the_first_to_fill_an_index(empty):
     assert empty.digest is not None
 
 
+def test_a_rebuild_may_be_by_other_settings(empty, tmp_path, request):
+    if isinstance(empty, MemoryIndex):
+        pytest.skip("it has the settings of its object")
+    others = {**IDENTITY, "chunking": {"size": 128}}
+    write(empty, corpus(2))
+    if isinstance(empty, LanceIndex):
+        other = LanceIndex(str(tmp_path), "test", others)
+    else:
+        other = on_elasticsearch(request, others, name=empty.ledger.name)
+    with pytest.raises(IndexMismatchError, match=r"chunking\.size is 128"), other.writer():
+        pass
+    with other.rebuild() as new:
+        write(empty, [passage("old", 0, "fever")])
+        assert len(empty.search([words("fever", k=50)])[0]) == 5
+        with other.writer():
+            with pytest.raises(IndexMismatchError, match=r"chunking\.size is 128"):
+                write(other, [passage("astray", 0, "fever")])
+            write(new, [passage("new", 0, "fever")])
+    assert ids(other.search([words("fever")])[0]) == ["new-0"]
+    write(other, [passage("more", 0, "fever")])
+    for action in (lambda: empty.search([words("fever")]), lambda: empty.delete(["new"])):
+        with pytest.raises(IndexMismatchError, match=r"chunking\.size is 256 in the configuration and 128"):
+            action()
+
+
 def test_purging_removes_at_once(empty):
     write(empty, [*corpus(4), passage("gone", 0, "fever secret")])
     empty.purge(["gone", "never there"])

@@ -172,11 +172,20 @@ class LanceIndex:
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
         """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        with self._hold(wait):
+            if not self._replacing():
+                self._require_same(self._manifest())
+            yield
+
+    def _require_same(self, manifest: Mapping[str, Any] | None) -> None:
+        if manifest is not None:
+            require_same(self._name, manifest["identity"], self._identity, writing=True)
+
+    @contextmanager
+    def _hold(self, wait: float) -> Iterator[None]:
+        """The writer's lock, whatever the index was made with."""
         with self._lease.hold(wait) as outermost:
             try:
-                manifest = self._manifest()
-                if manifest is not None:
-                    require_same(self._name, manifest["identity"], self._identity, writing=True)
                 with explained(self._folder):
                     if outermost:
                         self._remove_superseded()
@@ -269,6 +278,8 @@ class LanceIndex:
         if not self._folder.is_dir():
             return None
         database, name, manifest = self._connect(), self._table_name(), self._manifest()
+        if self._lease.held:
+            self._require_same(manifest)
         try:
             head = database.open_table(name)
         except ValueError:  # so LanceDB says that there is none
@@ -298,7 +309,7 @@ class LanceIndex:
             )
         lease = self._rebuild_lease()
         with lease.hold(0):
-            with self.writer(_SWAP_WAIT):
+            with self._hold(_SWAP_WAIT):
                 name = self._begin_rebuild()
             yield _Rebuild(self, name, lease)
 
@@ -341,12 +352,17 @@ class LanceIndex:
         manifest = self._manifest()
         return None if manifest is not None and manifest["table"] == name else name
 
+    def _replacing(self) -> bool:
+        """Whether a rebuild by these settings has begun: it may replace an index that others made."""
+        begun = self._rebuilt_table() is not None
+        return begun and read_json(self._rebuild_path, "index")["identity"] == self._identity
+
     def _begin_rebuild(self) -> str:
         """The table to fill: that of a rebuild by the same settings that was killed, or a new one."""
         name = self._rebuilt_table()
         if name is None:
             self._end_rebuild()
-        elif read_json(self._rebuild_path, "index")["identity"] == self._identity:
+        elif self._replacing():
             return name
         made = self._new_name()
         write_json(self._rebuild_path, {"table": made, "identity": self._identity})

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from operator import length_hint
 from threading import Event
 from typing import TYPE_CHECKING
 
-from cdsframe.errors import InputError
+from cdsframe.errors import IndexMismatchError, InputError
 from cdsframe.ingestion.changes import note
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.vectors import ahead, vectors_of
@@ -15,6 +16,8 @@ from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, 
 
 if TYPE_CHECKING:
     import numpy as np
+
+log = logging.getLogger(__name__)
 
 _Cut = tuple[Document, list[Passage]]
 
@@ -71,8 +74,12 @@ def require_kept(index: Index, new: Index, report: Report, shard: int, num_shard
     """Raises InputError where a rebuilt index would lose documents whose sources are there and cannot be read."""
     if not report.unreadable:
         return
-    known = index.documents(committed=True).keys() - new.documents().keys()
-    lost = sorted(kept_for([id_ for id_ in known if _in_shard(id_, shard, num_shards)], report.unreadable, index))
+    try:
+        known = index.documents(committed=True).keys() - new.documents().keys()
+        lost = sorted(kept_for([id_ for id_ in known if _in_shard(id_, shard, num_shards)], report.unreadable, index))
+    except IndexMismatchError:
+        log.warning("other settings made the index: what it holds of sources that cannot be read now is not kept")
+        return
     if lost:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in report.unreadable[:3])
         raise InputError(
