@@ -20,6 +20,7 @@ PRIMARIES = sorted(path.stem for path in CONFIGS.glob("*.yaml"))
 GROUPS = {folder.name: sorted(f.stem for f in folder.glob("*.yaml")) for folder in CONFIGS.iterdir() if folder.is_dir()}
 
 _NEEDS = {
+    "ingestion=purge": "ingestion.documents=[d]",
     "corpus=jsonl": "corpus.path={file}", "corpus=beir": "corpus.path={file}", "corpus=folder": "corpus.path={folder}",
     "corpus=csv": "corpus.path={file} corpus.fields.text=text", "corpus=fhir": "corpus.path={folder}",
     "corpus=medquad": "paths.data={medquad}", "data=medquad": "paths.data={medquad}",
