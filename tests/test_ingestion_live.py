@@ -320,13 +320,63 @@ def test_a_manifest_that_counts_otherwise_is_told(tmp_path):
 
 
 def test_purging_removes_and_an_unknown_id_is_refused_with_near_ones(index):
+    with pytest.raises(InputError, match=r"nothing was ever written to the index; see index\.name"):
+        purge(["letter-1"], False, index)
     fill(index, document("letter-1"), document("letter-2"))
-    with pytest.raises(InputError, match=r"no document leter-1 \(did you mean letter-1, letter-2\?\)"):
-        purge(["letter-2", "leter-1"], index)
+    with pytest.raises(InputError, match=r"no document leter-1 \(did you mean letter-1, letter-2\?\); nothing"):
+        purge(["letter-2", "leter-1", "note"], False, index)
     assert found(index) == {"letter-1", "letter-2"}
-    report = purge(["letter-1"], index)
-    assert (report.documents, report.failure) == (1, None)
+    report = purge(["letter-1", "note", "letter-1"], False, index)
+    assert (report.documents, report.absent, report.failure) == (1, ("note",), None)
     assert found(index) == {"letter-2"}
+    report = purge(["letter-1"], True, index)
+    assert (report.documents, report.absent) == (0, ("letter-1",))
+    assert "made anew all the same: letter-1." in report.text
+
+
+def test_the_command_purges_what_an_update_removed_earlier(tmp_path):
+    def ingest(*more):
+        command = [sys.executable, str(ROOT / "ingest.py"), "embedder=none", "index.name=test", *more]
+        done = subprocess.run(
+            [*command, f"paths.outputs={tmp_path / 'outputs'}"],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+        )
+        return done.returncode, done.stdout + done.stderr
+
+    def holding():
+        files = (tmp_path / "outputs").rglob("*")
+        return [file for file in files if file.is_file() and b"q7zp3vxw9k" in file.read_bytes().lower()]
+
+    corpus = tmp_path / "corpus.jsonl"
+    lines = ['{"id": "note-1", "text": "Fever."}\n', '{"id": "note-2", "text": "Cough, q7zp3vxw9k."}\n']
+    for text in (lines, lines[:1]):
+        corpus.write_text("".join(text))
+        assert ingest("corpus=jsonl", f"corpus.path={corpus}")[0] == 0
+    assert holding()
+    code, said = ingest("ingestion=purge", "ingestion.documents=[note-2]")
+    assert (code, "did you mean note-1?" in said, "ingestion.force=true" in said) == (1, True, True)
+    code, said = ingest("ingestion=purge", "ingestion.documents=[note-2]", "ingestion.force=true")
+    assert (code, said.startswith("documents purged: 0")) == (0, True), said
+    assert holding() == []
+
+
+def test_a_purge_that_cannot_remove_a_file_says_so(tmp_path, monkeypatch):
+    def refusing(path, ignore_errors=False):
+        if not ignore_errors:
+            raise PermissionError(13, "not permitted", str(path))
+
+    index = LanceIndex(str(tmp_path), "test", {})
+    fill(index, document("a"), document("b"))
+    monkeypatch.setattr("shutil.rmtree", refusing)
+    with pytest.raises(PermissionError):
+        purge(["a"], False, index)
+    monkeypatch.undo()
+    assert found(index) == {"b"}
+    purge(["a"], True, index)
+    assert len(list((tmp_path / "test").glob("*.lance"))) == 1
 
 
 # ------------------------------------------------------------------------------------------------ watch

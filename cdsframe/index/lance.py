@@ -339,7 +339,7 @@ class LanceIndex:
                 documents, records = table.contents(purged)
                 table.make_indexes(purged, records)
                 self._publish(purged, name, documents, records, optimized=True)
-            self._remove_superseded()
+            self._remove_superseded(leave_errors=False)
 
     def _rebuild_lease(self) -> Lease:
         return Lease(self._folder, REBUILD, f"the index {self._name} is being rebuilt")
@@ -380,11 +380,14 @@ class LanceIndex:
     def _tables(self) -> list[Path]:
         return list(self._folder.glob("*.lance"))
 
-    def _remove_superseded(self) -> None:
-        """Removes the tables that a rebuild or a purge has replaced; a reader in the middle of one reads anew."""
+    def _remove_superseded(self, *, leave_errors: bool = True) -> None:
+        """Removes the tables that a rebuild or a purge has replaced; a reader in the middle of one reads anew.
+
+        `leave_errors`: what cannot be removed is left to the next writer.
+        """
         for file in self._tables():
             if file.stem not in (self._table_name(), self._rebuilt_table()):
-                shutil.rmtree(file, ignore_errors=True)
+                shutil.rmtree(file, ignore_errors=leave_errors)
 
 
 class _Rebuild(LanceIndex):

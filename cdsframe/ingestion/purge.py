@@ -17,9 +17,10 @@ from cdsframe.types import Index, Metrics
 
 @dataclass(frozen=True)
 class Purged:
-    """How many documents went."""
+    """How many documents went, and the ids of which the index had none."""
 
     documents: int
+    absent: tuple[str, ...] = ()
     failure = None
 
     @property
@@ -32,28 +33,36 @@ class Purged:
 
     @property
     def text(self) -> str:
+        absent = f" Not in the index, whose files were made anew all the same: {', '.join(self.absent)}."
         return (
-            f"documents purged: {self.documents}; no file of the index holds their text. The corpus, backups and "
-            "snapshots do where they did, and the next update brings back what the corpus still has"
+            f"documents purged: {self.documents}; no file of the index holds their text.{absent if self.absent else ''}"
+            " The corpus, backups and snapshots do where they did, and the next update brings back what the corpus "
+            "still has"
         )
 
 
-def purge(documents: Annotated[list[str], Field(min_length=1)], index: Index) -> Purged:
-    """Raises InputError, and removes nothing, where the index has no document of one of the ids.
+def purge(documents: Annotated[list[str], Field(min_length=1)], force: bool, index: Index) -> Purged:
+    """Also of documents that the index has no more: an update that removes one leaves its text in files for a while.
+
+    Raises InputError, and removes nothing, where there is no index, and where it has no document of an id but some of
+    ids that look like it.
 
     Args:
         documents: the ids of the documents to remove.
+        force: do not ask whether an id was meant that looks like it.
     """
+    ids = list(dict.fromkeys(documents))
     with index.writer():
         known = index.documents()
-        unknown = [document_id for document_id in dict.fromkeys(documents) if document_id not in known]
-        if unknown:
-            named = "; no document ".join(_with_hint(document_id, known) for document_id in unknown)
-            raise InputError(f"ingestion.documents: the index has no document {named}")
-        index.purge(list(dict.fromkeys(documents)))
-    return Purged(len(set(documents)))
-
-
-def _with_hint(document_id: str, known: dict[str, str]) -> str:
-    near = get_close_matches(document_id, known, n=3)
-    return f"{document_id} (did you mean {', '.join(near)}?)" if near else document_id
+        if not known and index.digest is None and not index.rebuilding:
+            raise InputError("there is nothing to purge: nothing was ever written to the index; see index.name")
+        absent = tuple(document_id for document_id in ids if document_id not in known)
+        near = {document_id: get_close_matches(document_id, known, n=3) for document_id in absent}
+        if not force and any(near.values()):
+            named = "; no document ".join(f"{id_} (did you mean {', '.join(n)}?)" for id_, n in near.items() if n)
+            raise InputError(
+                f"ingestion.documents: the index has no document {named}; nothing was removed. Use "
+                "ingestion.force=true for documents that it had earlier"
+            )
+        index.purge(ids)
+    return Purged(len(ids) - len(absent), absent)
