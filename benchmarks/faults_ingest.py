@@ -26,7 +26,7 @@ from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
-from benchmarks.faults_processes import CHUNKING, EMBEDDER, WINDOW, Process, Turn, compare, document, opened
+from benchmarks.faults_processes import CHUNKING, EMBEDDER, LEASE, WINDOW, Process, Turn, compare, document, opened
 from benchmarks.measuring import elasticsearch, headline, last_line
 from cdsframe.errors import ConfigError
 from cdsframe.ingestion.live import Live
@@ -39,6 +39,7 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
     generator, index = random.Random(args.seed), opened(args)
     durations, counts, acknowledged = {"update": 1.0, "rebuild": 1.0}, Counter[str](), dict[str, Document]()
     turn, reader = 0, None
+    waits = {"update": LEASE, "rebuild": 2 * LEASE} if args.index == "elasticsearch" else {}  # for what a dead one held
     while counts["kills"] < args.kills or turn < 3:
         turn += 1
         job = "rebuild" if turn % 3 == 0 else "update"
@@ -51,7 +52,7 @@ def kills(args: argparse.Namespace) -> dict[str, Any]:
             start = time.perf_counter()
             spare = turn < 4 or counts["kills"] >= args.kills  # each job ends once unharmed, which tells its duration
             try:
-                process.result(300 if spare else generator.uniform(0, 1.1 * durations[job]))
+                process.result(300 if spare else generator.uniform(0, waits.get(job, 0) + 1.1 * durations[job]))
             except TimeoutError:
                 process.kill()
                 counts["kills"] += 1

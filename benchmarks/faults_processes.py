@@ -12,7 +12,10 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from multiprocessing.connection import Connection
+from threading import RLock
 from typing import Any
+
+from tqdm import tqdm
 
 from benchmarks.measuring import composed, percentile
 from cdsframe.config import build
@@ -26,6 +29,9 @@ from cdsframe.types import LEVELS, Document, Hit, Index, Request, Section
 
 WINDOW = 8
 """Passages that are embedded together: few, so that a kill leaves some of many."""
+
+LEASE = 2.0
+"""Seconds."""
 
 _DOCUMENTS = 60
 
@@ -73,7 +79,7 @@ def opened(args: argparse.Namespace, *overrides: str) -> Index:
     if args.index == "lance":
         options.append(f"index.path={args.path}")
     else:
-        options += ["index.algorithm=flat", "index.lease_seconds=2"]
+        options += ["index.algorithm=flat", f"index.lease_seconds={LEASE}"]
         lease.machine = lambda: None  # as on a machine of its own: the lease of one that was killed must run out
         reading.GRACE = 0.3  # searches take less here
     index: Index = build(composed("ingest", *options).index, identity=IDENTITY)
@@ -185,6 +191,7 @@ class Process:
 
 def _run(role: str, pipe: Connection, args: argparse.Namespace, environment: dict[str, str]) -> None:
     os.environ.update(environment)  # the process that it was forked from may be older than the server
+    tqdm.set_lock(RLock())  # else it makes one for all processes, which those that are killed leave behind
     pipe.send("ready")
     try:
         found = {"work": work, "read": read}[role](pipe, args)

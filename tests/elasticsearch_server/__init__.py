@@ -6,5 +6,6 @@ for users' documents: those go to a full server (`deploy/elasticsearch/compose.y
 
 from .cluster import Cluster, server
 from .distribution import VERSION, Unavailable
+from .proxy import Proxy, Request, proxy
 
-__all__ = ["VERSION", "Cluster", "Unavailable", "server"]
+__all__ = ["VERSION", "Cluster", "Proxy", "Request", "Unavailable", "proxy", "server"]

@@ -79,8 +79,9 @@ class Connection:
     ) -> T:
         """The answer to a question, which is put again while the server is busy or away and the deadline allows.
 
-        A question must bear being put twice. Raises the client's own error where its status is `expected`, else
-        ConfigError or InputError that says in one sentence what is wrong.
+        A question must bear being put twice; after a fault it is put again for `timeout` seconds at most, however late
+        `until` is. Raises the client's own error where its status is `expected`, else ConfigError or InputError that
+        says in one sentence what is wrong.
         """
         from elastic_transport import TransportError
         from elasticsearch import ApiError
@@ -104,6 +105,7 @@ class Connection:
                 self._met = True
                 return answer
             tries += 1
+            until = min(until, self.deadline()) if tries == 1 else until
             pause = self._pause(fault, tries)
             if pause is None or time.monotonic() + pause >= until:
                 raise self.in_words(fault) from None

@@ -7,13 +7,17 @@ from __future__ import annotations
 
 import json
 import time
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION
 from cdsframe.types import JsonObject, digest
+
+if TYPE_CHECKING:
+    from elasticsearch import Elasticsearch
 
 _PATIENCE = 24 * 3600.0
 """Seconds that the engine may take to rewrite its files, or to copy them to another node."""
@@ -66,20 +70,23 @@ class Engine:
         self._create(notes, settings, {"dynamic": "strict", "properties": properties}, {})
 
     def _create(self, index: str, settings: JsonObject, mapping: JsonObject, meta: JsonObject) -> None:
+        mapping = mapping | {"_meta": {"made_by": "cdsframe", "name": self._name} | meta}
+        self._once(
+            lambda client: client.indices.create(
+                index=index,
+                settings=settings,
+                mappings=mapping,
+                aliases={writable(index): {}},
+                wait_for_active_shards=1,
+            )
+        )
+
+    def _once(self, making: Callable[[Elasticsearch], Any], until: float | None = None) -> None:
+        """Makes an index that is not there already, be it by an earlier try whose answer got lost."""
         from elasticsearch import BadRequestError
 
-        mapping = mapping | {"_meta": {"made_by": "cdsframe", "name": self._name} | meta}
         try:
-            self._connection.ask(
-                lambda client: client.indices.create(
-                    index=index,
-                    settings=settings,
-                    mappings=mapping,
-                    aliases={writable(index): {}},
-                    wait_for_active_shards=1,
-                ),
-                expected=(400,),
-            )
+            self._connection.ask(making, until, expected=(400,))
         except BadRequestError as error:
             if reason(error.body) != "resource_already_exists_exception":
                 raise self._connection.in_words(error) from None
@@ -131,7 +138,7 @@ class Engine:
         """
         fresh, until = self.new_name(), time.monotonic() + _PATIENCE
         self._block(physical, True)
-        self._connection.ask(
+        self._once(
             lambda client: client.indices.clone(
                 index=physical,
                 target=fresh,

@@ -39,6 +39,7 @@ class Lease:
     def __init__(self, ledger: Ledger, seconds: float) -> None:
         self._ledger, self._seconds = ledger, seconds
         self._token: int | None = None
+        self._last: int | None = None
         self._until = 0.0
         self._counted = 0
 
@@ -56,7 +57,7 @@ class Lease:
             renewal.join()
             with suppress(CdsframeError):  # it runs out by itself
                 self.change(lambda state: setattr(state, "lease", None))
-            self._token = None
+            self._token, self._last = None, self._token
 
     def change(self, alter: Callable[[State], None], *, refresh: bool = False) -> State:
         """Changes the ledger as its owner. Raises InputError where the lease was lost."""
@@ -106,7 +107,8 @@ class Lease:
         holder: JsonObject = {}
 
         def take(state: State) -> None:
-            if state.lease is not None and not is_over(state.lease):
+            own = state.lease is not None and state.lease["token"] == self._last  # it could not be given back
+            if state.lease is not None and not own and not is_over(state.lease):
                 holder.update(state.lease)
                 raise _HeldError
             state.token += 1

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 from zlib import crc32
 
@@ -257,13 +257,16 @@ class Reader:
     @contextmanager
     def point(self, physical: str) -> Iterator[str]:
         """A point in time of an index as it was refreshed last, committed or not."""
+        from elasticsearch import NotFoundError
+
         opened = self._connection.ask(
             lambda client: client.open_point_in_time(index=physical, keep_alive="5m"), expected=(404,)
         )
         try:
             yield opened["id"]
         finally:
-            self._connection.ask(lambda client: client.close_point_in_time(id=opened["id"]), expected=(404,))
+            with suppress(NotFoundError):  # it is closed, and that answer got lost
+                self._connection.ask(lambda client: client.close_point_in_time(id=opened["id"]), expected=(404,))
 
     def scan(self, point: str, query: JsonObject, size: int = WINDOW, **options: Any) -> Iterator[JsonObject]:
         """All rows of a point in time that fulfil a condition, by default in the engine's order."""
