@@ -301,6 +301,9 @@ class Index(Protocol):
     def noted(self) -> list[JsonObject]:
         """The changes that were noted since the rebuild began, in order. The rebuild's commit forgets them."""
 
+    def abandon(self) -> None:
+        """Drops a rebuild that has begun, with what was noted for it. Raises InputError where one is under way."""
+
     def purge(self, document_ids: Sequence[str]) -> None:
         """Removes documents, committed at once, and rewrites the store so that none of its files holds their text."""
 

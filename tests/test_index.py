@@ -472,6 +472,21 @@ def test_a_rebuild_that_was_left_is_gone_on_with(empty):
     assert set(empty.documents()) == {"a"}
 
 
+def test_a_rebuild_that_was_left_can_be_dropped(empty):
+    write(empty, corpus(4))
+    digest = empty.digest
+    with empty.rebuild() as new:
+        write(new, [passage("a", 0, "cough")], commit=False)
+        empty.note({"remove": ["z"]})
+    empty.abandon()
+    assert not empty.rebuilding
+    assert (empty.digest, empty.noted()) == (digest, [])
+    with empty.rebuild() as new:
+        assert (new.documents(), empty.noted()) == ({}, [])
+        write(new, [passage("b", 0, "cough")])
+    assert set(empty.documents()) == {"b"}
+
+
 def test_a_rebuild_may_be_the_first_to_fill_an_index(empty):
     with empty.rebuild() as new:
         write(new, corpus(2))

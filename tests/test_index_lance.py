@@ -178,7 +178,7 @@ def test_one_rebuild_at_a_time_and_no_purge_beside_it(tmp_path):
     write(index, many(3))
     code = "try:\n    {}\nexcept InputError as error:\n    print(error)\n"
     with index.rebuild():
-        for action in ("index.rebuild().__enter__()", "index.purge(['d00001'])"):
+        for action in ("index.rebuild().__enter__()", "index.purge(['d00001'])", "index.abandon()"):
             said = run(tmp_path, code.format(action))
             assert said.startswith("the index test is being rebuilt by "), said
             assert f"(process {os.getpid()} on" in said

@@ -17,6 +17,7 @@ from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.update import update
 from cdsframe.types import Request
+from tests.test_index import on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
 
@@ -40,9 +41,19 @@ def folder(tmp_path):
     return folder
 
 
-@pytest.fixture(params=["lance", "memory"])
-def index(request, tmp_path):
-    return LanceIndex(str(tmp_path / "indexes"), "test", {}) if request.param == "lance" else MemoryIndex({})
+@pytest.fixture(params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
+def make(request, tmp_path):
+    """Makes an index without content, of each kind, by a name."""
+    if request.param == "elasticsearch":
+        return lambda name: on_elasticsearch(request, {})
+    if request.param == "memory":
+        return lambda name: MemoryIndex({})
+    return lambda name: LanceIndex(str(tmp_path / "indexes"), name, {})
+
+
+@pytest.fixture
+def index(make):
+    return make("test")
 
 
 def write(folder, number, text):
@@ -94,12 +105,12 @@ def test_changes_go_in_and_what_is_gone_goes(folder, index):
     assert index.search([Request(50, text="morphine")])[0][0].passage.document_id == "001.md"
 
 
-def test_it_does_not_matter_how_the_content_came_about(folder, index, tmp_path):
+def test_it_does_not_matter_how_the_content_came_about(folder, index, make):
     ingest(folder, index)
     write(folder, 1, "Morphine.")
     (folder / "002.md").unlink()
     ingest(folder, index)
-    afresh = LanceIndex(str(tmp_path), "afresh", {}) if isinstance(index, LanceIndex) else MemoryIndex({})
+    afresh = make("afresh")
     ingest(folder, afresh)
     request = Request(50, text="fever cough morphine")
     assert index.digest == afresh.digest

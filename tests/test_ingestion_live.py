@@ -16,6 +16,7 @@ from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
+from cdsframe.ingestion.abandon import abandon
 from cdsframe.ingestion.live import Live
 from cdsframe.ingestion.purge import purge
 from cdsframe.ingestion.rebuild import rebuild
@@ -24,6 +25,7 @@ from cdsframe.ingestion.vectors import ahead
 from cdsframe.ingestion.verify import verify
 from cdsframe.ingestion.watch import Watcher, watch
 from cdsframe.types import Document, Request, Section, Unreadable
+from tests.test_index import on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder()
@@ -43,9 +45,19 @@ class Some:
         return len(self.given)
 
 
-@pytest.fixture(params=["lance", "memory"])
-def index(request, tmp_path):
-    return LanceIndex(str(tmp_path / "indexes"), "test", {}) if request.param == "lance" else MemoryIndex({})
+@pytest.fixture(params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
+def make(request, tmp_path):
+    """Makes an index without content, of each kind, by a name."""
+    if request.param == "elasticsearch":
+        return lambda name: on_elasticsearch(request, {})
+    if request.param == "memory":
+        return lambda name: MemoryIndex({})
+    return lambda name: LanceIndex(str(tmp_path / "indexes"), name, {})
+
+
+@pytest.fixture
+def index(make):
+    return make("test")
 
 
 def document(id_, text="Fever and cough.", **metadata):
@@ -84,12 +96,12 @@ def test_what_is_put_and_removed_is_seen_when_acknowledged(index):
     assert set(index.documents()) == {"a", "c", "d"}
 
 
-def test_live_changes_make_what_an_update_makes(index, tmp_path):
+def test_live_changes_make_what_an_update_makes(index, make):
     with live(index) as writer:
         writer.put([document("a"), document("b"), document("x")])
         writer.put([document("b", "Other.")])
         writer.remove(["x"])
-    afresh = LanceIndex(str(tmp_path), "afresh", {}) if isinstance(index, LanceIndex) else MemoryIndex({})
+    afresh = make("afresh")
     fill(afresh, document("a"), document("b", "Other."))
     assert index.digest == afresh.digest
     request = [Request(50, text="fever other", level=level) for level in ("passage", "document", "title")]
@@ -225,6 +237,31 @@ def test_a_rebuild_does_not_lose_what_cannot_be_read_now(index):
         assert found(index) == {"a", "b"}
     report = rebuild(64, Some(a, document("c"), Unreadable("new.pdf", "is no PDF")), CHUNKING, EMBEDDER, index)
     assert (len(report.unreadable), found(index)) == (1, {"a", "c"})
+
+
+def test_a_note_is_no_longer_than_a_server_takes(index, monkeypatch):
+    monkeypatch.setattr("cdsframe.ingestion.changes._NOTE", 50)
+    fill(index, document("gone"))
+    with index.rebuild():
+        fill(index, document("a"), document("b"), document("c", "Long. " * 20))
+        noted = index.noted()
+    assert [[values["id"] for values in change["put"]] for change in noted] == [["a", "b"], ["c"], [], []]
+    rebuild(64, Some(document("a")), CHUNKING, EMBEDDER, index)
+    assert found(index) == {"a"}
+
+
+def test_a_rebuild_that_was_killed_is_told_and_can_be_dropped(index, caplog):
+    assert abandon(index).text == "no rebuild had begun: nothing to drop"
+    fill(index, document("a"))
+    with index.rebuild():
+        pass
+    assert "if none is running, go on with it by ingestion=rebuild" not in caplog.text
+    fill(index, document("a"), document("b"))
+    assert "if none is running, go on with it by ingestion=rebuild" in caplog.text
+    report = abandon(index)
+    assert (report.score, report.failure, report.metrics) == (1, None, {"ingest/abandoned": 1})
+    assert not index.rebuilding
+    assert found(index) == {"a", "b"}
 
 
 def test_an_update_beside_a_rebuild_is_noted_too(index):

@@ -324,6 +324,11 @@ class LanceIndex:
     def noted(self) -> list[JsonObject]:
         return self._journal.read() if self.rebuilding else []
 
+    def abandon(self) -> None:
+        with self._rebuild_lease().hold(0), self._hold(0):
+            self._end_rebuild()
+            self._remove_superseded()
+
     def purge(self, document_ids: Sequence[str]) -> None:
         """As the contract says; what is not committed is dropped.
 

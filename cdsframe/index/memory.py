@@ -104,6 +104,9 @@ class MemoryIndex:
     def noted(self) -> list[JsonObject]:
         return list(self._notes)
 
+    def abandon(self) -> None:
+        self._next, self._notes = None, []
+
     def purge(self, document_ids: Sequence[str]) -> None:
         self.delete(document_ids)
         self.commit()

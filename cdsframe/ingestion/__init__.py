@@ -1,1 +1,1 @@
-"""What keeps an index true to its documents: update, rebuild, live, watch, verify, purge. Does not read files."""
+"""What keeps an index true to its documents: update, rebuild, abandon, live, watch, verify, purge. Reads no files."""

@@ -5,6 +5,7 @@ Readers see nothing of it before the end. Does not read files and does not know 
 
 from __future__ import annotations
 
+import logging
 from typing import Annotated
 
 from pydantic import Field
@@ -14,6 +15,8 @@ from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.rebuild import rebuild_part
 from cdsframe.ingestion.report import Report
 from cdsframe.types import Chunker, Corpus, Embedder, Index
+
+log = logging.getLogger(__name__)
 
 
 def update(
@@ -37,6 +40,11 @@ def update(
     """
     if num_shards > 1:
         return rebuild_part(window, shard, num_shards, corpus, chunking, embedder, index)
+    if index.rebuilding:
+        log.warning(
+            "a rebuild of the index has begun, and what is written is noted for it too; if none is running, go on with "
+            "it by ingestion=rebuild or drop it by ingestion=abandon"
+        )
     with index.writer():
         report = fill(index, window, corpus, chunking, embedder, noting=True)
         if index.rebuilding:
