@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from cdsframe.ingestion.vectors import vectors_of
-from cdsframe.types import Chunker, Document, Embedder, Index, JsonObject, Passage, Section
+from cdsframe.types import Chunker, Document, Embedder, Index, JsonObject, Passage, Section, digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,9 @@ Changes = Mapping[str, Document | None]
 
 _AT_ONCE = 100
 """Documents that a replay holds at once."""
+
+_NOTE = 1_000_000
+"""Characters of documents above which a note ends: a server bounds what it takes in one request."""
 
 
 @dataclass(frozen=True)
@@ -50,16 +53,48 @@ def note(index: Index, changes: Changes, by: Literal["corpus", "live"]) -> None:
     Args:
         by: whether the corpus says so, or somebody who changed the index directly.
     """
-    index.note({
-        "by": by,
-        "put": [asdict(document) for document in changes.values() if document is not None],
-        "remove": [document_id for document_id, document in changes.items() if document is None],
-    })  # fmt: skip
+    for some in _pieces(changes):
+        index.note({
+            "by": by,
+            "put": [asdict(document) for document in some.values() if document is not None],
+            "remove": [document_id for document_id, document in some.items() if document is None],
+        })  # fmt: skip
+
+
+def _pieces(changes: Changes) -> Iterator[Changes]:
+    """Changes in parts of about as many characters as one note has."""
+    piece: dict[str, Document | None] = {}
+    characters = 0
+    for document_id, document in changes.items():
+        piece[document_id] = document
+        characters += len(document_id) + (len(document.text) if document else 0)
+        if characters >= _NOTE:
+            yield piece
+            piece, characters = {}, 0
+    if piece:
+        yield piece
 
 
 def note_update(index: Index) -> None:
     """Keeps beside the index that it holds exactly the corpus, as an update leaves it."""
     index.note({"by": "corpus", "put": [], "remove": [], "complete": True})
+
+
+def note_part(index: Index, shard: int) -> None:
+    """Keeps beside the index that a part of its rebuild holds all that was noted before this."""
+    index.note({"by": "rebuild", "put": [], "remove": [], "shard": shard})
+
+
+def parts_behind(noted: Sequence[JsonObject]) -> list[int]:
+    """The parts of a rebuild that were finished before changes of documents were noted."""
+    finished = {change["shard"]: number for number, change in enumerate(noted) if "shard" in change}
+    last = max((number for number, change in enumerate(noted) if change["put"] or change["remove"]), default=-1)
+    return [shard for shard, number in finished.items() if number < last]
+
+
+def in_shard(document_id: str, shard: int, num_shards: int) -> bool:
+    """Whether a document belongs to a part: its id's digest leaves the remainder `shard`."""
+    return num_shards == 1 or int(digest(document_id), 16) % num_shards == shard
 
 
 def outstanding(noted: Sequence[JsonObject], began: int) -> list[JsonObject]:
@@ -72,13 +107,20 @@ def outstanding(noted: Sequence[JsonObject], began: int) -> list[JsonObject]:
     return [change for change in noted[undone + 1 : began] if change["by"] == "live"] + list(noted[began:])
 
 
-def replay(noted: Iterable[JsonObject], chunking: Chunker, embedder: Embedder, index: Index) -> None:
-    """Writes into an index what was noted, uncommitted: of each document what came last."""
+def replay(
+    noted: Iterable[JsonObject],
+    chunking: Chunker,
+    embedder: Embedder,
+    index: Index,
+    shard: int = 0,
+    num_shards: int = 1,
+) -> None:
+    """Writes into an index, or a part of it, what was noted, uncommitted: of each document what came last."""
     changes: dict[str, Document | None] = {}
     for change in noted:
         changes |= {values["id"]: _document(values) for values in change["put"]}
         changes |= dict.fromkeys(change["remove"])
-    ids = list(changes)
+    ids = [document_id for document_id in changes if in_shard(document_id, shard, num_shards)]
     for first in range(0, len(ids), _AT_ONCE):
         some = {document_id: changes[document_id] for document_id in ids[first : first + _AT_ONCE]}
         prepare(some, chunking, embedder).write(index, by=None)

@@ -9,10 +9,10 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from cdsframe.errors import IndexMismatchError, InputError
-from cdsframe.ingestion.changes import note
+from cdsframe.ingestion.changes import in_shard, note
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.vectors import ahead, vectors_of
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, Unreadable, digest
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,9 +47,9 @@ def fill(
         return vectors_of(_records(cut), embedder, stop)
 
     report, seen = Report(), set[str]()
-    known = {id_: value for id_, value in index.documents().items() if _in_shard(id_, shard, num_shards)}
+    known = {id_: value for id_, value in index.documents().items() if in_shard(id_, shard, num_shards)}
     with tqdm(desc="ingest", unit=" documents", total=length_hint(corpus) or None) as bar:
-        items = (item for item in _counted(corpus.documents(), bar) if _belongs(item, shard, num_shards))
+        items = (item for item in _counted(corpus.documents(), bar, seen) if _belongs(item, shard, num_shards))
         for cut, vectors in ahead(_windows(_sort_out(items, known, seen, chunking, report), window), encode):
             if noting and index.rebuilding:
                 note(index, {document.id: document for document, _ in cut}, "corpus")
@@ -57,8 +57,7 @@ def fill(
             index.write(records, vectors)
             _count(records, embedder, report)
             bar.set_postfix(passages=report.passages)
-    if num_shards == 1:
-        require_documents(seen, report.unreadable)
+    require_documents(seen, report.unreadable)
     _remove(sorted(known.keys() - seen), index, report, noting=noting)
     return report
 
@@ -76,7 +75,7 @@ def require_kept(index: Index, new: Index, report: Report, shard: int, num_shard
         return
     try:
         known = index.documents(committed=True).keys() - new.documents().keys()
-        lost = sorted(kept_for([id_ for id_ in known if _in_shard(id_, shard, num_shards)], report.unreadable, index))
+        lost = sorted(kept_for([id_ for id_ in known if in_shard(id_, shard, num_shards)], report.unreadable, index))
     except IndexMismatchError:
         log.warning("other settings made the index: what it holds of sources that cannot be read now is not kept")
         return
@@ -91,15 +90,14 @@ def require_kept(index: Index, new: Index, report: Report, shard: int, num_shard
 
 def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
     """Whether an item is a shard's: what cannot be read is everybody's, as nobody knows whose documents are in it."""
-    return isinstance(item, Unreadable) or _in_shard(item.id, shard, num_shards)
+    return isinstance(item, Unreadable) or in_shard(item.id, shard, num_shards)
 
 
-def _in_shard(id_: str, shard: int, num_shards: int) -> bool:
-    return num_shards == 1 or int(digest(id_), 16) % num_shards == shard
-
-
-def _counted(items: Iterable[Document | Unreadable], bar: object) -> Iterator[Document | Unreadable]:
+def _counted(items: Iterable[Document | Unreadable], bar: object, seen: set[str]) -> Iterator[Document | Unreadable]:
+    """Shows progress. The first document, of whichever shard, counts as seen: the corpus is there."""
     for item in items:
+        if not seen and isinstance(item, Document):
+            seen.add(item.id)
         bar.update()  # type: ignore[attr-defined]
         yield item
 

@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.ingestion.changes import outstanding, replay
+from cdsframe.ingestion.changes import note_part, outstanding, parts_behind, replay
 from cdsframe.ingestion.filling import fill, require_kept
 from cdsframe.ingestion.report import Report
 from cdsframe.types import Chunker, Corpus, Embedder, Index
@@ -42,9 +42,23 @@ def rebuild_part(
         with new.writer():
             report = fill(new, window, corpus, chunking, embedder, shard, num_shards)
             noted = index.noted()
-            replay(outstanding(noted, began), chunking, embedder, new)
+            replay(outstanding(noted, began), chunking, embedder, new, shard, num_shards)
         with index.writer(_WAIT), new.writer():
-            replay(index.noted()[len(noted) :], chunking, embedder, new)
+            later = index.noted()
+            replay(later[len(noted) :], chunking, embedder, new, shard, num_shards)
             require_kept(index, new, report, shard, num_shards)
+            for other in parts_behind(later):
+                if other != shard:
+                    _catch_up(other, num_shards, chunking, embedder, index)
+            if num_shards > 1:
+                note_part(index, shard)
             new.commit(optimize=True)
     return report
+
+
+def _catch_up(shard: int, num_shards: int, chunking: Chunker, embedder: Embedder, index: Index) -> None:
+    """Writes into a part that was finished earlier what was noted since; within the index's `writer()`."""
+    with index.rebuild(shard, num_shards) as part:
+        if not part.rebuilding:
+            replay(part.noted(), chunking, embedder, part, shard, num_shards)
+            part.commit()

@@ -63,6 +63,11 @@ class Engine:
         self._create(physical, self._layout.settings, self._layout.mapping(dimension), meta)
         return True
 
+    def widen(self, physical: str, dimension: int | None) -> None:
+        """Gives an index that was made without vectors the fields for them."""
+        properties = self._layout.mapping(dimension)["properties"]
+        self._connection.ask(lambda client: client.indices.put_mapping(index=physical, properties=properties))
+
     def make_notes(self, notes: str) -> None:
         """Makes an index of changes in their order if it is not there."""
         settings = {"number_of_shards": 1, "number_of_replicas": self._layout.replicas, "refresh_interval": "-1"}

@@ -44,6 +44,10 @@ class State:
     lease: JsonObject | None = None
     rebuild: JsonObject | None = None
     """`physical`, `identity`, `num_shards` of the index that is to take this one's place."""
+    finished: bool = False
+    """Of a part of a rebuild: whether it is committed, and nobody is at work on it again."""
+    noted: int = 0
+    """Of a part of a rebuild: the last change that was noted before it was committed, and that it holds."""
     format_version: int = FORMAT_VERSION
     change: str = ""
     """A mark of the last change, by which its author knows it again when the answer got lost."""

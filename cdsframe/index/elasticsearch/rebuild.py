@@ -9,6 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from typing import Any
 
 from cdsframe.errors import InputError
@@ -18,11 +19,14 @@ from cdsframe.index.elasticsearch.layout import View
 from cdsframe.index.elasticsearch.lease import is_over, named
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.store import Store
-from cdsframe.index.elasticsearch.writing import counted
+from cdsframe.index.elasticsearch.writing import Counts, counted
 from cdsframe.types import JsonObject
 
 _SWAP_WAIT = 60.0
 """Seconds that the swap waits for another writer."""
+
+_HANDOVER = 3.0
+"""Seconds that a process may take from the commit of its part to letting go of it."""
 
 
 class Rebuildable(Store):
@@ -33,7 +37,8 @@ class Rebuildable(Store):
         """Raises InputError where another process rebuilds by other settings, or the same part."""
         with self._hold(_SWAP_WAIT):
             part = Part(self, self._plan(num_shards), shard)
-        with part.writer():
+        with part.writer(_HANDOVER):
+            part.begin()
             yield part
 
     @property
@@ -54,14 +59,26 @@ class Rebuildable(Store):
                 )
 
     def noted(self) -> list[JsonObject]:
+        return self.noted_after(0)
+
+    def noted_after(self, sequence: int) -> list[JsonObject]:
+        """The changes that were noted after one of them, by its number."""
+        later = {"range": {"sequence": {"gt": sequence}}}
+        return [row["_source"]["note"] for row in self._notes_of(later, "asc", _source=True)]
+
+    def last_note(self) -> int:
+        """The number of the change that was noted last; 0 where none was."""
+        rows = self._notes_of({"match_all": {}}, "desc", size=1)
+        return max((int(row["sort"][0]) for row in islice(rows, 1)), default=0)
+
+    def _notes_of(self, query: JsonObject, order: str, **options: Any) -> Iterator[JsonObject]:
         plan = self.ledger.state().rebuild
         if plan is None:
-            return []
+            return
         notes = self._notes(plan)
         self._connection.ask(lambda client: client.indices.refresh(index=notes))
         with self._reader.point(notes) as point:
-            rows = self._reader.scan(point, {"match_all": {}}, sort=[{"sequence": "asc"}], _source=True)
-            return [row["_source"]["note"] for row in rows]
+            yield from self._reader.scan(point, query, sort=[{"sequence": order}], **options)
 
     def _notes(self, plan: Mapping[str, Any]) -> str:
         """The engine's index of a rebuild's notes."""
@@ -92,11 +109,21 @@ class Rebuildable(Store):
         return [self.ledger.part(plan["physical"], number) for number in range(plan["num_shards"])]
 
     def swap(self, plan: Mapping[str, Any]) -> None:
-        """Puts a rebuild in the index's place if all its parts are committed."""
+        """Puts a rebuild in the index's place if all its parts are committed.
+
+        Raises InputError where another rebuild was begun meanwhile, and where the parts do not make an index.
+        """
         with self._hold(_SWAP_WAIT):
+            if self._state.physical == plan["physical"]:
+                return
+            if self._state.rebuild != plan:
+                raise InputError(
+                    f"the rebuild of the index {self.ledger.name} was dropped meanwhile, by a purge or another "
+                    "rebuild; the index is left as it was: rebuild it again"
+                )
             parts = [ledger.read() for ledger in self._parts(plan)]
-            done = [part for part in parts if part is not None and part.committed is not None and part.open is None]
-            if self._state.rebuild != plan or len(done) < len(parts):
+            done = [part for part in parts if part is not None and part.finished and part.open is None]
+            if len(done) < len(parts):
                 return
             dimension = next((part.dimension for part in done if part.dimension is not None), None)
             physical = str(plan["physical"])
@@ -109,6 +136,8 @@ class Rebuildable(Store):
                     f"the rebuilt index {self.ledger.name} has {counts.records} records where {done[0].records} were "
                     "written; the index is left as it was: rebuild it again"
                 )
+            if len(done) > 1:
+                self._require_whole(physical, view, counts)
             self._engine.wait_for_copies(physical)
 
             def swap(now: State) -> None:
@@ -126,16 +155,39 @@ class Rebuildable(Store):
             for ledger in self._parts(plan):  # at last: the parts' leases are renewed until here
                 ledger.forget()
 
+    def _require_whole(self, physical: str, view: View, counts: Counts) -> None:
+        """Raises InputError where several parts together hold nothing, or a document twice."""
+        if not counts.records:
+            raise InputError(
+                f"the parts of the rebuilt index {self.ledger.name} hold no document; the index is left as it was: see "
+                "whether the corpus is there, and ingest all shards again"
+            )
+        with self._reader.point(physical) as point:
+            different = len(self._documents(point, view))
+        if different < counts.documents:
+            raise InputError(
+                f"the parts of the rebuilt index {self.ledger.name} hold {counts.documents - different} documents "
+                "twice; the index is left as it was: run ingestion=rebuild"
+            )
+
+    def abandon(self) -> None:
+        with self._hold(0):
+            self._forget_rebuild()
+            self._sweep()
+
+    def _forget_rebuild(self) -> None:
+        self._require_idle(self._state.rebuild)
+        for ledger in self._parts(self._state.rebuild):
+            ledger.forget()
+        self._change(lambda now: setattr(now, "rebuild", None))
+
     def purge(self, document_ids: Sequence[str]) -> None:
         """As the contract says; what is not committed is dropped, and a rebuild that was killed too.
 
         One that is under way refuses the purge. Copies that the server's administrator made (snapshots) keep the text.
         """
         with self.writer():
-            self._require_idle(self._state.rebuild)
-            for ledger in self._parts(self._state.rebuild):
-                ledger.forget()
-            self._change(lambda now: setattr(now, "rebuild", None))
+            self._forget_rebuild()
             self.discard()
             self.delete(document_ids)
             self.commit()
@@ -156,13 +208,23 @@ class Part(Store):
         ledger = whole.ledger.part(plan["physical"], number)
         super().__init__(whole.settings, ledger, number, plan["num_shards"], plan["physical"])
         self._whole, self._plan = whole, plan
+        self._noted = 0
+
+    def begin(self) -> None:
+        """Nothing is swapped before this part is committed, even if it was before; within `writer()`."""
+        self._change(lambda state: setattr(state, "finished", False))
 
     def commit(self, *, optimize: bool = False) -> None:
         with self.writer():
+            self._noted = self._whole.last_note()
             super().commit()
-            if self.ledger.state().committed is None:  # no document belongs to this part
-                self._change(lambda state: setattr(state, "committed", 0))
+            self._change(self._finish)
         self._whole.swap(self._plan)
+
+    def _finish(self, state: State) -> None:
+        if state.committed is None:  # no document belongs to this part
+            state.committed = 0
+        state.finished, state.noted = True, self._noted
 
     @contextmanager
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[Part]:
@@ -171,13 +233,18 @@ class Part(Store):
 
     @property
     def rebuilding(self) -> bool:
-        return False
+        """Whether this part was never committed."""
+        return self.ledger.state().committed is None
 
     def note(self, change: Mapping[str, Any]) -> None:
         self._whole.note(change)
 
     def noted(self) -> list[JsonObject]:
-        return self._whole.noted()
+        """Those that this part lacks: all since its commit."""
+        return self._whole.noted_after(self.ledger.state().noted)
+
+    def abandon(self) -> None:
+        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait for its end")
 
     def purge(self, document_ids: Sequence[str]) -> None:
         raise InputError(f"the index {self.ledger.name} is being rebuilt; wait for its end")

@@ -184,7 +184,7 @@ class Store:
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
-            if self._written():
+            if self._written() and not self._vacant(self._state):
                 require_dimension(self.ledger.name, self._state.dimension, dimension)
             self._begin(dimension).put(records, vectors)
 
@@ -227,6 +227,10 @@ class Store:
         """Whether what is in the index was never committed, and was made by other settings."""
         return state.committed is None and state.identity != self._identity
 
+    def _vacant(self, state: State) -> bool:
+        """Whether the index was committed without any record, and without a size of vectors."""
+        return state.committed is not None and not state.records and state.dimension is None and state.open is None
+
     def _resume(self) -> None:
         """Goes on with what a writer has left behind, by whatever process, if there is any."""
         if self._open is None and self._state.open is not None and self._written():
@@ -239,6 +243,8 @@ class Store:
             return self._open
         if self._state.committed is not None:
             require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
+        if self._vacant(self._state) and self._state.physical is not None:
+            self._engine.widen(self._state.physical, dimension)
         dropped: list[str] = []
         left: list[int] = []
 
@@ -251,6 +257,8 @@ class Store:
             if state.physical is None:
                 state.physical = self._physical or self._engine.new_name()
                 state.identity, state.dimension = self._identity, dimension
+            if self._vacant(state):
+                state.dimension = dimension
             if state.open is not None:
                 left.extend([state.open["generation"], *state.open["left"]])
                 state.aborted.append(state.open["generation"])
@@ -286,11 +294,15 @@ class Store:
             first = state.committed is None
             state.committed, state.open = writes.view.generation, None
             state.documents, state.records, state.levels = counts.documents, counts.records, counts.levels
+            self._finish(state)
 
         self._change(publish, visible=True)
         self._open = None
         if first and self._physical is None:
             self._engine.point_alias(writes.physical)
+
+    def _finish(self, state: State) -> None:
+        """What else changes with a commit."""
 
     def _tidy(self) -> None:
         """Removes what no search sees, when those that began before the commit have ended."""

@@ -28,9 +28,6 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 """Documents in one condition."""
 
-_ANY = 2**62
-"""A generation after all others."""
-
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -96,10 +93,9 @@ class Writes:
         elif self._empty:
             self._touched.update(document_ids)
             return
-        view = self.view if self.view.only is None else View(_ANY, self.view.aborted)  # other parts may have written it
         for first in range(0, len(document_ids), _AT_ONCE):
             some = document_ids[first : first + _AT_ONCE]
-            while rows := self._live(some, view):
+            while rows := self._live(some, self.view):
                 if any(row["fields"].get("died", [0])[0] > self.view.generation for row in rows):
                     raise InputError(
                         f"another writer has taken over the index {self.physical}; what this process wrote since the "
