@@ -159,6 +159,17 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(spoiled):
     assert_updated(straight)
 
 
+def test_a_lease_that_ran_out_while_the_server_was_away_is_gone_on_with_where_nobody_took_it(spoiled, monkeypatch):
+    through, straight, _ = spoiled(lease_seconds=1)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.Lease._renew_until", lambda _, done: done.wait())
+    with through.writer():
+        put(through, NEW[:6])
+        time.sleep(1.2)
+        put(through, NEW[6:])
+        through.commit()
+    assert_updated(straight)
+
+
 def test_a_server_that_stays_away_is_given_up_at_the_deadline(spoiled):
     through, straight, between = spoiled(timeout=3)
     seen = []

@@ -70,9 +70,9 @@ class Lease:
         return self._ledger.change(guarded, refresh=refresh)
 
     def require(self) -> None:
-        """Raises InputError where the lease ran out, as far as this process knows."""
+        """Raises InputError where the lease ran out and another writer took it; one that nobody took is renewed."""
         if time.time() > self._until:
-            raise self._lost()
+            self.renew()
 
     def next_number(self) -> int:
         """A number that is larger than all that any holder was given before."""
