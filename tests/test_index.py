@@ -557,7 +557,7 @@ def test_a_commit_of_nothing_changes_nothing(tmp_path):
 def test_old_versions_go_after_a_while(tmp_path, monkeypatch):
     from datetime import timedelta
 
-    monkeypatch.setattr("cdsframe.index.lance._KEEP_OLD", timedelta(milliseconds=1))
+    monkeypatch.setattr("cdsframe.index.committed._KEEP_OLD", timedelta(milliseconds=1))
     index = on_disk(tmp_path)
     sizes = []
     for turn in range(4):

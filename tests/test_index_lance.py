@@ -124,8 +124,8 @@ def test_a_large_table_is_committed_without_indexing_it_again(tmp_path, monkeypa
 
     make = table.make_indexes
     monkeypatch.setattr(table, "make_indexes", lambda *args: (made.append(args[1]), make(*args)))
-    monkeypatch.setattr("cdsframe.index.lance._SMALL", 10)
-    monkeypatch.setattr("cdsframe.index.lance._PIECES", 5)
+    monkeypatch.setattr("cdsframe.index.committed._SMALL", 10)
+    monkeypatch.setattr("cdsframe.index.committed._PIECES", 5)
     index = on_disk(tmp_path)
     write(index, many(200))
     for turn in range(8):
@@ -144,7 +144,7 @@ def test_a_large_table_is_committed_without_indexing_it_again(tmp_path, monkeypa
 
 
 def test_scores_after_live_commits_come_near_those_of_a_fresh_index(tmp_path, monkeypatch):
-    monkeypatch.setattr("cdsframe.index.lance._SMALL", 10)
+    monkeypatch.setattr("cdsframe.index.committed._SMALL", 10)
     live, fresh = LanceIndex(str(tmp_path), "live", IDENTITY), LanceIndex(str(tmp_path), "fresh", IDENTITY)
     write(live, many(1000))
     for turn in range(5):

@@ -1,0 +1,291 @@
+"""What is committed of LanceDB tables in a folder, read while it is written. Does not replace a table (see `lance`).
+
+`manifest.json` is the commit point. Readers see the table and the version of it that the manifest names; writes make
+newer versions that nobody sees until `commit`, so a killed writer changes no answer, and the next one goes on from what
+it left behind.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from cdsframe.errors import ConfigError
+from cdsframe.files import write_json
+from cdsframe.index import table
+from cdsframe.index.identity import (
+    FORMAT_VERSION,
+    Identity,
+    damaged,
+    explained,
+    manifest_of,
+    require_dimension,
+    require_same,
+)
+from cdsframe.index.lease import FILES, WRITER, Lease
+from cdsframe.types import Hit, Level, Passage, Request, digest, flatten
+
+if TYPE_CHECKING:
+    import numpy as np
+
+log = logging.getLogger(__name__)
+
+_FIRST = "1"
+"""The name of an index's first table; a rebuild and a purge make the next number's."""
+
+_KEEP_OLD = timedelta(minutes=10)
+"""How long a superseded version stays on disk for readers that are in the middle of a search."""
+
+_SMALL = 4000
+"""Up to how many records every commit makes the indexes anew: it takes a tenth of a second."""
+
+_PIECES = 64
+"""Over how many files a table may be spread before a commit joins them and adds new rows to the indexes."""
+
+_T = TypeVar("_T")
+
+
+class CommittedTable:
+    """The part of the contract `Index` that needs one table; see `LanceIndex`."""
+
+    ephemeral = False
+
+    def __init__(self, path: str, name: str, identity: Identity) -> None:
+        problems = self.problems(name)
+        if problems:
+            raise ConfigError(problems)
+        self._path, self._folder, self._name = path, Path(path) / name, name
+        self._identity: Identity = json.loads(json.dumps({group: dict(values) for group, values in identity.items()}))
+        self._manifest_path = self._folder / "manifest.json"
+        self._lease = Lease(self._folder, WRITER, f"the index {name} is being written")
+        self._database: Any = None
+        self._opened: tuple[Any, Any, dict[str, Any]] | None = None
+
+    @staticmethod
+    def problems(name: str) -> list[str]:
+        """Empty if the name can be a folder's."""
+        if re.fullmatch(r"\w[\w.-]*", name):
+            return []
+        return [f"index.name must be letters, digits, dots, hyphens and underscores, got {name!r}"]
+
+    @property
+    def digest(self) -> str | None:
+        manifest = self._manifest()
+        return None if manifest is None else manifest["digest"]
+
+    @property
+    def levels(self) -> Mapping[Level, int]:
+        manifest = self._manifest()
+        return {} if manifest is None else manifest["records"]
+
+    def _manifest(self) -> dict[str, Any] | None:
+        """The last commit's, None where there is none."""
+        return manifest_of(self._folder) if self._manifest_path.is_file() else None
+
+    def _table_name(self) -> str:
+        """The table that is written."""
+        manifest = self._manifest()
+        return _FIRST if manifest is None else manifest["table"]
+
+    # -------------------------------------------------------------------------------------------- reading
+
+    def documents(self, *, committed: bool = False) -> dict[str, str]:
+        if committed:
+            return {} if self._manifest() is None else self._read(lambda head, _: table.digests(head))
+        with explained(self._folder):
+            head = self._head()
+            return {} if head is None else table.digests(head)
+
+    def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
+        return self._read(lambda committed, _: table.of_documents(committed, document_ids, level))
+
+    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+        def found(committed: Any, manifest: dict[str, Any]) -> list[list[Hit]]:
+            for request in requests:
+                if request.vector is not None:
+                    require_dimension(self._name, manifest["dimension"], len(request.vector))
+            return table.search(committed, frozenset(manifest["records"]), requests)
+
+        return self._read(found)
+
+    def _read(self, read: Callable[[Any, dict[str, Any]], _T]) -> _T:
+        """Calls `read` with the committed table and its manifest; once more if a commit removed the files meanwhile."""
+        while True:
+            stamp = self._stamp()
+            try:
+                with explained(self._folder):
+                    return read(*self._reader(stamp))
+            except ConfigError:
+                if stamp == self._stamp():
+                    raise
+
+    def _stamp(self) -> tuple[int, int]:
+        """What differs after every commit."""
+        try:
+            stat = self._manifest_path.stat()
+        except FileNotFoundError:
+            raise ConfigError(
+                f"there is no index {self._name} in {self._folder.parent}; make one: "
+                f"python ingest.py index.name={self._name}"
+            ) from None
+        return stat.st_ino, stat.st_mtime_ns
+
+    def _reader(self, stamp: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
+        """The table as the manifest has it, and the manifest; opened anew when another commit has replaced it."""
+        opened = self._opened
+        if opened is None or opened[0] != stamp:
+            manifest = manifest_of(self._folder)
+            require_same(self._name, manifest["identity"], self._identity)
+            try:
+                committed = self._connect().open_table(manifest["table"])
+                committed.checkout(manifest["table_version"])
+            except ValueError:  # so LanceDB says that there is none
+                raise damaged(self._folder, "its table is not there") from None
+            opened = self._opened = stamp, committed, manifest
+        return opened[1:]
+
+    # -------------------------------------------------------------------------------------------- writing
+
+    @contextmanager
+    def writer(self, wait: float = 0) -> Iterator[None]:
+        """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        with self._hold(wait):
+            if not self._replacing():
+                self._require_same(self._manifest())
+            yield
+
+    def _require_same(self, manifest: Mapping[str, Any] | None) -> None:
+        if manifest is not None:
+            require_same(self._name, manifest["identity"], self._identity, writing=True)
+
+    @contextmanager
+    def _hold(self, wait: float) -> Iterator[None]:
+        """The writer's lock, whatever the index was made with."""
+        with self._lease.hold(wait) as outermost:
+            try:
+                with explained(self._folder):
+                    if outermost:
+                        self._remove_superseded()
+                    yield
+            finally:
+                if outermost:
+                    self._remove_if_empty()
+
+    def _remove_if_empty(self) -> None:
+        """Takes away the folder that the writer made, where nothing but the lock came into it."""
+        with suppress(OSError):  # Windows does not remove a file that is open
+            files = list(self._folder.iterdir())
+            if {file.name for file in files} <= FILES:
+                for file in files:
+                    file.unlink()
+                self._folder.rmdir()
+
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        dimension = None if vectors is None else int(vectors.shape[1])
+        with self.writer():
+            head = self._head()
+            if head is None:
+                schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
+                head = self._connect().create_table(self._table_name(), schema=schema)
+            require_dimension(self._name, table.dimension(head), dimension)
+            table.delete(head, [record.document_id for record in records])
+            table.add(head, records, vectors)
+
+    def delete(self, document_ids: Sequence[str]) -> None:
+        with self.writer():
+            head = self._head()
+            if head is not None:
+                table.delete(head, document_ids)
+
+    def commit(self, *, optimize: bool = False) -> None:
+        with self.writer():
+            head, before = self._head(), self._manifest()
+            if head is None:
+                return
+            documents, records = table.contents(head)
+            same = before and (before["table_version"], before["records"]) == (head.version, records)
+            if before and same and (before["optimized"] or not optimize):
+                return
+            anew = optimize or before is None or head.count_rows() <= _SMALL
+            tidy = anew or table.pieces(head) > _PIECES
+            if tidy:
+                head.optimize(cleanup_older_than=timedelta(days=36500))  # what the manifest names stays
+            lacking = records.keys() if anew or before is None else records.keys() - before["records"].keys()
+            if lacking:
+                table.make_indexes(head, lacking)
+            name, version = self._table_name(), head.version
+            self._publish(head, name, documents, records, anew)
+            if tidy:
+                head.optimize(cleanup_older_than=_KEEP_OLD, delete_unverified=True)  # nobody else writes
+                if head.version != version:
+                    self._publish(head, name, documents, records, anew)
+
+    def _publish(
+        self, head: Any, name: str, documents: Mapping[str, str], records: Mapping[Level, int], optimized: bool
+    ) -> None:
+        """Makes the table, as it is now, the one that is read."""
+        manifest = {
+            "format_version": FORMAT_VERSION,
+            "name": self._name,
+            "identity": self._identity,
+            "dimension": table.dimension(head),
+            "documents": len(documents),
+            "records": dict(records),
+            "digest": digest(json.dumps(self._identity, sort_keys=True), *flatten(documents)),
+            "table": name,
+            "table_version": head.version,
+            "optimized": optimized,
+        }
+        write_json(self._manifest_path, manifest)
+
+    def discard(self) -> None:
+        with self.writer():
+            head, manifest = self._head(), self._manifest()
+            if head is None or (manifest and manifest["table_version"] == head.version):
+                return
+            log.warning("index %s: what was written and not committed is dropped", self._name)
+            if manifest is None:
+                self._connect().drop_table(self._table_name())
+                return
+            head.checkout(manifest["table_version"])
+            head.restore()
+
+    def _head(self) -> Any | None:
+        """The table with all that was written, or None; a writer drops what other settings left uncommitted."""
+        if not self._folder.is_dir():
+            return None
+        database, name, manifest = self._connect(), self._table_name(), self._manifest()
+        if self._lease.held:
+            self._require_same(manifest)
+        try:
+            head = database.open_table(name)
+        except ValueError:  # so LanceDB says that there is none
+            if manifest is not None:
+                raise damaged(self._folder, "its table is not there") from None
+            return None
+        made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
+        if self._lease.held and made != self._identity and manifest is None:
+            database.drop_table(name)
+            return None
+        return head
+
+    def _connect(self) -> Any:
+        import lancedb
+
+        if self._database is None:
+            self._database = lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
+        return self._database
+
+    def _replacing(self) -> bool:
+        """Whether a rebuild by these settings has begun: it may replace an index that others made."""
+        raise NotImplementedError
+
+    def _remove_superseded(self) -> None:
+        """Removes the tables that nobody reads any more."""
+        raise NotImplementedError
