@@ -1,6 +1,7 @@
 """What only an index on a server has: several writers, readers in other processes, a server that fails."""
 
 import json
+import logging
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from hydra import compose, initialize_config_dir
 from test_index import EMBEDDER, IDENTITY, corpus, ids, near, on_elasticsearch, passage, words, write
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
@@ -160,17 +162,50 @@ def test_a_lease_runs_out_when_it_is_not_renewed_and_its_old_holder_commits_no_m
 
 
 @pytest.mark.elasticsearch
+@pytest.mark.parametrize("skew", [-3600, 3600])
+def test_a_writer_whose_clock_is_wrong_keeps_its_lease_while_it_lives_and_no_longer(request, monkeypatch, skew):
+    other_host = on_elasticsearch(request, lease_seconds=1)
+    write(other_host, corpus(2))
+    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    change = other_host._lease.change
+
+    def skewed(alter, **how):
+        def altered(state):
+            alter(state)
+            if state.lease is not None:
+                state.lease["expires"] += skew
+
+        return change(altered, **how)
+
+    done, renew_until = threading.Event(), other_host._lease._renew_until
+    monkeypatch.setattr(other_host._lease, "change", skewed)
+    monkeypatch.setattr(other_host._lease, "_renew_until", lambda _: renew_until(done))
+    with suppress(InputError), other_host.writer():
+        other_host._lease.renew()
+        other_host.delete(["d00"])
+        for wait in (0, 2.5):
+            with pytest.raises(InputError, match="is being written by"), beside(other_host).writer(wait=wait):
+                pass
+        done.set()
+        with beside(other_host).writer(wait=5):
+            pass
+        with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
+            other_host.commit()
+
+
+@pytest.mark.elasticsearch
 @pytest.mark.parametrize("end", ["tidy", "purge"])
 def test_a_writer_that_slept_through_its_lease_deletes_nothing_of_the_next_ones(request, monkeypatch, end):
     zombie = on_elasticsearch(request, lease_seconds=1)
     write(zombie, corpus(3))
     monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
     other = beside(zombie, lease_seconds=30)
+    monkeypatch.setattr(zombie._lease, "_renew_until", lambda done: None)
     delete, slept = writing.delete, []
 
     def sleeping(*arguments):
         if not slept:
-            slept.append(monkeypatch.setattr(zombie._lease, "renew", lambda: None))
+            slept.append(True)
             time.sleep(1.5)
             with other.writer(wait=10):
                 write(other, [passage("fresh", 0, "fresh"), passage("d01", 0, "theirs", digest="2")], commit=False)
@@ -197,8 +232,8 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
     monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
     other = beside(zombie, lease_seconds=30)
     with other.rebuild() as new:
+        monkeypatch.setattr(zombie._lease, "_renew_until", lambda done: None)
         with zombie.writer():
-            monkeypatch.setattr(zombie._lease, "renew", lambda: None)
             time.sleep(1.5)
             with other.writer(wait=10):
                 other.note({"ours": 1})
@@ -646,6 +681,26 @@ def test_a_server_that_is_not_there_is_told_by_its_address_and_without_credentia
     ) as told:
         offline().search([words("x")])
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("address", ["pa/ss", "[pa", "pa?ss", "pa#ss", "pa,ss", "pa]ss", "pa:ss", "pa ss"])
+def test_no_part_of_a_password_is_told_where_it_makes_the_address_unreadable(monkeypatch, address):
+    monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", f"http://elastic:{address}@127.0.0.1:9")
+    with pytest.raises((ConfigError, InputError), match="CDSFRAME_ELASTICSEARCH_URL") as told:
+        offline().search([words("x")])
+    assert not {"pa", "ss"} & set(re.split(r"[^a-z]", str(told.value)))
+    assert "//elastic" not in offline()._connection.where
+
+
+def test_the_clients_log_is_left_to_the_entry_points(monkeypatch):
+    monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", "http://127.0.0.1:9")
+    with pytest.raises(InputError, match="cannot be reached"):
+        offline().documents()
+    assert logging.getLogger("elastic_transport").level == logging.NOTSET
+    with initialize_config_dir(str(ROOT / "configs"), version_base=None):
+        cfg = compose("ingest", return_hydra_config=True)
+    assert cfg.hydra.job_logging.loggers.elastic_transport.level == "ERROR"
+    assert cfg.hydra.job_logging.root.handlers
 
 
 def test_a_certificate_that_is_not_trusted_is_told_as_such(monkeypatch, tmp_path):

@@ -5,7 +5,6 @@ Knows nothing of what is asked. Addresses and secrets come from the environment 
 
 from __future__ import annotations
 
-import logging
 import os
 import random
 import time
@@ -70,8 +69,14 @@ class Connection:
 
     @property
     def where(self) -> str:
-        """The addresses without credentials, for messages."""
-        parts = [urlsplit(address) for address in self.addresses]
+        """The addresses without credentials, for messages; their variable where those make them unreadable."""
+        unknown = f"the address in {self._environment}_URL"
+        try:
+            parts = [urlsplit(address) for address in self.addresses]
+        except ValueError:
+            return unknown
+        if any("@" in f"{part.path}{part.query}{part.fragment}" for part in parts):
+            return unknown
         return ", ".join(f"{part.scheme}://{part.netloc.rpartition('@')[2]}" for part in parts)
 
     def ask(
@@ -143,7 +148,6 @@ class Connection:
         class Json(OrjsonSerializer):
             mimetype = "application/vnd.elasticsearch+json"
 
-        logging.getLogger("elastic_transport").setLevel(logging.ERROR)  # it tells of every request, and of every retry
         options: dict[str, Any] = {}
         user, password, key, ca = (self._variable(name) for name in ("USER", "PASSWORD", "API_KEY", "CA"))
         if key:
@@ -162,7 +166,7 @@ class Connection:
         except ValueError:
             raise ConfigError(
                 f"{self._environment}_URL must hold addresses with scheme, host and port, for example "
-                f"http://127.0.0.1:9200, got {self.where}"
+                f"http://127.0.0.1:9200, and credentials belong into …_USER and …_PASSWORD; got {self.where}"
             ) from None
 
     def _variable(self, name: str) -> str | None:

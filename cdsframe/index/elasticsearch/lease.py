@@ -1,7 +1,8 @@
 """The lease on a ledger: one writer at a time, from whatever machine.
 
-Its owner renews it by a thread; who dies leaves it to run out. A token grows with each owner (a fencing token: Gray and
-Cheriton 1989, "Leases"): who lost the lease changes the ledger no more, whatever it still sends to the records.
+Its owner renews it by a thread; who dies leaves it to run out, by the clock of whoever waits for it. A token grows with
+each owner (a fencing token: Gray and Cheriton 1989, "Leases"): who lost the lease changes the ledger no more, whatever
+it still sends to the records.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from threading import Event, Thread
+from typing import Any
 
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.index.elasticsearch.ledger import Ledger, State
@@ -42,6 +44,7 @@ class Lease:
         self._last: int | None = None
         self._until = 0.0
         self._counted = 0
+        self._watched: tuple[Any, float] = (None, 0.0)
 
     @contextmanager
     def hold(self, wait: float) -> Iterator[State]:
@@ -71,7 +74,7 @@ class Lease:
 
     def require(self) -> None:
         """Raises InputError where the lease ran out and another writer took it; one that nobody took is renewed."""
-        if time.time() > self._until:
+        if time.monotonic() > self._until:
             self.renew()
 
     def next_number(self) -> int:
@@ -82,11 +85,15 @@ class Lease:
     def renew(self) -> None:
         """Makes it last from now on."""
 
+        until = 0.0
+
         def later(state: State) -> None:
+            nonlocal until
+            until = time.monotonic() + self._seconds
             state.lease = {**(state.lease or {}), "expires": time.time() + self._seconds}
 
-        lease = self.change(later).lease
-        self._until = lease["expires"] if lease else 0.0
+        self.change(later)
+        self._until = until
 
     def _renew_until(self, done: Event) -> None:
         while not done.wait(self._seconds / 3):
@@ -101,19 +108,41 @@ class Lease:
             f"{self._seconds:g} seconds; what it wrote since the last commit is not seen by anybody: run it again"
         )
 
+    def holder(self) -> JsonObject | None:
+        """Whose lease it is, by what the ledger says; None where nobody alive has it. May take as long as a lease."""
+        until = time.monotonic()
+        while True:
+            lease = self._ledger.state().lease
+            if lease is None or self._is_over(lease):
+                return None
+            if time.monotonic() >= until + _patience(lease):
+                return lease
+            time.sleep(_POLL)
+
+    def _is_over(self, lease: JsonObject) -> bool:
+        """Whether its owner is dead: a process of this machine that is no more, or one that did not renew the lease
+        for as long as it lasts while this process watched. What the owner's clock says is no matter."""
+        if _is_dead(lease["owner"]):
+            return True
+        mark, now = (lease["token"], lease["expires"]), time.monotonic()
+        if self._watched[0] != mark:
+            self._watched = mark, now
+        return now - self._watched[1] > lease["seconds"]
+
     def _take(self, wait: float) -> State:
-        until = time.monotonic() + wait
+        until = time.monotonic()
         owner = {"host": socket.gethostname(), "pid": os.getpid(), "machine": machine(), "command": _command()}
         holder: JsonObject = {}
 
         def take(state: State) -> None:
             own = state.lease is not None and state.lease["token"] == self._last  # it could not be given back
-            if state.lease is not None and not own and not is_over(state.lease):
+            if state.lease is not None and not own and not self._is_over(state.lease):
                 holder.update(state.lease)
                 raise _HeldError
             state.token += 1
-            self._until = time.time() + self._seconds
-            state.lease = {"token": state.token, "owner": owner, "since": time.time(), "expires": self._until}
+            self._until, now = time.monotonic() + self._seconds, time.time()
+            state.lease = {"token": state.token, "owner": owner, "since": now, "seconds": self._seconds}
+            state.lease["expires"] = now + self._seconds
 
         while True:
             try:
@@ -121,7 +150,7 @@ class Lease:
                 self._token = state.token
                 return state
             except _HeldError:
-                if time.monotonic() >= until:
+                if time.monotonic() >= until + max(wait, _patience(holder)):
                     raise InputError(f"the index {self._ledger.name} is being written by {named(holder)}") from None
                 time.sleep(_POLL * random.uniform(0.5, 1.5))
 
@@ -130,11 +159,13 @@ class _HeldError(Exception):
     """Another process holds the lease."""
 
 
-def is_over(lease: JsonObject) -> bool:
-    """Whether a lease has run out, or its owner was a process of this machine that is no more."""
-    if time.time() > lease["expires"]:
-        return True
-    owner = lease["owner"]
+def _patience(lease: JsonObject) -> float:
+    """Seconds to watch a lease at least: where it seems to have run out, until that is certain."""
+    return lease["seconds"] + 2 * _POLL if time.time() > lease["expires"] else 0.0
+
+
+def _is_dead(owner: JsonObject) -> bool:
+    """Whether an owner was a process of this machine that is no more."""
     if owner["machine"] is None or owner["machine"] != machine():
         return False
     try:

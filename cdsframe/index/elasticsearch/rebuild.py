@@ -16,7 +16,7 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch import reading
 from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.layout import View
-from cdsframe.index.elasticsearch.lease import is_over, named
+from cdsframe.index.elasticsearch.lease import Lease, named
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.store import Store
 from cdsframe.index.elasticsearch.writing import Counts, counted
@@ -99,9 +99,8 @@ class Rebuildable(Store):
     def _require_idle(self, plan: Mapping[str, Any] | None) -> None:
         """Raises InputError where a process is at work on the rebuild."""
         for ledger in self._parts(plan):
-            part = ledger.read()
-            if part is not None and part.lease is not None and not is_over(part.lease):
-                raise InputError(f"the index {self.ledger.name} is being rebuilt by {named(part.lease)}")
+            if lease := Lease(ledger, self.settings.lease_seconds).holder():
+                raise InputError(f"the index {self.ledger.name} is being rebuilt by {named(lease)}")
 
     def _parts(self, plan: Mapping[str, Any] | None) -> list[Ledger]:
         if plan is None:
