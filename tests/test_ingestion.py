@@ -15,6 +15,7 @@ from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
+from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.update import update
 from cdsframe.types import Request
 from tests.test_index import on_elasticsearch
@@ -125,6 +126,14 @@ def test_what_cannot_be_read_is_reported_and_the_others_go_in(folder, index):
     assert [item.source for item in report.unreadable] == ["bad.pdf", "empty.txt"]
     assert "could not be read: 2\n  bad.pdf: is not a readable PDF" in report.text
     assert report.metrics["ingest/unreadable"] == 2
+
+
+def test_every_shard_knows_what_cannot_be_read(folder):
+    (folder / "bad.pdf").write_bytes(b"no pdf")
+    corpus, embedder = Folder(str(folder), False, 100, 60, 0), Counting()
+    parts = [fill(MemoryIndex({}), 4, corpus, chunker(embedder), embedder, shard, 3) for shard in range(3)]
+    assert sum(part.added for part in parts) == 6
+    assert [[item.source for item in part.unreadable] for part in parts] == [["bad.pdf"]] * 3
 
 
 def test_a_document_whose_file_broke_stays_until_the_file_goes(folder, index):

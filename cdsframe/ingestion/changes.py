@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -11,6 +12,8 @@ from cdsframe.types import Chunker, Document, Embedder, Index, JsonObject, Passa
 
 if TYPE_CHECKING:
     import numpy as np
+
+log = logging.getLogger(__name__)
 
 Changes = Mapping[str, Document | None]
 """Document id -> what it is from now on; None: it is gone."""
@@ -73,6 +76,15 @@ def _pieces(changes: Changes) -> Iterator[Changes]:
             piece, characters = {}, 0
     if piece:
         yield piece
+
+
+def tell_of_rebuild(index: Index) -> None:
+    """Says in the log that a rebuild has begun: one that was killed would make every write note what it writes."""
+    if index.rebuilding:
+        log.warning(
+            "a rebuild of the index has begun, and what is written is noted for it too; if none is running, go on with "
+            "it by ingestion=rebuild or drop it by ingestion=abandon"
+        )
 
 
 def note_update(index: Index) -> None:

@@ -11,7 +11,7 @@ from concurrent.futures import Future
 from types import TracebackType
 
 from cdsframe.errors import InputError
-from cdsframe.ingestion.changes import Changes, prepare
+from cdsframe.ingestion.changes import Changes, prepare, tell_of_rebuild
 from cdsframe.types import Chunker, Document, Embedder, Index
 
 _Waiting = tuple[Changes, "Future[None]"]
@@ -31,7 +31,7 @@ class Live:
         self._wait, self._chunking, self._embedder, self._index = wait, chunking, embedder, index
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
-        self._closed = False
+        self._closed = self._told = False
         self._thread: threading.Thread | None = None
 
     def put(self, documents: Sequence[Document]) -> None:
@@ -94,6 +94,9 @@ class Live:
                     done.set_result(None)
 
     def _commit(self, changes: Changes) -> None:
+        if not self._told:
+            tell_of_rebuild(self._index)
+            self._told = True
         prepared = prepare(changes, self._chunking, self._embedder)
         with self._index.writer(self._wait):
             self._index.discard()

@@ -5,18 +5,15 @@ Readers see nothing of it before the end. Does not read files and does not know 
 
 from __future__ import annotations
 
-import logging
 from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.ingestion.changes import note_update
+from cdsframe.ingestion.changes import note_update, tell_of_rebuild
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.rebuild import rebuild_part
 from cdsframe.ingestion.report import Report
 from cdsframe.types import Chunker, Corpus, Embedder, Index
-
-log = logging.getLogger(__name__)
 
 
 def update(
@@ -40,11 +37,7 @@ def update(
     """
     if num_shards > 1:
         return rebuild_part(window, shard, num_shards, corpus, chunking, embedder, index)
-    if index.rebuilding:
-        log.warning(
-            "a rebuild of the index has begun, and what is written is noted for it too; if none is running, go on with "
-            "it by ingestion=rebuild or drop it by ingestion=abandon"
-        )
+    tell_of_rebuild(index)
     with index.writer():
         report = fill(index, window, corpus, chunking, embedder, noting=True)
         if index.rebuilding:
