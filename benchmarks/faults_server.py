@@ -21,7 +21,6 @@ from benchmarks.faults_processes import CHUNKING, EMBEDDER, WINDOW, Turn, compar
 from benchmarks.measuring import headline, last_line
 from cdsframe.errors import CdsframeError
 from cdsframe.ingestion.update import update
-from cdsframe.types import Index
 from tests.elasticsearch_server import Cluster, Proxy, Request, proxy, server
 
 _VARIABLE = "CDSFRAME_ELASTICSEARCH_URL"
@@ -96,11 +95,17 @@ TRIALS: dict[str, tuple[float, Fault]] = {
 }
 
 
-def trial(args: argparse.Namespace, name: str, timeout: float, fault: Callable[[], None], mended: Callable[[], None],
-          *overrides: str) -> Counter[str]:  # fmt: skip
+def trial(
+    args: argparse.Namespace,
+    name: str,
+    timeout: float,
+    fault: Callable[[], None],
+    mended: Callable[[], None],
+    *overrides: str,
+) -> Counter[str]:
     """Updates from one corpus to another while the fault lasts, and once more when it is mended."""
-    index: Index = opened(args, f"index.timeout={timeout}", f"index.name=trial-{abs(hash(name))}", *overrides)
-    patient: Index = opened(args, "index.timeout=240", f"index.name=trial-{abs(hash(name))}", *overrides)
+    index = opened(args, f"index.timeout={timeout}", *overrides)
+    patient = opened(args, "index.timeout=240", *overrides)
     EMBEDDER.seconds = 0.0
     update(WINDOW, 0, 1, Turn(1), CHUNKING, EMBEDDER, patient)
     EMBEDDER.seconds = 0.1
