@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from uuid import uuid4
@@ -18,6 +19,7 @@ from cdsframe.embedder import NoEmbedder
 from cdsframe.errors import InputError
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.changes import in_shard
+from cdsframe.ingestion.rebuild import rebuild
 from cdsframe.ingestion.update import update
 from cdsframe.types import Request
 from tests.test_docs import _compose
@@ -140,3 +142,30 @@ def test_shards_of_a_corpus_that_is_not_there_change_nothing(request):
     for shard in range(2):
         part(shard, Some(DOCUMENTS[0]), index)
     assert set(index.documents()) == {DOCUMENTS[0].id}
+
+
+@pytest.mark.elasticsearch
+def test_a_rebuild_by_other_settings_begins_after_the_change_that_is_under_way(request, monkeypatch):
+    index = on_elasticsearch(request, {})
+    fill(index, *DOCUMENTS)
+    writing, go_on, write = threading.Event(), threading.Event(), index.write
+
+    def slow(*records):
+        writing.set()
+        go_on.wait(60)
+        return write(*records)
+
+    monkeypatch.setattr(index, "write", slow)
+    new = beside(index, {}, k1=0.9)
+    with live(index) as writer, ThreadPoolExecutor(2) as pool:
+        put = pool.submit(writer.put, [document("new", "Zebra stripes.")])
+        writing.wait(60)
+        rebuilt = pool.submit(rebuild, 64, Some(*DOCUMENTS), CHUNKING, EMBEDDER, new)
+        time.sleep(1)
+        assert not beside(index, {}).rebuilding
+        go_on.set()
+        put.result(60)
+        rebuilt.result(120)
+    assert set(new.documents()) == {d.id for d in DOCUMENTS}
+    assert not new.rebuilding
+    assert new.ledger.read().identity["index"]["k1"] == 0.9
