@@ -136,22 +136,23 @@ def test_a_lease_runs_out_when_it_is_not_renewed_and_its_old_holder_commits_no_m
     zombie = on_elasticsearch(request, lease_seconds=1)
     write(zombie, corpus(2))
     monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
-    other = beside(zombie, lease_seconds=1)
+    other, asleep = beside(zombie, lease_seconds=1), pytest.MonkeyPatch()
+    request.addfinalizer(asleep.undo)
     with zombie.writer():
         write(zombie, [passage("early", 0, "early")], commit=False)
         zombie.delete(["d00"])
-        monkeypatch.setattr("cdsframe.index.elasticsearch.lease.Lease.renew", lambda self: None)
+        asleep.setattr("cdsframe.index.elasticsearch.lease.Lease.renew", lambda self: None)
         time.sleep(1.5)
         with other.writer(wait=5):
             write(other, [passage("d01", 0, "theirs", digest="2")], commit=False)
             assert set(other.documents()) == {"d00", "d01", "early"}
-            monkeypatch.setattr("cdsframe.index.elasticsearch.lease.Lease.require", lambda self: None)
+            asleep.setattr("cdsframe.index.elasticsearch.lease.Lease.require", lambda self: None)
             write(zombie, [passage("late", 0, "late")], commit=False)
             with pytest.raises(InputError, match="another writer has taken over"):
                 write(zombie, [passage("d01", 0, "late")], commit=False)
             with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
                 zombie.commit()
-            monkeypatch.undo()
+            asleep.undo()
             other.commit()
     reader = beside(other)
     assert set(reader.documents()) == {"d00", "d01", "early"}
