@@ -66,7 +66,9 @@ class View:
     @property
     def dead(self) -> JsonObject:
         """What neither this view nor any later one shows: nothing of a writer that came after it."""
-        return {"bool": {"filter": [{"range": {"born": {"lte": self.generation}}}], "must_not": [self.query]}}
+        past = {"range": {"born": {"lte": self.generation}}}
+        given_up = {"terms": {"born": list(self.aborted)}}
+        return {"bool": {"filter": [{"bool": {"should": [past, given_up]}}], "must_not": [self.query]}}
 
 
 @dataclass(frozen=True, slots=True)
