@@ -13,6 +13,7 @@ from cdsframe.chunking.section import SectionChunker
 from cdsframe.corpus.folder import Folder
 from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
+from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.filling import fill
@@ -196,7 +197,8 @@ def test_interrupted_it_answers_from_the_last_commit_and_goes_on(folder, index):
     assert index.search([Request(9, text="morphine")]) == [[]]
     rest = Counting()
     ingest(folder, index, rest)
-    assert rest.embedded == 4
+    under_way = 4 if isinstance(index, ElasticsearchIndex) else 0  # its requests may not have ended
+    assert 4 <= rest.embedded <= 4 + under_way
     assert len(index.search([Request(9, text="morphine")])[0]) == 6
 
 
