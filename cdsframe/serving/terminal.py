@@ -35,7 +35,7 @@ def show_hits(hits: Sequence[Hit], question: str, console: Console | None = None
     for hit in hits:
         console.print(Text.assemble((f"{hit.rank:>2}  ", "bold"), (_name(hit), "bold"), f"  {hit.score:.3f}"))
         legs = "   ".join(f"{leg} {part.rank} ({part.score:.2f})" for leg, part in hit.parts.items())
-        console.print(Text(f"    {legs}", style="cyan"))
+        console.print(Padding.indent(Text(legs, style="cyan"), 4))
         console.print(Padding.indent(_snippet(hit.passage.text, question), 4))
 
 
