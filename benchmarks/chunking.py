@@ -33,7 +33,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.vectors import vectors_of
 from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical
-from cdsframe.types import Document, Embedder, Hit, Index, Passage, Question, Request, Retriever, headed
+from cdsframe.types import Choose, Document, Embedder, Hit, Index, Passage, Question, Request, Retriever, headed
 
 DEPTH, K, RESAMPLES, SEED = 50, 100, 5000, 1
 BUDGETS = (250, 1000)
@@ -164,11 +164,12 @@ class OtherDocuments:
     def __init__(self, index: Index | Remembering, documents: Index) -> None:
         self._index, self._documents, self.levels = index, documents, index.levels
 
-    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         there = [r for r in requests if r.level == "document" and r.text is not None]
         theirs = iter(self._documents.search(there))
         ours = iter(self._index.search([r for r in requests if r not in there]))
-        return [next(theirs if request in there else ours) for request in requests]
+        found = [next(theirs if request in there else ours) for request in requests]
+        return found if choose is None else choose(found)
 
 
 def words_only(folder: str, name: str, cuts: Sequence[list[Passage]]) -> Index:

@@ -36,7 +36,7 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn, Vectors, Words
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.oracle import Random
 from cdsframe.run import processor
-from cdsframe.types import Embedder, Filter, Hit, Index, Passage, Request, Retriever, digest
+from cdsframe.types import Choose, Embedder, Filter, Hit, Index, Passage, Request, Retriever, digest
 
 OUT = Path("outputs/benchmarks")
 SETS = ("medquad", "fairytaleqa", "scifact")
@@ -53,11 +53,12 @@ class Remembering:
         self._index, self._kept = index, dict[str, list[Hit]]()
         self.levels = dict(index.levels)
 
-    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         keys = [f"{r.level}|{r.k}|{r.text if r.vector is None else r.vector}" for r in requests]
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in self._kept}
         self._kept |= dict(zip(missing, self._index.search(list(missing.values())), strict=True))
-        return [self._kept[key] for key in keys]
+        found = [self._kept[key] for key in keys]
+        return found if choose is None else choose(found)
 
     def documents(self, *, committed: bool = False) -> dict[str, str]:
         return self._index.documents(committed=committed)

@@ -6,7 +6,7 @@ Nothing here does work. Shapes: vectors are float32 arrays `[n, dimension]` of u
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -126,6 +126,13 @@ class Passage:
         title, heading = "title" in self.prepended, "heading" in self.prepended
         return headed(self.title if title else "", self.heading if heading else (), self.text)
 
+    @property
+    def bare(self) -> Passage:
+        """Whose it is and below which title and heading: what a search knows of it before its text is read."""
+        return Passage(
+            self.id, self.document_id, self.section_id, self.level, "", self.title, self.heading, 0, 0, 0, ""
+        )
+
 
 # ------------------------------------------------------------------------------------------------ retrieval
 
@@ -183,6 +190,10 @@ class Hit:
     score: float
     rank: int
     parts: Mapping[str, Part] = field(default_factory=dict)
+
+
+Choose = Callable[[list[list[Hit]]], list[list[Hit]]]
+"""From lists of hits whose passages are bare (`Passage.bare`), the lists of those that are wanted."""
 
 
 @runtime_checkable
@@ -258,8 +269,12 @@ class Index(Protocol):
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         """All records of one level of the named documents, ordered by document id and ordinal."""
 
-    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
-        """One list of at most `k` hits for each request, best first, all of the same commit."""
+    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
+        """One list of at most `k` hits for each request, best first, all of the same commit.
+
+        `choose` makes of these lists, whose passages are bare, those that are wanted: the text of their hits alone is
+        read, of the same commit. It may be called several times.
+        """
 
     def writer(self, wait: float = 0) -> AbstractContextManager[None]:
         """Held around a series of writes; may be entered again by its holder.
@@ -377,6 +392,8 @@ class Question:
     evidence: tuple[Evidence, ...] = ()
     group: str = ""
     """What questions share that are not independent (a fact, a page): the cluster of a clustered bootstrap."""
+    topic: str = ""
+    """What it is about, as its source says (a disease, a section of a note); empty where it does not say."""
 
     @property
     def answerable(self) -> bool:

@@ -31,10 +31,10 @@ IDENTITY = {"embedder": EMBEDDER.identity, "chunking": {"size": 256}}
 TOPICS = ["fever cough", "fever dose", "broken leg plaster", "morphine dose night", "garden spring"]
 
 
-def on_elasticsearch(request, identity=IDENTITY, **options):
+def on_elasticsearch(request, identity=IDENTITY, patch=None, **options):
     """An index of a random name on the real server, with the options of `configs/index/elasticsearch.yaml`."""
     url = request.getfixturevalue("elasticsearch")
-    patch = request.getfixturevalue("monkeypatch")
+    patch = patch or request.getfixturevalue("monkeypatch")
     patch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
     patch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
     settings = yaml.safe_load((ROOT / "configs/index/elasticsearch.yaml").read_text(encoding="utf-8"))
@@ -118,6 +118,23 @@ def test_words_and_vectors_find_what_is_near(empty):
     for hits in (by_words, by_vector):
         assert [hit.rank for hit in hits] == list(range(1, 11))
         assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
+
+
+def test_of_what_was_found_the_chosen_alone_is_read(empty):
+    full = Passage("i", "d", "d#1", "passage", "fever", "Tïtle", ("a", "b", "a"), 3, 5, 12, "x", {"kind": "n"})
+    title = replace(full, id="d/title/0", level="title", text="", ordinal=0, end=5)
+    write(empty, [full, title, *corpus()])
+    requests = [words("fever title", k=90), near("fever", k=90), Request(90, text="Tïtle", level="title")]
+    whole, seen = empty.search(requests), []
+
+    def best(lists):
+        seen.extend(lists)
+        return [lists[0][1:3], [], list(reversed(lists[1])), [replace(lists[2][0], score=7.0, rank=5)]]
+
+    chosen = empty.search(requests, best)
+    assert seen == [[replace(hit, passage=hit.passage.bare) for hit in hits] for hits in whole]
+    assert chosen == [whole[0][1:3], [], list(reversed(whole[1])), [replace(whole[2][0], score=7.0, rank=5)]]
+    assert whole[2][0].passage == title
 
 
 def test_a_vectors_score_is_the_cosine(empty):

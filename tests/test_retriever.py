@@ -4,6 +4,7 @@ from dataclasses import replace
 from statistics import fmean, pstdev
 
 import pytest
+from test_index import on_elasticsearch
 
 from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
@@ -77,12 +78,18 @@ def fill(index, embedder):
     return index
 
 
-@pytest.fixture(scope="module", params=["lance", "memory"])
+@pytest.fixture(
+    scope="module", params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]
+)
 def index(request, tmp_path_factory):
-    made = (
-        LanceIndex(str(tmp_path_factory.mktemp("index")), "test", {}) if request.param == "lance" else MemoryIndex({})
-    )
-    return fill(made, HashEmbedder())
+    with pytest.MonkeyPatch.context() as patch:
+        if request.param == "elasticsearch":
+            made = on_elasticsearch(request, {}, patch)
+        elif request.param == "lance":
+            made = LanceIndex(str(tmp_path_factory.mktemp("index")), "test", {})
+        else:
+            made = MemoryIndex({})
+        yield fill(made, HashEmbedder())
 
 
 MAKE = {
@@ -155,9 +162,9 @@ def test_hybrid_sends_both_legs_at_once_and_keeps_what_each_said(index):
     searches = []
 
     class Watched:
-        def search(self, requests):
+        def search(self, requests, choose):
             searches.append(len(requests))
-            return index.search(requests)
+            return index.search(requests, choose)
 
     results = Hybrid(4, 50, Watched(), embedder, ZScore({})).search_many(QUERIES)
     assert (searches, embedder.calls) == ([6], 1)
@@ -173,9 +180,9 @@ def test_hierarchical_adds_what_the_document_and_the_title_say(index):
     class Watched:
         levels = index.levels
 
-        def search(self, requests):
+        def search(self, requests, choose):
             searches.append(len(requests))
-            return index.search(requests)
+            return index.search(requests, choose)
 
     weights = {"document": 0.5, "title": 0.25, "section": 0}
     hits = Hierarchical(4, 50, weights, Watched(), embedder, ZScore({"knn": 2})).search(QUERIES[0], 50)

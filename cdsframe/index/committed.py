@@ -29,7 +29,7 @@ from cdsframe.index.identity import (
     require_same,
 )
 from cdsframe.index.lease import FILES, WRITER, Lease
-from cdsframe.types import Hit, Level, Passage, Request, digest, flatten
+from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,12 +105,12 @@ class CommittedTable:
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._read(lambda committed, _: table.of_documents(committed, document_ids, level))
 
-    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         def found(committed: Any, manifest: dict[str, Any]) -> list[list[Hit]]:
             for request in requests:
                 if request.vector is not None:
                     require_dimension(self._name, manifest["dimension"], len(request.vector))
-            return table.search(committed, frozenset(manifest["records"]), requests)
+            return table.search(committed, frozenset(manifest["records"]), requests, choose)
 
         return self._read(found)
 

@@ -11,11 +11,12 @@ import re
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension
-from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request, digest, flatten
+from cdsframe.types import Choose, Filter, Hit, JsonObject, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,12 +120,17 @@ class MemoryIndex:
         found = [record for record, _ in rows if record.level == level]
         return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
-    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
+    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         self._require_content()
         snapshots = [self._snapshots.get(request.level) for request in requests]
-        return [
+        found = [
             snapshot.search(request) if snapshot else [] for request, snapshot in zip(requests, snapshots, strict=True)
         ]
+        if choose is None:
+            return found
+        whole = {hit.passage.id: hit.passage for hits in found for hit in hits}
+        chosen = choose([[replace(hit, passage=hit.passage.bare) for hit in hits] for hits in found])
+        return [[replace(hit, passage=whole[hit.passage.id]) for hit in hits] for hits in chosen]
 
     def _require_content(self) -> dict[str, list[_Row]]:
         if self._committed is None:

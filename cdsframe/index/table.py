@@ -7,16 +7,18 @@ statistics by column. Does not know which version of the table is committed (see
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import InputError
 from cdsframe.index.stopwords import STOP_WORDS
-from cdsframe.types import LEVELS, METADATA_FIELDS, Filter, Hit, Level, Passage, Request
+from cdsframe.types import LEVELS, METADATA_FIELDS, Choose, Filter, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
 
-_COLUMNS = ("id", "document_id", "section_id", "level", "text", "title", "heading", "ordinal", "start", "end", "digest")
+_BARE = ("id", "document_id", "section_id", "level", "title", "heading")
+_COLUMNS = (*_BARE, "text", "ordinal", "start", "end", "digest")
 
 _AT_ONCE = 1000
 """Document ids in one condition."""
@@ -81,15 +83,20 @@ def pieces(table: Any) -> int:
 
 
 def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
-    """Appends records, with vectors `[n, dimension]` where the table has them."""
+    """Appends records, with vectors `[n, dimension]` where the table has them.
+
+    Those of one level come together: a search among them then reads a few stretches of the file, not single rows.
+    """
     import pyarrow as pa
 
+    order = sorted(range(len(records)), key=lambda number: LEVELS.index(records[number].level))
+    records = [records[number] for number in order]
     columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in _COLUMNS}
     columns |= {field: [record.metadata.get(field) for record in records] for field in METADATA_FIELDS}
     for level in LEVELS:
         columns[_words(level)] = [record.search_text if record.level == level else None for record in records]
     if vectors is not None:
-        flat = pa.array(vectors.astype("float32", copy=False).ravel())
+        flat = pa.array(vectors[order].astype("float32", copy=False).ravel())
         columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
     table.add(pa.table(columns, schema=table.schema))
 
@@ -129,8 +136,29 @@ def of_documents(table: Any, document_ids: Sequence[str], level: Level) -> list[
     return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
 
-def search(table: Any, levels: frozenset[Level], requests: Sequence[Request]) -> list[list[Hit]]:
-    """One list of hits for each request, ordered by score and id; `levels` are those that the rows have."""
+def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], choose: Choose | None) -> list[list[Hit]]:
+    """One list of hits for each request, ordered by score and id, or those of them that `choose` gives.
+
+    `levels` are those that the rows have.
+    """
+    rows: dict[str, int] = {}
+    found = _search(table, levels, requests, rows)
+    chosen = found if choose is None else choose(found)
+    whole = _whole(table, {hit.passage.id: rows[hit.passage.id] for hits in chosen for hit in hits})
+    return [[replace(hit, passage=whole[hit.passage.id]) for hit in hits] for hits in chosen]
+
+
+def _whole(table: Any, rows: Mapping[str, int]) -> dict[str, Passage]:
+    """Id -> record, of those whose rows' numbers are given."""
+    numbers, found = list(rows.values()), []
+    for first in range(0, len(numbers), _AT_ONCE):
+        query = table.take_row_ids(numbers[first : first + _AT_ONCE]).select([*_COLUMNS, *METADATA_FIELDS])
+        found += [_passage(row) for row in query.to_arrow().to_pylist()]
+    return {record.id: record for record in found}
+
+
+def _search(table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[str, int]) -> list[list[Hit]]:
+    """The hits of each request, their records bare; notes in `rows` the row of each."""
     for request in requests:
         _require_fields(request.filter)
     results: list[list[Hit]] = [[] for _ in requests]
@@ -140,7 +168,7 @@ def search(table: Any, levels: frozenset[Level], requests: Sequence[Request]) ->
         if first.level not in levels or not all(map(_values, first.filter.values())):
             continue  # no record can fulfil it
         condition = _condition(first, alone=len(levels) == 1)
-        for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8), strict=True):
+        for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8, rows), strict=True):
             results[number] = hits
     return results
 
@@ -182,8 +210,10 @@ def _values(value: str | Sequence[str]) -> list[str]:
     return [value] if isinstance(value, str) else list(value)
 
 
-def _hits(table: Any, group: Sequence[Request], condition: Any | None, limit: int) -> list[list[Hit]]:
-    """The hits of each request of a group, from the engine's first `limit` rows for each."""
+def _hits(
+    table: Any, group: Sequence[Request], condition: Any | None, limit: int, numbers: dict[str, int]
+) -> list[list[Hit]]:
+    """The bare hits of each request of a group, from the engine's first `limit` rows for each."""
     import numpy as np
     import pyarrow.compute as pc
     from lancedb.query import MatchQuery
@@ -197,22 +227,30 @@ def _hits(table: Any, group: Sequence[Request], condition: Any | None, limit: in
         query, score = table.search(vectors, vector_column_name="vector").distance_type("cosine"), "_distance"
     if condition is not None:
         query = query.where(condition, prefilter=True)
-    rows = query.select([*_COLUMNS, *METADATA_FIELDS, score]).limit(limit).to_arrow()
+    rows = query.select([*_BARE, score]).with_row_id(True).limit(limit).to_arrow()
+    numbers.update(zip(rows["id"].to_pylist(), rows["_rowid"].to_pylist(), strict=True))
     results = []
     for number, request in enumerate(group):
         own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)
         if len(own) == limit and own[score][request.k - 1] == own[score][-1]:
             # Ties are cut by id, and there may be more of them than these: look until the score falls.
-            results += _hits(table, [request], condition, limit * 4)
+            results += _hits(table, [request], condition, limit * 4, numbers)
         else:
             results.append(_best(own.to_pylist(), score, request.k))
     return results
 
 
 def _best(rows: Sequence[Mapping[str, Any]], score: str, k: int) -> list[Hit]:
-    scored = [(row[score] if score == "_score" else 1.0 - row[score], _passage(row)) for row in rows]
+    scored = [(row[score] if score == "_score" else 1.0 - row[score], _bare(row)) for row in rows]
     scored.sort(key=lambda item: (-item[0], item[1].id))
     return [Hit(passage, points, rank) for rank, (points, passage) in enumerate(scored[:k], start=1)]
+
+
+def _bare(row: Mapping[str, Any]) -> Passage:
+    heading = tuple(row["heading"])
+    return Passage(
+        **{name: row[name] for name in _BARE} | {"heading": heading}, text="", ordinal=0, start=0, end=0, digest=""
+    )
 
 
 def _passage(row: Mapping[str, Any]) -> Passage:

@@ -125,19 +125,34 @@ class Searching(BaseRetriever):
                 f"{wanted} passages were asked for, each leg looks at {self._num_candidates}; "
                 f"set retriever.num_candidates={wanted}"
             )
-        return [self.join(lists) for lists in self.lists(queries, filter)]
+        legs, search = self._legs(), Search(queries, filter)
+
+        def best(results: list[list[Hit]]) -> list[list[Hit]]:
+            return [self.join(lists)[:wanted] for lists in _by_query(legs, results, len(queries))]
+
+        return self._index.search(_requests(legs, search), best)
 
     def lists(self, queries: Sequence[Query], filter: Filter) -> list[dict[str, list[Hit]]]:
         """For each query what each leg found, by the leg's name, in one search of the index."""
         legs, search = self._legs(), Search(queries, filter)
-        requests = {leg.name: leg.requests(search) for leg in legs}
-        results = iter(self._index.search([request for listed in requests.values() for request in listed]))
-        found = {leg.name: [leg.hits(next(results)) for _ in queries] for leg in legs}
-        return [{leg.name: found[leg.name][number] for leg in legs} for number in range(len(queries))]
+        return _by_query(legs, self._index.search(_requests(legs, search)), len(queries))
 
     @abstractmethod
     def _legs(self) -> Sequence[Leg]: ...
 
     @abstractmethod
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
-        """One query's hits from those of each leg."""
+        """One query's hits from those of each leg. Their passages may be bare: it must not look at texts."""
+
+
+def _requests(legs: Sequence[Leg], search: Search) -> list[Request]:
+    """Of one leg after the other, for all queries each."""
+    return [request for leg in legs for request in leg.requests(search)]
+
+
+def _by_query(legs: Sequence[Leg], results: Sequence[list[Hit]], queries: int) -> list[dict[str, list[Hit]]]:
+    """The answers to `_requests`."""
+    return [
+        {leg.name: leg.hits(results[number * queries + query]) for number, leg in enumerate(legs)}
+        for query in range(queries)
+    ]

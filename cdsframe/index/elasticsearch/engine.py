@@ -134,6 +134,14 @@ class Engine:
         docs = stats["_all"]["primaries"]["docs"]
         return docs["count"], docs["deleted"]
 
+    def start_merge(self, physical: str) -> None:
+        """Has the files rewritten of which a tenth or more is deleted records: small ones; does not wait for it."""
+        self._connection.ask(
+            lambda client: client.indices.forcemerge(
+                index=physical, only_expunge_deletes=True, wait_for_completion=False
+            )
+        )
+
     def copy(self, physical: str) -> str:
         """A copy of an index without its deleted records; nothing is written to the index while it is made.
 

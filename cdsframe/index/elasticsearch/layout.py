@@ -9,6 +9,7 @@ the records that were born by then and have not died, but for generations that w
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.stopwords import STOP_WORDS
-from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Passage
+from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,6 +38,9 @@ _BBQ = 64
 
 _ROUTE = re.compile(r"[^,\s]{1,200}")
 """The values of metadata that can decide a shard: the engine takes lists of them, separated by commas."""
+
+BARE = ("id", "document_id", "section_id", "head")
+"""What is kept by column too."""
 
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
 
@@ -126,6 +130,7 @@ class Layout:
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
         properties |= dict.fromkeys(METADATA_FIELDS, keyword) | {"long": kept, "unread": kept}
+        properties["head"] = keyword | {"index": False}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
             fields: JsonObject = dict.fromkeys(("title", "heading", "text"), source)
@@ -158,7 +163,7 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
     texts: JsonObject = {head: getattr(record, head) for head in record.prepended} | {"text": record.text}
     if vector is not None and vector.any():  # the cosine to nothing is not defined
         texts["vector"] = vector
-    source: JsonObject = {name: getattr(record, name) for name in _PLAIN}
+    source: JsonObject = {name: getattr(record, name) for name in _PLAIN} | {"head": _head(record)}
     source[record.level] = texts
     if unread := {head: getattr(record, head) for head in HEADS if head not in record.prepended}:
         source["unread"] = unread
@@ -173,6 +178,19 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
         return orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError):
         raise InputError(f"the record {record.id!a} has signs that are not Unicode; mend its document") from None
+
+
+def _head(record: Passage) -> str:
+    """Title and heading as a key, which a search gives without opening the record."""
+    head = json.dumps([record.title, *record.heading], ensure_ascii=False)
+    return head if len(head) <= _LONG else json.dumps([_keyword(head)])
+
+
+def bare(fields: Mapping[str, Sequence[Any]], level: Level) -> Passage:
+    """The record as a search shows it, of the fields `BARE`."""
+    id, document_id, section_id, head = (fields[name][0] for name in BARE)
+    title, *heading = json.loads(head)
+    return Passage(id, document_id, section_id, level, "", title, tuple(heading), 0, 0, 0, "")
 
 
 def decoded(source: Mapping[str, Any]) -> Passage:

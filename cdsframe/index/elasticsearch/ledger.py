@@ -19,7 +19,7 @@ from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import View
 from cdsframe.types import JsonObject, Level
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 
 
 @dataclass

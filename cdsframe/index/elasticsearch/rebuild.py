@@ -150,7 +150,7 @@ class Rebuildable(Store):
             self._open = None
             self._engine.point_alias(physical)
             time.sleep(reading.GRACE)
-            self._sweep()
+            self._tidying.sweep()
             for ledger in self._parts(plan):  # at last: the parts' leases are renewed until here
                 ledger.forget()
 
@@ -172,7 +172,7 @@ class Rebuildable(Store):
     def abandon(self) -> None:
         with self._hold(0):
             self._forget_rebuild()
-            self._sweep()
+            self._tidying.sweep()
 
     def _forget_rebuild(self) -> None:
         self._require_idle(self._state.rebuild)
@@ -190,8 +190,8 @@ class Rebuildable(Store):
             self.discard()
             self.delete(document_ids)
             self.commit()
-            self._expel()
-            self._sweep()
+            self._tidying.expel(self._state)
+            self._tidying.sweep()
 
 
 class Part(Store):

@@ -9,7 +9,6 @@ requests may still do is seen by nobody. No scripts, no `_delete_by_query`: any 
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -18,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch import reading, writing
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
@@ -26,18 +24,13 @@ from cdsframe.index.elasticsearch.layout import Layout, View
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
+from cdsframe.index.elasticsearch.tidying import Tidying
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
-from cdsframe.types import Hit, JsonObject, Level, Passage, Request, digest, flatten
+from cdsframe.types import Choose, Hit, JsonObject, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
-
-_SMALL = 50_000
-"""Records up to which an index is rewritten for the sake of a single deleted one, so that BM25 does not count it."""
-
-_TOO_MANY = 0.1
-"""The share of deleted records above which a larger one is rewritten."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +73,7 @@ class Store:
             self._connection, ledger, self._require, settings.num_candidates, settings.oversample, layout
         )
         self._lease = Lease(ledger, settings.lease_seconds)
+        self._tidying = Tidying(self._connection, self._engine, self._reader, self._bulk, self._lease, self._change)
         self._part, self._num_parts, self._physical = part, num_parts, physical
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
@@ -122,8 +116,8 @@ class Store:
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._reader.passages(document_ids, level)
 
-    def search(self, requests: Sequence[Request]) -> list[list[Hit]]:
-        return self._reader.search(requests)
+    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
+        return self._reader.search(requests, choose)
 
     def _committed_documents(self) -> dict[str, str]:
         state = self.ledger.read()
@@ -198,9 +192,14 @@ class Store:
         with self.writer():
             self._resume()
             if self._open is not None:
+                bit_by_bit = not optimize and self._physical is None
+                if bit_by_bit:
+                    self._tidying.proceed(self._open.physical)
                 self._publish(self._open)
+                if bit_by_bit:
+                    self._tidying.committed(self._state)
             if optimize:
-                self._tidy()
+                self._tidying.tidy(self._state)
 
     def discard(self) -> None:
         def forget(state: State) -> None:
@@ -213,11 +212,12 @@ class Store:
             self._change(forget)
             self._open = None
 
-    def _change(self, alter: Callable[[State], None], *, visible: bool = False) -> None:
-        """Changes the state as its writer. `visible`: readers must see it, this object's first."""
+    def _change(self, alter: Callable[[State], None], *, visible: bool = False) -> State:
+        """Changes the state as its writer, and gives it. `visible`: readers must see it, this object's first."""
         self._state = self._lease.change(alter, refresh=visible)
         if visible:
             self._reader.saw(self._state)
+        return self._state
 
     def _written(self) -> bool:
         """Whether there is an engine's index, made by the settings of the configuration."""
@@ -303,44 +303,3 @@ class Store:
 
     def _finish(self, state: State) -> None:
         """What else changes with a commit."""
-
-    def _tidy(self) -> None:
-        """Removes what no search sees, when those that began before the commit have ended."""
-        if self._state.view is None:
-            return
-        physical = str(self._state.physical)
-        if writing.number(self._connection, physical, self._state.view.dead):
-            time.sleep(reading.GRACE)
-            self._delete(physical, self._state.view.dead)
-        records, deleted = self._engine.superseded(physical)
-        if deleted and (records < _SMALL or deleted > records * _TOO_MANY):
-            self._rewrite(physical)
-            time.sleep(reading.GRACE)
-        self._sweep()
-
-    def _expel(self) -> None:
-        """Takes all that no search sees out of the engine's files."""
-        if self._state.view is None:
-            return
-        physical = str(self._state.physical)
-        self._delete(physical, self._state.view.dead)
-        if self._engine.superseded(physical)[1]:
-            self._rewrite(physical)
-
-    def _delete(self, physical: str, query: JsonObject) -> None:
-        writing.delete(self._connection, self._reader, self._bulk, physical, query, self._lease.require)
-
-    def _rewrite(self, physical: str) -> None:
-        """Puts a copy without the deleted records in the place of the engine's index."""
-        self._lease.require()
-        fresh = self._engine.copy(physical)
-        self._change(lambda state: setattr(state, "physical", fresh), visible=True)
-        self._engine.point_alias(fresh)
-
-    def _sweep(self) -> None:
-        """Deletes the engine's indexes that nothing needs any more."""
-        owned = self._engine.owned()
-        self._change(lambda state: None)  # still the writer, after all of them were made
-        rebuilt = self._state.rebuild["physical"] if self._state.rebuild else None
-        for physical in owned - {str(self._state.physical), rebuilt, f"{rebuilt}.notes"}:
-            self._engine.remove(physical)

@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 _AT_ONCE = 1_000
 """Documents in one condition."""
 
+SOME = 1_000
+"""Records that are deleted at most beside a commit of single documents."""
+
 
 @dataclass(frozen=True, slots=True)
 class Counts:
@@ -235,6 +238,27 @@ def delete(
             bulk.put(writable(physical), _deletions(some))
     bulk.drain()
     connection.ask(lambda client: client.indices.refresh(index=physical))
+
+
+def delete_some(connection: Connection, bulk: Bulk, physical: str, query: JsonObject) -> int:
+    """Begins to delete `SOME` of the records that fulfil a condition, as they were refreshed last; gives their number.
+
+    The next refresh makes it count.
+    """
+    found = connection.ask(
+        lambda client: client.search(
+            index=physical,
+            query={"bool": {"filter": [query]}},
+            size=SOME,
+            sort=[{"_doc": "asc"}],
+            source=False,
+            track_total_hits=False,
+            allow_partial_search_results=False,
+        )
+    )
+    rows = found["hits"]["hits"]
+    bulk.put(writable(physical), _deletions(rows))
+    return len(rows)
 
 
 def _deletions(rows: Iterable[JsonObject]) -> Iterator[Action]:
