@@ -240,7 +240,8 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
                 other.note({"ours": 1})
                 made = zombie._engine.owned()
                 physical = str(zombie.ledger.state().physical)
-                for step in (zombie._sweep, lambda: zombie._rewrite(physical), lambda: zombie.note({"theirs": 1})):
+                tidying, notes = zombie._tidying, lambda: zombie.note({"theirs": 1})
+                for step in (tidying.sweep, lambda: tidying.rewrite(physical), notes):
                     with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
                         step()
                 assert zombie._engine.owned() == made

@@ -27,7 +27,7 @@ from cdsframe.index.elasticsearch.reading import Reader
 from cdsframe.index.elasticsearch.tidying import Tidying
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
-from cdsframe.types import Choose, Hit, JsonObject, Level, Passage, Request, digest, flatten
+from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
     import numpy as np
