@@ -30,6 +30,7 @@ def main(cfg: DictConfig, run: Run) -> float:
             quantization=quantization,
             lora=build(cfg.lora),
             data=data,
+            contamination=build(cfg.contamination),
             retriever=retriever,
             index=index,
             prompt=build(cfg.prompt),

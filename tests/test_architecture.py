@@ -17,10 +17,10 @@ PACKAGE = ROOT / "cdsframe"
 CONFIGS = ROOT / "configs"
 
 LAYERS = [
-    {"types", "errors", "files", "encoding", "run", "packaged", "prompt", "adapter"},
+    {"types", "errors", "files", "encoding", "run", "packaged", "prompt", "adapter", "shingles"},
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
-        "expansion", "context", "generator", "data", "trainer", "logger", "citations", "confidence",
+        "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "citations", "confidence",
     },
     {"pipeline", "ingestion", "training"},
     {"serving", "evaluation"},

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import inspect
+from collections.abc import Mapping
 from difflib import get_close_matches
 from importlib import import_module
-from typing import Any, cast
+from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.errors import ConfigError
 
 DEPENDENCIES = frozenset({
-    "adapter", "calibration", "chunking", "context", "corpus", "data", "embedder", "fusion", "generator", "identity",
-    "index", "lora", "logger", "model", "name", "pipeline", "prompt", "quantization", "reranker", "retriever", "run",
-    "seed", "trainer",
+    "adapter", "calibration", "chunking", "contamination", "context", "corpus", "data", "embedder", "fusion",
+    "generator", "identity", "index", "lora", "logger", "model", "name", "pipeline", "prompt", "quantization",
+    "reranker", "retriever", "run", "seed", "trainer",
 })  # fmt: skip
 """Arguments that entry points hand over as objects; every other argument of a component stands in its YAML."""
 
@@ -44,11 +45,20 @@ def locate(target: str) -> Any:
 def build(node: DictConfig, /, **dependencies: Any) -> Any:
     """Calls the node's target with the node's keys and with those of the dependencies that it names.
 
-    A dependency that the target needs and does not get is a TypeError (a forgotten wire, a defect of ours).
+    Nodes with a target below it are built first, with the same dependencies: a mix is handed its sources. A dependency
+    that a target needs and does not get is a TypeError (a forgotten wire, a defect of ours).
     """
-    target = locate(node["_target_"])
+    return _made(OmegaConf.to_container(node, resolve=True), dependencies)
+
+
+def _made(value: Any, dependencies: Mapping[str, Any]) -> Any:
+    """The value with every mapping that has a target replaced by what its target makes of it."""
+    if not isinstance(value, dict):
+        return value
+    settings = {key: _made(inner, dependencies) for key, inner in value.items()}
+    if "_target_" not in settings:
+        return settings
+    target = locate(settings.pop("_target_"))
     accepted = inspect.signature(target).parameters
-    settings = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
-    del settings["_target_"]
     offered = {name: value for name, value in dependencies.items() if name in accepted and name not in settings}
     return target(**settings, **offered)

@@ -6,7 +6,7 @@ A record: `id, question, answer` and, as wanted, `aliases`, `type`, `split`, `ev
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -30,6 +30,8 @@ class Jsonl:
 
     def __init__(self, path: Annotated[list[InputFile], Field(min_length=1)], scope: str, corpus: Corpus) -> None:
         self._paths, self.scope, self._corpus = list(path), scope, corpus
+        self.removed: Mapping[str, Mapping[str, int]] = {}
+        """Nothing: what is in one's own files is meant."""
 
     def questions(self, split: str) -> list[Question]:
         """The questions of one split, in the files' order. Raises InputError where the split is empty."""

@@ -44,6 +44,7 @@ class MedQuad:
         problems = self.problems(folder)
         if problems:
             raise ConfigError(problems)
+        self.removed: dict[str, Counter[str]] = {}
         self._folder, self._drop, self._strip, self._limit = folder, list(drop), strip_question, limit
 
     @staticmethod
@@ -78,6 +79,7 @@ class MedQuad:
             found.append(Question(record["id"], record["question"], answer, type="open", split=split, group=group))
             if self._limit is not None and len(found) == self._limit:
                 break
+        self.removed[split] = dropped
         if dropped:
             log.info(
                 "MedQuAD %s: left out by flag: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(dropped.items()))

@@ -14,6 +14,7 @@ from typing import Annotated, Any, Literal, Protocol
 from pydantic import Field
 
 from cdsframe.adapter import adapter_digest, name_base, publish, write_card
+from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.files import atomic_folder, write_json
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
@@ -29,6 +30,7 @@ Positive = Annotated[float, Field(gt=0)]
 
 class _Data(Protocol):
     scope: str
+    removed: Mapping[str, Mapping[str, int]]
 
     def questions(self, split: str) -> list[Question]: ...
 
@@ -38,6 +40,7 @@ def sft(
     quantization: Any,
     lora: Any,
     data: _Data,
+    contamination: Contamination | NoContamination,
     retriever: Retriever,
     index: Index,
     prompt: Prompt,
@@ -76,7 +79,8 @@ def sft(
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
-    train = builder.build(sample(data.questions("train"), train_limit, seed))
+    screening = contamination.screen(data.questions("train"), data, run.folder)
+    train = builder.build(sample(screening.kept, train_limit, seed))
     validation = builder.build(sample(data.questions("validation"), validation_limit, seed=0))
     log.info("%d training and %d validation examples", len(train), len(validation))
     tuned = lora.attach(model.load_for_training()).train()
@@ -101,6 +105,7 @@ def sft(
     metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
     metrics["train/tokens_per_second"] = module.trained_tokens / max(module.train_seconds, 1e-9)
     facts = {"trainable": trainable, "total": total, "scope": data.scope, "validation": _digest(validation)}
+    facts |= {"contamination": screening.facts, "data": {split: dict(rules) for split, rules in data.removed.items()}}
     _finish(run, name, model, quantization, prompt, metrics, facts)
     if run.sweep_folder is None:
         publish(run.folder / "adapter", Path(adapters) / name)
