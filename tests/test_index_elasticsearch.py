@@ -230,6 +230,8 @@ def test_a_writer_that_slept_through_its_lease_deletes_nothing_of_the_next_ones(
 def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypatch):
     zombie = on_elasticsearch(request, lease_seconds=1)
     write(zombie, corpus(2))
+    zombie.delete(["d01"])
+    zombie.commit()
     monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
     other = beside(zombie, lease_seconds=30)
     with other.rebuild() as new:
@@ -241,7 +243,11 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
                 made = zombie._engine.owned()
                 physical = str(zombie.ledger.state().physical)
                 tidying, notes = zombie._tidying, lambda: zombie.note({"theirs": 1})
-                for step in (tidying.sweep, lambda: tidying.rewrite(physical), notes):
+                for step in (
+                    tidying.sweep,
+                    *(lambda s=s: s(physical) for s in (tidying.rewrite, tidying.proceed)),
+                    notes,
+                ):
                     with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
                         step()
                 assert zombie._engine.owned() == made
@@ -249,6 +255,64 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
                 write(other, [passage("d00", 0, "still writable", digest="2")])
         write(new, corpus(3))
     assert set(other.documents()) == {"d00", "d01", "d02"}
+
+
+def replace_live(index, *passages):
+    """Replaces documents as a server does it: the commit does not tidy up."""
+    with index.writer():
+        write(index, passages, commit=False)
+        index.commit()
+
+
+@pytest.mark.elasticsearch
+def test_what_is_superseded_by_live_commits_goes_when_readers_that_began_before_have_ended(request, monkeypatch):
+    index = on_elasticsearch(request)
+
+    def version(n):
+        return [passage("d", m, f"fever version{n}", digest=str(n)) for m in range(3)]
+
+    def records(query):
+        return asked(index, "GET", f"{old.physical}/_count", {"query": query})["count"]
+
+    write(index, [*corpus(4), *version(0)])
+    old = index.ledger.read()
+    monkeypatch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 1e9)
+    for n in range(1, 4):
+        replace_live(index, *version(n))
+    assert records(old.view.query) == 8 + 3
+    assert records({"match_all": {}}) == 8 + 4 * 3
+    monkeypatch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
+    for n in range(4, 7):
+        time.sleep(0.1)
+        replace_live(index, *version(n))
+        assert [p.digest for p in beside(index).passages(["d"])] == [str(n)] * 3
+    assert records({"match_all": {}}) == 8 + 3 + 3  # those of the last commit but one may still be read
+    assert index.ledger.read().physical == old.physical
+
+
+@pytest.mark.slow  # the engine itself keeps deleted records for half a minute
+@pytest.mark.elasticsearch
+def test_bm25_of_an_index_that_is_changed_live_stays_that_of_a_fresh_one(request, monkeypatch):
+    monkeypatch.setattr("cdsframe.index.elasticsearch.tidying.RETAINED", 0.5)
+    index, fresh = on_elasticsearch(request), on_elasticsearch(request)
+    texts = [passage(f"x{n}", 0, f"{'plaster' if n < 80 else 'dose'} word{n}") for n in range(400)]
+    for one in (index, fresh):
+        write(one, [*texts, passage("d", 0, "plaster word0")])
+
+    def score(index):
+        return index.search([words("plaster", k=1)])[0][0].score
+
+    for n in range(25):
+        replace_live(index, passage("d", 0, f"plaster turn{n}"))
+    assert score(index) < 0.8 * score(fresh)
+    time.sleep(31)
+    for n in range(2):
+        replace_live(index, passage("d", 0, f"plaster later{n}"))
+        time.sleep(0.6)
+    until = time.monotonic() + 20
+    while abs(score(index) / score(fresh) - 1) > 0.03 and time.monotonic() < until:
+        time.sleep(0.2)
+    assert score(index) == pytest.approx(score(fresh), rel=0.03)
 
 
 WRITER = """
