@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
-from cdsframe.errors import InputError
+from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.files import InputFile, read_jsonl, resolve, write_jsonl
 from cdsframe.shingles import normalised, shingles, words
 from cdsframe.types import JsonObject, Question
@@ -143,7 +143,7 @@ class Contamination:
         for split in ("validation", "test") if self._own_splits else ():
             try:
                 questions = data.questions(split)
-            except InputError:
+            except EmptySplitError:
                 continue  # a data set need not have every split
             yield f"own {split}", [_Item(q.id, q.question, q.answer) for q in questions]
         for path in self._against:

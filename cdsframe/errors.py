@@ -32,6 +32,10 @@ class QuestionError(InputError):
     """A question cannot be answered as it is put: the fault is the asker's, not the deployment's."""
 
 
+class EmptySplitError(InputError):
+    """A data set has no questions in the split that was asked for; another split may have some."""
+
+
 class IndexMismatchError(ConfigError):
     """An index was built with another embedder, chunking or format than the configuration asks for."""
 

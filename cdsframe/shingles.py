@@ -34,6 +34,9 @@ def quantities(text: str) -> list[str]:
     return [found.rstrip(".,:/") for found in _QUANTITY.findall(text)]
 
 
-def sentences(text: str) -> list[str]:
-    """A text cut at the ends of its sentences and lines."""
-    return [part for part in _SENTENCE_END.split(text) if part.strip()]
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Where the sentences and lines of a text begin and end; what is between them is blank."""
+    ends = [(found.start(), found.end()) for found in _SENTENCE_END.finditer(text)]
+    starts = [0, *(end for _, end in ends)]
+    spans = zip(starts, [*(start for start, _ in ends), len(text)], strict=True)
+    return [(start, end) for start, end in spans if text[start:end].strip()]

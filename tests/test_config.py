@@ -24,6 +24,7 @@ _NEEDS = {
     "corpus=jsonl": "corpus.path={file}", "corpus=beir": "corpus.path={file}", "corpus=folder": "corpus.path={folder}",
     "corpus=csv": "corpus.path={file} corpus.fields.text=text", "corpus=fhir": "corpus.path={folder}",
     "corpus=medquad": "paths.data={medquad}", "data=medquad": "paths.data={medquad}",
+    "data=treatments": "paths.data={medquad}", "data=mix": "+data@data.sources.one=hospital",
     "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25",
@@ -80,7 +81,8 @@ def test_every_option_composes_and_binds_wherever_its_group_is(primary, group, o
     (medquad / "medquad" / "retrieval_corpus.jsonl.gz").touch()
     text = (CONFIGS / f"{primary}.yaml").read_text(encoding="utf-8")
     needs = _NEEDS.get(f"{group}={option}", "").format(file=file, folder=tmp_path, medquad=medquad).split()
-    needs = [need for need in needs if f"- {need.split('.')[0].split('=')[0]}:" in text or need.startswith("paths.")]
+    groups = [need.lstrip("+").replace("@", ".").replace("=", ".").partition(".")[0] for need in needs]
+    needs = [n for n, named in zip(needs, groups, strict=True) if f"- {named}:" in text or named == "paths"]
     cfg = composed(primary, f"{group}={option}", *needs, *_required(primary))
     if group == "embedder" and option not in ("minilm", "none"):
         assert cfg.embedder.max_tokens >= 256
@@ -117,7 +119,7 @@ def test_loggers_compose(choice):
         ("train", ["chunking.overlap=256"], "chunking.overlap must be less than half of chunking.size=256"),
         ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
         ("train", ["data=medquad"], "data=medquad needs a data folder; set CDSFRAME_DATA"),
-        ("train", ["data=medquad", "paths.data=no"], "data=medquad: no folder medquad/ in no (paths.data)"),
+        ("train", ["data=medquad", "paths.data=no"], "data=medquad: no folder medquad/ and none of MedQuAD's own"),
         ("train", ["model._target_=os.system"], "outside cdsframe."),
         ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
         ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),

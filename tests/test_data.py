@@ -112,9 +112,9 @@ PAIR = {"id": "m", "doc_id": "d", "question": "What are the symptoms of Gout?", 
 FLAGS = ["short", "echo"]
 
 
-def medquad(folder, *records, strip=True, limit=None, split="train"):
+def medquad(folder, *records, strip=True, limit=None, split="train", subset="all", types=None):
     write(folder / "medquad/medquad_train.jsonl.gz", *records)
-    return MedQuad(str(folder), FLAGS, strip, limit).questions(split)
+    return MedQuad(str(folder), types, FLAGS, strip, subset, limit).questions(split)
 
 
 def test_medquads_flagged_pairs_are_left_out_and_counted(tmp_path, caplog):
@@ -125,7 +125,7 @@ def test_medquads_flagged_pairs_are_left_out_and_counted(tmp_path, caplog):
         found = medquad(tmp_path, *records)
     assert [question.id for question in found] == ["0", "3"]
     assert found[0] == Question("0", PAIR["question"], "It hurts.", type="open", split="train", group="d")
-    assert "left out by flag: echo 1, short 2" in caplog.text
+    assert "left out: echo 1, short 2" in caplog.text
     assert [question.id for question in medquad(tmp_path, *records, limit=1)] == ["0"]
 
 
@@ -159,14 +159,15 @@ def test_medquads_bad_lines_and_splits_are_named(tmp_path):
 
 
 def test_medquad_says_what_it_needs(tmp_path):
-    for folder, message in ((None, "set CDSFRAME_DATA"), (str(tmp_path), "no folder medquad/ in")):
+    for folder, message in ((None, "set CDSFRAME_DATA"), (str(tmp_path), "no folder medquad/ and none of")):
         assert message in MedQuad.problems(folder)[0]
         with pytest.raises(ConfigError, match=message):
-            MedQuad(folder, [], True, None)
+            MedQuad(folder, None, [], True, "all", None)
 
 
 def test_medquads_real_pairs(real_data):
-    data = MedQuad(str(real_data), ["hpo_table", "templated", "short", "echo", "bad_question"], True, 100)
+    flags = ["hpo_table", "templated", "short", "echo", "bad_question"]
+    data = MedQuad(str(real_data), None, flags, True, "all", 100)
     for split in ("train", "validation", "test"):
         found = data.questions(split)
         assert len({question.id for question in found}) == 100

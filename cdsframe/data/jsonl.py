@@ -12,11 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.errors import InputError
+from cdsframe.data.splits import SPLITS
+from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.files import InputFile, read_jsonl
 from cdsframe.types import Corpus, Document, Evidence, Question
-
-SPLITS = ("train", "validation", "test")
 
 
 class Jsonl:
@@ -34,11 +33,11 @@ class Jsonl:
         """Nothing: what is in one's own files is meant."""
 
     def questions(self, split: str) -> list[Question]:
-        """The questions of one split, in the files' order. Raises InputError where the split is empty."""
+        """The questions of one split, in the files' order. Raises EmptySplitError where there is none."""
         found = [question for question in self._questions if question.split == split]
         if not found:
             there = ", ".join(sorted({question.split for question in self._questions})) or "none"
-            raise InputError(
+            raise EmptySplitError(
                 f"data: no questions in split {split!r} of {', '.join(self._paths)}; splits there: {there}"
             )
         return found

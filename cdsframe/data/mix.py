@@ -1,0 +1,186 @@
+"""Several data sets as one: weighted or capped, balanced, without copies, no document in two splits.
+
+Each source is an option of this group with its own cleaning; `removed` says how many questions each rule took out.
+Compares nothing with evaluation sets (see `cdsframe.contamination`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
+
+from cdsframe.data.drawing import Balance, draw, shares
+from cdsframe.data.duplicates import exact_copies, near_copies
+from cdsframe.data.splits import SPLITS, split_of
+from cdsframe.errors import ConfigError, EmptySplitError
+from cdsframe.types import Question
+
+log = logging.getLogger(__name__)
+
+Count = Annotated[int, Field(ge=1)]
+SmallShare = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class Source(Protocol):
+    """A data set."""
+
+    scope: str
+    removed: Mapping[str, Mapping[str, int]]
+
+    def questions(self, split: str) -> list[Question]: ...
+
+
+class Mix:
+    """The questions of several sources; an id is the source's name and the id there.
+
+    Args:
+        sources: name -> data set. Of copies the one in the earlier source stays.
+        weights: name -> its part of the training questions; empty: all that there is. Nothing is taken twice.
+        caps: name -> at most so many training questions.
+        limit: at most so many training questions in all; null: no limit.
+        balance: what equal numbers are drawn of, within each source, where not all questions are taken.
+        group_limit: at most so many training questions of a type or a topic in a source; null: no limit.
+        exact_copies, near_copies: whether training questions are left out that stand word for word in another one; the
+            Jaccard similarity from which on near-copies are left out, null: they stay.
+        splits: `given` by the sources; `by_document`: all questions are divided anew, those of a document together.
+        validation_share, test_share: of the documents, with `splits=by_document`.
+        apart: whether training questions are left out that are about a document of another split.
+        seed: of what is drawn.
+    """
+
+    def __init__(
+        self,
+        sources: dict[str, Any],
+        weights: dict[str, Annotated[float, Field(gt=0)]],
+        caps: dict[str, Count],
+        limit: Count | None,
+        balance: Balance,
+        group_limit: Count | None,
+        exact_copies: bool,
+        near_copies: Annotated[float, Field(ge=0.5, le=1)] | None,
+        splits: Literal["given", "by_document"],
+        validation_share: SmallShare,
+        test_share: SmallShare,
+        apart: bool,
+        seed: Annotated[int, Field(ge=0)],
+    ) -> None:
+        named = {name: {"_target_": type(source).__name__} for name, source in sources.items()}
+        problems = self.problems(named, weights, caps, limit, balance, group_limit)
+        if problems:
+            raise ConfigError(problems)
+        self._sources: dict[str, Source] = dict(sources)
+        self.scope = " + ".join(dict.fromkeys(source.scope for source in self._sources.values()))
+        self._weights, self._caps, self._limit, self._seed = dict(weights), dict(caps), limit, seed
+        self._balance, self._group_limit = balance, group_limit
+        self._exact, self._near, self._apart = exact_copies, near_copies, apart
+        self._anew, self._validation_share, self._test_share = splits == "by_document", validation_share, test_share
+        self._removed: Counter[str] = Counter()
+        self._read, self._chosen = cache(self._read_source), cache(self._choose)
+
+    @staticmethod
+    def problems(
+        sources: dict[str, Any],
+        weights: dict[str, float],
+        caps: dict[str, int],
+        limit: int | None,
+        balance: str,
+        group_limit: int | None,
+    ) -> list[str]:
+        """That there is no source, that a weight or a cap names none, or that nothing is there to balance."""
+        if not sources:
+            return ["data=mix has no source; add some: +data@data.sources.NAME=OPTION"]
+        found = [
+            f"data.sources.{name} is no data set; add one by +data@data.sources.{name}=OPTION"
+            for name, source in sources.items()
+            if not isinstance(source, dict) or "_target_" not in source
+        ]
+        for key, named in (("weights", weights), ("caps", caps)):
+            there = ", ".join(sources)
+            found += [
+                f"data.{key}.{name}: there is no such source, there is {there}" for name in named if name not in sources
+            ]
+        if weights and (without := [name for name in sources if name not in weights]):
+            found.append(f"data.weights must name every source or none; {', '.join(without)} is without")
+        if balance != "none" and not (weights or caps or limit or group_limit):
+            found.append(f"data.balance={balance} needs data.limit, caps, weights or group_limit: else all is taken")
+        if group_limit and balance == "none":
+            found.append("data.group_limit needs data.balance=type or topic")
+        return found
+
+    @property
+    def removed(self) -> dict[str, dict[str, int]]:
+        """Split -> `source/rule` -> how many questions it took out, of the splits that were read."""
+        found: dict[str, dict[str, int]] = {}
+        for name, source in self._sources.items():
+            for split, rules in source.removed.items():
+                found.setdefault(split, {}).update({f"{name}/{rule}": number for rule, number in rules.items()})
+        if self._removed:
+            found["train"] = {**found.get("train", {}), **self._removed}
+        return found
+
+    def questions(self, split: str) -> list[Question]:
+        """The questions of one split. Raises EmptySplitError where no source has any."""
+        if split not in SPLITS or not (found := self._chosen(split)):
+            raise EmptySplitError(f"data: no source ({', '.join(self._sources)}) has questions in split {split!r}")
+        return list(found)
+
+    def _choose(self, split: str) -> list[Question]:
+        by_source = {name: self._read(name, split) for name in self._sources}
+        if split != "train":
+            return [question for own in by_source.values() for question in own]
+        if self._apart:
+            by_source = {name: self._without_shared_documents(name, own) for name, own in by_source.items()}
+        by_source = self._without_copies(by_source)
+        taken = shares({n: len(own) for n, own in by_source.items()}, self._weights, self._caps, self._limit)
+        drawn = {
+            name: draw(own, taken[name], self._balance, self._group_limit, self._seed)
+            for name, own in by_source.items()
+        }
+        for name, own in by_source.items():
+            self._count(name, "not_drawn", len(own) - len(drawn[name]))
+        log.info("mix: %s training questions", ", ".join(f"{name} {len(own)}" for name, own in drawn.items()))
+        if self._removed:
+            log.info("mix: left out: %s", ", ".join(f"{rule} {number}" for rule, number in self._removed.items()))
+        return [question for own in drawn.values() for question in own]
+
+    def _read_source(self, name: str, split: str) -> list[Question]:
+        """One source's questions of one split, under their names in the mix."""
+        found: list[Question] = []
+        for given in SPLITS if self._anew else (split,):
+            try:
+                found += self._sources[name].questions(given)
+            except EmptySplitError:
+                continue  # another source may have the split
+        if self._anew:
+            shares = self._validation_share, self._test_share
+            found = [replace(q, split=split) for q in found if split_of(q.group or q.id, *shares) == split]
+        return [replace(question, id=f"{name}/{question.id}") for question in found]
+
+    def _without_shared_documents(self, name: str, questions: list[Question]) -> list[Question]:
+        elsewhere = {q.group for split in ("validation", "test") for q in self._read(name, split) if q.group}
+        kept = [question for question in questions if question.group not in elsewhere]
+        self._count(name, "document_in_another_split", len(questions) - len(kept))
+        return kept
+
+    def _without_copies(self, by_source: dict[str, list[Question]]) -> dict[str, list[Question]]:
+        everything = [(name, question) for name, own in by_source.items() for question in own]
+        questions = [question for _, question in everything]
+        exact = exact_copies(questions) if self._exact else set()
+        near = near_copies(questions, self._near, exact) if self._near is not None else set()
+        kept: dict[str, list[Question]] = {name: [] for name in by_source}
+        for place, (name, question) in enumerate(everything):
+            if place in exact or place in near:
+                self._count(name, "exact_copy" if place in exact else "near_copy", 1)
+            else:
+                kept[name].append(question)
+        return kept
+
+    def _count(self, name: str, rule: str, number: int) -> None:
+        if number:
+            self._removed[f"{name}/{rule}"] += number
