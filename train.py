@@ -21,6 +21,7 @@ def main(cfg: DictConfig, run: Run) -> float:
         build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
     quantization = build(cfg.quantization)
     model = build(cfg.model, quantization=quantization, adapter=None)
+    trainer = build(cfg.trainer)
     loggers = [build(node, run=run, name=cfg.name) for node in cfg.logger.values()]
     failed = True
     try:
@@ -34,7 +35,7 @@ def main(cfg: DictConfig, run: Run) -> float:
             retriever=retriever,
             index=index,
             prompt=build(cfg.prompt),
-            trainer=build(cfg.trainer),
+            trainer=trainer,
             logger=loggers,
             run=run,
             name=cfg.name,
@@ -45,7 +46,8 @@ def main(cfg: DictConfig, run: Run) -> float:
         for logger in loggers:
             logger.close(failed)
     where = f"{cfg.paths.adapters}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/adapter"
-    print(f"validation loss {loss:.4f}; adapter in {where}")
+    if trainer.first:
+        print(f"validation loss {loss:.4f}; adapter in {where}")
     return float(loss)
 
 

@@ -46,3 +46,14 @@ class AdapterMismatchError(ConfigError):
 
 class CalibrationMismatchError(ConfigError):
     """A calibration was fitted on the answers of another composition than the configuration has."""
+
+
+class Stopped(KeyboardInterrupt):
+    """A run was asked to stop by a signal and has kept what it had done; the exit code is 128 and the signal's number.
+
+    No CdsframeError: it ends a multirun, as Ctrl-C does.
+    """
+
+    def __init__(self, number: int, kept: str) -> None:
+        super().__init__(kept)
+        self.exit_code = 128 + number

@@ -175,6 +175,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
                 file.chmod(0o666 & ~_UMASK)  # safetensors writes files that only their owner may read
                 _fsync(file)
         partial.chmod(0o777 & ~_UMASK)
+        _fsync(partial)
         if target.exists():
             aside = partial.with_name(partial.name + ".old")
             target.rename(aside)
@@ -185,6 +186,15 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         _fsync(target.parent)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+
+
+def remove_partials(path: str | Path) -> None:
+    """Removes what killed writers left beside a target, or beside all whose names begin with the path's."""
+    for left in Path(path).parent.glob(f".{Path(path).name}*.partial*"):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def write_text(path: str | Path, text: str) -> None:

@@ -7,6 +7,7 @@ no texts, no environment. The only module that knows wandb.
 from __future__ import annotations
 
 import os
+import shutil
 from typing import Any, Literal
 
 from cdsframe.errors import ConfigError
@@ -47,6 +48,7 @@ class Csv(NoLogger):
     def open(self) -> Any:
         from lightning.pytorch.loggers import CSVLogger
 
+        shutil.rmtree(self._run.folder / "csv", ignore_errors=True)  # a run that is gone on with tells all of it again
         return CSVLogger(save_dir=self._run.folder, name="csv", version="")
 
 

@@ -52,10 +52,13 @@ class Run:
         choices: Mapping[str, str],
         group: str,
         sweep_folder: Path | None = None,
+        resumed: bool = False,
     ) -> None:
         self.folder, self.task, self.config, self.choices, self.group = folder, task, config, choices, group
         self.sweep_folder = sweep_folder
         """The multirun's folder, None in a single run."""
+        self.resumed = resumed
+        """Whether it goes on with a run that was interrupted, in its folder."""
         self._started = time.time()
         folder.mkdir(parents=True, exist_ok=True)
         write_text(folder / "config.yaml", config_yaml)

@@ -20,8 +20,9 @@ from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.run import Run
 from cdsframe.training.examples import ExampleBuilder, sample
+from cdsframe.training.fitting import Course
 from cdsframe.training.module import SupervisedFineTuning
-from cdsframe.training.sft import _best_adapter_keeper
+from cdsframe.training.sft import _BestAdapter
 from cdsframe.types import Evidence, Hit, Passage, Question
 
 SMALL = [
@@ -110,6 +111,7 @@ def test_max_steps_ends_training_early_and_still_keeps_an_adapter(monkeypatch, t
 
 def test_training_stops_when_the_validation_loss_rises(monkeypatch, tmp_path):
     overrides = ["quantization=none", "logger=none", "training.max_epochs=8", "training.patience=1", "name=early"]
+    overrides.append("training.validations=3")
     run_train(monkeypatch, tmp_path, *SMALL, *overrides, "training.learning_rate=1.0", "training.clip_norm=1e9")
     metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
     assert metrics["train/steps"] < 8 * 3
@@ -132,17 +134,21 @@ def test_the_best_adapter_is_kept_not_the_last(tmp_path):
     class Model:
         def save_pretrained(self, folder):
             saved.append(folder)
+            (folder / "config.json").write_text("{}")
 
-    keeper = _best_adapter_keeper(tmp_path / "adapter", "base")
-    for loss in (2.0, 1.0, 1.5):
-        trainer = SimpleNamespace(callback_metrics={"val/loss": loss}, sanity_checking=False, global_step=len(saved))
-        keeper.on_validation_end(trainer, SimpleNamespace(model=Model()))
+    keeper = _BestAdapter(tmp_path / "adapter", "base", Model())
+    for step, loss in enumerate((2.0, 1.0, float("nan"), 1.5), start=1):
+        keeper.validated(loss, Course(step=step, history=[{"train/loss": 3.0}]))
     assert len(saved) == 2
-    assert keeper.metrics["val/loss"] == 1.0
+    assert keeper.metrics == {"val/loss": 1.0, "train/steps": 2.0, "train/loss": 3.0}
+    again = _BestAdapter(tmp_path / "adapter", "base", Model())
+    again.go_on()
+    assert again.metrics == keeper.metrics
 
 
 def test_the_learning_rate_warms_up_and_decays_to_zero():
-    module = SupervisedFineTuning(torch.nn.Linear(1, 1), 1.0, 0.1, 0.0, 1.0, "adamw", total_steps=100)
+    one = SimpleNamespace(device=torch.device("cpu"))
+    module = SupervisedFineTuning(torch.nn.Linear(1, 1), 1.0, 0.1, 0.0, 1.0, "adamw", total_steps=100, devices=one)
     factors = [module._factor(step) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == 1.0

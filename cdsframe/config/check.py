@@ -19,12 +19,13 @@ from pydantic import Field
 from cdsframe.config.build import DEPENDENCIES, locate
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError
-from cdsframe.files import InputFile
+from cdsframe.files import InputFile, InputFolder
 from cdsframe.types import METADATA_FIELDS
 
 PLAIN_KEYS: dict[str, Any] = {
     "name": Annotated[str, Field(pattern=r"^\w[\w.-]*$")],
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
+    "resume": InputFolder | None,
     "adapter": str | None,
     "calibration": InputFile | None,
     "question": Annotated[str, Field(min_length=1)],

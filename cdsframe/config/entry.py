@@ -23,6 +23,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from cdsframe.config.build import locate
 from cdsframe.config.check import check
+from cdsframe.config.resume import interrupted_run
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
 
@@ -56,7 +57,8 @@ def start_run(cfg: DictConfig) -> Run:
     """The folder of this job, as Hydra names it."""
     runtime = HydraConfig.get()
     multirun = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
-    folder = Path(runtime.runtime.output_dir)
+    resumed = interrupted_run(cfg, without_environment(cfg), multirun) if cfg.get("resume") else None
+    folder = resumed or Path(runtime.runtime.output_dir)
     return Run(
         folder,
         task=runtime.job.name,
@@ -65,6 +67,7 @@ def start_run(cfg: DictConfig) -> Run:
         choices={group: str(c) for group, c in runtime.runtime.choices.items() if not group.startswith("hydra/")},
         group=Path(runtime.sweep.dir).name if multirun else folder.name,
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
+        resumed=resumed is not None,
     )
 
 
@@ -82,7 +85,8 @@ _ON_DISK = {
 def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], None]:
     """Makes a script's `main`: Hydra composes, `check` refuses, the function works; users' errors print no traceback.
 
-    Exit codes: 0 done, 1 failed (and Hydra's own override errors), 2 configuration refused, 130 interrupted.
+    Exit codes: 0 done, 1 failed (and Hydra's own override errors), 2 configuration refused, 130 interrupted, 143 after
+    a SIGTERM that left a checkpoint.
     """
     script = Path(function.__code__.co_filename)
     name = script.stem
@@ -111,9 +115,9 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         _refuse_groups_without_option(name, script.resolve().parent / "configs")
         try:
             main()
-        except KeyboardInterrupt:
-            sys.stderr.write(f"\n{name}: interrupted; what was complete before is kept\n")
-            sys.exit(130)
+        except KeyboardInterrupt as stop:
+            sys.stderr.write(f"\n{name}: interrupted; {stop or 'what was complete before is kept'}\n")
+            sys.exit(getattr(stop, "exit_code", 130))
         except Exception as error:
             if _TRACEBACKS:
                 raise

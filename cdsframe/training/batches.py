@@ -20,43 +20,84 @@ _POOL = 8
 
 
 class LengthGroupedBatches:
-    """Yields index lists, one an effective batch; another order every epoch, the same for the same seed."""
+    """Index lists, one an effective batch; another order every epoch, the same for the same seed and epoch."""
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, shuffle: bool) -> None:
         self._lengths, self._batch_size, self._seed, self._shuffle = lengths, batch_size, seed, shuffle
-        self._epoch = 0
 
     def __len__(self) -> int:
         return -(-len(self._lengths) // self._batch_size)
 
-    def __iter__(self) -> Iterator[list[int]]:
+    def epoch(self, number: int) -> list[list[int]]:
+        """The batches of an epoch (from 0), in order."""
         order = list(range(len(self._lengths)))
         if not self._shuffle:
-            order.sort(key=lambda n: (-self._lengths[n], n))
-            yield from self._cut(order)
-            return
-        chooser = random.Random(f"{self._seed}|{self._epoch}")
-        self._epoch += 1
+            return self._cut(sorted(order, key=lambda n: (-self._lengths[n], n)))
+        chooser = random.Random(f"{self._seed}|{number}")
         chooser.shuffle(order)
         batches = []
         pool = _POOL * self._batch_size
         for start in range(0, len(order), pool):
             batches += self._cut(sorted(order[start : start + pool], key=lambda n: -self._lengths[n]))
         chooser.shuffle(batches)
-        yield from batches
+        return batches
 
     def _cut(self, order: list[int]) -> list[list[int]]:
         return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
 
 
-def collate(examples: Sequence[Example], micro_batch_size: int, padding_id: int) -> dict[str, Any]:
-    """One effective batch.
+class Batches:
+    """Collated effective batches of examples, from any step of training on.
+
+    Args:
+        rank, world_size: of the processes that train; each gets its part of every batch.
+    """
+
+    def __init__(
+        self,
+        examples: Sequence[Example],
+        batch_size: int,
+        micro_batch_size: int,
+        padding_id: int,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._examples, self._micro_batch_size, self._padding_id = examples, micro_batch_size, padding_id
+        self._rank, self._world_size = rank, world_size
+        self._groups = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle)
+
+    def __len__(self) -> int:
+        """Batches an epoch."""
+        return len(self._groups)
+
+    def after(self, step: int) -> Iterator[dict[str, Any]]:
+        """The batches that follow the first `step` ones, epoch after epoch without an end."""
+        epoch, passed = divmod(step, len(self))
+        while True:
+            yield from map(self._collated, self._groups.epoch(epoch)[passed:])
+            epoch, passed = epoch + 1, 0
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        """One epoch."""
+        return map(self._collated, self._groups.epoch(0))
+
+    def _collated(self, chosen: list[int]) -> dict[str, Any]:
+        examples = [self._examples[n] for n in chosen]
+        return collate(examples, self._micro_batch_size, self._padding_id, self._rank, self._world_size)
+
+
+def collate(
+    examples: Sequence[Example], micro_batch_size: int, padding_id: int, rank: int = 0, world_size: int = 1
+) -> dict[str, Any]:
+    """One effective batch, or of several processes this one's part of it (every n-th example by length).
 
     Returns:
         `micro`: dicts of `input_ids`, `attention_mask`, `labels`, each int64 `[micro_batch, length]`, padded on the
         right; `labelled` and `tokens`: their numbers over the whole batch, padding not counted; `ids`.
     """
-    ordered = sorted(examples, key=len, reverse=True)
+    ordered = sorted(examples, key=len, reverse=True)[rank::world_size]
     micro = [_pad(ordered[n : n + micro_batch_size], padding_id) for n in range(0, len(ordered), micro_batch_size)]
     return {
         "micro": micro,

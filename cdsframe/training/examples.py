@@ -11,11 +11,13 @@ import random
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from cdsframe.encoding import Encoded, encode
 from cdsframe.errors import InputError
 from cdsframe.prompt import Prompt
+from cdsframe.shingles import sentences
 from cdsframe.types import Index, Message, Passage, Question, Retriever
 
 log = logging.getLogger(__name__)
@@ -86,8 +88,9 @@ class ExampleBuilder:
         found = self._retriever.search_many([question.question for question in questions], depth)
         examples: list[Example] = []
         left_out: Counter[str] = Counter()
+        too_long: list[int] = []
         for question, passages, hits in zip(questions, gold, found, strict=True):
-            example: Example | None
+            example: Example | str
             if not grounded:
                 example = self._encode(question, [], question.answer, [])
             elif question.answerable and not passages:
@@ -95,12 +98,15 @@ class ExampleBuilder:
                 continue
             else:
                 example = self._grounded(question, passages, [hit.passage for hit in hits])
-            if example is None:
-                left_out["have no passage to show"] += 1
+            if isinstance(example, str):
+                left_out[example] += 1
             elif len(example) > self._max_length:
-                left_out[f"are longer than training.max_length={self._max_length} tokens"] += 1
+                too_long.append(len(example))
+            elif example.encoded.labelled < 2:
+                left_out["have no answer to learn: all but the end of the turn is masked"] += 1
             else:
                 examples.append(example)
+        left_out |= self._length_reason(too_long)
         said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
         if not examples:
             raise InputError(f"training: of {len(questions)} questions no example is left: {said or 'there were none'}")
@@ -108,7 +114,17 @@ class ExampleBuilder:
             log.warning("of %d questions left out: %s", len(questions), said)
         return examples
 
-    def _grounded(self, question: Question, gold: list[Passage], retrieved: list[Passage]) -> Example | None:
+    def _length_reason(self, lengths: list[int]) -> Counter[str]:
+        """How many examples are too long, and what would take them."""
+        if not lengths:
+            return Counter()
+        lengths.sort()
+        half = lengths[len(lengths) // 2]
+        mend = f"{half} would take half of these, {lengths[-1]} all; or fewer passages, or prompt.max_tokens"
+        return Counter({f"are longer than training.max_length={self._max_length} tokens ({mend})": len(lengths)})
+
+    def _grounded(self, question: Question, gold: list[Passage], retrieved: list[Passage]) -> Example | str:
+        """The example, or why there is none."""
         chooser = random.Random(f"{self._seed}|{question.id}")
         distractors = [passage for passage in retrieved if passage not in gold]
         if chooser.random() < self._no_gold_share:
@@ -118,10 +134,11 @@ class ExampleBuilder:
         _, kept = self._prompt.fit(self._count, question.question, chosen)
         shown = self._ordered(chosen[:kept], retrieved, chooser)
         if not shown:
-            return None
+            return "have no passage to show"
         cited = [number for number, passage in enumerate(shown, start=1) if passage in gold]
-        complete = len(cited) == len(gold) > 0
-        return self._encode(question, shown, question.answer if complete else "", cited if complete else [])
+        if len(cited) < len(gold):
+            return f"have more evidence than prompt.max_tokens={self._prompt.max_tokens} has room for"
+        return self._encode(question, shown, question.answer if gold else "", cited)
 
     def _ordered(self, passages: list[Passage], retrieved: list[Passage], chooser: random.Random) -> list[Passage]:
         """As retrieved, a passage that was missed at a random place; or all in random order."""
@@ -136,7 +153,20 @@ class ExampleBuilder:
 
     def _encode(self, question: Question, shown: list[Passage], answer: str, cited: list[int]) -> Example:
         messages = self._prompt.render(question.question, shown)
-        return Example(question.id, encode(self._tokenizer, messages, self._prompt.answer(answer, cited)))
+        return Example(question.id, encode(self._tokenizer, messages, self._cited(answer, shown, cited)))
+
+    def _cited(self, answer: str, shown: Sequence[Passage], cited: Sequence[int]) -> str:
+        """The answer with its markers: each behind what its passage says in the same words, else all at the end."""
+        found = [(end, _speaker(answer[start:end], shown, cited)) for start, end in sentences(answer)]
+        if len(cited) < 2 or {speaker for _, speaker in found} != set(cited):
+            return self._prompt.answer(answer, cited)
+        text, start = "", 0
+        for (end, speaker), (_, following) in pairwise([*found, (len(answer), None)]):
+            if speaker != following:
+                gap = answer[start:end][: len(answer[start:end]) - len(answer[start:end].lstrip())]
+                text += gap + self._prompt.answer(answer[start:end], [speaker])
+                start = end
+        return text
 
     def _gold(self, question: Question) -> list[Passage]:
         """For each piece of evidence the one passage that shows most of it."""
@@ -150,3 +180,9 @@ class ExampleBuilder:
 
     def _count(self, messages: Sequence[Message]) -> int:
         return len(encode(self._tokenizer, messages).input_ids)
+
+
+def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int | None:
+    """The number of the cited passage that says this, whatever its blanks; the first of several."""
+    wanted = " ".join(sentence.casefold().split())
+    return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), None)

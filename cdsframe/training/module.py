@@ -1,4 +1,4 @@
-"""The training step as a LightningModule: the loss of the answers' tokens, and the optimiser's steps.
+"""The training step: the loss of the answers' tokens, and the optimiser's steps.
 
 Logits are computed only at labelled positions. Does not build batches and does not write files.
 """
@@ -6,15 +6,15 @@ Logits are computed only at labelled positions. Does not build batches and does 
 from __future__ import annotations
 
 import math
-import time
+from collections.abc import Callable, Iterable
 from typing import Any, Literal
 
-import lightning
 import torch
 from torch.nn import functional
 
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError
+from cdsframe.types import JsonObject
 
 
 def loss_sum(model: Any, micro: dict[str, torch.Tensor]) -> torch.Tensor:
@@ -34,12 +34,13 @@ def loss_sum(model: Any, micro: dict[str, torch.Tensor]) -> torch.Tensor:
     return functional.cross_entropy(logits.float(), targets[wanted], reduction="sum")
 
 
-class SupervisedFineTuning(lightning.LightningModule):
+class SupervisedFineTuning:
     """Fine-tunes by effective batches (see `cdsframe.training.batches`).
 
     Args:
         model: a PEFT model, or a plain causal one of which all weights are trained.
         total_steps: optimiser steps of the whole run, for warm-up (linear) and decay (cosine, to zero).
+        devices: what `trainer.launch` gave.
     """
 
     def __init__(
@@ -51,74 +52,106 @@ class SupervisedFineTuning(lightning.LightningModule):
         clip_norm: float,
         optimizer: Literal["auto", "adamw", "paged_adamw"],
         total_steps: int,
+        devices: Any,
     ) -> None:
-        super().__init__()
-        self.automatic_optimization = False
-        self.model = model
-        self._learning_rate, self._weight_decay, self._clip_norm = learning_rate, weight_decay, clip_norm
+        self.model, self._devices = model, devices
+        self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
+        self._learning_rate, self._clip_norm = learning_rate, clip_norm
         self._warmup_steps, self._total_steps = max(1, round(warmup_share * total_steps)), total_steps
-        self._optimizer = optimizer
-        self._validation: list[float] = [0.0, 0.0]
-        self.trained_tokens, self.train_seconds = 0, 0.0
+        self._optimizer = self._make_optimizer(optimizer, weight_decay)
 
-    def training_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """One optimiser step over one effective batch."""
-        started = time.monotonic()
-        optimizer: Any = self.optimizers()
-        schedule: Any = self.lr_schedulers()
-        optimizer.zero_grad()
-        total = 0.0
+    def update(self, batch: dict[str, Any], step: int) -> dict[str, float]:
+        """One optimiser step, after `step` others, over one effective batch; what is to be logged of it.
+
+        Raises CdsframeError, and changes no weight, where the loss or the gradient is not finite.
+        """
+        self._optimizer.zero_grad()
+        total = torch.zeros((), device=self._devices.device)
         for micro in batch["micro"]:
-            loss = loss_sum(self.model, micro) / batch["labelled"]
-            self.manual_backward(loss)
-            total += float(loss.detach())
-        if not math.isfinite(total):
-            raise CdsframeError(
-                f"the loss became {total} at step {self.global_step}, in the batch {', '.join(batch['ids'])}; "
-                "lower training.learning_rate, or look at those examples"
-            )
-        norm = torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self._clip_norm)
-        optimizer.step()
-        schedule.step()
-        self.trained_tokens += batch["tokens"]
-        self.train_seconds += time.monotonic() - started
-        self.log_dict(
-            {
-                "train/loss": total,
-                "train/gradient_norm": float(norm),
-                "train/learning_rate": optimizer.param_groups[0]["lr"],
-                "train/tokens_per_second": self.trained_tokens / self.train_seconds,
-            },
-            batch_size=len(batch["ids"]),
-        )
-        self.log("loss", total, prog_bar=True, logger=False, batch_size=len(batch["ids"]))
+            loss = self._loss_sum(micro) / batch["labelled"]
+            loss.backward()
+            total += loss.detach()
+        self._sum_gradients()
+        norm = torch.nn.utils.clip_grad_norm_(self._weights.values(), self._clip_norm)
+        for name, value in (("loss", float(self._devices.sum(total))), ("gradient's norm", float(norm))):
+            if not math.isfinite(value):
+                raise CdsframeError(
+                    f"the {name} became {value} at step {step + 1}, in the batch {', '.join(batch['ids'])}; "
+                    "lower training.learning_rate, or look at those examples"
+                )
+        rate = self._learning_rate * self._factor(step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        self._optimizer.step()
+        return {"train/loss": float(total), "train/gradient_norm": float(norm), "train/learning_rate": rate}
 
-    def on_validation_epoch_start(self) -> None:
-        self._validation = [0.0, 0.0]
+    def validate(self, batches: Iterable[dict[str, Any]], stop: Callable[[], bool]) -> float | None:
+        """Nats per labelled token over all batches; None where `stop()` became true. Changes no random state."""
+        sums = torch.zeros(2, dtype=torch.float64, device=self._devices.device)
+        self.model.eval()
+        try:
+            with torch.no_grad():
+                for batch in batches:
+                    if stop():
+                        return None
+                    for micro in batch["micro"]:
+                        sums[0] += self._loss_sum(micro)
+                    sums[1] += batch["labelled"]
+        finally:
+            self.model.train()
+        self._devices.sum(sums[:1])
+        return float(sums[0] / sums[1])
 
-    def validation_step(self, batch: dict[str, Any], batch_idx: int) -> None:
-        """Adds up the loss and the labelled tokens."""
-        for micro in batch["micro"]:
-            self._validation[0] += float(loss_sum(self.model, micro))
-        self._validation[1] += batch["labelled"]
+    def state(self) -> tuple[dict[str, dict[str, torch.Tensor]], JsonObject]:
+        """The trained weights and the optimiser's moments, and its numbers. The schedule has no state but the step."""
+        if torch.cuda.is_available():
+            torch.cuda.synchronize()  # paged moments are written by kernels and read by the processor
+        moments, numbers = dict[str, torch.Tensor](), JsonObject()
+        for index, values in self._optimizer.state_dict()["state"].items():
+            for name, value in values.items():
+                (moments if isinstance(value, torch.Tensor) else numbers)[f"{index}.{name}"] = value
+        return {"weights": dict(self._weights), "optimizer": moments}, numbers
 
-    def on_validation_epoch_end(self) -> None:
-        """Logs `val/loss`: nats per labelled token over the whole split."""
-        self.log("val/loss", self._validation[0] / self._validation[1], prog_bar=True)
+    def restore(self, tensors: dict[str, dict[str, torch.Tensor]], numbers: JsonObject) -> None:
+        """Takes up what `state` gave."""
+        with torch.no_grad():
+            for name, weight in self._weights.items():
+                weight.copy_(tensors["weights"][name])
+        moments: dict[int, JsonObject] = {}
+        for key, value in {**tensors["optimizer"], **numbers}.items():
+            index, _, name = key.partition(".")
+            moments.setdefault(int(index), {})[name] = value
+        groups = self._optimizer.state_dict()["param_groups"]
+        self._optimizer.load_state_dict({"state": moments, "param_groups": groups})
+        if getattr(self._optimizer, "is_paged", False):
+            for weight, values in self._optimizer.state.items():
+                for name in ("state1", "state2"):  # bitsandbytes loads them into memory that is not paged
+                    values[name] = self._optimizer.get_state_buffer(weight, values[name].dtype).copy_(values[name])
 
-    def configure_optimizers(self) -> Any:
-        """AdamW (paged on CUDA, whose states then move to the CPU when memory is short), warm-up and cosine decay."""
-        weights = [p for p in self.model.parameters() if p.requires_grad]
-        paged = self._optimizer == "paged_adamw" or (self._optimizer == "auto" and torch.cuda.is_available())
+    def _loss_sum(self, micro: dict[str, torch.Tensor]) -> torch.Tensor:
+        there = {name: tensor.to(self._devices.device, non_blocking=True) for name, tensor in micro.items()}
+        with self._devices.autocast():
+            return loss_sum(self.model, there)
+
+    def _sum_gradients(self) -> None:
+        """Over all processes: each has divided by the whole batch's labelled tokens."""
+        if self._devices.world_size == 1:
+            return
+        weights = list(self._weights.values())
+        gradients = [torch.zeros_like(w) if w.grad is None else w.grad for w in weights]
+        flat = self._devices.sum(torch.cat([gradient.flatten() for gradient in gradients]))
+        for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
+            weight.grad = part.view_as(weight)
+
+    def _make_optimizer(self, optimizer: str, weight_decay: float) -> Any:
+        """AdamW; paged on CUDA, whose states then move to the CPU when memory is short."""
+        paged = optimizer == "paged_adamw" or (optimizer == "auto" and self._devices.device.type == "cuda")
+        make: Any = torch.optim.AdamW
         if paged:
             import bitsandbytes
 
-            make: Any = bitsandbytes.optim.PagedAdamW32bit
-        else:
-            make = torch.optim.AdamW
-        optimizer = make(weights, lr=self._learning_rate, weight_decay=self._weight_decay)
-        schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, self._factor)
-        return {"optimizer": optimizer, "lr_scheduler": schedule}
+            make = bitsandbytes.optim.PagedAdamW32bit
+        return make(list(self._weights.values()), lr=self._learning_rate, weight_decay=weight_decay)
 
     def _factor(self, step: int) -> float:
         if step < self._warmup_steps:

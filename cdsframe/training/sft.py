@@ -7,19 +7,24 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from functools import partial
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from cdsframe.adapter import adapter_digest, name_base, publish, write_card
 from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.files import atomic_folder, write_json
+from cdsframe.errors import CdsframeError
+from cdsframe.files import atomic_folder, read_json, remove_partials, write_json
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
+from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.types import Index, Metrics, Question, Retriever, digest
+
+if TYPE_CHECKING:
+    from cdsframe.training.fitting import Course
 
 log = logging.getLogger(__name__)
 
@@ -64,17 +69,26 @@ def sft(
     validation_limit: Count | None,
     validations: Count,
     patience: Count,
+    checkpoint_steps: Count | None,
+    checkpoint_minutes: Positive | None,
     adapters: str,
 ) -> float:
     """Fine-tunes and leaves the best adapter in the run's folder and, in a single run, in `adapters/name`.
 
-    Returns the lowest validation loss (nats per labelled token).
+    Where the run goes on with one that was interrupted, from its last checkpoint. Returns the lowest validation loss
+    (nats per labelled token); with several processes, in each of them.
     """
     import lightning
 
     from cdsframe.lora import count_trainable
+    from cdsframe.training.batches import Batches
+    from cdsframe.training.fitting import Fit, Plan
     from cdsframe.training.module import SupervisedFineTuning
 
+    if run.resumed and (ended := _ended(run.folder)) is not None:
+        log.info("the run in %s has ended already; its adapter is in %s/adapter", run.folder, run.folder)
+        return ended
+    devices = trainer.launch("bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true")
     lightning.seed_everything(seed, verbose=False)
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
@@ -83,32 +97,33 @@ def sft(
     train = builder.build(sample(screening.kept, train_limit, seed))
     validation = builder.build(sample(data.questions("validation"), validation_limit, seed=0))
     log.info("%d training and %d validation examples", len(train), len(validation))
-    tuned = lora.attach(model.load_for_training()).train()
+    identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
+    checkpoints = Checkpoints(run.folder / "checkpoints", identity)
+    tuned = lora.attach(model.load_for_training()).to(devices.device).train()
     trainable, total = count_trainable(tuned)
-    loaders = _loaders(train, validation, batch_size, micro_batch_size, seed, model.tokenizer.pad_token_id)
-    steps = trainer.steps(len(loaders[0]) * max_epochs)
-    module = SupervisedFineTuning(
-        tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, total_steps=steps
+    lightning.seed_everything(seed + devices.rank, verbose=False)  # the processes drop out different inputs
+    part: dict[str, Any] = {"batch_size": batch_size, "micro_batch_size": micro_batch_size, "seed": seed}
+    part |= {"padding_id": model.tokenizer.pad_token_id, "rank": devices.rank, "world_size": devices.world_size}
+    batches, held_out = Batches(train, **part, shuffle=True), Batches(validation, **part, shuffle=False)
+    steps = trainer.steps(len(batches) * max_epochs)
+    tuning = SupervisedFineTuning(
+        tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, total_steps=steps, devices=devices
     )
-    keeper = _best_adapter_keeper(run.folder / "adapter", model.name)
-    trainer.fit(
-        module,
-        *loaders,
-        precision="bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true",
-        max_epochs=max_epochs,
-        validations=min(validations, len(loaders[0])),
-        patience=patience,
-        callbacks=[keeper],
-        loggers=[one.open() for one in logger],
-        folder=run.folder,
-    )
+    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
+    keeper = _BestAdapter(run.folder / "adapter", model.name, tuned)
+    loggers = [opened for one in logger if devices.first and (opened := one.open()) is not None]
+    with alone(run.folder) if devices.first else nullcontext():
+        course = Fit(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
+    if not devices.first:
+        return course.lowest
     metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
-    metrics["train/tokens_per_second"] = module.trained_tokens / max(module.train_seconds, 1e-9)
+    metrics["train/tokens_per_second"] = course.tokens_per_second
     facts = {"trainable": trainable, "total": total, "scope": data.scope, "validation": _digest(validation)}
     facts |= {"contamination": screening.facts, "data": {split: dict(rules) for split, rules in data.removed.items()}}
     _finish(run, name, model, quantization, prompt, metrics, facts)
     if run.sweep_folder is None:
         publish(run.folder / "adapter", Path(adapters) / name)
+    checkpoints.remove()
     return metrics["val/loss"]
 
 
@@ -117,43 +132,36 @@ def _digest(examples: list[Example]) -> str:
     return digest(*(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples))
 
 
-def _loaders(
-    train: list[Any], validation: list[Any], batch_size: int, micro_batch_size: int, seed: int, padding_id: int
-) -> tuple[Any, Any]:
-    from torch.utils.data import DataLoader
-
-    from cdsframe.training.batches import LengthGroupedBatches, collate
-
-    def loader(examples: Any, shuffle: bool) -> Any:
-        batches = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle)
-        put_together = partial(collate, micro_batch_size=micro_batch_size, padding_id=padding_id)
-        return DataLoader(examples, batch_sampler=batches, collate_fn=put_together)
-
-    return loader(train, True), loader(validation, False)
+def _ended(folder: Path) -> float | None:
+    """The loss of a run that has ended: its metrics stand there and its checkpoints are gone."""
+    if (folder / "checkpoints").is_dir() or not (folder / "metrics.json").is_file():
+        return None
+    return float(read_json(folder / "metrics.json", "resume")["val/loss"])
 
 
-def _best_adapter_keeper(folder: Path, base: str) -> Any:
-    """A Lightning callback that writes the model to `folder` whenever the validation loss is the lowest so far."""
-    from lightning import Callback, LightningModule, Trainer
+class _BestAdapter:
+    """Keeps the model in `folder` whenever the validation loss is the lowest so far, its metrics beside it."""
 
-    class BestAdapter(Callback):
-        metrics: Metrics
+    def __init__(self, folder: Path, base: str, model: Any) -> None:
+        self._folder, self._base, self._model = folder, base, model
+        self.metrics: Metrics = {}
 
-        def __init__(self) -> None:
-            self.metrics = {}
+    def go_on(self) -> None:
+        """Takes up what the interrupted run has kept."""
+        remove_partials(self._folder)
+        if (self._folder / "metrics.json").is_file():
+            self.metrics = read_json(self._folder / "metrics.json", "resume")
 
-        def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-            loss = float(trainer.callback_metrics["val/loss"])
-            if trainer.sanity_checking or loss >= self.metrics.get("val/loss", float("inf")):
-                return
-            self.metrics = {"val/loss": loss, "train/steps": float(trainer.global_step)}
-            if "train/loss" in trainer.callback_metrics:
-                self.metrics["train/loss"] = float(trainer.callback_metrics["train/loss"])
-            with atomic_folder(folder) as partial_folder:
-                pl_module.model.save_pretrained(partial_folder)  # type: ignore[operator, union-attr]
-                name_base(partial_folder, base)
-
-    return BestAdapter()
+    def validated(self, loss: float, course: Course) -> None:
+        """Called after each validation."""
+        if not loss < self.metrics.get("val/loss", float("inf")):
+            return
+        last = next(row["train/loss"] for row in reversed(course.history) if "train/loss" in row)
+        self.metrics = {"val/loss": loss, "train/steps": float(course.step), "train/loss": last}
+        with atomic_folder(self._folder) as partial:
+            self._model.save_pretrained(partial)
+            name_base(partial, self._base)
+            write_json(partial / "metrics.json", self.metrics)
 
 
 def _finish(
@@ -161,6 +169,8 @@ def _finish(
 ) -> None:
     """Writes metrics and manifests, and the adapter's card."""
     folder = run.folder / "adapter"
+    if "val/loss" not in metrics:
+        raise CdsframeError("no validation loss was finite, so no adapter was kept; lower training.learning_rate")
     identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.identity}
     digests = {"model": model.digest, "adapter": adapter_digest(folder)}
     run.finish(metrics, digests, **facts)
