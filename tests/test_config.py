@@ -24,7 +24,9 @@ _NEEDS = {
     "corpus=jsonl": "corpus.path={file}", "corpus=beir": "corpus.path={file}", "corpus=folder": "corpus.path={folder}",
     "corpus=csv": "corpus.path={file} corpus.fields.text=text", "corpus=fhir": "corpus.path={folder}",
     "corpus=medquad": "paths.data={medquad}", "data=medquad": "paths.data={medquad}",
-    "data=treatments": "paths.data={medquad}", "data=mix": "+data@data.sources.one=hospital",
+    "data=treatments": "paths.data={medquad}", "data=symptoms": "paths.data={medquad}",
+    "data=mts_dialog": "paths.data={medquad}", "data=aci_bench": "paths.data={medquad}",
+    "data=raft": "+data@data.source=hospital", "data=mix": "+data@data.sources.one=hospital",
     "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25",
@@ -79,6 +81,7 @@ def test_every_option_composes_and_binds_wherever_its_group_is(primary, group, o
     medquad = tmp_path / "data"
     (medquad / "medquad").mkdir(parents=True)
     (medquad / "medquad" / "retrieval_corpus.jsonl.gz").touch()
+    (medquad / "summarisation").mkdir()
     text = (CONFIGS / f"{primary}.yaml").read_text(encoding="utf-8")
     needs = _NEEDS.get(f"{group}={option}", "").format(file=file, folder=tmp_path, medquad=medquad).split()
     groups = [need.lstrip("+").replace("@", ".").replace("=", ".").partition(".")[0] for need in needs]

@@ -1,0 +1,114 @@
+"""Question-answer pairs of a data set on the Hugging Face hub, by its id: what may not be redistributed is not shipped.
+
+Reads columns, divides by a digest where the set has no splits of its own, and leaves out what flags name.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from functools import cached_property
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from cdsframe.data.cleaning import Flag, flags, without_prefix
+from cdsframe.data.splits import split_of
+from cdsframe.errors import EmptySplitError, InputError
+from cdsframe.shingles import normalised
+from cdsframe.types import Question, digest
+
+log = logging.getLogger(__name__)
+
+_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
+SmallShare = Annotated[float, Field(ge=0, lt=0.5)]
+
+
+class Hub:
+    """The pairs of a data set on the hub, or in a folder of the formats that `datasets` reads.
+
+    A set with the split `train` only is divided: pairs with the same question, but for case and punctuation, stay
+    together. Pairs without a question or an answer are left out and counted.
+
+    Args:
+        path: the data set's id, or a folder.
+        revision: a commit or tag of it; null: the newest.
+        scope: whom the data is about, kept in the manifest of an adapter that was trained on it.
+        question, answer: the columns.
+        drop: pairs with one of these flags are left out.
+        strip_question: takes the question off the answers that open by repeating it.
+        validation_share, test_share: of the questions, where the set has only one split.
+    """
+
+    def __init__(
+        self,
+        path: str,
+        revision: str | None,
+        scope: str,
+        question: str,
+        answer: str,
+        drop: list[Flag],
+        strip_question: bool,
+        validation_share: SmallShare,
+        test_share: SmallShare,
+    ) -> None:
+        self.scope, self._path, self._revision = scope, path, revision
+        self._question, self._answer, self._drop, self._strip = question, answer, set(drop), strip_question
+        self._shares = validation_share, test_share
+
+    def questions(self, split: str) -> list[Question]:
+        """The pairs of one split."""
+        if not (found := self._divided[0].get(split)):
+            raise EmptySplitError(f"data: {self._path} has no split {split!r}; it has {', '.join(self._divided[0])}")
+        return list(found)
+
+    @property
+    def removed(self) -> dict[str, Counter[str]]:
+        """Split -> rule -> how many pairs it took out, once they were read."""
+        return self._divided[1] if "_divided" in vars(self) else {}
+
+    @cached_property
+    def _divided(self) -> tuple[dict[str, list[Question]], dict[str, Counter[str]]]:
+        loaded = self._load()
+        splits: dict[str, list[Question]] = {}
+        removed: dict[str, Counter[str]] = {}
+        for given, rows in loaded.items():
+            pairs = [(_text(row[self._question]), _text(row[self._answer])) for row in rows]
+            for number, ((asked, answer), flagged) in enumerate(zip(pairs, flags(pairs), strict=True)):
+                group = digest(normalised(asked))
+                split = split_of(group, *self._shares) if len(loaded) == 1 else _SPLITS.get(given, given)
+                reasons = sorted(self._drop.intersection(flagged)) or ([] if asked and answer else ["empty"])
+                removed.setdefault(split, Counter()).update(reasons)
+                if reasons:
+                    continue
+                if self._strip and "q_prefix" in flagged:
+                    answer = without_prefix(answer, asked)
+                question = Question(f"{given}-{number}", asked, answer, split=split, group=group)
+                splits.setdefault(split, []).append(question)
+        for split, rules in removed.items():
+            log.info("%s %s: %d pairs, left out: %s", self.scope, split, len(splits.get(split, [])), dict(rules))
+        return splits, {split: +rules for split, rules in removed.items()}
+
+    def _load(self) -> dict[str, Any]:
+        """Split -> rows. Raises InputError where the hub does not answer, or a column is not there."""
+        import datasets
+
+        datasets.disable_progress_bars()
+        try:
+            loaded = datasets.load_dataset(self._path, revision=self._revision)
+        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+            raise InputError(
+                f"data: {self._path} cannot be read ({type(error).__name__}): is the id right, does the hub answer, is "
+                "HF_HUB_OFFLINE set? A folder with its files does too (data.path=FOLDER), or another data set"
+            ) from None
+        for name, rows in loaded.items():
+            if missing := [key for key in (self._question, self._answer) if key not in rows.column_names]:
+                raise InputError(
+                    f"data: {self._path}, split {name}: no column {', '.join(missing)}; there is "
+                    f"{', '.join(rows.column_names)}"
+                )
+        return {str(name): rows for name, rows in loaded.items()}
+
+
+def _text(value: Any) -> str:
+    return value.strip() if isinstance(value, str) else ""

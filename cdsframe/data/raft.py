@@ -1,0 +1,168 @@
+"""`data=raft`: finds in the corpus where the answers of a data set stand, so that they can be taught with passages.
+
+Zhang et al., "RAFT" (arXiv 2403.10131): question, the passages that answer, distractors, an answer that cites. Finds
+the evidence only: passages and distractors are the configured retriever's (see `cdsframe.training.examples`), as is the
+share of questions that is shown without the evidence, for which, unlike there, the refusal is taught.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from functools import cached_property
+from typing import Annotated, Any, Protocol
+
+from pydantic import Field
+
+from cdsframe.errors import ConfigError, EmptySplitError
+from cdsframe.shingles import sentences, shingles, words
+from cdsframe.types import Corpus, Document, Evidence, Question
+
+log = logging.getLogger(__name__)
+
+_SHINGLE = 8
+"""Words of a run that tells in which document an answer stands, where the data does not say."""
+_FEWEST_WORDS = 4
+"""A sentence of fewer words stands in too many places."""
+
+
+class Source(Protocol):
+    """A data set."""
+
+    scope: str
+    removed: Mapping[str, Mapping[str, int]]
+
+    def questions(self, split: str) -> list[Question]: ...
+
+
+class Raft:
+    """A data set whose answers were looked up in the corpus, sentence by sentence.
+
+    Questions that have evidence keep it, and unanswerable ones need none. For the others the document is the one that
+    the data names, if the corpus has it, else the one that shares most 8-grams with the answer.
+
+    Args:
+        source: the data set.
+        corpus: what is indexed.
+        max_answer_words: a longer answer is cut at a sentence's end, the first sentence always stays; null: none is.
+        support: of an answer's words the share that must stand in the document, in whole sentences; an answer with
+            less is left out.
+    """
+
+    def __init__(
+        self,
+        source: Any,
+        corpus: Corpus,
+        max_answer_words: Annotated[int, Field(ge=5)] | None,
+        support: Annotated[float, Field(gt=0, le=1)],
+    ) -> None:
+        if source is None:
+            raise ConfigError(self.problems(source))
+        self._source: Source = source
+        self._corpus, self._most, self._support = corpus, max_answer_words, support
+        self.scope = self._source.scope
+        self._found: dict[str, list[Question]] = {}
+        self._removed: dict[str, Counter[str]] = {}
+
+    @staticmethod
+    def problems(source: Any) -> list[str]:
+        """That there is no source."""
+        if isinstance(source, dict) and "_target_" in source:
+            return []
+        return ["data=raft has no source; add one: +data@data.source=OPTION, such as +data@data.source=medquad"]
+
+    @property
+    def removed(self) -> dict[str, dict[str, int]]:
+        """Split -> rule -> how many questions it took out, the source's own rules first."""
+        splits = dict.fromkeys([*self._source.removed, *self._removed])
+        return {s: {**self._source.removed.get(s, {}), **self._removed.get(s, {})} for s in splits}
+
+    def questions(self, split: str) -> list[Question]:
+        """The questions of one split with their evidence. Raises EmptySplitError where none has any."""
+        if split not in self._found:
+            self._found[split] = self._look_up(split)
+        return list(self._found[split])
+
+    def _look_up(self, split: str) -> list[Question]:
+        questions = self._source.questions(split)
+        open_ones = [question for question in questions if question.answerable and not question.evidence]
+        documents = self._documents_of(open_ones)
+        found: list[Question] = []
+        removed: Counter[str] = Counter()
+        for question in questions:
+            if question.evidence or not question.answerable:
+                found.append(question)
+                continue
+            answer = self._cut(question.answer)
+            evidence = _evidence(answer, documents.get(question.id), self._support)
+            if not evidence:
+                removed["answer_not_in_the_corpus"] += 1
+                continue
+            removed["answer_cut"] += answer != question.answer  # a count of what was changed, not left out
+            found.append(replace(question, answer=answer, evidence=evidence))
+        self._removed[split] = +removed
+        log.info("raft %s: of %d questions %d are used: %s", split, len(questions), len(found), dict(+removed))
+        if not found:
+            raise EmptySplitError(
+                f"data=raft: no answer of split {split!r} stands in the corpus; give the corpus that the data is "
+                "about, or a lower data.support"
+            )
+        return found
+
+    def _cut(self, answer: str) -> str:
+        if self._most is None or len(answer.split()) <= self._most:
+            return answer
+        spans = sentences(answer)
+        end = spans[0][1]
+        for _, stop in spans:
+            if len(answer[:stop].split()) > self._most:
+                break
+            end = stop
+        return answer[:end].strip()
+
+    @cached_property
+    def _documents(self) -> dict[str, Document]:
+        return {d.id: d for d in self._corpus.documents() if isinstance(d, Document)}
+
+    def _documents_of(self, questions: Sequence[Question]) -> dict[str, Document]:
+        """Question id -> the document that its answer is looked up in."""
+        named = {q.id: self._documents[q.group] for q in questions if q.group in self._documents}
+        unknown = [question for question in questions if question.id not in named]
+        return named | (_by_shingles(unknown, self._documents.values()) if unknown else {})
+
+
+def _by_shingles(questions: Sequence[Question], documents: Iterable[Document]) -> dict[str, Document]:
+    """Question id -> the document that shares most n-grams with its answer; of equal ones the first by id."""
+    wanted: dict[int, list[str]] = defaultdict(list)
+    for question in questions:
+        listed = words(question.answer)
+        for gram in shingles(listed, min(_SHINGLE, max(len(listed), 1))):
+            wanted[gram].append(question.id)
+    sizes = {min(_SHINGLE, max(len(words(question.answer)), 1)) for question in questions}
+    best: dict[str, tuple[int, Document]] = {}
+    for document in sorted(documents, key=lambda document: document.id):
+        listed = words(document.text)
+        shared = Counter(id_ for size in sizes for gram in shingles(listed, size) for id_ in wanted.get(gram, ()))
+        for id_, count in shared.items():
+            if id_ not in best or count > best[id_][0]:
+                best[id_] = count, document
+    return {id_: document for id_, (_, document) in best.items()}
+
+
+def _evidence(answer: str, document: Document | None, support: float) -> tuple[Evidence, ...]:
+    """Where the answer's sentences stand, in their order; nothing where too few of its words stand in any."""
+    if document is None:
+        return ()
+    spans = [(start, end) for start, end in sentences(answer) if len(answer[start:end].split()) >= _FEWEST_WORDS]
+    found, position, supported, total = [], 0, 0, 0
+    for start, end in spans or [(0, len(answer))]:
+        own = answer[start:end].split()
+        total += len(own)
+        pattern = re.compile(r"\s+".join(map(re.escape, own)), re.IGNORECASE)
+        if match := pattern.search(document.text, position) or pattern.search(document.text):
+            found.append(Evidence(document.id, match.start(), match.end()))
+            supported, position = supported + len(own), match.end()
+    return tuple(found) if found and supported >= support * total else ()
