@@ -196,9 +196,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--passages", type=int, default=20_000, help="with embedding excluded (default 20000)")
     parser.add_argument("--encoded", type=int, default=1000, help="with embedding included (default 1000)")
-    parser.add_argument(
-        "--repetitions", type=int, default=5, help="of each way, and three with embedding (default 5)"
-    )
+    parser.add_argument("--repetitions", type=int, default=5, help="of each way, and three with embedding (default 5)")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads(), help="of the encoder")
     parser.add_argument("--window", type=int, default=2048, help="ingestion.window with embedding included")
     parser.add_argument("--index", default="elasticsearch", help="our index (lance: the peers stay on Elasticsearch)")

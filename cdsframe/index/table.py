@@ -6,7 +6,9 @@ statistics by column. Does not know which version of the table is committed (see
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,9 @@ _COLUMNS = (*_BARE, "text", "ordinal", "start", "end", "digest")
 
 _AT_ONCE = 1000
 """Document ids in one condition."""
+
+_THREADS = max(2, min(8, os.cpu_count() or 1))
+"""Searches of one table that are under way at once."""
 
 _VECTORS_AT_ONCE = 32
 """Vectors that one scan of the table is compared with: a batch costs a tenth of as many single searches."""
@@ -162,14 +167,19 @@ def _search(table: Any, levels: frozenset[Level], requests: Sequence[Request], r
     for request in requests:
         _require_fields(request.filter)
     results: list[list[Hit]] = [[] for _ in requests]
-    for numbers in _together(requests):
+
+    def answer(numbers: Sequence[int]) -> None:
         group = [requests[number] for number in numbers]
         first = group[0]
         if first.level not in levels or not all(map(_values, first.filter.values())):
-            continue  # no record can fulfil it
+            return  # no record can fulfil it
         condition = _condition(first, alone=len(levels) == 1)
         for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8, rows), strict=True):
             results[number] = hits
+
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="search") as pool:
+        for _ in pool.map(answer, _together(requests)):
+            pass
     return results
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Protocol
 
@@ -46,7 +45,7 @@ class Leg(Protocol):
 
 def named(leg: str, result: Sequence[Hit]) -> list[Hit]:
     """The hits with their rank and score as this leg's part."""
-    return [replace(hit, parts={leg: Part(hit.rank, hit.score)}) for hit in result]
+    return [Hit(hit.passage, hit.score, hit.rank, {leg: Part(hit.rank, hit.score)}) for hit in result]
 
 
 def query_vectors(embedder: Embedder, queries: Sequence[Query]) -> np.ndarray:

@@ -39,8 +39,8 @@ _BBQ = 64
 _ROUTE = re.compile(r"[^,\s]{1,200}")
 """The values of metadata that can decide a shard: the engine takes lists of them, separated by commas."""
 
-BARE = ("id", "document_id", "section_id", "head")
-"""What is kept by column too."""
+BARE = "bare"
+"""The field that is kept by column, and says of a record what a search knows before it opens it."""
 
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
 
@@ -130,7 +130,7 @@ class Layout:
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
         properties |= dict.fromkeys(METADATA_FIELDS, keyword) | {"long": kept, "unread": kept}
-        properties["head"] = keyword | {"index": False}
+        properties[BARE] = keyword | {"index": False}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
             fields: JsonObject = dict.fromkeys(("title", "heading", "text"), source)
@@ -163,7 +163,7 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
     texts: JsonObject = {head: getattr(record, head) for head in record.prepended} | {"text": record.text}
     if vector is not None and vector.any():  # the cosine to nothing is not defined
         texts["vector"] = vector
-    source: JsonObject = {name: getattr(record, name) for name in _PLAIN} | {"head": _head(record)}
+    source: JsonObject = {name: getattr(record, name) for name in _PLAIN} | {BARE: _bare(record)}
     source[record.level] = texts
     if unread := {head: getattr(record, head) for head in HEADS if head not in record.prepended}:
         source["unread"] = unread
@@ -180,16 +180,19 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
         raise InputError(f"the record {record.id!a} has signs that are not Unicode; mend its document") from None
 
 
-def _head(record: Passage) -> str:
-    """Title and heading as a key, which a search gives without opening the record."""
-    head = json.dumps([record.title, *record.heading], ensure_ascii=False)
-    return head if len(head) <= _LONG else json.dumps([_keyword(head)])
+def _bare(record: Passage) -> str:
+    """The value of the field `BARE`: of title and heading no more than their digest where they are very long."""
+    head = [record.title, *record.heading]
+    if sum(map(len, head)) > _LONG:
+        head = [_keyword("\n".join(head))]
+    return json.dumps([record.id, record.document_id, record.section_id, *head], ensure_ascii=False)
 
 
-def bare(fields: Mapping[str, Sequence[Any]], level: Level) -> Passage:
-    """The record as a search shows it, of the fields `BARE`."""
-    id, document_id, section_id, head = (fields[name][0] for name in BARE)
-    title, *heading = json.loads(head)
+def bare(value: str, level: Level) -> Passage:
+    """`Passage.bare` of a record, from the value of its field `BARE`."""
+    import orjson
+
+    id, document_id, section_id, title, *heading = orjson.loads(value)
     return Passage(id, document_id, section_id, level, "", title, tuple(heading), 0, 0, 0, "")
 
 
