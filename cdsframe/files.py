@@ -189,8 +189,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove_partials(path: str | Path) -> None:
-    """Removes what killed writers left beside a target, or beside all whose names begin with the path's."""
-    for left in Path(path).parent.glob(f".{Path(path).name}*.partial*"):
+    """Removes what killed writers left beside a target; its name may be a pattern."""
+    for left in Path(path).parent.glob(f".{Path(path).name}.????????.partial*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
         else:

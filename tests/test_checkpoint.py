@@ -217,7 +217,7 @@ def test_every_torn_file_is_seen(tmp_path, file, damage):
 def test_a_kill_while_writing_leaves_the_ones_before_and_no_rubbish(tmp_path):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     checkpoints.save(1, TENSORS, {"n": 1})
-    partial = tmp_path / ".step-00000002.abc.partial"
+    partial = tmp_path / ".step-00000002.abc_1234.partial"
     partial.mkdir()
     (partial / "weights.safetensors").write_bytes(b"half")
     assert checkpoints.latest()[1] == {"n": 1}

@@ -57,6 +57,11 @@ def start_run(cfg: DictConfig) -> Run:
     """The folder of this job, as Hydra names it."""
     runtime = HydraConfig.get()
     multirun = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
+    if multirun and OmegaConf.select(cfg, "trainer.strategy") == "ddp":
+        raise ConfigError(
+            "trainer=ddp starts the command again for each device, and with -m each would start the whole multirun; "
+            "start the jobs one by one (for r in 8 16; do python train.py trainer=ddp lora.r=$r name=r$r; done)"
+        )
     resumed = interrupted_run(cfg, without_environment(cfg), multirun) if cfg.get("resume") else None
     folder = resumed or Path(runtime.runtime.output_dir)
     return Run(

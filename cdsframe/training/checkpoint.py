@@ -77,7 +77,7 @@ class Checkpoints:
         from safetensors.torch import load_file
 
         if self.folder.is_dir():
-            remove_partials(self.folder / "step-")
+            remove_partials(self.folder / "step-????????")
         refused: dict[Path, str] = {}
         for folder in reversed(self._whole()):
             reason = self.fault(folder)

@@ -161,10 +161,10 @@ class ExampleBuilder:
         if len(cited) < 2 or {speaker for _, speaker in found} != set(cited):
             return self._prompt.answer(answer, cited)
         text, start = "", 0
-        for (end, speaker), (_, following) in pairwise([*found, (len(answer), None)]):
+        for (end, speaker), (_, following) in pairwise([*found, (len(answer), 0)]):
             if speaker != following:
-                gap = answer[start:end][: len(answer[start:end]) - len(answer[start:end].lstrip())]
-                text += gap + self._prompt.answer(answer[start:end], [speaker])
+                own = answer[start:end]
+                text += own[: len(own) - len(own.lstrip())] + self._prompt.answer(own, [speaker])
                 start = end
         return text
 
@@ -182,7 +182,7 @@ class ExampleBuilder:
         return len(encode(self._tokenizer, messages).input_ids)
 
 
-def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int | None:
-    """The number of the cited passage that says this, whatever its blanks; the first of several."""
+def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int:
+    """The number of the cited passage that says this, whatever its blanks; the first of several, 0 where none does."""
     wanted = " ".join(sentence.casefold().split())
-    return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), None)
+    return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), 0)

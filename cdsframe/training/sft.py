@@ -122,6 +122,7 @@ def sft(
     facts |= {"contamination": screening.facts, "data": {split: dict(rules) for split, rules in data.removed.items()}}
     _finish(run, name, model, quantization, prompt, metrics, facts)
     if run.sweep_folder is None:
+        remove_partials(Path(adapters) / name)
         publish(run.folder / "adapter", Path(adapters) / name)
     checkpoints.remove()
     return metrics["val/loss"]
