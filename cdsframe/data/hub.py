@@ -77,7 +77,8 @@ class Hub:
             for number, ((asked, answer), flagged) in enumerate(zip(pairs, flags(pairs), strict=True)):
                 group = digest(normalised(asked))
                 split = split_of(group, *self._shares) if len(loaded) == 1 else _SPLITS.get(given, given)
-                reasons = sorted(self._drop.intersection(flagged)) or ([] if asked and answer else ["empty"])
+                reasons: list[str] = sorted(self._drop.intersection(flagged))
+                reasons = reasons or ([] if asked and answer else ["empty"])
                 removed.setdefault(split, Counter()).update(reasons)
                 if reasons:
                     continue

@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from cdsframe.data.drawing import Balance, draw, shares
 from cdsframe.data.duplicates import exact_copies, near_copies
+from cdsframe.data.source import Source
 from cdsframe.data.splits import SPLITS, split_of
 from cdsframe.errors import ConfigError, EmptySplitError
 from cdsframe.types import Question
@@ -25,15 +25,6 @@ log = logging.getLogger(__name__)
 
 Count = Annotated[int, Field(ge=1)]
 SmallShare = Annotated[float, Field(ge=0, lt=0.5)]
-
-
-class Source(Protocol):
-    """A data set."""
-
-    scope: str
-    removed: Mapping[str, Mapping[str, int]]
-
-    def questions(self, split: str) -> list[Question]: ...
 
 
 class Mix:

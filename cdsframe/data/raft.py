@@ -10,13 +10,14 @@ from __future__ import annotations
 import logging
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.data.source import Source
 from cdsframe.errors import ConfigError, EmptySplitError
 from cdsframe.shingles import sentences, shingles, words
 from cdsframe.types import Corpus, Document, Evidence, Question
@@ -27,15 +28,6 @@ _SHINGLE = 8
 """Words of a run that tells in which document an answer stands, where the data does not say."""
 _FEWEST_WORDS = 4
 """A sentence of fewer words stands in too many places."""
-
-
-class Source(Protocol):
-    """A data set."""
-
-    scope: str
-    removed: Mapping[str, Mapping[str, int]]
-
-    def questions(self, split: str) -> list[Question]: ...
 
 
 class Raft:
@@ -153,16 +145,24 @@ def _by_shingles(questions: Sequence[Question], documents: Iterable[Document]) -
 
 
 def _evidence(answer: str, document: Document | None, support: float) -> tuple[Evidence, ...]:
-    """Where the answer's sentences stand, in their order; nothing where too few of its words stand in any."""
+    """Where the answer's sentences stand, in their order; nothing where too few of its words stand in any.
+
+    A sentence that stands in several places is taken where it is nearest to the longest one.
+    """
     if document is None:
         return ()
     spans = [(start, end) for start, end in sentences(answer) if len(answer[start:end].split()) >= _FEWEST_WORDS]
-    found, position, supported, total = [], 0, 0, 0
-    for start, end in spans or [(0, len(answer))]:
-        own = answer[start:end].split()
-        total += len(own)
-        pattern = re.compile(r"\s+".join(map(re.escape, own)), re.IGNORECASE)
-        if match := pattern.search(document.text, position) or pattern.search(document.text):
-            found.append(Evidence(document.id, match.start(), match.end()))
-            supported, position = supported + len(own), match.end()
-    return tuple(found) if found and supported >= support * total else ()
+    parts = [answer[start:end].split() for start, end in spans or [(0, len(answer))]]
+    places = [_places(part, document.text) for part in parts]
+    found = [number for number, own in enumerate(places) if own]
+    if sum(len(parts[number]) for number in found) < support * sum(map(len, parts)):
+        return ()
+    anchor = places[max(found, key=lambda number: len(parts[number]))][0][0]
+    nearest = (min(places[number], key=lambda place: abs(place[0] - anchor)) for number in found)
+    return tuple(Evidence(document.id, start, end) for start, end in nearest)
+
+
+def _places(listed: Sequence[str], text: str) -> list[tuple[int, int]]:
+    """Where the words stand in the text, whatever the blanks between them and their case."""
+    pattern = re.compile(r"\s+".join(map(re.escape, listed)), re.IGNORECASE)
+    return [match.span() for match in pattern.finditer(text)]
