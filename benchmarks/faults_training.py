@@ -47,12 +47,15 @@ RUN = (
 """Forty steps, six validations, twenty checkpoints."""
 
 
+IMPORTED = ("lightning.pytorch.loggers", "peft", "cdsframe.training.fitting", "train")
+
+
 class Training:
     """`train.py` in a process forked from one that has imported all of it once."""
 
     def __init__(self, folder: Path, *overrides: str) -> None:
         nest = multiprocessing.get_context("forkserver")
-        nest.set_forkserver_preload([__name__, "lightning.pytorch.loggers", "peft", "transformers", "train"])
+        nest.set_forkserver_preload([__name__, *IMPORTED])
         self._process = nest.Process(target=_train, args=(str(folder), [*RUN, *overrides]), daemon=True)
         self._process.start()
 
@@ -99,9 +102,13 @@ def results(folder: Path) -> Counter[tuple[str, ...]]:
     return found + Counter([("adapter", adapter_digest(folder / "outputs/adapters/demo"))])
 
 
-def being_written(folder: Path) -> bool:
-    """Whether a checkpoint or an adapter is, or was when its writer was killed."""
-    return any(True for _ in folder.rglob(".*.partial*"))
+def partials(folder: Path) -> set[Path]:
+    """What is being written of checkpoints and adapters, or was when its writer was killed."""
+    found = set[Path]()
+    for place in (*folder.glob("outputs/runs/train/*"), *folder.glob("outputs/runs/train/*/checkpoints")):
+        with contextlib.suppress(FileNotFoundError):  # it goes on while it is looked at
+            found.update(Path(item) for item in os.scandir(place) if ".partial" in item.name)
+    return found
 
 
 def corrupt(folder: Path) -> int:
@@ -140,18 +147,18 @@ def kills(on: Path, wanted: int, generator: random.Random) -> Counter[str]:
             tries = 0
             while True:
                 run = run_of(folder)
-                training = Training(folder, *([f"resume={run}"] if run else []))
+                left, training = partials(folder), Training(folder, *([f"resume={run}"] if run else []))
                 spare = counts["kills"] >= wanted or tries >= 12
                 if training.ended(300 if spare else generator.uniform(0, 1.1) * seconds):
                     break
-                while tries % 2 and not being_written(folder) and not training.ended(0):
+                while tries % 2 and not partials(folder) - left and not training.ended(0):
                     pass
                 training.signal(signal.SIGKILL)
                 tries += 1
                 counts["kills"] += 1
                 run = run_of(folder)
                 counts["during_training"] += bool(run and (run / "checkpoints").is_dir())
-                counts["during_a_write"] += being_written(folder)
+                counts["during_a_write"] += bool(partials(folder) - left)
                 counts["corrupt"] += corrupt(folder)
             if training.code:
                 counts["corrupt"] += 1

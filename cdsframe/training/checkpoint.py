@@ -147,7 +147,8 @@ def random_states() -> JsonObject:
     import torch
 
     version, internal, gauss = random.getstate()
-    _, keys, position, has_gauss, cached = numpy.random.get_state()
+    legacy: Any = numpy.random.get_state()
+    _, keys, position, has_gauss, cached = legacy
     return {
         "python": [version, list(internal), gauss],
         "numpy": [keys.tolist(), position, has_gauss, cached],
