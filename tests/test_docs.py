@@ -29,7 +29,14 @@ def outputs(tmp_path, monkeypatch):
     """A place where everything that the documentation names is there."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("CDSFRAME_DATA", str(tmp_path / "data"))
-    for file in ("FILE", "FILE.csv", "FILE.jsonl", "FILE.jsonl.gz", "data/medquad/retrieval_corpus.jsonl.gz"):
+    for file in (
+        "FILE",
+        "FILE.csv",
+        "FILE.jsonl",
+        "FILE.jsonl.gz",
+        "data/medquad/retrieval_corpus.jsonl.gz",
+        "data/summarisation/mts_dialog.jsonl.gz",
+    ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
     for name in ("demo", "results", "small"):

@@ -120,7 +120,8 @@ class ExampleBuilder:
             return Counter()
         lengths.sort()
         half = lengths[len(lengths) // 2]
-        mend = f"{half} would take half of these, {lengths[-1]} all; or fewer passages, or prompt.max_tokens"
+        mend = f"{half} would take half of these, {lengths[-1]} all"
+        mend += "; or a smaller prompt.max_tokens" if self._retriever.top_k > 0 else ""
         return Counter({f"are longer than training.max_length={self._max_length} tokens ({mend})": len(lengths)})
 
     def _grounded(self, question: Question, gold: list[Passage], retrieved: list[Passage]) -> Example | str:
