@@ -91,3 +91,11 @@ def test_an_example_without_a_labelled_token_of_the_answer_is_left_out(tokenizer
     monkeypatch.setattr(examples, "encode", lambda *_: Encoded([1, 2, 3], [IGNORED] * 3))
     with pytest.raises(InputError, match="1 have no answer to learn: all but the end of the turn is masked"):
         answer(tokenizer, "Rest the foot.")
+
+
+def test_questions_without_evidence_are_named_before_anything_is_searched(tokenizer, monkeypatch):
+    monkeypatch.setattr(Finds, "search_many", lambda self, queries, *_: [] if not queries else pytest.fail("searched"))
+    with pytest.raises(InputError, match=r"1 name no evidence \(retriever=none teaches without passages, data=raft"):
+        answer(tokenizer, "Rest the foot.", evidence=())
+    with pytest.raises(InputError, match="1 have no evidence in the index"):
+        answer(tokenizer, "Rest the foot.", evidence=((900, 910),))

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -21,6 +21,11 @@ from cdsframe.shingles import sentences
 from cdsframe.types import Index, Message, Passage, Question, Retriever
 
 log = logging.getLogger(__name__)
+
+_DOCUMENTS_AT_ONCE = 500
+"""Documents whose passages are asked of the index in one call."""
+_NOT_INDEXED = "have no evidence in the index"
+_NO_EVIDENCE = "name no evidence (retriever=none teaches without passages, data=raft looks evidence up)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,24 +85,21 @@ class ExampleBuilder:
 
         Raises InputError where none is left.
         """
-        gold = [self._gold(question) for question in questions]
-        deepest = max((len(passages) for passages in gold), default=0)
         grounded = self._retriever.top_k > 0
+        gold = self._gold(questions) if grounded else {}
+        left_out = _without_evidence(questions, gold) if grounded else Counter()
+        usable = [q for q in questions if not grounded or gold[q.id] or not q.answerable]
         # Deeper than is shown: what makes room for the gold passages, or stands in for them, is a retrieved one too.
-        depth = self._retriever.top_k + deepest if grounded else None
-        found = self._retriever.search_many([question.question for question in questions], depth)
+        depth = self._retriever.top_k + max(map(len, gold.values()), default=0)
+        found = self._retriever.search_many([question.question for question in usable], depth)
         examples: list[Example] = []
-        left_out: Counter[str] = Counter()
         too_long: list[int] = []
-        for question, passages, hits in zip(questions, gold, found, strict=True):
+        for question, hits in zip(usable, found, strict=True):
             example: Example | str
             if not grounded:
                 example = self._encode(question, [], question.answer, [])
-            elif question.answerable and not passages:
-                left_out["have no evidence in the index"] += 1
-                continue
             else:
-                example = self._grounded(question, passages, [hit.passage for hit in hits])
+                example = self._grounded(question, gold[question.id], [hit.passage for hit in hits])
             if isinstance(example, str):
                 left_out[example] += 1
             elif len(example) > self._max_length:
@@ -169,18 +171,33 @@ class ExampleBuilder:
                 start = end
         return text
 
-    def _gold(self, question: Question) -> list[Passage]:
-        """For each piece of evidence the one passage that shows most of it."""
-        chosen: dict[str, Passage] = {}
-        for evidence in question.evidence if self._retriever.top_k > 0 else ():
-            showing = [p for p in self._index.passages([evidence.document_id]) if evidence.overlaps(p)]
-            if showing:
-                best = max(showing, key=lambda p: min(p.end, evidence.end) - max(p.start, evidence.start))
-                chosen[best.id] = best
-        return list(chosen.values())
+    def _gold(self, questions: Sequence[Question]) -> dict[str, list[Passage]]:
+        """Question id -> for each piece of its evidence the one passage that shows most of it."""
+        ids = sorted({evidence.document_id for question in questions for evidence in question.evidence})
+        passages: dict[str, list[Passage]] = defaultdict(list)
+        for start in range(0, len(ids), _DOCUMENTS_AT_ONCE):
+            for passage in self._index.passages(ids[start : start + _DOCUMENTS_AT_ONCE]):
+                passages[passage.document_id].append(passage)
+        gold: dict[str, list[Passage]] = {}
+        for question in questions:
+            chosen: dict[str, Passage] = {}
+            for evidence in question.evidence:
+                showing = [passage for passage in passages[evidence.document_id] if evidence.overlaps(passage)]
+                if showing:
+                    best = max(showing, key=lambda p: min(p.end, evidence.end) - max(p.start, evidence.start))
+                    chosen[best.id] = best
+            gold[question.id] = list(chosen.values())
+        return gold
 
     def _count(self, messages: Sequence[Message]) -> int:
         return len(encode(self._tokenizer, messages).input_ids)
+
+
+def _without_evidence(questions: Sequence[Question], gold: Mapping[str, list[Passage]]) -> Counter[str]:
+    """How many answerable questions have no gold passage, and why."""
+    without = [question for question in questions if question.answerable and not gold[question.id]]
+    reasons = (_NOT_INDEXED if question.evidence else _NO_EVIDENCE for question in without)
+    return Counter(reasons)
 
 
 def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int:
