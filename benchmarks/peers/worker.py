@@ -8,6 +8,7 @@ not import cdsframe.
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import sys
@@ -37,6 +38,8 @@ class Worker:
 
         rows = np.load(vectors).tolist()
         self.peer.vectors = dict(zip(json.loads(Path(texts).read_text(encoding="utf-8")), rows, strict=True))
+        gc.collect()
+        gc.freeze()  # no real process has them to go through when it looks for what it no longer needs
         return len(rows)
 
     def load_model(self, folder: str, threads: int) -> bool:
