@@ -32,6 +32,7 @@ def main(cfg: DictConfig, run: Run) -> float:
             lora=build(cfg.lora),
             data=data,
             contamination=build(cfg.contamination),
+            embedder=embedder,
             retriever=retriever,
             index=index,
             prompt=build(cfg.prompt),
@@ -45,9 +46,10 @@ def main(cfg: DictConfig, run: Run) -> float:
     finally:
         for logger in loggers:
             logger.close(failed)
-    where = f"{cfg.paths.adapters}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/adapter"
     if trainer.first:
-        print(f"validation loss {loss:.4f}; adapter in {where}")
+        kind = next(kind for kind in ("adapter", "embedder", "reranker") if (run.folder / kind).is_dir())
+        where = f"{cfg.paths[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
+        print(f"validation loss {loss:.4f}; {kind} in {where}")
     return float(loss)
 
 

@@ -70,15 +70,14 @@ def name_base(folder: Path, base: str) -> None:
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copies an adapter's folder to where people name it, whole or not at all.
+    """Copies the folder of an adapter, or of another trained model, to where people name it, whole or not at all.
 
-    Raises InputError where something stands there that is no adapter: it is not replaced.
+    Raises InputError where something stands there that training has not made: it is not replaced.
     """
     if target.exists() and not (target / "manifest.json").is_file():
-        raise InputError(f"{target} is there and is no adapter; move it away or give another name=…")
+        raise InputError(f"{target} is there and is no {source.name}; move it away or give another name=…")
     with atomic_folder(target) as partial:
-        for file in source.iterdir():
-            shutil.copyfile(file, partial / file.name)
+        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.packaged import model_path
+from cdsframe.run import read_manifest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,6 +68,7 @@ class SentenceEmbedder:
             "passage_prefix": self._passage_prefix,
             "pooling": self._passages.pooling,
             "max_tokens": self._max_tokens,
+            **({"weights": weights} if (weights := self._passages.weights) else {}),
         }
 
     @property
@@ -97,6 +99,14 @@ class _Encoder:
     def __init__(self, name: str, pooling: str, max_tokens: int, batch_size: int, device: str) -> None:
         self.name, self.pooling = name, pooling
         self._max_tokens, self._batch_size, self._device = max_tokens, batch_size, device
+
+    @cached_property
+    def weights(self) -> str | None:
+        """The digest of what `training=embedder` left: trained anew, a folder's name stays and its vectors change."""
+        manifest = Path(self.name).expanduser() / "manifest.json"
+        if not manifest.is_file():
+            return None
+        return str(read_manifest(manifest.parent, "embedder", "train it again")["digests"]["embedder"])
 
     @cached_property
     def tokenizer(self) -> Any:

@@ -56,6 +56,25 @@ def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
     return []
 
 
+def _retriever_is_trained(cfg: DictConfig) -> list[str]:
+    kind = _target(cfg, "training").removeprefix("cdsframe.training.").removesuffix(".tune")
+    if kind not in ("embedder", "reranker"):
+        return []
+    problems = []
+    if OmegaConf.select(cfg, "trainer.strategy") != "single":
+        problems.append(f"training={kind} trains on one device; use trainer=auto or trainer=cpu")
+    if kind == "embedder" and _target(cfg, "embedder").endswith(".NoEmbedder"):
+        problems.append("training=embedder has no model to begin with; use embedder=minilm or another one")
+    if kind == "embedder" and OmegaConf.select(cfg, "embedder.query_model"):
+        problems.append("training=embedder tunes one encoder of queries and passages; set embedder.query_model=null")
+    if kind == "reranker" and _target(cfg, "retriever").endswith(".NoRetriever"):
+        problems.append("training=reranker learns from what a retriever finds; use retriever=hybrid or bm25")
+    depth, found = cfg.training.depth, OmegaConf.select(cfg, "retriever.num_candidates")
+    if cfg.training.negatives and found is not None and depth > found:
+        problems.append(f"training.depth={depth} must be <= retriever.num_candidates={found}: no more hits are found")
+    return problems
+
+
 def _adapter_exists(cfg: DictConfig) -> list[str]:
     adapter = cfg.get("adapter")
     if adapter is None:
@@ -75,5 +94,6 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _expansion_is_read,
     _candidates_reach,
     _all_weights_need_full_precision,
+    _retriever_is_trained,
     _adapter_exists,
 )

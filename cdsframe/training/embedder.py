@@ -1,0 +1,123 @@
+"""`training=embedder`: fine-tunes the configured embedder on questions and the passages that answer them.
+
+Sentence-BERT (arXiv 1908.10084) by sentence-transformers, whose format the result has; `embedder.name=FOLDER` uses it
+with the options of the one it began with. An index has to be made anew with it. Trains on one device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.packaged import model_path
+from cdsframe.run import Run
+from cdsframe.training.retrieval import Count, Data, Decay, Pairs, Positive, Share, Task, course
+from cdsframe.types import Embedder, Index, Retriever
+
+if TYPE_CHECKING:
+    import torch
+
+
+def tune(
+    embedder: Embedder,
+    data: Data,
+    contamination: Contamination | NoContamination,
+    retriever: Retriever,
+    index: Index,
+    trainer: Any,
+    logger: list[Any],
+    run: Run,
+    name: str,
+    seed: int,
+    batch_size: Annotated[int, Field(ge=2)],
+    max_epochs: Count,
+    learning_rate: Positive,
+    warmup_share: Share,
+    weight_decay: Decay,
+    clip_norm: Positive,
+    scale: Positive,
+    negatives: Annotated[int, Field(ge=0)],
+    depth: Count,
+    max_tokens: Annotated[int, Field(ge=16)],
+    train_limit: Count | None,
+    validation_limit: Count | None,
+    validations: Count,
+    patience: Count,
+    checkpoint_steps: Count | None,
+    checkpoint_minutes: Positive | None,
+    embedders: str,
+) -> float:
+    """Fine-tunes and leaves the best embedder in the run's folder and, in a single run, in `embedders/name`.
+
+    Where the run goes on with one that was interrupted, from its last checkpoint. Returns the lowest validation loss
+    (nats per question, among the passages of its batch).
+    """
+    import lightning
+
+    from cdsframe.training.fitting import Plan
+    from cdsframe.training.ranking import Contrastive, PairBatches, together
+
+    settings = dict(embedder.identity)
+    task = Task("embedder", settings["name"], "embedder.name=FOLDER", data, run, name, embedders)
+    if (ended := task.ended) is not None:
+        return ended
+    devices = trainer.launch("32-true")
+    lightning.seed_everything(seed, verbose=False)
+    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, train_limit, validation_limit)
+    encoder = _Encoder(settings, max_tokens)
+    lightning.seed_everything(seed, verbose=False)
+    collate = together(encoder.tokenize_queries, encoder.tokenize_passages)
+    train = PairBatches(pairs.train, batch_size, collate, seed, shuffle=True)
+    held_out = PairBatches(pairs.validation, batch_size, collate, seed, shuffle=False)
+    steps = trainer.steps(len(train) * max_epochs)
+    tuning = Contrastive(
+        encoder.model.to(devices.device).train(),
+        scale,
+        learning_rate=learning_rate,
+        warmup_share=warmup_share,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        optimizer="adamw",
+        total_steps=steps,
+        devices=devices,
+    )
+    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
+    return course(task, pairs, tuning, encoder, (train, held_out), plan, devices, logger)
+
+
+class _Encoder:
+    """The embedder as a model of sentence-transformers.
+
+    Args:
+        settings: the embedder's identity.
+        max_tokens: how many tokens of a text are read in training; the result reads as many as the embedder does.
+    """
+
+    def __init__(self, settings: Mapping[str, Any], max_tokens: int) -> None:
+        from sentence_transformers import SentenceTransformer
+        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
+
+        self._settings = settings
+        self._max_tokens = min(max_tokens, settings["max_tokens"])
+        reads = Transformer(model_path(settings["name"]), max_seq_length=settings["max_tokens"])
+        pooling = Pooling(reads.get_embedding_dimension(), settings["pooling"])
+        prompts = {side: settings[f"{side}_prefix"] for side in ("query", "passage") if settings[f"{side}_prefix"]}
+        self.model = SentenceTransformer(modules=[reads, pooling, Normalize()], prompts=prompts, device="cpu")
+
+    def tokenize_queries(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        return self._tokenize(self._settings["query_prefix"], texts)
+
+    def tokenize_passages(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        return self._tokenize(self._settings["passage_prefix"], texts)
+
+    def _tokenize(self, prefix: str, texts: Sequence[str]) -> dict[str, torch.Tensor]:
+        settings: dict[str, Any] = {"truncation": True, "max_length": self._max_tokens, "padding": True}
+        return dict(self.model.tokenizer([prefix + text for text in texts], return_tensors="pt", **settings))
+
+    def save(self, folder: Path) -> None:
+        """In the format of sentence-transformers."""
+        self.model.save_pretrained(str(folder), create_model_card=False)

@@ -1,0 +1,114 @@
+"""`training=reranker`: makes a cross-encoder of an encoder, or goes on with one, by questions and passages.
+
+Nogueira and Cho, arXiv 1901.04085. `reranker=cross_encoder reranker.name=FOLDER` uses the result. Trains on one device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.packaged import model_path
+from cdsframe.run import Run
+from cdsframe.training.retrieval import Count, Data, Decay, Pairs, Positive, Share, Task, course
+from cdsframe.types import Index, Retriever
+
+if TYPE_CHECKING:
+    import torch
+
+
+def tune(
+    data: Data,
+    contamination: Contamination | NoContamination,
+    retriever: Retriever,
+    index: Index,
+    trainer: Any,
+    logger: list[Any],
+    run: Run,
+    name: str,
+    seed: int,
+    base: str,
+    batch_size: Count,
+    micro_batch_size: Count,
+    max_epochs: Count,
+    learning_rate: Positive,
+    warmup_share: Share,
+    weight_decay: Decay,
+    clip_norm: Positive,
+    negatives: Count,
+    depth: Count,
+    max_tokens: Count,
+    train_limit: Count | None,
+    validation_limit: Count | None,
+    validations: Count,
+    patience: Count,
+    checkpoint_steps: Count | None,
+    checkpoint_minutes: Positive | None,
+    rerankers: str,
+) -> float:
+    """Fine-tunes and leaves the best reranker in the run's folder and, in a single run, in `rerankers/name`.
+
+    Where the run goes on with one that was interrupted, from its last checkpoint. Returns the lowest validation loss
+    (nats per question, among its positive and its mined negatives).
+    """
+    import lightning
+
+    from cdsframe.training.fitting import Plan
+    from cdsframe.training.ranking import Listwise, PairBatches, side_by_side
+
+    task = Task("reranker", base, "reranker=cross_encoder reranker.name=FOLDER", data, run, name, rerankers)
+    if (ended := task.ended) is not None:
+        return ended
+    devices = trainer.launch("32-true")
+    lightning.seed_everything(seed, verbose=False)
+    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, train_limit, validation_limit)
+    lightning.seed_everything(seed, verbose=False)  # a new head begins with random weights
+    classifier = _Classifier(base, max_tokens)
+    collate = side_by_side(classifier.tokenize, micro_batch_size)
+    train = PairBatches(pairs.train, batch_size, collate, seed, shuffle=True)
+    held_out = PairBatches(pairs.validation, batch_size, collate, seed, shuffle=False)
+    steps = trainer.steps(len(train) * max_epochs)
+    tuning = Listwise(
+        classifier.model.to(devices.device).train(),
+        learning_rate=learning_rate,
+        warmup_share=warmup_share,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        optimizer="adamw",
+        total_steps=steps,
+        devices=devices,
+    )
+    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
+    return course(task, pairs, tuning, classifier, (train, held_out), plan, devices, logger)
+
+
+class _Classifier:
+    """A sequence classifier of one output; its head is new where the base has none, or one of another size.
+
+    Args:
+        max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
+    """
+
+    def __init__(self, base: str, max_tokens: int) -> None:
+        import torch
+        from transformers import AutoModelForSequenceClassification, AutoTokenizer
+        from transformers.utils import logging as transformers_logging
+
+        transformers_logging.disable_progress_bar()
+        path = model_path(base)
+        self._max_tokens, self._tokenizer = max_tokens, AutoTokenizer.from_pretrained(path)
+        self.model = AutoModelForSequenceClassification.from_pretrained(
+            path, num_labels=1, ignore_mismatched_sizes=True, dtype=torch.float32
+        )
+
+    def tokenize(self, texts: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
+        questions, passages = map(list, zip(*texts, strict=True))
+        settings: dict[str, Any] = {"truncation": "longest_first", "max_length": self._max_tokens, "padding": True}
+        return dict(self._tokenizer(questions, passages, return_tensors="pt", **settings))
+
+    def save(self, folder: Path) -> None:
+        """In the format of transformers."""
+        self.model.save_pretrained(folder)
+        self._tokenizer.save_pretrained(folder)

