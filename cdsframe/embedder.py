@@ -106,7 +106,8 @@ class _Encoder:
         manifest = Path(self.name).expanduser() / "manifest.json"
         if not manifest.is_file():
             return None
-        return str(read_manifest(manifest.parent, "embedder", "train it again")["digests"]["embedder"])
+        digests = read_manifest(manifest.parent, "embedder", "train it again", {"digests": dict})["digests"]
+        return digests.get("embedder")
 
     @cached_property
     def tokenizer(self) -> Any:
