@@ -56,4 +56,8 @@ class Stopped(KeyboardInterrupt):
 
     def __init__(self, number: int, kept: str) -> None:
         super().__init__(kept)
+        self.number, self.kept = number, kept
         self.exit_code = 128 + number
+
+    def __reduce__(self) -> tuple[type, tuple[int, str]]:
+        return type(self), (self.number, self.kept)

@@ -26,6 +26,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "name": Annotated[str, Field(pattern=r"^\w[\w.-]*$")],
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
     "resume": InputFolder | None,
+    "own_process": bool,
     "adapter": str | None,
     "calibration": InputFile | None,
     "question": Annotated[str, Field(min_length=1)],

@@ -24,6 +24,7 @@ from omegaconf.errors import OmegaConfBaseException
 from cdsframe.config.build import locate
 from cdsframe.config.check import check
 from cdsframe.config.resume import interrupted_run
+from cdsframe.config.sweep import claim, job_of_sweep, note_failure
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
 
@@ -31,6 +32,7 @@ _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_E
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
 
 OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("either", lambda first, other: other if first is None else first, replace=True)
 
 
 def without_environment(cfg: DictConfig) -> Any:
@@ -62,17 +64,20 @@ def start_run(cfg: DictConfig) -> Run:
             "trainer=ddp starts the command again for each device, and with -m each would start the whole multirun; "
             "start the jobs one by one (for r in 8 16; do python train.py trainer=ddp lora.r=$r name=r$r; done)"
         )
-    resumed = interrupted_run(cfg, without_environment(cfg), multirun) if cfg.get("resume") else None
-    folder = resumed or Path(runtime.runtime.output_dir)
+    folder, written, resumed = Path(runtime.runtime.output_dir), without_environment(cfg), False
+    if cfg.get("resume") and multirun:
+        folder, resumed = claim(Path(runtime.sweep.dir), folder, written)
+    elif cfg.get("resume"):
+        folder, resumed = interrupted_run(cfg, written), True
     return Run(
         folder,
         task=runtime.job.name,
         config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
-        config_yaml=OmegaConf.to_yaml(OmegaConf.create(without_environment(cfg))),
+        config_yaml=OmegaConf.to_yaml(OmegaConf.create(written)),
         choices={group: str(c) for group, c in runtime.runtime.choices.items() if not group.startswith("hydra/")},
         group=Path(runtime.sweep.dir).name if multirun else folder.name,
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
-        resumed=resumed is not None,
+        resumed=resumed,
     )
 
 
@@ -98,17 +103,20 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float | None:
+        run = None
         try:
             check(cfg)
-            return function(cfg, start_run(cfg))
+            run = start_run(cfg)
+            work = functools.partial(function, cfg, run)
+            return work() if run.sweep_folder is None else job_of_sweep(run, work, cfg.get("own_process") is True)
         except CdsframeError as error:
-            _tell(name, error)
+            _tell(name, error, started=run is not None)
             raise
         except OSError as error:
             if error.errno not in _ON_DISK:
                 raise
             told = CdsframeError(f"{_ON_DISK[error.errno]} {error.filename or 'the outputs'}")
-            _tell(name, told)
+            _tell(name, told, started=True)
             raise told from error
 
     main = hydra.main(version_base="1.3", config_path=str(script.resolve().parent / "configs"), config_name=name)(job)
@@ -118,6 +126,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
         _refuse_groups_without_option(name, script.resolve().parent / "configs")
+        _refuse_to_resume_nothing(name)
         try:
             main()
         except KeyboardInterrupt as stop:
@@ -128,8 +137,8 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
                 raise
             sys.exit(_exit_code(name, error))
         finally:
-            for text in _summaries.values():
-                sys.stdout.write(text + "\n")
+            for folder, (function_name, text) in _summaries.items():
+                sys.stdout.write((locate(function_name)(folder) if text is None else text) + "\n")
             _summaries.clear()
 
     return run
@@ -143,6 +152,14 @@ def _refuse_groups_without_option(name: str, configs: Path) -> None:
             mend = f"give one of {', '.join(options)}, or leave it out" if options else "leave it out"
             mend = f"give {group}=none" if "none" in options else mend
             sys.stderr.write(f"{name}: the configuration is refused: {group}=null: a group needs an option; {mend}\n")
+            sys.exit(ConfigError.exit_code)
+
+
+def _refuse_to_resume_nothing(name: str) -> None:
+    """Ends the program where `resume` names no folder: for a multirun Hydra would make it."""
+    for key, _, folder in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
+        if key == "resume" and folder not in ("", "null") and "$" not in folder and not Path(folder).is_dir():
+            sys.stderr.write(f"{name}: the configuration is refused: resume: no folder {folder}\n")
             sys.exit(ConfigError.exit_code)
 
 
@@ -160,16 +177,19 @@ def _exit_code(name: str, error: Exception) -> int:
     raise error
 
 
-def _tell(name: str, error: CdsframeError) -> None:
-    """Says what is wrong, and takes away the folder of a run that was refused before it began."""
+def _tell(name: str, error: CdsframeError, started: bool) -> None:
+    """Says what is wrong; of a run that was refused before it began, removes the folder, or in a multirun notes it."""
+    runtime = HydraConfig.get()
+    single = runtime.mode is None or runtime.mode.name == "RUN"
+    if not started and not single and not (Path(runtime.runtime.output_dir) / "config.yaml").is_file():
+        note_failure(Path(runtime.runtime.output_dir), error)
     if _TRACEBACKS:
         return
     lines = str(error).splitlines()
     kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
     text = f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])
     sys.stderr.write(text + "\n")
-    runtime = HydraConfig.get()
-    if isinstance(error, ConfigError) and (runtime.mode is None or runtime.mode.name == "RUN"):
+    if isinstance(error, ConfigError) and single:
         _remove_empty_run(Path(runtime.runtime.output_dir))
 
 
@@ -179,7 +199,8 @@ def _remove_empty_run(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-_summaries: dict[Path, str] = {}
+_summaries: dict[Path, tuple[str, str | None]] = {}
+"""A multirun's folder -> the function that tells of it, and what it told last in this process."""
 
 
 class AfterEachJob(Callback):
@@ -192,8 +213,12 @@ class AfterEachJob(Callback):
     def __init__(self, function: str) -> None:
         self._function = function
 
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Hydra calls this in the process that tells at the end; launchers run the jobs in others."""
+        _summaries[Path(config.hydra.sweep.dir)] = (self._function, None)
+
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
         """Hydra calls this; outside a multirun it does nothing."""
         if config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
             folder = Path(config.hydra.sweep.dir)
-            _summaries[folder] = locate(self._function)(folder)
+            _summaries[folder] = (self._function, locate(self._function)(folder))

@@ -12,12 +12,19 @@ from cdsframe.errors import ConfigError
 
 _FREE = (
     "resume", "logger", "paths", "training.adapters", "training.checkpoint_steps", "training.checkpoint_minutes",
-    "trainer.progress",
+    "trainer.progress", "own_process",
 )  # fmt: skip
 """What may differ: it does not change what is learnt."""
 
 
-def interrupted_run(cfg: DictConfig, written: Mapping[str, Any], multirun: bool) -> Path:
+def differing(there: Any, here: Any) -> dict[str, tuple[Any, Any]]:
+    """The settings that differ between two configurations as they are written, of those that change what is learnt."""
+    a, b = _flat(there), _flat(here)
+    keys = (key for key in sorted({*a, *b}) if a.get(key) != b.get(key) and not _free(key))
+    return {key: (a.get(key, "absent"), b.get(key, "absent")) for key in keys}
+
+
+def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
     """The folder that `resume` names.
 
     Args:
@@ -26,13 +33,10 @@ def interrupted_run(cfg: DictConfig, written: Mapping[str, Any], multirun: bool)
     Raises ConfigError, with each setting that differs, where it was trained with another configuration.
     """
     folder = Path(str(cfg.resume))
-    if multirun:
-        raise ConfigError("resume goes on with one run, and -m starts several; leave one of them out")
     file = folder / "config.yaml"
     if not file.is_file():
         raise ConfigError(f"resume: {folder} is not the folder of a run (it has no config.yaml)")
-    there, here = _flat(OmegaConf.to_container(OmegaConf.load(file))), _flat(written)
-    changed = [key for key in sorted({*there, *here}) if there.get(key) != here.get(key) and not _free(key)]
+    changed = differing(OmegaConf.to_container(OmegaConf.load(file)), written)
     if not changed:
         return folder
     started = folder / ".hydra" / "overrides.yaml"
@@ -41,7 +45,7 @@ def interrupted_run(cfg: DictConfig, written: Mapping[str, Any], multirun: bool)
     raise ConfigError(
         [
             f"resume: {folder} was trained with another configuration",
-            *(f"{key} is {there.get(key, 'absent')!r} there and {here.get(key, 'absent')!r} here" for key in changed),
+            *(f"{key} is {there!r} there and {here!r} here" for key, (there, here) in changed.items()),
             *filter(None, [with_what]),
         ]
     )

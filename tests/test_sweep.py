@@ -1,0 +1,197 @@
+"""Multiruns: a failed or killed job is marked and leaves the others, what is missing is done, the board tells it."""
+
+import csv
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch  # noqa: F401 (with it loaded the jobs share this process: see job_of_sweep)
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+
+import train
+from cdsframe.adapter import adapter_digest
+from cdsframe.config import check
+from cdsframe.config.sweep import claim
+from cdsframe.training.leaderboard import summarise
+
+ROOT = Path(__file__).parent.parent
+SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
+SMALL = [
+    "model=tiny", "retriever=none", "embedder=none", "quantization=none", "training.train_limit=8",
+    "training.validation_limit=4", "training.max_epochs=1", "trainer=cpu", "trainer.progress=false", "logger=none",
+    "name=best", "contamination=none",
+]  # fmt: skip
+
+
+def run_train(monkeypatch, folder, *overrides):
+    """Calls the entry point as the command line would, in this process; its exit code."""
+    GlobalHydra.instance().clear()
+    monkeypatch.chdir(folder)
+    monkeypatch.setenv("SQLALCHEMY_SILENCE_UBER_WARNING", "1")
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
+    try:
+        train.main()
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
+
+
+def board(sweep):
+    with (sweep / "leaderboard.csv").open(encoding="utf-8") as rows:
+        return list(csv.DictReader(rows))
+
+
+@pytest.mark.parametrize("path", SWEEPS, ids=lambda p: p.stem)
+def test_a_sweep_composes_and_each_of_its_first_jobs_checks(path):
+    params = yaml.safe_load(path.read_text(encoding="utf-8"))["hydra"]["sweeper"]["params"]
+    GlobalHydra.instance().clear()
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        cfg = compose("train", [f"sweep={path.stem}"], return_hydra_config=True)
+        assert cfg.hydra.mode.name == "MULTIRUN"
+        assert dict(cfg.hydra.sweeper.params) == params
+        plain = compose(
+            "train", [f"{key}={str(value).split(',')[0]}" for key, value in params.items() if "(" not in str(value)]
+        )
+        check(plain)
+
+
+RATES = "training.learning_rate=1e-4,3e-4,1e-3,1e30,3e-3,1e-2"
+
+
+@pytest.fixture(scope="module")
+def swept(tmp_path_factory):
+    """A folder with a multirun of six jobs, of which the fourth fails: its loss is not finite. And what was printed."""
+    folder = tmp_path_factory.mktemp("swept")
+    with pytest.MonkeyPatch.context() as patch:
+        code = run_train(patch, folder, "-m", *SMALL, RATES, "hydra.sweep.dir=sweep")
+    assert code == 1
+    return folder
+
+
+def test_of_six_jobs_one_fails_and_five_stand_on_the_board(swept):
+    rows = board(swept / "sweep")
+    assert [row["status"] for row in rows] == ["finished"] * 5 + ["failed"]
+    losses = [float(row["val/loss"]) for row in rows[:5]]
+    assert losses == sorted(losses)
+    assert (rows[5]["job"], rows[5]["training.learning_rate"]) == ("3", "1e+30")
+    assert "lower training.learning_rate" in rows[5]["reason"]
+    told = summarise(swept / "sweep")
+    assert "5 of 6 jobs finished" in told
+    assert "job 3: the " in told
+    picture = (swept / "sweep" / "leaderboard.svg").read_text(encoding="utf-8")
+    assert picture.count("training.learning_rate=") == 6
+    assert "failed" in picture
+    best = swept / "sweep" / rows[0]["job"] / "adapter"
+    assert adapter_digest(best) == adapter_digest(swept / "outputs" / "adapters" / "best")
+
+
+def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, monkeypatch, tmp_path):
+    """As after a kill: a job without an outcome and one that never began; and one that was not asked for before."""
+    sweep = tmp_path / "sweep"
+    shutil.copytree(swept / "sweep", sweep)
+    for file in ("outcome.json", "metrics.json"):
+        (sweep / "1" / file).unlink()
+    shutil.rmtree(sweep / "5")
+    kept = {n: (sweep / n / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns for n in "024"}
+    assert next(row for row in board(sweep) if row["job"] == "1")
+    summarise(sweep)
+    assert next(row for row in board(sweep) if row["job"] == "1")["status"] == "unfinished"
+    more = RATES.replace("1e30", "2e-3")  # other values: each job is known by its configuration, not by its number
+    assert run_train(monkeypatch, tmp_path, "-m", *SMALL, more, "resume=sweep") == 0
+    assert kept == {n: (sweep / n / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns for n in kept}
+    rows = {row["training.learning_rate"]: row for row in board(sweep)}
+    assert [row["status"] for row in rows.values()] == ["finished"] * 6 + ["failed"]
+    before = {row["training.learning_rate"]: row for row in board(swept / "sweep")}
+    for rate in ("0.0003", "0.01"):
+        assert rows[rate]["val/loss"] == before[rate]["val/loss"]
+
+
+def test_what_is_no_multirun_is_not_gone_on_with_as_one(swept, monkeypatch, tmp_path, capsys):
+    assert run_train(monkeypatch, tmp_path, "-m", *SMALL, RATES, f"resume={swept}/sweep/0") == 2
+    assert "is the folder of one run, and -m starts several" in capsys.readouterr().err
+    assert run_train(monkeypatch, tmp_path, "-m", *SMALL, RATES, "resume=nowhere") == 2
+    assert not (tmp_path / "nowhere").exists()
+
+
+def test_optuna_searches_and_goes_on_to_the_same_end(monkeypatch, tmp_path):
+    search = [*SMALL, "sweep=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.n_startup_trials=2"]
+    search.append("training.train_limit=4")
+    assert run_train(monkeypatch, tmp_path, *search, "hydra.sweep.dir=sweep") == 0
+    whole = board(tmp_path / "sweep")
+    assert len(whole) == 4
+    shutil.rmtree(tmp_path / "sweep" / "3")
+    shutil.rmtree(tmp_path / "sweep" / "2" / "adapter")
+    (tmp_path / "sweep" / "2" / "outcome.json").unlink()
+    (tmp_path / "sweep" / "2" / "metrics.json").unlink()
+    assert run_train(monkeypatch, tmp_path, *search, "resume=sweep") == 0
+    columns = ("job", "training.learning_rate", "lora.r", "val/loss", "status")
+    assert [[row[c] for c in columns] for row in board(tmp_path / "sweep")] == [
+        [row[c] for c in columns] for row in whole
+    ]
+
+
+def test_a_job_finds_its_folder_by_its_configuration(tmp_path):
+    for number, rank in (("0", 2), ("1", 4)):
+        (tmp_path / number).mkdir()
+        (tmp_path / number / "config.yaml").write_text(f"lora: {{r: {rank}}}\nresume: null\n", encoding="utf-8")
+    (tmp_path / "2").mkdir()
+    assert claim(tmp_path, tmp_path / "0", {"lora": {"r": 4}, "resume": "x"}) == (tmp_path / "1", True)
+    assert claim(tmp_path, tmp_path / "2", {"lora": {"r": 8}}) == (tmp_path / "2", False)
+    assert claim(tmp_path, tmp_path / "1", {"lora": {"r": 8}}) == (tmp_path / "3", False)
+
+
+OWN_PROCESS = """
+import os, signal, sys
+from pathlib import Path
+from cdsframe.config.sweep import job_of_sweep
+from cdsframe.errors import ConfigError, CdsframeError
+from cdsframe.run import Run
+
+def killed(): os.kill(os.getpid(), signal.SIGKILL)
+def refused(): raise ConfigError(["no", "never"])
+def wrong(): raise KeyError(1)
+def fine(): return 0.5
+def waits():
+    print("waiting", flush=True)
+    signal.pause()
+
+def job(number, work):
+    run = Run(Path(sys.argv[1]) / str(number), "train", {}, "", {}, "g", Path(sys.argv[1]))
+    try:
+        return job_of_sweep(run, work, own_process=True)
+    except (CdsframeError, KeyError) as error:
+        return repr(error)
+
+for number, work in enumerate(globals()[name] for name in sys.argv[2].split(",")):
+    print(job(number, work), flush=True)
+"""
+
+
+def test_a_job_that_is_killed_leaves_the_others(tmp_path):
+    command = [sys.executable, "-c", OWN_PROCESS, str(tmp_path), "killed,refused,wrong,fine"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    lines = done.stdout.splitlines()
+    assert "killed by SIGKILL (out of memory?)" in lines[0]
+    assert lines[1].startswith("ConfigError")
+    assert lines[-2:] == ["KeyError(1)", "0.5"]
+    outcomes = [json.loads((tmp_path / str(n) / "outcome.json").read_text(encoding="utf-8")) for n in range(4)]
+    assert [outcome["status"] for outcome in outcomes] == ["failed", "failed", "failed", "finished"]
+    assert outcomes[1]["reason"] == "no\nnever"
+    assert outcomes[2]["reason"] == "KeyError"
+
+
+def test_a_signal_reaches_the_job_and_ends_the_multirun(tmp_path):
+    command = [sys.executable, "-c", OWN_PROCESS, str(tmp_path), "waits,fine"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+        assert process.stdout.readline() == "waiting\n"
+        process.send_signal(signal.SIGTERM)
+        out, err = process.communicate(timeout=60)
+    assert "0.5" not in out
+    assert "Stopped" in err
+    assert not (tmp_path / "0" / "outcome.json").exists(), "unfinished, not failed"
