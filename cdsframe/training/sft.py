@@ -62,6 +62,7 @@ def sft(
     weight_decay: Annotated[float, Field(ge=0)],
     clip_norm: Positive,
     optimizer: Literal["auto", "adamw", "paged_adamw"],
+    fused: bool,
     max_length: Annotated[int, Field(ge=64)],
     no_gold_share: Share,
     shuffle_passages: bool,
@@ -83,6 +84,7 @@ def sft(
     from cdsframe.lora import count_trainable
     from cdsframe.training.batches import Batches
     from cdsframe.training.fitting import Fit, Plan
+    from cdsframe.training.fused import fuse
     from cdsframe.training.module import SupervisedFineTuning
 
     if run.resumed and (ended := _ended(run.folder)) is not None:
@@ -101,6 +103,8 @@ def sft(
     checkpoints = Checkpoints(run.folder / "checkpoints", identity)
     tuned = lora.attach(model.load_for_training()).to(devices.device).train()
     trainable, total = count_trainable(tuned)
+    if fused:
+        fuse(tuned)
     lightning.seed_everything(seed + devices.rank, verbose=False)  # the processes drop out different inputs
     part: dict[str, Any] = {"batch_size": batch_size, "micro_batch_size": micro_batch_size, "seed": seed}
     part |= {"padding_id": model.tokenizer.pad_token_id, "rank": devices.rank, "world_size": devices.world_size}

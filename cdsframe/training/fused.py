@@ -1,0 +1,119 @@
+"""LoRA's linear layers as one autograd function each: base, low-rank update and their gradients, without small steps.
+
+The layers stay PEFT's own, so what is saved does too; a layer that is more than LoRA (DoRA, several adapters, a bias of
+its own) keeps PEFT's way. Does not choose layers. Compare Han et al., "Unsloth" (github.com/unslothai/unsloth).
+"""
+
+from __future__ import annotations
+
+import logging
+from functools import partial
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+log = logging.getLogger(__name__)
+
+
+def fuse(model: Any) -> int:
+    """Gives each plain LoRA layer of a PEFT model the fused computation; how many there are."""
+    from peft.tuners.lora import Linear, LoraLayer
+
+    kinds: tuple[type, ...] = (Linear,)
+    try:
+        from peft.tuners.lora.bnb import Linear4bit
+
+        kinds += (Linear4bit,)
+    except ImportError:  # without bitsandbytes
+        pass
+    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    fused = [layer for layer in layers if type(layer) in kinds and not layer.lora_variant]
+    for layer in fused:
+        layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
+    if layers:
+        log.info("LoRA: %d of %d layers are fused", len(fused), len(layers))
+    return len(fused)
+
+
+def _forward(layer: Any, plain: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+    """`plain(x)`, fused where this is one active adapter's update and nothing else."""
+    adapters = [name for name in layer.active_adapters if name in layer.lora_A]
+    if args or kwargs or layer.disable_adapters or layer.merged or len(adapters) != 1:
+        return plain(x, *args, **kwargs)
+    down, up = layer.lora_A[adapters[0]], layer.lora_B[adapters[0]]
+    base, device = layer.get_base_layer(), x.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
+    if up.bias is not None or (dtype != down.weight.dtype and not torch.is_autocast_enabled(device)):
+        return plain(x)  # PEFT computes the update in float32 there
+    scale, keep = float(layer.scaling[adapters[0]]), None
+    dropout = getattr(layer.lora_dropout[adapters[0]], "p", 0.0) if layer.training else 0.0
+    if dropout > 0:
+        keep, share = kept(x.numel(), dropout, x.device)
+        scale /= share
+    result: torch.Tensor = LoraLinear.apply(x, base.weight, base.bias, down.weight, up.weight, scale, keep, dtype)
+    return result
+
+
+def kept(count: int, dropout: float, device: torch.device) -> tuple[torch.Tensor, float]:
+    """Which of `count` inputs dropout leaves (bool), each with the same probability, and that probability.
+
+    From 16 random bits each, a ninth of `bernoulli_`'s time on a CPU; `dropout` is rounded to 1 / 65,536.
+    """
+    limit = round(dropout * 65536)
+    bits = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
+    return bits.view(torch.int16)[:count] >= limit - 32768, 1 - limit / 65536
+
+
+class LoraLinear(torch.autograd.Function):
+    """`x W' + b + scale (x * keep) A' B'`, with gradients for x, A and B.
+
+    Shapes: x `[…, in]`, W `[out, in]` (or bitsandbytes' 4-bit weight of it), A `[r, in]`, B `[out, r]`, keep
+    `[x.numel()]` or None; all are computed in `dtype`, as autocast does.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, *arguments: Any) -> torch.Tensor:
+        x, weight, bias, a, b, scale, keep, dtype = arguments
+        device = x.device.type
+        with torch.autocast(device, enabled=False):
+            rows = x.reshape(-1, x.shape[-1]).to(dtype)
+            keep = None if keep is None else keep.view_as(rows)
+            seen = rows if keep is None else rows * keep.to(dtype)  # a product with bool is seven times slower
+            a, b = a.to(dtype), b.to(dtype)
+            result = functional.linear(rows, _expanded(weight, dtype), None if bias is None else bias.to(dtype))
+            low = seen @ a.T
+            result.addmm_(low, b.T, alpha=scale)
+        ctx.save_for_backward(rows, low, a, b, keep)
+        ctx.weight, ctx.scale, ctx.shape, ctx.dtypes = weight, scale, x.shape, (x.dtype, arguments[3].dtype)
+        return result.view(*x.shape[:-1], -1)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Any) -> tuple[torch.Tensor | None, ...]:
+        rows, low, a, b, keep = ctx.saved_tensors
+        x_dtype, weight_dtype = ctx.dtypes
+        with torch.autocast(rows.device.type, enabled=False):
+            out = gradients[0].reshape(-1, gradients[0].shape[-1]).to(rows.dtype)
+            behind = (out @ b).mul_(ctx.scale)
+            b_gradient = (out.T @ low).mul_(ctx.scale)
+            keep = None if keep is None else keep.to(rows.dtype)
+            a_gradient = behind.T @ (rows if keep is None else rows * keep)
+            x_gradient = None
+            if ctx.needs_input_grad[0]:
+                x_gradient = out @ _expanded(ctx.weight, rows.dtype)
+                if keep is None:
+                    x_gradient.addmm_(behind, a)
+                else:
+                    x_gradient += (behind @ a).mul_(keep)
+                x_gradient = x_gradient.view(ctx.shape).to(x_dtype)
+        return x_gradient, None, None, a_gradient.to(weight_dtype), b_gradient.to(weight_dtype), None, None, None
+
+
+def _expanded(weight: Any, dtype: torch.dtype) -> torch.Tensor:
+    """The weight in `dtype`; de-quantised anew in each pass where it is a 4-bit one."""
+    state = getattr(weight, "quant_state", None)
+    if state is None:
+        return weight.detach().to(dtype)  # type: ignore[no-any-return]
+    from bitsandbytes.functional import dequantize_4bit
+
+    return dequantize_4bit(weight.data, state).to(dtype)
