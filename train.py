@@ -2,6 +2,7 @@
 
 from omegaconf import DictConfig
 
+from cdsframe.adapter import kind_left
 from cdsframe.config import build, entry
 from cdsframe.run import Run
 
@@ -47,7 +48,7 @@ def main(cfg: DictConfig, run: Run) -> float:
         for logger in loggers:
             logger.close(failed)
     if trainer.first:
-        kind = next(kind for kind in ("adapter", "embedder", "reranker") if (run.folder / kind).is_dir())
+        kind = kind_left(run.folder)
         where = f"{cfg.paths[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
         print(f"validation loss {loss:.4f}; {kind} in {where}")
     return float(loss)

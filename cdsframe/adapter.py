@@ -16,6 +16,8 @@ from cdsframe.files import atomic_folder, read_json, write_json, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
 
+_KINDS = ("adapter", "embedder", "reranker")
+
 
 class _Identified(Protocol):
     @property
@@ -67,6 +69,11 @@ def name_base(folder: Path, base: str) -> None:
     file = folder / "adapter_config.json"
     if file.is_file():
         write_json(file, {**read_json(file, "adapter"), "base_model_name_or_path": base})
+
+
+def kind_left(folder: Path) -> str:
+    """What a training run has left in its folder: the name of the folder in it, whose plural names its path."""
+    return next(kind for kind in _KINDS if (folder / kind).is_dir())
 
 
 def publish(source: Path, target: Path) -> None:

@@ -62,7 +62,8 @@ def tune(
     from cdsframe.training.ranking import Contrastive, PairBatches, together
 
     settings = dict(embedder.identity)
-    task = Task("embedder", settings["name"], "embedder.name=FOLDER", data, run, name, embedders)
+    measured = f"{scale}|{batch_size}|{max_tokens}"
+    task = Task("embedder", settings["name"], "embedder.name=FOLDER", data, run, name, embedders, measured)
     if (ended := task.ended) is not None:
         return ended
     devices = trainer.launch("32-true")

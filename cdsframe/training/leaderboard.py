@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdsframe.adapter import publish
+from cdsframe.adapter import kind_left, publish
 from cdsframe.files import atomic, write_text
 
 log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ class Job:
 
 
 def summarise(sweep_folder: Path) -> str:
-    """Writes `leaderboard.csv` and `leaderboard.svg`, publishes the best job's adapter as `outputs/adapters/<name>`.
+    """Writes `leaderboard.csv` and `leaderboard.svg`, publishes what the best job left (`outputs/adapters/<name>`).
 
     Returns the board: finished jobs with the lowest validation loss first, then those without a result and why.
     """
@@ -64,7 +64,8 @@ def _publish_best(finished: Sequence[Job]) -> None:
         log.warning("the jobs were validated on different examples: their losses cannot be compared, none is published")
         return
     best = finished[0]
-    publish(best.folder / "adapter", Path(best.settings["paths.adapters"]) / str(best.settings["name"]))
+    kind = kind_left(best.folder)
+    publish(best.folder / kind, Path(best.settings[f"paths.{kind}s"]) / str(best.settings["name"]))
 
 
 def _row(job: Job, settings: Sequence[str]) -> list[str]:

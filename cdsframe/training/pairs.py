@@ -10,7 +10,7 @@ import logging
 import random
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdsframe.errors import InputError
 from cdsframe.shingles import normalised
@@ -78,15 +78,25 @@ class PairBuilder:
         for question in asked:
             answers[normalised(question.question)].update(key for p in gold[question.id] for key in keys(p))
         chosen = sample(asked, limit, self._seed)
-        pairs = []
-        for question, found in zip(chosen, self._found(chosen), strict=True):
-            chooser = random.Random(f"{self._seed}|{question.id}")
-            positive = chooser.choice(gold[question.id])
-            bare = Pair(question.id, question.question, positive, (), frozenset(answers[normalised(question.question)]))
-            wrong = {keys(p)[1]: p for p in found if p.document_id in pages and not bare.answered_by(p)}
-            drawn = chooser.sample(list(wrong.values()), min(self._negatives, len(wrong)))
-            pairs.append(Pair(bare.id, bare.question, positive, tuple(drawn), bare.gold))
-        return pairs
+        found = zip(chosen, self._found(chosen), strict=True)
+        return [
+            self._pair(question, gold[question.id], frozenset(answers[normalised(question.question)]), hits, pages)
+            for question, hits in found
+        ]
+
+    def _pair(
+        self,
+        question: Question,
+        gold: list[Passage],
+        answers: frozenset[str],
+        found: Sequence[Passage],
+        pages: Mapping[str, list[Passage]],
+    ) -> Pair:
+        chooser = random.Random(f"{self._seed}|{question.id}")
+        pair = Pair(question.id, question.question, chooser.choice(gold), (), answers)
+        wrong = {keys(p)[1]: p for p in found if p.document_id in pages and not pair.answered_by(p)}
+        drawn = chooser.sample(list(wrong.values()), min(self._negatives, len(wrong)))
+        return replace(pair, negatives=tuple(drawn))
 
     def _pages(self, questions: Sequence[Question]) -> Mapping[str, list[Passage]]:
         """Document id -> its passages, of the documents that the questions are answered from."""

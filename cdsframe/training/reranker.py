@@ -58,7 +58,8 @@ def tune(
     from cdsframe.training.fitting import Plan
     from cdsframe.training.ranking import Listwise, PairBatches, side_by_side
 
-    task = Task("reranker", base, "reranker=cross_encoder reranker.name=FOLDER", data, run, name, rerankers)
+    use = "reranker=cross_encoder reranker.name=FOLDER"
+    task = Task("reranker", base, use, data, run, name, rerankers, measured=str(max_tokens))
     if (ended := task.ended) is not None:
         return ended
     devices = trainer.launch("32-true")

@@ -58,6 +58,7 @@ class Task:
         base: the name of the model that training begins with.
         use: how the result is used, `FOLDER` standing for where it lies.
         published: the folder of which the result goes into `name`, in a single run.
+        measured: what the loss depends on besides model and pairs: losses by another cannot be compared.
     """
 
     kind: str
@@ -67,6 +68,7 @@ class Task:
     run: Run
     name: str
     published: str
+    measured: str
 
     @property
     def folder(self) -> Path:
@@ -184,7 +186,12 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
     """Writes metrics, manifests and card, and publishes the folder in a single run."""
     digests = {task.kind: adapter_digest(task.folder)}
     base = Path(task.base).name if Path(task.base).is_dir() else task.base
-    facts = {"base": base, "scope": task.data.scope, "validation": _digest(pairs.validation), **pairs.facts}
+    facts = {
+        "base": base,
+        "scope": task.data.scope,
+        "validation": digest(task.measured, _digest(pairs.validation)),
+        **pairs.facts,
+    }
     task.run.finish(metrics, digests, **facts)
     manifest = task.run.manifest(digests, metrics=metrics, **facts)
     write_json(task.folder / "manifest.json", manifest)
