@@ -9,6 +9,7 @@ import sys
 import tempfile
 import threading
 import time
+from base64 import b64decode
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -648,8 +649,11 @@ def test_a_server_that_blocks_writing_is_told_as_full(request):
 
 
 @contextmanager
-def answering(*answers):
-    """A server that gives these (status, headers, body) in turn, the last one for ever; yields what it was asked."""
+def answering(*answers, heads=None):
+    """A server that gives these (status, headers, body) in turn, the last one for ever; yields what it was asked.
+
+    `heads`: a list that takes the requests' headers.
+    """
     paths = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -657,6 +661,8 @@ def answering(*answers):
             self.rfile.read(int(self.headers.get("content-length", 0)))
             status, headers, body = answers[min(len(paths), len(answers) - 1)]
             paths.append(self.path)
+            if heads is not None:
+                heads.append(self.headers)
             data = json.dumps(body).encode()
             self.send_response(status)
             for name, value in {
@@ -780,7 +786,15 @@ def test_a_certificate_that_is_not_trusted_is_told_as_such(monkeypatch, tmp_path
     ("variables", "message"),
     [
         ({"URL": ""}, r"needs the server's address in the environment variable CDSFRAME_ELASTICSEARCH_URL"),
-        ({"URL": "localhost"}, "must hold addresses with scheme, host and port"),
+        ({"URL": "localhost"}, "_URL must hold addresses with scheme, host and port"),
+        ({"URL": "127.0.0.1:9"}, "_URL must hold addresses with scheme, host and port"),
+        ({"URL": "http://127.0.0.1:9,ftp://127.0.0.1:9"}, "_URL must hold addresses with scheme, host and port"),
+        ({"URL": "http://127.0.0.1:9/prefix?x=1"}, "_URL must hold addresses .* without \\?query and #fragment"),
+        ({"URL": "http://127.0.0.1:9/#x"}, "_URL must hold addresses .* without \\?query and #fragment"),
+        ({"API_KEY": "s3cr3t\rKEY"}, "_API_KEY must hold printable ASCII signs only"),
+        ({"API_KEY": "s3cr3t€"}, "_API_KEY must hold printable ASCII signs only"),
+        ({"USER": "me", "PASSWORD": "s3cr3t\udcff"}, "_PASSWORD must hold printable ASCII signs only"),
+        ({"USER": "me", "PASSWORD": "s3cr3t\x07"}, "_PASSWORD must hold printable ASCII signs only"),
         ({"USER": "me"}, "CDSFRAME_ELASTICSEARCH_PASSWORD is not set"),
         ({"CA": "/not/there.pem"}, "CDSFRAME_ELASTICSEARCH_CA names /not/there.pem, which is not a file"),
     ],
@@ -788,8 +802,24 @@ def test_a_certificate_that_is_not_trusted_is_told_as_such(monkeypatch, tmp_path
 def test_what_is_wrong_with_the_environment_is_told_by_its_name(monkeypatch, variables, message):
     for name, value in {"URL": "http://127.0.0.1:9", **variables}.items():
         monkeypatch.setenv(f"CDSFRAME_ELASTICSEARCH_{name}", value)
-    with pytest.raises(ConfigError, match=message):
+    with pytest.raises(ConfigError, match=message) as told:
         offline().search([words("x")])
+    assert "s3cr3t" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    "variables",
+    [{"API_KEY": "s3cr3t\r\n"}, {"USER": " me", "PASSWORD": "s3cr3t\r"}],
+)
+def test_credentials_whose_line_end_came_along_are_sent_without_it(monkeypatch, variables):
+    heads = []
+    with answering((404, {}, {"found": False}), heads=heads) as (url, _):
+        for name, value in {"URL": url, **variables}.items():
+            monkeypatch.setenv(f"CDSFRAME_ELASTICSEARCH_{name}", value)
+        assert offline().digest is None
+    kind, _, sent = heads[0]["authorization"].partition(" ")
+    pair = ":".join(variables[name].strip() for name in ("USER", "PASSWORD") if name in variables)
+    assert sent == "s3cr3t" if kind == "ApiKey" else b64decode(sent).decode() == pair
 
 
 @pytest.mark.parametrize("name", ["", "Upper", "-a", ".a", "a b", "a/b", "a" * 201])

@@ -75,7 +75,7 @@ class Connection:
             parts = [urlsplit(address) for address in self.addresses]
         except ValueError:
             return unknown
-        if any("@" in f"{part.path}{part.query}{part.fragment}" for part in parts):
+        if any("@" in f"{part.path}{part.query}{part.fragment}" or not part.netloc for part in parts):
             return unknown
         return ", ".join(f"{part.scheme}://{part.netloc.rpartition('@')[2]}" for part in parts)
 
@@ -149,7 +149,8 @@ class Connection:
             mimetype = "application/vnd.elasticsearch+json"
 
         options: dict[str, Any] = {}
-        user, password, key, ca = (self._variable(name) for name in ("USER", "PASSWORD", "API_KEY", "CA"))
+        user, password, key = (self._credential(name) for name in ("USER", "PASSWORD", "API_KEY"))
+        ca = self._variable("CA")
         if key:
             options["api_key"] = key
         elif user and password:
@@ -161,16 +162,38 @@ class Connection:
             if not Path(ca).is_file():
                 raise ConfigError(f"{self._environment}_CA names {ca}, which is not a file")
             options["ca_certs"] = ca
-        try:
-            return Elasticsearch(self.addresses, serializers={Json.mimetype: Json()}, **options)
-        except ValueError:
-            raise ConfigError(
-                f"{self._environment}_URL must hold addresses with scheme, host and port, for example "
-                f"http://127.0.0.1:9200, and credentials belong into …_USER and …_PASSWORD; got {self.where}"
-            ) from None
+        self._check_addresses()
+        return Elasticsearch(self.addresses, serializers={Json.mimetype: Json()}, **options)
+
+    def _check_addresses(self) -> None:
+        """Raises ConfigError where one cannot be read. Tells none of them: what cannot be read may hold a password."""
+        from elastic_transport.client_utils import url_to_node_config
+
+        for address in self.addresses:
+            try:
+                url_to_node_config(address, use_default_ports_for_scheme=True)
+                read = urlsplit(address).scheme in ("http", "https")
+            except ValueError:
+                read = False
+            if not read or "?" in address or "#" in address:
+                raise ConfigError(
+                    f"{self._environment}_URL must hold addresses with scheme, host and port, and without ?query and "
+                    "#fragment, for example http://127.0.0.1:9200; credentials belong into "
+                    f"{self._environment}_USER and {self._environment}_PASSWORD"
+                )
 
     def _variable(self, name: str) -> str | None:
-        return os.environ.get(f"{self._environment}_{name}") or None
+        return os.environ.get(f"{self._environment}_{name}", "").strip() or None
+
+    def _credential(self, name: str) -> str | None:
+        """A variable whose value is never told. Raises ConfigError where a request's head cannot carry it."""
+        value = self._variable(name)
+        if value and not (value.isascii() and value.isprintable()):
+            raise ConfigError(
+                f"{self._environment}_{name} must hold printable ASCII signs only; set it again, without line ends or "
+                "other signs that came along"
+            )
+        return value
 
     def in_words(self, fault: Exception) -> CdsframeError:
         """What went wrong in one sentence, with what to do, and without any text that was sent."""
