@@ -49,8 +49,10 @@ def main(cfg: DictConfig, run: Run) -> float:
             logger.close(failed)
     if trainer.first:
         kind = kind_left(run.folder)
-        where = f"{cfg.paths[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
-        print(f"validation loss {loss:.4f}; {kind} in {where}")
+        where = str(run.folder)
+        if kind is not None:
+            where = f"{cfg.paths[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
+        print(f"{'validation loss ' if kind not in (None, 'model') else ''}{loss:.4f}; {kind or 'figures'} in {where}")
     return float(loss)
 
 

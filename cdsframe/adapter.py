@@ -16,7 +16,7 @@ from cdsframe.files import atomic_folder, read_json, write_json, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
 
-_KINDS = ("adapter", "embedder", "reranker")
+_KINDS = ("adapter", "embedder", "reranker", "model")
 
 
 class _Identified(Protocol):
@@ -71,9 +71,9 @@ def name_base(folder: Path, base: str) -> None:
         write_json(file, {**read_json(file, "adapter"), "base_model_name_or_path": base})
 
 
-def kind_left(folder: Path) -> str:
+def kind_left(folder: Path) -> str | None:
     """What a training run has left in its folder: the name of the folder in it, whose plural names its path."""
-    return next(kind for kind in _KINDS if (folder / kind).is_dir())
+    return next((kind for kind in _KINDS if (folder / kind).is_dir()), None)
 
 
 def publish(source: Path, target: Path) -> None:

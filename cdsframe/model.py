@@ -125,6 +125,17 @@ class LanguageModel:
         """A module of its own without an adapter, its linear layers quantized as configured."""
         return self._read(self.path)
 
+    def without_weights(self) -> Any:
+        """The module on the meta device: shapes only, for estimates. Its configuration alone is read."""
+        import torch
+        from transformers import AutoConfig, AutoModelForCausalLM
+
+        config = AutoConfig.from_pretrained(self.path)
+        with torch.device("meta"):
+            return AutoModelForCausalLM.from_config(
+                config, dtype=self.compute_dtype, attn_implementation=self._attention
+            )
+
     @staticmethod
     def _is_whole_model(adapter: str | None) -> bool:
         """Whether `lora=none` left the folder: all weights instead of an adapter's."""

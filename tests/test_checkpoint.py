@@ -349,7 +349,7 @@ def test_a_loss_that_is_not_finite_stops_with_the_batchs_ids_and_changes_nothing
     one = SimpleNamespace(device=torch.device("cpu"), world_size=1, sum=lambda tensor: tensor)
     for value, what in ((float("nan"), "loss"), (1.0, "gradient's norm")):
         layer = torch.nn.Linear(2, 1, bias=False)
-        tuning = SupervisedFineTuning(layer, 1.0, 0.1, 0.0, 1.0, "adamw", total_steps=9, devices=one)
+        tuning = SupervisedFineTuning(layer, 1.0, 0.1, 0.0, 1.0, "adamw", 1.0, total_steps=9, devices=one)
         wild = float("inf") if value == 1.0 else 1.0
         layer.weight.register_hook(lambda gradient, wild=wild: gradient * wild)
         tuning._loss_sum = lambda micro, layer=layer, value=value: layer(torch.ones(2)).sum() * value

@@ -148,7 +148,7 @@ def test_the_best_adapter_is_kept_not_the_last(tmp_path):
 
 def test_the_learning_rate_warms_up_and_decays_to_zero():
     one = SimpleNamespace(device=torch.device("cpu"))
-    module = SupervisedFineTuning(torch.nn.Linear(1, 1), 1.0, 0.1, 0.0, 1.0, "adamw", total_steps=100, devices=one)
+    module = SupervisedFineTuning(torch.nn.Linear(1, 1), 1.0, 0.1, 0.0, 1.0, "adamw", 1.0, total_steps=100, devices=one)
     factors = [module._factor(step) for step in range(101)]
     assert factors[0] == pytest.approx(0.1)
     assert factors[9] == factors[10] == 1.0

@@ -44,15 +44,12 @@ def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, 
             there = OmegaConf.to_container(OmegaConf.load(other / "config.yaml"))
             if not differing(there, written):
                 return other, True
-    number = int(folder.name) if folder.name.isdigit() else 0
+    number = int(folder.name)
     while (folder / "config.yaml").is_file():
         number += 1
-        folder = sweep / str(number)
-        try:
-            folder.mkdir()
-        except FileExistsError:
-            continue
-        break
+        with suppress(FileExistsError):  # another job's, that has not begun
+            (sweep / str(number)).mkdir()
+            folder = sweep / str(number)
     return folder, False
 
 

@@ -65,7 +65,8 @@ def _publish_best(finished: Sequence[Job]) -> None:
         return
     best = finished[0]
     kind = kind_left(best.folder)
-    publish(best.folder / kind, Path(best.settings[f"paths.{kind}s"]) / str(best.settings["name"]))
+    if kind is not None:
+        publish(best.folder / kind, Path(best.settings[f"paths.{kind}s"]) / str(best.settings["name"]))
 
 
 def _row(job: Job, settings: Sequence[str]) -> list[str]:

@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch.nn import functional
 
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError
+from cdsframe.training.optimizers import Optimizer, make_optimizer
 from cdsframe.types import JsonObject
 
 
@@ -50,7 +51,8 @@ class SupervisedFineTuning:
         warmup_share: float,
         weight_decay: float,
         clip_norm: float,
-        optimizer: Literal["auto", "adamw", "paged_adamw"],
+        optimizer: Optimizer,
+        b_ratio: float,
         total_steps: int,
         devices: Any,
     ) -> None:
@@ -58,7 +60,9 @@ class SupervisedFineTuning:
         self._weights = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
         self._learning_rate, self._clip_norm = learning_rate, clip_norm
         self._warmup_steps, self._total_steps = max(1, round(warmup_share * total_steps)), total_steps
-        self._optimizer = self._make_optimizer(optimizer, weight_decay)
+        self._optimizer = make_optimizer(
+            optimizer, self._weights, devices.device.type == "cuda", learning_rate, weight_decay, b_ratio
+        )
 
     def update(self, batch: dict[str, Any], step: int) -> dict[str, float]:
         """One optimiser step, after `step` others, over one effective batch; what is to be logged of it.
@@ -81,7 +85,7 @@ class SupervisedFineTuning:
                 )
         rate = self._learning_rate * self._factor(step)
         for group in self._optimizer.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["ratio"]
         self._optimizer.step()
         return {"train/loss": float(total), "train/gradient_norm": float(norm), "train/learning_rate": rate}
 
@@ -142,16 +146,6 @@ class SupervisedFineTuning:
         flat = self._devices.sum(torch.cat([gradient.flatten() for gradient in gradients]))
         for weight, part in zip(weights, flat.split([w.numel() for w in weights]), strict=True):
             weight.grad = part.view_as(weight)
-
-    def _make_optimizer(self, optimizer: str, weight_decay: float) -> Any:
-        """AdamW; paged on CUDA, whose states then move to the CPU when memory is short."""
-        paged = optimizer == "paged_adamw" or (optimizer == "auto" and self._devices.device.type == "cuda")
-        make: Any = torch.optim.AdamW
-        if paged:
-            import bitsandbytes
-
-            make = bitsandbytes.optim.PagedAdamW32bit
-        return make(list(self._weights.values()), lr=self._learning_rate, weight_decay=weight_decay)
 
     def _factor(self, step: int) -> float:
         if step < self._warmup_steps:

@@ -9,7 +9,7 @@ import logging
 from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import Field
 
@@ -20,7 +20,9 @@ from cdsframe.files import atomic_folder, read_json, remove_partials, write_json
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
+from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.training.optimizers import Optimizer
 from cdsframe.types import Index, Metrics, Question, Retriever, digest
 
 if TYPE_CHECKING:
@@ -61,7 +63,8 @@ def sft(
     warmup_share: Share,
     weight_decay: Annotated[float, Field(ge=0)],
     clip_norm: Positive,
-    optimizer: Literal["auto", "adamw", "paged_adamw"],
+    optimizer: Optimizer,
+    loraplus_lr_ratio: Annotated[float, Field(ge=1)],
     fused: bool,
     max_length: Annotated[int, Field(ge=64)],
     no_gold_share: Share,
@@ -101,6 +104,8 @@ def sft(
     log.info("%d training and %d validation examples", len(train), len(validation))
     identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
     checkpoints = Checkpoints(run.folder / "checkpoints", identity)
+    shape = longest(train, batch_size, micro_batch_size, seed)
+    require_fit(needed(model, quantization, lora, optimizer, fused, shape), str(devices.device))
     tuned = lora.attach(model.load_for_training()).to(devices.device).train()
     trainable, total = count_trainable(tuned)
     if fused:
@@ -111,7 +116,7 @@ def sft(
     batches, held_out = Batches(train, **part, shuffle=True), Batches(validation, **part, shuffle=False)
     steps = trainer.steps(len(batches) * max_epochs)
     tuning = SupervisedFineTuning(
-        tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, total_steps=steps, devices=devices
+        tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, loraplus_lr_ratio, steps, devices
     )
     plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
     keeper = _BestAdapter(run.folder / "adapter", model.name, tuned)
