@@ -127,6 +127,11 @@ class Passage:
         return headed(self.title if title else "", self.heading if heading else (), self.text)
 
     @property
+    def key(self) -> tuple[Level, str]:
+        """What one record of an index has alone."""
+        return self.level, self.id
+
+    @property
     def bare(self) -> Passage:
         """Whose it is and below which title and heading: what a search knows of it before its text is read."""
         return Passage(
@@ -284,7 +289,10 @@ class Index(Protocol):
         """
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
-        """Replaces all records of the documents that the given ones belong to; a document comes in one call."""
+        """Replaces all records of the documents that the given ones belong to; a document comes in one call.
+
+        No two records of one level have the same id.
+        """
 
     def delete(self, document_ids: Sequence[str]) -> None: ...
 

@@ -119,18 +119,22 @@ def extended(tmp_path, monkeypatch):
 def test_the_retriever_of_the_documentation_works(extended):
     from cdsframe.embedder import HashEmbedder
     from cdsframe.ingestion.update import update
+    from cdsframe.retriever.flat import Bm25
     from cdsframe.types import Document, Section
 
     class Corpus:
         def documents(self):
             for id, date in (("old", "2020-01-01"), ("new", "2025-01-01")):
-                yield Document(id, "Dose", "the dose of velorapine", (Section((), 0, 22),), {"date": date})
+                text = f"the dose of velorapine {'dose ' if id == 'old' else ''}"
+                yield Document(id, "Dose", text, (Section((), 0, len(text)),), {"date": date})
 
     cfg = _compose("train", ["retriever=newest"], extended)
     check(cfg)
     embedder = HashEmbedder()
     index = build(cfg.index, identity={})
     update(8, 0, 1, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
+    bm25 = Bm25(3, 50, index).search("dose of velorapine")
+    assert [hit.passage.document_id for hit in bm25] == ["old", "new"]
     hits = build(cfg.retriever, index=index, embedder=embedder).search("dose of velorapine")
     assert [hit.passage.document_id for hit in hits] == ["new", "old"]
 

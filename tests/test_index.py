@@ -137,6 +137,14 @@ def test_of_what_was_found_the_chosen_alone_is_read(empty):
     assert whole[2][0].passage == title
 
 
+def test_records_of_two_levels_may_have_the_same_id(empty):
+    whole = Passage("x", "d", "d", "document", "secret whole", "", (), 0, 0, 12, "1")
+    write(empty, [passage("e", 0, "fever"), replace(passage("z", 0, "fever of the zebra"), id="x"), whole])
+    requests = [words("zebra"), Request(9, text="secret", level="document")]
+    (found,), (document,) = empty.search(requests, lambda lists: lists)
+    assert (found.passage.text, document.passage.text) == ("fever of the zebra", "secret whole")
+
+
 def test_a_vectors_score_is_the_cosine(empty):
     write(empty, corpus())
     (hits,) = empty.search([near("morphine at night", k=80)])

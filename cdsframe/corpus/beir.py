@@ -27,7 +27,7 @@ class Beir:
     """Records `{doc_id or _id, title, text}`, optionally with `document_id` (its page) and `pair_id` (its section).
 
     Records of one `document_id` make one document, in the order of the file, their texts separated by blank lines. A
-    passage id that stands twice is numbered from the second on: `x`, `x-2`.
+    passage id that stands twice is numbered from the second on: `x`, `x-2`, by the next number that no earlier one has.
 
     Args:
         path: a `.jsonl` file, or `.jsonl.gz`.
@@ -71,11 +71,14 @@ class Beir:
             except ValueError as error:
                 yield source, "", str(error)
                 continue
-            id_, count = passage[0], seen[_hash(passage[0])] + 1
-            seen[_hash(id_)] = count
-            if count > 1:
-                passage = (f"{id_}-{count}", *passage[1:])
-                key = passage[0] if key == id_ else key
+            id_, name = passage[0], passage[0]
+            while seen[_hash(name)]:
+                seen[_hash(id_)] += 1
+                name = f"{id_}-{seen[_hash(id_)]}"
+            seen[_hash(name)] = 1
+            if name != id_:
+                passage = (name, *passage[1:])
+                key = name if key == id_ else key
             yield source, key, passage
 
 

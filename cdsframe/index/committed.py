@@ -192,7 +192,7 @@ class CommittedTable:
             head = self._head()
             if head is None:
                 schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
-                head = self._connect().create_table(self._table_name(), schema=schema)
+                head = table.create(self._connect(), self._table_name(), schema)
             require_dimension(self._name, table.dimension(head), dimension)
             table.delete(head, [record.document_id for record in records])
             table.add(head, records, vectors)

@@ -128,9 +128,9 @@ class MemoryIndex:
         ]
         if choose is None:
             return found
-        whole = {hit.passage.id: hit.passage for hits in found for hit in hits}
+        whole = {hit.passage.key: hit.passage for hits in found for hit in hits}
         chosen = choose([[replace(hit, passage=hit.passage.bare) for hit in hits] for hits in found])
-        return [[replace(hit, passage=whole[hit.passage.id]) for hit in hits] for hits in chosen]
+        return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
 
     def _require_content(self) -> dict[str, list[_Row]]:
         if self._committed is None:

@@ -106,6 +106,16 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> N
     table.add(pa.table(columns, schema=table.schema))
 
 
+def create(database: Any, name: str, schema: Any) -> Any:
+    """A new table, in the place of one of that name.
+
+    In Lance's file format 2.0: from 2.1 on a page with one long text among nulls is repeated for each of them when it
+    is read, which ends in an overflow from a few megabytes on.
+    """
+    options = {"new_table_data_storage_version": "2.0"}
+    return database.create_table(name, schema=schema, mode="overwrite", storage_options=options)
+
+
 def copy(table: Any, database: Any, name: str, without: Sequence[str]) -> Any:
     """A new table, in files of its own, of the rows that are not deleted and not of the documents `without`."""
     import pyarrow as pa
@@ -114,7 +124,7 @@ def copy(table: Any, database: Any, name: str, without: Sequence[str]) -> Any:
     columns, gone = table.schema.names, pa.array(without, pa.string())
     batches = table.search().select(columns).limit(None).to_batches()
     kept = (batch.select(columns).filter(pc.invert(pc.is_in(batch["document_id"], gone))) for batch in batches)
-    made = database.create_table(name, schema=table.schema, mode="overwrite")
+    made = create(database, name, table.schema)
     made.add(pa.RecordBatchReader.from_batches(table.schema, kept))
     return made
 
@@ -146,23 +156,25 @@ def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], ch
 
     `levels` are those that the rows have.
     """
-    rows: dict[str, int] = {}
+    rows: dict[tuple[Level, str], int] = {}
     found = _search(table, levels, requests, rows)
     chosen = found if choose is None else choose(found)
-    whole = _whole(table, {hit.passage.id: rows[hit.passage.id] for hits in chosen for hit in hits})
-    return [[replace(hit, passage=whole[hit.passage.id]) for hit in hits] for hits in chosen]
+    whole = _whole(table, sorted({rows[hit.passage.key] for hits in chosen for hit in hits}))
+    return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
 
 
-def _whole(table: Any, rows: Mapping[str, int]) -> dict[str, Passage]:
-    """Id -> record, of those whose rows' numbers are given."""
-    numbers, found = list(rows.values()), []
+def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passage]:
+    """Key -> record, of the rows of these numbers."""
+    found = []
     for first in range(0, len(numbers), _AT_ONCE):
         query = table.take_row_ids(numbers[first : first + _AT_ONCE]).select([*_COLUMNS, *METADATA_FIELDS])
         found += [_passage(row) for row in query.to_arrow().to_pylist()]
-    return {record.id: record for record in found}
+    return {record.key: record for record in found}
 
 
-def _search(table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[str, int]) -> list[list[Hit]]:
+def _search(
+    table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[tuple[Level, str], int]
+) -> list[list[Hit]]:
     """The hits of each request, their records bare; notes in `rows` the row of each."""
     for request in requests:
         _require_fields(request.filter)
@@ -221,7 +233,7 @@ def _values(value: str | Sequence[str]) -> list[str]:
 
 
 def _hits(
-    table: Any, group: Sequence[Request], condition: Any | None, limit: int, numbers: dict[str, int]
+    table: Any, group: Sequence[Request], condition: Any | None, limit: int, numbers: dict[tuple[Level, str], int]
 ) -> list[list[Hit]]:
     """The bare hits of each request of a group, from the engine's first `limit` rows for each."""
     import numpy as np
@@ -238,7 +250,8 @@ def _hits(
     if condition is not None:
         query = query.where(condition, prefilter=True)
     rows = query.select([*_BARE, score]).with_row_id(True).limit(limit).to_arrow()
-    numbers.update(zip(rows["id"].to_pylist(), rows["_rowid"].to_pylist(), strict=True))
+    keys = [(group[0].level, id) for id in rows["id"].to_pylist()]
+    numbers.update(zip(keys, rows["_rowid"].to_pylist(), strict=True))
     results = []
     for number, request in enumerate(group):
         own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)

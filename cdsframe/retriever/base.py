@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from cdsframe.errors import InputError
 from cdsframe.types import METADATA_FIELDS, Embedder, Filter, Hit, Index, Part, Query, Request
@@ -107,6 +107,9 @@ class Searching(BaseRetriever):
         index: what is searched.
     """
 
+    reads_texts: ClassVar[bool] = False
+    """Whether `join` looks at more of a passage than what is bare: all candidates are then read, which takes longer."""
+
     def __init__(self, top_k: int, num_candidates: int, index: Index) -> None:
         super().__init__(top_k)
         self._num_candidates, self._index = num_candidates, index
@@ -129,6 +132,8 @@ class Searching(BaseRetriever):
         def best(results: list[list[Hit]]) -> list[list[Hit]]:
             return [self.join(lists)[:wanted] for lists in _by_query(legs, results, len(queries))]
 
+        if self.reads_texts:
+            return best(self._index.search(_requests(legs, search)))
         return self._index.search(_requests(legs, search), best)
 
     def lists(self, queries: Sequence[Query], filter: Filter) -> list[dict[str, list[Hit]]]:
@@ -141,7 +146,7 @@ class Searching(BaseRetriever):
 
     @abstractmethod
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
-        """One query's hits from those of each leg. Their passages may be bare: it must not look at texts."""
+        """One query's hits from those of each leg. Their passages are bare unless the retriever `reads_texts`."""
 
 
 def _requests(legs: Sequence[Leg], search: Search) -> list[Request]:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 from zlib import crc32
 
@@ -113,10 +114,10 @@ class Reader:
         while True:
             found, state = self._found(requests, _BARE, until)
             chosen = choose(found)
-            wanted = {hit.passage.id for hits in chosen for hit in hits}
-            whole = self._whole(sorted(wanted), state, until)
+            wanted = {hit.passage.key for hits in chosen for hit in hits}
+            whole = self._whole(list(wanted), state, until)
             if len(whole) == len(wanted):
-                return [[replace(hit, passage=whole[hit.passage.id]) for hit in hits] for hits in chosen]
+                return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
             tries += 1  # they were superseded and removed in the meantime
             self._bear([{"status": 404}], state, tries, until)
 
@@ -136,19 +137,21 @@ class Reader:
             for n in short:  # ties are cut by id, and there may be more of them than these
                 limits[n] = min(4 * limits[n], WINDOW)
 
-    def _whole(self, ids: Sequence[str], state: State, until: float) -> dict[str, Passage]:
-        """Id -> record, of those that can still be read of a state."""
+    def _whole(self, keys: Sequence[tuple[Level, str]], state: State, until: float) -> dict[tuple[Level, str], Passage]:
+        """Key -> record, of those that can still be read of a state."""
         bodies = []
-        for first in range(0, len(ids), _PAGE):
-            query = {"bool": {"filter": [{"terms": {"id": ids[first : first + _PAGE]}}, _view(state).query]}}
-            bodies.append({"index": state.physical, "query": query, "size": _PAGE, **_WHOLE})
+        for level, group in groupby(sorted(keys), lambda key: key[0]):
+            ids = [id for _, id in group]
+            for first in range(0, len(ids), _PAGE):
+                some = [{"terms": {"id": ids[first : first + _PAGE]}}, {"term": {"level": level}}, _view(state).query]
+                bodies.append({"index": state.physical, "query": {"bool": {"filter": some}}, "size": _PAGE, **_WHOLE})
         tries = 0
         while bodies:
             pages = self._send(bodies, until)[1:]
             faults = [page for page in pages if "error" in page and page["status"] != 404]
             if not faults:
                 rows = [row for page in pages if "hits" in page for row in page["hits"]["hits"]]
-                return {row["_source"]["id"]: decoded(row["_source"]) for row in rows}
+                return {record.key: record for record in (decoded(row["_source"]) for row in rows)}
             tries += 1
             self._bear(faults, state, tries, until)
         return {}
