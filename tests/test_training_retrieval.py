@@ -133,7 +133,7 @@ DEVICE = SimpleNamespace(
 )
 SETTINGS = {
     "learning_rate": 0.1, "warmup_share": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "optimizer": "adamw",
-    "total_steps": 2, "devices": DEVICE,
+    "b_ratio": 1, "total_steps": 2, "devices": DEVICE,
 }  # fmt: skip
 
 

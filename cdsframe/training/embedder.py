@@ -83,6 +83,7 @@ def tune(
         weight_decay=weight_decay,
         clip_norm=clip_norm,
         optimizer="adamw",
+        b_ratio=1,
         total_steps=steps,
         devices=devices,
     )
