@@ -343,3 +343,45 @@ def test_the_hospital_is_whole():
         assert {"kind", "department", "author", "date"} <= set(document.metadata)
         assert len(document.sections) >= 3
         assert all(section.heading and section.heading[0] != document.title for section in document.sections)
+
+
+def _read_one(corpus):
+    (source,) = corpus.stamps()[0]
+    return source, lambda: next(item for _, item in corpus.read([source]))
+
+
+@pytest.mark.parametrize("swapped", ["file", "folder", "fifo"])
+def test_what_becomes_a_link_after_it_was_listed_is_not_followed(tmp_path, swapped):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder in (inside / "sub", outside):
+        folder.mkdir(parents=True)
+        (folder / "a.txt").write_text(f"text of {folder.name}")
+    _, read = _read_one(corpus_of(inside))
+    assert read().text == "text of sub"
+    (inside / "sub" / "a.txt").unlink()
+    if swapped == "file":
+        (inside / "sub" / "a.txt").symlink_to(outside / "a.txt")
+    elif swapped == "fifo":
+        os.mkfifo(inside / "sub" / "a.txt")
+    else:
+        (inside / "sub").rmdir()
+        (inside / "sub").symlink_to(outside)
+    item = read()
+    assert isinstance(item, Unreadable)
+    assert item.reason == (
+        "is not a regular file" if swapped == "fifo" else "lies behind a symbolic link, which is not followed"
+    )
+
+
+def test_a_root_that_is_a_link_is_read(tmp_path):
+    (tmp_path / "real").mkdir()
+    (tmp_path / "real" / "a.txt").write_text("text")
+    (tmp_path / "root").symlink_to(tmp_path / "real")
+    assert next(corpus_of(tmp_path / "root").documents()).text == "text"
+
+
+def test_a_followed_file_whose_name_is_not_utf8_is_read(tmp_path):
+    with open(os.fsencode(tmp_path) + b"/bad\xff.txt", "w") as file:
+        file.write("text")
+    source, read = _read_one(corpus_of(tmp_path))
+    assert (source, read().text) == (r"bad\udcff.txt", "text")

@@ -54,7 +54,8 @@ class Fhir:
         workers: Annotated[int, Field(ge=0)],
     ) -> None:
         self._path, self._strict, self._workers, self._limit = resolve(path), strict, workers, max_megabytes << 20
-        self._read = partial(read_task, demographics=demographics, limit=self._limit)
+        self._root = self._path if self._path.is_dir() else None
+        self._read = partial(read_task, demographics=demographics, limit=self._limit, root=self._root)
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Every patient's document, and why files, lines and resources give none; a few bundles are held at once."""
@@ -86,13 +87,13 @@ def _require_library() -> None:
         raise InputError("corpus=fhir needs the package fhir.resources; install cdsframe[fhir]") from None
 
 
-def read_task(task: _Task, demographics: bool, limit: int) -> _Items:
+def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) -> _Items:
     """What one file or line gives: its patients' documents, behind what of it could not be read."""
     place, source, content = task
     if isinstance(content, str):
         return [(place, content)]
     try:
-        bundle = parse_object(read_bytes(content, limit) if isinstance(content, Path) else content)
+        bundle = parse_object(read_bytes(content, limit, root) if isinstance(content, Path) else content)
         if "resourceType" not in bundle and "bundle" in bundle:
             inner = bundle["bundle"]
             bundle = parse_object(inner) if isinstance(inner, str) else inner

@@ -50,7 +50,8 @@ class Folder:
         workers: Annotated[int, Field(ge=0)],
     ) -> None:
         self._root, self._strict, self._workers = resolve(path), strict, workers
-        self._read = partial(read_file, limit=max_megabytes << 20, seconds=max_seconds)
+        self._paths: dict[str, Path] = {}
+        self._read = partial(read_file, root=self._root, limit=max_megabytes << 20, seconds=max_seconds)
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Every file's document, or why there is none; at most a few files are held at once."""
@@ -63,11 +64,13 @@ class Folder:
     def stamps(self) -> tuple[dict[str, Hashable], list[Unreadable]]:
         """Source -> what differs when the file may have changed; and what cannot be looked at."""
         stamps: dict[str, Hashable] = {}
-        refused = []
+        refused: list[Unreadable] = []
+        self._paths = {}
         for source, path in walk(self._root):
             try:
                 if isinstance(path, Path):
-                    stat = path.stat()
+                    stat = path.lstat()
+                    self._paths[source] = path
                     stamps[source] = stat.st_mtime_ns, stat.st_ctime_ns, stat.st_size, stat.st_ino
                 else:
                     refused.append(Unreadable(source, path))
@@ -78,8 +81,8 @@ class Folder:
         return stamps, refused
 
     def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
-        """The named sources and what they hold."""
-        for source, item in self._items((source, self._root / source) for source in sources):
+        """The sources, as `stamps` named them last, and what they hold."""
+        for source, item in self._items((source, self._paths[source]) for source in sources):
             yield source, next(checked([(source, item)], strict=False))
 
     def _items(self, tasks: Iterable[_Task]) -> Iterator[tuple[str, Document | str]]:
@@ -93,7 +96,7 @@ class Folder:
             yield source, item
 
 
-def read_file(task: _Task, limit: int, seconds: float) -> tuple[Document | str, str | None]:
+def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Document | str, str | None]:
     """A file's document, or why there is none; and its encoding, if that was guessed."""
     source, path = task
     if isinstance(path, str):
@@ -102,7 +105,7 @@ def read_file(task: _Task, limit: int, seconds: float) -> tuple[Document | str, 
     try:
         if reader is None:
             raise Refused(f"is of no known kind ({', '.join(sorted(READERS))})")
-        data = read_bytes(path, limit)
+        data = read_bytes(path, limit, root)
         if not data.strip():
             raise Refused("is empty")
         with time_limit(seconds):

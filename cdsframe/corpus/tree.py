@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import os
+import stat
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, cast
 
@@ -44,14 +47,38 @@ def in_words(error: OSError) -> str:
     return error.strerror or "cannot be opened"
 
 
-def read_bytes(path: Path, limit: int) -> bytes:
-    """A file's content. Raises OSError, and Refused where it is larger than `limit` bytes."""
-    with path.open("rb") as file:
-        if os.fstat(file.fileno()).st_size <= limit:
+def read_bytes(path: Path, limit: int, root: Path | None = None) -> bytes:
+    """A file's content. Raises OSError, and Refused where it is larger than `limit` bytes.
+
+    Below `root` no symbolic link is followed, whenever it was made, and only a regular file is read.
+    """
+    with open(path, "rb", opener=None if root is None else partial(_open_below, root)) as file:
+        found = os.fstat(file.fileno())
+        if root is not None and not stat.S_ISREG(found.st_mode):
+            raise Refused("is not a regular file")
+        if found.st_size <= limit:
             data = file.read(limit + 1)  # it may grow meanwhile
             if len(data) <= limit:
                 return data
     raise Refused(f"is larger than {limit >> 20} MB (corpus.max_megabytes)")
+
+
+def _open_below(root: Path, path: str, flags: int) -> int:
+    """Opens a file folder by folder, each within the one before, so that none can be swapped for a link meanwhile."""
+    *folders, name = Path(path).relative_to(root).parts
+    at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        for folder in folders:
+            inner = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW, dir_fd=at)
+            os.close(at)
+            at = inner
+        return os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK, dir_fd=at)
+    except OSError as error:
+        if error.errno in (errno.ELOOP, errno.ENOTDIR):
+            raise Refused("lies behind a symbolic link, which is not followed") from None
+        raise
+    finally:
+        os.close(at)
 
 
 def open_bytes(path: Path) -> IO[bytes]:
