@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
-from torch.nn import functional
 
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError
+from cdsframe.training.loss import cross_entropy_sum
 from cdsframe.training.optimizers import Optimizer, make_optimizer
 from cdsframe.types import JsonObject
 
@@ -21,7 +21,7 @@ from cdsframe.types import JsonObject
 def loss_sum(model: Any, micro: dict[str, torch.Tensor]) -> torch.Tensor:
     """The summed cross-entropy (nats) of the labelled tokens of one micro-batch, a float32 scalar.
 
-    The decoder runs over everything, the output layer over labelled positions only: never `[batch, length,
+    The decoder runs over everything, the output layer over labelled positions only, in chunks: never `[batch, length,
     vocabulary]`.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
@@ -31,8 +31,7 @@ def loss_sum(model: Any, micro: dict[str, torch.Tensor]) -> torch.Tensor:
     ).last_hidden_state
     targets = micro["labels"][:, 1:]
     wanted = targets != IGNORED
-    logits = head(hidden[:, :-1][wanted])
-    return functional.cross_entropy(logits.float(), targets[wanted], reduction="sum")
+    return cross_entropy_sum(head, hidden[:, :-1][wanted], targets[wanted])
 
 
 class SupervisedFineTuning:

@@ -85,6 +85,7 @@ def sft(
     import lightning
 
     from cdsframe.lora import count_trainable
+    from cdsframe.training.attention import choose
     from cdsframe.training.batches import Batches
     from cdsframe.training.fitting import Fit, Plan
     from cdsframe.training.fused import fuse
@@ -110,6 +111,7 @@ def sft(
     trainable, total = count_trainable(tuned)
     if fused:
         fuse(tuned)
+        choose(tuned, model.compute_dtype)
     lightning.seed_everything(seed + devices.rank, verbose=False)  # the processes drop out different inputs
     part: dict[str, Any] = {"batch_size": batch_size, "micro_batch_size": micro_batch_size, "seed": seed}
     part |= {"padding_id": model.tokenizer.pad_token_id, "rank": devices.rank, "world_size": devices.world_size}
