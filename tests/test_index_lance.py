@@ -86,6 +86,19 @@ def test_a_word_that_only_the_purged_had_leaves_the_word_index(tmp_path):
     assert holds(tmp_path, "gone-passage-0") == []
 
 
+def test_one_long_document_among_many_short_ones(tmp_path):
+    index = on_disk(tmp_path)
+    long = "fever " * 400_000
+    short = [passage(f"d{n:04}", 0, "cough") for n in range(2_000)]
+    whole = Passage("long/document/0", "long", "long", "document", long, "", (), 0, 0, len(long), "1")
+    for records in ([*short, passage("long", 0, "fever"), whole], [passage("later", 0, "fever later")]):
+        index.write(records, EMBEDDER.encode_passages([record.text[:99] for record in records]))
+        index.commit(optimize=True)
+    (found,) = index.search([Request(5, text="fever", level="document")])
+    assert [hit.passage for hit in found] == [whole]
+    assert ids(index.search([Request(5, text="later")])[0]) == ["later"]
+
+
 def test_readers_are_served_while_the_table_is_replaced(tmp_path):
     index, reader = on_disk(tmp_path), on_disk(tmp_path)
     write(index, many(100))
