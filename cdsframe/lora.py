@@ -37,18 +37,61 @@ class Lora:
         """The module as a PEFT model whose only trainable weights are the low-rank ones, in float32."""
         from peft import LoraConfig, get_peft_model
 
-        config = LoraConfig(
-            r=self.r,
-            lora_alpha=self._scale * self.r,  # type: ignore[arg-type]  # PEFT computes with a float as well
-            lora_dropout=self._dropout,
-            target_modules=self._targets,
-            bias="none",
-            task_type="CAUSAL_LM",
-        )
+        settings = {
+            "r": self.r,
+            "lora_alpha": self._scale * self.r,  # PEFT computes with a float as well
+            "lora_dropout": self._dropout,
+            "target_modules": self._targets,
+            "bias": "none",
+            "task_type": "CAUSAL_LM",
+        }
+        config = LoraConfig(**settings | self._further(module))
         with warnings.catch_warnings():
             # PEFT 0.21 asks transformers 5.23 by a name that is about to be renamed; nothing a user could mend.
             warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
             return get_peft_model(module, config)
+
+    def _further(self, module: Any) -> dict[str, Any]:
+        """PEFT's arguments beyond those of plain LoRA."""
+        return {}
+
+
+class Dora(Lora):
+    """Trains the magnitudes of the weights' columns apart from LoRA's update of their directions.
+
+    Liu et al. (arXiv 2402.09353).
+    """
+
+    def _further(self, module: Any) -> dict[str, Any]:
+        return {"use_dora": True}
+
+
+class RankStabilisedLora(Lora):
+    """LoRA scaled by `lora_alpha / sqrt(r)`: with `1 / r` high ranks learn ever less.
+
+    Kalajdzievski (arXiv 2312.03732).
+    """
+
+    def __init__(
+        self,
+        r: Annotated[int, Field(ge=1)],
+        lora_alpha: Annotated[float, Field(gt=0)],
+        lora_dropout: Annotated[float, Field(ge=0, lt=1)],
+        target_modules: Annotated[list[str], Field(min_length=1)],
+    ) -> None:
+        super().__init__(r, lora_alpha / r, lora_dropout, target_modules)
+
+    def _further(self, module: Any) -> dict[str, Any]:
+        return {"use_rslora": True}
+
+
+class LoraWithEmbeddings(Lora):
+    """LoRA, and all rows of the embeddings trained beside; of a model with tied weights those are the output's, too."""
+
+    def _further(self, module: Any) -> dict[str, Any]:
+        embeddings, head = module.get_input_embeddings(), module.get_output_embeddings()
+        names = {name.rpartition(".")[2] for name, child in module.named_modules() if child in (embeddings, head)}
+        return {"modules_to_save": sorted(names), "ensure_weight_tying": bool(module.config.tie_word_embeddings)}
 
 
 class NoLora:

@@ -125,6 +125,10 @@ class LanguageModel:
         """A module of its own without an adapter, its linear layers quantized as configured."""
         return self._read(self.path)
 
+    def with_adapter(self, adapter: str) -> LanguageModel:
+        """The same model with this adapter on it."""
+        return type(self)(self.name, self._wanted_dtype, self._attention, self.quantization, adapter)
+
     def without_weights(self) -> Any:
         """The module on the meta device: shapes only, for estimates. Its configuration alone is read."""
         import torch

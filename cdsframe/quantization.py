@@ -15,6 +15,8 @@ from pydantic import Field
 
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 """It warns that an optional package for faster 4-bit inference is absent; we expand the weights instead (see Nf4)."""
+logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+"""It warns in every layer that LLM.int8() computes in float16."""
 
 
 class NoQuantization:

@@ -39,7 +39,7 @@ def outputs(tmp_path, monkeypatch):
     ):
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / file).touch()
-    for name in ("demo", "results", "small"):
+    for name in ("demo", "results", "small", "paper_small"):
         folder = tmp_path / "outputs" / "adapters" / name
         folder.mkdir(parents=True)
         (folder / "adapter_config.json").touch()

@@ -1,0 +1,166 @@
+"""`training=merge`: an adapter's update added to its base model's weights, if the result answers as the adapter does.
+
+A base in 4 or 8 bits is expanded first: the adapter was trained on those values, not on the original ones. What remains
+is the rounding to the result's precision, which is measured. Does not quantize the result.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field
+
+from cdsframe.adapter import adapter_digest, publish, require_match
+from cdsframe.encoding import IGNORED
+from cdsframe.errors import CdsframeError, InputError
+from cdsframe.files import InputFolder, atomic_folder
+from cdsframe.prompt import Prompt
+from cdsframe.run import Run
+from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.types import Index, Metrics, Retriever
+
+log = logging.getLogger(__name__)
+
+Share = Annotated[float, Field(ge=0, le=1)]
+
+
+def merge(
+    model: Any,
+    quantization: Any,
+    data: Any,
+    retriever: Retriever,
+    index: Index,
+    prompt: Prompt,
+    run: Run,
+    name: str,
+    folder: InputFolder,
+    precision: Literal["bfloat16", "float16", "float32"],
+    base: Literal["as_trained", "original"],
+    limit: Annotated[int, Field(ge=1)],
+    max_new_tokens: Annotated[int, Field(ge=1)],
+    max_divergence: Annotated[float, Field(ge=0)],
+    min_agreement: Share,
+    max_length: Annotated[int, Field(ge=64)],
+    models: str,
+) -> float:
+    """Leaves a plain safetensors model in the run's folder and in `models/name`; returns the mean divergence (nats).
+
+    Raises CdsframeError, with the figures, and leaves no model where the answers differ by more than is allowed.
+    """
+    require_match(folder, model=model, quantization=quantization, prompt=prompt)
+    if not (Path(folder) / "adapter_config.json").is_file():
+        raise InputError(f"training.folder: {folder} is a whole model already, there is nothing to merge")
+    builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
+    examples = builder.build(sample(data.questions("validation"), limit, seed=0))
+    adapted = model.with_adapter(folder)
+    served = _Seen.of(adapted.load(), model.tokenizer, examples, max_new_tokens)
+    with atomic_folder(run.folder / "model") as partial:
+        _merged(model, folder, base).to(_dtype(precision)).save_pretrained(partial)
+        model.tokenizer.save_pretrained(partial)
+        merged = _Seen.of(_loaded(partial, precision, model.device), model.tokenizer, examples, max_new_tokens)
+        metrics = _differences(served, merged)
+        figures = _in_words(metrics, len(examples))
+        log.info("merged in %s against the adapter on its base: %s", precision, figures)
+        run.finish(metrics, {"model": model.digest, "adapter": adapter_digest(Path(folder))}, precision=precision)
+        if metrics["merge/divergence"] > max_divergence or metrics["merge/agreement"] < min_agreement:
+            raise CdsframeError(
+                f"the merged model answers otherwise than the adapter: {figures}; allowed are "
+                f"training.max_divergence={max_divergence} and training.min_agreement={min_agreement}. Use "
+                "training.precision=float32 or training.base=as_trained, or serve the adapter on its base"
+            )
+        facts = {"precision": precision, "base": base, "metrics": metrics}
+        run.write_manifest(partial, {"model": model.digest, "adapter": adapter_digest(Path(folder))}, **facts)
+    if run.sweep_folder is None:
+        publish(run.folder / "model", Path(models) / name)
+    return metrics["merge/divergence"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What a model says: log-probabilities at the answers' tokens `[tokens, vocabulary]`, and greedy answers."""
+
+    scores: Any
+    answers: list[list[int]]
+
+    @property
+    def best(self) -> Any:
+        return self.scores.argmax(-1)
+
+    @classmethod
+    def of(cls, module: Any, tokenizer: Any, examples: Sequence[Example], max_new_tokens: int) -> _Seen:
+        import torch
+
+        scores, answers = [], []
+        with torch.inference_mode():
+            for example in examples:
+                ids = torch.tensor([example.encoded.input_ids], device=module.device)
+                start = next(n for n, label in enumerate(example.encoded.labels) if label != IGNORED)
+                logits = module(ids, logits_to_keep=ids.shape[1] - start + 1).logits[0, :-1]
+                scores.append(logits.float().log_softmax(-1).cpu())
+                asked = ids[:, :start]
+                written = module.generate(
+                    asked,
+                    attention_mask=torch.ones_like(asked),
+                    max_new_tokens=max_new_tokens,
+                    do_sample=False,
+                    pad_token_id=tokenizer.pad_token_id,
+                )
+                answers.append(written[0, start:].tolist())
+        return cls(torch.cat(scores), answers)
+
+
+def _in_words(metrics: Metrics, answers: int) -> str:
+    worst, tokens = metrics["merge/divergence_max"], round(metrics["merge/tokens"])
+    return (
+        f"divergence {metrics['merge/divergence']:.2g} nats a token (at most {worst:.2g}), "
+        f"{metrics['merge/agreement']:.1%} of {tokens} tokens and {metrics['merge/same_answers']:.0%} of {answers} "
+        "greedy answers the same"
+    )
+
+
+def _differences(served: _Seen, merged: _Seen) -> Metrics:
+    """Kullback-Leibler divergence of the merged model's next-token distributions from the served one's, and so on."""
+    divergence = (served.scores.exp() * (served.scores - merged.scores)).sum(-1).clamp_min(0)
+    same = [a == b for a, b in zip(served.answers, merged.answers, strict=True)]
+    return {
+        "merge/divergence": float(divergence.mean()),
+        "merge/divergence_max": float(divergence.max()),
+        "merge/agreement": float((served.best == merged.best).float().mean()),
+        "merge/same_answers": sum(same) / len(same),
+        "merge/tokens": float(len(divergence)),
+    }
+
+
+def _merged(model: Any, folder: str, base: str) -> Any:
+    """The plain module in float32 with the update in its weights."""
+    import warnings
+
+    from peft import PeftModel
+    from peft.tuners.tuners_utils import BaseTunerLayer
+    from peft.utils.integrations import dequantize_module_weight
+
+    plain = _loaded(model.path, "float32", model.device)
+    if base == "as_trained":
+        quantized = model.load_for_training()
+        for name, child in quantized.named_modules():
+            if type(child).__module__.startswith("bitsandbytes") and not isinstance(child, BaseTunerLayer):
+                plain.get_submodule(name).weight.data = dequantize_module_weight(child).float()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # as in lora.py
+        return PeftModel.from_pretrained(plain, folder).merge_and_unload()
+
+
+def _loaded(path: str | Path, precision: str, device: str) -> Any:
+    from transformers import AutoModelForCausalLM
+
+    return AutoModelForCausalLM.from_pretrained(path, dtype=_dtype(precision), device_map={"": device}).eval()
+
+
+def _dtype(precision: str) -> Any:
+    import torch
+
+    return getattr(torch, precision)
