@@ -31,7 +31,8 @@ def main(cfg: DictConfig, run: Run) -> None:
         generator=generator,
         calibration=open_calibration(cfg.calibration, identity),
     )
-    filter: Any = OmegaConf.to_container(cfg.filter, resolve=True)
+    fields: Any = OmegaConf.to_container(cfg.filter, resolve=True)
+    filter = {field: value for field, value in fields.items() if value is not None}
     question = str(cfg.question)
     if pipeline.generator.max_new_tokens == 0:
         show_hits(pipeline.search(question, filter), question)

@@ -38,7 +38,7 @@ class Run:
         folder: where the run writes; made if absent.
         task: the entry point's name.
         config: the resolved configuration without secrets, as plain containers.
-        config_yaml: the same as text.
+        config_yaml: the same as text; None for a run that leaves nothing behind.
         choices: group -> the option that was chosen.
         group: what the jobs of one multirun share; the run's own name otherwise.
     """
@@ -48,7 +48,7 @@ class Run:
         folder: Path,
         task: str,
         config: Mapping[str, Any],
-        config_yaml: str,
+        config_yaml: str | None,
         choices: Mapping[str, str],
         group: str,
         sweep_folder: Path | None = None,
@@ -60,8 +60,9 @@ class Run:
         self.resumed = resumed
         """Whether it goes on with a run that was interrupted, in its folder."""
         self._started = time.time()
-        folder.mkdir(parents=True, exist_ok=True)
-        write_text(folder / "config.yaml", config_yaml)
+        if config_yaml is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            write_text(folder / "config.yaml", config_yaml)
 
     def finish(self, metrics: Metrics, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
         """Writes `metrics.json` and `manifest.json`. Metrics that are not finite are left out."""

@@ -11,7 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
 from cdsframe.config import build, check
-from cdsframe.config.entry import without_environment
+from cdsframe.config.entry import entry, without_environment
 from cdsframe.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -29,7 +29,7 @@ _NEEDS = {
     "data=raft": "+data@data.source=hospital", "data=mix": "+data@data.sources.one=hospital",
     "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
-    "embedder=none": "retriever=bm25",
+    "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
 }  # fmt: skip
 
 
@@ -148,6 +148,7 @@ def test_loggers_compose(choice):
         ("ask", ["question=''"], "question"),
         ("ask", ["question=x", "+filter.colour=red"], "filter"),
         ("ask", ["question=x", "filter=foo"], "filter"),
+        ("ask", ["question=x", "+filter.departmnt=Cardiology"], "got 'departmnt'; did you mean department?"),
         ("ask", ["question=x", "calibration=nope"], "calibration: no file nope"),
         ("train", ["seed=foo"], "seed must be a valid integer"),
         ("train", ["seed=-5"], "seed must be >= 0, got -5"),
@@ -280,3 +281,37 @@ def test_help_and_cfg_job(primary, tmp_path):
     shown = _run(f"{primary}.py", "--cfg", "job", cwd=tmp_path)
     assert shown.returncode == 0, shown.stderr
     assert "_target_: cdsframe." in shown.stdout
+
+
+@pytest.mark.parametrize(
+    ("given", "heard"),
+    [
+        *((text, text) for text in (
+            "What is the patient's dose?", "fever, cough and rash", "dose (mg)?", "is 5 > 3?", "norovirus & ward",
+            "Fièvre", "μg", "one\ntwo", "${oc.env:HOME}", "\\${x}", "[a", "{b: c}", "a=b", "'Sepsis' or 'SIRS'?", "5",
+            "null", "a\\", '"',
+        )),
+        ("'a, b'", "a, b"), ('"a, b"', "a, b"), ("'the patient\\'s ${x}'", "the patient's ${x}"),
+    ],
+)  # fmt: skip
+def test_a_question_is_plain_text_that_leaves_nothing_on_disk(given, heard, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["ask.py", f"question={given}", "generator=none"])
+    GlobalHydra.instance().clear()
+    heard_of = []
+    room = {"heard_of": heard_of, "entry": entry}
+    code = "@entry\ndef main(cfg, run):\n    heard_of.append(run.config['question'])"
+    exec(compile(code, str(ROOT / "ask.py"), "exec"), room)
+    room["main"]()
+    assert heard_of == [heard]
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_refused_question_is_not_repeated(tmp_path):
+    done = _run("ask.py", "question=Wexcombe's dose?", "filter.departmnt=x", cwd=tmp_path)
+    assert (done.returncode, "did you mean filter.department?" in done.stderr) == (1, True)
+    done = _run("ask.py", "question=Wexcombe's dose?", "filter.department=[5]", cwd=tmp_path)
+    assert (done.returncode, "the configuration is refused" in done.stderr) == (2, True)
+    assert "Wexcombe" not in done.stdout + done.stderr
+    assert "Error executing" not in done.stderr
+    assert list(tmp_path.rglob("*")) == []

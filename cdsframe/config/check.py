@@ -6,6 +6,7 @@ Binds each node to its target's signature, validates values by their annotations
 from __future__ import annotations
 
 import inspect
+import re
 import sys
 import typing
 from collections.abc import Iterator, Mapping
@@ -30,7 +31,7 @@ PLAIN_KEYS: dict[str, Any] = {
     "adapter": str | None,
     "calibration": InputFile | None,
     "question": Annotated[str, Field(min_length=1)],
-    "filter": dict[Literal[METADATA_FIELDS], str | list[str]],  # type: ignore[valid-type]
+    "filter": dict[Literal[METADATA_FIELDS], str | list[str] | None],  # type: ignore[valid-type]
 }
 """The keys that primaries have besides their groups, and the values they take."""
 
@@ -128,7 +129,9 @@ def _in_words(path: str, detail: Mapping[str, Any]) -> str:
     message = message.replace("greater than or equal to", ">=").replace("less than or equal to", "<=")
     if detail["type"] == "value_error":
         return f"{at}: {message}"
-    return f"{at} {message}, got {detail['input']!r}"
+    known = re.findall("'([^']*)'", detail["ctx"]["expected"]) if detail["type"] == "literal_error" else []
+    near = get_close_matches(str(detail["input"]), known, n=1)
+    return f"{at} {message}, got {detail['input']!r}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _plain(node: DictConfig) -> dict[str, Any]:

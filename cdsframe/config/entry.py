@@ -8,9 +8,11 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, cast
 
@@ -19,7 +21,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from cdsframe.config.build import locate
 from cdsframe.config.check import check
@@ -73,7 +75,7 @@ def start_run(cfg: DictConfig) -> Run:
         folder,
         task=runtime.job.name,
         config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
-        config_yaml=OmegaConf.to_yaml(OmegaConf.create(written)),
+        config_yaml=None if runtime.output_subdir is None else OmegaConf.to_yaml(OmegaConf.create(written)),
         choices={group: str(c) for group, c in runtime.runtime.choices.items() if not group.startswith("hydra/")},
         group=Path(runtime.sweep.dir).name if multirun else folder.name,
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
@@ -99,33 +101,39 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     a SIGTERM that left a checkpoint.
     """
     script = Path(function.__code__.co_filename)
-    name = script.stem
+    name, configs = script.stem, script.resolve().parent / "configs"
+    asked: list[str] = []
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float | None:
         run = None
         try:
+            if asked:
+                cfg.question = as_text(asked[-1])
             check(cfg)
             run = start_run(cfg)
             work = functools.partial(function, cfg, run)
             return work() if run.sweep_folder is None else job_of_sweep(run, work, cfg.get("own_process") is True)
         except CdsframeError as error:
             _tell(name, error, started=run is not None)
+            _end_quietly(error)
             raise
         except OSError as error:
             if error.errno not in _ON_DISK:
                 raise
             told = CdsframeError(f"{_ON_DISK[error.errno]} {error.filename or 'the outputs'}")
             _tell(name, told, started=True)
+            _end_quietly(told)
             raise told from error
 
-    main = hydra.main(version_base="1.3", config_path=str(script.resolve().parent / "configs"), config_name=name)(job)
+    main = hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)
 
     @functools.wraps(function)
     def run() -> None:
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
-        _refuse_groups_without_option(name, script.resolve().parent / "configs")
+        asked[:] = _take_question(configs / f"{name}.yaml")
+        _refuse_groups_without_option(name, configs)
         _refuse_to_resume_nothing(name)
         try:
             main()
@@ -142,6 +150,36 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
             _summaries.clear()
 
     return run
+
+
+def as_text(text: str) -> str:
+    """What OmegaConf reads as this text, whatever is in it."""
+    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
+
+
+def _take_question(primary: Path) -> list[str]:
+    """The values of `question=` on the command line, which Hydra does not get to see.
+
+    It would read them by the grammar of its overrides, and keep them in its files and messages. Quotes around the whole
+    are taken off.
+    """
+    if not re.search(r"^question:", primary.read_text(encoding="utf-8"), re.MULTILINE):
+        return []
+    given = [argument for argument in sys.argv[1:] if re.match(r"\+{0,2}question=.", argument, re.DOTALL)]
+    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in given]
+    texts = [argument.partition("=")[2] for argument in given]
+    quoted = [re.fullmatch(r"""(['"])((?:(?!\1)[^\\]|\\.)*)\1""", text, re.DOTALL) for text in texts]
+    return [
+        match[2].replace("\\" + match[1], match[1]) if match else text
+        for match, text in zip(quoted, texts, strict=True)
+    ]
+
+
+def _end_quietly(error: CdsframeError) -> None:
+    """Ends a single run whose error has been told: what is raised, Hydra tells again, with the whole command line."""
+    runtime = HydraConfig.get()
+    if not _TRACEBACKS and (runtime.mode is None or runtime.mode.name == "RUN"):
+        raise SystemExit(error.exit_code) from error
 
 
 def _refuse_groups_without_option(name: str, configs: Path) -> None:
@@ -169,12 +207,20 @@ def _exit_code(name: str, error: Exception) -> int:
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.stderr.write(f"{error}{cause}\n")
+        sys.stderr.write(f"{error}{cause}{_near_miss(error.__cause__)}\n")
         return 1
     if isinstance(error, OSError) and error.errno in _ON_DISK:
         sys.stderr.write(f"{name}: failed: {_ON_DISK[error.errno]} {error.filename or 'the outputs'}\n")
         return 1
     raise error
+
+
+def _near_miss(error: BaseException | None) -> str:
+    """The key that was meant, perhaps, where there is none of that name."""
+    if not isinstance(error, ConfigKeyError | ConfigAttributeError) or not isinstance(error.parent_node, DictConfig):
+        return ""
+    near = get_close_matches(str(error.key), [str(key) for key in error.parent_node], n=1)
+    return f"\ndid you mean {str(error.full_key).removesuffix(str(error.key))}{near[0]}?" if near else ""
 
 
 def _tell(name: str, error: CdsframeError, started: bool) -> None:
@@ -189,7 +235,7 @@ def _tell(name: str, error: CdsframeError, started: bool) -> None:
     kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
     text = f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])
     sys.stderr.write(text + "\n")
-    if isinstance(error, ConfigError) and single:
+    if isinstance(error, ConfigError) and single and runtime.output_subdir is not None:
         _remove_empty_run(Path(runtime.runtime.output_dir))
 
 
