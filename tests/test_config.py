@@ -118,7 +118,7 @@ def test_loggers_compose(choice):
         ("train", ["~lora.r"], "lora.r is missing; cdsframe.lora.Lora needs it"),
         ("train", ["lora=none"], "add quantization=none"),
         ("train", ["training.learning_rate=0"], "training.learning_rate must be greater than 0, got 0"),
-        ("train", ["training.optimizer=adam"], "training.optimizer must be 'auto', 'adamw' or 'paged_adamw'"),
+        ("train", ["training.optimizer=adam"], "training.optimizer must be 'auto', 'adamw', 'paged_adamw'"),
         ("train", ["chunking.overlap=256"], "chunking.overlap must be less than half of chunking.size=256"),
         ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
         ("train", ["data=medquad"], "data=medquad needs a data folder; set CDSFRAME_DATA"),
