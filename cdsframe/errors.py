@@ -5,6 +5,11 @@ keeps its traceback.
 """
 
 
+def named(name: str) -> str:
+    """An id or a title as a message shows it: in ASCII, and of a very long one the beginning."""
+    return ascii(name if len(name) <= 80 else f"{name[:80]}...")
+
+
 class CdsframeError(Exception):
     """A run failed for a reason that the user can mend. Entry points print it without a traceback and exit with 1."""
 

@@ -138,7 +138,7 @@ def test_a_record_that_is_refused_for_good_is_named_and_the_index_is_left_as_it_
             request.refuse_item(3, 400, "document_parsing_exception")
 
     between.fault = mapper
-    with pytest.raises(InputError, match=r"refuses the record 'd03-1': document_parsing_exception \(status 400\)"):
+    with pytest.raises(InputError, match=r"refuses the record 'd03-1' of the document 'd03': document_parsing_exc"):
         write(through, NEW)
     assert len(texts(straight)) == 8
     between.fault = None

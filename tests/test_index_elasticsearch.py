@@ -11,6 +11,7 @@ import threading
 import time
 from base64 import b64decode
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -22,7 +23,7 @@ from test_index import EMBEDDER, IDENTITY, corpus, ids, near, on_elasticsearch, 
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
-from cdsframe.index.elasticsearch.layout import View, searchable
+from cdsframe.index.elasticsearch.layout import View, check_ids, decoded, encoded, searchable
 from cdsframe.types import Passage
 
 ROOT = Path(__file__).parent.parent
@@ -601,7 +602,7 @@ def test_a_record_that_the_server_refuses_is_named_without_its_text(request):
     index = on_elasticsearch(request)
     write(index, corpus(2))
     wrong = EMBEDDER.encode_passages(["x"]) * np.float32("nan")
-    with pytest.raises(InputError, match=r"refuses the record 'x-0'") as refused:
+    with pytest.raises(InputError, match=r"refuses the record 'x-0' of the document 'x'") as refused:
         index.write([passage("x", 0, "secret text")], wrong)
     assert "secret" not in str(refused.value)
 
@@ -829,6 +830,50 @@ def test_a_name_must_be_an_indexs(name):
 
 
 # ------------------------------------------------------------------------------------------------ without a server
+
+
+@pytest.mark.parametrize("sign", ["a", "é", "\U0001f600", '"', "\x00"])
+def test_no_key_of_a_record_is_longer_than_the_engine_takes(sign):
+    """The engine refuses keys of more than 32,766 bytes, and with one of them the whole document."""
+    for length in (1_990, 3_990, 7_990, 8_000, 8_001, 40_000):
+        head = value = sign * length
+        record = Passage("p", "d" * 700, "s", "title", head, head, (head,), 0, 0, length, "1", {"source": value})
+        source = json.loads(encoded(record, None, 1, None))
+        assert decoded(source) == record
+        keys = [source[name] for name in ("id", "document_id", "section_id", "source", "bare")]
+        assert max(len(key.encode()) for key in keys) <= 32_766
+
+
+@pytest.mark.parametrize("sign", ["a", "\U0001f600"])
+def test_a_document_with_too_long_an_id_is_named_before_anything_is_sent(sign):
+    record = passage(sign * 40_000, 0, "secret text")
+    message = (
+        rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* takes 24000; give it a shorter"
+    )
+    with pytest.raises(InputError, match=message) as told:
+        check_ids([passage("d", 0, "x"), record])
+    assert len(str(told.value)) < 1_200
+    assert "secret" not in str(told.value)
+
+
+@pytest.mark.elasticsearch
+@pytest.mark.parametrize("sign", ["a", "\U0001f600", '"'])
+def test_the_longest_keys_are_taken_by_the_server(request, sign):
+    index = on_elasticsearch(request)
+    write(index, corpus(2))
+    size = 23_900 // len(json.dumps(sign, ensure_ascii=False)[1:-1].encode())
+    records = [
+        replace(passage("d", 0, "fever"), title=sign * 1_990, heading=(), metadata={"source": sign * 8_000}),
+        replace(passage("e", 0, "fever"), title=sign * 7_990, heading=(sign * 7_990,)),
+        replace(passage("f", 0, "fever"), document_id=sign * size, section_id="s"),
+    ]
+    with index.writer():
+        index.write(records, EMBEDDER.encode_passages([p.search_text for p in records]))
+        index.commit(optimize=False)
+    found = index.search([words("fever", k=50)])[0]
+    assert {"d-0", "e-0", "f-0"} <= set(ids(found))
+    with index.writer(), pytest.raises(InputError, match="too long an id"):
+        index.write([passage("a" * 40_000, 0, "x")], EMBEDDER.encode_passages(["x"]))
 
 
 def test_a_view_leaves_out_what_was_given_up():

@@ -11,18 +11,25 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Any
 
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, is_blocked, reason
 from cdsframe.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One line, or two, of a bulk request. `name` is the record's id, for messages."""
+    """One line, or two, of a bulk request. `name` is the record's id and `document` its document's, for messages."""
 
     name: str
+    document: str | None
     header: bytes
     body: bytes | None = None
+
+    @property
+    def record(self) -> str:
+        """What it is about, in words."""
+        record = f"the record {named(self.name)}"
+        return record if self.document is None else f"{record} of the document {named(self.document)}"
 
     @property
     def size(self) -> int:
@@ -30,12 +37,12 @@ class Action:
         return len(self.header) + len(self.body or b"") + 2
 
 
-def action(verb: str, key: str, body: bytes | None, name: str, **options: Any) -> Action:
+def action(verb: str, key: str, body: bytes | None, name: str, document: str | None = None, **options: Any) -> Action:
     """`create`, `update` or `delete` of the engine's document `key`; `options`: what the engine takes beside it."""
     import orjson
 
     header = {"_id": key, **{name: value for name, value in options.items() if value is not None}}
-    return Action(name, orjson.dumps({verb: header}), body)
+    return Action(name, document, orjson.dumps({verb: header}), body)
 
 
 class Bulk:
@@ -116,7 +123,7 @@ class Bulk:
                     raise self._connection.refused(status, outcome)
                 elif status >= 300 and (verb, status) not in {("create", 409), ("delete", 404)}:
                     raise InputError(
-                        f"the Elasticsearch server refuses the record {one.name!a}: {_kind(outcome)} (status {status})"
+                        f"the Elasticsearch server refuses {one.record}: {_kind(outcome)} (status {status})"
                     )
             actions, tries = again, tries + 1
             if actions:

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.errors import ConfigError, InputError
+from cdsframe.errors import ConfigError, InputError, named
 from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
 
@@ -25,7 +25,11 @@ if TYPE_CHECKING:
     import numpy as np
 
 _LONG = 8_000
-"""Characters of a metadata value above which its digest stands for it: the engine refuses keys of 32,766 bytes."""
+"""Characters of a metadata value, or bytes of a title with its heading path, above which a digest stands for it: the
+engine refuses keys of more than 32,766 bytes, and a character has 4 at most."""
+
+_IDS = 24_000
+"""Bytes of a record's ids, which with their title are one key."""
 
 _WORDS = 1_000
 """Words of a query, above which only the different ones count: the engine has a limit to a query's clauses."""
@@ -153,10 +157,20 @@ class Layout:
         return {"type": self.algorithm, "m": self.m, "ef_construction": self.ef_construction}
 
 
+def check_ids(records: Iterable[Passage]) -> None:
+    """Raises InputError where ids are too long for a key."""
+    for record in records:
+        if (size := _size([record.id, record.document_id, record.section_id])) > _IDS:
+            raise InputError(
+                f"the document {named(record.document_id)} has too long an id: with those of its section and its "
+                f"record there are {size} bytes, and index=elasticsearch takes {_IDS}; give it a shorter one"
+            )
+
+
 def encoded(record: Passage, vector: np.ndarray | None, generation: int, records: int | None) -> bytes:
     """A record as JSON. `records` is how many its document has, told by the first of them, so that it can be counted.
 
-    Raises InputError where its text is no Unicode.
+    Raises InputError where its text is no Unicode. Its ids are such as `check_ids` lets pass.
     """
     import orjson
 
@@ -177,15 +191,20 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
     try:
         return orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError):
-        raise InputError(f"the record {record.id!a} has signs that are not Unicode; mend its document") from None
+        raise InputError(f"the document {named(record.document_id)} has signs that are not Unicode; mend it") from None
 
 
 def _bare(record: Passage) -> str:
     """The value of the field `BARE`: of title and heading no more than their digest where they are very long."""
     head = [record.title, *record.heading]
-    if sum(map(len, head)) > _LONG:
-        head = [_keyword("\n".join(head))]
+    if _size(head) > _LONG:
+        head = [_digested("\n".join(head))]
     return json.dumps([record.id, record.document_id, record.section_id, *head], ensure_ascii=False)
+
+
+def _size(values: Sequence[str]) -> int:
+    """Bytes of their JSON."""
+    return len(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
 def bare(value: str, level: Level) -> Passage:
@@ -235,7 +254,11 @@ def searchable(text: str) -> str:
 
 def _keyword(value: str) -> str:
     """The value as it is compared: itself, or its digest where it is too long for a key."""
-    return value if len(value) <= _LONG else f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+    return value if len(value) <= _LONG else _digested(value)
+
+
+def _digested(value: str) -> str:
+    return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
 
 
 def required(ids: Sequence[str]) -> JsonObject:

@@ -16,7 +16,7 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import writable
-from cdsframe.index.elasticsearch.layout import View, encoded, required
+from cdsframe.index.elasticsearch.layout import View, check_ids, encoded, required
 from cdsframe.index.elasticsearch.reading import WINDOW, Reader
 from cdsframe.types import JsonObject, Level, Passage
 
@@ -68,7 +68,11 @@ class Writes:
         self._unseen = False
 
     def put(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
-        """Replaces the records of the documents that the given ones belong to."""
+        """Replaces the records of the documents that the given ones belong to.
+
+        Raises InputError where one has an id that the engine does not take, before any is sent.
+        """
+        check_ids(records)
         counts = Counter(record.document_id for record in records)
         self.supersede(list(counts))
         self._serial += 1
@@ -87,7 +91,7 @@ class Writes:
             )
             # The same write twice makes one record: a request is sent again where its answer got lost.
             key = f"{self.view.generation}.{self._serial}.{number}"
-            yield action("create", key, body, record.id, routing=self._route(record.metadata))
+            yield action("create", key, body, record.id, record.document_id, routing=self._route(record.metadata))
 
     def supersede(self, document_ids: Sequence[str]) -> None:
         """Marks all records of the documents as dead from this generation on."""
