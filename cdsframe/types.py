@@ -6,6 +6,7 @@ Nothing here does work. Shapes: vectors are float32 arrays `[n, dimension]` of u
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
@@ -23,6 +24,11 @@ METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", 
 Metadata = Mapping[str, str]
 Filter = Mapping[str, str | Sequence[str]]
 """Metadata field -> the value it must have, or a list of which it must have one. All fields must match."""
+
+
+def plain(text: str, keep: str = "\n") -> str:
+    """Without control characters, which a terminal would obey; all but those in `keep` become spaces."""
+    return "".join(letter if letter in keep or unicodedata.category(letter)[0] != "C" else " " for letter in text)
 
 
 def digest(*parts: str) -> str:

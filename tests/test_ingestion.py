@@ -18,6 +18,7 @@ from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.update import update
+from cdsframe.ingestion.verify import verify
 from cdsframe.types import Request
 from tests.test_index import on_elasticsearch
 
@@ -127,6 +128,17 @@ def test_what_cannot_be_read_is_reported_and_the_others_go_in(folder, index):
     assert [item.source for item in report.unreadable] == ["bad.pdf", "empty.txt"]
     assert "could not be read: 2\n  bad.pdf: is not a readable PDF" in report.text
     assert report.metrics["ingest/unreadable"] == 2
+
+
+def test_a_files_name_says_nothing_to_the_terminal(folder, index, caplog):
+    (folder / "a\x1b[2J\nb\u202e.pdf").write_bytes(b"no pdf")
+    (folder / "c\x1b[2J.txt").write_bytes("Größe".encode("cp1252"))
+    report = ingest(folder, index)
+    assert "could not be read: 1\n  a [2J b .pdf: is not" in report.text
+    corpus, embedder = Folder(str(folder), False, 100, 60, 0), HashEmbedder()
+    missing = verify(False, corpus, chunker(embedder), embedder, MemoryIndex({})).text
+    assert "c [2J.txt" in missing
+    assert "\x1b" not in report.text + missing + caplog.text
 
 
 def test_every_shard_knows_what_cannot_be_read(folder):

@@ -29,6 +29,7 @@ from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim, job_of_sweep, note_failure
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
+from cdsframe.types import plain
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
@@ -231,7 +232,7 @@ def _tell(name: str, error: CdsframeError, started: bool) -> None:
         note_failure(Path(runtime.runtime.output_dir), error)
     if _TRACEBACKS:
         return
-    lines = str(error).splitlines()
+    lines = [plain(line) for line in str(error).splitlines()]
     kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
     text = f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])
     sys.stderr.write(text + "\n")

@@ -19,7 +19,7 @@ from cdsframe.corpus.readers import READERS, Refused
 from cdsframe.corpus.records import checked, under_title
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.files import InputFolder, resolve
-from cdsframe.types import METADATA_FIELDS, Document, Unreadable
+from cdsframe.types import METADATA_FIELDS, Document, Unreadable, plain
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,7 @@ class Folder:
                 continue
             item, guessed = result
             if guessed:
-                log.warning("%s: is not UTF-8 and does not say what it is; read as %s", source, guessed)
+                log.warning("%s: is not UTF-8 and does not say what it is; read as %s", plain(source, ""), guessed)
             yield source, item
 
 

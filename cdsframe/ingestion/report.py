@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdsframe.types import Metrics, Unreadable
+from cdsframe.types import Metrics, Unreadable, plain
 
 
 @dataclass
@@ -58,7 +58,7 @@ class Report:
             )
         if self.unreadable:
             lines.append(f"could not be read: {len(self.unreadable)}")
-            lines += [f"  {item.source}: {item.reason}" for item in self.unreadable]
+            lines += [plain(f"  {item.source}: {item.reason}", keep="") for item in self.unreadable]
         if self.kept:
             lines.append(f"{self.kept} documents stay as they were when their files could last be read")
         return "\n".join(lines)

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from cdsframe.ingestion.changes import Changes, prepare
 from cdsframe.ingestion.filling import kept_for, require_documents
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Level, Metrics, Passage, Unreadable
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Level, Metrics, Passage, Unreadable, plain
 
 _AT_ONCE = 200
 """Documents that are compared at once."""
@@ -78,9 +78,9 @@ class Verified:
         for kind, meaning in _KINDS.items():
             if ids := getattr(self, kind):
                 more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
-                lines.append(f"{len(ids)} {meaning}: {', '.join(ids[:_SHOWN])}{more}")
+                lines.append(f"{len(ids)} {meaning}: {', '.join(plain(id_, keep='') for id_ in ids[:_SHOWN])}{more}")
         lines += self.miscounted
-        lines += [f"could not be read: {item.source}: {item.reason}" for item in self.unreadable]
+        lines += [plain(f"could not be read: {item.source}: {item.reason}", keep="") for item in self.unreadable]
         verdict = "nothing differs" if not self.score else "mended" if self.remaining == 0 else "not mended"
         return "\n".join([*lines, verdict])
 

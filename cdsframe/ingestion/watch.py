@@ -17,7 +17,7 @@ from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.update import update
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Unreadable
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Unreadable, plain
 
 log = logging.getLogger(__name__)
 
@@ -158,7 +158,8 @@ class Watcher:
         """Logs each reason once."""
         for item in unreadable:
             if self._told.get(item.source) != item.reason:
-                log.warning("%s %s; the index keeps what it has of it", item.source, item.reason)
+                told = plain(f"{item.source} {item.reason}", keep="")
+                log.warning("%s; the index keeps what it has of it", told)
                 self._told[item.source] = item.reason
 
 

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdsframe.context.words import meaningful
-from cdsframe.types import Answer, Hit
+from cdsframe.types import Answer, Hit, plain
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -43,19 +42,19 @@ def _snippet(text: str, question: str) -> Text:
     """At most about `_SNIPPET` characters of the passage, where most different words of the question stand."""
     from rich.text import Text
 
-    plain = " ".join(_plain(text).split())
+    flat = " ".join(plain(text).split())
     asked = meaningful(question)
-    found = [(m.start(), m.end(), word) for m in _WORD.finditer(plain) for word in meaningful(m[0]) if word in asked]
+    found = [(m.start(), m.end(), word) for m in _WORD.finditer(flat) for word in meaningful(m[0]) if word in asked]
 
     def worth(start: int) -> int:
         return len({word for begin, end, word in found if start <= begin and end <= start + _SNIPPET})
 
     first = max((begin for begin, _, _ in found), key=lambda begin: (worth(begin), -begin), default=0)
-    first = max(0, min(first - _SNIPPET // 8, len(plain) - _SNIPPET))
-    start = plain.rfind(" ", 0, first) + 1
-    end = len(plain) if start + _SNIPPET >= len(plain) else plain.rfind(" ", start + 1, start + _SNIPPET + 1)
+    first = max(0, min(first - _SNIPPET // 8, len(flat) - _SNIPPET))
+    start = flat.rfind(" ", 0, first) + 1
+    end = len(flat) if start + _SNIPPET >= len(flat) else flat.rfind(" ", start + 1, start + _SNIPPET + 1)
     end = end if end > start else start + _SNIPPET
-    shown = Text("…" if start else "").append(plain[start:end]).append("…" if end < len(plain) else "")
+    shown = Text("…" if start else "").append(flat[start:end]).append("…" if end < len(flat) else "")
     for begin, stop, _ in found:
         if start <= begin and stop <= end:
             shown.stylize("bold underline", begin - start + bool(start), stop - start + bool(start))
@@ -72,13 +71,13 @@ def show_answer(answer: Answer, console: Console | None = None) -> None:
     confidence = word if probability is None else f"{word}, {probability:.0%}"
     title = f"confidence: {confidence}"
     console.print(
-        Panel(Text(_plain(answer.text)), title=title, title_align="left", border_style=_LEVELS.get(word, "red"))
+        Panel(Text(plain(answer.text)), title=title, title_align="left", border_style=_LEVELS.get(word, "red"))
     )
     for citation in answer.citations:
         passage = citation.passage
         span = passage.text[citation.start - passage.start : citation.end - passage.start]
-        console.print(Text(f"[{citation.number}] {_plain(passage.title)} ({passage.document_id})", style="bold"))
-        console.print(Text(f"    {_plain(' '.join(span.split()))}"))
+        console.print(Text(f"[{citation.number}] {plain(f'{passage.title} ({passage.document_id})')}", style="bold"))
+        console.print(Text(f"    {plain(' '.join(span.split()))}"))
     if answer.removed:
         console.print(f"{answer.removed} marker(s) that name no passage were taken out.", style="dim")
     console.print(f"{answer.timings['total']:.1f} s. Not a medical device: read the passages.", style="dim")
@@ -91,9 +90,4 @@ def _console() -> Console:
 
 
 def _name(hit: Hit) -> str:
-    return _plain(" > ".join([hit.passage.title or hit.passage.document_id, *hit.passage.heading]))
-
-
-def _plain(text: str) -> str:
-    """Without control characters, which a terminal would obey."""
-    return "".join(letter if letter == "\n" or unicodedata.category(letter)[0] != "C" else " " for letter in text)
+    return plain(" > ".join([hit.passage.title or hit.passage.document_id, *hit.passage.heading]))
