@@ -37,7 +37,7 @@ class Lora:
         """The module as a PEFT model whose only trainable weights are the low-rank ones, in float32."""
         from peft import LoraConfig, get_peft_model
 
-        settings = {
+        settings: dict[str, Any] = {
             "r": self.r,
             "lora_alpha": self._scale * self.r,  # PEFT computes with a float as well
             "lora_dropout": self._dropout,

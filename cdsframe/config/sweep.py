@@ -111,11 +111,15 @@ def _in_own_process(work: Callable[[], float | None]) -> float | None:
     if error is not None:
         raise error
     if child.exitcode:
-        number = -child.exitcode
-        if number in _FORWARDED:
-            raise Stopped(number, "the job was stopped before it could leave a checkpoint")
-        how = f"killed by {signal.Signals(number).name}" if number > 0 else f"ended with exit code {child.exitcode}"
-        raise CdsframeError(f"the job's process was {how}" + (" (out of memory?)" if number == signal.SIGKILL else ""))
+        killed_by = -child.exitcode
+        if killed_by in _FORWARDED:
+            raise Stopped(killed_by, "the job was stopped before it could leave a checkpoint")
+        how = (
+            f"killed by {signal.Signals(killed_by).name}" if killed_by > 0 else f"ended with exit code {child.exitcode}"
+        )
+        raise CdsframeError(
+            f"the job's process was {how}" + (" (out of memory?)" if killed_by == signal.SIGKILL else "")
+        )
     return value
 
 
