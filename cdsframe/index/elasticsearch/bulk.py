@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdsframe.errors import InputError, named
-from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, is_blocked, reason
+from cdsframe.index.elasticsearch.connection import BUSY, Connection, TooMuch, backoff, is_blocked, reason
 from cdsframe.types import JsonObject
 
 
@@ -65,18 +65,21 @@ class Bulk:
         part: list[Action] = []
         size = 0
         for one in actions:
+            if one.size > self._bytes:
+                self._submit(index, part)
+                part, size = [], 0
+                self._send_alone(index, one)
+                continue
             part.append(one)
             size += one.size
             if size >= self._bytes:
                 self._submit(index, part)
                 part, size = [], 0
-        if part:
-            self._submit(index, part)
+        self._submit(index, part)
 
     def drain(self) -> list[str]:
         """Waits for all that is under way; gives the names whose updates met another writer's. Raises what failed."""
-        wait(self._sent)
-        self._collect()
+        self._settle()
         conflicts, self._conflicts = self._conflicts, []
         return conflicts
 
@@ -86,7 +89,25 @@ class Bulk:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool, self._sent, self._conflicts = None, [], []
 
+    def _settle(self) -> None:
+        wait(self._sent)
+        self._collect()
+
+    def _send_alone(self, index: str, one: Action) -> None:
+        """Sends one that is larger than a request should be while nothing else takes the server's memory."""
+        self._settle()
+        try:
+            self._conflicts += self._send(index, [one])
+        except TooMuch:
+            raise InputError(
+                f"the Elasticsearch server at {self._connection.where} has no room for {one.record}, of "
+                f"{one.size / 1e6:.1f} MB; take document out of chunking.levels, set chunking.summary_sentences, or "
+                "give the server more heap"
+            ) from None
+
     def _submit(self, index: str, part: Sequence[Action]) -> None:
+        if not part:
+            return
         self._pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="bulk")
         self._collect()
         if len(self._sent) > self._threads:  # one is ready for the thread that comes free
@@ -133,7 +154,7 @@ class Bulk:
     def _pause(self, tries: int, until: float) -> None:
         pause = backoff(tries)
         if time.monotonic() + pause > until:
-            raise InputError(
+            raise TooMuch(
                 f"the Elasticsearch server at {self._connection.where} is overloaded: it rejected records again and "
                 "again; try again later, or lower index.bulk_threads"
             )

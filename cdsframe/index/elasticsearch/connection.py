@@ -32,6 +32,10 @@ _STRANGER = 3
 """Tries before a server that never answered is given up: its address is wrong, or it does not run."""
 
 
+class TooMuch(InputError):
+    """The server has no room for a question, however often it was put."""
+
+
 class Connection:
     """A client that is made at the first question, with one deadline for each question and all its tries.
 
@@ -229,7 +233,9 @@ class Connection:
         if status == 403:
             return ConfigError(f"{server} does not allow its user this ({kind}); give it the privilege")
         if status == 429:
-            return InputError(f"{server} is overloaded ({kind}) for {self._timeout:g} seconds; try again later")
+            return TooMuch(f"{server} is overloaded ({kind}) for {self._timeout:g} seconds; try again later")
+        if status == 413:
+            return TooMuch(f"{server} takes no request of this size; lower index.bulk_megabytes")
         if "media_type_header" in kind or status == 406:
             return ConfigError(f"{server} is older than version 9, which index=elasticsearch needs")
         if "unknown_setting" in str(body) or "unknown setting" in str(body):
