@@ -34,14 +34,16 @@ class PairBatches(Batches):
         self._groups = LengthGroupedBatches([1] * len(pairs), batch_size, seed, shuffle)
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
-        """`micro`, and over the whole batch `labelled` (its questions), `tokens` (padding not counted) and `ids`."""
+        """`micro`, and over the whole batch `labelled` (its questions), `tokens`, `padding` (its share) and `ids`."""
         pairs = [self._pairs[n] for n in chosen]
         micro = self._collate(pairs)
         masks = [inputs["attention_mask"] for one in micro for inputs in one["inputs"]]
+        tokens = sum(int(mask.sum()) for mask in masks)
         return {
             "micro": micro,
             "labelled": len(pairs),
-            "tokens": sum(int(mask.sum()) for mask in masks),
+            "tokens": tokens,
+            "padding": 1 - tokens / sum(mask.numel() for mask in masks),
             "ids": [pair.id for pair in pairs],
         }
 
