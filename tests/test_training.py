@@ -196,3 +196,31 @@ def test_a_batch_counts_what_it_holds():
     assert [micro["input_ids"].shape[0] for micro in batch["micro"]] == [2, 2, 1]
     for micro in batch["micro"]:
         assert (micro["labels"][micro["attention_mask"] == 0] == IGNORED).all()
+
+
+def test_micro_batches_keep_to_their_tokens_and_padding_is_counted():
+    examples = _examples(12)
+    batch = collate(examples, 12, 2, micro_batch_tokens=70)
+    shapes = [micro["input_ids"].shape for micro in batch["micro"]]
+    assert len(shapes) > 1
+    assert all(rows * length <= 70 for rows, length in shapes)
+    assert sum(rows for rows, _ in shapes) == 12
+    places = sum(rows * length for rows, length in shapes)
+    assert batch["padding"] == pytest.approx(1 - batch["tokens"] / places)
+    assert len(collate(examples, 12, 2, micro_batch_tokens=1)["micro"]) == 12, "an example is never cut"
+    whole_loss, whole = _gradients(_lora(_tiny().load_for_training()), _batch(examples, 12))
+    loss, gradients = _gradients(_lora(_tiny().load_for_training()), batch)
+    assert loss == pytest.approx(whole_loss, rel=1e-5)
+    for name, gradient in gradients.items():
+        torch.testing.assert_close(gradient, whole[name], rtol=1e-4, atol=1e-6)
+
+
+def test_a_tokens_arithmetic_is_four_times_the_frozen_and_six_times_the_trained_weights():
+    from cdsframe.training.speed import flops_per_token
+
+    model = _lora(_tiny().load_for_training())
+    frozen = 2 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128)
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    assert flops_per_token(model) == 4 * frozen + 6 * trained
+    quantized = _lora(_tiny(Nf4(True, True)).load_for_training())
+    assert flops_per_token(quantized) == flops_per_token(model)

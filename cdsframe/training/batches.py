@@ -63,9 +63,10 @@ class Batches:
         shuffle: bool,
         rank: int = 0,
         world_size: int = 1,
+        micro_batch_tokens: int | None = None,
     ) -> None:
         self._examples, self._micro_batch_size, self._padding_id = examples, micro_batch_size, padding_id
-        self._rank, self._world_size = rank, world_size
+        self._rank, self._world_size, self._micro_batch_tokens = rank, world_size, micro_batch_tokens
         self._groups = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle)
 
     def __len__(self) -> int:
@@ -85,26 +86,46 @@ class Batches:
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
         examples = [self._examples[n] for n in chosen]
-        return collate(examples, self._micro_batch_size, self._padding_id, self._rank, self._world_size)
+        part = (self._rank, self._world_size, self._micro_batch_tokens)
+        return collate(examples, self._micro_batch_size, self._padding_id, *part)
 
 
 def collate(
-    examples: Sequence[Example], micro_batch_size: int, padding_id: int, rank: int = 0, world_size: int = 1
+    examples: Sequence[Example],
+    micro_batch_size: int,
+    padding_id: int,
+    rank: int = 0,
+    world_size: int = 1,
+    micro_batch_tokens: int | None = None,
 ) -> dict[str, Any]:
     """One effective batch, or of several processes this one's part of it (every n-th example by length).
 
     Returns:
         `micro`: dicts of `input_ids`, `attention_mask`, `labels`, each int64 `[micro_batch, length]`, padded on the
-        right; `labelled` and `tokens`: their numbers over the whole batch, padding not counted; `ids`.
+        right; `labelled` and `tokens`: their numbers over the whole batch, padding not counted; `ids`; `padding`: its
+        share of this part's places.
     """
     ordered = sorted(examples, key=len, reverse=True)[rank::world_size]
-    micro = [_pad(ordered[n : n + micro_batch_size], padding_id) for n in range(0, len(ordered), micro_batch_size)]
+    micro = [_pad(part, padding_id) for part in _cut(ordered, micro_batch_size, micro_batch_tokens)]
+    places = sum(part["input_ids"].numel() for part in micro)
     return {
         "micro": micro,
         "labelled": sum(example.encoded.labelled for example in examples),
         "tokens": sum(len(example) for example in examples),
         "ids": [example.id for example in examples],
+        "padding": 1 - sum(map(len, ordered)) / max(1, places),
     }
+
+
+def _cut(ordered: Sequence[Example], most: int, tokens: int | None) -> list[list[Example]]:
+    """Micro-batches of at most so many examples and padded tokens (one example at least), the longest first."""
+    parts: list[list[Example]] = []
+    for example in ordered:
+        full = not parts or len(parts[-1]) == most
+        if full or (tokens is not None and (len(parts[-1]) + 1) * len(parts[-1][0]) > tokens):
+            parts.append([])
+        parts[-1].append(example)
+    return parts
 
 
 def _pad(examples: Sequence[Example], padding_id: int) -> dict[str, torch.Tensor]:

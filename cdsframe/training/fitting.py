@@ -20,6 +20,7 @@ from cdsframe.errors import Stopped
 from cdsframe.training.batches import Batches
 from cdsframe.training.checkpoint import Checkpoints, random_states, restore_random_states
 from cdsframe.training.module import SupervisedFineTuning
+from cdsframe.training.speed import peak_memory
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,9 @@ class Plan:
     checkpoint_steps: int | None
     checkpoint_minutes: float | None
     progress: bool
+    flops_per_token: float = 0.0
+    peak_flops: float = 0.0
+    """Of the device, a second; 0: unknown, and no utilisation is told."""
 
 
 @dataclass(slots=True)
@@ -102,7 +106,20 @@ class Fit:
         course.step += 1
         course.tokens += batch["tokens"]
         course.seconds += time.monotonic() - started
-        self._log({**logged, "train/tokens_per_second": course.tokens_per_second})
+        self._log({**logged, **self._speed(batch)})
+
+    def _speed(self, batch: dict[str, Any]) -> dict[str, float]:
+        """Real tokens a second (padding not counted), and what else tells whether the device is used well."""
+        course, plan = self.course, self._plan
+        left = (plan.steps - course.step) * course.seconds / course.step
+        figures = {"tokens_per_second": course.tokens_per_second, "seconds_left": left}
+        if "padding" in batch:  # batches of texts that are embedded do not tell
+            figures["padding_share"] = batch["padding"]
+        figures["peak_memory_gb"] = peak_memory(self._devices.device) / 1e9
+        if plan.peak_flops > 0:
+            rate = course.tokens_per_second * plan.flops_per_token / self._devices.world_size
+            figures["flops_utilisation"] = rate / plan.peak_flops
+        return {f"train/{name}": value for name, value in figures.items()}
 
     # -------------------------------------------------------------------------------------------- validation
 

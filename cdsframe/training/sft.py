@@ -58,6 +58,7 @@ def sft(
     seed: int,
     batch_size: Count,
     micro_batch_size: Count,
+    micro_batch_tokens: Count | None,
     max_epochs: Count,
     learning_rate: Positive,
     warmup_share: Share,
@@ -90,6 +91,7 @@ def sft(
     from cdsframe.training.fitting import Fit, Plan
     from cdsframe.training.fused import fuse
     from cdsframe.training.module import SupervisedFineTuning
+    from cdsframe.training.speed import flops_per_token, matrix_peak
 
     if run.resumed and (ended := _ended(run.folder)) is not None:
         log.info("the run in %s has ended already; its adapter is in %s/adapter", run.folder, run.folder)
@@ -115,12 +117,24 @@ def sft(
     lightning.seed_everything(seed + devices.rank, verbose=False)  # the processes drop out different inputs
     part: dict[str, Any] = {"batch_size": batch_size, "micro_batch_size": micro_batch_size, "seed": seed}
     part |= {"padding_id": model.tokenizer.pad_token_id, "rank": devices.rank, "world_size": devices.world_size}
+    part["micro_batch_tokens"] = micro_batch_tokens
     batches, held_out = Batches(train, **part, shuffle=True), Batches(validation, **part, shuffle=False)
     steps = trainer.steps(len(batches) * max_epochs)
     tuning = SupervisedFineTuning(
         tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, loraplus_lr_ratio, steps, devices
     )
-    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
+    peak = matrix_peak(devices.device, model.compute_dtype)
+    log.info("matrix peak of the %s in %s: %.1f GFLOP/s", devices.device.type, model.compute_dtype, peak / 1e9)
+    plan = Plan(
+        steps,
+        validations,
+        patience,
+        checkpoint_steps,
+        checkpoint_minutes,
+        trainer.progress,
+        flops_per_token(tuned),
+        peak,
+    )
     keeper = _BestAdapter(run.folder / "adapter", model.name, tuned)
     loggers = [opened for one in logger if devices.first and (opened := one.open()) is not None]
     with alone(run.folder) if devices.first else nullcontext():
