@@ -27,10 +27,10 @@ def fuse(model: Any) -> int:
         kinds += (Linear4bit,)
     except ImportError:  # without bitsandbytes
         pass
-    layers = [module for module in model.modules() if isinstance(module, LoraLayer)]
+    layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
     fused = [layer for layer in layers if type(layer) in kinds and not layer.lora_variant]
     for layer in fused:
-        layer.forward = partial(_forward, layer, layer.forward)  # type: ignore[method-assign]
+        layer.forward = partial(_forward, layer, layer.forward)
     if layers:
         log.info("LoRA: %d of %d layers are fused", len(fused), len(layers))
     return len(fused)
@@ -113,7 +113,7 @@ def _expanded(weight: Any, dtype: torch.dtype) -> torch.Tensor:
     """The weight in `dtype`; de-quantised anew in each pass where it is a 4-bit one."""
     state = getattr(weight, "quant_state", None)
     if state is None:
-        return weight.detach().to(dtype)  # type: ignore[no-any-return]
+        return weight.detach().to(dtype)
     from bitsandbytes.functional import dequantize_4bit
 
     return dequantize_4bit(weight.data, state).to(dtype)
