@@ -283,7 +283,12 @@ class _Tuning:
 def _fit(tmp_path, tuning, **plan):
     settings = {"steps": 10, "validations": 1, "patience": 99, "checkpoint_steps": None, "checkpoint_minutes": None}
     one = SimpleNamespace(
-        first=True, rank=0, tell=lambda value: value, any=lambda *flags: list(flags), gather=lambda value: [value]
+        first=True,
+        rank=0,
+        device=torch.device("cpu"),
+        tell=lambda value: value,
+        any=lambda *flags: list(flags),
+        gather=lambda value: [value],
     )
     batches = type("Five", (), {"__len__": lambda _: 5, "after": lambda *_: iter(lambda: {"tokens": 1}, None)})()
     keeper = SimpleNamespace(validated=lambda loss, course: None, go_on=lambda: None)

@@ -17,6 +17,7 @@ from cdsframe.training import estimate
 from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example
 from cdsframe.training.fused import fuse
+from cdsframe.training.loss import CHUNK
 from cdsframe.training.module import loss_sum
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -58,7 +59,7 @@ def test_activations_are_those_of_a_real_step(quantization, fused):
     model = lora.attach(tiny(quantization).load_for_training())
     if fused:
         fuse(model)
-    logits = SHAPE[2] * 49152 * 8  # their gradient comes on top
+    logits = min(SHAPE[2], CHUNK) * 49152 * 8  # those of a chunk come on top
     assert memory.activations - logits == pytest.approx(kept_by_a_real_step(model), rel=0.05)
 
 

@@ -177,9 +177,10 @@ def _pretend(model: Any, device: str, dtype: Any) -> None:
 
 
 def _activations(model: Any, rows: int, length: int, labelled: int) -> int:
-    """Bytes that autograd keeps for the backward pass of one micro-batch, and those of the logits' gradient."""
+    """Bytes that autograd keeps for the backward pass of one micro-batch, and those of the logits there are at once."""
     import torch
-    from torch.nn import functional
+
+    from cdsframe.training.loss import CHUNK, cross_entropy_sum
 
     kept: dict[int, int] = {}
     weights = {p.untyped_storage()._cdata for p in model.parameters()}
@@ -198,10 +199,9 @@ def _activations(model: Any, rows: int, length: int, labelled: int) -> int:
     mask = torch.ones((rows, 1, length, length), dtype=torch.bool, device=ids.device)
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
         hidden = causal.train().get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        logits = head(hidden.flatten(0, 1)[:labelled])
-        targets = torch.zeros(len(logits), dtype=torch.long, device=ids.device)
-        functional.cross_entropy(logits.float(), targets, reduction="sum")
-    return sum(kept.values()) + logits.numel() * (4 + logits.dtype.itemsize)
+        wanted = hidden.flatten(0, 1)[:labelled]
+        cross_entropy_sum(head, wanted, torch.zeros(len(wanted), dtype=torch.long, device=ids.device))
+    return sum(kept.values()) + min(len(wanted), CHUNK) * head.weight.shape[0] * (4 + wanted.dtype.itemsize)
 
 
 def available(device: str) -> int:
