@@ -81,3 +81,11 @@ def elasticsearch() -> Iterator[str]:
             yield cluster.addresses[0]
     except Unavailable as error:
         unmet("elasticsearch", str(error))
+
+
+@pytest.fixture(autouse=True)
+def _switches_of_tracebacks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An entry point that runs within a test sets them for the processes below: they are gone afterwards."""
+    for variable in ("CDSFRAME_TRACEBACKS", "HYDRA_FULL_ERROR"):
+        monkeypatch.setenv(variable, "")
+        monkeypatch.delenv(variable)

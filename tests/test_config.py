@@ -297,8 +297,6 @@ def test_help_and_cfg_job(primary, tmp_path):
 def test_a_question_is_plain_text_that_leaves_nothing_on_disk(given, heard, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ask.py", f"question={given}", "generator=none"])
-    for variable in ("CDSFRAME_TRACEBACKS", "HYDRA_FULL_ERROR"):
-        monkeypatch.setenv(variable, "0")  # so that what the entry point sets is gone afterwards
     GlobalHydra.instance().clear()
     heard_of = []
     room = {"heard_of": heard_of, "entry": entry}
