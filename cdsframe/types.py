@@ -118,6 +118,7 @@ class Passage:
     title: str
     heading: tuple[str, ...]
     ordinal: int
+    """Its place among the document's records of its level; neighbours have neighbouring ones."""
     start: int
     end: int
     digest: str
@@ -279,6 +280,12 @@ class Index(Protocol):
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         """All records of one level of the named documents, ordered by document id and ordinal."""
+
+    def between(self, stretches: Sequence[tuple[str, int, int]]) -> list[Passage]:
+        """The passages of documents from one ordinal to another: `(document id, first, last)`, both included.
+
+        Each once, ordered by document id and ordinal.
+        """
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         """One list of at most `k` hits for each request, best first, all of the same commit.

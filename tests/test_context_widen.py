@@ -7,7 +7,7 @@ from cdsframe.chunking.section import SectionChunker
 from cdsframe.context.widen import join
 from cdsframe.embedder import NoEmbedder
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.types import Document, Hit, Part, Section
+from cdsframe.types import Document, Hit, Part, Passage, Section
 
 TEXT = " ".join(f"Sentence number {n} says word{n}." for n in range(40)) + "\n\n" + "Another section. " * 20
 
@@ -66,6 +66,60 @@ def test_a_section_of_which_enough_was_found_becomes_one(index, found, merged):
     first, *others = context(index, merge_share=share).select("x", hits(index, *found), 6)
     assert (first.passage.text == join(section(index, "One")).text) == merged
     assert len(others) == (0 if merged else 1)
+
+
+def test_far_from_each_other_two_hits_of_a_section_are_widened_each_by_its_own_neighbours(index):
+    passages = section(index, "One")
+    found = context(index, neighbours=1, merge_share=1.0).select("x", hits(index, 1, 5), 2)
+    assert [(hit.passage.start, hit.passage.end) for hit in found] == [
+        (passages[n - 1].start, passages[n + 1].end) for n in (1, 5)
+    ]
+
+
+@pytest.mark.parametrize("share", [0.1, 0.3, 0.29, 1.0])
+def test_the_share_is_of_all_passages_of_the_section(index, share):
+    """Whatever of the section was read for it."""
+    whole = section(index, "One")
+    for count in range(1, len(whole) + 1):
+        (first, *_) = context(index, merge_share=share).select("x", hits(index, *range(count)), 1)
+        assert (first.passage.text == join(whole).text) == (count >= share * len(whole))
+
+
+class Near:
+    """What widening may ask of an index, counted."""
+
+    def __init__(self, index):
+        self._index, self.read = index, 0
+
+    def between(self, stretches):
+        found = self._index.between(stretches)
+        self.read += len(found)
+        return found
+
+
+def of_words(count):
+    """An index with one section of so many passages of a word, and the passages."""
+    made = MemoryIndex({})
+    words = [Passage(f"p{n}", "d", "s", "passage", "word", "", (), n, 5 * n, 5 * n + 4, "1") for n in range(count)]
+    made.write(words, None)
+    made.commit()
+    return made, words
+
+
+def test_a_share_that_is_just_met_is_met():
+    made, words = of_words(25)
+    some = [Hit(passage, 1.0, 1) for passage in words[:17]]
+    assert 17 / 0.68 < 25
+    assert context(made, merge_share=0.68).select("x", some, 1)[0].passage.text == join(words).text
+
+
+def test_of_a_long_document_only_what_is_near_is_read():
+    made, long = of_words(5000)
+    near, some = Near(made), [Hit(long[n], 1.0, 1) for n in (2000, 4000)]
+    first, second = context(near, neighbours=2, merge_share=0.2).select("x", some, 2)
+    assert (first.passage.start, first.passage.end) == (long[1998].start, long[2002].end)
+    assert (second.passage.start, second.passage.end) == (long[3998].start, long[4002].end)
+    assert near.read == 2 * (1 + 2 * 10)  # two hits make a fifth of ten passages: of more none becomes one
 
 
 def test_no_passage_is_widened_beyond_the_budget(index):

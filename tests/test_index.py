@@ -95,7 +95,11 @@ def test_the_protocol_is_fulfilled(empty):
 def test_an_index_that_is_not_there_is_refused(empty):
     assert empty.digest is None
     assert empty.documents() == {}
-    for read in (lambda: empty.search([words("x")]), lambda: empty.passages(["d"])):
+    for read in (
+        lambda: empty.search([words("x")]),
+        lambda: empty.passages(["d"]),
+        lambda: empty.between([("d", 0, 1)]),
+    ):
         with pytest.raises(ConfigError, match=r"ingest\.py"):
             read()
 
@@ -108,6 +112,17 @@ def test_passages_come_back_as_they_went_in(empty):
     assert empty.passages(["d", "missing"]) == [full]
     assert empty.search([words("title")])[0][0].passage == full
     assert empty.documents() == {"d": "x", "e": "1"}
+
+
+def test_stretches_of_documents_come_back_in_order_and_each_passage_once(empty):
+    own = [passage(document, n, f"text {n}") for document in ("d", "it's") for n in range(12)]
+    title = Passage("d/title/3", "d", "d", "title", "", "T", (), 3, 0, 0, "1")
+    write(empty, [*reversed(own), title])
+    wanted = [("it's", 11, 40), ("d", 5, 6), ("missing", 0, 9), ("d", 3, 5), ("d", -2, 0), ("it's", 7, 6)]
+    assert empty.between(wanted) == [passage("d", n, f"text {n}") for n in (0, 3, 4, 5, 6)] + [own[-1]]
+    assert empty.between([]) == []
+    single = [(document, n, n) for n in range(0, 12, 2) for document in (f"x{m}" for m in range(60))]
+    assert empty.between([*single, ("d", 11, 11), ("it's", 2, 2)]) == [own[11], own[14]]
 
 
 def test_words_and_vectors_find_what_is_near(empty):
@@ -271,7 +286,7 @@ def test_nothing_is_seen_before_the_commit(empty):
     empty.delete(["d00"])
     assert "new-0" not in ids(empty.search([words("fever", k=50)])[0])
     assert "d00-0" in ids(empty.search([near("fever", k=50)])[0])
-    assert empty.passages(["new"]) == []
+    assert empty.passages(["new"]) == empty.between([("new", 0, 9)]) == []
     assert empty.digest == digest
     assert set(empty.documents()) == {"d01", "d02", "d03", "new"}
     empty.commit()

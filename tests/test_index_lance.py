@@ -172,6 +172,19 @@ def test_scores_after_live_commits_come_near_those_of_a_fresh_index(tmp_path, mo
     assert ids(live.search(request)[0]) == ids(other)
 
 
+def test_a_single_search_starts_no_thread(tmp_path, monkeypatch):
+    index = on_disk(tmp_path)
+    write(index, many(20))
+    vectors = [Request(5, vector=EMBEDDER.encode_queries([text])[0].tolist()) for text in ("fever", "cough")]
+    some = ([Request(5, text="fever")], vectors, [Request(5, text="fever"), *vectors])
+    index.search(some[0])
+    started, start = [], threading.Thread.start
+    monkeypatch.setattr(threading.Thread, "start", lambda self: (started.append(self.name), start(self)))
+    for requests, threads in zip(some, (False, False, True), strict=True):  # vectors are one search
+        index.search(requests)
+        assert bool(started) == threads
+
+
 def test_shards_are_for_an_index_of_many_writers(tmp_path):
     with pytest.raises(ConfigError, match=r"index=elasticsearch for ingestion\.num_shards > 1"):
         on_disk(tmp_path).rebuild(0, 2).__enter__()

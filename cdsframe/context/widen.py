@@ -6,10 +6,14 @@ hit may see what is added. Does not search.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from cdsframe.types import Embedder, Hit, Index, Passage
+
+Section = tuple[str, str]
+"""A document's id and a section's."""
 
 
 def widen(
@@ -26,30 +30,46 @@ def widen(
         index: where the neighbours are.
         embedder: whose tokens count.
     """
-    sections: dict[tuple[str, str], list[Passage]] = {}
-    for passage in index.passages(sorted({hit.passage.document_id for hit in hits})):
-        sections.setdefault((passage.document_id, passage.section_id), []).append(passage)
+    found = Counter(_section(hit.passage) for hit in hits)
+    most = {section: _most(count, merge_share, tokens) for section, count in found.items()}
+    sections = _around(hits, {section: max(neighbours, most[section]) for section in most}, index)
     kept: list[Hit] = []
     for hit in hits:
-        passage = hit.passage
-        around = sections.get((passage.document_id, passage.section_id), [passage])
+        passage, section = hit.passage, _section(hit.passage)
+        around = sections.get(section, [])
         places = {own.id: place for place, own in enumerate(around)}
         if passage.id not in places or any(_within(passage, better.passage) for better in kept):
             kept += [hit] if passage.id not in places else []
             continue
-        place = places[passage.id]
-        found = sum(other.passage.id in places for other in hits)
-        whole = join(around)
-        if (
-            merge_share is not None
-            and found >= merge_share * len(around)
-            and embedder.count(whole.search_text) <= tokens
-        ):
-            wide = whole
-        else:
-            wide = _with_neighbours(around, place, neighbours, tokens, embedder)
-        kept.append(replace(hit, passage=replace(wide, id=passage.id, ordinal=passage.ordinal), rank=len(kept) + 1))
+        whole = join(around) if len(around) <= most[section] else None
+        if whole is None or embedder.count(whole.search_text) > tokens:
+            whole = _with_neighbours(around, places[passage.id], neighbours, tokens, embedder)
+        kept.append(replace(hit, passage=replace(whole, id=passage.id, ordinal=passage.ordinal), rank=len(kept) + 1))
     return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
+
+
+def _section(passage: Passage) -> Section:
+    return passage.document_id, passage.section_id
+
+
+def _most(found: int, merge_share: float | None, tokens: int) -> int:
+    """Of how many passages a section may be that becomes one: each has a token at least."""
+    return 0 if merge_share is None else min(int(found / merge_share + 1e-9), tokens)
+
+
+def _around(hits: Sequence[Hit], reach: Mapping[Section, int], index: Index) -> dict[Section, list[Passage]]:
+    """Of each hit's section the passages that are at most so many places from one of its hits, in order.
+
+    So those of a section that has no more than `reach` are all there, and of a longer one there are more than `reach`.
+    """
+    wanted = []
+    for hit in hits:
+        passage, far = hit.passage, reach[_section(hit.passage)]
+        wanted.append((passage.document_id, passage.ordinal - far, passage.ordinal + far))
+    sections: dict[Section, list[Passage]] = {}
+    for passage in index.between(wanted):
+        sections.setdefault(_section(passage), []).append(passage)
+    return sections
 
 
 def join(passages: Sequence[Passage]) -> Passage:

@@ -29,6 +29,7 @@ from cdsframe.index.identity import (
     require_same,
 )
 from cdsframe.index.lease import FILES, WRITER, Lease
+from cdsframe.index.stretches import Stretch
 from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
@@ -104,6 +105,9 @@ class CommittedTable:
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._read(lambda committed, _: table.of_documents(committed, document_ids, level))
+
+    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
+        return self._read(lambda committed, _: table.between(committed, stretches))
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         def found(committed: Any, manifest: dict[str, Any]) -> list[list[Hit]]:

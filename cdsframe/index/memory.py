@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension
+from cdsframe.index.stretches import Stretch, disjoint
 from cdsframe.types import Choose, Filter, Hit, JsonObject, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
@@ -119,6 +120,14 @@ class MemoryIndex:
         rows = [row for id_ in dict.fromkeys(document_ids) for row in self._require_content().get(id_, ())]
         found = [record for record, _ in rows if record.level == level]
         return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
+
+    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
+        return [
+            passage
+            for document_id, first, last in disjoint(stretches)
+            for passage in self.passages([document_id])
+            if first <= passage.ordinal <= last
+        ]
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         self._require_content()

@@ -10,10 +10,13 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import reduce
+from operator import or_
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import InputError
 from cdsframe.index.stopwords import STOP_WORDS
+from cdsframe.index.stretches import Stretch, disjoint
 from cdsframe.types import LEVELS, METADATA_FIELDS, Choose, Filter, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -24,6 +27,9 @@ _COLUMNS = (*_BARE, "text", "ordinal", "start", "end", "digest")
 
 _AT_ONCE = 1000
 """Document ids in one condition."""
+
+_CLAUSES = 100
+"""Stretches of documents in one condition."""
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 """Searches of one table that are under way at once."""
@@ -140,14 +146,33 @@ def delete(table: Any, document_ids: Sequence[str]) -> None:
 
 def of_documents(table: Any, document_ids: Sequence[str], level: Level) -> list[Passage]:
     """All records of one level of the documents, ordered by document id and ordinal."""
+    from lancedb.expr import col
+
+    ids = list(dict.fromkeys(document_ids))
+    parts = [col("document_id").isin(ids[first : first + _AT_ONCE]) for first in range(0, len(ids), _AT_ONCE)]
+    return _records(table, parts, level)
+
+
+def between(table: Any, stretches: Sequence[Stretch]) -> list[Passage]:
+    """The passages of documents from one ordinal to another, both included, ordered by document id and ordinal."""
+    from lancedb.expr import col, lit
+
+    either = [
+        (col("document_id") == lit(document_id)) & (col("ordinal") >= lit(first)) & (col("ordinal") <= lit(last))
+        for document_id, first, last in disjoint(stretches)
+    ]
+    parts = [reduce(or_, either[first : first + _CLAUSES]) for first in range(0, len(either), _CLAUSES)]
+    return _records(table, parts, "passage")
+
+
+def _records(table: Any, parts: Sequence[Any], level: Level) -> list[Passage]:
+    """The records of one level that fulfil one of some conditions, ordered by document id and ordinal."""
     from lancedb.expr import col, lit
 
     found: list[Passage] = []
-    ids = list(dict.fromkeys(document_ids))
-    for first in range(0, len(ids), _AT_ONCE):
-        among = col("document_id").isin(ids[first : first + _AT_ONCE]) & (col("level") == lit(level))
-        rows = table.search().where(among).select([*_COLUMNS, *METADATA_FIELDS]).limit(None).to_arrow()
-        found += [_passage(row) for row in rows.to_pylist()]
+    for part in parts:
+        query = table.search().where(part & (col("level") == lit(level))).select([*_COLUMNS, *METADATA_FIELDS])
+        found += [_passage(row) for row in query.limit(None).to_arrow().to_pylist()]
     return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
 
@@ -189,8 +214,12 @@ def _search(
         for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8, rows), strict=True):
             results[number] = hits
 
+    groups = _together(requests)
+    if len(groups) == 1:
+        answer(groups[0])
+        return results
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="search") as pool:
-        for _ in pool.map(answer, _together(requests)):
+        for _ in pool.map(answer, groups):
             pass
     return results
 

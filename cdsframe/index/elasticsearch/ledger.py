@@ -63,6 +63,12 @@ class State:
         return self.physical if self.committed is not None else None, self.committed
 
 
+def shown(state: State) -> View:
+    """The records that a committed state shows."""
+    assert state.view is not None  # noqa: S101 (a reader's state is a committed one)
+    return state.view
+
+
 class Ledger:
     """One state document.
 

@@ -1,4 +1,4 @@
-"""Searches and scans of the committed records: many requests in one round trip, all of the same commit.
+"""Searches of the committed records: many requests in one round trip, all of the same commit.
 
 Writes nothing. A round of searches carries one for the state document: where that shows another commit than the one
 that was searched, the round is done again. So what a writer has acknowledged is seen by every process, mostly without a
@@ -9,27 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import groupby
 from typing import Any
-from zlib import crc32
 
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
-from cdsframe.index.elasticsearch.layout import BARE, Layout, View, bare, conditions, decoded, required, searchable
-from cdsframe.index.elasticsearch.ledger import Ledger, State
-from cdsframe.index.identity import require_dimension
+from cdsframe.index.elasticsearch.layout import decoded, required
+from cdsframe.index.elasticsearch.ledger import Ledger, State, shown
+from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
+from cdsframe.index.elasticsearch.searching import BY_COLUMN, WITH_TEXT, Searches, first_limit, hits_of, ties_on
+from cdsframe.index.stretches import Stretch, disjoint
 from cdsframe.types import Choose, Hit, JsonObject, Level, Passage, Request
 
 GRACE = 5.0
 """Seconds that superseded records stay for searches that began before: a slower one looks whether it is still valid."""
-
-WINDOW = 10_000
-"""The most hits that the engine gives at once (`index.max_result_window`), and the most candidates of a kNN search."""
-
-_TIES = 8
-"""Hits beyond `k` that a kNN search asks for, to see whether the last one ties."""
 
 _MOMENT = 1.0
 """Seconds that what was seen of the state counts as new, where nothing but the levels depends on it."""
@@ -37,11 +32,8 @@ _MOMENT = 1.0
 _PAGE = 1_000
 """Whole records that are fetched at once."""
 
-_WHOLE = {"_source": {"excludes": ["*.vector"]}, "track_total_hits": False}
-"""With the records' text."""
-
-_BARE = {"stored_fields": "_none_", "docvalue_fields": [BARE], "track_total_hits": False}
-"""With what is kept by column only: half the time of a search, which would open a hundred records."""
+_CLAUSES = 200
+"""Stretches of documents in one condition: the engine takes a thousand clauses or more."""
 
 
 class Reader:
@@ -51,22 +43,13 @@ class Reader:
         connection: to the server.
         ledger: where the commit stands.
         require: raises where the index was made by other settings than the configuration has.
-        num_candidates: neighbours that the engine looks at in each shard, at least twice as many as are asked for.
-        oversample: how many times as many hits as are asked for are compared by their exact vectors; 0: none.
-        layout: what the index was made with.
+        searches: how the index is searched.
     """
 
     def __init__(
-        self,
-        connection: Connection,
-        ledger: Ledger,
-        require: Callable[[State], None],
-        num_candidates: int,
-        oversample: float,
-        layout: Layout,
+        self, connection: Connection, ledger: Ledger, require: Callable[[State], None], searches: Searches
     ) -> None:
-        self._connection, self._ledger, self._require = connection, ledger, require
-        self._num_candidates, self._oversample, self._layout = num_candidates, oversample, layout
+        self._connection, self._ledger, self._require, self._searches = connection, ledger, require, searches
         self._seen: State | None = None
         self._looked = 0.0
 
@@ -109,10 +92,10 @@ class Reader:
             return []
         until = self._connection.deadline()
         if choose is None:
-            return self._found(requests, _WHOLE, until)[0]
+            return self._found(requests, WITH_TEXT, until)[0]
         tries = 0
         while True:
-            found, state = self._found(requests, _BARE, until)
+            found, state = self._found(requests, BY_COLUMN, until)
             chosen = choose(found)
             wanted = {hit.passage.key for hits in chosen for hit in hits}
             whole = self._whole(list(wanted), state, until)
@@ -123,17 +106,20 @@ class Reader:
 
     def _found(self, requests: Sequence[Request], options: JsonObject, until: float) -> tuple[list[list[Hit]], State]:
         """The hits of each request with all that tie with the last one, cut by id; and the state that they show."""
-        limits = [request.k if request.vector is None else min(request.k + _TIES, WINDOW) for request in requests]
+        limits = [first_limit(request) for request in requests]
         while True:
 
             def searches(state: State) -> list[JsonObject | None]:
-                bodies = [self._body(one, limit, state) for one, limit in zip(requests, limits, strict=True)]
+                bodies = [
+                    self._searches.body(one, limit, self._ledger.name, state)
+                    for one, limit in zip(requests, limits, strict=True)
+                ]
                 return [None if body is None else body | options for body in bodies]
 
             answers, state = self._round(searches, until)
-            short = [n for n, answer in enumerate(answers) if _ties_on(requests[n], answer, limits[n])]
+            short = [n for n, answer in enumerate(answers) if ties_on(requests[n], answer, limits[n])]
             if not short:
-                return [_hits(request, answer) for request, answer in zip(requests, answers, strict=True)], state
+                return [hits_of(request, answer) for request, answer in zip(requests, answers, strict=True)], state
             for n in short:  # ties are cut by id, and there may be more of them than these
                 limits[n] = min(4 * limits[n], WINDOW)
 
@@ -143,8 +129,10 @@ class Reader:
         for level, group in groupby(sorted(keys), lambda key: key[0]):
             ids = [id for _, id in group]
             for first in range(0, len(ids), _PAGE):
-                some = [{"terms": {"id": ids[first : first + _PAGE]}}, {"term": {"level": level}}, _view(state).query]
-                bodies.append({"index": state.physical, "query": {"bool": {"filter": some}}, "size": _PAGE, **_WHOLE})
+                some = [{"terms": {"id": ids[first : first + _PAGE]}}, {"term": {"level": level}}, shown(state).query]
+                bodies.append(
+                    {"index": state.physical, "query": {"bool": {"filter": some}}, "size": _PAGE, **WITH_TEXT}
+                )
         tries = 0
         while bodies:
             pages = self._send(bodies, until)[1:]
@@ -159,54 +147,35 @@ class Reader:
     def passages(self, document_ids: Sequence[str], level: Level) -> list[Passage]:
         """All records of one level of the documents, ordered by document id and ordinal."""
         ids = list(dict.fromkeys(document_ids))
+        parts = [required(ids[first : first + _PAGE]) for first in range(0, len(ids), _PAGE) or [0]]
+        return self._records(parts, level)
+
+    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
+        """The passages of documents from one ordinal to another, both included."""
+        either = [
+            {"bool": {"filter": [required([document_id]), {"range": {"ordinal": {"gte": first, "lte": last}}}]}}
+            for document_id, first, last in disjoint(stretches)
+        ]
+        parts = [{"bool": {"should": either[first : first + _CLAUSES]}} for first in range(0, len(either), _CLAUSES)]
+        return self._records(parts or [required([])], "passage")
+
+    def _records(self, parts: Sequence[JsonObject], level: Level) -> list[Passage]:
+        """The records of one level that fulfil one of some conditions, ordered by document id and ordinal."""
         found: list[Passage] = []
-        for first in range(0, len(ids), _PAGE) or [0]:
-            wanted = [required(ids[first : first + _PAGE]), {"term": {"level": level}}]
+        for part in parts:
 
-            def some(state: State, wanted: list[JsonObject] = wanted) -> list[JsonObject | None]:
-                query = {"bool": {"filter": [*wanted, _view(state).query]}}
-                return [{"index": state.physical, "query": query, "size": _PAGE, **_WHOLE}]
+            def query(state: State, part: JsonObject = part) -> JsonObject:
+                return {"bool": {"filter": [part, {"term": {"level": level}}, shown(state).query]}}
 
-            (rows,), _ = self._round(some, self._connection.deadline())
+            def search(state: State, query: Callable[[State], JsonObject] = query) -> list[JsonObject | None]:
+                return [{"index": state.physical, "query": query(state), "size": _PAGE, **WITH_TEXT}]
+
+            (rows,), _ = self._round(search, self._connection.deadline())
             if len(rows) == _PAGE:
                 with self.snapshot() as (snapshot, state):
-                    query = {"bool": {"filter": [*wanted, _view(state).query]}}
-                    rows = list(self.scan(snapshot, query, size=_PAGE, **_WHOLE))
+                    rows = list(scan(self._connection, snapshot, query(state), size=_PAGE, **WITH_TEXT))
             found += [decoded(row["_source"]) for row in rows]
         return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
-
-    def _body(self, request: Request, limit: int, state: State) -> JsonObject | None:
-        """One search; None where nothing can be found."""
-        import numpy as np
-
-        filters = conditions(request.filter)
-        if filters is None:
-            return None
-        filters.append(_view(state).query)
-        body: JsonObject = {"index": state.physical, "size": limit}
-        body["routing"] = self._layout.routes(request.filter)
-        if request.text is not None:
-            if not request.text.strip():
-                return None
-            match = {"match": {f"{request.level}.words": {"query": searchable(request.text)}}}
-            sort = [{"_score": "desc"}, {"id": "asc"}]
-            return body | {"query": {"bool": {"must": [match], "filter": filters}}, "sort": sort}
-        require_dimension(self._ledger.name, state.dimension, len(request.vector or ()))
-        vector = np.asarray(request.vector, dtype=np.float32)
-        if not vector.any():  # near to nothing
-            return None
-        if self._layout.algorithm == "flat":  # with a filter, it also gives records that have no vector in the field
-            filters.append({"term": {"level": request.level}})
-        knn: JsonObject = {
-            "field": f"{request.level}.vector",
-            "query_vector": vector,
-            "k": limit,
-            "num_candidates": min(max(self._num_candidates, 2 * limit), WINDOW),
-            "filter": filters,
-        }
-        if self._oversample:
-            knn["rescore_vector"] = {"oversample": self._oversample}
-        return body | {"query": {"knn": knn}}
 
     def _round(
         self, searches: Callable[[State], list[JsonObject | None]], until: float
@@ -240,22 +209,8 @@ class Reader:
 
     def _send(self, bodies: Sequence[JsonObject], until: float) -> list[Any]:
         """The answers to the search for the state document and to the others."""
-        import orjson
-
         state = {"query": {"ids": {"values": [self._ledger.document]}}, "index": self._ledger.index, "size": 1}
-        lines: list[bytes] = []
-        for body in (state, *bodies):
-            index = body["index"]
-            rest = {key: value for key, value in body.items() if key not in ("index", "routing")}
-            query = orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)
-            # One question always goes to the same copy of a shard: copies differ in what they have tidied up.
-            header = {"index": index, "preference": str(crc32(query)), "allow_partial_search_results": False}
-            if self._layout.shards > 1 and "sort" in body:
-                header["search_type"] = "dfs_query_then_fetch"  # BM25's statistics are gathered from all shards first
-            if body.get("routing"):
-                header["routing"] = body["routing"]
-            lines += [orjson.dumps(header), query]
-        text = b"\n".join(lines) + b"\n"
+        text = self._searches.written([state, *bodies])
         answer = self._connection.ask(lambda client: client.msearch(searches=text), until)  # type: ignore[arg-type]
         return list(answer["responses"])
 
@@ -277,8 +232,6 @@ class Reader:
             )
         time.sleep(pause)
 
-    # -------------------------------------------------------------------------------------------- scanning
-
     @contextmanager
     def snapshot(self) -> Iterator[tuple[str, State]]:
         """A point in time that `scan` reads, and the state that it shows."""
@@ -289,71 +242,10 @@ class Reader:
             state = self.committed(until)
             started = time.monotonic()
             try:
-                with self.point(str(state.physical)) as point:
+                with point(self._connection, str(state.physical)) as snapshot:
                     if time.monotonic() - started < GRACE or self.committed(until).commit == state.commit:
-                        yield point, state
+                        yield snapshot, state
                         return
             except NotFoundError:
                 tries += 1
                 self._bear([{"status": 404}], state, tries, until)
-
-    @contextmanager
-    def point(self, physical: str) -> Iterator[str]:
-        """A point in time of an index as it was refreshed last, committed or not."""
-        from elasticsearch import NotFoundError
-
-        opened = self._connection.ask(
-            lambda client: client.open_point_in_time(index=physical, keep_alive="5m"), expected=(404,)
-        )
-        try:
-            yield opened["id"]
-        finally:
-            with suppress(NotFoundError):  # it is closed, and that answer got lost
-                self._connection.ask(lambda client: client.close_point_in_time(id=opened["id"]), expected=(404,))
-
-    def scan(self, point: str, query: JsonObject, size: int = WINDOW, **options: Any) -> Iterator[JsonObject]:
-        """All rows of a point in time that fulfil a condition, by default in the engine's order."""
-        options = {"sort": ["_shard_doc"], "track_total_hits": False} | options
-        source = options.pop("_source", False)
-        after: list[Any] | None = None
-        while True:
-            page = self._connection.ask(
-                lambda client, after=after: client.search(  # type: ignore[misc]
-                    pit={"id": point, "keep_alive": "5m"},
-                    query={"bool": {"filter": [query]}},
-                    size=size,
-                    search_after=after,
-                    source=source,
-                    allow_partial_search_results=False,
-                    **options,
-                )
-            )
-            rows = page["hits"]["hits"]
-            yield from rows
-            if len(rows) < size:
-                return
-            after = rows[-1]["sort"]
-
-
-def _view(state: State) -> View:
-    assert state.view is not None  # noqa: S101 (a reader's state is a committed one)
-    return state.view
-
-
-def _ties_on(request: Request, rows: Sequence[JsonObject], limit: int) -> bool:
-    """Whether a kNN search's list was cut between hits of equal score."""
-    cut = request.vector is not None and len(rows) == limit < WINDOW
-    return cut and bool(rows[request.k - 1]["_score"] == rows[-1]["_score"])
-
-
-def _hits(request: Request, rows: Sequence[JsonObject]) -> list[Hit]:
-    """The rows as hits. The engine's score of a vector is (1 + cosine) / 2."""
-    passages = [
-        decoded(row["_source"]) if "_source" in row else bare(row["fields"][BARE][0], request.level) for row in rows
-    ]
-    if request.text is not None:
-        scored = [(row["sort"][0], passage) for row, passage in zip(rows, passages, strict=True)]
-    else:
-        scored = [(2.0 * row["_score"] - 1.0, passage) for row, passage in zip(rows, passages, strict=True)]
-        scored.sort(key=lambda item: (-item[0], item[1].id))
-    return [Hit(passage, score, rank) for rank, (score, passage) in enumerate(scored[: request.k], start=1)]

@@ -18,6 +18,7 @@ from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.layout import View
 from cdsframe.index.elasticsearch.lease import Lease, named
 from cdsframe.index.elasticsearch.ledger import Ledger, State
+from cdsframe.index.elasticsearch.scanning import point, scan
 from cdsframe.index.elasticsearch.store import Store
 from cdsframe.index.elasticsearch.writing import Counts, counted
 from cdsframe.types import JsonObject
@@ -77,8 +78,8 @@ class Rebuildable(Store):
             return
         notes = self._notes(plan)
         self._connection.ask(lambda client: client.indices.refresh(index=notes))
-        with self._reader.point(notes) as point:
-            yield from self._reader.scan(point, query, sort=[{"sequence": order}], **options)
+        with point(self._connection, notes) as snapshot:
+            yield from scan(self._connection, snapshot, query, sort=[{"sequence": order}], **options)
 
     def _notes(self, plan: Mapping[str, Any]) -> str:
         """The engine's index of a rebuild's notes."""
@@ -161,8 +162,8 @@ class Rebuildable(Store):
                 f"the parts of the rebuilt index {self.ledger.name} hold no document; the index is left as it was: see "
                 "whether the corpus is there, and ingest all shards again"
             )
-        with self._reader.point(physical) as point:
-            different = len(self._documents(point, view))
+        with point(self._connection, physical) as snapshot:
+            different = len(self._documents(snapshot, view))
         if different < counts.documents:
             raise InputError(
                 f"the parts of the rebuilt index {self.ledger.name} hold {counts.documents - different} documents "

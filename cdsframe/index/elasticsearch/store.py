@@ -24,9 +24,12 @@ from cdsframe.index.elasticsearch.layout import Layout, View
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
+from cdsframe.index.elasticsearch.scanning import point, scan
+from cdsframe.index.elasticsearch.searching import Searches
 from cdsframe.index.elasticsearch.tidying import Tidying
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
+from cdsframe.index.stretches import Stretch
 from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
 
 if TYPE_CHECKING:
@@ -69,11 +72,10 @@ class Store:
         )
         self._bulk = Bulk(self._connection, settings.bulk_threads, settings.bulk_megabytes)
         self._engine = Engine(self._connection, ledger.name, layout, self._identity)
-        self._reader = Reader(
-            self._connection, ledger, self._require, settings.num_candidates, settings.oversample, layout
-        )
+        searches = Searches(layout, settings.num_candidates, settings.oversample)
+        self._reader = Reader(self._connection, ledger, self._require, searches)
         self._lease = Lease(ledger, settings.lease_seconds)
-        self._tidying = Tidying(self._connection, self._engine, self._reader, self._bulk, self._lease, self._change)
+        self._tidying = Tidying(self._connection, self._engine, self._bulk, self._lease, self._change)
         self._part, self._num_parts, self._physical = part, num_parts, physical
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
@@ -107,14 +109,17 @@ class Store:
                     self._resume()
                 if self._open is not None:
                     self._open.settle()
-                    with self._reader.point(self._open.physical) as point:
-                        return self._documents(point, self._open.view)
+                    with point(self._connection, self._open.physical) as snapshot:
+                        return self._documents(snapshot, self._open.view)
             finally:
                 self._entered.release()
         return self._committed_documents()
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._reader.passages(document_ids, level)
+
+    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
+        return self._reader.between(stretches)
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         return self._reader.search(requests, choose)
@@ -123,13 +128,13 @@ class Store:
         state = self.ledger.read()
         if state is None or state.committed is None:
             return {}
-        with self._reader.snapshot() as (point, state):
-            return self._documents(point, self._view(state, int(state.committed or 0)))
+        with self._reader.snapshot() as (snapshot, state):
+            return self._documents(snapshot, self._view(state, int(state.committed or 0)))
 
-    def _documents(self, point: str, view: View) -> dict[str, str]:
+    def _documents(self, snapshot: str, view: View) -> dict[str, str]:
         """Document id -> digest, by the first record of each."""
         query = {"bool": {"filter": [view.query, {"exists": {"field": "records"}}]}}
-        rows = self._reader.scan(point, query, docvalue_fields=["document_id", "digest"])
+        rows = scan(self._connection, snapshot, query, docvalue_fields=["document_id", "digest"])
         return {row["fields"]["document_id"][0]: row["fields"]["digest"][0] for row in rows}
 
     def _require(self, state: State) -> None:
@@ -272,9 +277,7 @@ class Store:
         made = self._engine.make(physical, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
-        self._open = Writes(
-            self._connection, self._reader, self._bulk, physical, view, empty, self.settings.layout.route
-        )
+        self._open = Writes(self._connection, self._bulk, physical, view, empty, self.settings.layout.route)
         if left:
             self._open.take_over(left)
         return self._open

@@ -17,7 +17,6 @@ from cdsframe.index.elasticsearch.engine import Engine
 from cdsframe.index.elasticsearch.layout import View
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import State
-from cdsframe.index.elasticsearch.reading import Reader
 from cdsframe.types import JsonObject
 
 _SMALL = 50_000
@@ -49,12 +48,11 @@ class Tidying:
         self,
         connection: Connection,
         engine: Engine,
-        reader: Reader,
         bulk: Bulk,
         lease: Lease,
         change: Callable[..., State],
     ) -> None:
-        self._connection, self._engine, self._reader, self._bulk = connection, engine, reader, bulk
+        self._connection, self._engine, self._bulk = connection, engine, bulk
         self._lease, self._change = lease, change
         self._past: _Commit | None = None
         self._deleted: float | None = None
@@ -86,7 +84,7 @@ class Tidying:
             self.rewrite(physical)
 
     def _delete(self, physical: str, query: JsonObject) -> None:
-        writing.delete(self._connection, self._reader, self._bulk, physical, query, self._lease.require)
+        writing.delete(self._connection, self._bulk, physical, query, self._lease.require)
 
     def rewrite(self, physical: str) -> None:
         """Puts a copy without the deleted records in the place of the engine's index."""

@@ -17,7 +17,7 @@ from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.layout import View, check_ids, encoded, required
-from cdsframe.index.elasticsearch.reading import WINDOW, Reader
+from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
 from cdsframe.types import JsonObject, Level, Passage
 
 if TYPE_CHECKING:
@@ -54,14 +54,13 @@ class Writes:
     def __init__(
         self,
         connection: Connection,
-        reader: Reader,
         bulk: Bulk,
         physical: str,
         view: View,
         empty: bool,
         route: Callable[[Mapping[str, str]], str | None],
     ) -> None:
-        self._connection, self._reader, self._bulk, self._route = connection, reader, bulk, route
+        self._connection, self._bulk, self._route = connection, bulk, route
         self.physical, self.view, self._empty = physical, view, empty
         self._touched: set[str] = set()
         self._serial = 0
@@ -165,9 +164,10 @@ class Writes:
         self.settle()
         query = {"bool": {"filter": [{"terms": {"born": generations}}], "must_not": [{"terms": {"died": generations}}]}}
         documents = 0
-        with self._reader.point(self.physical) as point:
-            rows = self._reader.scan(
-                point,
+        with point(self._connection, self.physical) as snapshot:
+            rows = scan(
+                self._connection,
+                snapshot,
                 query,
                 sort=[{"document_id": "asc"}, {"_shard_doc": "asc"}],
                 docvalue_fields=["document_id", "records"],
@@ -227,7 +227,6 @@ def number(connection: Connection, physical: str, query: JsonObject) -> int:
 
 def delete(
     connection: Connection,
-    reader: Reader,
     bulk: Bulk,
     physical: str,
     query: JsonObject,
@@ -235,8 +234,8 @@ def delete(
 ) -> None:
     """Deletes the records that fulfil a condition, for good; `require` is called before each page of them."""
     connection.ask(lambda client: client.indices.refresh(index=physical))
-    with reader.point(physical) as point:
-        rows = reader.scan(point, query)
+    with point(connection, physical) as snapshot:
+        rows = scan(connection, snapshot, query)
         while some := list(islice(rows, WINDOW)):
             require()
             bulk.put(writable(physical), _deletions(some))
