@@ -5,7 +5,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from urllib.parse import urlsplit
 
@@ -17,6 +17,9 @@ os.environ.pop("HYDRA_FULL_ERROR", None)
 from pathlib import Path
 
 import pytest
+
+from cdsframe.types import Index
+from tests.indexes import KINDS, empty_index
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect
@@ -81,6 +84,18 @@ def elasticsearch() -> Iterator[str]:
             yield cluster.addresses[0]
     except Unavailable as error:
         unmet("elasticsearch", str(error))
+
+
+@pytest.fixture(params=KINDS)
+def make(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str], Index]:
+    """Makes an index without content, of each kind, by a name."""
+    return lambda name: empty_index(request, tmp_path, name)
+
+
+@pytest.fixture
+def index(make: Callable[[str], Index]) -> Index:
+    """An index without content, of each kind."""
+    return make("test")
 
 
 @pytest.fixture(autouse=True)

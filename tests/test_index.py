@@ -11,50 +11,24 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
-from uuid import uuid4
 
-import httpx
 import numpy as np
 import pytest
-import yaml
 
-from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.types import Index, Passage, Request
+from tests.indexes import EMBEDDER, IDENTITY, KINDS, empty_index, on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
-EMBEDDER = HashEmbedder(16)
-IDENTITY = {"embedder": EMBEDDER.identity, "chunking": {"size": 256}}
 TOPICS = ["fever cough", "fever dose", "broken leg plaster", "morphine dose night", "garden spring"]
 
 
-def on_elasticsearch(request, identity=IDENTITY, patch=None, **options):
-    """An index of a random name on the real server, with the options of `configs/index/elasticsearch.yaml`."""
-    url = request.getfixturevalue("elasticsearch")
-    patch = patch or request.getfixturevalue("monkeypatch")
-    patch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
-    patch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
-    settings = yaml.safe_load((ROOT / "configs/index/elasticsearch.yaml").read_text(encoding="utf-8"))
-    del settings["_target_"]
-    name = f"test-{uuid4().hex[:12]}"
-
-    def delete():
-        for path in (f"{name}.state", f"{name}-*"):
-            httpx.delete(f"{url}/{path}?ignore_unavailable=true&expand_wildcards=all", timeout=60)
-
-    request.addfinalizer(delete)
-    return ElasticsearchIndex(**{**settings, "name": name, **options}, identity=identity)
-
-
-@pytest.fixture(params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
+@pytest.fixture(params=KINDS)
 def empty(request, tmp_path):
     """An index without content, of each kind."""
-    if request.param == "elasticsearch":
-        return on_elasticsearch(request)
-    return LanceIndex(str(tmp_path), "test", IDENTITY) if request.param == "lance" else MemoryIndex(IDENTITY)
+    return empty_index(request, tmp_path, identity=IDENTITY)
 
 
 def passage(document, ordinal, text, digest="1", **metadata):

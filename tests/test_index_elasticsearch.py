@@ -19,12 +19,13 @@ import httpx
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from test_index import EMBEDDER, IDENTITY, corpus, ids, near, on_elasticsearch, passage, words, write
+from test_index import corpus, ids, near, passage, words, write
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
 from cdsframe.index.elasticsearch.layout import View, check_ids, decoded, encoded, searchable
 from cdsframe.types import Passage
+from tests.indexes import EMBEDDER, IDENTITY, on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
 
@@ -321,6 +322,7 @@ WRITER = """
 import os, sys
 sys.path.insert(0, {tests!r})
 from test_index import *
+from cdsframe.index.elasticsearch import ElasticsearchIndex
 index = ElasticsearchIndex(**{settings!r}, identity=IDENTITY)
 with index.writer():
     write(index, [passage("whole", n, "whole") for n in range(3)], commit=False)

@@ -20,7 +20,6 @@ from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.update import update
 from cdsframe.ingestion.verify import verify
 from cdsframe.types import Request
-from tests.test_index import on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
 
@@ -42,21 +41,6 @@ def folder(tmp_path):
     for number in range(6):
         write(folder, number, f"Fever of kind {number}. " * 3)
     return folder
-
-
-@pytest.fixture(params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
-def make(request, tmp_path):
-    """Makes an index without content, of each kind, by a name."""
-    if request.param == "elasticsearch":
-        return lambda name: on_elasticsearch(request, {})
-    if request.param == "memory":
-        return lambda name: MemoryIndex({})
-    return lambda name: LanceIndex(str(tmp_path / "indexes"), name, {})
-
-
-@pytest.fixture
-def index(make):
-    return make("test")
 
 
 def write(folder, number, text):

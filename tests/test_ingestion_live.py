@@ -15,7 +15,6 @@ from cdsframe.corpus.folder import Folder
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.lance import LanceIndex
-from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.abandon import abandon
 from cdsframe.ingestion.live import Live
 from cdsframe.ingestion.purge import purge
@@ -25,7 +24,6 @@ from cdsframe.ingestion.vectors import ahead
 from cdsframe.ingestion.verify import verify
 from cdsframe.ingestion.watch import Watcher, watch
 from cdsframe.types import Document, Request, Section, Unreadable
-from tests.test_index import on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder()
@@ -43,21 +41,6 @@ class Some:
 
     def __len__(self):
         return len(self.given)
-
-
-@pytest.fixture(params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)])
-def make(request, tmp_path):
-    """Makes an index without content, of each kind, by a name."""
-    if request.param == "elasticsearch":
-        return lambda name: on_elasticsearch(request, {})
-    if request.param == "memory":
-        return lambda name: MemoryIndex({})
-    return lambda name: LanceIndex(str(tmp_path / "indexes"), name, {})
-
-
-@pytest.fixture
-def index(make):
-    return make("test")
 
 
 def document(id_, text="Fever and cough.", **metadata):

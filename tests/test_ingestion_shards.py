@@ -9,7 +9,6 @@ from pathlib import Path
 from uuid import uuid4
 
 import pytest
-from test_index import on_elasticsearch
 from test_index_elasticsearch import beside
 from test_ingestion_live import CHUNKING, EMBEDDER, Some, document, fill, found, live
 
@@ -22,6 +21,7 @@ from cdsframe.ingestion.changes import in_shard
 from cdsframe.ingestion.rebuild import rebuild
 from cdsframe.ingestion.update import update
 from cdsframe.types import Request
+from tests.indexes import on_elasticsearch
 from tests.test_docs import _compose
 
 ROOT = Path(__file__).parent.parent

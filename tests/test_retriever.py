@@ -4,7 +4,6 @@ from dataclasses import replace
 from statistics import fmean, pstdev
 
 import pytest
-from test_index import on_elasticsearch
 
 from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
@@ -17,6 +16,7 @@ from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.retriever.oracle import Gold, Random
 from cdsframe.types import Evidence, Part, Passage, Question, Request, Reranker, Retriever
+from tests.indexes import on_elasticsearch
 
 WORDS = ["fever", "cough", "dose", "morphine", "leg", "plaster", "night", "ward"]
 QUERIES = ["dose of morphine at night", "fever and cough", "a plaster for the leg"]
