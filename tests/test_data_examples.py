@@ -88,7 +88,8 @@ def test_an_example_without_a_labelled_token_of_the_answer_is_left_out(tokenizer
     from cdsframe.encoding import Encoded
     from cdsframe.training import examples
 
-    monkeypatch.setattr(examples, "encode", lambda *_: Encoded([1, 2, 3], [IGNORED] * 3))
+    masked = Encoded([1, 2, 3], [IGNORED] * 3)
+    monkeypatch.setattr(examples, "encode_many", lambda _, conversations: [masked] * len(conversations))
     with pytest.raises(InputError, match="1 have no answer to learn: all but the end of the turn is masked"):
         answer(tokenizer, "Rest the foot.")
 

@@ -11,8 +11,8 @@ from omegaconf import DictConfig, OmegaConf
 from cdsframe.errors import ConfigError
 
 _FREE = (
-    "resume", "logger", "paths", "training.adapters", "training.checkpoint_steps", "training.checkpoint_minutes",
-    "trainer.progress", "own_process",
+    "resume", "logger", "paths", "training.adapters", "training.cache", "training.checkpoint_steps",
+    "training.checkpoint_minutes", "trainer.progress", "own_process",
 )  # fmt: skip
 """What may differ: it does not change what is learnt."""
 

@@ -9,23 +9,20 @@ from __future__ import annotations
 import logging
 import random
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
-from cdsframe.encoding import Encoded, encode
+from cdsframe.encoding import Encoded, encode, encode_many, tokenizer_digest
 from cdsframe.errors import InputError
 from cdsframe.prompt import Prompt
-from cdsframe.shingles import sentences
+from cdsframe.training.evidence import cited_answer, gold_passages, without_evidence
 from cdsframe.types import Index, Message, Passage, Question, Retriever
 
 log = logging.getLogger(__name__)
 
-_DOCUMENTS_AT_ONCE = 500
-"""Documents whose passages are asked of the index in one call."""
-_NOT_INDEXED = "have no evidence in the index"
-_NO_EVIDENCE = "name no evidence (retriever=none teaches without passages, data=raft looks evidence up)"
+_QUESTIONS_AT_ONCE = 512
+"""Questions that are searched, and tokenised, in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +34,26 @@ class Example:
 
     def __len__(self) -> int:
         return len(self.encoded.input_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lesson:
+    """One conversation as text, with its question's id."""
+
+    id: str
+    messages: list[Message]
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A question with the passages that may be shown, those that answer it first."""
+
+    question: Question
+    gold: list[Passage]
+    retrieved: list[Passage]
+    chosen: list[Passage]
+    chooser: random.Random
 
 
 def sample(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
@@ -80,41 +97,61 @@ class ExampleBuilder:
         self._seed, self._no_gold_share, self._shuffle = seed, no_gold_share, shuffle_passages
         self._max_length = max_length
 
+    @property
+    def identity(self) -> Mapping[str, Any] | None:
+        """The settings that examples depend on, but the retriever's own; None where the tokenizer has no digest."""
+        tokenizer = tokenizer_digest(self._tokenizer)
+        if tokenizer is None:
+            return None
+        alone = {"tokenizer": tokenizer, "prompt": dict(self._prompt.identity), "max_length": self._max_length}
+        if not self.grounded:
+            return alone
+        return alone | {
+            "prompt.max_tokens": self._prompt.max_tokens,
+            "top_k": self._retriever.top_k,
+            "index": self._index.digest,
+            "seed": self._seed,
+            "no_gold_share": self._no_gold_share,
+            "shuffle_passages": self._shuffle,
+        }
+
+    @property
+    def grounded(self) -> bool:
+        """Whether examples show passages."""
+        return self._retriever.top_k > 0
+
     def build(self, questions: Sequence[Question]) -> list[Example]:
         """The examples in the questions' order; what is left out is counted and logged.
 
         Raises InputError where none is left.
         """
-        grounded = self._retriever.top_k > 0
-        gold = self._gold(questions) if grounded else {}
-        left_out = _without_evidence(questions, gold) if grounded else Counter()
-        usable = [q for q in questions if not grounded or gold[q.id] or not q.answerable]
+        left_out: Counter[str] = Counter()
+        examples = list(self.stream(questions, left_out))
+        tell_left_out(left_out, len(questions), len(examples))
+        return examples
+
+    def stream(self, questions: Sequence[Question], left_out: Counter[str]) -> Iterator[Example]:
+        """The same one by one, many tokenised at once; counts in `left_out`, by reason, which questions give none."""
+        gold = gold_passages(self._index, questions) if self.grounded else {}
+        left_out.update(without_evidence(questions, gold) if self.grounded else ())
+        usable = [q for q in questions if not self.grounded or gold[q.id] or not q.answerable]
         # Deeper than is shown: what makes room for the gold passages, or stands in for them, is a retrieved one too.
         depth = self._retriever.top_k + max(map(len, gold.values()), default=0)
-        found = self._retriever.search_many([question.question for question in usable], depth)
-        examples: list[Example] = []
         too_long: list[int] = []
-        for question, hits in zip(usable, found, strict=True):
-            example: Example | str
-            if not grounded:
-                example = self._encode(question, [], question.answer, [])
-            else:
-                example = self._grounded(question, gold[question.id], [hit.passage for hit in hits])
-            if isinstance(example, str):
-                left_out[example] += 1
-            elif len(example) > self._max_length:
-                too_long.append(len(example))
-            elif example.encoded.labelled < 2:
-                left_out["have no answer to learn: all but the end of the turn is masked"] += 1
-            else:
-                examples.append(example)
-        left_out |= self._length_reason(too_long)
-        said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
-        if not examples:
-            raise InputError(f"training: of {len(questions)} questions no example is left: {said or 'there were none'}")
-        if said:
-            log.warning("of %d questions left out: %s", len(questions), said)
-        return examples
+        for start in range(0, len(usable), _QUESTIONS_AT_ONCE):
+            some = usable[start : start + _QUESTIONS_AT_ONCE]
+            tried = self._grounded(some, gold, depth) if self.grounded else [self._lesson(q, [], []) for q in some]
+            left_out.update(reason for reason in tried if isinstance(reason, str))
+            lessons = [lesson for lesson in tried if isinstance(lesson, _Lesson)]
+            encoded = encode_many(self._tokenizer, [(lesson.messages, lesson.answer) for lesson in lessons])
+            for lesson, tokens in zip(lessons, encoded, strict=True):
+                if len(tokens.input_ids) > self._max_length:
+                    too_long.append(len(tokens.input_ids))
+                elif tokens.labelled < 2:
+                    left_out["have no answer to learn: all but the end of the turn is masked"] += 1
+                else:
+                    yield Example(lesson.id, tokens)
+        left_out.update(self._length_reason(too_long))
 
     def _length_reason(self, lengths: list[int]) -> Counter[str]:
         """How many examples are too long, and what would take them."""
@@ -126,22 +163,43 @@ class ExampleBuilder:
         mend += "; or a smaller prompt.max_tokens" if self._retriever.top_k > 0 else ""
         return Counter({f"are longer than training.max_length={self._max_length} tokens ({mend})": len(lengths)})
 
-    def _grounded(self, question: Question, gold: list[Passage], retrieved: list[Passage]) -> Example | str:
-        """The example, or why there is none."""
+    def _grounded(
+        self, questions: Sequence[Question], gold: Mapping[str, list[Passage]], depth: int
+    ) -> list[_Lesson | str]:
+        """What each question teaches with passages, or why there is none."""
+        found = self._retriever.search_many([question.question for question in questions], depth)
+        drafts = [
+            self._draft(q, gold[q.id], [hit.passage for hit in hits]) for q, hits in zip(questions, found, strict=True)
+        ]
+        whole = [self._prompt.render(draft.question.question, draft.chosen) for draft in drafts]
+        encoded = encode_many(self._tokenizer, [(messages, None) for messages in whole])
+        known = {tuple(messages): len(one.input_ids) for messages, one in zip(whole, encoded, strict=True)}
+
+        def count(messages: Sequence[Message]) -> int:
+            length = known.get(tuple(messages))
+            return len(encode(self._tokenizer, messages).input_ids) if length is None else length
+
+        return [self._fitted(draft, count) for draft in drafts]
+
+    def _draft(self, question: Question, gold: list[Passage], retrieved: list[Passage]) -> _Draft:
         chooser = random.Random(f"{self._seed}|{question.id}")
         distractors = [passage for passage in retrieved if passage not in gold]
         if chooser.random() < self._no_gold_share:
             gold = []
         # The gold passages come first, so that the budget costs distractors; their place is decided afterwards.
         chosen = [*gold, *distractors][: max(self._retriever.top_k, len(gold))]
-        _, kept = self._prompt.fit(self._count, question.question, chosen)
-        shown = self._ordered(chosen[:kept], retrieved, chooser)
+        return _Draft(question, gold, retrieved, chosen, chooser)
+
+    def _fitted(self, draft: _Draft, count: Callable[[Sequence[Message]], int]) -> _Lesson | str:
+        """The lesson with as many passages as there is room for, or why there is none."""
+        _, kept = self._prompt.fit(count, draft.question.question, draft.chosen)
+        shown = self._ordered(draft.chosen[:kept], draft.retrieved, draft.chooser)
         if not shown:
             return "have no passage to show"
-        cited = [number for number, passage in enumerate(shown, start=1) if passage in gold]
-        if len(cited) < len(gold):
+        cited = [number for number, passage in enumerate(shown, start=1) if passage in draft.gold]
+        if len(cited) < len(draft.gold):
             return f"have more evidence than prompt.max_tokens={self._prompt.max_tokens} has room for"
-        return self._encode(question, shown, question.answer if gold else "", cited)
+        return self._lesson(draft.question, shown, cited if draft.gold else None)
 
     def _ordered(self, passages: list[Passage], retrieved: list[Passage], chooser: random.Random) -> list[Passage]:
         """As retrieved, a passage that was missed at a random place; or all in random order."""
@@ -154,53 +212,17 @@ class ExampleBuilder:
                 ordered.insert(chooser.randint(0, len(ordered)), passage)
         return ordered
 
-    def _encode(self, question: Question, shown: list[Passage], answer: str, cited: list[int]) -> Example:
+    def _lesson(self, question: Question, shown: list[Passage], cited: list[int] | None) -> _Lesson:
+        """The question over the passages that are shown, with its answer; without one that answers, the refusal."""
+        answer = question.answer if cited is not None else ""
         messages = self._prompt.render(question.question, shown)
-        return Example(question.id, encode(self._tokenizer, messages, self._cited(answer, shown, cited)))
-
-    def _cited(self, answer: str, shown: Sequence[Passage], cited: Sequence[int]) -> str:
-        """The answer with its markers: each behind what its passage says in the same words, else all at the end."""
-        found = [(end, _speaker(answer[start:end], shown, cited)) for start, end in sentences(answer)]
-        if len(cited) < 2 or {speaker for _, speaker in found} != set(cited):
-            return self._prompt.answer(answer, cited)
-        text, start = "", 0
-        for (end, speaker), (_, following) in pairwise([*found, (len(answer), 0)]):
-            if speaker != following:
-                own = answer[start:end]
-                text += own[: len(own) - len(own.lstrip())] + self._prompt.answer(own, [speaker])
-                start = end
-        return text
-
-    def _gold(self, questions: Sequence[Question]) -> dict[str, list[Passage]]:
-        """Question id -> for each piece of its evidence the one passage that shows most of it."""
-        ids = sorted({evidence.document_id for question in questions for evidence in question.evidence})
-        passages: dict[str, list[Passage]] = defaultdict(list)
-        for start in range(0, len(ids), _DOCUMENTS_AT_ONCE):
-            for passage in self._index.passages(ids[start : start + _DOCUMENTS_AT_ONCE]):
-                passages[passage.document_id].append(passage)
-        gold: dict[str, list[Passage]] = {}
-        for question in questions:
-            chosen: dict[str, Passage] = {}
-            for evidence in question.evidence:
-                showing = [passage for passage in passages[evidence.document_id] if evidence.overlaps(passage)]
-                if showing:
-                    best = max(showing, key=lambda p: min(p.end, evidence.end) - max(p.start, evidence.start))
-                    chosen[best.id] = best
-            gold[question.id] = list(chosen.values())
-        return gold
-
-    def _count(self, messages: Sequence[Message]) -> int:
-        return len(encode(self._tokenizer, messages).input_ids)
+        return _Lesson(question.id, messages, cited_answer(self._prompt, answer, shown, cited or []))
 
 
-def _without_evidence(questions: Sequence[Question], gold: Mapping[str, list[Passage]]) -> Counter[str]:
-    """How many answerable questions have no gold passage, and why."""
-    without = [question for question in questions if question.answerable and not gold[question.id]]
-    reasons = (_NOT_INDEXED if question.evidence else _NO_EVIDENCE for question in without)
-    return Counter(reasons)
-
-
-def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int:
-    """The number of the cited passage that says this, whatever its blanks; the first of several, 0 where none does."""
-    wanted = " ".join(sentence.casefold().split())
-    return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), 0)
+def tell_left_out(left_out: Mapping[str, int], questions: int, examples: int) -> None:
+    """Logs how many questions give no example, by reason. Raises InputError where there is no example."""
+    said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
+    if not examples:
+        raise InputError(f"training: of {questions} questions no example is left: {said or 'there were none'}")
+    if said:
+        log.warning("of %d questions left out: %s", questions, said)

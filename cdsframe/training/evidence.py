@@ -1,0 +1,62 @@
+"""Which passages show the evidence of a question, and how its answer cites them. Does not choose what else is shown."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from itertools import pairwise
+
+from cdsframe.prompt import Prompt
+from cdsframe.shingles import sentences
+from cdsframe.types import Index, Passage, Question
+
+_DOCUMENTS_AT_ONCE = 500
+"""Documents whose passages are asked of the index in one call."""
+_NOT_INDEXED = "have no evidence in the index"
+_NO_EVIDENCE = "name no evidence (retriever=none teaches without passages, data=raft looks evidence up)"
+
+
+def gold_passages(index: Index, questions: Sequence[Question]) -> dict[str, list[Passage]]:
+    """Question id -> for each piece of its evidence the one passage that shows most of it."""
+    ids = sorted({evidence.document_id for question in questions for evidence in question.evidence})
+    passages: dict[str, list[Passage]] = defaultdict(list)
+    for start in range(0, len(ids), _DOCUMENTS_AT_ONCE):
+        for passage in index.passages(ids[start : start + _DOCUMENTS_AT_ONCE]):
+            passages[passage.document_id].append(passage)
+    gold: dict[str, list[Passage]] = {}
+    for question in questions:
+        chosen: dict[str, Passage] = {}
+        for evidence in question.evidence:
+            showing = [passage for passage in passages[evidence.document_id] if evidence.overlaps(passage)]
+            if showing:
+                best = max(showing, key=lambda p: min(p.end, evidence.end) - max(p.start, evidence.start))
+                chosen[best.id] = best
+        gold[question.id] = list(chosen.values())
+    return gold
+
+
+def without_evidence(questions: Sequence[Question], gold: Mapping[str, list[Passage]]) -> Counter[str]:
+    """How many answerable questions have no gold passage, and why."""
+    without = [question for question in questions if question.answerable and not gold[question.id]]
+    reasons = (_NOT_INDEXED if question.evidence else _NO_EVIDENCE for question in without)
+    return Counter(reasons)
+
+
+def cited_answer(prompt: Prompt, answer: str, shown: Sequence[Passage], cited: Sequence[int]) -> str:
+    """The answer with its markers: each behind what its passage says in the same words, else all at the end."""
+    found = [(end, _speaker(answer[start:end], shown, cited)) for start, end in sentences(answer)]
+    if len(cited) < 2 or {speaker for _, speaker in found} != set(cited):
+        return prompt.answer(answer, cited)
+    text, start = "", 0
+    for (end, speaker), (_, following) in pairwise([*found, (len(answer), 0)]):
+        if speaker != following:
+            own = answer[start:end]
+            text += own[: len(own) - len(own.lstrip())] + prompt.answer(own, [speaker])
+            start = end
+    return text
+
+
+def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int:
+    """The number of the cited passage that says this, whatever its blanks; the first of several, 0 where none does."""
+    wanted = " ".join(sentence.casefold().split())
+    return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), 0)
