@@ -6,6 +6,7 @@ Nothing here does work. Shapes: vectors are float32 arrays `[n, dimension]` of u
 
 from __future__ import annotations
 
+import json
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -44,6 +45,23 @@ def digest(*parts: str) -> str:
 def flatten(mapping: Mapping[str, str]) -> list[str]:
     """A mapping as a list of its keys and values in sorted order: what `digest` takes."""
     return [item for key in sorted(mapping) for item in (key, mapping[key])]
+
+
+LONGEST_IDS = 24_000
+"""Bytes of a record's id, its section's and its document's, as JSON: a server's index keeps them in one key."""
+
+
+def ids_problem(record: str, section: str, document: str) -> str | None:
+    """Why a record cannot have such ids, in words; None where it can."""
+    if 6 * (len(record) + len(section) + len(document)) + 12 <= LONGEST_IDS:  # a sign takes six bytes at most
+        return None
+    size = len(json.dumps([record, document, section], ensure_ascii=False).encode("utf-8", "surrogatepass"))
+    if size <= LONGEST_IDS:
+        return None
+    return (
+        f"has too long an id: with those of a section and a passage there are {size} bytes, and {LONGEST_IDS} are "
+        "taken; give it a shorter one"
+    )
 
 
 # ------------------------------------------------------------------------------------------------ documents

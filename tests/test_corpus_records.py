@@ -1,6 +1,7 @@
 """Files of records (JSON Lines, BEIR, CSV): what becomes of a record, what is refused, and which ids are kept."""
 
 import gzip
+import re
 import tracemalloc
 
 import pytest
@@ -52,6 +53,19 @@ def test_a_repeated_id_of_jsonl_is_named_with_its_line(tmp_path):
     first, again = jsonl(path).documents()
     assert (first.text, first.metadata) == ("one", {})
     assert again == Unreadable("docs.jsonl, line 3", "the id x stands twice, first in docs.jsonl, line 1")
+
+
+@pytest.mark.parametrize("sign", ["a", "\U0001f600", '"'])
+def test_too_long_an_id_of_jsonl_is_named_with_its_line(tmp_path, sign):
+    file = tmp_path / "f.jsonl"
+    long = {"id": sign * 9_000, "title": "", "text": "secret"}
+    write_lines(file, {"id": "a", "title": "", "text": "x"}, long, {"id": "path" * 1_000, "title": "", "text": "y"})
+    first, bad, last = jsonl(file).documents()
+    assert (first.id, last.id) == ("a", "path" * 1_000)
+    assert bad.source == "f.jsonl, line 2"
+    assert re.fullmatch(r"has too long an id: .* there are \d+ bytes, and 24000 are taken; .*", bad.reason)
+    with pytest.raises(InputError, match="line 2: has too long an id"):
+        list(Jsonl(str(file), OWN, True, 100).documents())
 
 
 def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):

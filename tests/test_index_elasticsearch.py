@@ -852,7 +852,7 @@ def test_no_key_of_a_record_is_longer_than_the_engine_takes(sign):
 def test_a_document_with_too_long_an_id_is_named_before_anything_is_sent(sign):
     record = passage(sign * 40_000, 0, "secret text")
     message = (
-        rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* takes 24000; give it a shorter"
+        rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are taken; give it a shorter"
     )
     with pytest.raises(InputError, match=message) as told:
         check_ids([passage("d", 0, "x"), record])

@@ -19,7 +19,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.update import update
 from cdsframe.ingestion.verify import verify
-from cdsframe.types import Request
+from cdsframe.types import Document, Request, Section
 
 ROOT = Path(__file__).parent.parent
 
@@ -63,6 +63,32 @@ def counts(report):
 
 def sources(index):
     return sorted({p.metadata["source"] for p in index.passages(sorted(index.documents()))})
+
+
+class Some:
+    """A corpus of given documents."""
+
+    def __init__(self, *documents):
+        self._given = documents
+
+    def documents(self):
+        yield from self._given
+
+
+def test_a_document_with_too_long_an_id_is_counted_and_the_others_go_in(index):
+    """From whatever corpus; on every index."""
+    long = [
+        Document("long" * 9_000, "", "Fever.", (Section((), 0, 6),), {"source": "a.txt"}),
+        Document("b", "", "Fever.", (Section((), 0, 6, passage_id="p" * 30_000),)),
+        Document("c", "", "Fever.", (Section((), 0, 6, id="s" * 30_000),)),
+    ]
+    good = [Document(id_, "", "Fever.", (Section((), 0, 6),)) for id_ in ("a", "d" * 4_000)]
+    report = update(4, 0, 1, Some(good[0], *long, good[1]), chunker(Counting()), Counting(), index)
+    assert counts(report) == (2, 0, 0, 0)
+    assert [item.source for item in report.unreadable] == ["a.txt", "b", "c"]
+    assert all("too long an id" in item.reason for item in report.unreadable)
+    assert report.failure == "3 sources could not be read and are listed above; the others went in"
+    assert set(index.documents(committed=True)) == {document.id for document in good}
 
 
 def test_ingesting_twice_changes_and_embeds_nothing(folder, index):

@@ -121,12 +121,14 @@ def test_callers_at_once_share_commits(tmp_path, monkeypatch):
     assert len(commits) <= 4
 
 
-def test_a_document_without_text_is_refused_alone(index):
+def test_a_document_that_no_index_can_keep_is_refused_alone(index):
     fill(index, document("a"))
     empty = Document("e", "Nothing", "", ())
     with live(index) as writer:
-        with pytest.raises(InputError, match="the document e has no text in its sections"):
+        with pytest.raises(InputError, match="the document 'e' has no text in its sections"):
             writer.put([document("b"), empty])
+        with pytest.raises(InputError, match=r"the document 'x{80}\.\.\.' has too long an id"):
+            writer.put([document("b"), document("x" * 30_000)])
         writer.put([document("c")])
     assert found(index) == {"a", "c"}
     with pytest.raises(InputError, match="the server is ending"):

@@ -1,4 +1,4 @@
-"""What all corpora share: refusing repeated ids, `strict`, and text assembled from blocks with a heading path.
+"""What all corpora share: refusing ids, `strict`, and text assembled from blocks with a heading path.
 
 Does not read any source itself.
 """
@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cdsframe.errors import InputError
-from cdsframe.types import Document, Section, Unreadable
+from cdsframe.types import Document, Section, Unreadable, ids_problem
 
 Path = tuple[tuple[int, str], ...]
 """A heading path: `(level, heading)` from the outermost."""
@@ -66,13 +66,16 @@ def under_title(title: str, sections: Sequence[Section]) -> tuple[Section, ...]:
 
 
 def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterator[Document | Unreadable]:
-    """Documents, each with its source's name, or the reason why a source gives none; a repeated id is such a reason.
+    """Documents, each with its source's name, or the reason why a source gives none; an id that is repeated or too
+    long is such a reason.
 
     With `strict`, the first reason is an InputError.
     """
     seen: dict[str, str] = {}
     for source, item in items:
-        if isinstance(item, Document) and item.id in seen:
+        if isinstance(item, Document) and (problem := _ids_problem(item)):
+            item = problem
+        elif isinstance(item, Document) and item.id in seen:
             item = f"the id {item.id} stands twice, first in {seen[item.id]}"
         elif isinstance(item, Document) and not _is_text(item):
             item = "holds half a surrogate pair, which is no text"
@@ -86,6 +89,13 @@ def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterat
                 "corpus.strict=false to take the others in"
             )
         yield Unreadable(source, item)
+
+
+def _ids_problem(document: Document) -> str | None:
+    """Why no index can keep a document's ids; None where each can."""
+    named = {(section.passage_id or document.id, section.id or document.id) for section in document.sections}
+    problems = (ids_problem(passage, section, document.id) for passage, section in named or {(document.id,) * 2})
+    return next(filter(None, problems), None)
 
 
 def _is_text(document: Document) -> bool:

@@ -12,7 +12,7 @@ from cdsframe.errors import IndexMismatchError, InputError
 from cdsframe.ingestion.changes import in_shard, note
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.vectors import ahead, vectors_of
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, Unreadable
+from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, Unreadable, ids_problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -115,15 +115,23 @@ def _sort_out(
             report.unchanged += 1
             continue
         records = chunking.split(item)
-        if not records:
-            source = item.metadata.get("source", item.id)
-            report.unreadable.append(Unreadable(source, "has no text in its sections"))
+        if problem := unfit(records):
+            source = item.metadata.get("source", item.id[:80])
+            report.unreadable.append(Unreadable(source, problem))
             continue
         if item.id in known:
             report.changed += 1
         else:
             report.added += 1
         yield item, records
+
+
+def unfit(records: Sequence[Passage]) -> str | None:
+    """Why a document of these records cannot be in an index; None where it can."""
+    if not records:
+        return "has no text in its sections"
+    problems = (ids_problem(record.id, record.section_id, record.document_id) for record in records)
+    return next(filter(None, problems), None)
 
 
 def _windows(cuts: Iterable[_Cut], window: int) -> Iterator[list[_Cut]]:

@@ -10,8 +10,9 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.ingestion.changes import Changes, prepare, tell_of_rebuild
+from cdsframe.ingestion.filling import unfit
 from cdsframe.types import Chunker, Document, Embedder, Index
 
 _Waiting = tuple[Changes, "Future[None]"]
@@ -37,12 +38,12 @@ class Live:
     def put(self, documents: Sequence[Document]) -> None:
         """Adds documents, or replaces those of the same ids; returns when searches see them.
 
-        Raises InputError where one has no text in its sections, where another writer does not end in time, and where
-        this is closed.
+        Raises InputError where one has no text in its sections or too long an id, where another writer does not end in
+        time, and where this is closed.
         """
         for document in documents:
-            if not self._chunking.split(document):
-                raise InputError(f"the document {document.id} has no text in its sections")
+            if problem := unfit(self._chunking.split(document)):
+                raise InputError(f"the document {named(document.id)} {problem}")
         self._submit({document.id: document for document in documents})
 
     def remove(self, document_ids: Sequence[str]) -> None:

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError, InputError, named
 from cdsframe.index.stopwords import STOP_WORDS
-from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
+from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage, ids_problem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
 _LONG = 8_000
 """Characters of a metadata value, or bytes of a title with its heading path, above which a digest stands for it: the
 engine refuses keys of more than 32,766 bytes, and a character has 4 at most."""
-
-_IDS = 24_000
-"""Bytes of a record's ids, which with their title are one key."""
 
 _WORDS = 1_000
 """Words of a query, above which only the different ones count: the engine has a limit to a query's clauses."""
@@ -160,11 +157,8 @@ class Layout:
 def check_ids(records: Iterable[Passage]) -> None:
     """Raises InputError where ids are too long for a key."""
     for record in records:
-        if (size := _size([record.id, record.document_id, record.section_id])) > _IDS:
-            raise InputError(
-                f"the document {named(record.document_id)} has too long an id: with those of its section and its "
-                f"record there are {size} bytes, and index=elasticsearch takes {_IDS}; give it a shorter one"
-            )
+        if problem := ids_problem(record.id, record.section_id, record.document_id):
+            raise InputError(f"the document {named(record.document_id)} {problem}")
 
 
 def encoded(record: Passage, vector: np.ndarray | None, generation: int, records: int | None) -> bytes:
