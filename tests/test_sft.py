@@ -21,8 +21,8 @@ from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.run import Run
 from cdsframe.training.examples import ExampleBuilder, sample
 from cdsframe.training.fitting import Course
+from cdsframe.training.keeping import Best
 from cdsframe.training.module import SupervisedFineTuning
-from cdsframe.training.sft import _BestAdapter
 from cdsframe.types import Evidence, Hit, Passage, Question
 
 SMALL = [
@@ -131,17 +131,16 @@ def test_gradients_are_clipped(monkeypatch, tmp_path):
 def test_the_best_adapter_is_kept_not_the_last(tmp_path):
     saved = []
 
-    class Model:
-        def save_pretrained(self, folder):
-            saved.append(folder)
-            (folder / "config.json").write_text("{}")
+    def save(folder):
+        saved.append(folder)
+        (folder / "config.json").write_text("{}")
 
-    keeper = _BestAdapter(tmp_path / "adapter", "base", Model())
+    keeper = Best(tmp_path / "adapter", save)
     for step, loss in enumerate((2.0, 1.0, float("nan"), 1.5), start=1):
         keeper.validated(loss, Course(step=step, history=[{"train/loss": 3.0}]))
     assert len(saved) == 2
     assert keeper.metrics == {"val/loss": 1.0, "train/steps": 2.0, "train/loss": 3.0}
-    again = _BestAdapter(tmp_path / "adapter", "base", Model())
+    again = Best(tmp_path / "adapter", save)
     again.go_on()
     assert again.metrics == keeper.metrics
 

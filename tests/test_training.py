@@ -9,7 +9,7 @@ from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.lora import Lora, NoLora, count_trainable
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization
-from cdsframe.training.batches import LengthGroupedBatches, collate
+from cdsframe.training.batches import Layout, LengthGroupedBatches, collate
 from cdsframe.training.examples import Example
 from cdsframe.training.module import loss_sum
 
@@ -32,7 +32,7 @@ def _examples(count=8, seed=0):
 
 
 def _batch(examples, micro_batch_size):
-    return collate(examples, micro_batch_size, padding_id=2)
+    return collate(examples, Layout(micro_batch_size, None, padding_id=2))
 
 
 def _gradients(model, batch):
@@ -200,14 +200,14 @@ def test_a_batch_counts_what_it_holds():
 
 def test_micro_batches_keep_to_their_tokens_and_padding_is_counted():
     examples = _examples(12)
-    batch = collate(examples, 12, 2, micro_batch_tokens=70)
+    batch = collate(examples, Layout(12, 70, padding_id=2))
     shapes = [micro["input_ids"].shape for micro in batch["micro"]]
     assert len(shapes) > 1
     assert all(rows * length <= 70 for rows, length in shapes)
     assert sum(rows for rows, _ in shapes) == 12
     places = sum(rows * length for rows, length in shapes)
     assert batch["padding"] == pytest.approx(1 - batch["tokens"] / places)
-    assert len(collate(examples, 12, 2, micro_batch_tokens=1)["micro"]) == 12, "an example is never cut"
+    assert len(collate(examples, Layout(12, 1, padding_id=2))["micro"]) == 12, "an example is never cut"
     whole_loss, whole = _gradients(_lora(_tiny().load_for_training()), _batch(examples, 12))
     loss, gradients = _gradients(_lora(_tiny().load_for_training()), batch)
     assert loss == pytest.approx(whole_loss, rel=1e-5)

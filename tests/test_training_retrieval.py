@@ -173,7 +173,7 @@ def pair(id_, positive, *negatives):
 def test_a_text_that_answers_is_no_negative_of_another_pair():
     # cough-1 says what fever-0 says: neither pair's question may be taught that the other's passage is wrong.
     pairs = [pair("a", "fever-0"), pair("b", "cough-1"), pair("c", "cough-0", "fever-2", "fever-0")]
-    (micro,) = together(tokenize, tokenize)(pairs)
+    (micro,) = together(pairs, tokenize, tokenize)
     assert micro["masked"].tolist() == [
         [False, True, False, False, True],
         [True, False, False, False, True],
@@ -193,8 +193,8 @@ def test_a_text_that_answers_is_no_negative_of_another_pair():
 def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions():
     pairs = [pair("a", "fever-0", "fever-1", "fever-2"), pair("b", "cough-0", "cough-2"), pair("c", "cough-2")]
     tuning = Listwise(Bags(), **SETTINGS)
-    (whole,) = side_by_side(tokenize, 4)(pairs)
-    parts = side_by_side(tokenize, 1)(pairs)
+    (whole,) = side_by_side(pairs, tokenize, 4)
+    parts = side_by_side(pairs, tokenize, 1)
     assert whole["sizes"] == [3, 2, 1]
     losses = [tuning._loss_sum(part) for part in parts]
     torch.testing.assert_close(tuning._loss_sum(whole), sum(losses))
@@ -204,14 +204,17 @@ def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions
 
 
 def test_batches_hold_each_pair_once_and_go_on_from_any_step():
+    def collate(some):
+        return together(some, tokenize, tokenize)
+
     pairs = [pair(str(n), "fever-0") for n in range(7)]
-    batches = PairBatches(pairs, 3, together(tokenize, tokenize), seed=1, shuffle=True)
+    batches = PairBatches(pairs, 3, collate, seed=1, shuffle=True)
     assert len(batches) == 3
     stream = batches.after(0)
     ids = [next(stream)["ids"] for _ in range(6)]
     assert sorted(chain(*ids[:3])) == sorted(chain(*ids[3:])) == [str(n) for n in range(7)]
     assert next(batches.after(4))["ids"] == ids[4]
-    (batch,) = PairBatches(pairs[:2], 3, together(tokenize, tokenize), seed=1, shuffle=False)
+    (batch,) = PairBatches(pairs[:2], 3, collate, seed=1, shuffle=False)
     assert (batch["labelled"], batch["tokens"]) == (2, 2 * (2 + 4))
 
 

@@ -1,37 +1,68 @@
-"""Causal attention for training on a CPU: plain matrix products, which bfloat16 units do faster than the fused kernel.
+"""Causal attention over packed examples: each attends to itself alone, without padding and without a mask.
 
-Torch's fused CPU kernel does not use these units for the small matrices of short sequences. Longer sequences, whose
-probabilities take memory, keep it. Does not serve inference with a cache.
+Short ones take plain matrix products where bfloat16 is computed on a CPU: torch's fused kernel does not use its units
+for small matrices. Does not serve inference with a cache.
 """
 
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 log = logging.getLogger(__name__)
 
-NAME = "cdsframe_matmul"
+NAME = "cdsframe_packed"
 LONGEST = 512
 """Tokens up to which the products are faster (measured: 1.8 times at 256 tokens, 1.2 at 512)."""
+_ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.05}
+"""Of a hidden state's norm, by which it may differ between a row of its own and a shared one."""
+_LEAK = 1e-3
+"""Of a hidden state's norm, by which it may change with another example's tokens, all shapes equal."""
 
 
-def choose(model: Any, dtype: torch.dtype) -> str:
-    """Sets and returns the attention implementation with which the model will train on its device, and logs it."""
-    chosen = str(model.config._attn_implementation)
-    if chosen == "sdpa" and dtype == torch.bfloat16 and model.device.type == "cpu":
-        from transformers import AttentionInterface
-        from transformers.masking_utils import AttentionMaskInterface, sdpa_mask
+@dataclass(frozen=True, slots=True)
+class Lengths:
+    """Tokens of packed examples, in order. Not a bare list: of that torch.compile would look at every number."""
 
-        AttentionInterface.register(NAME, attend)
-        AttentionMaskInterface.register(NAME, sdpa_mask)
-        causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-        causal.set_attn_implementation(NAME)
-        chosen = NAME
-    log.info("attention: %s", chosen)
-    return chosen
+    of: list[int]
+
+
+def pack(model: Any) -> bool:
+    """Makes the model take packed examples, where its layers keep them apart; whether they do.
+
+    Tried out on two short sequences: a layer that mixes neighbours in a way of its own (a convolution, a recurrent
+    state) gives others when they lie in one row. Such a model keeps its own attention, and its examples are padded.
+    """
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    own = str(causal.config._attn_implementation)
+    training = model.training
+    model.eval()
+    first, second, other = list(range(3, 8)), list(range(8, 15)), list(range(20, 25))
+    alone = torch.cat([_states(causal, [one]) for one in (first, second)])
+    use_packed(model)
+    try:
+        together, beside_another = _states(causal, [first, second]), _states(causal, [other, second])
+        rounding = _ROUNDING.get(causal.dtype, _ROUNDING[torch.bfloat16])
+        apart = _near(together, alone, rounding) and _near(beside_another[len(first) :], together[len(first) :], _LEAK)
+    except (TypeError, ValueError):  # a layer that does not hand `lengths` on, or has an attention of its own
+        apart = False
+    if not apart:
+        causal.set_attn_implementation(own)
+    model.train(training)
+    log.info("attention: %s", f"{NAME} (examples are packed)" if apart else f"{own} (its layers cannot be packed)")
+    return apart
+
+
+def use_packed(model: Any) -> None:
+    """Sets the attention below, untried."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(NAME, attend)
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal.set_attn_implementation(NAME)
 
 
 def attend(
@@ -42,33 +73,57 @@ def attend(
     attention_mask: torch.Tensor | None,
     dropout: float = 0.0,
     scaling: float | None = None,
+    *,
+    lengths: Lengths,
+    sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers' own: query `[batch, heads, length, d]`, the result `[batch, length, heads, d]`."""
-    length = query.shape[2]
-    if length > LONGEST or length != key.shape[2] or dropout > 0 or query.dtype != torch.bfloat16:
-        from transformers.integrations.sdpa_attention import sdpa_attention_forward
+    """As transformers' own: query `[1, heads, tokens, d]`, the result `[1, tokens, heads, d]`.
 
-        attended: tuple[torch.Tensor, None] = sdpa_attention_forward(
-            module, query, key, value, attention_mask, dropout=dropout, scaling=scaling, **options
-        )
-        return attended
-    batch, heads = query.shape[:2]
+    Args:
+        lengths: of the examples, in order.
+        sliding_window: how many tokens, itself among them, a token sees; None: all before it.
+    """
+    from transformers.integrations.sdpa_attention import sdpa_attention_forward
+
+    if options.get("softcap") is not None:
+        raise ValueError("attention with a soft cap is not written here")
+    products = query.device.type == "cpu" and query.dtype == torch.bfloat16 and dropout == 0
+    options |= {"dropout": dropout, "scaling": scaling, "is_causal": True}
+    results = []
+    for q, k, v in zip(*(tensor.split(lengths.of, dim=2) for tensor in (query, key, value)), strict=True):
+        mask, length = None, q.shape[2]
+        if sliding_window is not None and length > sliding_window:
+            seen = torch.ones(length, length, dtype=torch.bool, device=q.device).tril()
+            mask = seen.triu(1 - sliding_window)[None, None]
+        if products and length <= LONGEST and mask is None:
+            results.append(_products(q, k, v, scaling))
+        else:
+            results.append(sdpa_attention_forward(module, q, k, v, mask, **options)[0])
+    return torch.cat(results, dim=1), None
+
+
+def _products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
+    """Softmax attention of one example, written out."""
+    heads, length = query.shape[1:3]
     groups = heads // key.shape[1]
-    hidden = torch.full((), float("-inf"), dtype=query.dtype)
-    if attention_mask is None:
-        seen = torch.ones(length, length, dtype=torch.bool, device=query.device).tril()
-        bias = torch.where(seen, 0.0, hidden).expand(batch * heads, length, length)
-    else:
-        lowest = torch.finfo(query.dtype).min  # a padded row may see nothing: its softmax must stay finite
-        bias = (
-            torch.where(attention_mask, 0.0, lowest).to(query.dtype)
-            if attention_mask.dtype == torch.bool
-            else attention_mask
-        )
-        bias = bias.expand(batch, heads, length, length).reshape(batch * heads, length, length)
-    rows = [t.repeat_interleave(groups, dim=1) if groups > 1 else t for t in (key, value)]
-    q, k, v = (t.reshape(batch * heads, length, -1) for t in (query, *rows))
+    seen = torch.ones(length, length, dtype=torch.bool).tril()
+    bias = torch.zeros((), dtype=query.dtype).masked_fill(~seen, -torch.inf).expand(heads, length, length)
+    q, k, v = (t[0] if t.shape[1] == heads else t[0].repeat_interleave(groups, dim=0) for t in (query, key, value))
     scores = torch.baddbmm(bias, q, k.transpose(1, 2), alpha=scaling if scaling is not None else q.shape[-1] ** -0.5)
-    result = torch.softmax(scores, -1) @ v
-    return result.view(batch, heads, length, -1).transpose(1, 2), None
+    return (torch.softmax(scores, -1) @ v).transpose(0, 1)[None]
+
+
+def _states(causal: Any, sequences: list[list[int]]) -> torch.Tensor:
+    """The hidden states `[tokens, dimension]` of sequences in one row."""
+    device = causal.get_input_embeddings().weight.device
+    ids = torch.tensor([[token for one in sequences for token in one]], device=device)
+    positions = torch.tensor([[n for one in sequences for n in range(len(one))]], device=device)
+    packed: dict[str, Any] = {"lengths": Lengths([len(one) for one in sequences])} if len(sequences) > 1 else {}
+    with torch.no_grad():
+        found = causal.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False, **packed)
+    return found.last_hidden_state[0].float()
+
+
+def _near(found: torch.Tensor, wanted: torch.Tensor, tolerance: float) -> bool:
+    return bool(((found - wanted).norm(dim=1) <= tolerance * wanted.norm(dim=1)).all())

@@ -1,18 +1,22 @@
-"""Effective batches of examples of similar length, each cut into padded micro-batches.
+"""Effective batches of examples of similar length, each cut into micro-batches that are packed or padded.
 
-Length grouping saves padding; the whole effective batch carries the number of its labelled tokens, by which the loss
-is divided, so that accumulating 8 x 1 gives the gradient of 1 x 8.
+The whole effective batch carries the number of its labelled tokens, by which the loss is divided, so that accumulating
+8 x 1 gives the gradient of 1 x 8. Length grouping saves padding; packed examples have none (see
+`cdsframe.training.attention`).
 """
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import torch
 
 from cdsframe.encoding import IGNORED
+from cdsframe.training.attention import Lengths
 from cdsframe.training.examples import Example
 
 _POOL = 8
@@ -46,6 +50,40 @@ class LengthGroupedBatches:
         return [order[start : start + self._batch_size] for start in range(0, len(order), self._batch_size)]
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """How an effective batch is cut into micro-batches, and how one lies in memory.
+
+    Args:
+        examples: of a micro-batch, at most.
+        tokens: of a micro-batch at most, padding counted (one example always fits); None: no limit.
+        padding_id: fills up the shorter rows; None: the examples lie one behind the other in one row.
+    """
+
+    examples: int
+    tokens: int | None
+    padding_id: int | None
+
+    def cut(self, examples: Sequence[Example]) -> list[list[Example]]:
+        """Micro-batches, the longest examples first."""
+        parts: list[list[Example]] = []
+        for example in sorted(examples, key=len, reverse=True):
+            full = not parts or len(parts[-1]) == self.examples
+            if full or (self.tokens is not None and self.places([*parts[-1], example]) > self.tokens):
+                parts.append([])
+            parts[-1].append(example)
+        return parts
+
+    def places(self, examples: Sequence[Example]) -> int:
+        """Tokens of a micro-batch, padding counted."""
+        lengths = list(map(len, examples))
+        return sum(lengths) if self.padding_id is None else len(lengths) * max(lengths)
+
+    def lay(self, examples: Sequence[Example]) -> dict[str, Any]:
+        """The decoder's inputs, and `labels`."""
+        return _pack(examples) if self.padding_id is None else _pad(examples, self.padding_id)
+
+
 class Batches:
     """Collated effective batches of examples, from any step of training on.
 
@@ -57,16 +95,13 @@ class Batches:
         self,
         examples: Sequence[Example],
         batch_size: int,
-        micro_batch_size: int,
-        padding_id: int,
+        layout: Layout,
         seed: int,
         shuffle: bool,
         rank: int = 0,
         world_size: int = 1,
-        micro_batch_tokens: int | None = None,
     ) -> None:
-        self._examples, self._micro_batch_size, self._padding_id = examples, micro_batch_size, padding_id
-        self._rank, self._world_size, self._micro_batch_tokens = rank, world_size, micro_batch_tokens
+        self._examples, self._layout, self._rank, self._world_size = examples, layout, rank, world_size
         self._groups = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle)
 
     def __len__(self) -> int:
@@ -85,50 +120,41 @@ class Batches:
         return map(self._collated, self._groups.epoch(0))
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
-        examples = [self._examples[n] for n in chosen]
-        part = (self._rank, self._world_size, self._micro_batch_tokens)
-        return collate(examples, self._micro_batch_size, self._padding_id, *part)
+        return collate([self._examples[n] for n in chosen], self._layout, self._rank, self._world_size)
 
 
-def collate(
-    examples: Sequence[Example],
-    micro_batch_size: int,
-    padding_id: int,
-    rank: int = 0,
-    world_size: int = 1,
-    micro_batch_tokens: int | None = None,
-) -> dict[str, Any]:
+def collate(examples: Sequence[Example], layout: Layout, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
     """One effective batch, or of several processes this one's part of it (every n-th example by length).
 
     Returns:
-        `micro`: dicts of `input_ids`, `attention_mask`, `labels`, each int64 `[micro_batch, length]`, padded on the
-        right; `labelled` and `tokens`: their numbers over the whole batch, padding not counted; `ids`; `padding`: its
-        share of this part's places.
+        `micro`: what `layout.lay` gave; `labelled` and `tokens`: their numbers over the whole batch, padding not
+        counted; `ids`; `padding`: its share of this part's places.
     """
-    ordered = sorted(examples, key=len, reverse=True)[rank::world_size]
-    micro = [_pad(part, padding_id) for part in _cut(ordered, micro_batch_size, micro_batch_tokens)]
-    places = sum(part["input_ids"].numel() for part in micro)
+    own = sorted(examples, key=len, reverse=True)[rank::world_size]
+    parts = layout.cut(own)
     return {
-        "micro": micro,
+        "micro": [layout.lay(part) for part in parts],
         "labelled": sum(example.encoded.labelled for example in examples),
         "tokens": sum(len(example) for example in examples),
         "ids": [example.id for example in examples],
-        "padding": 1 - sum(map(len, ordered)) / max(1, places),
+        "padding": 1 - sum(map(len, own)) / max(1, sum(map(layout.places, parts))),
     }
 
 
-def _cut(ordered: Sequence[Example], most: int, tokens: int | None) -> list[list[Example]]:
-    """Micro-batches of at most so many examples and padded tokens (one example at least), the longest first."""
-    parts: list[list[Example]] = []
-    for example in ordered:
-        full = not parts or len(parts[-1]) == most
-        if full or (tokens is not None and (len(parts[-1]) + 1) * len(parts[-1][0]) > tokens):
-            parts.append([])
-        parts[-1].append(example)
-    return parts
+def _pack(examples: Sequence[Example]) -> dict[str, Any]:
+    """One row: `input_ids`, `position_ids` (from 0 in each example), `labels`, int64 `[1, tokens]`; and `lengths`."""
+    lengths = list(map(len, examples))
+    labels = [[IGNORED, *example.encoded.labels[1:]] for example in examples]  # nothing before it foretells the first
+    rows = {
+        "input_ids": chain.from_iterable(example.encoded.input_ids for example in examples),
+        "position_ids": chain.from_iterable(map(range, lengths)),
+        "labels": chain.from_iterable(labels),
+    }
+    return {**{name: torch.tensor([list(row)]) for name, row in rows.items()}, "lengths": Lengths(lengths)}
 
 
-def _pad(examples: Sequence[Example], padding_id: int) -> dict[str, torch.Tensor]:
+def _pad(examples: Sequence[Example], padding_id: int) -> dict[str, Any]:
+    """`input_ids`, `attention_mask`, `labels`, each int64 `[examples, longest]`, padded on the right."""
     longest = max(len(example) for example in examples)
     input_ids = torch.full((len(examples), longest), padding_id, dtype=torch.long)
     labels = torch.full((len(examples), longest), IGNORED, dtype=torch.long)

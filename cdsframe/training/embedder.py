@@ -7,6 +7,7 @@ with the options of the one it began with. An index has to be made anew with it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,10 @@ from pydantic import Field
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
-from cdsframe.training.retrieval import Count, Data, Decay, Pairs, Positive, Share, Task, course
+from cdsframe.training.keeping import ended
+from cdsframe.training.pairs import Pair
+from cdsframe.training.retrieval import Pairs, Recipe, Task, course
+from cdsframe.training.settings import Count, Data, Decay, Positive, Share
 from cdsframe.types import Embedder, Index, Retriever
 
 if TYPE_CHECKING:
@@ -58,37 +62,32 @@ def tune(
     """
     import lightning
 
-    from cdsframe.training.fitting import Plan
-    from cdsframe.training.ranking import Contrastive, PairBatches, together
+    from cdsframe.training.ranking import Contrastive
 
+    if (loss := ended(run, "embedder")) is not None:
+        return loss
     settings = dict(embedder.identity)
     measured = f"{scale}|{batch_size}|{max_tokens}"
     task = Task("embedder", settings["name"], "embedder.name=FOLDER", data, run, name, embedders, measured)
-    if (ended := task.ended) is not None:
-        return ended
     devices = trainer.launch("32-true")
     lightning.seed_everything(seed, verbose=False)
     pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, train_limit, validation_limit)
     encoder = _Encoder(settings, max_tokens)
     lightning.seed_everything(seed, verbose=False)
-    collate = together(encoder.tokenize_queries, encoder.tokenize_passages)
-    train = PairBatches(pairs.train, batch_size, collate, seed, shuffle=True)
-    held_out = PairBatches(pairs.validation, batch_size, collate, seed, shuffle=False)
-    steps = trainer.steps(len(train) * max_epochs)
-    tuning = Contrastive(
-        encoder.model.to(devices.device).train(),
-        scale,
-        learning_rate=learning_rate,
-        warmup_share=warmup_share,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        optimizer="adamw",
-        b_ratio=1,
-        total_steps=steps,
-        devices=devices,
+    recipe = Recipe(
+        batch_size,
+        max_epochs,
+        learning_rate,
+        warmup_share,
+        weight_decay,
+        clip_norm,
+        validations,
+        patience,
+        checkpoint_steps,
+        checkpoint_minutes,
+        seed,
     )
-    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
-    return course(task, pairs, tuning, encoder, (train, held_out), plan, devices, logger)
+    return course(task, pairs, recipe, encoder, partial(Contrastive, scale=scale), trainer, devices, logger)
 
 
 class _Encoder:
@@ -110,11 +109,12 @@ class _Encoder:
         prompts = {side: settings[f"{side}_prefix"] for side in ("query", "passage") if settings[f"{side}_prefix"]}
         self.model = SentenceTransformer(modules=[reads, pooling, Normalize()], prompts=prompts, device="cpu")
 
-    def tokenize_queries(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        return self._tokenize(self._settings["query_prefix"], texts)
+    def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+        """One micro-batch of all pairs."""
+        from cdsframe.training.ranking import together
 
-    def tokenize_passages(self, texts: Sequence[str]) -> dict[str, torch.Tensor]:
-        return self._tokenize(self._settings["passage_prefix"], texts)
+        queries, passages = (partial(self._tokenize, self._settings[f"{side}_prefix"]) for side in ("query", "passage"))
+        return together(pairs, queries, passages)
 
     def _tokenize(self, prefix: str, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         settings: dict[str, Any] = {"truncation": True, "max_length": self._max_tokens, "padding": True}

@@ -7,19 +7,22 @@ micro-batch through a model without weights (PyTorch's fake tensors). Does not e
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import CdsframeError
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer
+from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, Share
 from cdsframe.types import Index, Retriever
+
+if TYPE_CHECKING:
+    from cdsframe.training.batches import Layout
 
 log = logging.getLogger(__name__)
 
@@ -51,79 +54,114 @@ class Memory:
         return f"{self.total / _GB:.2f} GB ({parts})"
 
 
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """A micro-batch's: tokens of its examples, how many of them are labelled, and whether the examples are packed."""
+
+    lengths: tuple[int, ...]
+    labelled: int
+    packed: bool
+
+
 def estimate(
     model: Any,
     quantization: Any,
     lora: Any,
-    data: Any,
+    data: Data,
     retriever: Retriever,
     index: Index,
     prompt: Prompt,
     trainer: Any,
     run: Run,
     seed: int,
-    batch_size: Annotated[int, Field(ge=1)],
-    micro_batch_size: Annotated[int, Field(ge=1)],
+    batch_size: Count,
+    micro_batch_size: Count,
+    micro_batch_tokens: Count | None,
     optimizer: Optimizer,
     fused: bool,
-    max_length: Annotated[int, Field(ge=64)],
-    no_gold_share: Annotated[float, Field(ge=0, le=1)],
+    packing: bool,
+    gradient_checkpointing: Checkpointing,
+    max_length: MaxLength,
+    no_gold_share: Share,
     shuffle_passages: bool,
-    train_limit: Annotated[int, Field(ge=1)] | None,
+    train_limit: Count | None,
 ) -> float:
     """Logs what `training=sft` with these settings takes, and whether it is there; returns it in GB."""
+    from cdsframe.training.batches import Layout
+
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
     examples = builder.build(sample(data.questions("train"), train_limit, seed))
-    shape = longest(examples, batch_size, micro_batch_size, seed)
-    memory = needed(model, quantization, lora, optimizer, fused, shape)
+    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.tokenizer.pad_token_id)
+    shape = longest(examples, batch_size, layout, seed)
+    estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
     there = available(model.device)
+    memory, checkpointing = _decided(estimated, gradient_checkpointing, there)
     steps = trainer.steps(-(-len(examples) // batch_size))
     tokens = sum(map(len, examples))
     log.info("%d examples of %d tokens; %d optimiser steps an epoch", len(examples), tokens, steps)
-    log.info(
-        "needs %s; %.2f GB are free: it %s", memory, there / _GB, "fits" if memory.total <= there else "does not fit"
-    )
+    how = ", with gradient checkpointing" if checkpointing else ""
+    fits = "fits" if memory.total <= there else "does not fit"
+    log.info("needs %s%s; %.2f GB are free: it %s", memory, how, there / _GB, fits)
     metrics = {f"memory/{name}": float(value) for name, value in asdict(memory).items()}
     metrics |= {"memory/total": float(memory.total), "memory/available": float(there), "train/tokens": float(tokens)}
     run.finish(metrics, {"model": model.digest})
     return memory.total / _GB
 
 
-def require_fit(memory: Memory, device: str) -> None:
-    """Raises CdsframeError, with the figures and what would help, where a training does not fit."""
+def require_fit(estimated: Callable[[bool], Memory], wanted: Checkpointing, device: str) -> bool:
+    """Whether gradient checkpointing is to be used: as wanted, or where nothing else fits.
+
+    Args:
+        estimated: the memory without or with it.
+
+    Raises CdsframeError, with the figures and what would help, where the training does not fit.
+    """
     there = available(device)
+    memory, checkpointing = _decided(estimated, wanted, there)
     log.info("memory: about %s of %.2f GB that are free", memory, there / _GB)
     if memory.total > there:
         raise CdsframeError(
             f"the training needs about {memory}, and {there / _GB:.2f} GB are free; use quantization=nf4, a smaller "
             "training.micro_batch_size or training.max_length, or a smaller model (training=estimate tries it out)"
+            + (", or training.gradient_checkpointing=auto" if wanted == "never" else "")
         )
+    return checkpointing
 
 
-def longest(examples: Sequence[Example], batch_size: int, micro_batch_size: int, seed: int) -> tuple[int, int, int]:
-    """Rows, tokens a row and labelled tokens of the micro-batch with the most tokens, padding counted."""
+def _decided(estimated: Callable[[bool], Memory], wanted: Checkpointing, there: int) -> tuple[Memory, bool]:
+    memory = estimated(wanted == "always")
+    if wanted == "auto" and memory.total > there:
+        return estimated(True), True
+    return memory, wanted == "always"
+
+
+def longest(examples: Sequence[Example], batch_size: int, layout: Layout, seed: int) -> Shape:
+    """The shape of the micro-batch with the most tokens, padding counted, of the first epoch."""
     from cdsframe.training.batches import LengthGroupedBatches
 
     groups = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle=True)
-    found = (0, 0, 0)
-    for batch in groups.epoch(0):
-        ordered = sorted((examples[n] for n in batch), key=len, reverse=True)
-        for start in range(0, len(ordered), micro_batch_size):
-            micro = ordered[start : start + micro_batch_size]
-            shape = (len(micro), len(micro[0]), sum(example.encoded.labelled for example in micro))
-            found = max(found, shape, key=lambda s: s[0] * s[1])
-    return found
+    parts = (part for batch in groups.epoch(0) for part in layout.cut([examples[n] for n in batch]))
+    most = max(parts, key=layout.places)
+    labelled = sum(example.encoded.labelled for example in most)
+    return Shape(tuple(map(len, most)), labelled, layout.padding_id is None)
 
 
 def needed(
-    model: Any, quantization: Any, lora: Any, optimizer: Optimizer, fused: bool, shape: tuple[int, int, int]
+    model: Any,
+    quantization: Any,
+    lora: Any,
+    optimizer: Optimizer,
+    fused: bool,
+    shape: Shape,
+    checkpointing: bool,
 ) -> Memory:
-    """The memory of a training whose longest micro-batch has this shape (see `longest`)."""
+    """The memory of a training whose longest micro-batch has this shape, with or without gradient checkpointing."""
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
+    from cdsframe.training.attention import use_packed
     from cdsframe.training.fused import fuse
 
     module = model.without_weights()
@@ -133,9 +171,13 @@ def needed(
     whole = trained == sum(p.numel() for p in tuned.parameters())
     if fused:
         fuse(tuned)
+    if shape.packed:
+        use_packed(tuned)
     with FakeTensorMode():
         _pretend(tuned, model.device, model.compute_dtype)
-        activations = _activations(tuned, *shape)
+        activations = _activations(tuned, shape)
+        if checkpointing:
+            activations = _checkpointed(tuned, shape, activations)
     on_cuda = torch.device(model.device).type == "cuda"
     return Memory(
         weights=0 if whole else frozen,
@@ -176,10 +218,11 @@ def _pretend(model: Any, device: str, dtype: Any) -> None:
             held.update({name: fake(tensor) for name, tensor in held.items() if tensor is not None})
 
 
-def _activations(model: Any, rows: int, length: int, labelled: int) -> int:
+def _activations(model: Any, shape: Shape) -> int:
     """Bytes that autograd keeps for the backward pass of one micro-batch, and those of the logits there are at once."""
     import torch
 
+    from cdsframe.training.attention import Lengths
     from cdsframe.training.loss import CHUNK, cross_entropy_sum
 
     kept: dict[int, int] = {}
@@ -195,13 +238,28 @@ def _activations(model: Any, rows: int, length: int, labelled: int) -> int:
     held: list[torch.Tensor] = []
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     head = causal.get_output_embeddings()
+    rows, length = (1, sum(shape.lengths)) if shape.packed else (len(shape.lengths), max(shape.lengths))
     ids = torch.zeros((rows, length), dtype=torch.long, device=head.weight.device)
-    mask = torch.ones((rows, 1, length, length), dtype=torch.bool, device=ids.device)
+    others: dict[str, Any] = {"position_ids": ids, "lengths": Lengths(list(shape.lengths))}
+    if not shape.packed:
+        others = {"attention_mask": torch.ones((rows, 1, length, length), dtype=torch.bool, device=ids.device)}
     with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        hidden = causal.train().get_decoder()(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
-        wanted = hidden.flatten(0, 1)[:labelled]
+        hidden = causal.train().get_decoder()(input_ids=ids, use_cache=False, **others).last_hidden_state
+        wanted = hidden.flatten(0, 1)[: shape.labelled]
         cross_entropy_sum(head, wanted, torch.zeros(len(wanted), dtype=torch.long, device=ids.device))
     return sum(kept.values()) + min(len(wanted), CHUNK) * head.weight.shape[0] * (4 + wanted.dtype.itemsize)
+
+
+def _checkpointed(model: Any, shape: Shape, kept: int) -> int:
+    """Bytes where each layer keeps its input alone, and one at a time all that it kept before."""
+    from cdsframe.training.acceleration import checkpoint_activations
+
+    checkpoint_activations(model)
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    outside, layers = _activations(model, shape), len(causal.get_decoder().layers)
+    width = causal.get_input_embeddings().weight
+    tokens = sum(shape.lengths) if shape.packed else len(shape.lengths) * max(shape.lengths)
+    return outside + layers * tokens * width.shape[1] * width.dtype.itemsize + (kept - outside) // layers
 
 
 def available(device: str) -> int:

@@ -10,9 +10,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-from pydantic import Field
+from typing import Any, Literal
 
 from cdsframe.adapter import adapter_digest, publish, require_match
 from cdsframe.encoding import IGNORED
@@ -21,17 +19,16 @@ from cdsframe.files import InputFolder, atomic_folder
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.training.settings import Count, Data, Decay, MaxLength, Share
 from cdsframe.types import Index, Metrics, Retriever
 
 log = logging.getLogger(__name__)
-
-Share = Annotated[float, Field(ge=0, le=1)]
 
 
 def merge(
     model: Any,
     quantization: Any,
-    data: Any,
+    data: Data,
     retriever: Retriever,
     index: Index,
     prompt: Prompt,
@@ -40,11 +37,11 @@ def merge(
     folder: InputFolder,
     precision: Literal["bfloat16", "float16", "float32"],
     base: Literal["as_trained", "original"],
-    limit: Annotated[int, Field(ge=1)],
-    max_new_tokens: Annotated[int, Field(ge=1)],
-    max_divergence: Annotated[float, Field(ge=0)],
+    limit: Count,
+    max_new_tokens: Count,
+    max_divergence: Decay,
     min_agreement: Share,
-    max_length: Annotated[int, Field(ge=64)],
+    max_length: MaxLength,
     models: str,
 ) -> float:
     """Leaves a plain safetensors model in the run's folder and in `models/name`; returns the mean divergence (nats).

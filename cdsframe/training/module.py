@@ -18,17 +18,16 @@ from cdsframe.training.optimizers import Optimizer, make_optimizer
 from cdsframe.types import JsonObject
 
 
-def loss_sum(model: Any, micro: dict[str, torch.Tensor]) -> torch.Tensor:
-    """The summed cross-entropy (nats) of the labelled tokens of one micro-batch, a float32 scalar.
+def loss_sum(model: Any, micro: dict[str, Any]) -> torch.Tensor:
+    """The summed cross-entropy (nats) of the labelled tokens of one micro-batch (see `Layout`), a float32 scalar.
 
     The decoder runs over everything, the output layer over labelled positions only, in chunks: never `[batch, length,
     vocabulary]`.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
     decoder, head = causal.get_decoder(), causal.get_output_embeddings()
-    hidden = decoder(
-        input_ids=micro["input_ids"], attention_mask=micro["attention_mask"], use_cache=False
-    ).last_hidden_state
+    inputs = {name: value for name, value in micro.items() if name != "labels"}
+    hidden = decoder(**inputs, use_cache=False).last_hidden_state
     targets = micro["labels"][:, 1:]
     wanted = targets != IGNORED
     return cross_entropy_sum(head, hidden[:, :-1][wanted], targets[wanted])
@@ -131,8 +130,11 @@ class SupervisedFineTuning:
                 for name in ("state1", "state2"):  # bitsandbytes loads them into memory that is not paged
                     values[name] = self._optimizer.get_state_buffer(weight, values[name].dtype).copy_(values[name])
 
-    def _loss_sum(self, micro: dict[str, torch.Tensor]) -> torch.Tensor:
-        there = {name: tensor.to(self._devices.device, non_blocking=True) for name, tensor in micro.items()}
+    def _loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
+        there = {
+            name: value.to(self._devices.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
+            for name, value in micro.items()
+        }
         with self._devices.autocast():
             return loss_sum(self.model, there)
 

@@ -51,20 +51,16 @@ class PairBatches(Batches):
 # ------------------------------------------------------------------------------------------------ embedders
 
 
-def together(queries: Tokenize, passages: Tokenize) -> Collate:
+def together(pairs: Sequence[Pair], queries: Tokenize, passages: Tokenize) -> list[dict[str, Any]]:
     """One micro-batch of all pairs: `inputs` of the questions, and of the positives followed by the hard negatives.
 
     `masked` `[questions, passages]` is true where a passage that is not the question's own positive answers it, too.
     """
-
-    def collate(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        candidates = [pair.positive for pair in pairs] + list(chain.from_iterable(pair.negatives for pair in pairs))
-        masked = torch.tensor([[pair.answered_by(candidate) for candidate in candidates] for pair in pairs])
-        masked.fill_diagonal_(False)
-        inputs = [queries([pair.question for pair in pairs]), passages([c.search_text for c in candidates])]
-        return [{"inputs": inputs, "masked": masked}]
-
-    return collate
+    candidates = [pair.positive for pair in pairs] + list(chain.from_iterable(pair.negatives for pair in pairs))
+    masked = torch.tensor([[pair.answered_by(candidate) for candidate in candidates] for pair in pairs])
+    masked.fill_diagonal_(False)
+    inputs = [queries([pair.question for pair in pairs]), passages([c.search_text for c in candidates])]
+    return [{"inputs": inputs, "masked": masked}]
 
 
 class Contrastive(SupervisedFineTuning):
@@ -94,18 +90,16 @@ class Contrastive(SupervisedFineTuning):
 # ------------------------------------------------------------------------------------------------ rerankers
 
 
-def side_by_side(tokenize: Callable[[Sequence[tuple[str, str]]], dict[str, torch.Tensor]], at_once: int) -> Collate:
+def side_by_side(
+    pairs: Sequence[Pair], tokenize: Callable[[Sequence[tuple[str, str]]], dict[str, torch.Tensor]], at_once: int
+) -> list[dict[str, Any]]:
     """Micro-batches of `at_once` questions, each with its positive first, then its hard negatives: `sizes` of them."""
-
-    def collate(pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        micro = []
-        for start in range(0, len(pairs), at_once):
-            some = pairs[start : start + at_once]
-            texts = [(pair.question, p.search_text) for pair in some for p in (pair.positive, *pair.negatives)]
-            micro.append({"inputs": [tokenize(texts)], "sizes": [1 + len(pair.negatives) for pair in some]})
-        return micro
-
-    return collate
+    micro = []
+    for start in range(0, len(pairs), at_once):
+        some = pairs[start : start + at_once]
+        texts = [(pair.question, p.search_text) for pair in some for p in (pair.positive, *pair.negatives)]
+        micro.append({"inputs": [tokenize(texts)], "sizes": [1 + len(pair.negatives) for pair in some]})
+    return micro
 
 
 class Listwise(SupervisedFineTuning):

@@ -12,7 +12,10 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
-from cdsframe.training.retrieval import Count, Data, Decay, Pairs, Positive, Share, Task, course
+from cdsframe.training.keeping import ended
+from cdsframe.training.pairs import Pair
+from cdsframe.training.retrieval import Pairs, Recipe, Task, course
+from cdsframe.training.settings import Count, Data, Decay, Positive, Share
 from cdsframe.types import Index, Retriever
 
 if TYPE_CHECKING:
@@ -55,35 +58,31 @@ def tune(
     """
     import lightning
 
-    from cdsframe.training.fitting import Plan
-    from cdsframe.training.ranking import Listwise, PairBatches, side_by_side
+    from cdsframe.training.ranking import Listwise
 
+    if (loss := ended(run, "reranker")) is not None:
+        return loss
     use = "reranker=cross_encoder reranker.name=FOLDER"
     task = Task("reranker", base, use, data, run, name, rerankers, measured=str(max_tokens))
-    if (ended := task.ended) is not None:
-        return ended
     devices = trainer.launch("32-true")
     lightning.seed_everything(seed, verbose=False)
     pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, train_limit, validation_limit)
     lightning.seed_everything(seed, verbose=False)  # a new head begins with random weights
-    classifier = _Classifier(base, max_tokens)
-    collate = side_by_side(classifier.tokenize, micro_batch_size)
-    train = PairBatches(pairs.train, batch_size, collate, seed, shuffle=True)
-    held_out = PairBatches(pairs.validation, batch_size, collate, seed, shuffle=False)
-    steps = trainer.steps(len(train) * max_epochs)
-    tuning = Listwise(
-        classifier.model.to(devices.device).train(),
-        learning_rate=learning_rate,
-        warmup_share=warmup_share,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        optimizer="adamw",
-        b_ratio=1,
-        total_steps=steps,
-        devices=devices,
+    classifier = _Classifier(base, max_tokens, micro_batch_size)
+    recipe = Recipe(
+        batch_size,
+        max_epochs,
+        learning_rate,
+        warmup_share,
+        weight_decay,
+        clip_norm,
+        validations,
+        patience,
+        checkpoint_steps,
+        checkpoint_minutes,
+        seed,
     )
-    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress)
-    return course(task, pairs, tuning, classifier, (train, held_out), plan, devices, logger)
+    return course(task, pairs, recipe, classifier, Listwise, trainer, devices, logger)
 
 
 class _Classifier:
@@ -91,21 +90,29 @@ class _Classifier:
 
     Args:
         max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
+        micro_batch_size: questions at once in memory.
     """
 
-    def __init__(self, base: str, max_tokens: int) -> None:
+    def __init__(self, base: str, max_tokens: int, micro_batch_size: int) -> None:
         import torch
         from transformers import AutoModelForSequenceClassification, AutoTokenizer
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
         path = model_path(base)
-        self._max_tokens, self._tokenizer = max_tokens, AutoTokenizer.from_pretrained(path)
+        self._max_tokens, self._micro_batch_size = max_tokens, micro_batch_size
+        self._tokenizer = AutoTokenizer.from_pretrained(path)
         self.model = AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=1, ignore_mismatched_sizes=True, dtype=torch.float32
         )
 
-    def tokenize(self, texts: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
+    def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+        """Micro-batches of `micro_batch_size` questions with their passages."""
+        from cdsframe.training.ranking import side_by_side
+
+        return side_by_side(pairs, self._tokenize, self._micro_batch_size)
+
+    def _tokenize(self, texts: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
         questions, passages = map(list, zip(*texts, strict=True))
         settings: dict[str, Any] = {"truncation": "longest_first", "max_length": self._max_tokens, "padding": True}
         return dict(self._tokenizer(questions, passages, return_tensors="pt", **settings))

@@ -6,45 +6,35 @@ Does not know a loss and loads no model.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, Protocol
 
 from cdsframe.adapter import adapter_digest, publish
 from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.errors import CdsframeError
-from cdsframe.files import atomic_folder, read_json, remove_partials, write_json, write_text
+from cdsframe.files import remove_partials, write_json, write_text
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
+from cdsframe.training.keeping import Best
 from cdsframe.training.pairs import Pair, PairBuilder
-from cdsframe.types import Index, Metrics, Question, Retriever, digest
+from cdsframe.training.settings import Data
+from cdsframe.types import Index, Metrics, Retriever, digest
 
 if TYPE_CHECKING:
-    from cdsframe.training.fitting import Course, Plan
     from cdsframe.training.module import SupervisedFineTuning
-    from cdsframe.training.ranking import PairBatches
 
 log = logging.getLogger(__name__)
 
-Share = Annotated[float, Field(ge=0, le=1)]
-Count = Annotated[int, Field(ge=1)]
-Positive = Annotated[float, Field(gt=0)]
-Decay = Annotated[float, Field(ge=0)]
-
-
-class Data(Protocol):
-    scope: str
-    removed: Mapping[str, Mapping[str, int]]
-
-    def questions(self, split: str) -> list[Question]: ...
-
 
 class Trained(Protocol):
-    """A model that can be saved into a folder."""
+    """A model that is trained by pairs and can be saved into a folder."""
+
+    model: Any
+
+    def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+        """The micro-batches of one effective batch."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -74,14 +64,22 @@ class Task:
     def folder(self) -> Path:
         return self.run.folder / self.kind
 
-    @property
-    def ended(self) -> float | None:
-        """The loss of a run that is gone on with and has ended: its metrics stand there, its checkpoints are gone."""
-        metrics = self.run.folder / "metrics.json"
-        if not self.run.resumed or (self.run.folder / "checkpoints").is_dir() or not metrics.is_file():
-            return None
-        log.info("the run in %s has ended already; its %s is in %s", self.run.folder, self.kind, self.folder)
-        return float(read_json(metrics, "resume")["val/loss"])
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """The numbers of the training, as configured; `batch_size` counts questions."""
+
+    batch_size: int
+    max_epochs: int
+    learning_rate: float
+    warmup_share: float
+    weight_decay: float
+    clip_norm: float
+    validations: int
+    patience: int
+    checkpoint_steps: int | None
+    checkpoint_minutes: float | None
+    seed: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,19 +118,42 @@ class Pairs:
 def course(
     task: Task,
     pairs: Pairs,
-    tuning: SupervisedFineTuning,
+    recipe: Recipe,
     trained: Trained,
-    batches: Sequence[PairBatches],
-    plan: Plan,
+    method: Callable[..., SupervisedFineTuning],
+    trainer: Any,
     devices: Any,
     logger: Sequence[Any],
 ) -> float:
-    """Trains by batches of training and of validation pairs, keeps the best weights, publishes them.
+    """Trains by the pairs and the loss of `method`, keeps the best weights, publishes them.
 
     Returns the lowest validation loss (nats per question).
     """
-    from cdsframe.training.fitting import Fit
+    from cdsframe.training.fitting import Fit, Plan
+    from cdsframe.training.ranking import PairBatches
 
+    batches = PairBatches(pairs.train, recipe.batch_size, trained.collate, recipe.seed, shuffle=True)
+    held_out = PairBatches(pairs.validation, recipe.batch_size, trained.collate, recipe.seed, shuffle=False)
+    steps = trainer.steps(len(batches) * recipe.max_epochs)
+    tuning = method(
+        trained.model.to(devices.device).train(),
+        learning_rate=recipe.learning_rate,
+        warmup_share=recipe.warmup_share,
+        weight_decay=recipe.weight_decay,
+        clip_norm=recipe.clip_norm,
+        optimizer="adamw",
+        b_ratio=1,
+        total_steps=steps,
+        devices=devices,
+    )
+    plan = Plan(
+        steps,
+        recipe.validations,
+        recipe.patience,
+        recipe.checkpoint_steps,
+        recipe.checkpoint_minutes,
+        trainer.progress,
+    )
     identity = {
         "training pairs": _digest(pairs.train),
         "validation pairs": _digest(pairs.validation),
@@ -140,41 +161,15 @@ def course(
     }
     checkpoints = Checkpoints(task.run.folder / "checkpoints", identity)
     loggers = [opened for one in logger if (opened := one.open()) is not None]
-    before = tuning.validate(batches[1], lambda: False)
-    keeper = _Best(task.folder, trained)
+    before = tuning.validate(held_out, lambda: False)
+    keeper = Best(task.folder, trained.save)
     with alone(task.run.folder):
-        done = Fit(plan, tuning, batches[0], batches[1], devices, checkpoints, keeper, loggers).run()
-    if "val/loss" not in keeper.metrics:
-        raise CdsframeError("no validation loss was finite, so nothing was kept; lower training.learning_rate")
+        done = Fit(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
     metrics = keeper.metrics | {"train/pairs": float(len(pairs.train)), "val/loss_before": float(before or 0.0)}
     metrics["train/tokens_per_second"] = done.tokens_per_second
     _finish(task, pairs, metrics)
     checkpoints.remove()
     return metrics["val/loss"]
-
-
-class _Best:
-    """Keeps the model in `folder` whenever the validation loss is the lowest so far, its metrics beside it."""
-
-    def __init__(self, folder: Path, trained: Trained) -> None:
-        self._folder, self._trained = folder, trained
-        self.metrics: Metrics = {}
-
-    def go_on(self) -> None:
-        """Takes up what the interrupted run has kept."""
-        remove_partials(self._folder)
-        if (self._folder / "metrics.json").is_file():
-            self.metrics = read_json(self._folder / "metrics.json", "resume")
-
-    def validated(self, loss: float, course: Course) -> None:
-        """Called after each validation."""
-        if not loss < self.metrics.get("val/loss", float("inf")):
-            return
-        last = next(row["train/loss"] for row in reversed(course.history) if "train/loss" in row)
-        self.metrics = {"val/loss": loss, "train/steps": float(course.step), "train/loss": last}
-        with atomic_folder(self._folder) as partial:
-            self._trained.save(partial)
-            write_json(partial / "metrics.json", self.metrics)
 
 
 def _digest(pairs: Sequence[Pair]) -> str:

@@ -1,0 +1,65 @@
+"""What a training keeps: the best model so far, and whether it has come to its end.
+
+Does not know what a model is; checkpoints, from which an interrupted run goes on, are `cdsframe.training.checkpoint`'s.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from cdsframe.errors import CdsframeError
+from cdsframe.files import atomic_folder, read_json, remove_partials, write_json
+from cdsframe.run import Run
+from cdsframe.types import Metrics
+
+if TYPE_CHECKING:
+    from cdsframe.training.fitting import Course
+
+log = logging.getLogger(__name__)
+
+
+class Best:
+    """Keeps the model in `folder` whenever the validation loss is the lowest so far, its metrics beside it.
+
+    Args:
+        save: writes the model into an empty folder.
+    """
+
+    def __init__(self, folder: Path, save: Callable[[Path], None]) -> None:
+        self._folder, self._save = folder, save
+        self._metrics: Metrics = {}
+
+    @property
+    def metrics(self) -> Metrics:
+        """Of the model that was kept. Raises CdsframeError where none was."""
+        if not self._metrics:
+            raise CdsframeError("no validation loss was finite, so nothing was kept; lower training.learning_rate")
+        return self._metrics
+
+    def go_on(self) -> None:
+        """Takes up what the interrupted run has kept."""
+        remove_partials(self._folder)
+        if (self._folder / "metrics.json").is_file():
+            self._metrics = read_json(self._folder / "metrics.json", "resume")
+
+    def validated(self, loss: float, course: Course) -> None:
+        """Called after each validation."""
+        if not loss < self._metrics.get("val/loss", float("inf")):
+            return
+        last = next(row["train/loss"] for row in reversed(course.history) if "train/loss" in row)
+        self._metrics = {"val/loss": loss, "train/steps": float(course.step), "train/loss": last}
+        with atomic_folder(self._folder) as partial:
+            self._save(partial)
+            write_json(partial / "metrics.json", self._metrics)
+
+
+def ended(run: Run, kind: str) -> float | None:
+    """The loss of a run that is gone on with and has ended: its metrics stand there, and its checkpoints are gone."""
+    metrics = run.folder / "metrics.json"
+    if not run.resumed or (run.folder / "checkpoints").is_dir() or not metrics.is_file():
+        return None
+    log.info("the run in %s has ended already; its %s is in %s", run.folder, kind, run.folder / kind)
+    return float(read_json(metrics, "resume")["val/loss"])
