@@ -1,5 +1,6 @@
 """Answers one question in the terminal: `python ask.py --help`."""
 
+import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf

@@ -1,5 +1,6 @@
 """Measures a composition and compares runs: `python evaluate.py --help`."""
 
+import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from omegaconf import DictConfig
 
 from cdsframe.adapter import require_match

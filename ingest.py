@@ -1,5 +1,6 @@
 """Brings an index up to date with a corpus: `python ingest.py --help`."""
 
+import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from omegaconf import DictConfig
 
 from cdsframe.config import build, entry

@@ -1,5 +1,6 @@
 """Serves cited, confident answers over HTTP: `python serve.py --help`."""
 
+import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from omegaconf import DictConfig
 
 from cdsframe.adapter import require_match

@@ -1,5 +1,6 @@
 """Fine-tunes a model on questions with their passages: `python train.py --help`."""
 
+import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from omegaconf import DictConfig
 
 from cdsframe.adapter import kind_left
@@ -48,8 +49,7 @@ def main(cfg: DictConfig, run: Run) -> float:
         for logger in loggers:
             logger.close(failed)
     if trainer.first:
-        kind = kind_left(run.folder)
-        where = str(run.folder)
+        kind, where = kind_left(run.folder), str(run.folder)
         if kind is not None:
             where = f"{cfg.paths[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
         print(f"{'validation loss ' if kind not in (None, 'model') else ''}{loss:.4f}; {kind or 'figures'} in {where}")

@@ -17,6 +17,8 @@ def work(item):
         os.kill(os.getpid(), signal.SIGKILL)
     if item == "fail":
         raise ValueError("no")
+    if item == "blocked":
+        return signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, [])
     time.sleep(0.01 if item == 0 else 0)
     return item if item != "pid" else os.getpid()
 
@@ -40,6 +42,12 @@ def test_a_process_that_dies_costs_only_its_item():
     results = list(ordered(work, ["a", "die", "b", "die", "die", "c"], 2))
     assert [item for item, result in results] == ["a", "die", "b", "die", "die", "c"]
     assert [isinstance(result, Died) for _, result in results] == [False, True, False, True, True, False]
+
+
+def test_ctrl_c_is_not_for_a_worker_from_its_beginning():
+    """Else it would end with a traceback while it imports its modules."""
+    assert list(ordered(work, ["blocked"], 2)) == [("blocked", True)]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
 
 
 def test_what_a_worker_raises_is_raised_here():

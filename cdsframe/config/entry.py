@@ -28,6 +28,7 @@ from cdsframe.config.check import check
 from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim, job_of_sweep, note_failure
 from cdsframe.errors import CdsframeError, ConfigError
+from cdsframe.interrupt import EXIT_CODE, over
 from cdsframe.run import Run
 from cdsframe.types import plain
 
@@ -137,10 +138,11 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         _refuse_groups_without_option(name, configs)
         _refuse_to_resume_nothing(name)
         try:
+            over()
             main()
         except KeyboardInterrupt as stop:
-            sys.stderr.write(f"\n{name}: interrupted; {stop or 'what was complete before is kept'}\n")
-            sys.exit(getattr(stop, "exit_code", 130))
+            sys.stderr.write(f"\n{name}: interrupted; {str(stop) or 'what was complete before is kept'}\n")
+            sys.exit(getattr(stop, "exit_code", EXIT_CODE))
         except Exception as error:
             if _TRACEBACKS:
                 raise

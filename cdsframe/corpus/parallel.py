@@ -107,6 +107,9 @@ class _Crew:
         return value
 
     def _start(self) -> Connection:
+        if hasattr(signal, "pthread_sigmask"):
+            # A process begins with the mask of the thread that starts it: Ctrl-C is not for it, from the beginning.
+            signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(self._function, theirs), daemon=True)
