@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.errors import CdsframeError
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
+from cdsframe.training.cache import cached
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer
 from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, Share
@@ -85,6 +86,7 @@ def estimate(
     no_gold_share: Share,
     shuffle_passages: bool,
     train_limit: Count | None,
+    cache: str | None,
 ) -> float:
     """Logs what `training=sft` with these settings takes, and whether it is there; returns it in GB."""
     from cdsframe.training.batches import Layout
@@ -92,7 +94,7 @@ def estimate(
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
-    examples = builder.build(sample(data.questions("train"), train_limit, seed))
+    examples = cached(cache, builder, sample(data.questions("train"), train_limit, seed), run.config)
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.tokenizer.pad_token_id)
     shape = longest(examples, batch_size, layout, seed)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)

@@ -20,6 +20,7 @@ from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.files import remove_partials, write_json
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
+from cdsframe.training.cache import cached
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder, sample
@@ -68,6 +69,7 @@ def sft(
     patience: Count,
     checkpoint_steps: Count | None,
     checkpoint_minutes: Positive | None,
+    cache: str | None,
     adapters: str,
 ) -> float:
     """Fine-tunes and leaves the best adapter in the run's folder and, in a single run, in `adapters/name`.
@@ -91,8 +93,8 @@ def sft(
     tokenizer = model.tokenizer
     builder = ExampleBuilder(tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length)
     screening = contamination.screen(data.questions("train"), data, run.folder)
-    train = builder.build(sample(screening.kept, train_limit, seed))
-    validation = builder.build(sample(data.questions("validation"), validation_limit, seed=0))
+    train = cached(cache, builder, sample(screening.kept, train_limit, seed), run.config)
+    validation = cached(cache, builder, sample(data.questions("validation"), validation_limit, seed=0), run.config)
     log.info("%d training and %d validation examples", len(train), len(validation))
 
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else tokenizer.pad_token_id)
