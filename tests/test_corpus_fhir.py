@@ -2,11 +2,13 @@
 
 import gzip
 import json
+import os
 
 import pytest
 from corpus_files import sections_of, write_lines
 
 from cdsframe.corpus.fhir import Fhir
+from cdsframe.corpus.tree import walk
 from cdsframe.types import Document, Unreadable
 
 
@@ -215,6 +217,32 @@ def test_a_folder_holds_files_and_lines(tmp_path):
     assert [item.source for item in items if isinstance(item, Unreadable)] == ["b.jsonl.gz, line 3", "c.xml"]
     assert [item.metadata["source"] for item in items if isinstance(item, Document)] == ["a.json", *["b.jsonl.gz"] * 2]
     assert list(corpus_of(tmp_path, workers=2).documents()) == items
+
+
+@pytest.mark.parametrize("swapped", ["file", "folder", "fifo", "gone"])
+@pytest.mark.parametrize("name", ["b.ndjson", "b.jsonl.gz", "b.json"])
+def test_what_becomes_a_link_after_it_was_listed_is_not_followed(tmp_path, monkeypatch, name, swapped):
+    inside, outside = tmp_path / "in", tmp_path / "out"
+    for folder, id_ in ((inside / "sub", "p2"), (outside, "secret")):
+        folder.mkdir(parents=True)
+        write_lines(folder / name, bundle({**PATIENT, "id": id_}))
+    (inside / "a.json").write_text(json.dumps(WHOLE))
+    corpus, listed, file = corpus_of(inside), list(walk(inside)), inside / "sub" / name
+    assert [document.id for document in corpus.documents()] == ["p1", "p2"]
+    file.unlink()
+    if swapped == "file":
+        file.symlink_to(outside / name)
+    elif swapped == "fifo":
+        os.mkfifo(file)
+    elif swapped == "folder":
+        (inside / "sub").rmdir()
+        (inside / "sub").symlink_to(outside)
+    monkeypatch.setattr("cdsframe.corpus.fhir.walk", lambda root: listed)
+    first, second = corpus.documents()
+    assert first.id == "p1"
+    assert isinstance(second, Unreadable)
+    reasons = {"fifo": "is not a regular file", "gone": "vanished before it was read"}
+    assert second.reason == reasons.get(swapped, "lies behind a symbolic link, which is not followed")
 
 
 def test_synthetic_patients_of_real_systems(real_data):

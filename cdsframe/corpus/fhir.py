@@ -73,7 +73,7 @@ class Fhir:
         found = walk(self._path) if self._path.is_dir() else [(self._path.name, self._path)]
         for source, path in found:
             if isinstance(path, Path) and path.name.endswith(_LINES):
-                yield from ((place, source, line) for place, line in lines(str(path), self._limit))
+                yield from ((place, source, line) for place, line in lines(path, self._limit, self._root))
             elif isinstance(path, Path) and path.suffix != ".json":
                 yield source, source, f"is of no known kind (.json, {', '.join(_LINES)})"
             else:

@@ -5,11 +5,13 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import IO, Annotated, Any
 
 from pydantic import Field
 
 from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
+from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import Block, assemble, checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.files import InputFile, parse_object, require_file
@@ -88,24 +90,28 @@ def _joined(parts: Any) -> tuple[str, tuple[Section, ...]]:
     return text, sections
 
 
-def lines(path: str, limit: int) -> Iterator[tuple[str, bytes | str]]:
-    """`("FILE, line 7", line)` for each line that is not blank; instead of a line the reason why there is none."""
-    found = require_file(path, "corpus.path")
+def lines(path: Path, limit: int, root: Path | None = None) -> Iterator[tuple[str, bytes | str]]:
+    """`("FILE, line 7", line)` for each line that is not blank; instead of a line the reason why there is none.
+
+    Below `root` no symbolic link is followed, whenever it was made.
+    """
     number = 0
     try:
-        with open_bytes(found) as file:
+        with open_bytes(path, root) as file:
             while line := file.readline(limit + 1):
                 number += 1
-                source = f"{found.name}, line {number}"
+                source = f"{path.name}, line {number}"
                 if len(line) > limit:
                     _pass_over(file, line, limit)
                     yield source, f"is longer than {limit >> 20} MB (corpus.max_megabytes)"
                 elif line.strip():
                     yield source, line
+    except Refused as refusal:
+        yield path.name, str(refusal)
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        yield f"{found.name}, after line {number}", "is not a whole gzip file"
+        yield f"{path.name}, after line {number}", "is not a whole gzip file"
     except OSError as error:
-        yield f"{found.name}, after line {number}", in_words(error)
+        yield f"{path.name}, after line {number}", in_words(error)
 
 
 def _pass_over(file: IO[bytes], line: bytes, limit: int) -> None:
@@ -115,7 +121,7 @@ def _pass_over(file: IO[bytes], line: bytes, limit: int) -> None:
 
 def records(path: str, limit: int) -> Iterator[tuple[str, dict[str, Any] | str]]:
     """`("FILE, line 7", record)` for each line that is not blank; instead of a record the reason why it is none."""
-    for source, line in lines(path, limit):
+    for source, line in lines(require_file(path, "corpus.path"), limit):
         try:
             yield source, parse_object(line) if isinstance(line, bytes) else line
         except ValueError as error:

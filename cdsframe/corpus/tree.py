@@ -7,9 +7,10 @@ import gzip
 import os
 import stat
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import IO, cast
+from typing import BinaryIO, cast
 
 from cdsframe.corpus.readers.parsed import Refused
 
@@ -48,19 +49,25 @@ def in_words(error: OSError) -> str:
 
 
 def read_bytes(path: Path, limit: int, root: Path | None = None) -> bytes:
-    """A file's content. Raises OSError, and Refused where it is larger than `limit` bytes.
-
-    Below `root` no symbolic link is followed, whenever it was made, and only a regular file is read.
-    """
-    with open(path, "rb", opener=None if root is None else partial(_open_below, root)) as file:
-        found = os.fstat(file.fileno())
-        if root is not None and not stat.S_ISREG(found.st_mode):
-            raise Refused("is not a regular file")
-        if found.st_size <= limit:
+    """A file's content, as `_opened` gives it. Raises Refused where it is larger than `limit` bytes."""
+    with _opened(path, root) as file:
+        if os.fstat(file.fileno()).st_size <= limit:
             data = file.read(limit + 1)  # it may grow meanwhile
             if len(data) <= limit:
                 return data
     raise Refused(f"is larger than {limit >> 20} MB (corpus.max_megabytes)")
+
+
+@contextmanager
+def _opened(path: Path, root: Path | None) -> Iterator[BinaryIO]:
+    """Opens a file. Raises OSError.
+
+    Below `root` no symbolic link is followed, whenever it was made, and only a regular file is read: else Refused.
+    """
+    with open(path, "rb", opener=None if root is None else partial(_open_below, root)) as file:
+        if root is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise Refused("is not a regular file")
+        yield file
 
 
 def _open_below(root: Path, path: str, flags: int) -> int:
@@ -81,6 +88,12 @@ def _open_below(root: Path, path: str, flags: int) -> int:
         os.close(at)
 
 
-def open_bytes(path: Path) -> IO[bytes]:
-    """Opens a file, unzipping `.gz` on the way."""
-    return cast(IO[bytes], gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+@contextmanager
+def open_bytes(path: Path, root: Path | None = None) -> Iterator[BinaryIO]:
+    """Opens a file as `_opened` does, unzipping `.gz` on the way."""
+    with _opened(path, root) as file:
+        if path.suffix == ".gz":
+            with gzip.open(file) as inner:
+                yield cast(BinaryIO, inner)
+        else:
+            yield file
