@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import re
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -12,7 +13,9 @@ import time
 from base64 import b64decode
 from contextlib import contextmanager, suppress
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from ipaddress import ip_address
 from pathlib import Path
 
 import httpx
@@ -652,10 +655,10 @@ def test_a_server_that_blocks_writing_is_told_as_full(request):
 
 
 @contextmanager
-def answering(*answers, heads=None):
+def answering(*answers, heads=None, certificate=None):
     """A server that gives these (status, headers, body) in turn, the last one for ever; yields what it was asked.
 
-    `heads`: a list that takes the requests' headers.
+    `heads`: a list that takes the requests' headers. `certificate`: its file, with its key, of a server that speaks TLS.
     """
     paths = []
 
@@ -685,10 +688,15 @@ def answering(*answers, heads=None):
             pass
 
     httpd = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    if certificate is not None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(certificate)
+        httpd.socket = context.wrap_socket(httpd.socket, server_side=True, do_handshake_on_connect=False)
+        httpd.handle_error = lambda *_: None  # clients that do not trust it
     thread = threading.Thread(target=httpd.serve_forever)
     thread.start()
     try:
-        yield f"http://127.0.0.1:{httpd.server_port}", paths
+        yield f"{'http' if certificate is None else 'https'}://127.0.0.1:{httpd.server_port}", paths
     finally:
         httpd.shutdown()
         thread.join()
@@ -780,11 +788,58 @@ def test_the_clients_log_is_left_to_the_entry_points(monkeypatch):
     assert cfg.hydra.job_logging.root.handlers
 
 
-def test_a_certificate_that_is_not_trusted_is_told_as_such(monkeypatch, tmp_path):
-    with answering((200, {}, {})) as (url, _):
-        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", url.replace("http:", "https:"))
-        with pytest.raises((ConfigError, InputError), match=r"certificate|cannot be reached"):
+@pytest.fixture(scope="module")
+def certificates(tmp_path_factory):
+    """Certificates that sign themselves, each with its key in one file."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    folder, now = tmp_path_factory.mktemp("certificates"), datetime.now(UTC)
+    for name, host, days in (
+        ("good", "127.0.0.1", 1),
+        ("other", "127.0.0.1", 1),
+        ("elsewhere", "127.0.0.9", 1),
+        ("old", "127.0.0.1", -1),
+    ):
+        key = ec.generate_private_key(ec.SECP256R1())
+        own = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+        made = x509.CertificateBuilder(own, own, key.public_key(), 1, now - timedelta(9), now + timedelta(days))
+        made = made.add_extension(x509.SubjectAlternativeName([x509.IPAddress(ip_address(host))]), critical=False)
+        made = made.add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+        private = key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+        (folder / f"{name}.pem").write_bytes(made.sign(key, hashes.SHA256()).public_bytes(pem) + private)
+    (folder / "empty.pem").write_text("no certificate")
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("own", "ca", "scheme", "message"),
+    [
+        ("good", "good", "https", None),
+        ("good", None, "https", "the certificate of .* is not trusted; name its authority's file in CDSFRAME_ELASTICS"),
+        ("good", "other", "https", "the certificate of .* is not trusted; name its authority's file in CDSFRAME_ELAST"),
+        ("good", "empty", "https", "the file that CDSFRAME_ELASTICSEARCH_CA names holds no certificate"),
+        ("elsewhere", "elsewhere", "https", "the certificate of .* is another host's; set CDSFRAME_ELASTICSEARCH_URL"),
+        ("old", "old", "https", "the certificate of .* has expired; renew it"),
+        (None, None, "https", "speaks no TLS; set CDSFRAME_ELASTICSEARCH_URL to its address with http://"),
+        ("good", None, "http", "cannot be reached; start it, or set CDSFRAME_ELASTICSEARCH_URL to the right address"),
+    ],
+)
+def test_what_is_wrong_with_a_certificate_is_told(monkeypatch, certificates, own, ca, scheme, message):
+    own = own and certificates / f"{own}.pem"
+    with answering((404, {}, {"found": False}), certificate=own) as (url, paths):
+        monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", f"{scheme}:{url.partition(':')[2]}")
+        if ca:
+            monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_CA", str(certificates / f"{ca}.pem"))
+        if message is None:
+            assert offline().digest is None
+            assert paths == ["/test.state/_doc/state"]
+            return
+        with pytest.raises((ConfigError, InputError), match=message):
             offline().documents()
+        assert paths == []
 
 
 @pytest.mark.parametrize(
@@ -851,9 +906,7 @@ def test_no_key_of_a_record_is_longer_than_the_engine_takes(sign):
 @pytest.mark.parametrize("sign", ["a", "\U0001f600"])
 def test_a_document_with_too_long_an_id_is_named_before_anything_is_sent(sign):
     record = passage(sign * 40_000, 0, "secret text")
-    message = (
-        rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are taken; give it a shorter"
-    )
+    message = rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are taken; give it a shorter"
     with pytest.raises(InputError, match=message) as told:
         check_ids([passage("d", 0, "x"), record])
     assert len(str(told.value)) < 1_200

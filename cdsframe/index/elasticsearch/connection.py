@@ -206,7 +206,8 @@ class Connection:
 
         server, name = f"the Elasticsearch server at {self.where}", self._environment
         if isinstance(fault, TlsError):
-            return ConfigError(f"the certificate of {server} is not trusted; name its authority's file in {name}_CA")
+            told = str(fault.message).casefold()
+            return ConfigError(next(words for sign, words in _tls(server, name) if sign in told))
         if isinstance(fault, ConnectionTimeout):
             return InputError(f"{server} did not answer within {self._timeout:g} seconds; try again")
         if isinstance(fault, ConnectionError):
@@ -241,6 +242,18 @@ class Connection:
         if "unknown_setting" in str(body) or "unknown setting" in str(body):
             return ConfigError(f"{server} does not know a setting of this index ({kind}); it may lack a module")
         return InputError(f"{server} answered with status {status}: {kind}")
+
+
+def _tls(server: str, name: str) -> list[tuple[str, str]]:
+    """What OpenSSL's message about a connection has in it -> what is wrong; in this order, the last always fits."""
+    certificate = f"the certificate of {server}"
+    return [
+        ("no_certificate", f"the file that {name}_CA names holds no certificate; name that of {server}'s authority"),
+        ("wrong_version", f"{server} speaks no TLS; set {name}_URL to its address with http://"),
+        ("expired", f"{certificate} has expired; renew it"),
+        ("match", f"{certificate} is another host's; set {name}_URL to the name that it holds"),
+        ("", f"{certificate} is not trusted; name its authority's file in {name}_CA"),
+    ]
 
 
 def backoff(tries: int) -> float:
