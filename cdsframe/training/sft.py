@@ -84,7 +84,6 @@ def sft(
     from cdsframe.training.batches import Batches, Layout
     from cdsframe.training.fitting import Fit, Plan
     from cdsframe.training.module import SupervisedFineTuning
-    from cdsframe.training.speed import flops_per_token, matrix_peak
 
     if (loss := ended(run, "adapter")) is not None:
         return loss
@@ -114,10 +113,8 @@ def sft(
     tuning = SupervisedFineTuning(
         tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, loraplus_lr_ratio, steps, devices
     )
-    peak = matrix_peak(devices.device, model.compute_dtype)
-    log.info("matrix peak of the %s in %s: %.1f GFLOP/s", devices.device.type, model.compute_dtype, peak / 1e9)
-    arithmetic = {"flops_per_token": flops_per_token(tuned), "peak_flops": peak}
-    plan = Plan(steps, validations, patience, checkpoint_steps, checkpoint_minutes, trainer.progress, **arithmetic)
+    timing = (checkpoint_steps, checkpoint_minutes, trainer.progress)
+    plan = Plan(steps, validations, patience, *timing, *_arithmetic(tuned, devices.device, model.compute_dtype))
     identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
     checkpoints = Checkpoints(run.folder / "checkpoints", identity)
     keeper = Best(run.folder / "adapter", partial(_save, tuned, model.name))
@@ -129,14 +126,21 @@ def sft(
 
     metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
     metrics["train/tokens_per_second"] = course.tokens_per_second
-    facts = {"trainable": trainable, "total": total, "scope": data.scope, "validation": _digest(validation)}
-    facts |= {"contamination": screening.facts, "data": {split: dict(rules) for split, rules in data.removed.items()}}
-    _finish(run, name, model, quantization, prompt, metrics, facts)
-    if run.sweep_folder is None:
-        remove_partials(Path(adapters) / name)
-        publish(run.folder / "adapter", Path(adapters) / name)
+    facts = {"trainable": trainable, "total": total, "validation": _digest(validation)}
+    facts |= {"scope": data.scope, "contamination": screening.facts}
+    facts["data"] = {split: dict(rules) for split, rules in data.removed.items()}
+    _finish(run, name, Path(adapters), model, quantization, prompt, metrics, facts)
     checkpoints.remove()
     return metrics["val/loss"]
+
+
+def _arithmetic(tuned: Any, device: Any, dtype: Any) -> tuple[float, float]:
+    """What utilisation is told by: the operations of a token, and how many the device can do a second."""
+    from cdsframe.training.speed import flops_per_token, matrix_peak
+
+    peak = matrix_peak(device, dtype)
+    log.info("matrix peak of the %s in %s: %.1f GFLOP/s", device.type, dtype, peak / 1e9)
+    return flops_per_token(tuned), peak
 
 
 def _digest(examples: Sequence[Example]) -> str:
@@ -150,9 +154,16 @@ def _save(tuned: Any, base: str, folder: Path) -> None:
 
 
 def _finish(
-    run: Run, name: str, model: Any, quantization: Any, prompt: Prompt, metrics: Metrics, facts: Mapping[str, Any]
+    run: Run,
+    name: str,
+    adapters: Path,
+    model: Any,
+    quantization: Any,
+    prompt: Prompt,
+    metrics: Metrics,
+    facts: Mapping[str, Any],
 ) -> None:
-    """Writes metrics and manifests, and the adapter's card."""
+    """Writes metrics and manifests and the adapter's card; publishes the adapter of a single run."""
     folder = run.folder / "adapter"
     identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.identity}
     digests = {"model": model.digest, "adapter": adapter_digest(folder)}
@@ -160,3 +171,6 @@ def _finish(
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
     write_card(folder, manifest, metrics, name=name, base=model.name)
+    if run.sweep_folder is None:
+        remove_partials(adapters / name)
+        publish(folder, adapters / name)
