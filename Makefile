@@ -62,6 +62,7 @@ bench: setup peers  ## measurements: quality, speed beside the peers, size (hour
 	$(PY) benchmarks/quality.py
 	$(PY) benchmarks/ingest.py
 	$(PY) benchmarks/retrieval.py
+	$(PY) benchmarks/training.py
 	$(PY) benchmarks/scale.py --index lance
 	$(PY) benchmarks/scale.py --index lance-ann
 	$(PY) benchmarks/scale.py --index elasticsearch --passages 200000
