@@ -322,7 +322,7 @@ class Index(Protocol):
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
         """Replaces all records of the documents that the given ones belong to; a document comes in one call.
 
-        No two records of one level have the same id.
+        No two records of one level have the same id: raises InputError, and writes none, where two of these do.
         """
 
     def delete(self, document_ids: Sequence[str]) -> None: ...

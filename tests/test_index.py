@@ -234,6 +234,20 @@ def test_writing_replaces_a_documents_passages(empty):
     assert len(empty.search([near("fever", k=100)])[0]) == 79
 
 
+def test_two_records_with_one_id_are_refused_before_any_is_written(empty):
+    write(empty, corpus(2))
+    again = replace(passage("x", 0, "secret"), id="same")
+    of_both = r"the documents 'x' and 'y' both have a record of the level passage with the id 'same'; give each"
+    of_one = "the document 'x' has twice a record of the level passage with the id 'same'"
+    for other, message in ((replace(again, document_id="y"), of_both), (replace(again, ordinal=1), of_one)):
+        with pytest.raises(InputError, match=message) as refused:
+            write(empty, [passage("d00", 0, "changed", digest="2"), again, other])
+        assert "secret" not in str(refused.value)
+    assert empty.documents() == {"d00": "1", "d01": "1"}
+    write(empty, [again, replace(again, level="title")])
+    assert set(empty.documents()) == {"d00", "d01", "x"}
+
+
 def test_deleting_leaves_no_trace_in_scores(empty):
     write(empty, corpus())
     before = empty.search([words("fever dose", k=50)])[0]

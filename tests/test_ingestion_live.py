@@ -6,6 +6,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -306,6 +307,29 @@ def test_what_differs_is_told_and_mended(index):
     assert (mended.failure, mended.score) == (None, 4)
     assert verify(False, corpus, CHUNKING, EMBEDDER, index).score == 0
     assert found(index) == {"d0", "d1", "d2", "d3", "d4", "new"}
+
+
+class Numbering:
+    """A chunker whose ids are no more than numbers within their document."""
+
+    identity = CHUNKING.identity
+
+    def split(self, document):
+        return [replace(record, id=str(n)) for n, record in enumerate(CHUNKING.split(document))]
+
+
+def test_ids_that_several_documents_share_are_refused_or_found(index):
+    corpus = Some(document("a"), document("b"))
+    with pytest.raises(InputError, match="the documents 'a' and 'b' both have a record of the level passage"):
+        update(64, 0, 1, corpus, Numbering(), EMBEDDER, index)
+    update(1, 0, 1, corpus, Numbering(), EMBEDDER, index)  # each document comes in a call of its own
+    for repair in (False, True):
+        report = verify(repair, corpus, Numbering(), EMBEDDER, index)
+        assert not report.differing
+        assert report.repeated[0] == "the id '2' is that of 2 records of the level document, of the documents 'a', 'b'"
+        assert report.metrics["ingest/repeated"] == len(CHUNKING.split(document("a")))
+        assert "share ids" in report.failure
+        assert "of the documents 'a', 'b'" in report.text
 
 
 @pytest.mark.parametrize("repair", [False, True])

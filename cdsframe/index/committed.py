@@ -28,6 +28,7 @@ from cdsframe.index.identity import (
     require_dimension,
     require_same,
 )
+from cdsframe.index.keys import require_different
 from cdsframe.index.lease import FILES, WRITER, Lease
 from cdsframe.index.stretches import Stretch
 from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
@@ -191,6 +192,7 @@ class CommittedTable:
                 self._folder.rmdir()
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        require_different(records)
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
             head = self._head()

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension
+from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch, disjoint
 from cdsframe.types import Choose, Filter, Hit, JsonObject, Level, Passage, Request, digest, flatten
 
@@ -62,6 +63,7 @@ class MemoryIndex:
         yield
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        require_different(records)
         dimension = None if vectors is None else vectors.shape[1]
         for rows in self._written.values():
             require_dimension("memory", None if rows[0][1] is None else len(rows[0][1]), dimension)

@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from cdsframe.ingestion.changes import Changes, prepare
 from cdsframe.ingestion.filling import kept_for, require_documents
+from cdsframe.ingestion.repeated import Repeated
 from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Level, Metrics, Passage, Unreadable, plain
 
 _AT_ONCE = 200
@@ -43,6 +44,8 @@ class Verified:
     damaged: list[str] = field(default_factory=list)
     miscounted: list[str] = field(default_factory=list)
     """Levels of which the index has another number of records than its manifest says, in words."""
+    repeated: list[str] = field(default_factory=list)
+    """Ids that several records of a level have, in words."""
     unreadable: list[Unreadable] = field(default_factory=list)
     remaining: float | None = None
     """How much still differed when it was compared once more, after a repair; None where nothing was repaired."""
@@ -53,11 +56,11 @@ class Verified:
 
     @property
     def score(self) -> float:
-        return float(len(self.differing) + len(self.miscounted))
+        return float(len(self.differing) + len(self.miscounted) + len(self.repeated))
 
     @property
     def metrics(self) -> Metrics:
-        kinds = (*_KINDS, "miscounted", "unreadable")
+        kinds = (*_KINDS, "miscounted", "repeated", "unreadable")
         return {
             "ingest/verified": float(self.documents),
             **{f"ingest/{kind}": float(len(getattr(self, kind))) for kind in kinds},
@@ -67,6 +70,10 @@ class Verified:
     def failure(self) -> str | None:
         if not self.score:
             return None if not self.unreadable else f"{len(self.unreadable)} sources could not be read: not compared"
+        if self.repeated:
+            return (
+                "records share ids as listed above; give each its own, in the chunker or the corpus, and ingest again"
+            )
         if self.remaining is None:
             return "the index differs as listed above; mend it with ingestion.repair=true"
         still = "the index still differs after the repair; make it anew with ingestion=rebuild"
@@ -79,7 +86,8 @@ class Verified:
             if ids := getattr(self, kind):
                 more = f" and {len(ids) - _SHOWN} more" if len(ids) > _SHOWN else ""
                 lines.append(f"{len(ids)} {meaning}: {', '.join(plain(id_, keep='') for id_ in ids[:_SHOWN])}{more}")
-        lines += self.miscounted
+        lines += [*self.miscounted, *self.repeated[:_SHOWN]]
+        lines += [f"and {len(self.repeated) - _SHOWN} more such ids"] if len(self.repeated) > _SHOWN else []
         lines += [plain(f"could not be read: {item.source}: {item.reason}", keep="") for item in self.unreadable]
         verdict = "nothing differs" if not self.score else "mended" if self.remaining == 0 else "not mended"
         return "\n".join([*lines, verdict])
@@ -116,11 +124,12 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Chang
 
     found = Verified()
     known, seen, counted = index.documents(committed=True), set[str](), Counter[Level]()
+    repeated = Repeated()
     with tqdm(desc="verify", unit=" documents", total=length_hint(corpus) or None) as bar:
         for some in _batches(corpus.documents(), _AT_ONCE):
             documents = [item for item in some if isinstance(item, Document)]
             found.unreadable += [item for item in some if isinstance(item, Unreadable)]
-            wrong = _compare(documents, chunking, index, found, counted)
+            wrong = _compare(documents, chunking, index, found, counted, repeated)
             seen.update(document.id for document in documents)
             if mend is not None:
                 mend(wrong)
@@ -130,23 +139,32 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Chang
     kept = kept_for(surplus, found.unreadable, index)
     found.superfluous = [document_id for document_id in surplus if document_id not in kept]
     for some_ids in _batches(surplus, _AT_ONCE):
-        counted.update(record.level for record in _records(some_ids, index))
+        for record in _records(some_ids, index):
+            counted[record.level] += 1
+            repeated.add(record)
     found.miscounted = [
         f"the manifest counts {index.levels.get(level, 0)} records of the level {level}, there are {counted[level]}"
         for level in sorted({*counted, *index.levels})
         if counted[level] != index.levels.get(level, 0)
     ]
+    found.repeated = repeated.among(r for ids in _batches(sorted(known), _AT_ONCE) for r in _records(ids, index))
     return found
 
 
 def _compare(
-    documents: Sequence[Document], chunking: Chunker, index: Index, found: Verified, counted: Counter[Level]
+    documents: Sequence[Document],
+    chunking: Chunker,
+    index: Index,
+    found: Verified,
+    counted: Counter[Level],
+    repeated: Repeated,
 ) -> Changes:
     """Sorts documents by what is wrong with their records; gives those that must be written anew."""
     kept: dict[str, list[Passage]] = {document.id: [] for document in documents}
     for record in _records(list(kept), index):
         kept[record.document_id].append(record)
         counted[record.level] += 1
+        repeated.add(record)
     wrong = {}
     for document in documents:
         expected, records = chunking.split(document), kept[document.id]

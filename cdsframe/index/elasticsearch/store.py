@@ -29,6 +29,7 @@ from cdsframe.index.elasticsearch.searching import Searches
 from cdsframe.index.elasticsearch.tidying import Tidying
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
+from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch
 from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
 
@@ -181,6 +182,7 @@ class Store:
             self._entered.release()
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+        require_different(records)
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
             if self._written() and not self._vacant(self._state):
