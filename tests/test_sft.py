@@ -181,6 +181,8 @@ def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(mon
     assert float(board[0]["val/loss"]) <= float(board[1]["val/loss"])
     best = sweep / board[0]["job"] / "adapter"
     assert adapter_digest(best) == adapter_digest(tmp_path / "outputs" / "adapters" / "best")
+    kept = [place for place in (tmp_path / "outputs" / "cache" / "examples").iterdir() if place.is_dir()]
+    assert len(kept) == 2, "both jobs read the same training and validation examples"
     files = sorted(sweep.glob("*/wandb/offline-run-*/run-*.wandb"))
     assert len(files) == 2
     for file in files:
