@@ -20,7 +20,7 @@ from cdsframe.reranker.cross_encoder import CrossEncoder
 from cdsframe.retriever.flat import Hybrid
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.shingles import normalised
-from cdsframe.training.pairs import Pair, PairBuilder, keys
+from cdsframe.training.pairs import Pair, PairBuilder, comparable, keys
 from cdsframe.training.ranking import Contrastive, Listwise, PairBatches, side_by_side, together
 from cdsframe.types import Evidence, Hit, Passage, Question
 
@@ -124,6 +124,20 @@ def test_questions_whose_evidence_is_not_indexed_are_left_out_or_refused(index, 
     assert "1 have no evidence in the index" in caplog.text
     with pytest.raises(InputError, match="data=raft looks evidence up"):
         PairBuilder(hybrid(index), index, 1, 1, 20).build([away, Question("q4", "And?", "x")], None)
+
+
+@pytest.mark.parametrize("in_batch", [True, False])
+def test_pairs_that_have_nothing_to_be_told_from_are_refused_because_their_loss_is_always_zero(in_batch):
+    with pytest.raises(InputError, match="none of 2 validation questions has a wrong passage"):
+        comparable([pair("a", "fever-0"), pair("b", "cough-1")], in_batch, "validation")  # both say the same
+
+
+def test_a_reranker_leaves_out_and_counts_pairs_without_negatives_which_teach_an_embedder(caplog):
+    pairs = [pair("a", "fever-0", "fever-1"), pair("b", "cough-0"), pair("c", "cough-2")]
+    assert comparable(pairs, True, "training") == pairs
+    assert not caplog.text
+    assert [kept.id for kept in comparable(pairs, False, "training")] == ["a"]
+    assert "of 3 training questions left out: 2 have no wrong passage" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------ losses
@@ -277,6 +291,27 @@ def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, ti
     found = made.rerank("What is fever?", hits)
     assert {hit.passage.id for hit in found} == {passage.id for passage in passages()}
     assert len({hit.score for hit in found}) > 1
+
+
+@pytest.mark.parametrize("kind", ["embedder", "reranker"])
+def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, capsys, tiny, kind):
+    (tmp_path / "page.md").write_text("# Fever\n\nFever is treated by rest.\n", encoding="utf-8")
+    evidence = [{"document_id": "page.md", "quote": "treated by rest"}]
+    records = [
+        {"id": str(n), "question": f"What treats fever {n}?", "answer": "rest", "split": split, "evidence": evidence}
+        for n, split in enumerate(["train", "train", "validation", "validation"])
+    ]
+    lines = "".join(json.dumps(record) + "\n" for record in records)
+    (tmp_path / "q.jsonl").write_text(lines, encoding="utf-8")
+    model = ["embedder=none", f"training.base={tiny}"] if kind == "reranker" else [f"embedder.name={tiny}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(
+            tmp_path, f"training={kind}", "corpus=folder", f"corpus.path={tmp_path}", "data=jsonl", "data.scope=s",
+            "data.path=[q.jsonl]", *model, *SMALL,
+        )  # fmt: skip
+    assert stop.value.code == 1
+    assert "none of 2 training questions has a wrong passage" in capsys.readouterr().err
+    assert not (tmp_path / "outputs" / f"{kind}s").exists()
 
 
 @pytest.mark.parametrize(

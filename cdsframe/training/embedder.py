@@ -71,7 +71,8 @@ def tune(
     task = Task("embedder", settings["name"], "embedder.name=FOLDER", data, run, name, embedders, measured)
     devices = trainer.launch("32-true")
     lightning.seed_everything(seed, verbose=False)
-    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, train_limit, validation_limit)
+    limits = train_limit, validation_limit
+    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, *limits, in_batch=True)
     encoder = _Encoder(settings, max_tokens)
     lightning.seed_everything(seed, verbose=False)
     recipe = Recipe(

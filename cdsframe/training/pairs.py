@@ -44,6 +44,32 @@ def keys(passage: Passage) -> tuple[str, str]:
     return f"section {passage.document_id}\n{passage.section_id}", f"text {normalised(passage.text)}"
 
 
+def comparable(pairs: Sequence[Pair], in_batch: bool, split: str) -> list[Pair]:
+    """The pairs that teach: those with a passage that the positive is told from.
+
+    Args:
+        in_batch: whether the passages of other pairs are such passages, too; else a pair's own negatives alone are.
+        split: whose pairs they are, for messages.
+
+    Raises InputError where none is left: their loss would be zero whatever the model.
+    """
+    if in_batch:
+        candidates = [passage for pair in pairs for passage in (pair.positive, *pair.negatives)]
+        teach = any(not pair.answered_by(passage) for pair in pairs for passage in candidates)
+        kept = list(pairs) if teach else []
+    else:
+        kept = [pair for pair in pairs if pair.negatives]
+    if not kept:
+        raise InputError(
+            f"training: none of {len(pairs)} {split} questions has a wrong passage that its answer is told from; wrong "
+            "ones are of the pages that the questions are answered from: give questions about more pages or sections, "
+            "smaller passages (chunking.size) or a larger training.depth"
+        )
+    if left_out := len(pairs) - len(kept):
+        log.warning("of %d %s questions left out: %d have no wrong passage", len(pairs), split, left_out)
+    return kept
+
+
 class PairBuilder:
     """Builds pairs from questions that have evidence.
 

@@ -66,7 +66,8 @@ def tune(
     task = Task("reranker", base, use, data, run, name, rerankers, measured=str(max_tokens))
     devices = trainer.launch("32-true")
     lightning.seed_everything(seed, verbose=False)
-    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, train_limit, validation_limit)
+    limits = train_limit, validation_limit
+    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, *limits, in_batch=False)
     lightning.seed_everything(seed, verbose=False)  # a new head begins with random weights
     classifier = _Classifier(base, max_tokens, micro_batch_size)
     recipe = Recipe(

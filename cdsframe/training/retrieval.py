@@ -18,7 +18,7 @@ from cdsframe.packaged import model_path
 from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.keeping import Best
-from cdsframe.training.pairs import Pair, PairBuilder
+from cdsframe.training.pairs import Pair, PairBuilder, comparable
 from cdsframe.training.settings import Data
 from cdsframe.types import Index, Metrics, Retriever, digest
 
@@ -102,12 +102,20 @@ class Pairs:
         depth: int,
         train_limit: int | None,
         validation_limit: int | None,
+        in_batch: bool,
     ) -> Pairs:
-        """Of the screened training questions; of the validation questions with negatives from their own pages."""
+        """Of the screened training questions; of the validation questions with negatives from their own pages.
+
+        `in_batch`: whether a question's positive is told from the passages of other questions, too.
+        """
         screening = contamination.screen(task.data.questions("train"), task.data, task.run.folder)
         train = PairBuilder(retriever, index, seed, negatives, depth).build(screening.kept, train_limit)
         held_out = PairBuilder(retriever, index, 0, negatives, depth)
         validation = held_out.build(task.data.questions("validation"), validation_limit)
+        found = sum(1 for pair in train if pair.negatives)
+        if negatives and retriever.top_k and 2 * found < len(train):
+            log.warning("the retriever found a wrong passage for %d of %d training questions only", found, len(train))
+        train, validation = comparable(train, in_batch, "training"), comparable(validation, in_batch, "validation")
         mined = sum(len(pair.negatives) for pair in train)
         log.info("%d training pairs with %d mined negatives, %d validation pairs", len(train), mined, len(validation))
         removed = {split: dict(rules) for split, rules in task.data.removed.items()}
