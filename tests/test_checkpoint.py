@@ -280,7 +280,7 @@ class _Tuning:
         return {"weights": {}}, {}
 
 
-def _fit(tmp_path, tuning, **plan):
+def _fit(tmp_path, tuning, epoch=5, **plan):
     settings = {"steps": 10, "validations": 1, "patience": 99, "checkpoint_steps": None, "checkpoint_minutes": None}
     one = SimpleNamespace(
         first=True,
@@ -290,7 +290,7 @@ def _fit(tmp_path, tuning, **plan):
         any=lambda *flags: list(flags),
         gather=lambda value: [value],
     )
-    batches = type("Five", (), {"__len__": lambda _: 5, "after": lambda *_: iter(lambda: {"tokens": 1}, None)})()
+    batches = type("Batches", (), {"__len__": lambda _: epoch, "after": lambda *_: iter(lambda: {"tokens": 1}, None)})()
     keeper = SimpleNamespace(validated=lambda loss, course: None, go_on=lambda: None)
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     return Fit(Plan(**{**settings, "progress": False, **plan}), tuning, batches, [], one, checkpoints, keeper, [])
@@ -300,6 +300,49 @@ def test_training_stops_after_so_many_validations_without_a_lower_loss(tmp_path)
     course = _fit(tmp_path, _Tuning([3.0, 2.0, 2.0, 2.5]), validations=5, patience=2).run()
     assert course.step == 4
     assert course.lowest == 2.0
+
+
+@pytest.mark.parametrize(
+    ("epoch", "validations", "expected"),
+    [(8, 5, [2, 4, 5, 7, 8]), (10, 3, [4, 7, 10]), (5, 1, [5]), (2, 4, [1, 2])],
+)
+def test_so_many_validations_an_epoch_the_last_at_its_end(tmp_path, epoch, validations, expected):
+    fit = _fit(tmp_path, _Tuning(), steps=epoch, validations=validations, epoch=epoch)
+    assert [row["step"] for row in fit.run().history if "val/loss" in row] == expected
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers:UserWarning")
+@pytest.mark.parametrize("optimizer", ["adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit"])
+def test_every_optimizer_goes_on_from_a_checkpoint_bit_by_bit(tmp_path, optimizer):
+    """Matrices of 4,096 weights and more have 8-bit moments, with tables that they share."""
+
+    def made():
+        torch.manual_seed(0)
+        one = SimpleNamespace(device=torch.device("cpu"), world_size=1, sum=lambda tensor: tensor)
+        layers = torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.Linear(64, 64))
+        tuning = SupervisedFineTuning(layers, 1e-2, 0.1, 0.01, 1.0, optimizer, 1.0, total_steps=8, devices=one)
+        tuning._loss_sum = lambda micro: (layers(micro) ** 2).sum()
+        return layers, tuning
+
+    inputs = torch.randn(8, 4, 128, generator=torch.Generator().manual_seed(1))
+    batches = [{"micro": [row], "labelled": 4, "ids": ["a"]} for row in inputs]
+    whole, tuning = made()
+    for step, batch in enumerate(batches):
+        if step == 5:
+            Checkpoints(tmp_path, IDENTITY).save(step, *_two(tuning.state()))
+        tuning.update(batch, step)
+    again, tuning = made()
+    tensors, state = Checkpoints(tmp_path, IDENTITY).latest()
+    tuning.restore(tensors, state["optimizer"])
+    for step, batch in enumerate(batches[5:], start=5):
+        tuning.update(batch, step)
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+def _two(state):
+    tensors, numbers = state
+    return tensors, {"optimizer": numbers}
 
 
 def test_the_last_step_is_always_validated(tmp_path):

@@ -1,6 +1,7 @@
 """The estimate before a training: what autograd keeps is counted as it is kept, and what does not fit is refused."""
 
 import json
+import random
 import sys
 
 import pytest
@@ -15,7 +16,7 @@ from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training import estimate
 from cdsframe.training.attention import use_packed
-from cdsframe.training.batches import Layout
+from cdsframe.training.batches import Layout, LengthGroupedBatches
 from cdsframe.training.estimate import Shape, longest, needed, require_fit
 from cdsframe.training.examples import Example
 from cdsframe.training.fused import fuse
@@ -87,10 +88,22 @@ def test_weights_and_moments_follow_from_shapes():
 
 def test_the_longest_micro_batch_is_the_one_with_most_tokens():
     examples = [Example(str(n), Encoded([1] * n, [IGNORED] * (n - 2) + [1, 1])) for n in (3, 9, 4, 8, 5)]
-    assert longest(examples, 5, Layout(2, None, 0), seed=1) == Shape((9, 8), 4, packed=False)
-    assert longest(examples, 5, Layout(1, None, None), seed=1) == Shape((9,), 2, packed=True)
-    assert longest(examples, 5, Layout(5, 12, None), seed=1) == Shape((5, 4, 3), 6, packed=True)
-    assert longest(examples, 5, Layout(5, 12, 0), seed=1) == Shape((5, 4), 4, packed=False)
+    assert longest(examples, 5, Layout(2, None, 0)) == Shape((9, 8), 4, packed=False)
+    assert longest(examples, 5, Layout(1, None, None)) == Shape((9,), 2, packed=True)
+    assert longest(examples, 5, Layout(5, 12, None)) == Shape((5, 4, 3), 6, packed=True)
+    assert longest(examples, 5, Layout(5, 12, 0)) == Shape((5, 4), 4, packed=False)
+
+
+def test_no_epoch_has_a_larger_micro_batch():
+    chooser = random.Random(0)
+    lengths = [max(4, int(chooser.lognormvariate(5, 0.7))) for _ in range(1000)]
+    examples = [Example(str(n), Encoded([1] * n, [IGNORED] * (n - 2) + [1, 1])) for n in lengths]
+    layout = Layout(4, None, None)
+    most = sum(longest(examples, 4, layout).lengths)
+    groups = LengthGroupedBatches(lengths, 4, seed=3, shuffle=True)
+    sums = [max(sum(lengths[n] for n in batch) for batch in groups.epoch(epoch)) for epoch in range(6)]
+    assert max(sums) <= most <= 1.5 * max(sums)
+    assert sums[0] < max(sums), "the first epoch alone does not tell"
 
 
 def test_what_does_not_fit_is_refused_with_the_figures(monkeypatch):

@@ -52,7 +52,7 @@ class Checkpoints:
         try:
             with atomic_folder(self.folder / f"step-{step:08}") as partial:
                 for name, values in tensors.items():
-                    on_cpu = {key: value.detach().to("cpu").contiguous() for key, value in values.items()}
+                    on_cpu = {key: value.detach().to("cpu").clone().contiguous() for key, value in values.items()}
                     save_file(on_cpu, partial / f"{name}.safetensors")
                 _write(partial / "state.json", state)
                 manifest = {"format_version": FORMAT_VERSION, "step": step, "identity": self._identity}

@@ -96,7 +96,7 @@ def estimate(
     )
     examples = cached(cache, builder, sample(data.questions("train"), train_limit, seed), run.config)
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.tokenizer.pad_token_id)
-    shape = longest(examples, batch_size, layout, seed)
+    shape = longest(examples, batch_size, layout)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
     there = available(model.device)
     memory, checkpointing = _decided(estimated, gradient_checkpointing, there)
@@ -139,13 +139,10 @@ def _decided(estimated: Callable[[bool], Memory], wanted: Checkpointing, there: 
     return memory, wanted == "always"
 
 
-def longest(examples: Sequence[Example], batch_size: int, layout: Layout, seed: int) -> Shape:
-    """The shape of the micro-batch with the most tokens, padding counted, of the first epoch."""
-    from cdsframe.training.batches import LengthGroupedBatches
-
-    groups = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle=True)
-    parts = (part for batch in groups.epoch(0) for part in layout.cut([examples[n] for n in batch]))
-    most = max(parts, key=layout.places)
+def longest(examples: Sequence[Example], batch_size: int, layout: Layout) -> Shape:
+    """The largest shape that a micro-batch can have in any epoch: of the longest examples together."""
+    longest_ones = sorted(examples, key=len, reverse=True)[:batch_size]
+    most = max(layout.cut(longest_ones), key=layout.places)
     labelled = sum(example.encoded.labelled for example in most)
     return Shape(tuple(map(len, most)), labelled, layout.padding_id is None)
 

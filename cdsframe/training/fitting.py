@@ -125,9 +125,9 @@ class Fit:
 
     def _due(self) -> bool:
         """Whether a validation follows the step that was taken last."""
-        step, epoch = self.course.step, len(self._train)
-        every = max(1, epoch // self._plan.validations)
-        return step > 0 and (((step - 1) % epoch + 1) % every == 0 or step == self._plan.steps)
+        step, epoch, times = self.course.step, len(self._train), self._plan.validations
+        due = {math.ceil(epoch * n / times) for n in range(1, times + 1)}
+        return step > 0 and ((step - 1) % epoch + 1 in due or step == self._plan.steps)
 
     def _validated(self, signals: _Signals) -> bool:
         """Validates; whether training has gone on long enough without a lower loss."""

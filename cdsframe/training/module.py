@@ -6,31 +6,64 @@ Logits are computed only at labelled positions. Does not build batches and does 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import cached_property
 from typing import Any
 
 import torch
+from torch.nn import functional
 
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError
+from cdsframe.training.attention import NAME, Lengths
 from cdsframe.training.loss import cross_entropy_sum
 from cdsframe.training.optimizers import Optimizer, make_optimizer
 from cdsframe.types import JsonObject
 
 
-def loss_sum(model: Any, micro: dict[str, Any]) -> torch.Tensor:
+def loss_sum(model: Any, micro: dict[str, Any], plain: bool = True) -> torch.Tensor:
     """The summed cross-entropy (nats) of the labelled tokens of one micro-batch (see `Layout`), a float32 scalar.
 
     The decoder runs over everything, the output layer over labelled positions only, in chunks: never `[batch, length,
     vocabulary]`.
+
+    Args:
+        plain: what `head_alone` says of the model; where it is false, logits are the model's own, and not in chunks.
     """
     causal = model.get_base_model() if hasattr(model, "get_base_model") else model
-    decoder, head = causal.get_decoder(), causal.get_output_embeddings()
     inputs = {name: value for name, value in micro.items() if name != "labels"}
-    hidden = decoder(**inputs, use_cache=False).last_hidden_state
     targets = micro["labels"][:, 1:]
     wanted = targets != IGNORED
-    return cross_entropy_sum(head, hidden[:, :-1][wanted], targets[wanted])
+    if plain:
+        hidden = causal.get_decoder()(**inputs, use_cache=False).last_hidden_state
+        return cross_entropy_sum(causal.get_output_embeddings(), hidden[:, :-1][wanted], targets[wanted])
+    columns = wanted.any(0).nonzero()[:, 0]
+    logits = causal(**inputs, use_cache=False, logits_to_keep=columns).logits
+    logits = logits if logits.shape[1] == len(columns) else logits[:, columns]  # a model that knows no logits_to_keep
+    some = wanted[:, columns]
+    return functional.cross_entropy(logits[some].float(), targets[:, columns][some], reduction="sum")
+
+
+def head_alone(model: Any) -> bool:
+    """Whether the logits are what the output layer makes of the hidden states: some models scale or cap them."""
+    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    ids = torch.tensor([[3, 4, 5]], device=causal.get_input_embeddings().weight.device)
+    inputs = {"input_ids": ids, "position_ids": torch.arange(3, device=ids.device)[None], "lengths": Lengths([3])}
+    if causal.config._attn_implementation != NAME:
+        del inputs["lengths"]
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        own = causal(**inputs, use_cache=False).logits
+        plain = causal.get_output_embeddings()(causal.get_decoder()(**inputs, use_cache=False).last_hidden_state)
+    model.train(training)
+    return torch.allclose(plain.float(), own.float(), rtol=1e-2, atol=1e-3 * float(own.abs().max()))
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """A weight's state as name and value; bitsandbytes has some of it in a mapping of its own."""
+    for name, value in values.items():
+        yield from value.items() if isinstance(value, Mapping) else [(name, value)]
 
 
 class SupervisedFineTuning:
@@ -110,7 +143,7 @@ class SupervisedFineTuning:
             torch.cuda.synchronize()  # paged moments are written by kernels and read by the processor
         moments, numbers = dict[str, torch.Tensor](), JsonObject()
         for index, values in self._optimizer.state_dict()["state"].items():
-            for name, value in values.items():
+            for name, value in _flat(values):
                 (moments if isinstance(value, torch.Tensor) else numbers)[f"{index}.{name}"] = value
         return {"weights": dict(self._weights), "optimizer": moments}, numbers
 
@@ -130,13 +163,17 @@ class SupervisedFineTuning:
                 for name in ("state1", "state2"):  # bitsandbytes loads them into memory that is not paged
                     values[name] = self._optimizer.get_state_buffer(weight, values[name].dtype).copy_(values[name])
 
+    @cached_property
+    def _plain(self) -> bool:
+        return head_alone(self.model)
+
     def _loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
         there = {
             name: value.to(self._devices.device, non_blocking=True) if isinstance(value, torch.Tensor) else value
             for name, value in micro.items()
         }
         with self._devices.autocast():
-            return loss_sum(self.model, there)
+            return loss_sum(self.model, there, self._plain)
 
     def _sum_gradients(self) -> None:
         """Over all processes: each has divided by the whole batch's labelled tokens."""
