@@ -97,7 +97,7 @@ def sft(
     log.info("%d training and %d validation examples", len(train), len(validation))
 
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else tokenizer.pad_token_id)
-    shape = longest(train, batch_size, layout, seed)
+    shape = longest(train, batch_size, layout)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
     checkpointing = require_fit(estimated, gradient_checkpointing, str(devices.device))
     tuned = lora.attach(model.load_for_training()).to(devices.device).train()
