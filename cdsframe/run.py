@@ -65,9 +65,12 @@ class Run:
             write_text(folder / "config.yaml", config_yaml)
 
     def finish(self, metrics: Metrics, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
-        """Writes `metrics.json` and `manifest.json`. Metrics that are not finite are left out."""
-        write_json(self.folder / "metrics.json", {k: float(v) for k, v in metrics.items() if math.isfinite(v)})
+        """Writes `manifest.json`, and `metrics.json` last: it is the mark that a run has come to its end.
+
+        Metrics that are not finite are left out.
+        """
         self.write_manifest(self.folder, digests, **facts)
+        write_json(self.folder / "metrics.json", {k: float(v) for k, v in metrics.items() if math.isfinite(v)})
 
     def write_manifest(self, folder: Path, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
         """Writes `manifest.json` into any folder that the run leaves behind (a run, an adapter, a calibration)."""

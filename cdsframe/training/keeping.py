@@ -6,11 +6,12 @@ Does not know what a model is; checkpoints, from which an interrupted run goes o
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cdsframe.errors import CdsframeError
+from cdsframe.errors import CdsframeError, InputError
 from cdsframe.files import atomic_folder, read_json, remove_partials, write_json
 from cdsframe.run import Run
 from cdsframe.types import Metrics
@@ -57,9 +58,16 @@ class Best:
 
 
 def ended(run: Run, kind: str) -> float | None:
-    """The loss of a run that is gone on with and has ended: its metrics stand there, and its checkpoints are gone."""
-    metrics = run.folder / "metrics.json"
-    if not run.resumed or (run.folder / "checkpoints").is_dir() or not metrics.is_file():
+    """The loss of a run that is gone on with and has ended: its metrics are written last (`Run.finish`).
+
+    Raises InputError where they have no loss.
+    """
+    file = run.folder / "metrics.json"
+    if not run.resumed or not file.is_file() or not (run.folder / "manifest.json").is_file():
         return None
+    loss = read_json(file, "resume").get("val/loss")
+    if loss is None:
+        raise InputError(f"resume: {file} has no val/loss; remove it and resume again")
+    shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     log.info("the run in %s has ended already; its %s is in %s", run.folder, kind, run.folder / kind)
-    return float(read_json(metrics, "resume")["val/loss"])
+    return float(loss)

@@ -186,7 +186,7 @@ def _digest(pairs: Sequence[Pair]) -> str:
 
 
 def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
-    """Writes metrics, manifests and card, and publishes the folder in a single run."""
+    """Writes manifest and card, publishes the folder in a single run, and says that the run has ended."""
     digests = {task.kind: adapter_digest(task.folder)}
     base = Path(task.base).name if Path(task.base).is_dir() else task.base
     facts = {
@@ -195,7 +195,6 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
         "validation": digest(task.measured, _digest(pairs.validation)),
         **pairs.facts,
     }
-    task.run.finish(metrics, digests, **facts)
     manifest = task.run.manifest(digests, metrics=metrics, **facts)
     write_json(task.folder / "manifest.json", manifest)
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
@@ -210,3 +209,4 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
         remove_partials(target)
         publish(task.folder, target)
         log.info("the %s is in %s; use it by %s", task.kind, target, task.use.replace("FOLDER", str(target)))
+    task.run.finish(metrics, digests, **facts)

@@ -163,14 +163,14 @@ def _finish(
     metrics: Metrics,
     facts: Mapping[str, Any],
 ) -> None:
-    """Writes metrics and manifests and the adapter's card; publishes the adapter of a single run."""
+    """Writes the adapter's manifest and card, publishes it in a single run, and says that the run has ended."""
     folder = run.folder / "adapter"
     identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.identity}
     digests = {"model": model.digest, "adapter": adapter_digest(folder)}
-    run.finish(metrics, digests, **facts)
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
     write_card(folder, manifest, metrics, name=name, base=model.name)
     if run.sweep_folder is None:
         remove_partials(adapters / name)
         publish(folder, adapters / name)
+    run.finish(metrics, digests, **facts)

@@ -1,0 +1,68 @@
+"""When a training has ended: its result is where people name it, and only then does the run say so."""
+
+import json
+import sys
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import train
+from cdsframe.errors import InputError
+from cdsframe.run import Run
+from cdsframe.training import sft
+from cdsframe.training.keeping import ended
+
+SMALL = [
+    "model=tiny", "retriever=none", "embedder=none", "quantization=none", "training.train_limit=4",
+    "training.validation_limit=2", "training.max_epochs=1", "trainer=cpu", "trainer.progress=false", "logger=none",
+    "contamination=none", "name=demo",
+]  # fmt: skip
+
+
+def run_train(monkeypatch, folder, *overrides):
+    """Calls the entry point as the command line would, in this process; its exit code."""
+    GlobalHydra.instance().clear()
+    monkeypatch.chdir(folder)
+    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
+    try:
+        train.main()
+    except SystemExit as stopped:
+        return stopped.code
+    return 0
+
+
+def test_a_run_that_was_stopped_while_it_published_has_not_ended(monkeypatch, tmp_path):
+    def stopped(*_):
+        raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sft, "publish", stopped)
+        assert run_train(monkeypatch, tmp_path, *SMALL) == 130
+    (run,) = (tmp_path / "outputs/runs/train").iterdir()
+    assert not (run / "metrics.json").exists()
+    assert run_train(monkeypatch, tmp_path, *SMALL, f"resume={run}") == 0
+    assert (tmp_path / "outputs/adapters/demo/manifest.json").is_file()
+    assert (run / "metrics.json").is_file()
+
+
+def resumed(folder):
+    return Run(folder, "train", {}, "", {}, "group", resumed=True)
+
+
+def test_the_metrics_are_the_mark_of_the_end_and_what_is_left_beside_them_goes(tmp_path):
+    run = resumed(tmp_path)
+    assert ended(run, "adapter") is None
+    (tmp_path / "checkpoints").mkdir()
+    run.finish({"val/loss": 0.5})
+    assert ended(run, "adapter") == 0.5
+    assert not (tmp_path / "checkpoints").exists(), "the run was killed before it removed them"
+    (tmp_path / "manifest.json").unlink()
+    assert ended(run, "adapter") is None
+
+
+def test_metrics_without_a_loss_are_told(tmp_path):
+    run = resumed(tmp_path)
+    run.finish({})
+    assert json.loads((tmp_path / "metrics.json").read_text()) == {}
+    with pytest.raises(InputError, match=r"metrics.json has no val/loss; remove it and resume again"):
+        ended(run, "adapter")
