@@ -6,6 +6,7 @@ Plain `PeftModel.from_pretrained` loads it. Does not train and does not load wei
 from __future__ import annotations
 
 import shutil
+import tempfile
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -76,13 +77,28 @@ def kind_left(folder: Path) -> str | None:
     return next((kind for kind in _KINDS if (folder / kind).is_dir()), None)
 
 
+def require_publishable(target: Path) -> None:
+    """Finds out before any work whether `publish` can write there, by making what it makes first.
+
+    Raises InputError where something stands there that training has not made, OSError where nothing can be written.
+    """
+    _require_ours(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".partial.old"):
+        pass
+
+
+def _require_ours(target: Path) -> None:
+    if target.exists() and not (target / "manifest.json").is_file():
+        raise InputError(f"{target} is there and was not made by train.py; move it away or give another name=…")
+
+
 def publish(source: Path, target: Path) -> None:
     """Copies the folder of an adapter, or of another trained model, to where people name it, whole or not at all.
 
     Raises InputError where something stands there that training has not made: it is not replaced.
     """
-    if target.exists() and not (target / "manifest.json").is_file():
-        raise InputError(f"{target} is there and is no {source.name}; move it away or give another name=…")
+    _require_ours(target)
     with atomic_folder(target) as partial:
         shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
 

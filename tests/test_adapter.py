@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from cdsframe.adapter import require_match
+from cdsframe.adapter import require_match, require_publishable
 from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.run import read_manifest
 
@@ -70,3 +70,20 @@ def test_a_runs_manifest_must_hold_its_choices(folder):
     (folder / "manifest.json").unlink()
     with pytest.raises(InputError, match=r"^run: .* has no manifest\.json; make it again$"):
         read_manifest(folder, "run")
+
+
+def test_what_would_stop_publishing_is_found_beforehand(tmp_path):
+    require_publishable(tmp_path / "new" / "demo")
+    assert list((tmp_path / "new").iterdir()) == [], "nothing is left by looking"
+    (tmp_path / "demo").mkdir()
+    (tmp_path / "demo" / "manifest.json").touch()
+    require_publishable(tmp_path / "demo")
+    for occupied in ("other", "file"):
+        (tmp_path / "other").mkdir(exist_ok=True)
+        (tmp_path / "file").touch()
+        with pytest.raises(InputError, match=f"{occupied} is there and was not made by train.py; move it away"):
+            require_publishable(tmp_path / occupied)
+    with pytest.raises(FileExistsError):
+        require_publishable(tmp_path / "file" / "demo")
+    with pytest.raises(OSError, match="File name too long"):
+        require_publishable(tmp_path / ("n" * 245))

@@ -66,3 +66,20 @@ def test_metrics_without_a_loss_are_told(tmp_path):
     assert json.loads((tmp_path / "metrics.json").read_text()) == {}
     with pytest.raises(InputError, match=r"metrics.json has no val/loss; remove it and resume again"):
         ended(run, "adapter")
+
+
+def test_an_occupied_name_is_refused_before_the_model_is_loaded(monkeypatch, tmp_path, capsys):
+    (tmp_path / "outputs/adapters/demo").mkdir(parents=True)
+    (tmp_path / "outputs/adapters/demo/mine.txt").touch()
+    assert run_train(monkeypatch, tmp_path, *SMALL) == 1
+    told = capsys.readouterr()
+    assert "outputs/adapters/demo is there and was not made by train.py; move it away" in told.err
+    assert "training and" not in told.out
+
+
+def test_outputs_where_a_file_is_are_one_sentence(monkeypatch, tmp_path, capsys):
+    (tmp_path / "file").touch()
+    assert run_train(monkeypatch, tmp_path, *SMALL, "paths.adapters=file") == 1
+    assert "there is a file where a folder was expected: file" in capsys.readouterr().err
+    assert run_train(monkeypatch, tmp_path, *SMALL, "paths.outputs=/proc/x") == 1
+    assert "there is no file or folder, and none can be made: /proc/x" in capsys.readouterr().err

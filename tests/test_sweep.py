@@ -18,6 +18,8 @@ import train
 from cdsframe.adapter import adapter_digest
 from cdsframe.config import check
 from cdsframe.config.sweep import claim
+from cdsframe.errors import InputError
+from cdsframe.training import leaderboard
 from cdsframe.training.leaderboard import summarise
 
 ROOT = Path(__file__).parent.parent
@@ -195,3 +197,16 @@ def test_a_signal_reaches_the_job_and_ends_the_multirun(tmp_path):
     assert "0.5" not in out
     assert "Stopped" in err
     assert not (tmp_path / "0" / "outcome.json").exists(), "unfinished, not failed"
+
+
+def test_a_summary_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys):
+    def broken(_):
+        raise InputError("the board cannot be written")
+
+    entry = sys.modules["cdsframe.config.entry"]  # the package's attribute of that name is the function
+    monkeypatch.setattr(leaderboard, "summarise", broken)
+    monkeypatch.setattr(entry, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None)})
+    with pytest.raises(SystemExit) as stopped:
+        entry._tell_of_multiruns("train")
+    assert stopped.value.code == 1
+    assert capsys.readouterr().err == "train: failed: the board cannot be written\n"

@@ -15,16 +15,24 @@ from typing import Annotated, Any, Literal
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from cdsframe.config.build import DEPENDENCIES, locate
 from cdsframe.config.rules import RULES
-from cdsframe.errors import ConfigError
+from cdsframe.errors import ConfigError, named
 from cdsframe.files import InputFile, InputFolder
 from cdsframe.types import METADATA_FIELDS
 
+
+def _names_a_folder(name: str) -> str:
+    if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > 100:
+        shown = named(name)
+        raise ValueError(f"{shown} cannot name a folder; use at most 100 letters, digits, _ . and -, no . or - first")
+    return name
+
+
 PLAIN_KEYS: dict[str, Any] = {
-    "name": Annotated[str, Field(pattern=r"^\w[\w.-]*$")],
+    "name": Annotated[str, AfterValidator(_names_a_folder)],
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
     "resume": InputFolder | None,
     "own_process": bool,

@@ -91,6 +91,9 @@ _ON_DISK = {
     errno.EROFS: "the file system is read-only at",
     errno.EACCES: "there is no permission to write",
     errno.EPERM: "there is no permission to write",
+    errno.ENOENT: "there is no file or folder, and none can be made:",
+    errno.ENAMETOOLONG: "a name is too long:",
+    errno.EEXIST: "there is a file where a folder was expected:",
     errno.ENOTDIR: "there is a file where a folder was expected:",
     errno.EISDIR: "there is a folder where a file was expected:",
 }
@@ -148,11 +151,24 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
                 raise
             sys.exit(_exit_code(name, error))
         finally:
-            for folder, (function_name, text) in _summaries.items():
-                sys.stdout.write((locate(function_name)(folder) if text is None else text) + "\n")
-            _summaries.clear()
+            _tell_of_multiruns(name)
 
     return run
+
+
+def _tell_of_multiruns(name: str) -> None:
+    """Prints what was told last of this process's multiruns; where that fails for a user's reason, says it, exit 1."""
+    told, pending = list(_summaries.items()), sys.exc_info()[0]
+    _summaries.clear()
+    try:
+        for folder, (function_name, text) in told:
+            sys.stdout.write((locate(function_name)(folder) if text is None else text) + "\n")
+    except (CdsframeError, OSError) as error:
+        code = _exit_code(name, error)
+        if isinstance(error, CdsframeError):
+            sys.stderr.write(f"{name}: failed: {plain(str(error))}\n")
+        if pending is None:
+            sys.exit(code)
 
 
 def as_text(text: str) -> str:

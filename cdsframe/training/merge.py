@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cdsframe.adapter import adapter_digest, publish, require_match
+from cdsframe.adapter import adapter_digest, publish, require_match, require_publishable
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.files import InputFolder, atomic_folder
@@ -51,6 +51,7 @@ def merge(
     require_match(folder, model=model, quantization=quantization, prompt=prompt)
     if not (Path(folder) / "adapter_config.json").is_file():
         raise InputError(f"training.folder: {folder} is a whole model already, there is nothing to merge")
+    require_publishable(Path(models) / name)
     builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
     examples = builder.build(sample(data.questions("validation"), limit, seed=0))
     adapted = model.with_adapter(folder)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cdsframe.adapter import adapter_digest, publish
+from cdsframe.adapter import adapter_digest, publish, require_publishable
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.files import remove_partials, write_json, write_text
 from cdsframe.packaged import model_path
@@ -108,6 +108,7 @@ class Pairs:
 
         `in_batch`: whether a question's positive is told from the passages of other questions, too.
         """
+        require_publishable(Path(task.published) / task.name)
         screening = contamination.screen(task.data.questions("train"), task.data, task.run.folder)
         train = PairBuilder(retriever, index, seed, negatives, depth).build(screening.kept, train_limit)
         held_out = PairBuilder(retriever, index, 0, negatives, depth)

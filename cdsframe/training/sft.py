@@ -15,7 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.adapter import adapter_digest, name_base, publish, write_card
+from cdsframe.adapter import adapter_digest, name_base, publish, require_publishable, write_card
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.files import remove_partials, write_json
 from cdsframe.prompt import Prompt
@@ -87,6 +87,7 @@ def sft(
 
     if (loss := ended(run, "adapter")) is not None:
         return loss
+    require_publishable(Path(adapters) / name)
     devices = trainer.launch("bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true")
     lightning.seed_everything(seed, verbose=False)
     tokenizer = model.tokenizer
