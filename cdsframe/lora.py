@@ -7,9 +7,13 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Iterator, Sequence
+from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import Field
+
+from cdsframe.errors import ConfigError
 
 log = logging.getLogger(__name__)
 
@@ -34,9 +38,14 @@ class Lora:
         self.r, self._scale, self._dropout, self._targets = r, scale, lora_dropout, list(target_modules)
 
     def attach(self, module: Any) -> Any:
-        """The module as a PEFT model whose only trainable weights are the low-rank ones, in float32."""
+        """The module as a PEFT model whose only trainable weights are the low-rank ones, in float32.
+
+        Raises ConfigError where a target names no linear layer: PEFT passes over it as long as another one does.
+        """
         from peft import LoraConfig, get_peft_model
 
+        if unknown := list(_unknown(self._targets, module)):
+            raise ConfigError(unknown)
         settings: dict[str, Any] = {
             "r": self.r,
             "lora_alpha": self._scale * self.r,  # PEFT computes with a float as well
@@ -100,6 +109,20 @@ class NoLora:
     def attach(self, module: Any) -> Any:
         """The module itself, every weight trainable and held in float32."""
         return module.float().requires_grad_(True)
+
+
+def _unknown(targets: Sequence[str], module: Any) -> Iterator[str]:
+    """What is to be said of each target that names no linear layer, by PEFT's rule: the end of its dotted name."""
+    from torch.nn import Linear
+    from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
+
+    linear = [name for name, child in module.named_modules() if isinstance(child, (Linear, Conv1D))]
+    there = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
+    for target in targets:
+        if not any(f".{name}".endswith(f".{target}") for name in linear):
+            near = get_close_matches(target, there, n=1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            yield f"lora.target_modules: the model has no linear layer {target!r}, it has {', '.join(there)}{hint}"
 
 
 def count_trainable(module: Any) -> tuple[int, int]:

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from cdsframe.errors import ConfigError
 from cdsframe.lora import Dora, Lora, LoraWithEmbeddings, RankStabilisedLora
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -62,3 +63,12 @@ def test_lora_plus_gives_b_matrices_their_own_rate():
     weights = {name: torch.nn.Parameter(torch.zeros(1)) for name in ("x.lora_A.w", "x.lora_B.w", "y.lora_B.w")}
     groups = make_optimizer("auto", weights, False, 1e-3, 0.0, 16.0).param_groups
     assert {group["ratio"]: len(group["params"]) for group in groups} == {1.0: 1, 16.0: 2}
+
+
+def test_each_target_that_is_no_linear_layer_is_refused_with_what_there_is():
+    lora = Lora(4, 2.0, 0.0, ["q_proj", "v_porj", "nothing", "embed_tokens", "roj", "self_attn.k_proj"])
+    with pytest.raises(ConfigError) as refused:
+        lora.attach(tiny().load_for_training())
+    assert [problem.split("'")[1] for problem in refused.value.problems] == ["v_porj", "nothing", "embed_tokens", "roj"]
+    assert "it has q_proj, k_proj, v_proj, o_proj" in refused.value.problems[0]
+    assert refused.value.problems[0].endswith("; did you mean v_proj?")
