@@ -197,6 +197,28 @@ def test_what_comes_from_the_environment_is_not_written_down(monkeypatch):
     assert shown["e"] == 0.1
 
 
+def test_what_only_looks_like_a_value_of_the_environment_is_written_down(monkeypatch):
+    monkeypatch.setenv("CDSFRAME_TEST_DATA", "/data")
+    text = """
+    data: ${oc.env:CDSFRAME_TEST_DATA}
+    outputs: /data/out
+    adapters: ${outputs}/adapters
+    file: ${either:null,${data}}/file
+    node: ${other}
+    other: {inner: "${data}", none: null, list: ["${outputs}"], whole: "${oc.decode:'[${data}]'}"}
+    """
+    shown = without_environment(OmegaConf.create(text))
+    other = {"inner": "${data}", "none": None, "list": ["/data/out"], "whole": "${oc.decode:'[${data}]'}"}
+    assert shown == {
+        "data": "${oc.env:CDSFRAME_TEST_DATA}",
+        "outputs": "/data/out",
+        "adapters": "/data/out/adapters",
+        "file": "${either:null,${data}}/file",
+        "node": other,
+        "other": other,
+    }
+
+
 def test_build_gives_a_component_what_it_names_and_no_more():
     cfg = OmegaConf.create({"_target_": "cdsframe.retriever.flat.Bm25", "top_k": 2, "num_candidates": 10})
     assert build(cfg, index=object(), embedder=object(), fusion=object()).top_k == 2

@@ -16,7 +16,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import train
 from cdsframe.adapter import adapter_digest
-from cdsframe.config import check
+from cdsframe.config import AfterEachJob, check
 from cdsframe.config.sweep import claim
 from cdsframe.errors import InputError
 from cdsframe.training import leaderboard
@@ -205,8 +205,22 @@ def test_a_summary_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys)
 
     entry = sys.modules["cdsframe.config.entry"]  # the package's attribute of that name is the function
     monkeypatch.setattr(leaderboard, "summarise", broken)
-    monkeypatch.setattr(entry, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None)})
+    monkeypatch.setattr(entry, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None, None)})
     with pytest.raises(SystemExit) as stopped:
         entry._tell_of_multiruns("train")
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "train: failed: the board cannot be written\n"
+
+
+def test_the_best_goes_where_the_configuration_says_when_the_multirun_has_ended(monkeypatch, tmp_path):
+    """Where `paths.outputs` comes from the environment, too: config.yaml then does not have it."""
+    monkeypatch.setenv("CDSFRAME_TEST_OUT", str(tmp_path / "out"))
+    small = [*SMALL, "training.train_limit=4", "trainer.max_steps=1", "hydra.sweep.dir=sweep"]
+    published = tmp_path / "out" / "adapters" / "best"
+    seen = []
+    monkeypatch.setattr(AfterEachJob, "on_job_start", lambda *_, **__: seen.append(published.exists()), raising=False)
+    where = "paths.outputs=${oc.env:CDSFRAME_TEST_OUT}"
+    assert run_train(monkeypatch, tmp_path, "-m", *small, "lora.r=2,4", where) == 0
+    assert (published / "manifest.json").is_file()
+    assert seen == [False, False]
+    assert not [path for path in tmp_path.iterdir() if "$" in path.name]

@@ -22,6 +22,7 @@ from hydra.errors import HydraException
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
+from omegaconf.resolvers import oc
 
 from cdsframe.config.build import locate
 from cdsframe.config.check import check
@@ -39,24 +40,30 @@ OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=Tr
 OmegaConf.register_new_resolver("either", lambda first, other: other if first is None else first, replace=True)
 
 
-def without_environment(cfg: DictConfig) -> Any:
+_asked_environment: list[str] = []
+"""The variables whose values were asked for since this was cleared."""
+
+
+def _environment(*arguments: Any) -> Any:
+    _asked_environment.append(str(arguments[0]))
+    return oc.env(*arguments)
+
+
+OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+
+
+def without_environment(node: Any) -> Any:
     """The resolved configuration as plain containers; what comes from the environment stays as it is written."""
-    resolved, written = OmegaConf.to_container(cfg, resolve=True), OmegaConf.to_container(cfg, resolve=False)
-    secret: set[str] = set()
-
-    def walk(value: Any, raw: Any, visit: Callable[[Any, Any], Any]) -> Any:
-        if isinstance(value, dict):
-            return {key: walk(value[key], raw[key] if isinstance(raw, dict) else raw, visit) for key in value}
-        if isinstance(value, list):
-            return [walk(v, raw[n] if isinstance(raw, list) else raw, visit) for n, v in enumerate(value)]
-        return visit(value, raw)
-
-    def note(value: Any, raw: Any) -> None:
-        if isinstance(raw, str) and "${oc.env:" in raw and value:
-            secret.add(str(value))
-
-    walk(resolved, written, note)
-    return walk(resolved, written, lambda value, raw: raw if any(s in str(value) for s in secret) else value)
+    if not OmegaConf.is_config(node):
+        return node
+    keys = list(node) if isinstance(node, DictConfig) else range(len(node))
+    shown = {}
+    for key in keys:
+        _asked_environment.clear()
+        raw = node._get_node(key)._value()
+        value = raw if OmegaConf.is_missing(node, key) else node[key]
+        shown[key] = raw if _asked_environment else without_environment(value)
+    return shown if isinstance(node, DictConfig) else list(shown.values())
 
 
 def start_run(cfg: DictConfig) -> Run:
@@ -161,8 +168,10 @@ def _tell_of_multiruns(name: str) -> None:
     told, pending = list(_summaries.items()), sys.exc_info()[0]
     _summaries.clear()
     try:
-        for folder, (function_name, text) in told:
-            sys.stdout.write((locate(function_name)(folder) if text is None else text) + "\n")
+        for folder, (function, at_end, text) in told:
+            sys.stdout.write((locate(function)(folder) if text is None else text) + "\n")
+            if at_end is not None:
+                sys.stdout.write(locate(at_end)(folder, _published) + "\n")
     except (CdsframeError, OSError) as error:
         code = _exit_code(name, error)
         if isinstance(error, CdsframeError):
@@ -264,8 +273,14 @@ def _remove_empty_run(folder: Path) -> None:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-_summaries: dict[Path, tuple[str, str | None]] = {}
-"""A multirun's folder -> the function that tells of it, and what it told last in this process."""
+def _published(job: Path, kind: str) -> Path:
+    """Where what a job has left is to go, by its configuration and the environment of this process."""
+    cfg = OmegaConf.load(job / "config.yaml")
+    return Path(str(cfg.paths[f"{kind}s"])) / str(cfg.name)
+
+
+_summaries: dict[Path, tuple[str, str | None, str | None]] = {}
+"""A multirun's folder -> the functions that tell of it and that end it, and what was told last in this process."""
 
 
 class AfterEachJob(Callback):
@@ -273,17 +288,22 @@ class AfterEachJob(Callback):
 
     After each, because Hydra does not call `on_multirun_end` when a job has failed: what a sweep leaves behind is
     written anew from disk every time. The text that the function returns last is printed when the multirun ends.
+
+    Args:
+        function: takes the multirun's folder, returns a text.
+        at_end: called once when the multirun ends, however it does, with its folder and with what tells, for a job's
+            folder and the kind of what it has left, where that is published; returns a text.
     """
 
-    def __init__(self, function: str) -> None:
-        self._function = function
+    def __init__(self, function: str, at_end: str | None) -> None:
+        self._function, self._at_end = function, at_end
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
         """Hydra calls this in the process that tells at the end; launchers run the jobs in others."""
-        _summaries[Path(config.hydra.sweep.dir)] = (self._function, None)
+        _summaries[Path(config.hydra.sweep.dir)] = (self._function, self._at_end, None)
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
         """Hydra calls this; outside a multirun it does nothing."""
         if config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
             folder = Path(config.hydra.sweep.dir)
-            _summaries[folder] = (self._function, locate(self._function)(folder))
+            _summaries[folder] = (self._function, self._at_end, locate(self._function)(folder))

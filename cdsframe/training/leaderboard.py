@@ -1,4 +1,4 @@
-"""After each job of a training multirun: a leader board from what lies on disk, and the best adapter published.
+"""A leader board from what lies on disk, after each job of a training multirun; at its end the best is published.
 
 Reads run folders only. Does not train.
 """
@@ -8,16 +8,13 @@ from __future__ import annotations
 import csv
 import io
 import json
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cdsframe.adapter import kind_left, publish
 from cdsframe.files import atomic, write_text
-
-log = logging.getLogger(__name__)
 
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
 _NOT_COMPARED = ("resume", "own_process", "paths", "logger", "trainer.progress")
@@ -40,7 +37,7 @@ class Job:
 
 
 def summarise(sweep_folder: Path) -> str:
-    """Writes `leaderboard.csv` and `leaderboard.svg`, publishes what the best job left (`outputs/adapters/<name>`).
+    """Writes `leaderboard.csv` and `leaderboard.svg`.
 
     Returns the board: finished jobs with the lowest validation loss first, then those without a result and why.
     """
@@ -49,24 +46,34 @@ def summarise(sweep_folder: Path) -> str:
     with FileLock(sweep_folder / ".leaderboard.lock"):  # launchers end several jobs at once
         jobs = _jobs(sweep_folder)
         settings = _differing([job.settings for job in jobs])
-        finished = sorted((job for job in jobs if job.loss is not None), key=lambda j: (j.loss, int(j.folder.name)))
+        finished = _best_first(jobs)
         others = [job for job in jobs if job.loss is None]
         _write_csv(sweep_folder / "leaderboard.csv", settings, [*finished, *others])
         if finished:
             _draw(sweep_folder / "leaderboard.svg", settings, finished, others)
-            _publish_best(finished)
         return _table(settings, finished, others)
 
 
-def _publish_best(finished: Sequence[Job]) -> None:
+def publish_best(sweep_folder: Path, published: Callable[[Path, str], Path]) -> str:
+    """Publishes what the best job has left; returns which and where.
+
+    Args:
+        published: where what a job has left goes, by the job's folder and the kind (`adapter`, …).
+    """
+    finished = _best_first(_jobs(sweep_folder))
     manifests = (json.loads((job.folder / "manifest.json").read_text(encoding="utf-8")) for job in finished)
     if len({manifest["validation"] for manifest in manifests}) > 1:
-        log.warning("the jobs were validated on different examples: their losses cannot be compared, none is published")
-        return
-    best = finished[0]
-    kind = kind_left(best.folder)
-    if kind is not None:
-        publish(best.folder / kind, Path(best.settings[f"paths.{kind}s"]) / str(best.settings["name"]))
+        return "the jobs were validated on different examples: their losses cannot be compared, none is published"
+    kind = kind_left(finished[0].folder) if finished else None
+    if kind is None:
+        return "nothing is published"
+    target = published(finished[0].folder, kind)
+    publish(finished[0].folder / kind, target)
+    return f"the {kind} of job {finished[0].folder.name} is published in {target}"
+
+
+def _best_first(jobs: Sequence[Job]) -> list[Job]:
+    return sorted((job for job in jobs if job.loss is not None), key=lambda j: (j.loss, int(j.folder.name)))
 
 
 def _row(job: Job, settings: Sequence[str]) -> list[str]:
