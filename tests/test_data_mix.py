@@ -13,7 +13,7 @@ from cdsframe.data.duplicates import exact_copies, near_copies
 from cdsframe.data.mix import Mix
 from cdsframe.data.splits import SPLITS, split_of
 from cdsframe.errors import ConfigError, EmptySplitError
-from cdsframe.types import Question
+from cdsframe.types import Evidence, Question
 
 TEXT = "the nurse gives each patient two tablets of the drug in the morning and one at night with a glass of water"
 
@@ -130,6 +130,20 @@ def test_no_document_is_in_two_splits():
     assert [q.id for q in data.questions("train")] == ["a/0", "a/2", "a/3"]
     assert data.removed["train"]["a/document_in_another_split"] == 1
     assert len(mix({"a": source}, apart=False).questions("train")) == 4
+
+
+def test_no_page_of_the_evidence_is_asked_about_in_another_sources_validation_or_test():
+    def about(id_, *pages):
+        evidence = tuple(Evidence(page, 0, 9) for page in pages)
+        return Question(id_, f"{id_}?", id_, evidence=evidence, group=pages[0] if pages else id_)
+
+    a = Source(train=[about("1", "p"), about("2", "r", "q"), about("3", "r"), about("4")], validation=[about("5", "s")])
+    b = Source(train=[about("6", "s"), about("7", "r")], test=[about("8", "p"), about("9", "o", "q"), about("4")])
+    data = mix({"a": a, "b": b})
+    # The question 4 of a, without a document, is another one than the question 4 of b.
+    assert [q.id for q in data.questions("train")] == ["a/3", "a/4", "b/7"]
+    assert data.removed["train"]["a/document_in_another_split"] == 2
+    assert data.removed["train"]["b/document_in_another_split"] == 1
 
 
 def test_dividing_anew_keeps_documents_together_whatever_the_source_said():

@@ -41,7 +41,7 @@ class Mix:
             Jaccard similarity from which on near-copies are left out, null: they stay.
         splits: `given` by the sources; `by_document`: all questions are divided anew, those of a document together.
         validation_share, test_share: of the documents, with `splits=by_document`.
-        apart: whether training questions are left out that are about a document of another split.
+        apart: whether training questions are left out that are about a document of another split, of any source.
         seed: of what is drawn.
     """
 
@@ -126,7 +126,8 @@ class Mix:
         if split != "train":
             return [question for own in by_source.values() for question in own]
         if self._apart:
-            by_source = {name: self._without_shared_documents(name, own) for name, own in by_source.items()}
+            held_out = self._held_out_documents()
+            by_source = {name: self._apart_from(held_out, name, own) for name, own in by_source.items()}
         by_source = self._without_copies(by_source)
         taken = shares({n: len(own) for n, own in by_source.items()}, self._weights, self._caps, self._limit)
         drawn = {
@@ -153,9 +154,13 @@ class Mix:
             found = [replace(q, split=split) for q in found if split_of(q.group or q.id, *shares) == split]
         return [replace(question, id=f"{name}/{question.id}") for question in found]
 
-    def _without_shared_documents(self, name: str, questions: list[Question]) -> list[Question]:
-        elsewhere = {q.group for split in ("validation", "test") for q in self._read(name, split) if q.group}
-        kept = [question for question in questions if question.group not in elsewhere]
+    def _held_out_documents(self) -> set[str]:
+        """What validation and test ask about, whichever source does."""
+        splits = ("validation", "test")
+        return {id_ for name in self._sources for split in splits for q in self._read(name, split) for id_ in _about(q)}
+
+    def _apart_from(self, held_out: set[str], name: str, questions: list[Question]) -> list[Question]:
+        kept = [question for question in questions if held_out.isdisjoint(_about(question))]
         self._count(name, "document_in_another_split", len(questions) - len(kept))
         return kept
 
@@ -175,3 +180,12 @@ class Mix:
     def _count(self, name: str, rule: str, number: int) -> None:
         if number:
             self._removed[f"{name}/{rule}"] += number
+
+
+def _about(question: Question) -> set[str]:
+    """The ids of the documents that a question of the mix is about: of its evidence, and the one its source names.
+
+    Where the source names the question itself for want of a document, it is the question under its name in the mix.
+    """
+    own = question.id if question.id.endswith(f"/{question.group}") else question.group
+    return {evidence.document_id for evidence in question.evidence} | ({own} if question.group else set())
