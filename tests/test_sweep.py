@@ -224,3 +224,20 @@ def test_the_best_goes_where_the_configuration_says_when_the_multirun_has_ended(
     assert (published / "manifest.json").is_file()
     assert seen == [False, False]
     assert not [path for path in tmp_path.iterdir() if "$" in path.name]
+
+
+def test_a_folder_that_is_no_multirun_is_refused_before_hydra_writes_into_it(monkeypatch, tmp_path, capsys):
+    (tmp_path / "corpus").mkdir()
+    (tmp_path / "corpus" / "page.md").touch()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "config.yaml").touch()
+    for overrides, folder, told in (
+        (["-m", "lora.r=4,8"], "corpus", "corpus is not the folder of a multirun"),
+        (["sweep=rank"], "corpus", "corpus is not the folder of a multirun"),
+        (["--multirun", "lora.r=4,8"], "run", "run is the folder of one run, and -m starts several; leave -m out"),
+        ([], "corpus", "corpus is not the folder of a run"),
+    ):
+        before = sorted(tmp_path.rglob("*"))
+        assert run_train(monkeypatch, tmp_path, *overrides, *SMALL, f"resume={folder}") == 2
+        assert told in capsys.readouterr().err
+        assert sorted(tmp_path.rglob("*")) == before

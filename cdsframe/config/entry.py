@@ -27,7 +27,7 @@ from omegaconf.resolvers import oc
 from cdsframe.config.build import locate
 from cdsframe.config.check import check
 from cdsframe.config.resume import interrupted_run
-from cdsframe.config.sweep import claim, job_of_sweep, note_failure
+from cdsframe.config.sweep import claim, job_of_sweep, note_failure, require_resumable
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.interrupt import EXIT_CODE, over
 from cdsframe.run import Run
@@ -222,11 +222,21 @@ def _refuse_groups_without_option(name: str, configs: Path) -> None:
 
 
 def _refuse_to_resume_nothing(name: str) -> None:
-    """Ends the program where `resume` names no folder: for a multirun Hydra would make it."""
-    for key, _, folder in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
-        if key == "resume" and folder not in ("", "null") and "$" not in folder and not Path(folder).is_dir():
-            sys.stderr.write(f"{name}: the configuration is refused: resume: no folder {folder}\n")
-            sys.exit(ConfigError.exit_code)
+    """Ends the program where `resume` names no run's folder: a multirun would begin in it whatever it is."""
+    given = [argument.lstrip("+").partition("=") for argument in sys.argv[1:]]
+    several = any(
+        key in ("-m", "--multirun")
+        or (key == "sweep" and value != "null")
+        or (key, value) == ("hydra.mode", "MULTIRUN")
+        for key, _, value in given
+    )
+    for key, _, folder in given:
+        if key == "resume" and folder not in ("", "null") and "$" not in folder:
+            try:
+                require_resumable(Path(folder), several)
+            except ConfigError as error:
+                sys.stderr.write(f"{name}: the configuration is refused: {error}\n")
+                sys.exit(error.exit_code)
 
 
 def _exit_code(name: str, error: Exception) -> int:

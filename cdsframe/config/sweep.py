@@ -26,9 +26,28 @@ from cdsframe.run import Run
 
 log = logging.getLogger(__name__)
 
+_ONE_RUN = "resume: {} is the folder of one run, and -m starts several; leave -m out"
 _OUTCOME = "outcome.json"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
+
+
+def require_resumable(folder: Path, several: bool) -> None:
+    """Refuses, before Hydra writes anything into it, a folder that `resume` cannot mean.
+
+    Args:
+        several: whether a multirun is asked for by the command line; an experiment may ask for one besides.
+    """
+    if not folder.is_dir():
+        raise ConfigError(f"resume: no folder {folder}")
+    multirun = (folder / "multirun.yaml").is_file() or any(f.parent.name.isdigit() for f in folder.glob("*/.hydra"))
+    single = (folder / "config.yaml").is_file()
+    if several and single:
+        raise ConfigError(_ONE_RUN.format(folder))
+    if several and not multirun:
+        raise ConfigError(f"resume: {folder} is not the folder of a multirun (it has no jobs)")
+    if not single and not multirun:
+        raise ConfigError(f"resume: {folder} is not the folder of a run (it has no config.yaml)")
 
 
 def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, bool]:
@@ -38,7 +57,7 @@ def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, 
     one where another job has that. Raises ConfigError where the folder is that of a single run.
     """
     if (sweep / "config.yaml").is_file():
-        raise ConfigError(f"resume: {sweep} is the folder of one run, and -m starts several; leave -m out")
+        raise ConfigError(_ONE_RUN.format(sweep))
     for other in sorted(sweep.iterdir()):
         if other.name.isdigit() and (other / "config.yaml").is_file():
             there = OmegaConf.to_container(OmegaConf.load(other / "config.yaml"))
