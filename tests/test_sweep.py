@@ -13,12 +13,14 @@ import torch  # noqa: F401 (with it loaded the jobs share this process: see job_
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
+from omegaconf import OmegaConf
 
 import train
 from cdsframe.adapter import adapter_digest
 from cdsframe.config import AfterEachJob, check
+from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim
-from cdsframe.errors import InputError
+from cdsframe.errors import ConfigError, InputError
 from cdsframe.training import leaderboard
 from cdsframe.training.leaderboard import summarise
 
@@ -241,3 +243,14 @@ def test_a_folder_that_is_no_multirun_is_refused_before_hydra_writes_into_it(mon
         assert run_train(monkeypatch, tmp_path, *overrides, *SMALL, f"resume={folder}") == 2
         assert told in capsys.readouterr().err
         assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("damage", [b"a: [1", b"\xff\xfe\x00", b"- 1\n"])
+def test_a_damaged_configuration_is_told(damage, tmp_path):
+    (tmp_path / "0").mkdir()
+    (tmp_path / "0" / "config.yaml").write_bytes(damage)
+    with pytest.raises(ConfigError, match=r"0/config.yaml is damaged"):
+        claim(tmp_path, tmp_path / "1", {"a": 1})
+    with pytest.raises(ConfigError, match=r"0/config.yaml is damaged"):
+        interrupted_run(OmegaConf.create({"resume": str(tmp_path / "0")}), {"a": 1})
+    assert "job 0: its config.yaml is damaged" in summarise(tmp_path)

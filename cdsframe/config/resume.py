@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from cdsframe.errors import ConfigError
 
@@ -24,6 +26,17 @@ def differing(there: Any, here: Any) -> dict[str, tuple[Any, Any]]:
     return {key: (a.get(key, "absent"), b.get(key, "absent")) for key in keys}
 
 
+def read_yaml(file: Path, kind: type) -> Any:
+    """What a run has written, `kind` being `dict` or `list`, unresolved. Raises ConfigError where it is damaged."""
+    try:
+        found = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
+    except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException):
+        found = None
+    if not isinstance(found, kind):
+        raise ConfigError(f"resume: {file} is damaged; begin anew, or take its folder away")
+    return found
+
+
 def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
     """The folder that `resume` names.
 
@@ -36,12 +49,12 @@ def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
     file = folder / "config.yaml"
     if not file.is_file():
         raise ConfigError(f"resume: {folder} is not the folder of a run (it has no config.yaml)")
-    changed = differing(OmegaConf.to_container(OmegaConf.load(file)), written)
+    changed = differing(read_yaml(file, dict), written)
     if not changed:
         return folder
     started = folder / ".hydra" / "overrides.yaml"
-    overrides = OmegaConf.to_container(OmegaConf.load(started)) if started.is_file() else None
-    with_what = f"it was started with: {' '.join(map(str, overrides))}" if isinstance(overrides, list) else ""
+    overrides = read_yaml(started, list) if started.is_file() else []
+    with_what = f"it was started with: {' '.join(map(str, overrides))}" if overrides else ""
     raise ConfigError(
         [
             f"resume: {folder} was trained with another configuration",

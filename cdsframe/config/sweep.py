@@ -17,9 +17,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
-
-from cdsframe.config.resume import differing
+from cdsframe.config.resume import differing, read_yaml
 from cdsframe.errors import CdsframeError, ConfigError, Stopped
 from cdsframe.files import read_json, write_json
 from cdsframe.run import Run
@@ -59,10 +57,9 @@ def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, 
     if (sweep / "config.yaml").is_file():
         raise ConfigError(_ONE_RUN.format(sweep))
     for other in sorted(sweep.iterdir()):
-        if other.name.isdigit() and (other / "config.yaml").is_file():
-            there = OmegaConf.to_container(OmegaConf.load(other / "config.yaml"))
-            if not differing(there, written):
-                return other, True
+        file = other / "config.yaml"
+        if other.name.isdigit() and file.is_file() and not differing(read_yaml(file, dict), written):
+            return other, True
     number = int(folder.name)
     while (folder / "config.yaml").is_file():
         number += 1

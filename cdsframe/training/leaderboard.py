@@ -45,7 +45,7 @@ def summarise(sweep_folder: Path) -> str:
 
     with FileLock(sweep_folder / ".leaderboard.lock"):  # launchers end several jobs at once
         jobs = _jobs(sweep_folder)
-        settings = _differing([job.settings for job in jobs])
+        settings = _differing([job.settings for job in jobs if job.settings])
         finished = _best_first(jobs)
         others = [job for job in jobs if job.loss is None]
         _write_csv(sweep_folder / "leaderboard.csv", settings, [*finished, *others])
@@ -142,7 +142,11 @@ def _jobs(sweep_folder: Path) -> list[Job]:
         config = ours if ours.is_file() else folder / ".hydra" / "config.yaml"
         if not config.is_file():
             continue
-        settings = _flat(yaml.safe_load(config.read_text(encoding="utf-8")))
+        try:
+            settings = _flat(yaml.safe_load(config.read_text(encoding="utf-8")))
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError):  # the last: it is no mapping
+            jobs.append(Job(folder, {}, "unfinished", "its config.yaml is damaged", {}))
+            continue
         outcome, metrics = _read(folder / "outcome.json"), _read(folder / "metrics.json")
         status = "finished" if metrics else outcome.get("status", "unfinished")
         jobs.append(Job(folder, settings, status, outcome.get("reason", ""), metrics))
