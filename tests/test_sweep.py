@@ -22,7 +22,7 @@ from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.training import leaderboard
-from cdsframe.training.leaderboard import summarise
+from cdsframe.training.leaderboard import publish_best, summarise
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
@@ -254,3 +254,22 @@ def test_a_damaged_configuration_is_told(damage, tmp_path):
     with pytest.raises(ConfigError, match=r"0/config.yaml is damaged"):
         interrupted_run(OmegaConf.create({"resume": str(tmp_path / "0")}), {"a": 1})
     assert "job 0: its config.yaml is damaged" in summarise(tmp_path)
+
+
+def job_folder(sweep, number, outcome, metrics=None, manifest=None, **settings):
+    folder = sweep / str(number)
+    folder.mkdir(parents=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    for name, value in (("outcome", outcome), ("metrics", metrics), ("manifest", manifest)):
+        if value is not None:
+            (folder / f"{name}.json").write_text(json.dumps(value), encoding="utf-8")
+
+
+def test_a_job_has_finished_where_its_outcome_and_its_manifest_say_so(tmp_path):
+    metrics, manifest = {"val/loss": 1.0}, {"validation": "x"}
+    job_folder(tmp_path, 0, {"status": "failed", "reason": "it differs"}, metrics, manifest, r=1)
+    job_folder(tmp_path, 1, {"status": "finished", "value": 1.0}, metrics, None, r=2)
+    job_folder(tmp_path, 2, {"status": "finished", "value": 1.0}, metrics, manifest, r=3)
+    summarise(tmp_path)
+    assert {row["job"]: row["status"] for row in board(tmp_path)} == {"2": "finished", "0": "failed", "1": "unfinished"}
+    assert publish_best(tmp_path, lambda *_: tmp_path) == "nothing is published"

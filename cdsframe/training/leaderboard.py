@@ -148,8 +148,10 @@ def _jobs(sweep_folder: Path) -> list[Job]:
             jobs.append(Job(folder, {}, "unfinished", "its config.yaml is damaged", {}))
             continue
         outcome, metrics = _read(folder / "outcome.json"), _read(folder / "metrics.json")
-        status = "finished" if metrics else outcome.get("status", "unfinished")
-        jobs.append(Job(folder, settings, status, outcome.get("reason", ""), metrics))
+        status, reason = outcome.get("status", "unfinished"), outcome.get("reason", "")
+        if status == "finished" and not (folder / "manifest.json").is_file():
+            status, reason = "unfinished", "it has no manifest.json"
+        jobs.append(Job(folder, settings, status, reason, metrics if status == "finished" else {}))
     return jobs
 
 
