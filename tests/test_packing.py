@@ -13,7 +13,7 @@ from cdsframe.model import LanguageModel
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.attention import NAME, _products, attend, pack
-from cdsframe.training.batches import Layout, collate
+from cdsframe.training.batches import Batches, Layout, collate
 from cdsframe.training.examples import Example
 from cdsframe.training.module import loss_sum
 
@@ -153,3 +153,13 @@ def test_attention_by_products_is_as_exact_as_the_fused_kernel():
 def test_examples_of_padded_batches_are_not_taken_for_packed_ones():
     with pytest.raises(TypeError, match="lengths"):
         attend(None, *[torch.zeros(2, 2, 4, 8)] * 3, None)
+
+
+def test_packed_batches_mix_lengths_and_padded_ones_group_them():
+    chooser = random.Random(0)
+    some = [Example(str(n), Encoded([5] * (size := chooser.choice([10, 200])), [5] * size)) for n in range(64)]
+    mixed = {}
+    for layout in (PACKED, PADDED):
+        batches = [batch["ids"] for batch in Batches(some, 4, layout, seed=1, shuffle=True)]
+        mixed[layout] = sum(len({len(some[int(n)]) for n in ids}) == 2 for ids in batches)
+    assert mixed[PADDED] <= 4 < 10 < mixed[PACKED]
