@@ -293,6 +293,17 @@ def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, ti
     assert len({hit.score for hit in found}) > 1
 
 
+@pytest.mark.parametrize(
+    ("tokens", "told"), [(257, "training.max_tokens=257 must be <= 256"), (15, "training.max_tokens")]
+)
+def test_a_reranker_is_asked_to_read_as_many_tokens_as_its_base_can(tmp_path, capsys, tiny, tokens, told):
+    many = [*SMALL, f"training.max_tokens={tokens}"]
+    with pytest.raises(SystemExit) as stop:
+        run_train(tmp_path, "training=reranker", f"training.base={tiny}", "embedder=none", *many)
+    assert stop.value.code == 2
+    assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("kind", ["embedder", "reranker"])
 def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, capsys, tiny, kind):
     (tmp_path / "page.md").write_text("# Fever\n\nFever is treated by rest.\n", encoding="utf-8")
@@ -311,7 +322,7 @@ def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, 
         )  # fmt: skip
     assert stop.value.code == 1
     assert "none of 2 training questions has a wrong passage" in capsys.readouterr().err
-    assert not (tmp_path / "outputs" / f"{kind}s").exists()
+    assert not (tmp_path / "outputs" / f"{kind}s" / "demo").exists()
 
 
 @pytest.mark.parametrize(

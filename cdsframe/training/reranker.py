@@ -7,9 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
 
 from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.errors import ConfigError
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
 from cdsframe.training.keeping import ended
@@ -42,7 +45,7 @@ def tune(
     clip_norm: Positive,
     negatives: Count,
     depth: Count,
-    max_tokens: Count,
+    max_tokens: Annotated[int, Field(ge=16)],
     train_limit: Count | None,
     validation_limit: Count | None,
     validations: Count,
@@ -92,6 +95,8 @@ class _Classifier:
     Args:
         max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
         micro_batch_size: questions at once in memory.
+
+    Raises ConfigError where the base cannot read so many tokens.
     """
 
     def __init__(self, base: str, max_tokens: int, micro_batch_size: int) -> None:
@@ -106,6 +111,9 @@ class _Classifier:
         self.model = AutoModelForSequenceClassification.from_pretrained(
             path, num_labels=1, ignore_mismatched_sizes=True, dtype=torch.float32
         )
+        positions = getattr(self.model.config, "max_position_embeddings", max_tokens)
+        if max_tokens > (most := min(positions, self._tokenizer.model_max_length)):
+            raise ConfigError(f"training.max_tokens={max_tokens} must be <= {most}: {base} reads no more tokens")
 
     def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
         """Micro-batches of `micro_batch_size` questions with their passages."""
