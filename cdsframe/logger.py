@@ -10,7 +10,7 @@ import os
 import shutil
 from typing import Any, Literal
 
-from cdsframe.errors import ConfigError
+from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
 
 _TOLD = ("model", "quantization", "lora", "data", "prompt", "retriever", "chunking", "training", "trainer")
@@ -73,25 +73,31 @@ class Wandb(NoLogger):
             if self._key_env not in os.environ:
                 raise ConfigError(f"logger.wandb.key_env: the environment has no {self._key_env}")
             os.environ["WANDB_API_KEY"] = os.environ[self._key_env]
-        self._opened = wandb.init(
-            project=self._project,
-            name=f"{self._name}-{self._run.folder.name}",
-            group=self._run.group,
-            job_type=self._run.task,
-            dir=self._run.folder,
-            mode=self._mode,
-            config=allowed_config(self._run),
-            settings=wandb.Settings(
-                console="off",
-                silent=True,
-                disable_git=True,
-                disable_code=True,
-                save_code=False,
-                x_disable_meta=True,
-                x_disable_stats=True,
-                x_disable_machine_info=True,
-            ),
-        )
+        try:
+            self._opened = wandb.init(
+                project=self._project,
+                name=f"{self._name}-{self._run.folder.name}",
+                group=self._run.group,
+                job_type=self._run.task,
+                dir=self._run.folder,
+                mode=self._mode,
+                config=allowed_config(self._run),
+                settings=wandb.Settings(
+                    console="off",
+                    silent=True,
+                    disable_git=True,
+                    disable_code=True,
+                    save_code=False,
+                    x_disable_meta=True,
+                    x_disable_stats=True,
+                    x_disable_machine_info=True,
+                ),
+            )
+        except wandb.errors.Error as error:
+            raise CdsframeError(
+                f"Weights & Biases could not be started ({type(error).__name__}); set {self._key_env}, look at the "
+                "network, or take logger.wandb.mode=offline"
+            ) from error
         return WandbLogger(experiment=self._opened)
 
     def close(self, failed: bool) -> None:

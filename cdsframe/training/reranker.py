@@ -74,17 +74,17 @@ def tune(
     lightning.seed_everything(seed, verbose=False)  # a new head begins with random weights
     classifier = _Classifier(base, max_tokens, micro_batch_size)
     recipe = Recipe(
-        batch_size,
-        max_epochs,
-        learning_rate,
-        warmup_share,
-        weight_decay,
-        clip_norm,
-        validations,
-        patience,
-        checkpoint_steps,
-        checkpoint_minutes,
-        seed,
+        batch_size=batch_size,
+        max_epochs=max_epochs,
+        learning_rate=learning_rate,
+        warmup_share=warmup_share,
+        weight_decay=weight_decay,
+        clip_norm=clip_norm,
+        validations=validations,
+        patience=patience,
+        checkpoint_steps=checkpoint_steps,
+        checkpoint_minutes=checkpoint_minutes,
+        seed=seed,
     )
     return course(task, pairs, recipe, classifier, Listwise, trainer, devices, logger)
 
