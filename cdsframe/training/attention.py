@@ -120,7 +120,8 @@ def _products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scali
 def _states(causal: Any, sequences: list[list[int]]) -> torch.Tensor:
     """The hidden states `[tokens, dimension]` of sequences in one row."""
     device = causal.get_input_embeddings().weight.device
-    ids = torch.tensor([[token for one in sequences for token in one]], device=device)
+    rows = causal.get_input_embeddings().weight.shape[0]
+    ids = torch.tensor([[token % rows for one in sequences for token in one]], device=device)
     positions = torch.tensor([[n for one in sequences for n in range(len(one))]], device=device)
     packed: dict[str, Any] = {"lengths": Lengths([len(one) for one in sequences])} if len(sequences) > 1 else {}
     with torch.no_grad():
