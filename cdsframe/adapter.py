@@ -8,6 +8,7 @@ from __future__ import annotations
 import shutil
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
@@ -78,14 +79,20 @@ def kind_left(folder: Path) -> str | None:
 
 
 def require_publishable(target: Path) -> None:
-    """Finds out before any work whether `publish` can write there, by making what it makes first.
+    """Finds out before any work whether `publish` can write there, by making what it makes first; leaves nothing.
 
     Raises InputError where something stands there that training has not made, OSError where nothing can be written.
     """
     _require_ours(target)
+    made = [folder for folder in target.parents if not folder.exists()]
     target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".partial.old"):
-        pass
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".partial.old"):
+            pass
+    finally:
+        with suppress(OSError):  # another run has put something there
+            for folder in made:
+                folder.rmdir()
 
 
 def _require_ours(target: Path) -> None:

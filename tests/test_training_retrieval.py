@@ -322,7 +322,7 @@ def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, 
         )  # fmt: skip
     assert stop.value.code == 1
     assert "none of 2 training questions has a wrong passage" in capsys.readouterr().err
-    assert not (tmp_path / "outputs" / f"{kind}s" / "demo").exists()
+    assert not (tmp_path / "outputs" / f"{kind}s").exists()
 
 
 @pytest.mark.parametrize(
