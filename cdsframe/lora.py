@@ -125,6 +125,11 @@ def _unknown(targets: Sequence[str], module: Any) -> Iterator[str]:
             yield f"lora.target_modules: the model has no linear layer {target!r}, it has {', '.join(there)}{hint}"
 
 
+def base_of(module: Any) -> Any:
+    """The causal model that PEFT has wrapped, its low-rank layers in it; a plain module itself."""
+    return module.get_base_model() if hasattr(module, "get_base_model") else module
+
+
 def count_trainable(module: Any) -> tuple[int, int]:
     """How many weights are trained, and how many there are (a 4-bit weight counts as one)."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)

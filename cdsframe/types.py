@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -34,6 +34,11 @@ def plain(text: str, keep: str = "\n") -> str:
 
 def digest(*parts: str) -> str:
     """The first 16 hexadecimal digits of the SHA-256 of the parts, unambiguous in where a part ends."""
+    return digest_of(parts)
+
+
+def digest_of(parts: Iterable[str]) -> str:
+    """The same of parts that are made one after the other."""
     hasher = sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

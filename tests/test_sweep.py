@@ -17,7 +17,7 @@ from omegaconf import OmegaConf
 
 import train
 from cdsframe.adapter import adapter_digest
-from cdsframe.config import AfterEachJob, check
+from cdsframe.config import AfterEachJob, check, multirun
 from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim
 from cdsframe.errors import ConfigError, InputError
@@ -207,7 +207,7 @@ def test_a_summary_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys)
 
     entry = sys.modules["cdsframe.config.entry"]  # the package's attribute of that name is the function
     monkeypatch.setattr(leaderboard, "summarise", broken)
-    monkeypatch.setattr(entry, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None, None)})
+    monkeypatch.setattr(multirun, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None, None)})
     with pytest.raises(SystemExit) as stopped:
         entry._tell_of_multiruns("train")
     assert stopped.value.code == 1

@@ -5,6 +5,7 @@ The only room of the package, beside the entry points, that knows Hydra and sees
 
 from cdsframe.config.build import DEPENDENCIES, build, locate
 from cdsframe.config.check import check
-from cdsframe.config.entry import AfterEachJob, entry
+from cdsframe.config.entry import entry
+from cdsframe.config.multirun import AfterEachJob
 
 __all__ = ["DEPENDENCIES", "AfterEachJob", "build", "check", "entry", "locate"]

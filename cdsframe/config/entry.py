@@ -8,7 +8,6 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -19,15 +18,20 @@ from typing import Any, cast
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from omegaconf.resolvers import oc
 
-from cdsframe.config.build import locate
+from cdsframe.config.arguments import (
+    as_text,
+    refuse_groups_without_option,
+    refuse_to_resume_nothing,
+    take_question,
+)
 from cdsframe.config.check import check
+from cdsframe.config.multirun import told
 from cdsframe.config.resume import interrupted_run
-from cdsframe.config.sweep import claim, job_of_sweep, note_failure, require_resumable
+from cdsframe.config.sweep import claim, job_of_sweep, note_failure
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.interrupt import EXIT_CODE, over
 from cdsframe.run import Run
@@ -133,10 +137,10 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         except OSError as error:
             if error.errno not in _ON_DISK:
                 raise
-            told = CdsframeError(f"{_ON_DISK[error.errno]} {error.filename or 'the outputs'}")
-            _tell(name, told, started=True)
-            _end_quietly(told)
-            raise told from error
+            failed = CdsframeError(f"{_ON_DISK[error.errno]} {error.filename or 'the outputs'}")
+            _tell(name, failed, started=True)
+            _end_quietly(failed)
+            raise failed from error
 
     main = hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)
 
@@ -144,9 +148,9 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     def run() -> None:
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
-        asked[:] = _take_question(configs / f"{name}.yaml")
-        _refuse_groups_without_option(name, configs)
-        _refuse_to_resume_nothing(name)
+        asked[:] = take_question(configs / f"{name}.yaml")
+        refuse_groups_without_option(name, configs)
+        refuse_to_resume_nothing(name)
         try:
             over()
             main()
@@ -164,14 +168,11 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
 
 
 def _tell_of_multiruns(name: str) -> None:
-    """Prints what was told last of this process's multiruns; where that fails for a user's reason, says it, exit 1."""
-    told, pending = list(_summaries.items()), sys.exc_info()[0]
-    _summaries.clear()
+    """Prints what there is to tell of multiruns; where that fails for a user's reason, says it and ends with 1."""
+    pending = sys.exc_info()[0]
     try:
-        for folder, (function, at_end, text) in told:
-            sys.stdout.write((locate(function)(folder) if text is None else text) + "\n")
-            if at_end is not None:
-                sys.stdout.write(locate(at_end)(folder, _published) + "\n")
+        for text in told():
+            sys.stdout.write(text + "\n")
     except (CdsframeError, OSError) as error:
         code = _exit_code(name, error)
         if isinstance(error, CdsframeError):
@@ -180,63 +181,11 @@ def _tell_of_multiruns(name: str) -> None:
             sys.exit(code)
 
 
-def as_text(text: str) -> str:
-    """What OmegaConf reads as this text, whatever is in it."""
-    return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
-
-
-def _take_question(primary: Path) -> list[str]:
-    """The values of `question=` on the command line, which Hydra does not get to see.
-
-    It would read them by the grammar of its overrides, and keep them in its files and messages. Quotes around the whole
-    are taken off.
-    """
-    if not re.search(r"^question:", primary.read_text(encoding="utf-8"), re.MULTILINE):
-        return []
-    given = [argument for argument in sys.argv[1:] if re.match(r"\+{0,2}question=.", argument, re.DOTALL)]
-    sys.argv[1:] = [argument for argument in sys.argv[1:] if argument not in given]
-    texts = [argument.partition("=")[2] for argument in given]
-    quoted = [re.fullmatch(r"""(['"])((?:(?!\1)[^\\]|\\.)*)\1""", text, re.DOTALL) for text in texts]
-    return [
-        match[2].replace("\\" + match[1], match[1]) if match else text
-        for match, text in zip(quoted, texts, strict=True)
-    ]
-
-
 def _end_quietly(error: CdsframeError) -> None:
     """Ends a single run whose error has been told: what is raised, Hydra tells again, with the whole command line."""
     runtime = HydraConfig.get()
     if not _TRACEBACKS and (runtime.mode is None or runtime.mode.name == "RUN"):
         raise SystemExit(error.exit_code) from error
-
-
-def _refuse_groups_without_option(name: str, configs: Path) -> None:
-    """Ends the program where a group is set to null: Hydra has no words for it."""
-    for group, _, value in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
-        if "null" in value.split(",") and group and (configs / group).is_dir():
-            options = sorted(file.stem for file in (configs / group).glob("*.yaml"))
-            mend = f"give one of {', '.join(options)}, or leave it out" if options else "leave it out"
-            mend = f"give {group}=none" if "none" in options else mend
-            sys.stderr.write(f"{name}: the configuration is refused: {group}=null: a group needs an option; {mend}\n")
-            sys.exit(ConfigError.exit_code)
-
-
-def _refuse_to_resume_nothing(name: str) -> None:
-    """Ends the program where `resume` names no run's folder: a multirun would begin in it whatever it is."""
-    given = [argument.lstrip("+").partition("=") for argument in sys.argv[1:]]
-    several = any(
-        key in ("-m", "--multirun")
-        or (key == "sweep" and value != "null")
-        or (key, value) == ("hydra.mode", "MULTIRUN")
-        for key, _, value in given
-    )
-    for key, _, folder in given:
-        if key == "resume" and folder not in ("", "null") and "$" not in folder:
-            try:
-                require_resumable(Path(folder), several)
-            except ConfigError as error:
-                sys.stderr.write(f"{name}: the configuration is refused: {error}\n")
-                sys.exit(error.exit_code)
 
 
 def _exit_code(name: str, error: Exception) -> int:
@@ -281,39 +230,3 @@ def _remove_empty_run(folder: Path) -> None:
     """Removes the folder of a refused run, in which only Hydra has written."""
     if all(item.name in (".hydra", "config.yaml") or item.suffix == ".log" for item in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)
-
-
-def _published(job: Path, kind: str) -> Path:
-    """Where what a job has left is to go, by its configuration and the environment of this process."""
-    cfg = OmegaConf.load(job / "config.yaml")
-    return Path(str(cfg.paths[f"{kind}s"])) / str(cfg.name)
-
-
-_summaries: dict[Path, tuple[str, str | None, str | None]] = {}
-"""A multirun's folder -> the functions that tell of it and that end it, and what was told last in this process."""
-
-
-class AfterEachJob(Callback):
-    """A Hydra callback that calls a function with the multirun's folder after each of its jobs.
-
-    After each, because Hydra does not call `on_multirun_end` when a job has failed: what a sweep leaves behind is
-    written anew from disk every time. The text that the function returns last is printed when the multirun ends.
-
-    Args:
-        function: takes the multirun's folder, returns a text.
-        at_end: called once when the multirun ends, however it does, with its folder and with what tells, for a job's
-            folder and the kind of what it has left, where that is published; returns a text.
-    """
-
-    def __init__(self, function: str, at_end: str | None) -> None:
-        self._function, self._at_end = function, at_end
-
-    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hydra calls this in the process that tells at the end; launchers run the jobs in others."""
-        _summaries[Path(config.hydra.sweep.dir)] = (self._function, self._at_end, None)
-
-    def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
-        """Hydra calls this; outside a multirun it does nothing."""
-        if config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
-            folder = Path(config.hydra.sweep.dir)
-            _summaries[folder] = (self._function, self._at_end, locate(self._function)(folder))

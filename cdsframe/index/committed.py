@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from cdsframe.errors import ConfigError
 from cdsframe.files import write_json
-from cdsframe.index import table
+from cdsframe.index import table, table_search
 from cdsframe.index.identity import (
     FORMAT_VERSION,
     Identity,
@@ -115,7 +115,7 @@ class CommittedTable:
             for request in requests:
                 if request.vector is not None:
                     require_dimension(self._name, manifest["dimension"], len(request.vector))
-            return table.search(committed, frozenset(manifest["records"]), requests, choose)
+            return table_search.search(committed, frozenset(manifest["records"]), requests, choose)
 
         return self._read(found)
 

@@ -1,4 +1,4 @@
-"""The table of a Lance index: its columns, its rows as records, and searches in it.
+"""The table of a Lance index: its columns, its indexes, and its rows as records (searches: `table_search`).
 
 Each level's text stands in a column of its own, which is null in the rows of other levels: LanceDB counts BM25's
 statistics by column. Does not know which version of the table is committed (see `lance`).
@@ -6,36 +6,26 @@ statistics by column. Does not know which version of the table is committed (see
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.errors import InputError
 from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.index.stretches import Stretch, disjoint
-from cdsframe.types import LEVELS, METADATA_FIELDS, Choose, Filter, Hit, Level, Passage, Request
+from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np
 
-_BARE = ("id", "document_id", "section_id", "level", "title", "heading")
-_COLUMNS = (*_BARE, "text", "ordinal", "start", "end", "digest")
+BARE = ("id", "document_id", "section_id", "level", "title", "heading")
+COLUMNS = (*BARE, "text", "ordinal", "start", "end", "digest")
 
-_AT_ONCE = 1000
+AT_ONCE = 1000
 """Document ids in one condition."""
 
 _CLAUSES = 100
 """Stretches of documents in one condition."""
-
-_THREADS = max(2, min(8, os.cpu_count() or 1))
-"""Searches of one table that are under way at once."""
-
-_VECTORS_AT_ONCE = 32
-"""Vectors that one scan of the table is compared with: a batch costs a tenth of as many single searches."""
 
 
 def schema(dimension: int | None, identity: str) -> Any:
@@ -43,14 +33,14 @@ def schema(dimension: int | None, identity: str) -> Any:
     import pyarrow as pa
 
     kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
-    names = (*_COLUMNS, *METADATA_FIELDS, *map(_words, LEVELS))
+    names = (*COLUMNS, *METADATA_FIELDS, *map(words, LEVELS))
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in names]
     if dimension is not None:
         fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
     return pa.schema(fields, metadata={"identity": identity})
 
 
-def _words(level: Level) -> str:
+def words(level: Level) -> str:
     """The column that BM25 reads at a level."""
     return f"words_{level}"
 
@@ -64,7 +54,7 @@ def make_indexes(table: Any, levels: Iterable[Level]) -> None:
 
     for level in levels:
         config = FTS(custom_stop_words=list(STOP_WORDS), max_token_length=64)
-        table.create_index(_words(level), config=config, replace=True)
+        table.create_index(words(level), config=config, replace=True)
     table.create_index("level", config=Bitmap(), replace=True)
 
 
@@ -102,10 +92,10 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> N
 
     order = sorted(range(len(records)), key=lambda number: LEVELS.index(records[number].level))
     records = [records[number] for number in order]
-    columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in _COLUMNS}
+    columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
     columns |= {field: [record.metadata.get(field) for record in records] for field in METADATA_FIELDS}
     for level in LEVELS:
-        columns[_words(level)] = [record.search_text if record.level == level else None for record in records]
+        columns[words(level)] = [record.search_text if record.level == level else None for record in records]
     if vectors is not None:
         flat = pa.array(vectors[order].astype("float32", copy=False).ravel())
         columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])
@@ -140,8 +130,8 @@ def delete(table: Any, document_ids: Sequence[str]) -> None:
     from lancedb.expr import col
 
     ids = list(dict.fromkeys(document_ids))
-    for first in range(0, len(ids), _AT_ONCE):
-        table.delete(col("document_id").isin(ids[first : first + _AT_ONCE]))
+    for first in range(0, len(ids), AT_ONCE):
+        table.delete(col("document_id").isin(ids[first : first + AT_ONCE]))
 
 
 def of_documents(table: Any, document_ids: Sequence[str], level: Level) -> list[Passage]:
@@ -149,7 +139,7 @@ def of_documents(table: Any, document_ids: Sequence[str], level: Level) -> list[
     from lancedb.expr import col
 
     ids = list(dict.fromkeys(document_ids))
-    parts = [col("document_id").isin(ids[first : first + _AT_ONCE]) for first in range(0, len(ids), _AT_ONCE)]
+    parts = [col("document_id").isin(ids[first : first + AT_ONCE]) for first in range(0, len(ids), AT_ONCE)]
     return _records(table, parts, level)
 
 
@@ -171,141 +161,12 @@ def _records(table: Any, parts: Sequence[Any], level: Level) -> list[Passage]:
 
     found: list[Passage] = []
     for part in parts:
-        query = table.search().where(part & (col("level") == lit(level))).select([*_COLUMNS, *METADATA_FIELDS])
-        found += [_passage(row) for row in query.limit(None).to_arrow().to_pylist()]
+        query = table.search().where(part & (col("level") == lit(level))).select([*COLUMNS, *METADATA_FIELDS])
+        found += [passage_of(row) for row in query.limit(None).to_arrow().to_pylist()]
     return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
 
-def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], choose: Choose | None) -> list[list[Hit]]:
-    """One list of hits for each request, ordered by score and id, or those of them that `choose` gives.
-
-    `levels` are those that the rows have.
-    """
-    rows: dict[tuple[Level, str], int] = {}
-    found = _search(table, levels, requests, rows)
-    chosen = found if choose is None else choose(found)
-    whole = _whole(table, sorted({rows[hit.passage.key] for hits in chosen for hit in hits}))
-    return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
-
-
-def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passage]:
-    """Key -> record, of the rows of these numbers."""
-    found = []
-    for first in range(0, len(numbers), _AT_ONCE):
-        query = table.take_row_ids(numbers[first : first + _AT_ONCE]).select([*_COLUMNS, *METADATA_FIELDS])
-        found += [_passage(row) for row in query.to_arrow().to_pylist()]
-    return {record.key: record for record in found}
-
-
-def _search(
-    table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[tuple[Level, str], int]
-) -> list[list[Hit]]:
-    """The hits of each request, their records bare; notes in `rows` the row of each."""
-    for request in requests:
-        _require_fields(request.filter)
-    results: list[list[Hit]] = [[] for _ in requests]
-
-    def answer(numbers: Sequence[int]) -> None:
-        group = [requests[number] for number in numbers]
-        first = group[0]
-        if first.level not in levels or not all(map(_values, first.filter.values())):
-            return  # no record can fulfil it
-        condition = _condition(first, alone=len(levels) == 1)
-        for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8, rows), strict=True):
-            results[number] = hits
-
-    groups = _together(requests)
-    if len(groups) == 1:
-        answer(groups[0])
-        return results
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="search") as pool:
-        for _ in pool.map(answer, groups):
-            pass
-    return results
-
-
-def _together(requests: Sequence[Request]) -> list[list[int]]:
-    """The numbers of the requests in groups that one call answers: a text alone, vectors under the same condition."""
-    groups: dict[Any, list[int]] = {}
-    for number, request in enumerate(requests):
-        key: Any = number
-        if request.vector is not None:
-            wanted = sorted((field, _values(value)) for field, value in request.filter.items())
-            key = (request.k, request.level, str(wanted))
-        groups.setdefault(key, []).append(number)
-    size = _VECTORS_AT_ONCE
-    return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
-
-
-def _require_fields(filter: Filter) -> None:
-    """Raises InputError where a filter names a field that no record has."""
-    for field in filter:
-        if field not in METADATA_FIELDS:
-            raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
-
-
-def _condition(request: Request, alone: bool) -> Any | None:
-    """The engine's condition for a request; None where all records fulfil it (`alone`: no other level has any)."""
-    from lancedb.expr import col, lit
-
-    parts = [col(field).isin(_values(value)) for field, value in request.filter.items()]
-    if request.vector is not None and not alone:
-        parts.append(col("level") == lit(request.level))
-    condition = None
-    for part in parts:
-        condition = part if condition is None else condition & part
-    return condition
-
-
-def _values(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
-
-
-def _hits(
-    table: Any, group: Sequence[Request], condition: Any | None, limit: int, numbers: dict[tuple[Level, str], int]
-) -> list[list[Hit]]:
-    """The bare hits of each request of a group, from the engine's first `limit` rows for each."""
-    import numpy as np
-    import pyarrow.compute as pc
-    from lancedb.query import MatchQuery
-
-    if group[0].text is not None:
-        match = MatchQuery(group[0].text, _words(group[0].level))  # type: ignore[call-arg]
-        query, score = table.search(match, query_type="fts"), "_score"
-    else:
-        vectors = np.asarray([request.vector for request in group], dtype=np.float32)
-        vectors = vectors if len(group) > 1 else vectors[0]
-        query, score = table.search(vectors, vector_column_name="vector").distance_type("cosine"), "_distance"
-    if condition is not None:
-        query = query.where(condition, prefilter=True)
-    rows = query.select([*_BARE, score]).with_row_id(True).limit(limit).to_arrow()
-    keys = [(group[0].level, id) for id in rows["id"].to_pylist()]
-    numbers.update(zip(keys, rows["_rowid"].to_pylist(), strict=True))
-    results = []
-    for number, request in enumerate(group):
-        own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)
-        if len(own) == limit and own[score][request.k - 1] == own[score][-1]:
-            # Ties are cut by id, and there may be more of them than these: look until the score falls.
-            results += _hits(table, [request], condition, limit * 4, numbers)
-        else:
-            results.append(_best(own.to_pylist(), score, request.k))
-    return results
-
-
-def _best(rows: Sequence[Mapping[str, Any]], score: str, k: int) -> list[Hit]:
-    scored = [(row[score] if score == "_score" else 1.0 - row[score], _bare(row)) for row in rows]
-    scored.sort(key=lambda item: (-item[0], item[1].id))
-    return [Hit(passage, points, rank) for rank, (points, passage) in enumerate(scored[:k], start=1)]
-
-
-def _bare(row: Mapping[str, Any]) -> Passage:
-    heading = tuple(row["heading"])
-    return Passage(
-        **{name: row[name] for name in _BARE} | {"heading": heading}, text="", ordinal=0, start=0, end=0, digest=""
-    )
-
-
-def _passage(row: Mapping[str, Any]) -> Passage:
-    values = {name: row[name] for name in _COLUMNS}
+def passage_of(row: Mapping[str, Any]) -> Passage:
+    values = {name: row[name] for name in COLUMNS}
     values["heading"] = tuple(values["heading"])
     return Passage(**values, metadata={field: row[field] for field in METADATA_FIELDS if row[field] is not None})

@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from cdsframe.lora import base_of
 from cdsframe.training.attention import NAME, attend, pack
 from cdsframe.training.fused import fuse
 
@@ -46,7 +47,7 @@ class Acceleration:
 
 def checkpoint_activations(model: Any) -> None:
     """Has each decoder layer keep its input alone."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     causal.activation_checkpointing_enable()
     log.info("gradient checkpointing is on")
 
@@ -57,7 +58,7 @@ def compile_layers(model: Any) -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     for layer in causal.get_decoder().layers:
         for module in layer.modules():
             if "forward" in vars(module):

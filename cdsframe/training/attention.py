@@ -12,6 +12,8 @@ from typing import Any
 
 import torch
 
+from cdsframe.lora import base_of
+
 log = logging.getLogger(__name__)
 
 NAME = "cdsframe_packed"
@@ -36,7 +38,7 @@ def pack(model: Any) -> bool:
     Tried out on two short sequences: a layer that mixes neighbours in a way of its own (a convolution, a recurrent
     state) gives others when they lie in one row. Such a model keeps its own attention, and its examples are padded.
     """
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     own = str(causal.config._attn_implementation)
     training = model.training
     model.eval()
@@ -64,7 +66,7 @@ def use_packed(model: Any) -> None:
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     causal.set_attn_implementation(NAME)
 
 

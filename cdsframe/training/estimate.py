@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import CdsframeError
+from cdsframe.lora import base_of
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.cache import cached
@@ -235,7 +236,7 @@ def _activations(model: Any, shape: Shape) -> int:
         return tensor
 
     held: list[torch.Tensor] = []
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     head = causal.get_output_embeddings()
     rows, length = (1, sum(shape.lengths)) if shape.packed else (len(shape.lengths), max(shape.lengths))
     ids = torch.zeros((rows, length), dtype=torch.long, device=head.weight.device)
@@ -254,7 +255,7 @@ def _checkpointed(model: Any, shape: Shape, kept: int) -> int:
     from cdsframe.training.acceleration import checkpoint_activations
 
     checkpoint_activations(model)
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     outside, layers = _activations(model, shape), len(causal.get_decoder().layers)
     width = causal.get_input_embeddings().weight
     tokens = sum(shape.lengths) if shape.packed else len(shape.lengths) * max(shape.lengths)

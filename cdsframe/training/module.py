@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError
+from cdsframe.lora import base_of
 from cdsframe.training.attention import NAME, Lengths
 from cdsframe.training.loss import cross_entropy_sum
 from cdsframe.training.optimizers import Optimizer, make_optimizer
@@ -30,7 +31,7 @@ def loss_sum(model: Any, micro: dict[str, Any], plain: bool = True) -> torch.Ten
     Args:
         plain: what `head_alone` says of the model; where it is false, logits are the model's own, and not in chunks.
     """
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     inputs = {name: value for name, value in micro.items() if name != "labels"}
     targets = micro["labels"][:, 1:]
     wanted = targets != IGNORED
@@ -46,7 +47,7 @@ def loss_sum(model: Any, micro: dict[str, Any], plain: bool = True) -> torch.Ten
 
 def head_alone(model: Any) -> bool:
     """Whether the logits are what the output layer makes of the hidden states: some models scale or cap them."""
-    causal = model.get_base_model() if hasattr(model, "get_base_model") else model
+    causal = base_of(model)
     ids = torch.tensor([[3, 4, 5]], device=causal.get_input_embeddings().weight.device)
     inputs = {"input_ids": ids, "position_ids": torch.arange(3, device=ids.device)[None], "lengths": Lengths([3])}
     if causal.config._attn_implementation != NAME:

@@ -27,7 +27,7 @@ from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.keeping import Best, ended
 from cdsframe.training.optimizers import Optimizer
 from cdsframe.training.settings import Checkpointing, Count, Data, Decay, MaxLength, Positive, Share
-from cdsframe.types import Index, Metrics, Retriever, digest
+from cdsframe.types import Index, Metrics, Retriever, digest_of
 
 log = logging.getLogger(__name__)
 
@@ -146,7 +146,7 @@ def _arithmetic(tuned: Any, device: Any, dtype: Any) -> tuple[float, float]:
 
 def _digest(examples: Sequence[Example]) -> str:
     """Equal where the examples are: losses over others cannot be compared."""
-    return digest(*(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples))
+    return digest_of(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples)
 
 
 def _save(tuned: Any, base: str, folder: Path) -> None:

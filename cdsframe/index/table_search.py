@@ -1,0 +1,151 @@
+"""Searches of a Lance table: hits of its bare columns, ordered by score and id, and the text of those that are chosen.
+
+BM25 and vectors under a condition, several at once. Does not know which version of the table is committed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import Any
+
+from cdsframe.errors import InputError
+from cdsframe.index.table import AT_ONCE, BARE, COLUMNS, passage_of, words
+from cdsframe.types import METADATA_FIELDS, Choose, Filter, Hit, Level, Passage, Request
+
+_THREADS = max(2, min(8, os.cpu_count() or 1))
+"""Searches of one table that are under way at once."""
+
+_VECTORS_AT_ONCE = 32
+"""Vectors that one scan of the table is compared with: a batch costs a tenth of as many single searches."""
+
+
+def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], choose: Choose | None) -> list[list[Hit]]:
+    """One list of hits for each request, ordered by score and id, or those of them that `choose` gives.
+
+    `levels` are those that the rows have.
+    """
+    rows: dict[tuple[Level, str], int] = {}
+    found = _search(table, levels, requests, rows)
+    chosen = found if choose is None else choose(found)
+    whole = _whole(table, sorted({rows[hit.passage.key] for hits in chosen for hit in hits}))
+    return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
+
+
+def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passage]:
+    """Key -> record, of the rows of these numbers."""
+    found = []
+    for first in range(0, len(numbers), AT_ONCE):
+        query = table.take_row_ids(numbers[first : first + AT_ONCE]).select([*COLUMNS, *METADATA_FIELDS])
+        found += [passage_of(row) for row in query.to_arrow().to_pylist()]
+    return {record.key: record for record in found}
+
+
+def _search(
+    table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[tuple[Level, str], int]
+) -> list[list[Hit]]:
+    """The hits of each request, their records bare; notes in `rows` the row of each."""
+    for request in requests:
+        _require_fields(request.filter)
+    results: list[list[Hit]] = [[] for _ in requests]
+
+    def answer(numbers: Sequence[int]) -> None:
+        group = [requests[number] for number in numbers]
+        first = group[0]
+        if first.level not in levels or not all(map(_values, first.filter.values())):
+            return  # no record can fulfil it
+        condition = _condition(first, alone=len(levels) == 1)
+        for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8, rows), strict=True):
+            results[number] = hits
+
+    groups = _together(requests)
+    if len(groups) == 1:
+        answer(groups[0])
+        return results
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="search") as pool:
+        for _ in pool.map(answer, groups):
+            pass
+    return results
+
+
+def _together(requests: Sequence[Request]) -> list[list[int]]:
+    """The numbers of the requests in groups that one call answers: a text alone, vectors under the same condition."""
+    groups: dict[Any, list[int]] = {}
+    for number, request in enumerate(requests):
+        key: Any = number
+        if request.vector is not None:
+            wanted = sorted((field, _values(value)) for field, value in request.filter.items())
+            key = (request.k, request.level, str(wanted))
+        groups.setdefault(key, []).append(number)
+    size = _VECTORS_AT_ONCE
+    return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
+
+
+def _require_fields(filter: Filter) -> None:
+    """Raises InputError where a filter names a field that no record has."""
+    for field in filter:
+        if field not in METADATA_FIELDS:
+            raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
+
+
+def _condition(request: Request, alone: bool) -> Any | None:
+    """The engine's condition for a request; None where all records fulfil it (`alone`: no other level has any)."""
+    from lancedb.expr import col, lit
+
+    parts = [col(field).isin(_values(value)) for field, value in request.filter.items()]
+    if request.vector is not None and not alone:
+        parts.append(col("level") == lit(request.level))
+    condition = None
+    for part in parts:
+        condition = part if condition is None else condition & part
+    return condition
+
+
+def _values(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _hits(
+    table: Any, group: Sequence[Request], condition: Any | None, limit: int, numbers: dict[tuple[Level, str], int]
+) -> list[list[Hit]]:
+    """The bare hits of each request of a group, from the engine's first `limit` rows for each."""
+    import numpy as np
+    import pyarrow.compute as pc
+    from lancedb.query import MatchQuery
+
+    if group[0].text is not None:
+        match = MatchQuery(group[0].text, words(group[0].level))  # type: ignore[call-arg]
+        query, score = table.search(match, query_type="fts"), "_score"
+    else:
+        vectors = np.asarray([request.vector for request in group], dtype=np.float32)
+        vectors = vectors if len(group) > 1 else vectors[0]
+        query, score = table.search(vectors, vector_column_name="vector").distance_type("cosine"), "_distance"
+    if condition is not None:
+        query = query.where(condition, prefilter=True)
+    rows = query.select([*BARE, score]).with_row_id(True).limit(limit).to_arrow()
+    keys = [(group[0].level, id) for id in rows["id"].to_pylist()]
+    numbers.update(zip(keys, rows["_rowid"].to_pylist(), strict=True))
+    results = []
+    for number, request in enumerate(group):
+        own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)
+        if len(own) == limit and own[score][request.k - 1] == own[score][-1]:
+            # Ties are cut by id, and there may be more of them than these: look until the score falls.
+            results += _hits(table, [request], condition, limit * 4, numbers)
+        else:
+            results.append(_best(own.to_pylist(), score, request.k))
+    return results
+
+
+def _best(rows: Sequence[Mapping[str, Any]], score: str, k: int) -> list[Hit]:
+    scored = [(row[score] if score == "_score" else 1.0 - row[score], _bare(row)) for row in rows]
+    scored.sort(key=lambda item: (-item[0], item[1].id))
+    return [Hit(passage, points, rank) for rank, (points, passage) in enumerate(scored[:k], start=1)]
+
+
+def _bare(row: Mapping[str, Any]) -> Passage:
+    heading = tuple(row["heading"])
+    return Passage(
+        **{name: row[name] for name in BARE} | {"heading": heading}, text="", ordinal=0, start=0, end=0, digest=""
+    )
