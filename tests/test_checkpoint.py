@@ -6,7 +6,6 @@ import os
 import random
 import resource
 import signal
-import sys
 import threading
 import time
 from types import SimpleNamespace
@@ -14,9 +13,7 @@ from types import SimpleNamespace
 import numpy
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
-import train
 from cdsframe.adapter import adapter_digest
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.training import fitting
@@ -24,6 +21,7 @@ from cdsframe.training.batches import Batches, Layout
 from cdsframe.training.checkpoint import Checkpoints, alone, random_states, restore_random_states
 from cdsframe.training.fitting import Course, Fit, Plan
 from cdsframe.training.module import SupervisedFineTuning
+from tests.entry_points import run_folder, run_train
 
 TENSORS = {"weights": {"a": torch.arange(6.0).view(2, 3)}, "optimizer": {"0.step": torch.tensor(3.0)}}
 IDENTITY = {"training examples": "x", "model": None}
@@ -33,18 +31,6 @@ RUN = [
     "trainer=cpu", "trainer.progress=false", "logger=csv", "name=demo",
 ]  # fmt: skip
 """Three steps an epoch, a checkpoint every two: in the middle of an epoch too. LoRA's dropout uses random states."""
-
-
-def run_train(monkeypatch, folder, *overrides):
-    GlobalHydra.instance().clear()
-    folder.mkdir(exist_ok=True)
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
-    train.main()
-
-
-def run_folder(folder):
-    return next(run for run in (folder / "outputs" / "runs" / "train").iterdir() if (run / "config.yaml").is_file())
 
 
 def losses(run):
@@ -57,12 +43,11 @@ def losses(run):
 def whole(tmp_path_factory):
     """The folder of a run that was never interrupted."""
     folder = tmp_path_factory.mktemp("whole")
-    with pytest.MonkeyPatch.context() as patch:
-        run_train(patch, folder, *RUN)
+    run_train(folder, *RUN)
     return folder
 
 
-def interrupted(monkeypatch, folder, step, overrides=RUN):
+def interrupted(folder, step, overrides=RUN):
     """A run that dies right after a step, before anything is written of it."""
 
     class KilledError(Exception):
@@ -77,7 +62,7 @@ def interrupted(monkeypatch, folder, step, overrides=RUN):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(fitting.Fit, "_keep_or_stop", dying)
         with pytest.raises(KilledError):
-            run_train(monkeypatch, folder, *overrides)
+            run_train(folder, *overrides)
     return run_folder(folder)
 
 
@@ -85,38 +70,38 @@ def interrupted(monkeypatch, folder, step, overrides=RUN):
 
 
 @pytest.mark.parametrize("step", [1, 5, 7, 9])
-def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(monkeypatch, tmp_path, whole, step):
+def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(tmp_path, whole, step):
     """Before the first checkpoint, in the middle of an epoch (twice), and after the last step. Bit by bit."""
-    run = interrupted(monkeypatch, tmp_path, step)
-    run_train(monkeypatch, tmp_path, *RUN, f"resume={run}")
+    run = interrupted(tmp_path, step)
+    run_train(tmp_path, *RUN, f"resume={run}")
     assert losses(run) == losses(run_folder(whole))
     assert len(losses(run)) == 9 + 3
     assert adapter_digest(tmp_path / "outputs/adapters/demo") == adapter_digest(whole / "outputs/adapters/demo")
     assert not (run / "checkpoints").exists(), "they are removed when the run has ended"
 
 
-def test_the_last_two_are_kept_and_a_torn_one_is_passed_over(monkeypatch, tmp_path, whole, capsys):
-    run = interrupted(monkeypatch, tmp_path, 9)
+def test_the_last_two_are_kept_and_a_torn_one_is_passed_over(tmp_path, whole, capsys):
+    run = interrupted(tmp_path, 9)
     kept = sorted((run / "checkpoints").iterdir())
     assert [folder.name for folder in kept] == ["step-00000006", "step-00000008"]
     weights = kept[1] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
-    run_train(monkeypatch, tmp_path, *RUN, f"resume={run}")
+    run_train(tmp_path, *RUN, f"resume={run}")
     told = capsys.readouterr().out
     assert "step-00000008 is torn (weights.safetensors is not as it was written)" in told
     assert "going on from the one before it, step-00000006" in told
     assert losses(run) == losses(run_folder(whole))
 
 
-def test_a_run_that_has_ended_is_not_trained_again(monkeypatch, whole, capsys):
+def test_a_run_that_has_ended_is_not_trained_again(whole, capsys):
     before = (run_folder(whole) / "manifest.json").read_bytes()
-    run_train(monkeypatch, whole, *RUN, f"resume={run_folder(whole)}")
+    run_train(whole, *RUN, f"resume={run_folder(whole)}")
     assert "validation loss" in capsys.readouterr().out
     assert (run_folder(whole) / "manifest.json").read_bytes() == before
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_stops_after_the_step_with_a_checkpoint(monkeypatch, tmp_path, whole, number, code, capsys):
+def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path, whole, number, code, capsys):
     def asked(tuning, batch, step):
         if step == 4:
             os.kill(os.getpid(), number)
@@ -126,12 +111,12 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(monkeypatch, tmp_path, 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SupervisedFineTuning, "update", asked)
         with pytest.raises(SystemExit) as stopped:
-            run_train(monkeypatch, tmp_path, *RUN)
+            run_train(tmp_path, *RUN)
     assert stopped.value.code == code
     run = run_folder(tmp_path)
     assert f"step 5 is kept; go on with the same and resume={run}" in capsys.readouterr().err
     assert (run / "checkpoints" / "step-00000005").is_dir()
-    run_train(monkeypatch, tmp_path, *RUN, f"resume={run}")
+    run_train(tmp_path, *RUN, f"resume={run}")
     assert losses(run) == losses(run_folder(whole))
 
 
@@ -143,36 +128,34 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(monkeypatch, tmp_path, 
         (["lora=attention"], "lora.target_modules"),
     ],
 )
-def test_a_run_of_another_configuration_is_refused_with_what_differs(
-    monkeypatch, tmp_path, whole, changed, told, capsys
-):
+def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path, whole, changed, told, capsys):
     run = run_folder(whole)
     with pytest.raises(SystemExit) as stopped:
-        run_train(monkeypatch, tmp_path, *RUN, *changed, f"resume={run}")
+        run_train(tmp_path, *RUN, *changed, f"resume={run}")
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert told in said
     assert f"it was started with: {RUN[0]} {RUN[1]}" in said
 
 
-def test_what_cannot_be_gone_on_with_is_refused(monkeypatch, tmp_path, whole, capsys):
+def test_what_cannot_be_gone_on_with_is_refused(tmp_path, whole, capsys):
     for overrides, told in (
         ([f"resume={tmp_path}"], "is not the folder of a run"),
         (["resume=nowhere"], "resume: no folder nowhere"),
         ([f"resume={run_folder(whole)}", "-m"], "-m starts several"),
     ):
         with pytest.raises(SystemExit) as stopped:
-            run_train(monkeypatch, tmp_path, *RUN, *overrides)
+            run_train(tmp_path, *RUN, *overrides)
         assert stopped.value.code == 2
         assert told in capsys.readouterr().err
 
 
-def test_other_examples_are_foreign(monkeypatch, tmp_path, capsys):
-    run = interrupted(monkeypatch, tmp_path, 5)
+def test_other_examples_are_foreign(tmp_path, capsys):
+    run = interrupted(tmp_path, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cdsframe.training.sft._digest", lambda examples: "changed")
         with pytest.raises(SystemExit) as stopped:
-            run_train(monkeypatch, tmp_path, *RUN, f"resume={run}")
+            run_train(tmp_path, *RUN, f"resume={run}")
     assert stopped.value.code == 1
     assert "is of another run (other training examples, validation examples)" in capsys.readouterr().err
     assert (run / "checkpoints" / "step-00000004").is_dir(), "it is left as it was"

