@@ -54,7 +54,8 @@ def test_a_result_that_says_something_else_is_refused_with_the_figures(trained, 
     assert "greedy answers the same; allowed are training.max_divergence=0" in told
     assert not (folder / "outputs" / "models" / "refused").exists()
     assert not list(folder.glob("outputs/runs/train/*/model/refused"))
-    assert figures(folder)["merge/divergence"] > 0
+    refused = next(run for run in folder.glob("outputs/runs/train/*") if "refused" in (run / "config.yaml").read_text())
+    assert not (refused / "metrics.json").exists()  # which say that a run has ended
 
 
 def test_another_quantization_than_the_adapters_is_refused(trained, capsys):

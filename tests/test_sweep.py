@@ -259,3 +259,45 @@ def test_a_job_has_finished_where_its_outcome_and_its_manifest_say_so(tmp_path):
     summarise(tmp_path)
     assert {row["job"]: row["status"] for row in board(tmp_path)} == {"2": "finished", "0": "failed", "1": "unfinished"}
     assert publish_best(tmp_path, lambda *_: tmp_path) == "nothing is published"
+
+
+def test_jobs_that_train_nothing_stand_on_the_board_by_what_they_returned(tmp_path):
+    for number, gigabytes in enumerate((2.5, 1.5)):
+        outcome = {"status": "finished", "value": gigabytes}
+        job_folder(tmp_path, number, outcome, {"memory/total": gigabytes * 1e9}, {}, r=number)
+    assert "2 of 2 jobs finished" in summarise(tmp_path)
+    assert [(row["job"], row["memory/total"]) for row in board(tmp_path)] == [("1", "1.5e+09"), ("0", "2.5e+09")]
+    assert "what the job returned" in (tmp_path / "leaderboard.svg").read_text(encoding="utf-8")
+    assert publish_best(tmp_path, lambda *_: tmp_path / "out") == "nothing is published"
+
+
+def trained(sweep, number, loss, validation="x"):
+    outcome = {"status": "finished", "value": loss}
+    job_folder(sweep, number, outcome, {"val/loss": loss}, {"validation": validation}, r=number)
+    (sweep / str(number) / "adapter").mkdir()
+    (sweep / str(number) / "adapter" / "manifest.json").write_text(str(number), encoding="utf-8")
+
+
+def test_of_each_name_the_best_is_published(tmp_path):
+    for number, loss in enumerate((3.0, 1.0, 2.0)):
+        trained(tmp_path, number, loss)
+    told = publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("a" if job.name == "0" else "b"))
+    assert [(tmp_path / "out" / name / "manifest.json").read_text() for name in "ab"] == ["0", "1"]
+    assert told.count("is published in") == 2
+    trained(tmp_path, 3, 0.5, validation="y")
+    assert "none is published" in publish_best(tmp_path, lambda *_: tmp_path / "out" / "c")
+    assert not (tmp_path / "out" / "c").exists()
+
+
+def test_a_torn_manifest_and_what_a_refused_job_left_unresolved(tmp_path):
+    trained(tmp_path, 0, 1.0)
+    trained(tmp_path, 1, 2.0)
+    (tmp_path / "0" / "manifest.json").write_text('{"validation": "x', encoding="utf-8")
+    for number, cache in enumerate(("outputs/cache", "outputs/cache", "${paths.outputs}/cache")):
+        job_folder(tmp_path / "three", number, {"status": "failed"}, r=number, cache=cache)
+    assert "is published in" in publish_best(tmp_path, lambda *_: tmp_path / "out")
+    assert (tmp_path / "out" / "manifest.json").read_text() == "1"
+    summarise(tmp_path)
+    assert "manifest.json" in {row["job"]: row["reason"] for row in board(tmp_path)}["0"]
+    summarise(tmp_path / "three")
+    assert "cache" not in board(tmp_path / "three")[0]

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cdsframe.adapter import kind_left, publish
-from cdsframe.files import atomic, write_text
+from cdsframe.errors import InputError
+from cdsframe.files import atomic, read_json, write_text
 
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
 _NOT_COMPARED = ("resume", "own_process", "paths", "logger", "trainer.progress")
@@ -29,17 +29,17 @@ class Job:
     status: str
     """`finished`, `failed`, or `unfinished`: running, or killed together with the multirun."""
     reason: str
+    value: float | None
+    """What the job returned, the lower the better: a training's validation loss (None: no result)."""
     metrics: Mapping[str, float]
-
-    @property
-    def loss(self) -> float | None:
-        return self.metrics.get("val/loss")
+    validated_on: str | None
+    """Digest of the validation examples."""
 
 
 def summarise(sweep_folder: Path) -> str:
     """Writes `leaderboard.csv` and `leaderboard.svg`.
 
-    Returns the board: finished jobs with the lowest validation loss first, then those without a result and why.
+    Returns the board: finished jobs with the lowest value first, then those without a result and why.
     """
     from filelock import FileLock
 
@@ -47,55 +47,64 @@ def summarise(sweep_folder: Path) -> str:
         jobs = _jobs(sweep_folder)
         settings = _differing([job.settings for job in jobs if job.settings])
         finished = _best_first(jobs)
-        others = [job for job in jobs if job.loss is None]
-        _write_csv(sweep_folder / "leaderboard.csv", settings, [*finished, *others])
+        others = [job for job in jobs if job.value is None]
+        measured = _measured(finished)
+        _write_csv(sweep_folder / "leaderboard.csv", settings, measured, [*finished, *others])
         if finished:
-            _draw(sweep_folder / "leaderboard.svg", settings, finished, others)
-        return _table(settings, finished, others)
+            _draw(sweep_folder / "leaderboard.svg", settings, measured, finished, others)
+        return _table(settings, measured, finished, others)
 
 
 def publish_best(sweep_folder: Path, published: Callable[[Path, str], Path]) -> str:
-    """Publishes what the best job has left; returns which and where.
+    """Publishes what the best job has left, or the best of each name where the jobs differ in it; says which and where.
 
     Args:
         published: where what a job has left goes, by the job's folder and the kind (`adapter`, …).
     """
     finished = _best_first(_jobs(sweep_folder))
-    manifests = (json.loads((job.folder / "manifest.json").read_text(encoding="utf-8")) for job in finished)
-    if len({manifest["validation"] for manifest in manifests}) > 1:
+    if len({job.validated_on for job in finished}) > 1:
         return "the jobs were validated on different examples: their losses cannot be compared, none is published"
-    kind = kind_left(finished[0].folder) if finished else None
-    if kind is None:
-        return "nothing is published"
-    target = published(finished[0].folder, kind)
-    publish(finished[0].folder / kind, target)
-    return f"the {kind} of job {finished[0].folder.name} is published in {target}"
+    best: dict[Path, tuple[Job, str]] = {}
+    for job in finished:
+        if (kind := kind_left(job.folder)) is not None:
+            best.setdefault(published(job.folder, kind), (job, kind))
+    told = []
+    for target, (job, kind) in best.items():
+        publish(job.folder / kind, target)
+        told.append(f"the {kind} of job {job.folder.name} is published in {target}")
+    return "\n".join(told) or "nothing is published"
 
 
 def _best_first(jobs: Sequence[Job]) -> list[Job]:
-    return sorted((job for job in jobs if job.loss is not None), key=lambda j: (j.loss, int(j.folder.name)))
+    return sorted((job for job in jobs if job.value is not None), key=lambda j: (j.value, int(j.folder.name)))
 
 
-def _row(job: Job, settings: Sequence[str]) -> list[str]:
-    numbers = [f"{job.metrics[column]:.6g}" if column in job.metrics else "" for column in _COLUMNS]
+def _measured(finished: Sequence[Job]) -> list[str]:
+    """The metrics that are shown: those of a training, or all where the jobs train nothing (estimates, merges)."""
+    there = {name for job in finished for name in job.metrics}
+    return list(_COLUMNS) if not there or "val/loss" in there else sorted(there)
+
+
+def _row(job: Job, settings: Sequence[str], measured: Sequence[str]) -> list[str]:
+    numbers = [f"{job.metrics[column]:.6g}" if column in job.metrics else "" for column in measured]
     return [job.folder.name, *(str(job.settings.get(key, "")) for key in settings), *numbers, job.status]
 
 
-def _write_csv(path: Path, settings: Sequence[str], jobs: Sequence[Job]) -> None:
+def _write_csv(path: Path, settings: Sequence[str], measured: Sequence[str], jobs: Sequence[Job]) -> None:
     text = io.StringIO()
-    rows = [[*_row(job, settings), job.reason] for job in jobs]
-    csv.writer(text).writerows([["job", *settings, *_COLUMNS, "status", "reason"], *rows])
+    rows = [[*_row(job, settings, measured), job.reason] for job in jobs]
+    csv.writer(text).writerows([["job", *settings, *measured, "status", "reason"], *rows])
     write_text(path, text.getvalue())
 
 
-def _table(settings: Sequence[str], finished: Sequence[Job], others: Sequence[Job]) -> str:
+def _table(settings: Sequence[str], measured: Sequence[str], finished: Sequence[Job], others: Sequence[Job]) -> str:
     from rich.console import Console
     from rich.table import Table
 
     many = len(finished) + len(others)
-    table = Table("job", *settings, *_COLUMNS, "status", title=f"{len(finished)} of {many} jobs finished, best first")
+    table = Table("job", *settings, *measured, "status", title=f"{len(finished)} of {many} jobs finished, best first")
     for job in (*finished, *others):
-        table.add_row(*_row(job, settings))
+        table.add_row(*_row(job, settings, measured))
     console = Console(width=max(120, Console().width))
     with console.capture() as captured:
         console.print(table)
@@ -104,8 +113,10 @@ def _table(settings: Sequence[str], finished: Sequence[Job], others: Sequence[Jo
     return captured.get()
 
 
-def _draw(path: Path, settings: Sequence[str], finished: Sequence[Job], others: Sequence[Job]) -> None:
-    """Each job's validation loss beside its settings, the best on top; jobs without a result at the bottom."""
+def _draw(
+    path: Path, settings: Sequence[str], measured: Sequence[str], finished: Sequence[Job], others: Sequence[Job]
+) -> None:
+    """Each job's value beside its settings, the best on top; jobs without a result at the bottom."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -116,16 +127,16 @@ def _draw(path: Path, settings: Sequence[str], finished: Sequence[Job], others: 
         figure = Figure(figsize=(width, 1.2 + 0.3 * len(names)), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.add_subplot()
-        losses = [job.loss or 0.0 for job in finished]
-        axes.plot(losses, range(len(losses)), "o", color="#1f6f9f")
-        for place, loss in enumerate(losses):
-            axes.annotate(f"{loss:.4f}", (loss, place), xytext=(6, -3), textcoords="offset points", fontsize=8)
-        for place, job in enumerate(others, start=len(losses)):
-            axes.annotate(job.status, (min(losses), place), xytext=(0, -3), textcoords="offset points", color="#b5525c")
+        values = [job.value or 0.0 for job in finished]
+        axes.plot(values, range(len(values)), "o", color="#1f6f9f")
+        for place, value in enumerate(values):
+            axes.annotate(f"{value:.4f}", (value, place), xytext=(6, -3), textcoords="offset points", fontsize=8)
+        for place, job in enumerate(others, start=len(values)):
+            axes.annotate(job.status, (min(values), place), xytext=(0, -3), textcoords="offset points", color="#b5525c")
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.15)
-        axes.set_xlabel("validation loss, nats per answer token")
+        axes.set_xlabel("validation loss, nats per answer token" if "val/loss" in measured else "what the job returned")
         axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
         with atomic(path) as partial:
             figure.savefig(partial, format="svg", metadata={"Date": None})
@@ -145,19 +156,23 @@ def _jobs(sweep_folder: Path) -> list[Job]:
         try:
             settings = _flat(yaml.safe_load(config.read_text(encoding="utf-8")))
         except (yaml.YAMLError, UnicodeDecodeError, AttributeError):  # the last: it is no mapping
-            jobs.append(Job(folder, {}, "unfinished", "its config.yaml is damaged", {}))
+            jobs.append(Job(folder, {}, "unfinished", "its config.yaml is damaged", None, {}, None))
             continue
-        outcome, metrics = _read(folder / "outcome.json"), _read(folder / "metrics.json")
-        status, reason = outcome.get("status", "unfinished"), outcome.get("reason", "")
-        if status == "finished" and not (folder / "manifest.json").is_file():
-            status, reason = "unfinished", "it has no manifest.json"
-        jobs.append(Job(folder, settings, status, reason, metrics if status == "finished" else {}))
+        jobs.append(_job(folder, settings))
     return jobs
 
 
-def _read(file: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
-    return found
+def _job(folder: Path, settings: Mapping[str, Any]) -> Job:
+    """A job as its outcome tells, if it has left what one leaves that has finished."""
+    outcome = read_json(folder / "outcome.json", "outcome") if (folder / "outcome.json").is_file() else {}
+    status, reason = outcome.get("status", "unfinished"), outcome.get("reason", "")
+    if status != "finished":
+        return Job(folder, settings, status, reason, None, {}, None)
+    try:
+        manifest, metrics = (read_json(folder / f"{name}.json", "it is not whole") for name in ("manifest", "metrics"))
+    except InputError as error:
+        return Job(folder, settings, "unfinished", str(error), None, {}, None)
+    return Job(folder, settings, status, reason, outcome["value"], metrics, manifest.get("validation"))
 
 
 def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
@@ -172,6 +187,7 @@ def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _differing(settings: list[Mapping[str, Any]]) -> list[str]:
-    """The settings in which the jobs differ, of those that all have."""
+    """The settings in which the jobs differ, of those that all have; what a refused job left unresolved is unknown."""
     keys = set.intersection(*map(set, settings)) if settings else set()
-    return [k for k in sorted(keys) if not k.startswith(_NOT_COMPARED) and len({str(one[k]) for one in settings}) > 1]
+    values = {key: {str(one[key]) for one in settings if "${" not in str(one[key])} for key in keys}
+    return [key for key in sorted(keys) if not key.startswith(_NOT_COMPARED) and len(values[key]) > 1]

@@ -63,7 +63,6 @@ def merge(
         metrics = _differences(served, merged)
         figures = _in_words(metrics, len(examples))
         log.info("merged in %s against the adapter on its base: %s", precision, figures)
-        run.finish(metrics, {"model": model.digest, "adapter": adapter_digest(Path(folder))}, precision=precision)
         if metrics["merge/divergence"] > max_divergence or metrics["merge/agreement"] < min_agreement:
             raise CdsframeError(
                 f"the merged model answers otherwise than the adapter: {figures}; allowed are "
@@ -71,9 +70,11 @@ def merge(
                 "training.precision=float32 or training.base=as_trained, or serve the adapter on its base"
             )
         facts = {"precision": precision, "base": base, "metrics": metrics}
-        run.write_manifest(partial, {"model": model.digest, "adapter": adapter_digest(Path(folder))}, **facts)
+        digests = {"model": model.digest, "adapter": adapter_digest(Path(folder))}
+        run.write_manifest(partial, digests, **facts)
     if run.sweep_folder is None:
         publish(run.folder / "model", Path(models) / name)
+    run.finish(metrics, digests, precision=precision)
     return metrics["merge/divergence"]
 
 
