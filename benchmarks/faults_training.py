@@ -35,7 +35,7 @@ from threading import RLock
 from typing import Any
 
 from benchmarks.measuring import headline, last_line
-from cdsframe.adapter import adapter_digest
+from cdsframe.packaged import weights_digest
 from cdsframe.training.checkpoint import Checkpoints
 
 RUN = (
@@ -99,7 +99,7 @@ def results(folder: Path) -> Counter[tuple[str, ...]]:
     assert run is not None
     with (run / "csv" / "metrics.csv").open(encoding="utf-8") as rows:
         found = Counter((row["step"], row["train/loss"], row["val/loss"]) for row in csv.DictReader(rows))
-    return found + Counter([("adapter", adapter_digest(folder / "outputs/adapters/demo"))])
+    return found + Counter([("adapter", weights_digest(folder / "outputs/adapters/demo"))])
 
 
 def partials(folder: Path) -> set[Path]:

@@ -9,7 +9,6 @@ import shutil
 import tempfile
 from collections.abc import Mapping
 from contextlib import suppress
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -24,14 +23,6 @@ _KINDS = ("adapter", "embedder", "reranker", "model")
 class _Identified(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]: ...
-
-
-def adapter_digest(folder: Path) -> str:
-    """SHA-256 of the weights, 16 digits: an adapter's, or a whole model's where all weights were trained."""
-    hasher = sha256()
-    for file in sorted(folder.glob("*.safetensors")):
-        hasher.update(file.read_bytes())
-    return hasher.hexdigest()[:16]
 
 
 def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:

@@ -69,6 +69,10 @@ class NoContamination:
 class Contamination:
     """Compares training questions with evaluation sets.
 
+    Case, signs and punctuation tell no texts apart (`K+ > 5` is `k < 5`): a match too many costs a question, one too
+    few leaks an evaluation. Words are what stands between blanks and punctuation: where a script writes none (Chinese,
+    Japanese, Thai), a copy is found as a whole only.
+
     Args:
         against: files of evaluation questions: JSON Lines of exams, open questions, queries or dialogues; records
             that say that they are for training are passed over.
@@ -146,12 +150,12 @@ class Contamination:
             except EmptySplitError:
                 continue  # a data set need not have every split
             yield f"own {split}", [_Item(q.id, q.question, q.answer) for q in questions]
-        for path in self._against:
+        for path, label in _labels(self._against).items():
             records = read_jsonl(path, "contamination")
             items = [item for number, record in records if (item := _item(record, number))]
             if not items:
                 raise InputError(f"contamination: {path} holds nothing that an evaluation could ask")
-            yield Path(path).name, items
+            yield label, items
 
     def _compare(self, name: str, items: Sequence[_Item], train: Sequence[Question]) -> Iterator[JsonObject]:
         """A row for each training question and each evaluation item that it gives away."""
@@ -159,7 +163,8 @@ class Contamination:
         grams: dict[int, list[int]] = defaultdict(list)
         sizes: dict[int, int] = {}
         for number, item in enumerate(items):
-            asked[normalised(item.asked)].append(number)
+            if text := normalised(item.asked):  # "???" is no question that another one could repeat
+                asked[text].append(number)
             for place, text in enumerate(item.texts):
                 listed = words(text)
                 own = shingles(listed, self._ngram) if len(listed) >= 2 * self._ngram else set()
@@ -191,6 +196,19 @@ class Contamination:
             if count >= self._share * sizes[text]:
                 found[text // 2] = max(found.get(text // 2, 0.0), count / sizes[text])
         return found
+
+
+def _labels(paths: Sequence[str]) -> dict[Path, str]:
+    """Each file -> its name, with as many of its folders as tell it from the others."""
+    files = list(dict.fromkeys(resolve(path).resolve() for path in paths))
+    return {
+        file: next(
+            "/".join(file.parts[-n:])
+            for n in range(1, len(file.parts) + 1)
+            if sum(other.parts[-n:] == file.parts[-n:] for other in files) == 1
+        )
+        for file in files
+    }
 
 
 def _refuse_a_whole_set(name: str, items: Sequence[_Item], rows: Sequence[JsonObject]) -> None:

@@ -9,11 +9,10 @@ import logging
 import warnings
 from collections.abc import Mapping
 from functools import cached_property
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from cdsframe.packaged import cache_folder, make_once, model_path
+from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +69,14 @@ class LanguageModel:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What an adapter depends on."""
-        return {"name": self.name}
+        """What an adapter depends on: the hub's id, or a local folder's name and its weights, wherever it lies."""
+        local = Path(self.name).expanduser().is_dir()
+        return {"name": self.public_name, **({"digest": self.digest} if local else {})}
+
+    @property
+    def public_name(self) -> str:
+        """Without the path of a local folder."""
+        return public_name(self.name)
 
     @cached_property
     def path(self) -> str:
@@ -163,18 +168,7 @@ class LanguageModel:
     @cached_property
     def digest(self) -> str | None:
         """SHA-256 over the weight files of a local folder (16 digits), or the hub's revision."""
-        folder = Path(self.path)
-        if not folder.is_dir():
-            from huggingface_hub import try_to_load_from_cache
-
-            cached = try_to_load_from_cache(self.name, "config.json")
-            return Path(cached).parent.name if isinstance(cached, str) else None
-        hasher = sha256()
-        for file in sorted(folder.glob("*.safetensors")):
-            with file.open("rb") as stream:
-                while block := stream.read(1 << 22):
-                    hasher.update(block)
-        return hasher.hexdigest()[:16]
+        return weights_digest(self.path)
 
 
 class TinyLanguageModel(LanguageModel):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 import os
 from collections.abc import Callable
+from hashlib import sha256
 from importlib import metadata, util
 from pathlib import Path
 
@@ -38,6 +39,32 @@ def model_path(name: str) -> str:
         return str(Path(name).expanduser())
     _require_on_hub(name)
     return name
+
+
+def public_name(name: str) -> str:
+    """What a model is called in what may leave this machine: a folder by its last name, anything else as it is."""
+    folder = Path(name).expanduser()
+    return folder.resolve().name if folder.is_dir() else name
+
+
+def weights_digest(path: str | Path) -> str | None:
+    """SHA-256 over the weights in a folder (16 digits), of a model or an adapter; of a hub id the cached revision.
+
+    None where there are none.
+    """
+    folder = Path(path)
+    if not folder.is_dir():
+        from huggingface_hub import try_to_load_from_cache
+
+        cached = try_to_load_from_cache(str(path), "config.json")
+        return Path(cached).parent.name if isinstance(cached, str) else None
+    files = sorted(folder.glob("*.safetensors")) or sorted(folder.glob("*.bin"))
+    hasher = sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            while block := stream.read(1 << 22):
+                hasher.update(block)
+    return hasher.hexdigest()[:16] if files else None
 
 
 def make_once(folder: Path, make: Callable[[Path], None]) -> Path:

@@ -14,8 +14,8 @@ import numpy
 import pytest
 import torch
 
-from cdsframe.adapter import adapter_digest
 from cdsframe.errors import CdsframeError, InputError
+from cdsframe.packaged import weights_digest
 from cdsframe.training import fitting
 from cdsframe.training.batches import Batches, Layout
 from cdsframe.training.checkpoint import Checkpoints, alone, random_states, restore_random_states
@@ -76,7 +76,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(tmp_path, 
     run_train(tmp_path, *RUN, f"resume={run}")
     assert losses(run) == losses(run_folder(whole))
     assert len(losses(run)) == 9 + 3
-    assert adapter_digest(tmp_path / "outputs/adapters/demo") == adapter_digest(whole / "outputs/adapters/demo")
+    assert weights_digest(tmp_path / "outputs/adapters/demo") == weights_digest(whole / "outputs/adapters/demo")
     assert not (run / "checkpoints").exists(), "they are removed when the run has ended"
 
 

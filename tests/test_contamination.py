@@ -149,3 +149,14 @@ def test_medquads_training_questions_that_stand_in_its_validation(real_data, tmp
         "own validation": 404,
         "own test": 145,
     }
+
+
+def test_sets_of_one_name_are_told_apart_and_texts_without_words_are_no_questions(tmp_path):
+    paths = [tmp_path / folder / "val.jsonl" for folder in ("one/a", "two/a", "two/b")]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text("".join(json.dumps(record) + "\n" for record in ({"question": "???", "answer": "x"}, *FILL)))
+    train = [question("t1", "!!!"), question("t2", "What is Gout?")]
+    found = screen(tmp_path, train, against=[str(path) for path in (*paths, paths[0])])
+    assert list(found.facts["sets"]) == ["one/a/val.jsonl", "two/a/val.jsonl", "b/val.jsonl"]
+    assert found.kept == train

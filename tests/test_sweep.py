@@ -15,11 +15,11 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from cdsframe.adapter import adapter_digest
 from cdsframe.config import AfterEachJob, check, multirun
 from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.packaged import weights_digest
 from cdsframe.training import leaderboard
 from cdsframe.training.leaderboard import publish_best, summarise
 from tests.entry_points import exit_code
@@ -78,7 +78,7 @@ def test_of_six_jobs_one_fails_and_five_stand_on_the_board(swept):
     assert picture.count("training.learning_rate=") == 6
     assert "failed" in picture
     best = swept / "sweep" / rows[0]["job"] / "adapter"
-    assert adapter_digest(best) == adapter_digest(swept / "outputs" / "adapters" / "best")
+    assert weights_digest(best) == weights_digest(swept / "outputs" / "adapters" / "best")
 
 
 def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, tmp_path):

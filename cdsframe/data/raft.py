@@ -84,6 +84,7 @@ class Raft:
         documents = self._documents_of(open_ones)
         found: list[Question] = []
         removed: Counter[str] = Counter()
+        cut = 0
         for question in questions:
             if question.evidence or not question.answerable:
                 found.append(question)
@@ -93,10 +94,13 @@ class Raft:
             if not evidence:
                 removed["answer_not_in_the_corpus"] += 1
                 continue
-            removed["answer_cut"] += answer != question.answer  # a count of what was changed, not left out
+            cut += answer != question.answer
             found.append(replace(question, answer=answer, evidence=evidence))
         self._removed[split] = +removed
-        log.info("raft %s: of %d questions %d are used: %s", split, len(questions), len(found), dict(+removed))
+        log.info(
+            "raft %s: of %d questions %d are used, %d of them with a shorter answer; left out: %s",
+            *(split, len(questions), len(found), cut, dict(removed) or "none"),
+        )
         if not found:
             raise EmptySplitError(
                 f"data=raft: no answer of split {split!r} stands in the corpus; give the corpus that the data is "

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cdsframe.adapter import adapter_digest
 from cdsframe.evaluation.statistics import Interval, interval
+from cdsframe.packaged import weights_digest
 from cdsframe.types import Metrics, Question, digest
 
 Item = TypeVar("Item")
@@ -82,7 +82,7 @@ def question_digest(questions: Sequence[Question]) -> str:
 
 def model_digests(model: Any) -> dict[str, str | None]:
     """What was loaded: the base weights and the adapter."""
-    return {"model": model.digest, "adapter": adapter_digest(Path(model.adapter)) if model.adapter else None}
+    return {"model": model.digest, "adapter": weights_digest(Path(model.adapter)) if model.adapter else None}
 
 
 def with_table(metrics: Metrics, headline: str) -> Result:

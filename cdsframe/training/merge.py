@@ -12,14 +12,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cdsframe.adapter import adapter_digest, publish, require_match, require_publishable
+from cdsframe.adapter import publish, require_match, require_publishable
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.files import InputFolder, atomic_folder
+from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.examples import Example, ExampleBuilder, sample
-from cdsframe.training.settings import Count, Data, Decay, MaxLength, Share
+from cdsframe.training.settings import Count, Data, MaxLength, NonNegative, Share
 from cdsframe.types import Index, Metrics, Retriever
 
 log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def merge(
     base: Literal["as_trained", "original"],
     limit: Count,
     max_new_tokens: Count,
-    max_divergence: Decay,
+    max_divergence: NonNegative,
     min_agreement: Share,
     max_length: MaxLength,
     models: str,
@@ -70,7 +71,7 @@ def merge(
                 "training.precision=float32 or training.base=as_trained, or serve the adapter on its base"
             )
         facts = {"precision": precision, "base": base, "metrics": metrics}
-        digests = {"model": model.digest, "adapter": adapter_digest(Path(folder))}
+        digests = {"model": model.digest, "adapter": weights_digest(Path(folder))}
         run.write_manifest(partial, digests, **facts)
     if run.sweep_folder is None:
         publish(run.folder / "model", Path(models) / name)

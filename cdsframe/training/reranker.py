@@ -18,7 +18,7 @@ from cdsframe.run import Run
 from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course
-from cdsframe.training.settings import Count, Data, Decay, Positive, Share
+from cdsframe.training.settings import Count, Data, NonNegative, Positive, Share
 from cdsframe.types import Index, Retriever
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def tune(
     max_epochs: Count,
     learning_rate: Positive,
     warmup_share: Share,
-    weight_decay: Decay,
+    weight_decay: NonNegative,
     clip_norm: Positive,
     negatives: Count,
     depth: Count,

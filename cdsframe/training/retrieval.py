@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cdsframe.adapter import adapter_digest, publish, require_publishable
+from cdsframe.adapter import publish, require_publishable
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.files import remove_partials, write_json, write_text
-from cdsframe.packaged import model_path
+from cdsframe.packaged import model_path, public_name, weights_digest
 from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.keeping import Best
@@ -166,7 +166,7 @@ def course(
     identity = {
         "training pairs": _digest(pairs.train),
         "validation pairs": _digest(pairs.validation),
-        "model": adapter_digest(Path(model_path(task.base))),
+        "model": weights_digest(model_path(task.base)),
     }
     checkpoints = Checkpoints(task.run.folder / "checkpoints", identity)
     loggers = [opened for one in logger if (opened := one.open()) is not None]
@@ -188,8 +188,8 @@ def _digest(pairs: Sequence[Pair]) -> str:
 
 def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
     """Writes manifest and card, publishes the folder in a single run, and says that the run has ended."""
-    digests = {task.kind: adapter_digest(task.folder)}
-    base = Path(task.base).name if Path(task.base).is_dir() else task.base
+    digests = {task.kind: weights_digest(task.folder)}
+    base = public_name(task.base)
     facts = {
         "base": base,
         "scope": task.data.scope,

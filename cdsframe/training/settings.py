@@ -12,7 +12,7 @@ from cdsframe.types import Question
 Share = Annotated[float, Field(ge=0, le=1)]
 Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
-Decay = Annotated[float, Field(ge=0)]
+NonNegative = Annotated[float, Field(ge=0)]
 MaxLength = Annotated[int, Field(ge=64)]
 """Tokens of prompt and answer."""
 Checkpointing = Literal["auto", "always", "never"]

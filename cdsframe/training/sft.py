@@ -15,9 +15,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.adapter import adapter_digest, name_base, publish, require_publishable, write_card
+from cdsframe.adapter import name_base, publish, require_publishable, write_card
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.files import remove_partials, write_json
+from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.cache import cached
@@ -26,7 +27,7 @@ from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.keeping import Best, ended
 from cdsframe.training.optimizers import Optimizer
-from cdsframe.training.settings import Checkpointing, Count, Data, Decay, MaxLength, Positive, Share
+from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, NonNegative, Positive, Share
 from cdsframe.types import Index, Metrics, Retriever, digest_of
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,7 @@ def sft(
     max_epochs: Count,
     learning_rate: Positive,
     warmup_share: Share,
-    weight_decay: Decay,
+    weight_decay: NonNegative,
     clip_norm: Positive,
     optimizer: Optimizer,
     loraplus_lr_ratio: Annotated[float, Field(ge=1)],
@@ -118,7 +119,7 @@ def sft(
     plan = Plan(steps, validations, patience, *timing, *_arithmetic(tuned, devices.device, model.compute_dtype))
     identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
     checkpoints = Checkpoints(run.folder / "checkpoints", identity)
-    keeper = Best(run.folder / "adapter", partial(_save, tuned, model.name))
+    keeper = Best(run.folder / "adapter", partial(_save, tuned, model.public_name))
     loggers = [opened for one in logger if devices.first and (opened := one.open()) is not None]
     with alone(run.folder) if devices.first else nullcontext():
         course = Fit(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
@@ -167,10 +168,10 @@ def _finish(
     """Writes the adapter's manifest and card, publishes it in a single run, and says that the run has ended."""
     folder = run.folder / "adapter"
     identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.identity}
-    digests = {"model": model.digest, "adapter": adapter_digest(folder)}
+    digests = {"model": model.digest, "adapter": weights_digest(folder)}
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
-    write_card(folder, manifest, metrics, name=name, base=model.name)
+    write_card(folder, manifest, metrics, name=name, base=model.public_name)
     if run.sweep_folder is None:
         remove_partials(adapters / name)
         publish(folder, adapters / name)
