@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
+
+from pydantic import Field
 
 from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
 
@@ -54,6 +56,7 @@ class LanguageModel:
         attention: the attention implementation, transformers' own names.
         quantization: how the linear layers' weights are held.
         adapter: a PEFT adapter's folder, or None for the base model.
+        new_tokens: words that become tokens of their own (`lora=embeddings` or `lora=none` trains them).
     """
 
     def __init__(
@@ -63,13 +66,18 @@ class LanguageModel:
         attention: Literal["sdpa", "eager", "flash_attention_2"],
         quantization: _Quantization,
         adapter: str | None,
+        new_tokens: Sequence[Annotated[str, Field(min_length=1, pattern=r"^\S+$")]] = (),
     ) -> None:
-        self.name, self.adapter = name, adapter
+        self.name, self.adapter, self._new_tokens = name, adapter, list(new_tokens)
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
 
     @property
     def identity(self) -> Mapping[str, Any]:
         """What an adapter depends on: the hub's id, or a local folder's name and its weights, wherever it lies."""
+        return {**self._base_identity, "new_tokens": self._new_tokens} if self._new_tokens else self._base_identity
+
+    @property
+    def _base_identity(self) -> dict[str, Any]:
         local = Path(self.name).expanduser().is_dir()
         return {"name": self.public_name, **({"digest": self.digest} if local else {})}
 
@@ -91,6 +99,7 @@ class LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(self.path)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
+        tokenizer.add_tokens(self._new_tokens)
         return tokenizer
 
     @cached_property
@@ -128,11 +137,28 @@ class LanguageModel:
 
     def load_for_training(self) -> Any:
         """A module of its own without an adapter, its linear layers quantized as configured."""
-        return self._read(self.path)
+        return self.with_new_tokens(self._read(self.path))
+
+    def with_new_tokens(self, module: Any) -> Any:
+        """The base's module with a row for each new token: the mean of the rows of the pieces that it was cut into."""
+        import torch
+        from transformers import AutoTokenizer
+
+        if not self._new_tokens:
+            return module
+        before = AutoTokenizer.from_pretrained(self.path)
+        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:  # else the base has rows to spare
+            module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
+        for weight in {layer.weight for layer in (module.get_input_embeddings(), module.get_output_embeddings())}:
+            for token in self._new_tokens:
+                pieces = before(token, add_special_tokens=False).input_ids
+                with torch.no_grad():
+                    weight[self.tokenizer.convert_tokens_to_ids(token)] = weight[pieces].mean(0)
+        return module
 
     def with_adapter(self, adapter: str) -> LanguageModel:
         """The same model with this adapter on it."""
-        return type(self)(self.name, self._wanted_dtype, self._attention, self.quantization, adapter)
+        return type(self)(self.name, self._wanted_dtype, self._attention, self.quantization, adapter, self._new_tokens)
 
     def without_weights(self) -> Any:
         """The module on the meta device: shapes only, for estimates. Its configuration alone is read."""
@@ -140,6 +166,7 @@ class LanguageModel:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.path)
+        config.vocab_size += len(self._new_tokens)
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(
                 config, dtype=self.compute_dtype, attn_implementation=self._attention
@@ -178,7 +205,7 @@ class TinyLanguageModel(LanguageModel):
     """
 
     @property
-    def identity(self) -> Mapping[str, Any]:
+    def _base_identity(self) -> dict[str, Any]:
         return {"name": f"tiny with the tokenizer of {self.name}"}
 
     @cached_property

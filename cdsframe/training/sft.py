@@ -151,7 +151,9 @@ def _digest(examples: Sequence[Example]) -> str:
 
 
 def _save(tuned: Any, base: str, folder: Path) -> None:
-    tuned.save_pretrained(folder)
+    # PEFT would ask the hub for the base's size, and keep rows of new tokens that `LanguageModel` makes anyway.
+    unasked = {"save_embedding_layers": False} if hasattr(tuned, "peft_config") else {}
+    tuned.save_pretrained(folder, **unasked)
     name_base(folder, base)
 
 
