@@ -17,6 +17,7 @@ import os
 import random
 import sys
 from collections.abc import Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -132,15 +133,35 @@ def measure(options: argparse.Namespace) -> dict[str, Any]:
             rows[form] = (_searched(untuned[form], asked), _searched(made[form], asked))
     if options.reranker:
         drawn = random.Random(SEED).sample(asked, min(options.rerank, len(asked)))
-        reranker = CrossEncoder(options.reranker, options.depth, 256, 16, None, "auto")
-        rows["hybrid, untuned; then the reranker"] = _reranked(untuned["hybrid"], reranker, drawn)
-        if options.embedder:
-            rows["hierarchical, tuned; then the reranker"] = _reranked(best, reranker, drawn)
+        reranker = _Remembering(options.reranker, options.depth, 1.0, 256, 16, None, "auto")
+        for weight in options.weights:
+            then = "then the reranker" + (f", weighed {weight:g}" if weight < 1 else "")
+            rows[f"hybrid, untuned; {then}"] = _reranked(untuned["hybrid"], reranker.weighing(weight), drawn)
+            if options.embedder:
+                rows[f"hierarchical, tuned; {then}"] = _reranked(best, reranker.weighing(weight), drawn)
     tables = {
         "all questions": compared(rows, judged, groups),
         "unseen focus": compared(rows, {id: row for id, row in judged.items() if id in unseen}, groups),
     }
     return {"passages": part.passages, "pages": len(pages), "depth": options.depth, "tables": tables}
+
+
+class _Remembering(CrossEncoder):
+    """A reranker that scores each pair once, however its score is weighed."""
+
+    def __init__(self, *settings: Any) -> None:
+        super().__init__(*settings)
+        self._known: dict[tuple[str, str], float] = {}
+
+    def weighing(self, weight: float) -> CrossEncoder:
+        other = copy(self)
+        other._weight = weight
+        return other
+
+    def _score(self, query: str, texts: Sequence[str]) -> list[float]:
+        new = [text for text in texts if (query, text) not in self._known]
+        self._known.update(((query, text), score) for text, score in zip(new, super()._score(query, new), strict=True))
+        return [self._known[query, text] for text in texts]
 
 
 def _searched(retriever: Retriever, asked: Sequence[Query]) -> Rankings:
@@ -188,6 +209,9 @@ def main() -> None:
     parser.add_argument("--passages", type=int, default=6000, help="of the part of the corpus that is searched")
     parser.add_argument("--rerank", type=int, default=200, help="questions that are reranked")
     parser.add_argument("--depth", type=int, default=20, help="hits that are reranked")
+    parser.add_argument(
+        "--weights", type=float, nargs="+", default=[1.0], help="of the reranker's score (reranker.weight)"
+    )
     parser.add_argument("--write", action="store_true", help="put the tables into docs/train.md")
     options = parser.parse_args()
     if not (options.embedder or options.reranker):

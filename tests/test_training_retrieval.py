@@ -276,7 +276,7 @@ def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, ti
     metrics = read(run, "metrics.json")
     assert metrics["val/loss"] < metrics["val/loss_before"]
     assert metrics["val/loss_before"] == pytest.approx(math.log(4), abs=0.05), "at first it cannot tell four apart"
-    made = CrossEncoder(str(tmp_path / "outputs/rerankers/demo"), 20, 64, 8, None, "cpu")
+    made = CrossEncoder(str(tmp_path / "outputs/rerankers/demo"), 20, 1.0, 64, 8, None, "cpu")
     hits = [Hit(passage, 1.0, rank) for rank, passage in enumerate(passages(), start=1)]
     found = made.rerank("What is fever?", hits)
     assert {hit.passage.id for hit in found} == {passage.id for passage in passages()}

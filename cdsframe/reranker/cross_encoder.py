@@ -9,6 +9,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
+from statistics import fmean, pstdev
 from time import perf_counter
 from typing import Annotated, Any
 
@@ -33,6 +34,8 @@ class CrossEncoder:
     Args:
         name: a hub id, a folder, or `package:NAME`.
         depth: how many hits are scored.
+        weight: of the model's score against `1 - weight` of the retriever's, both standardised over the hits that are
+            scored (an interpolation as in Wang, Zhuang and Zuccon, ICTIR 2021); 1: the model's score alone.
         max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
         batch_size: pairs that are scored at once, those of like length together.
         time_limit: seconds for one question, looked at between batches; null: none.
@@ -43,31 +46,39 @@ class CrossEncoder:
         self,
         name: str,
         depth: Annotated[int, Field(ge=1)],
+        weight: Annotated[float, Field(gt=0, le=1)],
         max_tokens: Annotated[int, Field(ge=16)],
         batch_size: Annotated[int, Field(ge=1)],
         time_limit: Annotated[float, Field(gt=0)] | None,
         device: str,
     ) -> None:
-        self.depth, self._name, self._max_tokens = depth, name, max_tokens
+        self.depth, self._weight, self._name, self._max_tokens = depth, weight, name, max_tokens
         self._batch_size, self._time_limit, self._device = batch_size, time_limit, device
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
-        """The hits with `score` by the model, which stands in `parts` too; a hit behind `depth` gets the lowest."""
+        """The hits with `score` as weighed; the model's own stands in `parts`. A hit behind `depth` gets the lowest."""
         read, others = hits[: self.depth], hits[self.depth :]
         scores = self._score(query, [hit.passage.search_text for hit in read])
         if not scores:
             return hits
-        order = sorted(range(len(read)), key=lambda number: (-scores[number], read[number].passage.id))
+        weighed = self._weighed(scores, [hit.score for hit in read])
+        by_model = {number: rank for rank, number in enumerate(_best_first(scores, read), start=1)}
         first = [
             replace(
                 read[number],
-                score=scores[number],
+                score=weighed[number],
                 rank=rank,
-                parts={**read[number].parts, NAME: Part(rank, scores[number])},
+                parts={**read[number].parts, NAME: Part(by_model[number], scores[number])},
             )
-            for rank, number in enumerate(order, start=1)
+            for rank, number in enumerate(_best_first(weighed, read), start=1)
         ]
         return first + [replace(hit, score=first[-1].score) for hit in others]
+
+    def _weighed(self, scores: Sequence[float], retrieved: Sequence[float]) -> list[float]:
+        if self._weight == 1:
+            return list(scores)
+        pairs = zip(_standardised(scores), _standardised(retrieved), strict=True)
+        return [self._weight * score + (1 - self._weight) * before for score, before in pairs]
 
     def _score(self, query: str, texts: Sequence[str]) -> list[float]:
         """One score a text, the higher the better; none at all where the time is up before the last."""
@@ -128,3 +139,14 @@ class CrossEncoder:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.eval().to(device)
+
+
+def _best_first(scores: Sequence[float], hits: Sequence[Hit]) -> list[int]:
+    """The numbers of the hits by score, ties by id."""
+    return sorted(range(len(hits)), key=lambda number: (-scores[number], hits[number].passage.id))
+
+
+def _standardised(scores: Sequence[float]) -> list[float]:
+    """With mean 0 and standard deviation 1; all 0 where they are the same."""
+    mean, deviation = fmean(scores), pstdev(scores)
+    return [(score - mean) / deviation if deviation else 0.0 for score in scores]
