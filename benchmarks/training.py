@@ -91,7 +91,7 @@ def train(order: dict[str, Any]) -> dict[str, float]:
 
     torch.set_num_threads(1)
     lightning.seed_everything(order["seed"], verbose=False)
-    model = LanguageModel(MODEL, order["precision"], "sdpa", NoQuantization(), None)
+    model = LanguageModel(MODEL, order["precision"], "sdpa", [], NoQuantization(), None)
     devices = LightningTrainer("cpu", "single", 1, 1, None, False).launch(
         "bf16-mixed" if order["precision"] == "bfloat16" else "32-true"
     )

