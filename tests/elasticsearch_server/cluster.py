@@ -149,10 +149,11 @@ class Cluster:
     def _wait(self, asked: Node, seconds: float) -> None:
         """Introduces the running nodes to one another and waits until the one that is asked knows all of them.
 
-        Where none is down, all data must be there as well.
+        Where none is down, all data must be there as well. A server with users makes their index by itself just after
+        it started, and refuses right passwords until that is there: so it is waited for.
         """
         nodes = [node for node in self._nodes if node.process]
-        question = f"/_cluster/health?wait_for_nodes={len(nodes)}&timeout=2s"
+        question = f"/_cluster/health{'/.security' if self.password else ''}?wait_for_nodes={len(nodes)}&timeout=2s"
         if len(nodes) == len(self._nodes):
             question += "&wait_for_status=yellow"
         deadline = time.monotonic() + seconds
