@@ -22,6 +22,7 @@ from benchmarks.measuring import OUTPUTS, composed, data_folder, headline, last_
 from benchmarks.quality import Remembering, ingested, load
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.config import build
+from cdsframe.contracts import Choose, Embedder, Index, Retriever
 from cdsframe.corpus.hospital import hospital as hospital_corpus
 from cdsframe.data.jsonl import hospital as hospital_questions
 from cdsframe.embedder import NoEmbedder
@@ -33,7 +34,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.vectors import vectors_of
 from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical
-from cdsframe.types import Choose, Document, Embedder, Hit, Index, Passage, Question, Request, Retriever, headed
+from cdsframe.types import Document, Hit, Passage, Question, Request, headed
 
 DEPTH, K, RESAMPLES, SEED = 50, 100, 5000, 1
 BUDGETS = (250, 1000)

@@ -19,6 +19,7 @@ from typing import Any
 from benchmarks.measuring import composed, data_folder, headline, last_line, medquad_documents, medquad_queries
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.config import build
+from cdsframe.contracts import Index, Retriever
 from cdsframe.corpus.hospital import hospital as hospital_corpus
 from cdsframe.data.jsonl import hospital as hospital_questions
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings
@@ -29,7 +30,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import retrieve
 from cdsframe.reranker.none import NoReranker
 from cdsframe.retriever.flat import Bm25, Hybrid, Knn
-from cdsframe.types import Document, Generation, Hit, Index, Message, Question, Retriever
+from cdsframe.types import Document, Generation, Hit, Message, Question
 
 MEASURES = {"ndcg@10": "nDCG@10", "recall@4": "R@4", "mrr@10": "RR@10"}
 RESAMPLES, SEED = 5000, 1

@@ -19,13 +19,14 @@ from tqdm import tqdm
 
 from benchmarks.measuring import composed, percentile
 from cdsframe.config import build
+from cdsframe.contracts import Index
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.index.elasticsearch import lease, reading
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.rebuild import rebuild
 from cdsframe.ingestion.update import update
-from cdsframe.types import LEVELS, Document, Hit, Index, Request, Section
+from cdsframe.types import LEVELS, Document, Hit, Request, Section
 
 WINDOW = 8
 """Passages that are embedded together: few, so that a kill leaves some of many."""

@@ -45,9 +45,10 @@ from benchmarks.measuring import (
 )
 from benchmarks.vectors import KeptVectors, Precomputed, minilm
 from cdsframe.config import build
+from cdsframe.contracts import Embedder
 from cdsframe.embedder import NoEmbedder
 from cdsframe.packaged import model_path
-from cdsframe.types import Embedder, Passage
+from cdsframe.types import Passage
 
 
 class Bench:

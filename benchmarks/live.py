@@ -26,10 +26,11 @@ from pathlib import Path
 from benchmarks.measuring import composed, data_folder, elasticsearch, headline, last_line, percentile
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.config import build
+from cdsframe.contracts import Chunker, Embedder, Index
 from cdsframe.corpus.beir import MedQuad
 from cdsframe.ingestion.live import Live
 from cdsframe.ingestion.update import update
-from cdsframe.types import Chunker, Document, Embedder, Index, Request
+from cdsframe.types import Document, Request
 
 
 def components(args: argparse.Namespace) -> tuple[Embedder, Chunker, Index]:

@@ -47,8 +47,10 @@ from benchmarks.measuring import (
 )
 from benchmarks.vectors import KeptVectors, Precomputed, minilm
 from cdsframe.config import build
+from cdsframe.contracts import Embedder, Retriever
+from cdsframe.digests import digest
 from cdsframe.run import processor
-from cdsframe.types import Document, Embedder, Passage, Retriever, digest
+from cdsframe.types import Document, Passage
 
 TOP_K, CANDIDATES = 10, 100
 

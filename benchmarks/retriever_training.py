@@ -26,6 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.quality import load
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.chunking.section import SectionChunker
+from cdsframe.contracts import Embedder, Retriever
 from cdsframe.data.medquad import MedQuad
 from cdsframe.embedder import SentenceEmbedder
 from cdsframe.evaluation.places import clusters, locate
@@ -38,7 +39,7 @@ from cdsframe.ingestion.update import update
 from cdsframe.reranker.cross_encoder import CrossEncoder
 from cdsframe.retriever.flat import Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical
-from cdsframe.types import Document, Embedder, Hit, Retriever
+from cdsframe.types import Document, Hit
 
 OUT = Path("outputs/benchmarks")
 K, RESAMPLES, SEED = 100, 10000, 1

@@ -40,7 +40,8 @@ from benchmarks.measuring import (
 from benchmarks.synthetic import Synthetic
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.config import build
-from cdsframe.types import Hit, Index, Request
+from cdsframe.contracts import Index
+from cdsframe.types import Hit, Request
 
 CANDIDATES, K = 100, 10
 

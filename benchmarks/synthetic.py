@@ -16,7 +16,8 @@ import numpy as np
 from benchmarks.measuring import composed, medquad_documents
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.config import build
-from cdsframe.types import Passage, digest
+from cdsframe.digests import digest
+from cdsframe.types import Passage
 
 NOISE = 0.5
 """Length of what is added to a vector of length 1: a cosine of about .9 with the real one."""

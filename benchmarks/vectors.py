@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from cdsframe.contracts import Embedder
+from cdsframe.digests import digest
 from cdsframe.embedder import NoEmbedder, SentenceEmbedder
-from cdsframe.types import Embedder, digest
 
 _AT_ONCE = 512
 """Texts that are encoded before their vectors are kept: what an interrupted run loses at most."""

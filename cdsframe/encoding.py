@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any
 
-from cdsframe.types import Message, digest
+from cdsframe.digests import digest
+from cdsframe.types import Message
 
 IGNORED = -100
 """The label of a token that has no part in the loss (PyTorch's `ignore_index`)."""

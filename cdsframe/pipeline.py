@@ -11,20 +11,10 @@ from time import perf_counter
 
 from cdsframe.citations import check, clean, settled
 from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
+from cdsframe.contracts import Context, Generator, Reranker, Retriever
 from cdsframe.errors import QuestionError
 from cdsframe.prompt import Prompt
-from cdsframe.types import (
-    Answer,
-    Context,
-    Filter,
-    Generation,
-    Generator,
-    Hit,
-    Message,
-    Passage,
-    Reranker,
-    Retriever,
-)
+from cdsframe.types import Answer, Filter, Generation, Hit, Message, Passage
 
 UNSURE = "I am not sure enough to answer; please read the passages below."
 """The text of an answer that was held back because its probability lies below the calibration's threshold."""

@@ -1,23 +1,15 @@
-"""The nouns of the house: frozen dataclasses and the protocols that components fulfil.
+"""The nouns of the house: frozen dataclasses that flow from component to component (see `cdsframe.contracts`).
 
-Nothing here does work. Shapes: vectors are float32 arrays `[n, dimension]` of unit length; offsets count characters of
-`Document.text`, `start` inclusive and `end` exclusive.
+Nothing here does work. Offsets count characters of `Document.text`, `start` inclusive and `end` exclusive.
 """
 
 from __future__ import annotations
 
-import json
-import unicodedata
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from hashlib import sha256
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeVar, runtime_checkable
+from typing import Any, Literal
 
-if TYPE_CHECKING:
-    import numpy as np
-
-Item = TypeVar("Item")
+from cdsframe.digests import digest, flatten
 
 METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
 """What a document can say of itself. A field that does not apply is absent, never an empty string."""
@@ -25,48 +17,6 @@ METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", 
 Metadata = Mapping[str, str]
 Filter = Mapping[str, str | Sequence[str]]
 """Metadata field -> the value it must have, or a list of which it must have one. All fields must match."""
-
-
-def plain(text: str, keep: str = "\n") -> str:
-    """Without control characters, which a terminal would obey; all but those in `keep` become spaces."""
-    return "".join(letter if letter in keep or unicodedata.category(letter)[0] != "C" else " " for letter in text)
-
-
-def digest(*parts: str) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the parts, unambiguous in where a part ends."""
-    return digest_of(parts)
-
-
-def digest_of(parts: Iterable[str]) -> str:
-    """The same of parts that are made one after the other."""
-    hasher = sha256()
-    for part in parts:
-        data = part.encode("utf-8", "surrogatepass")
-        hasher.update(len(data).to_bytes(8, "big"))
-        hasher.update(data)
-    return hasher.hexdigest()[:16]
-
-
-def flatten(mapping: Mapping[str, str]) -> list[str]:
-    """A mapping as a list of its keys and values in sorted order: what `digest` takes."""
-    return [item for key in sorted(mapping) for item in (key, mapping[key])]
-
-
-LONGEST_IDS = 24_000
-"""Bytes of a record's id, its section's and its document's, as JSON: a server's index keeps them in one key."""
-
-
-def ids_problem(record: str, section: str, document: str) -> str | None:
-    """Why a record cannot have such ids, in words; None where it can."""
-    if 6 * (len(record) + len(section) + len(document)) + 12 <= LONGEST_IDS:  # a sign takes six bytes at most
-        return None
-    size = len(json.dumps([record, document, section], ensure_ascii=False).encode("utf-8", "surrogatepass"))
-    if size <= LONGEST_IDS:
-        return None
-    return (
-        f"has too long an id: with those of a section and a passage there are {size} bytes, and {LONGEST_IDS} are "
-        "taken; give it a shorter one"
-    )
 
 
 # ------------------------------------------------------------------------------------------------ documents
@@ -227,183 +177,6 @@ class Hit:
     parts: Mapping[str, Part] = field(default_factory=dict)
 
 
-Choose = Callable[[list[list[Hit]]], list[list[Hit]]]
-"""From lists of hits whose passages are bare (`Passage.bare`), the lists of those that are wanted."""
-
-
-@runtime_checkable
-class Corpus(Protocol):
-    """Yields documents; a source that cannot be read is yielded as `Unreadable` and the others go on."""
-
-    def documents(self) -> Iterator[Document | Unreadable]: ...
-
-
-@runtime_checkable
-class Embedder(Protocol):
-    """Turns texts into vectors. `dimension` is None where there are none (`embedder=none`)."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The settings that a vector depends on: an index made with others is refused."""
-
-    @property
-    def dimension(self) -> int | None: ...
-
-    @property
-    def max_tokens(self) -> int | None:
-        """How many tokens (special ones included) the model reads before it silently cuts; None: no limit."""
-
-    def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Character spans `(start, end)` of the text's tokens by the embedder's own tokenizer, without special ones."""
-
-    def count(self, text: str) -> int:
-        """How many tokens the model would read of a passage: its prefix and special tokens included, nothing cut."""
-
-    def encode_passages(self, texts: Sequence[str]) -> np.ndarray: ...
-
-    def encode_queries(self, texts: Sequence[str]) -> np.ndarray: ...
-
-
-@runtime_checkable
-class Chunker(Protocol):
-    """Cuts a document into passages, in order, followed by its records of other levels."""
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The settings that a record depends on."""
-
-    def split(self, document: Document) -> list[Passage]: ...
-
-
-@runtime_checkable
-class Index(Protocol):
-    """Records with vectors and BM25, searched by many requests at once. Ties break by record id.
-
-    Readers see what was committed last, whole: never half a document, never what a writer left behind when it died.
-    BM25's statistics (how many records there are, how long, how many have a word) are those of the searched level.
-    Reading raises ConfigError where nothing was committed yet, or by other settings than the configuration has.
-    """
-
-    ephemeral: bool
-    """Whether it is empty in every new process, so that a run fills it from its corpus before it reads."""
-
-    @property
-    def digest(self) -> str | None:
-        """Of what is committed: equal content, equal digest, on any machine and any engine; None where nothing is."""
-
-    @property
-    def levels(self) -> Mapping[Level, int]:
-        """How many records of each level are committed; none where nothing is. Costs no search."""
-
-    def documents(self, *, committed: bool = False) -> dict[str, str]:
-        """Document id -> digest, of everything written, committed or not: what an update compares with.
-
-        `committed`: of what readers see; none where nothing is.
-        """
-
-    def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
-        """All records of one level of the named documents, ordered by document id and ordinal."""
-
-    def between(self, stretches: Sequence[tuple[str, int, int]]) -> list[Passage]:
-        """The passages of documents from one ordinal to another: `(document id, first, last)`, both included.
-
-        Each once, ordered by document id and ordinal.
-        """
-
-    def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
-        """One list of at most `k` hits for each request, best first, all of the same commit.
-
-        `choose` makes of these lists, whose passages are bare, those that are wanted: the text of their hits alone is
-        read, of the same commit. It may be called several times.
-        """
-
-    def writer(self, wait: float = 0) -> AbstractContextManager[None]:
-        """Held around a series of writes; may be entered again by its holder.
-
-        Raises InputError, which says who holds it, where another writer does not let go within `wait` seconds. A writer
-        that died lets go.
-        """
-
-    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
-        """Replaces all records of the documents that the given ones belong to; a document comes in one call.
-
-        No two records of one level have the same id: raises InputError, and writes none, where two of these do.
-        """
-
-    def delete(self, document_ids: Sequence[str]) -> None: ...
-
-    def commit(self, *, optimize: bool = False) -> None:
-        """Makes everything that was written since the last commit visible to readers, at once, when it returns.
-
-        `optimize` also tidies up (joins small files, drops what is superseded, counts BM25's statistics anew): worth
-        its time after many writes.
-        """
-
-    def discard(self) -> None:
-        """Forgets what was written since the last commit."""
-
-    def rebuild(self, shard: int = 0, num_shards: int = 1) -> AbstractContextManager[Index]:
-        """An empty index that takes this one's place, identity included, when it commits.
-
-        Until then this one is read and written as before. A rebuild by the same settings that was killed is gone on
-        with. Of `num_shards` processes each fills its part; the commit of the last one swaps. Leaving it without a
-        commit keeps what was written for the next rebuild.
-        """
-
-    @property
-    def rebuilding(self) -> bool:
-        """Whether a rebuild has begun, by whatever process, and has not committed."""
-
-    def note(self, change: Mapping[str, Any]) -> None:
-        """Keeps a change beside the index until the end of the rebuild, which replays it; within `writer()`."""
-
-    def noted(self) -> list[JsonObject]:
-        """The changes that were noted since the rebuild began, in order. The rebuild's commit forgets them."""
-
-    def abandon(self) -> None:
-        """Drops a rebuild that has begun, with what was noted for it. Raises InputError where one is under way."""
-
-    def purge(self, document_ids: Sequence[str]) -> None:
-        """Removes documents, committed at once, and rewrites the store so that none of its files holds their text."""
-
-
-@runtime_checkable
-class Retriever(Protocol):
-    """Finds passages. `search(q, 5) == search(q, 50)[:5]`. `top_k=None` means the configured one."""
-
-    top_k: int
-
-    def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]: ...
-
-    def search_many(
-        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
-    ) -> list[list[Hit]]: ...
-
-
-@runtime_checkable
-class Reranker(Protocol):
-    """Reorders hits, or leaves them. All that it is given come back."""
-
-    depth: int
-    """How many of the hits, from the first, it reads; the others stay behind them, in their order."""
-
-    def rerank(self, query: str, hits: list[Hit]) -> list[Hit]: ...
-
-
-@runtime_checkable
-class Context(Protocol):
-    """Chooses of the reranked hits those that a prompt is made of."""
-
-    depth: int
-    """How many of the hits, from the first, it chooses from; the others stay behind them, in their order."""
-
-    def select(self, query: str, hits: Sequence[Hit], top_k: int) -> list[Hit]:
-        """At most `top_k` hits, best first, ranked from 1. `select(q, h, 5) == select(q, h, 50)[:5]`."""
-
-    def order(self, items: Sequence[Item]) -> list[Item]:
-        """What a prompt has room for, given best first, in the order in which it shows it."""
-
-
 # ------------------------------------------------------------------------------------------------ questions
 
 
@@ -475,27 +248,6 @@ class Generation:
     prompt_tokens: int
     completion_tokens: int
     finish_reason: Literal["stop", "length"] = "stop"
-
-
-@runtime_checkable
-class Generator(Protocol):
-    """Turns conversations into text. Deterministic (greedy) at temperature 0."""
-
-    name: str
-    max_new_tokens: int
-    """The most tokens that an answer has; 0 where the generator gives none (`generator=none`)."""
-    temperature: float
-
-    def load(self) -> None:
-        """Makes it ready to answer; without it, the first question does so."""
-
-    def count(self, messages: Sequence[Message]) -> int:
-        """The number of prompt tokens that the messages take, the opening of the answer's turn included."""
-
-    def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]: ...
-
-    def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
-        """Pieces of text as they come, then the whole `Generation` as the last item."""
 
 
 @dataclass(frozen=True, slots=True)

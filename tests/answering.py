@@ -12,10 +12,11 @@ from omegaconf import OmegaConf
 
 from cdsframe.confidence import NoCalibration
 from cdsframe.config import build
+from cdsframe.contracts import Generator
 from cdsframe.embedder import NoEmbedder
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
-from cdsframe.types import Filter, Generator, Hit, Part, Passage
+from cdsframe.types import Filter, Hit, Part, Passage
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 

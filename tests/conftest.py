@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from cdsframe.types import Index
+from cdsframe.contracts import Index
 from tests.indexes import KINDS, empty_index
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0")

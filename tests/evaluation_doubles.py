@@ -7,12 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from cdsframe.confidence import NoCalibration
+from cdsframe.contracts import Item
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
-from cdsframe.types import Evidence, Filter, Hit, Item, Message, Passage, Question, Request
+from cdsframe.types import Evidence, Filter, Hit, Message, Passage, Question, Request
 
 TEXTS = {
     "alpha": ["Give velorapine 15 mg twice daily.", "Call bleep 4417 for help.", "Wash your hands."],

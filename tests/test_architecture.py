@@ -17,7 +17,10 @@ PACKAGE = ROOT / "cdsframe"
 CONFIGS = ROOT / "configs"
 
 LAYERS = [
-    {"types", "errors", "files", "encoding", "run", "packaged", "prompt", "adapter", "shingles", "interrupt"},
+    {
+        "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
+        "prompt", "adapter", "shingles", "interrupt",
+    },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
         "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "citations", "confidence",

@@ -4,8 +4,9 @@ import pytest
 from answering import context
 
 from cdsframe.context.preference import day
+from cdsframe.contracts import Context
 from cdsframe.embedder import HashEmbedder
-from cdsframe.types import Context, Hit, Part, Passage
+from cdsframe.types import Hit, Part, Passage
 
 
 def hit(name, text="", score=1.0, rank=1, title="", **metadata):

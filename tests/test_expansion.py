@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from test_retriever import MAKE, QUERIES, fill
 
+from cdsframe.contracts import Retriever
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import InputError
 from cdsframe.expansion.abbreviations import Abbreviations
@@ -16,7 +17,7 @@ from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.retriever.base import query_vectors
 from cdsframe.retriever.flat import Bm25, Knn
-from cdsframe.types import Passage, Query, Retriever
+from cdsframe.types import Passage, Query
 
 SHIPPED = "package:expansion/medical.tsv"
 

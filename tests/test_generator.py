@@ -11,12 +11,13 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 from answering import language_model
 
+from cdsframe.contracts import Generator
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.generator.none import NoGenerator
 from cdsframe.generator.openai import OpenAiGenerator
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.generator.transformers import TransformersGenerator
-from cdsframe.types import Generation, Generator, Message
+from cdsframe.types import Generation, Message
 
 
 def conversation(question: str) -> list[Message]:

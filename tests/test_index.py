@@ -15,10 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from cdsframe.contracts import Index
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.types import Index, Passage, Request
+from cdsframe.types import Passage, Request
 from tests.indexes import EMBEDDER, IDENTITY, KINDS, empty_index, on_elasticsearch
 
 ROOT = Path(__file__).parent.parent

@@ -8,9 +8,10 @@ from statistics import fmean, pstdev
 import pytest
 from test_context import hit
 
+from cdsframe.contracts import Reranker
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.reranker.cross_encoder import CrossEncoder
-from cdsframe.types import Part, Reranker
+from cdsframe.types import Part
 
 TEXTS = ["fever", "a cough at night " * 30, "morphine dose", "leg", "ward " * 9]
 

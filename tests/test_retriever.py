@@ -5,6 +5,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
+from cdsframe.contracts import Reranker, Retriever
 from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
 from cdsframe.fusion import ZScore
@@ -15,7 +16,7 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.retriever.oracle import Gold, Random
-from cdsframe.types import Evidence, Part, Passage, Question, Request, Reranker, Retriever
+from cdsframe.types import Evidence, Part, Passage, Question, Request
 from tests.indexes import on_elasticsearch
 
 WORDS = ["fever", "cough", "dose", "morphine", "leg", "plaster", "night", "ward"]

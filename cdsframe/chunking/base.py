@@ -16,7 +16,9 @@ from pydantic import Field
 
 from cdsframe.chunking.cutting import Breaks, breaks
 from cdsframe.chunking.records import records
-from cdsframe.types import HEADS, Document, Embedder, Head, Passage, Section, digest, headed
+from cdsframe.contracts import Embedder
+from cdsframe.digests import digest
+from cdsframe.types import HEADS, Document, Head, Passage, Section, headed
 
 Size = Annotated[int, Field(ge=16)]
 """The longest passage, in tokens of the embedder: its prefix, what is prepended, the text and special tokens."""

@@ -12,7 +12,8 @@ from pydantic import Field
 from cdsframe.chunking.base import Levels, Prepend, Size, Stretch, SummarySentences
 from cdsframe.chunking.cutting import Breaks
 from cdsframe.chunking.section import SectionChunker
-from cdsframe.types import Embedder, Section
+from cdsframe.contracts import Embedder
+from cdsframe.types import Section
 
 
 class FixedChunker(SectionChunker):

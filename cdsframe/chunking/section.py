@@ -13,8 +13,8 @@ from pydantic import Field
 
 from cdsframe.chunking.base import BaseChunker, Levels, Prepend, Size, SummarySentences
 from cdsframe.chunking.cutting import Breaks
+from cdsframe.contracts import Embedder
 from cdsframe.errors import ConfigError
-from cdsframe.types import Embedder
 
 
 class SectionChunker(BaseChunker):

@@ -34,8 +34,8 @@ from cdsframe.config.resume import interrupted_run
 from cdsframe.config.sweep import claim, job_of_sweep, note_failure
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.interrupt import EXIT_CODE, over
+from cdsframe.printable import plain
 from cdsframe.run import Run
-from cdsframe.types import plain
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""

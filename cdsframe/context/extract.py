@@ -11,7 +11,8 @@ import re
 from dataclasses import replace
 
 from cdsframe.context.words import meaningful
-from cdsframe.types import Embedder, Hit
+from cdsframe.contracts import Embedder
+from cdsframe.types import Hit
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
 from cdsframe.context.words import words
-from cdsframe.types import Embedder
+from cdsframe.contracts import Embedder
 
 if TYPE_CHECKING:
     import numpy as np

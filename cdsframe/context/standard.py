@@ -15,7 +15,8 @@ from cdsframe.context.extract import extract
 from cdsframe.context.preference import Lineage, Versions, boosts, by_version
 from cdsframe.context.redundancy import Similarity, distinct, diversify
 from cdsframe.context.widen import widen
-from cdsframe.types import Embedder, Hit, Index, Item, Part
+from cdsframe.contracts import Embedder, Index, Item
+from cdsframe.types import Hit, Part
 
 Boost = Annotated[float, Field(ge=-1, le=1)]
 Share = Annotated[float, Field(gt=0, le=1)]

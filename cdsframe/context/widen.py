@@ -10,7 +10,8 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
-from cdsframe.types import Embedder, Hit, Index, Passage
+from cdsframe.contracts import Embedder, Index
+from cdsframe.types import Hit, Passage
 
 Section = tuple[str, str]
 """A document's id and a section's."""

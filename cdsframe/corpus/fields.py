@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 from typing import Any, Literal
 
 from cdsframe.corpus.records import Block, assemble
-from cdsframe.types import METADATA_FIELDS, Document, Section, digest
+from cdsframe.digests import digest
+from cdsframe.types import METADATA_FIELDS, Document, Section
 
 FIELDS = ("id", "title", "text", *METADATA_FIELDS)
 

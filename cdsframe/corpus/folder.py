@@ -19,7 +19,8 @@ from cdsframe.corpus.readers import READERS, Refused
 from cdsframe.corpus.records import checked, under_title
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.files import InputFolder, resolve
-from cdsframe.types import METADATA_FIELDS, Document, Unreadable, plain
+from cdsframe.printable import plain
+from cdsframe.types import METADATA_FIELDS, Document, Unreadable
 
 log = logging.getLogger(__name__)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from cdsframe.errors import InputError
-from cdsframe.types import Document, Section, Unreadable, ids_problem
+from cdsframe.identifiers import ids_problem
+from cdsframe.types import Document, Section, Unreadable
 
 Path = tuple[tuple[int, str], ...]
 """A heading path: `(level, heading)` from the outermost."""

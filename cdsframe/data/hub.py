@@ -14,9 +14,10 @@ from pydantic import Field
 
 from cdsframe.data.cleaning import Flag, flags, without_prefix
 from cdsframe.data.splits import split_of
+from cdsframe.digests import digest
 from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.shingles import normalised
-from cdsframe.types import Question, digest
+from cdsframe.types import Question
 
 log = logging.getLogger(__name__)
 

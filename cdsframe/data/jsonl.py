@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.contracts import Corpus
 from cdsframe.data.splits import SPLITS
 from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.files import InputFile, read_jsonl
-from cdsframe.types import Corpus, Document, Evidence, Question
+from cdsframe.types import Document, Evidence, Question
 
 
 class Jsonl:

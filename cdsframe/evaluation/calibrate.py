@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from cdsframe.confidence import Calibrator, NoCalibration
+from cdsframe.digests import digest
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.qa import Data, Judged
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, stratified, with_table
@@ -24,7 +25,6 @@ from cdsframe.files import write_jsonl
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
-from cdsframe.types import digest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -14,6 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from cdsframe.contracts import Context, Index, Reranker, Retriever
+from cdsframe.digests import digest
 from cdsframe.encoding import IGNORED, encode
 from cdsframe.errors import InputError
 from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
@@ -21,7 +23,7 @@ from cdsframe.files import InputFile, read_jsonl, write_jsonl
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
-from cdsframe.types import Choice, Context, Index, JsonObject, Message, Passage, Reranker, Retriever, digest
+from cdsframe.types import Choice, JsonObject, Message, Passage
 
 log = logging.getLogger(__name__)
 

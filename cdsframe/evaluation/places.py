@@ -9,8 +9,9 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
+from cdsframe.contracts import Index
 from cdsframe.evaluation.ranking import Qrels
-from cdsframe.types import Hit, Index, Passage
+from cdsframe.types import Hit, Passage
 
 log = logging.getLogger(__name__)
 

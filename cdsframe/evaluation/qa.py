@@ -15,6 +15,7 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
+from cdsframe.contracts import Index
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
 from cdsframe.evaluation.result import (
@@ -30,7 +31,7 @@ from cdsframe.files import write_jsonl
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
-from cdsframe.types import Answer, Index, JsonObject, Question
+from cdsframe.types import Answer, JsonObject, Question
 
 log = logging.getLogger(__name__)
 

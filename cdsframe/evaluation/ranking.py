@@ -8,8 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cdsframe.contracts import Index
 from cdsframe.files import write_text
-from cdsframe.types import Index, Passage, Question
+from cdsframe.types import Passage, Question
 
 Qrels = dict[str, dict[str, int]]
 """Query id -> passage id -> relevance (0: judged, not relevant)."""

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from cdsframe.digests import digest
 from cdsframe.evaluation.statistics import Interval, interval
 from cdsframe.packaged import weights_digest
-from cdsframe.types import Metrics, Question, digest
+from cdsframe.types import Metrics, Question
 
 Item = TypeVar("Item")
 

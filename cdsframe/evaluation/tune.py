@@ -11,6 +11,8 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from cdsframe.contracts import Index, Retriever
+from cdsframe.digests import digest
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import clusters, locate
 from cdsframe.evaluation.qa import Data
@@ -20,7 +22,7 @@ from cdsframe.evaluation.retrieval import Query, files_problems, load
 from cdsframe.evaluation.statistics import Difference, paired_difference
 from cdsframe.files import InputFile, write_json
 from cdsframe.run import Run
-from cdsframe.types import Hit, Index, Retriever, digest
+from cdsframe.types import Hit
 from cdsframe.types import Query as Searched
 
 log = logging.getLogger(__name__)

@@ -11,10 +11,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from cdsframe.contracts import Retriever
 from cdsframe.errors import InputError
 from cdsframe.expansion.base import Expanding
 from cdsframe.files import InputFile, require_file
-from cdsframe.types import Filter, Query, Retriever
+from cdsframe.types import Filter, Query
 
 
 class Abbreviations(Expanding):

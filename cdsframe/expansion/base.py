@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from cdsframe.types import Filter, Hit, Query, Retriever
+from cdsframe.contracts import Retriever
+from cdsframe.types import Filter, Hit, Query
 
 
 class Expanding(ABC):

@@ -14,8 +14,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.contracts import Index, Retriever
 from cdsframe.expansion.base import Expanding
-from cdsframe.types import Filter, Hit, Index, Query, Request, Retriever
+from cdsframe.types import Filter, Hit, Query, Request
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from string import Formatter
 
+from cdsframe.contracts import Generator, Retriever
 from cdsframe.expansion.base import Expanding
-from cdsframe.types import Filter, Generator, Message, Query, Retriever
+from cdsframe.types import Filter, Message, Query
 
 
 class Hyde(Expanding):

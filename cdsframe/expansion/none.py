@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cdsframe.types import Retriever
+from cdsframe.contracts import Retriever
 
 
 def none(retriever: Retriever) -> Retriever:

@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.digests import digest
 from cdsframe.encoding import encode, end_of_turn_ids
 from cdsframe.errors import InputError
-from cdsframe.types import Generation, Message, digest
+from cdsframe.types import Generation, Message
 
 if TYPE_CHECKING:
     import torch

@@ -16,6 +16,8 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cdsframe.contracts import Choose
+from cdsframe.digests import digest, flatten
 from cdsframe.errors import ConfigError
 from cdsframe.files import write_json
 from cdsframe.index import table, table_search
@@ -31,7 +33,7 @@ from cdsframe.index.identity import (
 from cdsframe.index.keys import require_different
 from cdsframe.index.lease import FILES, WRITER, Lease
 from cdsframe.index.stretches import Stretch
-from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
+from cdsframe.types import Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np

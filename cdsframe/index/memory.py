@@ -14,11 +14,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.contracts import Choose
+from cdsframe.digests import digest, flatten
 from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch, disjoint
-from cdsframe.types import Choose, Filter, Hit, JsonObject, Level, Passage, Request, digest, flatten
+from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np

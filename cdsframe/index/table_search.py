@@ -11,9 +11,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import Any
 
+from cdsframe.contracts import Choose
 from cdsframe.errors import InputError
 from cdsframe.index.table import AT_ONCE, BARE, COLUMNS, passage_of, words
-from cdsframe.types import METADATA_FIELDS, Choose, Filter, Hit, Level, Passage, Request
+from cdsframe.types import METADATA_FIELDS, Filter, Hit, Level, Passage, Request
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 """Searches of one table that are under way at once."""

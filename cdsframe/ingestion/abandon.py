@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from cdsframe.types import Index, Metrics
+from cdsframe.contracts import Index
+from cdsframe.types import Metrics
 
 
 @dataclass(frozen=True)

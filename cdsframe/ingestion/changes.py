@@ -7,8 +7,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from cdsframe.contracts import Chunker, Embedder, Index
+from cdsframe.digests import digest
 from cdsframe.ingestion.vectors import vectors_of
-from cdsframe.types import Chunker, Document, Embedder, Index, JsonObject, Passage, Section, digest
+from cdsframe.types import Document, JsonObject, Passage, Section
 
 if TYPE_CHECKING:
     import numpy as np

@@ -8,11 +8,13 @@ from operator import length_hint
 from threading import Event
 from typing import TYPE_CHECKING
 
+from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.errors import IndexMismatchError, InputError
+from cdsframe.identifiers import ids_problem
 from cdsframe.ingestion.changes import in_shard, note
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.vectors import ahead, vectors_of
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Passage, Unreadable, ids_problem
+from cdsframe.types import Document, Passage, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np

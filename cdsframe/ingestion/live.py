@@ -10,10 +10,11 @@ from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
+from cdsframe.contracts import Chunker, Embedder, Index
 from cdsframe.errors import InputError, named
 from cdsframe.ingestion.changes import Changes, prepare, tell_of_rebuild
 from cdsframe.ingestion.filling import unfit
-from cdsframe.types import Chunker, Document, Embedder, Index
+from cdsframe.types import Document
 
 _Waiting = tuple[Changes, "Future[None]"]
 

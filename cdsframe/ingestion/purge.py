@@ -11,8 +11,9 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.contracts import Index
 from cdsframe.errors import InputError
-from cdsframe.types import Index, Metrics
+from cdsframe.types import Metrics
 
 
 @dataclass(frozen=True)

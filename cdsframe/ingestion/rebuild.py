@@ -10,10 +10,10 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.ingestion.changes import note_part, outstanding, parts_behind, replay
 from cdsframe.ingestion.filling import fill, require_kept
 from cdsframe.ingestion.report import Report
-from cdsframe.types import Chunker, Corpus, Embedder, Index
 
 _WAIT = 600.0
 """Seconds that the swap waits for another writer's end."""

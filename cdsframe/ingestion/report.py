@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from cdsframe.types import Metrics, Unreadable, plain
+from cdsframe.printable import plain
+from cdsframe.types import Metrics, Unreadable
 
 
 @dataclass

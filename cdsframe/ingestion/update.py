@@ -9,11 +9,11 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.ingestion.changes import note_update, tell_of_rebuild
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.rebuild import rebuild_part
 from cdsframe.ingestion.report import Report
-from cdsframe.types import Chunker, Corpus, Embedder, Index
 
 
 def update(

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, TypeVar
 
-from cdsframe.types import Embedder, Passage
+from cdsframe.contracts import Embedder
+from cdsframe.types import Passage
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from operator import length_hint
 from typing import TypeVar
 
+from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.ingestion.changes import Changes, prepare
 from cdsframe.ingestion.filling import kept_for, require_documents
 from cdsframe.ingestion.repeated import Repeated
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Level, Metrics, Passage, Unreadable, plain
+from cdsframe.printable import plain
+from cdsframe.types import Document, Level, Metrics, Passage, Unreadable
 
 _AT_ONCE = 200
 """Documents that are compared at once."""

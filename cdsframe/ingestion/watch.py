@@ -13,11 +13,13 @@ from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.update import update
-from cdsframe.types import Chunker, Corpus, Document, Embedder, Index, Unreadable, plain
+from cdsframe.printable import plain
+from cdsframe.types import Document, Unreadable
 
 log = logging.getLogger(__name__)
 

@@ -10,8 +10,9 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
+from cdsframe.contracts import Embedder, Index
 from cdsframe.errors import InputError
-from cdsframe.types import METADATA_FIELDS, Embedder, Filter, Hit, Index, Part, Query, Request
+from cdsframe.types import METADATA_FIELDS, Filter, Hit, Part, Query, Request
 
 if TYPE_CHECKING:
     import numpy as np

@@ -11,8 +11,9 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from cdsframe.contracts import Embedder, Index
 from cdsframe.retriever.base import Leg, Search, Searching, named
-from cdsframe.types import Embedder, Hit, Index, Level, Request
+from cdsframe.types import Hit, Level, Request
 
 TopK = Annotated[int, Field(ge=1)]
 

@@ -13,9 +13,10 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
+from cdsframe.contracts import Embedder, Index
 from cdsframe.retriever.base import Leg
 from cdsframe.retriever.flat import Fusion, Hybrid, TopK, Vectors, Words, leg_name
-from cdsframe.types import Embedder, Hit, Index, Level, Part, Passage
+from cdsframe.types import Hit, Level, Part, Passage
 
 log = logging.getLogger(__name__)
 

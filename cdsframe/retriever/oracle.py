@@ -13,9 +13,10 @@ from typing import Annotated, Protocol
 
 from pydantic import Field
 
+from cdsframe.contracts import Index
 from cdsframe.errors import InputError
 from cdsframe.retriever.base import BaseRetriever, named
-from cdsframe.types import Evidence, Filter, Hit, Index, Passage, Query, Question
+from cdsframe.types import Evidence, Filter, Hit, Passage, Query, Question
 
 _SPLITS = ("train", "validation", "test")
 

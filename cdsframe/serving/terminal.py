@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cdsframe.context.words import meaningful
-from cdsframe.types import Answer, Hit, plain
+from cdsframe.printable import plain
+from cdsframe.types import Answer, Hit
 
 if TYPE_CHECKING:
     from rich.console import Console

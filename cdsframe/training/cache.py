@@ -22,6 +22,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
 
 from cdsframe import __version__, encoding, prompt, shingles
+from cdsframe.digests import digest
 from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.errors import InputError
 from cdsframe.files import write_json
@@ -29,7 +30,7 @@ from cdsframe.packaged import make_once
 from cdsframe.run import read_manifest
 from cdsframe.training import evidence, examples
 from cdsframe.training.examples import Example, ExampleBuilder, tell_left_out
-from cdsframe.types import Question, digest
+from cdsframe.types import Question
 
 if TYPE_CHECKING:
     import pyarrow

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.contracts import Embedder, Index, Retriever
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
 from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course
 from cdsframe.training.settings import Count, Data, NonNegative, Positive, Share
-from cdsframe.types import Embedder, Index, Retriever
 
 if TYPE_CHECKING:
     import torch

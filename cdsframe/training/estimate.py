@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.contracts import Index, Retriever
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import base_of
 from cdsframe.prompt import Prompt
@@ -21,7 +22,6 @@ from cdsframe.training.cache import cached
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer
 from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, Share
-from cdsframe.types import Index, Retriever
 
 if TYPE_CHECKING:
     from cdsframe.training.batches import Layout

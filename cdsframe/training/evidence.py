@@ -6,9 +6,10 @@ from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from cdsframe.contracts import Index
 from cdsframe.prompt import Prompt
 from cdsframe.shingles import sentences
-from cdsframe.types import Index, Passage, Question
+from cdsframe.types import Passage, Question
 
 _DOCUMENTS_AT_ONCE = 500
 """Documents whose passages are asked of the index in one call."""

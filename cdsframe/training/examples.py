@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cdsframe.contracts import Index, Retriever
 from cdsframe.encoding import Encoded, encode, encode_many, tokenizer_digest
 from cdsframe.errors import InputError
 from cdsframe.prompt import Prompt
 from cdsframe.training.evidence import cited_answer, gold_passages, without_evidence
-from cdsframe.types import Index, Message, Passage, Question, Retriever
+from cdsframe.types import Message, Passage, Question
 
 log = logging.getLogger(__name__)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cdsframe.adapter import publish, require_match, require_publishable
+from cdsframe.contracts import Index, Retriever
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.files import InputFolder, atomic_folder
@@ -21,7 +22,7 @@ from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.settings import Count, Data, MaxLength, NonNegative, Share
-from cdsframe.types import Index, Metrics, Retriever
+from cdsframe.types import Metrics
 
 log = logging.getLogger(__name__)
 

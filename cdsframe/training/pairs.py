@@ -12,10 +12,11 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from cdsframe.contracts import Index, Retriever
 from cdsframe.errors import InputError
 from cdsframe.shingles import normalised
 from cdsframe.training.examples import sample
-from cdsframe.types import Index, Passage, Question, Retriever
+from cdsframe.types import Passage, Question
 
 log = logging.getLogger(__name__)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.contracts import Index, Retriever
 from cdsframe.errors import ConfigError
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
@@ -19,7 +20,6 @@ from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course
 from cdsframe.training.settings import Count, Data, NonNegative, Positive, Share
-from cdsframe.types import Index, Retriever
 
 if TYPE_CHECKING:
     import torch

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from cdsframe.adapter import publish, require_publishable
 from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.contracts import Index, Retriever
+from cdsframe.digests import digest
 from cdsframe.files import remove_partials, write_json, write_text
 from cdsframe.packaged import model_path, public_name, weights_digest
 from cdsframe.run import Run
@@ -20,7 +22,7 @@ from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.keeping import Best
 from cdsframe.training.pairs import Pair, PairBuilder, comparable
 from cdsframe.training.settings import Data
-from cdsframe.types import Index, Metrics, Retriever, digest
+from cdsframe.types import Metrics
 
 if TYPE_CHECKING:
     from cdsframe.training.module import SupervisedFineTuning

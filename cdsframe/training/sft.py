@@ -17,6 +17,8 @@ from pydantic import Field
 
 from cdsframe.adapter import name_base, publish, require_publishable, write_card
 from cdsframe.contamination import Contamination, NoContamination
+from cdsframe.contracts import Index, Retriever
+from cdsframe.digests import digest_of
 from cdsframe.files import remove_partials, write_json
 from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
@@ -28,7 +30,7 @@ from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.keeping import Best, ended
 from cdsframe.training.optimizers import Optimizer
 from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, NonNegative, Positive, Share
-from cdsframe.types import Index, Metrics, Retriever, digest_of
+from cdsframe.types import Metrics
 
 log = logging.getLogger(__name__)
 

@@ -11,10 +11,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cdsframe.digests import digest
 from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION
-from cdsframe.types import JsonObject, digest
+from cdsframe.types import JsonObject
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch

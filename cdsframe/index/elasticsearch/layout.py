@@ -18,8 +18,9 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.errors import ConfigError, InputError, named
+from cdsframe.identifiers import ids_problem
 from cdsframe.index.stopwords import STOP_WORDS
-from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage, ids_problem
+from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np

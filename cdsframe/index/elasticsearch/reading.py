@@ -14,6 +14,7 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
+from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
 from cdsframe.index.elasticsearch.layout import decoded, required
@@ -21,7 +22,7 @@ from cdsframe.index.elasticsearch.ledger import Ledger, State, shown
 from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
 from cdsframe.index.elasticsearch.searching import BY_COLUMN, WITH_TEXT, Searches, first_limit, hits_of, ties_on
 from cdsframe.index.stretches import Stretch, disjoint
-from cdsframe.types import Choose, Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import Hit, JsonObject, Level, Passage, Request
 
 GRACE = 5.0
 """Seconds that superseded records stay for searches that began before: a slower one looks whether it is still valid."""

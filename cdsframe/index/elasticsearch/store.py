@@ -16,6 +16,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cdsframe.contracts import Choose
+from cdsframe.digests import digest, flatten
 from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
@@ -31,7 +33,7 @@ from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch
-from cdsframe.types import Choose, Hit, Level, Passage, Request, digest, flatten
+from cdsframe.types import Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
