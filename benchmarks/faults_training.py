@@ -102,6 +102,11 @@ def results(folder: Path) -> Counter[tuple[str, ...]]:
     return found + Counter([("adapter", weights_digest(folder / "outputs/adapters/demo"))])
 
 
+def checkpoints(folder: Path) -> set[str]:
+    """The names of the checkpoints that are in their place."""
+    return {place.name for place in folder.glob("outputs/runs/train/*/checkpoints/step-*")}
+
+
 def partials(folder: Path) -> set[Path]:
     """What is being written of checkpoints and adapters, or was when its writer was killed."""
     found = set[Path]()
@@ -178,17 +183,19 @@ def terminated(on: Path, generator: random.Random) -> str:
         folder.mkdir()
         Training(whole).ended(300)
         stops, run = 0, None
-        for tries in range(30):
+        while True:
+            kept = checkpoints(folder)
             training = Training(folder, *([f"resume={run}"] if run else []))
-            if not training.ended(300 if stops == 3 or tries == 29 else generator.uniform(0.5, 3)):
+            while stops < 3 and checkpoints(folder) == kept and not training.ended(0.01):
+                pass  # until it trains
+            if not training.ended(generator.uniform(0, 0.3) if stops < 3 else 300):
                 training.signal(signal.SIGTERM)
             run = run_of(folder)
             if training.code == 0:
                 break
-            if training.code == 128 + signal.SIGTERM:
-                stops += 1
-            elif training.code != -signal.SIGTERM:  # it had not begun to train
+            if training.code != 128 + signal.SIGTERM:
                 return f"exit code {training.code}"
+            stops += 1
         same = results(folder) == results(whole)
         return f"stopped {stops} times with exit code 143, then done, {'the same' if same else 'not the same'}"
 
@@ -203,9 +210,8 @@ def no_space(generator: random.Random) -> str:
             there = Path(folder)
             filler = there / "filler"
             training = Training(there)
-            while not [*there.glob("outputs/runs/train/*/checkpoints/step-*")]:
-                if training.ended(0.002):
-                    break
+            while not checkpoints(there) and not training.ended(0.002):
+                pass  # until it trains
             with contextlib.suppress(OSError), filler.open("wb") as file:
                 while True:
                     file.write(generator.randbytes(4096))
@@ -214,7 +220,7 @@ def no_space(generator: random.Random) -> str:
             told = (there / "told").read_text()
             run = run_of(there)
             said = "could not be written" in told and "No space left" in told
-            intact = training.code == 1 and corrupt(there) == 0 and [*there.glob("outputs/runs/train/*/checkpoints/s*")]
+            intact = training.code == 1 and corrupt(there) == 0 and checkpoints(there)
             filler.unlink()
             subprocess.run(["mount", "-o", "remount,size=200m", folder], check=True)
             Training(there, f"resume={run}").ended(300)
