@@ -153,7 +153,9 @@ class Cluster:
         it started, and refuses right passwords until that is there: so it is waited for.
         """
         nodes = [node for node in self._nodes if node.process]
-        question = f"/_cluster/health{'/.security' if self.password else ''}?wait_for_nodes={len(nodes)}&timeout=2s"
+        question = f"/_cluster/health?wait_for_nodes={len(nodes)}&timeout=2s"
+        if self.password:  # its shard, for an index that is just made counts as yellow without
+            question = f"/_cluster/health/.security?wait_for_nodes={len(nodes)}&wait_for_active_shards=1&timeout=2s"
         if len(nodes) == len(self._nodes):
             question += "&wait_for_status=yellow"
         deadline = time.monotonic() + seconds
