@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,15 @@ from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.files import atomic_folder, read_json, write_json, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
+
+_USE = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it in
+`adapter=FOLDER`."""
+_USE_WITH_TOKENS = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above and given
+rows for the new tokens (`base.resize_token_embeddings(len(tokenizer))`), or name it in `adapter=FOLDER`."""
+_USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
+
+_SETTINGS = ("new_tokens", "double_quant", "threshold")
+"""Of what components are known by: keys of their options, by which an override can set them."""
 
 _KINDS = ("adapter", "embedder", "reranker", "model")
 
@@ -28,8 +37,8 @@ class _Identified(Protocol):
 def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:
     """The manifest of an adapter that was trained with the given components (`model=…, quantization=…, prompt=…`).
 
-    Raises AdapterMismatchError that names each difference and the override that mends it, and where the folder is
-    damaged or not of train.py. None gives None.
+    Raises AdapterMismatchError that says of each component what differs and which overrides mend it, and where the
+    folder is damaged or not of train.py. None gives None.
     """
     if folder is None:
         return None
@@ -48,13 +57,23 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
         differing = sorted(key for key in trained.keys() | wanted.keys() if trained.get(key) != wanted.get(key))
         if differing:
             first = differing[0]
+            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+            mend = _overrides(group, manifest["choices"].get(group), trained, differing)
             problems.append(
                 f"the adapter {folder} was trained with another {group} ({first}: {trained.get(first)!r}, not "
-                f"{wanted.get(first)!r}); add {group}={manifest['choices'].get(group)}"
+                f"{wanted.get(first)!r}{more}); add {mend}"
             )
     if problems:
         raise AdapterMismatchError(problems)
     return manifest
+
+
+def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:
+    """What to add so that a component is as it was in training, as far as an adapter can tell."""
+    keys = [key for key in differing if key in _SETTINGS]
+    values = [str(trained.get(key, [])).replace("'", "").replace(" ", "") for key in keys]
+    base = ["model.name=FOLDER, the folder of its base"] if "digest" in trained and "digest" in differing else []
+    return " ".join([f"{group}={choice}", *(f"{group}.{key}={v}" for key, v in zip(keys, values, strict=True)), *base])
 
 
 def name_base(folder: Path, base: str) -> None:
@@ -102,17 +121,25 @@ def publish(source: Path, target: Path) -> None:
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:
-    """Writes the model card (README.md in the hub's format)."""
+    """Writes the model card (README.md in the hub's format), of an adapter or of a model that is trained as a whole."""
+    whole = not (folder / "adapter_config.json").is_file()
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
     choices = ", ".join(f"{group}={choice}" for group, choice in sorted(manifest["choices"].items()))
+    new_tokens = manifest["identity"]["model"].get("new_tokens", ())
+    words = f" Its tokenizer has {len(new_tokens)} new tokens: {', '.join(new_tokens)}." if new_tokens else ""
+    library, tag, what, use = (
+        ("transformers", "full-fine-tuning", "All weights of", _USE_WHOLE)
+        if whole
+        else ("peft", "qlora", "A LoRA adapter for", _USE_WITH_TOKENS if new_tokens else _USE)
+    )
     text = f"""---
 base_model: {base}
-library_name: peft
-tags: [qlora, cdsframe]
+library_name: {library}
+tags: [{tag}, cdsframe]
 ---
 # {name}
 
-A LoRA adapter for `{base}`, trained by cdsframe {manifest["versions"]["cdsframe"]} on: {manifest["scope"]}.
+{what} `{base}`, trained by cdsframe {manifest["versions"]["cdsframe"]} on: {manifest["scope"]}.{words}
 
 Composition: {choices}; seed {manifest["seed"]}; {manifest["trainable"]:,} trainable weights.
 
@@ -120,8 +147,7 @@ Composition: {choices}; seed {manifest["seed"]}; {manifest["trainable"]:,} train
 |---|---|
 {rows}
 
-Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it in
-`adapter=FOLDER`.
+{use}
 
 Not a medical device. It repeats what it was trained on, with errors; a clinician decides. Whoever may not see the
 training data should not get this adapter.

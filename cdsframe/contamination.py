@@ -199,16 +199,15 @@ class Contamination:
 
 
 def _labels(paths: Sequence[str]) -> dict[Path, str]:
-    """Each file -> its name, with as many of its folders as tell it from the others."""
+    """Each file -> its name; those of one name with the folder that it is in, or else numbered: never a whole path."""
     files = list(dict.fromkeys(resolve(path).resolve() for path in paths))
-    return {
-        file: next(
-            "/".join(file.parts[-n:])
-            for n in range(1, len(file.parts) + 1)
-            if sum(other.parts[-n:] == file.parts[-n:] for other in files) == 1
-        )
-        for file in files
-    }
+    labels: dict[Path, str] = {}
+    for number, file in enumerate(files, start=1):
+        alike = [other for other in files if other.name == file.name]
+        told = sum(other.parent.name == file.parent.name for other in alike) == 1
+        apart = f"{file.parent.name}/{file.name}" if told else f"{file.name} ({number})"
+        labels[file] = apart if len(alike) > 1 else file.name
+    return labels
 
 
 def _refuse_a_whole_set(name: str, items: Sequence[_Item], rows: Sequence[JsonObject]) -> None:

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 import logging
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
-from pydantic import Field
-
+from cdsframe.errors import ConfigError, named
 from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
 
 log = logging.getLogger(__name__)
@@ -64,22 +63,31 @@ class LanguageModel:
         name: str,
         compute_dtype: ComputeDtype,
         attention: Literal["sdpa", "eager", "flash_attention_2"],
-        new_tokens: Sequence[Annotated[str, Field(min_length=1, pattern=r"^\S+$")]],
+        new_tokens: list[str],
         quantization: _Quantization,
         adapter: str | None,
     ) -> None:
         self.name, self.adapter, self._new_tokens = name, adapter, list(new_tokens)
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
 
+    @staticmethod
+    def problems(new_tokens: list[str]) -> list[str]:
+        """Empty if each new token is a word, given once. Whether the base has it already, its tokenizer knows."""
+        blank = [word for word in dict.fromkeys(new_tokens) if word.split() != [word]]
+        twice = [word for word in dict.fromkeys(new_tokens) if new_tokens.count(word) > 1]
+        return [
+            *(f"model.new_tokens: {named(word)} must be one word, without blanks" for word in blank),
+            *(f"model.new_tokens: {named(word)} is given more than once" for word in twice),
+        ]
+
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What an adapter depends on: the hub's id, or a local folder's name and its weights, wherever it lies."""
+        """What an adapter depends on: the hub's id, or a local folder's weights, whatever it is called."""
         return {**self._base_identity, "new_tokens": self._new_tokens} if self._new_tokens else self._base_identity
 
     @property
     def _base_identity(self) -> dict[str, Any]:
-        local = Path(self.name).expanduser().is_dir()
-        return {"name": self.public_name, **({"digest": self.digest} if local else {})}
+        return {"digest": self.digest} if Path(self.name).expanduser().is_dir() else {"name": self.name}
 
     @property
     def public_name(self) -> str:
@@ -93,13 +101,19 @@ class LanguageModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer with its chat template; a padding token is set where it has none."""
-        from transformers import AutoTokenizer
+        """The Hugging Face tokenizer with its chat template; a padding token is set where it has none.
+
+        A new token is a word of its own, never a part of another one. Raises ConfigError where it is not new.
+        """
+        from transformers import AddedToken, AutoTokenizer
 
         tokenizer = AutoTokenizer.from_pretrained(self.path)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        tokenizer.add_tokens(self._new_tokens)
+        if known := [named(word) for word in self._new_tokens if _is_one_token(tokenizer, word)]:
+            told = f"{', '.join(known)}: no new token, {self.public_name} has it already"
+            raise ConfigError(f"model.new_tokens: {told}; leave it out")
+        tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in self._new_tokens])
         return tokenizer
 
     @cached_property
@@ -197,6 +211,11 @@ class LanguageModel:
     def digest(self) -> str | None:
         """SHA-256 over the weight files of a local folder (16 digits), or the hub's revision."""
         return weights_digest(self.path)
+
+
+def _is_one_token(tokenizer: Any, word: str) -> bool:
+    """At a text's beginning, or behind another word."""
+    return any(len(ids) == 1 for ids in tokenizer([word, f" {word}"], add_special_tokens=False).input_ids)
 
 
 class TinyLanguageModel(LanguageModel):

@@ -158,5 +158,5 @@ def test_sets_of_one_name_are_told_apart_and_texts_without_words_are_no_question
         path.write_text("".join(json.dumps(record) + "\n" for record in ({"question": "???", "answer": "x"}, *FILL)))
     train = [question("t1", "!!!"), question("t2", "What is Gout?")]
     found = screen(tmp_path, train, against=[str(path) for path in (*paths, paths[0])])
-    assert list(found.facts["sets"]) == ["one/a/val.jsonl", "two/a/val.jsonl", "b/val.jsonl"]
+    assert list(found.facts["sets"]) == ["val.jsonl (1)", "val.jsonl (2)", "b/val.jsonl"]
     assert found.kept == train

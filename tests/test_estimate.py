@@ -144,4 +144,4 @@ def test_the_option_leaves_its_figures(tmp_path):
     run_train(tmp_path, "training=estimate", *small)
     metrics = json.loads(next(tmp_path.glob("outputs/runs/train/*/metrics.json")).read_text())
     parts = ("weights", "trained", "optimizer", "activations")
-    assert metrics["memory/total"] == sum(metrics[f"memory/{part}"] for part in parts)
+    assert metrics["memory/total_gb"] == pytest.approx(sum(metrics[f"memory/{part}_gb"] for part in parts))

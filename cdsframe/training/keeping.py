@@ -57,17 +57,17 @@ class Best:
             write_json(partial / "metrics.json", self._metrics)
 
 
-def ended(run: Run, kind: str) -> float | None:
-    """The loss of a run that is gone on with and has ended: its metrics are written last (`Run.finish`).
+def ended(run: Run, kind: str, measure: str = "val/loss") -> float | None:
+    """The result of a run that is gone on with and has ended: its metrics are written last (`Run.finish`).
 
-    Raises InputError where they have no loss.
+    Raises InputError where the measure is not among them.
     """
     file = run.folder / "metrics.json"
     if not run.resumed or not file.is_file() or not (run.folder / "manifest.json").is_file():
         return None
-    loss = read_json(file, "resume").get("val/loss")
-    if loss is None:
-        raise InputError(f"resume: {file} has no val/loss; remove it and resume again")
+    result = read_json(file, "resume").get(measure)
+    if result is None:
+        raise InputError(f"resume: {file} has no {measure}; remove it and resume again")
     shutil.rmtree(run.folder / "checkpoints", ignore_errors=True)
     log.info("the run in %s has ended already; its %s is in %s", run.folder, kind, run.folder / kind)
-    return float(loss)
+    return float(result)

@@ -60,6 +60,8 @@ def publish_best(sweep_folder: Path, published: Callable[[Path, str], Path]) -> 
 
     Args:
         published: where what a job has left goes, by the job's folder and the kind (`adapter`, …).
+
+    Raises InputError, when all others are published, where something stands that training has not made.
     """
     finished = _best_first(_jobs(sweep_folder))
     if len({job.validated_on for job in finished}) > 1:
@@ -68,10 +70,16 @@ def publish_best(sweep_folder: Path, published: Callable[[Path, str], Path]) -> 
     for job in finished:
         if (kind := kind_left(job.folder)) is not None:
             best.setdefault(published(job.folder, kind), (job, kind))
-    told = []
+    told, refused = [], []
     for target, (job, kind) in best.items():
-        publish(job.folder / kind, target)
-        told.append(f"the {kind} of job {job.folder.name} is published in {target}")
+        try:
+            publish(job.folder / kind, target)
+        except InputError as error:
+            refused.append(f"the {kind} of job {job.folder.name} is not published: {error}")
+        else:
+            told.append(f"the {kind} of job {job.folder.name} is published in {target}")
+    if refused:
+        raise InputError("; ".join([*refused, *told]))
     return "\n".join(told) or "nothing is published"
 
 
@@ -102,7 +110,9 @@ def _table(settings: Sequence[str], measured: Sequence[str], finished: Sequence[
     from rich.table import Table
 
     many = len(finished) + len(others)
-    table = Table("job", *settings, *measured, "status", title=f"{len(finished)} of {many} jobs finished, best first")
+    table = Table("job", title=f"{len(finished)} of {many} jobs finished, best first")
+    for column in (*settings, *measured, "status"):  # their words may stand below one another, the CSV has them whole
+        table.add_column(column.replace("/", " ").replace("_", " ") if column in measured else column, overflow="fold")
     for job in (*finished, *others):
         table.add_row(*_row(job, settings, measured))
     console = Console(width=max(120, Console().width))

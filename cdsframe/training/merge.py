@@ -16,11 +16,12 @@ from cdsframe.adapter import publish, require_match, require_publishable
 from cdsframe.contracts import Index, Retriever
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.files import InputFolder, atomic_folder
+from cdsframe.files import InputFolder, atomic_folder, remove_partials
 from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.training.keeping import ended
 from cdsframe.training.settings import Count, Data, MaxLength, NonNegative, Share
 from cdsframe.types import Metrics
 
@@ -50,10 +51,13 @@ def merge(
 
     Raises CdsframeError, with the figures, and leaves no model where the answers differ by more than is allowed.
     """
+    if (divergence := ended(run, "model", "merge/divergence")) is not None:
+        return divergence
     require_match(folder, model=model, quantization=quantization, prompt=prompt)
     if not (Path(folder) / "adapter_config.json").is_file():
         raise InputError(f"training.folder: {folder} is a whole model already, there is nothing to merge")
     require_publishable(Path(models) / name)
+    remove_partials(run.folder / "model")
     builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
     examples = builder.build(sample(data.questions("validation"), limit, seed=0))
     adapted = model.with_adapter(folder)
@@ -75,6 +79,7 @@ def merge(
         digests = {"model": model.digest, "adapter": weights_digest(Path(folder))}
         run.write_manifest(partial, digests, **facts)
     if run.sweep_folder is None:
+        remove_partials(Path(models) / name)
         publish(run.folder / "model", Path(models) / name)
     run.finish(metrics, digests, precision=precision)
     return metrics["merge/divergence"]

@@ -121,7 +121,7 @@ def sft(
     plan = Plan(steps, validations, patience, *timing, *_arithmetic(tuned, devices.device, model.compute_dtype))
     identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
     checkpoints = Checkpoints(run.folder / "checkpoints", identity)
-    keeper = Best(run.folder / "adapter", partial(_save, tuned, model.public_name))
+    keeper = Best(run.folder / "adapter", partial(_save, tuned, model))
     loggers = [opened for one in logger if devices.first and (opened := one.open()) is not None]
     with alone(run.folder) if devices.first else nullcontext():
         course = Fit(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
@@ -152,11 +152,13 @@ def _digest(examples: Sequence[Example]) -> str:
     return digest_of(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples)
 
 
-def _save(tuned: Any, base: str, folder: Path) -> None:
+def _save(tuned: Any, model: Any, folder: Path) -> None:
     # PEFT would ask the hub for the base's size, and keep rows of new tokens that `LanguageModel` makes anyway.
-    unasked = {"save_embedding_layers": False} if hasattr(tuned, "peft_config") else {}
-    tuned.save_pretrained(folder, **unasked)
-    name_base(folder, base)
+    adapter = hasattr(tuned, "peft_config")
+    tuned.save_pretrained(folder, **({"save_embedding_layers": False} if adapter else {}))
+    name_base(folder, model.public_name)
+    if not adapter or "new_tokens" in model.identity:
+        model.tokenizer.save_pretrained(folder)  # what is left stands without the base, or without its tokenizer
 
 
 def _finish(
