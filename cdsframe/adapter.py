@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cdsframe.errors import AdapterMismatchError, InputError
-from cdsframe.files import atomic_folder, read_json, write_json, write_text
+from cdsframe.files import atomic_folder, expanded, read_json, write_json, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
 
@@ -42,7 +42,7 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
     """
     if folder is None:
         return None
-    files = Path(folder)
+    files = expanded(folder)
     if not (files / "manifest.json").is_file():
         raise AdapterMismatchError(f"adapter: {folder} was not made by train.py (it has no manifest.json); train one")
     try:
@@ -117,7 +117,12 @@ def publish(source: Path, target: Path) -> None:
     """
     _require_ours(target)
     with atomic_folder(target) as partial:
-        shutil.copytree(source, partial, copy_function=shutil.copyfile, dirs_exist_ok=True)
+        for file in sorted(source.rglob("*")):  # copytree would gather the errors of the disk into one of its own
+            copy = partial / file.relative_to(source)
+            if file.is_dir():
+                copy.mkdir(exist_ok=True)
+            else:
+                shutil.copyfile(file, copy)
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from cdsframe.citations import Checked, support, terms, unmarked
 from cdsframe.errors import CalibrationMismatchError, InputError
-from cdsframe.files import read_json, write_json
+from cdsframe.files import expanded, read_json, write_json
 from cdsframe.packaged import weights_digest
 from cdsframe.run import Run
 from cdsframe.types import Confidence, Generation, Hit
@@ -43,7 +43,7 @@ def identity_of(run: Run, **components: _Identified) -> Identity:
     """What a calibration belongs to: the components' identities, the adapter's weights, the other groups' settings."""
     adapter, generator = run.config["adapter"], run.config["generator"]
     return {
-        "adapter": {"digest": weights_digest(Path(adapter)) if adapter else None},
+        "adapter": {"digest": weights_digest(expanded(adapter)) if adapter else None},
         "generator": {key: generator[key] for key in _GENERATOR if key in generator},
         **{group: dict(run.config[group]) for group in _GROUPS},
         **{group: dict(component.identity) for group, component in components.items()},

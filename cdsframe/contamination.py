@@ -154,7 +154,7 @@ class Contamination:
             records = read_jsonl(path, "contamination")
             items = [item for number, record in records if (item := _item(record, number))]
             if not items:
-                raise InputError(f"contamination: {path} holds nothing that an evaluation could ask")
+                raise InputError(f"contamination: {label} holds nothing that an evaluation could ask")
             yield label, items
 
     def _compare(self, name: str, items: Sequence[_Item], train: Sequence[Question]) -> Iterator[JsonObject]:

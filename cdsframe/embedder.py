@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.files import expanded
 from cdsframe.packaged import model_path
 from cdsframe.run import read_manifest
 
@@ -103,7 +104,7 @@ class _Encoder:
     @cached_property
     def weights(self) -> str | None:
         """The digest of what `training=embedder` left: trained anew, a folder's name stays and its vectors change."""
-        manifest = Path(self.name).expanduser() / "manifest.json"
+        manifest = expanded(self.name) / "manifest.json"
         if not manifest.is_file():
             return None
         digests = read_manifest(manifest.parent, "embedder", "train it again", {"digests": dict})["digests"]

@@ -5,6 +5,7 @@ Does not know what the files mean.
 
 from __future__ import annotations
 
+import errno
 import gzip
 import io
 import json
@@ -30,12 +31,20 @@ os.umask(_UMASK)
 _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
+def expanded(path: str | Path) -> Path:
+    """A path with the home folder for `~`; as it stands where there is no such user."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
 def resolve(path: str | Path) -> Path:
     """A path as it stands, or `package:NAME/…`: a file that ships inside cdsframe."""
     text = str(path)
     if text.startswith("package:"):
         return Path(str(resource_files("cdsframe"))) / text.removeprefix("package:")
-    return Path(text).expanduser()
+    return expanded(text)
 
 
 def require_file(path: str | Path, what: str) -> Path:
@@ -164,6 +173,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
     All files in it get the permissions of newly made ones, whoever wrote them.
     A folder cannot be replaced in one step where it is not empty: the old one is renamed aside first, then removed.
+    A full disk is an OSError, whichever library has found it.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -184,6 +194,12 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         else:
             partial.rename(target)
         _fsync(target.parent)
+    except OSError:
+        raise
+    except Exception as error:  # safetensors and tokenizers have kinds of their own
+        if f"os error {errno.ENOSPC})" in str(error):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
+        raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from cdsframe.errors import ConfigError, named
+from cdsframe.files import expanded
 from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
 
 log = logging.getLogger(__name__)
@@ -67,7 +68,8 @@ class LanguageModel:
         quantization: _Quantization,
         adapter: str | None,
     ) -> None:
-        self.name, self.adapter, self._new_tokens = name, adapter, list(new_tokens)
+        self.name, self._new_tokens = name, list(new_tokens)
+        self.adapter = None if adapter is None else str(expanded(adapter))
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
 
     @staticmethod
@@ -87,7 +89,7 @@ class LanguageModel:
 
     @property
     def _base_identity(self) -> dict[str, Any]:
-        return {"digest": self.digest} if Path(self.name).expanduser().is_dir() else {"name": self.name}
+        return {"digest": self.digest} if expanded(self.name).is_dir() else {"name": self.name}
 
     @property
     def public_name(self) -> str:

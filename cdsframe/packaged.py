@@ -13,7 +13,7 @@ from importlib import metadata, util
 from pathlib import Path
 
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.files import atomic_folder
+from cdsframe.files import atomic_folder, expanded
 
 log = logging.getLogger(__name__)
 
@@ -35,15 +35,15 @@ def model_path(name: str) -> str:
     """
     if name.startswith("package:"):
         return str(_from_package(name.removeprefix("package:")))
-    if Path(name).expanduser().is_dir():
-        return str(Path(name).expanduser())
+    if expanded(name).is_dir():
+        return str(expanded(name))
     _require_on_hub(name)
     return name
 
 
 def public_name(name: str) -> str:
     """What a model is called in what may leave this machine: a folder by its last name, anything else as it is."""
-    folder = Path(name).expanduser()
+    folder = expanded(name)
     return folder.resolve().name if folder.is_dir() else name
 
 

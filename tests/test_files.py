@@ -1,13 +1,15 @@
 """Files: what is refused with its line, and writes that are whole, readable by others, or not there."""
 
+import errno
 import gzip
 import json
 import os
+from pathlib import Path
 
 import pytest
 
 from cdsframe.errors import InputError
-from cdsframe.files import atomic_folder, read_json, read_jsonl, write_json, write_jsonl
+from cdsframe.files import atomic_folder, expanded, read_json, read_jsonl, write_json, write_jsonl
 
 NOT_JSON = {
     "cut off": '{"a": ',
@@ -98,3 +100,18 @@ def test_a_folder_is_whole_and_all_its_files_are_as_readable_as_new_ones(tmp_pat
         (partial / "other").touch()
     assert [path.name for path in (tmp_path / "made").iterdir()] == ["other"]
     assert {path.name for path in tmp_path.iterdir()} == {"made", "private", "plain"}
+
+
+@pytest.mark.parametrize(
+    "said", ["I/O error: No space left on device (os error 28)", "No space left on device (os error 28)"]
+)
+def test_a_disk_that_a_library_found_full_is_an_error_of_the_system(tmp_path, said):
+    with pytest.raises(OSError, match="No space left") as full, atomic_folder(tmp_path / "model"):
+        raise Exception(said)
+    assert full.value.errno == errno.ENOSPC
+    assert not [*tmp_path.iterdir()]
+
+
+def test_a_home_that_there_is_not_stays_as_it_is_written():
+    assert expanded("~nobody-of-that-name/base") == Path("~nobody-of-that-name/base")
+    assert expanded("~") == Path.home()

@@ -80,9 +80,9 @@ def test_what_lies_behind_the_depth_stays_behind(tiny):
     assert reranker(tiny).rerank("x", []) == []
 
 
-def test_equal_scores_keep_the_order_of_ids(tiny):
+def test_equal_scores_keep_the_retrievers_order(tiny):
     same = [hit(name, "fever", score=1.0, rank=n) for n, name in enumerate("cab", start=1)]
-    assert [one.passage.id for one in reranker(tiny).rerank("x", same)] == ["a", "b", "c"]
+    assert [one.passage.id for one in reranker(tiny).rerank("x", same)] == ["c", "a", "b"]
 
 
 def test_when_the_time_is_up_the_retrievers_order_stays(tiny, caplog):
@@ -135,5 +135,9 @@ def test_a_weight_lies_between_the_retrievers_order_and_the_models(tiny):
     }
     nearly = [one.passage.id for one in reranker(tiny, weight=1e-9).rerank("how much?", hits())]
     assert nearly == [one.passage.id for one in hits()] != [*alone]
+    first, second, *_ = alone.values()
+    opposed = [replace(second, score=2.0), replace(first, score=1.0)]  # at 0.5 neither is better than the other
+    found = reranker(tiny, weight=0.5).rerank("how much?", opposed)
+    assert [one.passage.id for one in found] == [second.passage.id, first.passage.id]
     same = [replace(one, score=1.0) for one in hits()]
     assert [one.passage.id for one in reranker(tiny, weight=0.5).rerank("how much?", same)] == [*alone]

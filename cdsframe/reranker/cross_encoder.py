@@ -62,7 +62,7 @@ class CrossEncoder:
         if not scores:
             return hits
         weighed = self._weighed(scores, [hit.score for hit in read])
-        by_model = {number: rank for rank, number in enumerate(_best_first(scores, read), start=1)}
+        by_model = {number: rank for rank, number in enumerate(_best_first(scores), start=1)}
         first = [
             replace(
                 read[number],
@@ -70,7 +70,7 @@ class CrossEncoder:
                 rank=rank,
                 parts={**read[number].parts, NAME: Part(by_model[number], scores[number])},
             )
-            for rank, number in enumerate(_best_first(weighed, read), start=1)
+            for rank, number in enumerate(_best_first(weighed), start=1)
         ]
         return first + [replace(hit, score=first[-1].score) for hit in others]
 
@@ -141,9 +141,9 @@ class CrossEncoder:
         return model.eval().to(device)
 
 
-def _best_first(scores: Sequence[float], hits: Sequence[Hit]) -> list[int]:
-    """The numbers of the hits by score, ties by id."""
-    return sorted(range(len(hits)), key=lambda number: (-scores[number], hits[number].passage.id))
+def _best_first(scores: Sequence[float]) -> list[int]:
+    """The numbers of the hits by score, ties in the retriever's order."""
+    return sorted(range(len(scores)), key=lambda number: -scores[number])
 
 
 def _standardised(scores: Sequence[float]) -> list[float]:

@@ -16,7 +16,7 @@ from cdsframe.adapter import publish, require_match, require_publishable
 from cdsframe.contracts import Index, Retriever
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.files import InputFolder, atomic_folder, remove_partials
+from cdsframe.files import InputFolder, atomic_folder, expanded, remove_partials
 from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
@@ -54,7 +54,7 @@ def merge(
     if (divergence := ended(run, "model", "merge/divergence")) is not None:
         return divergence
     require_match(folder, model=model, quantization=quantization, prompt=prompt)
-    if not (Path(folder) / "adapter_config.json").is_file():
+    if not (expanded(folder) / "adapter_config.json").is_file():
         raise InputError(f"training.folder: {folder} is a whole model already, there is nothing to merge")
     require_publishable(Path(models) / name)
     remove_partials(run.folder / "model")
@@ -76,7 +76,7 @@ def merge(
                 "training.precision=float32 or training.base=as_trained, or serve the adapter on its base"
             )
         facts = {"precision": precision, "base": base, "metrics": metrics}
-        digests = {"model": model.digest, "adapter": weights_digest(Path(folder))}
+        digests = {"model": model.digest, "adapter": weights_digest(expanded(folder))}
         run.write_manifest(partial, digests, **facts)
     if run.sweep_folder is None:
         remove_partials(Path(models) / name)
@@ -157,7 +157,7 @@ def _merged(model: Any, folder: str, base: str) -> Any:
                 plain.get_submodule(name).weight.data = dequantize_module_weight(child).float()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # as in lora.py
-        return PeftModel.from_pretrained(plain, folder).merge_and_unload()
+        return PeftModel.from_pretrained(plain, str(expanded(folder))).merge_and_unload()
 
 
 def _loaded(path: str | Path, precision: str, device: str) -> Any:
