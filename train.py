@@ -51,7 +51,7 @@ def main(cfg: DictConfig, run: Run) -> float:
     if trainer.first:
         kind, where = kind_left(run.folder), str(run.folder)
         if kind is not None:
-            where = f"{cfg.paths[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
+            where = f"{cfg.training[f'{kind}s']}/{cfg.name}" if run.sweep_folder is None else f"{run.folder}/{kind}"
         print(f"{'validation loss ' if kind not in (None, 'model') else ''}{loss:.4f}; {kind or 'figures'} in {where}")
     return float(loss)
 

@@ -55,6 +55,7 @@ def test_a_result_that_says_something_else_is_refused_with_the_figures(trained, 
     told = capsys.readouterr().err
     assert "nats a token" in told
     assert "greedy answers the same; allowed are training.max_divergence=0" in told
+    assert told.rstrip().endswith("Use training.precision=float32 or the adapter on its base")
     assert not (folder / "outputs" / "models" / "refused").exists()
     refused = next(run for run in folder.glob("outputs/runs/train/*") if "refused" in (run / "config.yaml").read_text())
     assert not (refused / "metrics.json").exists()  # which say that a run has ended

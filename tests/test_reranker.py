@@ -1,6 +1,7 @@
 """The cross-encoder: its order, its depth, its time limit, and what is no cross-encoder."""
 
 import logging
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from statistics import fmean, pstdev
@@ -115,6 +116,17 @@ def test_what_is_no_cross_encoder_is_refused(tmp_path, tiny):
         CrossEncoder(tiny, 5, 1.0, 128, 2, None, "cpu").rerank("x", hits())
     with pytest.raises(InputError, match="is not in the cache and the hub does not answer"):
         reranker("cross-encoder/nobody-has-this").rerank("x", hits())
+
+
+def test_a_model_that_gives_no_numbers_is_told(tiny, tmp_path):
+    from transformers import AutoModelForSequenceClassification
+
+    broken = shutil.copytree(tiny, tmp_path / "broken")
+    model = AutoModelForSequenceClassification.from_pretrained(tiny)
+    model.classifier.bias.data.fill_(float("nan"))
+    model.save_pretrained(broken)
+    with pytest.raises(InputError, match="gives scores that are not finite numbers; train it again"):
+        reranker(str(broken), weight=0.5).rerank("how much?", hits())
 
 
 def test_a_weight_lies_between_the_retrievers_order_and_the_models(tiny):

@@ -166,14 +166,15 @@ def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
 
 
 def test_a_sweep_leaves_two_finished_wandb_runs_a_board_and_the_best_adapter(tmp_path):
-    run_train(tmp_path, "-m", *SMALL, "quantization=none", "lora.r=2,4", "training.max_epochs=1", "name=best")
+    small = [*SMALL, "quantization=none", "training.max_epochs=1", "training.adapters=best_ones", "name=best"]
+    run_train(tmp_path, "-m", *small, "lora.r=2,4")
     sweep = _run_folder(tmp_path)
     with (sweep / "leaderboard.csv").open() as rows:
         board = list(csv.DictReader(rows))
     assert {row["lora.r"] for row in board} == {"2", "4"}
     assert float(board[0]["val/loss"]) <= float(board[1]["val/loss"])
     best = sweep / board[0]["job"] / "adapter"
-    assert weights_digest(best) == weights_digest(tmp_path / "outputs" / "adapters" / "best")
+    assert weights_digest(best) == weights_digest(tmp_path / "best_ones" / "best")
     kept = [place for place in (tmp_path / "outputs" / "cache" / "examples").iterdir() if place.is_dir()]
     assert len(kept) == 2, "both jobs read the same training and validation examples"
     files = sorted(sweep.glob("*/wandb/offline-run-*/run-*.wandb"))

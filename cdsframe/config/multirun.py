@@ -57,4 +57,4 @@ def told() -> Iterator[str]:
 def _published(job: Path, kind: str) -> Path:
     """Where what a job has left is to go, by its configuration and the environment of this process."""
     cfg = OmegaConf.load(job / "config.yaml")
-    return Path(str(cfg.paths[f"{kind}s"])) / str(cfg.name)
+    return Path(str(cfg.training[f"{kind}s"])) / str(cfg.name)

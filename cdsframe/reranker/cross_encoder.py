@@ -6,6 +6,7 @@ Any sequence classifier with one output (or two: no, yes) does, run by transform
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import cached_property
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.errors import ConfigError
+from cdsframe.errors import ConfigError, InputError
 from cdsframe.packaged import model_path
 from cdsframe.types import Hit, Part
 
@@ -106,6 +107,8 @@ class CrossEncoder:
             values = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
             # Rounded, since the last digits depend on who shares the batch, and equal texts must tie.
             scores.update((n, round(value, 4)) for n, value in zip(batch, values.tolist(), strict=True))
+        if not all(map(math.isfinite, scores.values())):
+            raise InputError(f"reranker: {self._name} gives scores that are not finite numbers; train it again")
         return [scores[number] for number in range(len(texts))]
 
     @cached_property

@@ -70,10 +70,12 @@ def merge(
         figures = _in_words(metrics, len(examples))
         log.info("merged in %s against the adapter on its base: %s", precision, figures)
         if metrics["merge/divergence"] > max_divergence or metrics["merge/agreement"] < min_agreement:
+            exact = {"training.precision=float32": precision, "training.base=as_trained": base}
+            helps = [option for option, used in exact.items() if not option.endswith(used)]
             raise CdsframeError(
                 f"the merged model answers otherwise than the adapter: {figures}; allowed are "
                 f"training.max_divergence={max_divergence} and training.min_agreement={min_agreement}. Use "
-                "training.precision=float32 or training.base=as_trained, or serve the adapter on its base"
+                f"{' or '.join([*helps, 'the adapter on its base'])}"
             )
         facts = {"precision": precision, "base": base, "metrics": metrics}
         digests = {"model": model.digest, "adapter": weights_digest(expanded(folder))}
