@@ -7,20 +7,22 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping, Sequence
-from contextlib import suppress
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 from cdsframe.errors import AdapterMismatchError, InputError
-from cdsframe.files import atomic_folder, expanded, read_json, write_json, write_text
+from cdsframe.files import atomic_folder, expanded, read_json, remove_partials, write_json, write_text
 from cdsframe.run import read_manifest
 from cdsframe.types import Metrics
 
 _USE = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it in
 `adapter=FOLDER`."""
-_USE_WITH_TOKENS = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above and given
-rows for the new tokens (`base.resize_token_embeddings(len(tokenizer))`), or name it in `adapter=FOLDER`."""
+_USE_WITH_TOKENS = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, or name it in `adapter=FOLDER`. Its
+tokenizer lies in this folder. The base is quantized as above and, where it has fewer rows than the tokenizer has
+tokens, given rows first: `base.resize_token_embeddings(len(tokenizer))`."""
 _USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
 
 _SETTINGS = ("new_tokens", "double_quant", "threshold")
@@ -57,7 +59,7 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
         differing = sorted(key for key in trained.keys() | wanted.keys() if trained.get(key) != wanted.get(key))
         if differing:
             first = differing[0]
-            more = f" and {len(differing) - 1} more" if len(differing) > 1 else ""
+            more = f"; {', '.join(differing[1:])} too" if len(differing) > 1 else ""
             mend = _overrides(group, manifest["choices"].get(group), trained, differing)
             problems.append(
                 f"the adapter {folder} was trained with another {group} ({first}: {trained.get(first)!r}, not "
@@ -81,6 +83,14 @@ def name_base(folder: Path, base: str) -> None:
     file = folder / "adapter_config.json"
     if file.is_file():
         write_json(file, {**read_json(file, "adapter"), "base_model_name_or_path": base})
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """PEFT 0.21 asks transformers 5.23 by a name that is about to be renamed; nothing a user could mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield
 
 
 def kind_left(folder: Path) -> str | None:
@@ -113,9 +123,19 @@ def _require_ours(target: Path) -> None:
 def publish(source: Path, target: Path) -> None:
     """Copies the folder of an adapter, or of another trained model, to where people name it, whole or not at all.
 
-    Raises InputError where something stands there that training has not made: it is not replaced.
+    One process after the other, and what a killed one left beside it is removed. Raises InputError where something
+    stands there that training has not made: it is not replaced.
     """
-    _require_ours(target)
+    from filelock import FileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        _require_ours(target)
+        remove_partials(target)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
     with atomic_folder(target) as partial:
         for file in sorted(source.rglob("*")):  # copytree would gather the errors of the disk into one of its own
             copy = partial / file.relative_to(source)

@@ -6,13 +6,13 @@ LoRA: Hu et al. (arXiv 2106.09685). The layers are PEFT's; does not choose learn
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Iterator, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.adapter import quiet_peft
 from cdsframe.errors import ConfigError
 
 log = logging.getLogger(__name__)
@@ -55,9 +55,7 @@ class Lora:
             "task_type": "CAUSAL_LM",
         }
         config = LoraConfig(**settings | self._further(module))
-        with warnings.catch_warnings():
-            # PEFT 0.21 asks transformers 5.23 by a name that is about to be renamed; nothing a user could mend.
-            warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        with quiet_peft():
             return get_peft_model(module, config)
 
     def _further(self, module: Any) -> dict[str, Any]:

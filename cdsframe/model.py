@@ -6,12 +6,12 @@ Loads at first use. Does not train and does not generate.
 from __future__ import annotations
 
 import logging
-import warnings
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+from cdsframe.adapter import quiet_peft
 from cdsframe.errors import ConfigError, named
 from cdsframe.files import expanded
 from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
@@ -112,9 +112,8 @@ class LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(self.path)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        if known := [named(word) for word in self._new_tokens if _is_one_token(tokenizer, word)]:
-            told = f"{', '.join(known)}: no new token, {self.public_name} has it already"
-            raise ConfigError(f"model.new_tokens: {told}; leave it out")
+        if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self._new_tokens))]:
+            raise ConfigError([f"model.new_tokens: {problem}; leave it out" for problem in problems])
         tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in self._new_tokens])
         return tokenizer
 
@@ -146,8 +145,7 @@ class LanguageModel:
         if self.adapter is not None:
             from peft import PeftModel
 
-            with warnings.catch_warnings():
-                warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # as in lora.py
+            with quiet_peft():
                 module = PeftModel.from_pretrained(module, self.adapter)
         return module.eval()
 
@@ -215,9 +213,16 @@ class LanguageModel:
         return weights_digest(self.path)
 
 
-def _is_one_token(tokenizer: Any, word: str) -> bool:
-    """At a text's beginning, or behind another word."""
-    return any(len(ids) == 1 for ids in tokenizer([word, f" {word}"], add_special_tokens=False).input_ids)
+def _why_not_new(tokenizer: Any, word: str) -> str | None:
+    """What hinders a word from becoming a token of its own, None where nothing does."""
+    if any(len(ids) == 1 for ids in tokenizer([word, f" {word}"], add_special_tokens=False).input_ids):
+        return f"{named(word)} is one token of the base already"
+    if any(special in word for special in tokenizer.all_special_tokens):
+        return f"{named(word)} has a special token of the base in it"
+    decoder = tokenizer.backend_tokenizer.decoder if tokenizer.is_fast else None
+    if decoder is not None and decoder.decode([word]) != word:  # a byte-level one takes letters such as µ for bytes
+        return f"{named(word)} would not be written by the base's tokenizer as it is read"
+    return None
 
 
 class TinyLanguageModel(LanguageModel):

@@ -1,10 +1,12 @@
 """An adapter's folder: what is refused before a model is loaded, and in which words."""
 
 import json
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 
 import pytest
 
-from cdsframe.adapter import require_match, require_publishable
+from cdsframe.adapter import publish, require_match, require_publishable
 from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.run import read_manifest
 
@@ -87,3 +89,13 @@ def test_what_would_stop_publishing_is_found_beforehand(tmp_path):
         require_publishable(tmp_path / "file" / "demo")
     with pytest.raises(OSError, match="File name too long"):
         require_publishable(tmp_path / ("n" * 245))
+
+
+def test_processes_that_publish_one_name_do_so_one_after_the_other(folder, tmp_path_factory):
+    """The last one stands, whole, and nothing is left beside it."""
+    target = tmp_path_factory.mktemp("published") / "adapter"
+    with ProcessPoolExecutor(3, mp_context=get_context("forkserver")) as pool:
+        for done in [pool.submit(publish, folder, target) for _ in range(60)]:
+            done.result()
+    assert sorted(file.name for file in target.iterdir()) == ["adapter_model.safetensors", "manifest.json"]
+    assert [place.name for place in target.parent.iterdir() if ".partial" in place.name] == []

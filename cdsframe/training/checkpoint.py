@@ -99,7 +99,9 @@ class Checkpoints:
         try:
             manifest = read_manifest(folder, "checkpoint", "", needed)
             changed = sorted(name for name, digest in manifest["files"].items() if _digest(folder / name) != digest)
-        except (InputError, OSError):
+        except (InputError, OSError) as error:
+            if "format version" in str(error):
+                return "was written by another cdsframe (its format version is another one)"
             return "is torn (its manifest or a file of it cannot be read)"
         if changed or "state.json" not in manifest["files"]:
             return f"is torn ({', '.join(changed) or 'state.json'} is not as it was written)"

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cdsframe.adapter import publish, require_match, require_publishable
+from cdsframe.adapter import publish, quiet_peft, require_match, require_publishable
 from cdsframe.contracts import Index, Retriever
 from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
@@ -81,7 +81,6 @@ def merge(
         digests = {"model": model.digest, "adapter": weights_digest(expanded(folder))}
         run.write_manifest(partial, digests, **facts)
     if run.sweep_folder is None:
-        remove_partials(Path(models) / name)
         publish(run.folder / "model", Path(models) / name)
     run.finish(metrics, digests, precision=precision)
     return metrics["merge/divergence"]
@@ -145,8 +144,6 @@ def _differences(served: _Seen, merged: _Seen) -> Metrics:
 
 def _merged(model: Any, folder: str, base: str) -> Any:
     """The plain module in float32 with the update in its weights."""
-    import warnings
-
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.integrations import dequantize_module_weight
@@ -157,8 +154,7 @@ def _merged(model: Any, folder: str, base: str) -> Any:
         for name, child in quantized.named_modules():
             if type(child).__module__.startswith("bitsandbytes") and not isinstance(child, BaseTunerLayer):
                 plain.get_submodule(name).weight.data = dequantize_module_weight(child).float()
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # as in lora.py
+    with quiet_peft():
         return PeftModel.from_pretrained(plain, str(expanded(folder))).merge_and_unload()
 
 

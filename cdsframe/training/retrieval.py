@@ -15,7 +15,7 @@ from cdsframe.adapter import publish, require_publishable
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Index, Retriever
 from cdsframe.digests import digest
-from cdsframe.files import remove_partials, write_json, write_text
+from cdsframe.files import write_json, write_text
 from cdsframe.packaged import model_path, public_name, weights_digest
 from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
@@ -209,7 +209,6 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
     )
     if task.run.sweep_folder is None:
         target = Path(task.published) / task.name
-        remove_partials(target)
         publish(task.folder, target)
         log.info("the %s is in %s; use it by %s", task.kind, target, task.use.replace("FOLDER", str(target)))
     task.run.finish(metrics, digests, **facts)

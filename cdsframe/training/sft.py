@@ -19,7 +19,7 @@ from cdsframe.adapter import name_base, publish, require_publishable, write_card
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Index, Retriever
 from cdsframe.digests import digest_of
-from cdsframe.files import remove_partials, write_json
+from cdsframe.files import write_json
 from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
@@ -179,6 +179,5 @@ def _finish(
     write_json(folder / "manifest.json", manifest)
     write_card(folder, manifest, metrics, name=name, base=model.public_name)
     if run.sweep_folder is None:
-        remove_partials(adapters / name)
         publish(folder, adapters / name)
     run.finish(metrics, digests, **facts)
