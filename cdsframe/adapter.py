@@ -5,6 +5,8 @@ Plain `PeftModel.from_pretrained` loads it. Does not train and does not load wei
 
 from __future__ import annotations
 
+import json
+import re
 import shutil
 import tempfile
 import warnings
@@ -25,8 +27,8 @@ tokenizer lies in this folder. The base is quantized as above and, where it has 
 tokens, given rows first: `base.resize_token_embeddings(len(tokenizer))`."""
 _USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
 
-_SETTINGS = ("new_tokens", "double_quant", "threshold")
-"""Of what components are known by: keys of their options, by which an override can set them."""
+_NUMBERS = ("double_quant", "threshold")
+"""Of what components are known by: keys of their options that an override sets."""
 
 _KINDS = ("adapter", "embedder", "reranker", "model")
 
@@ -72,10 +74,15 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
 
 def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:
     """What to add so that a component is as it was in training, as far as an adapter can tell."""
-    keys = [key for key in differing if key in _SETTINGS]
-    values = [str(trained.get(key, [])).replace("'", "").replace(" ", "") for key in keys]
-    base = ["model.name=FOLDER, the folder of its base"] if "digest" in trained and "digest" in differing else []
-    return " ".join([f"{group}={choice}", *(f"{group}.{key}={v}" for key, v in zip(keys, values, strict=True)), *base])
+    told = [f"{group}={choice}"]
+    told += [f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _NUMBERS and key in trained]
+    if "new_tokens" in differing:
+        words = trained.get("new_tokens", ())
+        plain = all(re.fullmatch("[A-Za-z][A-Za-z0-9]*", word) for word in words)
+        told.append(f"model.new_tokens=[{','.join(words)}]" if plain else f"'model.new_tokens={json.dumps(words)}'")
+    if "digest" in differing:
+        told.append("model.name=FOLDER, the folder of its base" if "digest" in trained else "without model.name=FOLDER")
+    return " ".join(told)
 
 
 def name_base(folder: Path, base: str) -> None:

@@ -99,3 +99,26 @@ def test_processes_that_publish_one_name_do_so_one_after_the_other(folder, tmp_p
             done.result()
     assert sorted(file.name for file in target.iterdir()) == ["adapter_model.safetensors", "manifest.json"]
     assert [place.name for place in target.parent.iterdir() if ".partial" in place.name] == []
+
+
+@pytest.mark.parametrize(
+    ("trained", "here", "mend"),
+    [
+        ({"bits": 16}, {"bits": 4, "double_quant": True}, "add model=tiny"),
+        (
+            {"bits": 4, "double_quant": False},
+            {"bits": 4, "double_quant": True},
+            "add model=tiny model.double_quant=false",
+        ),
+        ({"name": "a", "new_tokens": ["eGFR"]}, {"name": "a"}, "add model=tiny model.new_tokens=[eGFR]"),
+        ({"name": "a", "new_tokens": ["[1]"]}, {"name": "a"}, """add model=tiny 'model.new_tokens=["[1]"]'"""),
+        ({"name": "a"}, {"name": "a", "new_tokens": ["eGFR"]}, "add model=tiny model.new_tokens=[]"),
+        ({"digest": "1"}, {"digest": "2"}, "add model=tiny model.name=FOLDER, the folder of its base"),
+        ({"name": "a"}, {"digest": "2"}, "add model=tiny without model.name=FOLDER"),
+    ],
+)
+def test_the_overrides_that_mend_a_difference_are_told(folder, trained, here, mend):
+    (folder / "manifest.json").write_text(json.dumps({**WHOLE, "identity": {"model": trained}}))
+    with pytest.raises(AdapterMismatchError) as refused:
+        require_match(str(folder), model=Component(**here))
+    assert str(refused.value).endswith(mend)

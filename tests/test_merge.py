@@ -1,6 +1,7 @@
 """Merging an adapter: the result is a plain model that answers as the adapter does, or it is refused with figures."""
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -8,6 +9,7 @@ import torch
 from cdsframe.errors import ConfigError
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import Nf4, NoQuantization
+from cdsframe.training import sft
 from tests.entry_points import exit_code
 
 SMALL = [
@@ -106,6 +108,14 @@ def test_new_tokens_are_trained_served_and_merged(tmp_path, capsys):
     assert "resize_token_embeddings" in card
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "outputs" / "adapters" / "demo")
     assert len(tokenizer) == len(base.tokenizer)
+
+
+def test_a_new_token_that_no_example_has_is_told(caplog):
+    model = with_tokens("HbA1c", "Gicht")
+    example = SimpleNamespace(encoded=SimpleNamespace(input_ids=model.tokenizer("Is HbA1c high?").input_ids))
+    sft._tell_unseen(model, [example])
+    assert "no training example has 'Gicht' as a word" in caplog.text
+    assert "HbA1c" not in caplog.text
 
 
 def test_a_new_token_is_a_word_of_its_own():

@@ -290,6 +290,8 @@ def test_of_each_name_the_best_is_published(tmp_path):
         publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("c" if job.name == "0" else "d"))
     assert (tmp_path / "out" / "d" / "manifest.json").read_text() == "1"
     trained(tmp_path, 3, 0.5, validation="y")
+    told = publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("f" if job.name == "3" else "g"))
+    assert told.count("is published in") == 2, "only jobs of one name are rivals"
     assert "none is published" in publish_best(tmp_path, lambda *_: tmp_path / "out" / "e")
     assert not (tmp_path / "out" / "e").exists()
 

@@ -64,14 +64,16 @@ def publish_best(sweep_folder: Path, published: Callable[[Path, str], Path]) -> 
     Raises InputError, when all others are published, where something stands that training has not made.
     """
     finished = _best_first(_jobs(sweep_folder))
-    if len({job.validated_on for job in finished}) > 1:
-        return "the jobs were validated on different examples: their losses cannot be compared, none is published"
-    best: dict[Path, tuple[Job, str]] = {}
+    rivals: dict[Path, list[tuple[Job, str]]] = {}
     for job in finished:
         if (kind := kind_left(job.folder)) is not None:
-            best.setdefault(published(job.folder, kind), (job, kind))
+            rivals.setdefault(published(job.folder, kind), []).append((job, kind))
     told, refused = [], []
-    for target, (job, kind) in best.items():
+    for target, jobs in rivals.items():
+        if len({job.validated_on for job, _ in jobs}) > 1:
+            told.append(f"the jobs of {target} were validated on different examples: none is published there")
+            continue
+        job, kind = jobs[0]
         try:
             publish(job.folder / kind, target)
         except InputError as error:

@@ -19,6 +19,7 @@ from cdsframe.adapter import name_base, publish, require_publishable, write_card
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Index, Retriever
 from cdsframe.digests import digest_of
+from cdsframe.errors import named
 from cdsframe.files import write_json
 from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
@@ -99,6 +100,7 @@ def sft(
     train = cached(cache, builder, sample(screening.kept, train_limit, seed), run.config)
     validation = cached(cache, builder, sample(data.questions("validation"), validation_limit, seed=0), run.config)
     log.info("%d training and %d validation examples", len(train), len(validation))
+    _tell_unseen(model, train)
 
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else tokenizer.pad_token_id)
     shape = longest(train, batch_size, layout)
@@ -145,6 +147,15 @@ def _arithmetic(tuned: Any, device: Any, dtype: Any) -> tuple[float, float]:
     peak = matrix_peak(device, dtype)
     log.info("matrix peak of the %s in %s: %.1f GFLOP/s", device.type, dtype, peak / 1e9)
     return flops_per_token(tuned), peak
+
+
+def _tell_unseen(model: Any, examples: Sequence[Example]) -> None:
+    """Warns of new tokens that no example has: nothing trains them."""
+    ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.identity.get("new_tokens", ())}
+    unseen = set(ids).difference(*(example.encoded.input_ids for example in examples)) if ids else ()
+    if unseen:
+        words = ", ".join(named(ids[id]) for id in sorted(unseen))
+        log.warning("model.new_tokens: no training example has %s as a word; nothing trains what is never seen", words)
 
 
 def _digest(examples: Sequence[Example]) -> str:
