@@ -232,7 +232,7 @@ def _item(record: JsonObject, number: int) -> _Item | None:
     options = record.get("options")
     if not asked:
         return None
-    id_ = str(record.get("id") or record.get("query_id") or number)
+    id_ = str(next((record[key] for key in ("id", "query_id") if record.get(key) not in (None, "")), number))
     if isinstance(options, dict):
         return _Item(id_, asked, "", "\n".join(map(str, options.values())))
     return _Item(id_, asked, answer)

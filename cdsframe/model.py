@@ -181,7 +181,9 @@ class LanguageModel:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.path)
-        config.vocab_size += len(self._new_tokens)
+        if self._new_tokens:
+            text = config.get_text_config()  # models that see have their words' settings in another
+            text.vocab_size = max(text.vocab_size, len(self.tokenizer))
         with torch.device("meta"):
             return AutoModelForCausalLM.from_config(
                 config, dtype=self.compute_dtype, attn_implementation=self._attention

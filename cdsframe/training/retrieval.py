@@ -203,7 +203,7 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
     write_text(
         task.folder / "README.md",
-        f"# {task.name}\n\nA {task.kind}: `{base}`, fine-tuned by cdsframe on questions and passages of: "
+        f"# {task.name}\n\nThe {task.kind} `{base}`, fine-tuned by cdsframe on questions and passages of: "
         f"{task.data.scope}.\nUse it by `{task.use}`.\n\n| metric | value |\n|---|---|\n{rows}\n\n"
         "Whoever may not see the training data should not get this model.\n",
     )
