@@ -27,8 +27,8 @@ tokenizer lies in this folder. The base is quantized as above and, where it has 
 tokens, given rows first: `base.resize_token_embeddings(len(tokenizer))`."""
 _USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
 
-_NUMBERS = ("double_quant", "threshold")
-"""Of what components are known by: keys of their options that an override sets."""
+_SETTINGS = ("double_quant", "threshold")
+"""Of what components are known by: the keys that an override sets as they stand."""
 
 _KINDS = ("adapter", "embedder", "reranker", "model")
 
@@ -75,7 +75,7 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
 def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:
     """What to add so that a component is as it was in training, as far as an adapter can tell."""
     told = [f"{group}={choice}"]
-    told += [f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _NUMBERS and key in trained]
+    told += [f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _SETTINGS and key in trained]
     if "new_tokens" in differing:
         words = trained.get("new_tokens", ())
         plain = all(re.fullmatch("[A-Za-z][A-Za-z0-9]*", word) for word in words)

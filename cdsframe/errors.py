@@ -41,6 +41,10 @@ class EmptySplitError(InputError):
     """A data set has no questions in the split that was asked for; another split may have some."""
 
 
+class FormatVersionError(InputError):
+    """What a run left was written in another format than this cdsframe reads."""
+
+
 class IndexMismatchError(ConfigError):
     """An index was built with another embedder, chunking or format than the configuration asks for."""
 

@@ -194,10 +194,8 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         else:
             partial.rename(target)
         _fsync(target.parent)
-    except OSError:
-        raise
-    except Exception as error:  # safetensors and tokenizers have kinds of their own
-        if f"os error {errno.ENOSPC})" in str(error):
+    except Exception as error:
+        if f"(os error {errno.ENOSPC})" in str(error):  # safetensors and tokenizers have kinds of their own
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
     finally:

@@ -68,7 +68,7 @@ class LanguageModel:
         quantization: _Quantization,
         adapter: str | None,
     ) -> None:
-        self.name, self._new_tokens = name, list(new_tokens)
+        self.name, self.new_tokens = name, list(new_tokens)
         self.adapter = None if adapter is None else str(expanded(adapter))
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
 
@@ -85,7 +85,7 @@ class LanguageModel:
     @property
     def identity(self) -> Mapping[str, Any]:
         """What an adapter depends on: the hub's id, or a local folder's weights, whatever it is called."""
-        return {**self._base_identity, "new_tokens": self._new_tokens} if self._new_tokens else self._base_identity
+        return {**self._base_identity, "new_tokens": self.new_tokens} if self.new_tokens else self._base_identity
 
     @property
     def _base_identity(self) -> dict[str, Any]:
@@ -112,9 +112,9 @@ class LanguageModel:
         tokenizer = AutoTokenizer.from_pretrained(self.path)
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
-        if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self._new_tokens))]:
+        if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self.new_tokens))]:
             raise ConfigError([f"model.new_tokens: {problem}; leave it out" for problem in problems])
-        tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in self._new_tokens])
+        tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in self.new_tokens])
         return tokenizer
 
     @cached_property
@@ -158,13 +158,13 @@ class LanguageModel:
         import torch
         from transformers import AutoTokenizer
 
-        if not self._new_tokens:
+        if not self.new_tokens:
             return module
         before = AutoTokenizer.from_pretrained(self.path)
         if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:  # else the base has rows to spare
             module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         for weight in {layer.weight for layer in (module.get_input_embeddings(), module.get_output_embeddings())}:
-            for token in self._new_tokens:
+            for token in self.new_tokens:
                 pieces = before(token, add_special_tokens=False).input_ids
                 with torch.no_grad():
                     weight[self.tokenizer.convert_tokens_to_ids(token)] = weight[pieces].mean(0)
@@ -172,7 +172,7 @@ class LanguageModel:
 
     def with_adapter(self, adapter: str) -> LanguageModel:
         """The same model with this adapter on it."""
-        settings = self.name, self._wanted_dtype, self._attention, self._new_tokens
+        settings = self.name, self._wanted_dtype, self._attention, self.new_tokens
         return type(self)(*settings, self.quantization, adapter)
 
     def without_weights(self) -> Any:
@@ -181,7 +181,7 @@ class LanguageModel:
         from transformers import AutoConfig, AutoModelForCausalLM
 
         config = AutoConfig.from_pretrained(self.path)
-        if self._new_tokens:
+        if self.new_tokens:
             text = config.get_text_config()  # models that see have their words' settings in another
             text.vocab_size = max(text.vocab_size, len(self.tokenizer))
         with torch.device("meta"):

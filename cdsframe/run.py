@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from cdsframe import __version__
-from cdsframe.errors import InputError
+from cdsframe.errors import FormatVersionError, InputError
 from cdsframe.files import parse_object, write_json, write_text
 from cdsframe.types import Metrics
 
@@ -102,7 +102,8 @@ def read_manifest(
 ) -> dict[str, Any]:
     """Reads a manifest whose keys `needed` have values of these types.
 
-    Raises InputError, with the mend, where there is none, where it is damaged, and where another format wrote it.
+    Raises InputError, with the mend, where there is none, where it is damaged, and (FormatVersionError) where another
+    format wrote it.
     """
     file = folder / "manifest.json"
     if not file.is_file():
@@ -113,7 +114,7 @@ def read_manifest(
         raise InputError(f"{what}: {folder} is damaged: manifest.json is {error}; {mend}") from None
     found = manifest.get("format_version")
     if found != version:
-        raise InputError(
+        raise FormatVersionError(
             f"{what}: {folder} has format version {found!r}, this cdsframe reads {version}; {mend}, or use the "
             "cdsframe that made it"
         )

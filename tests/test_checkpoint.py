@@ -197,6 +197,15 @@ def test_every_torn_file_is_seen(tmp_path, file, damage):
     assert (tmp_path / "step-00000002.refused").is_dir()
 
 
+def test_a_checkpoint_of_another_format_is_not_called_torn(tmp_path):
+    checkpoints = Checkpoints(tmp_path, IDENTITY)
+    checkpoints.save(1, TENSORS, {"n": 1})
+    manifest = tmp_path / "step-00000001" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
+    with pytest.raises(InputError, match="step-00000001 was written by another cdsframe"):
+        checkpoints.latest()
+
+
 def test_a_kill_while_writing_leaves_the_ones_before_and_no_rubbish(tmp_path):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     checkpoints.save(1, TENSORS, {"n": 1})

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.errors import CdsframeError, InputError
+from cdsframe.errors import CdsframeError, FormatVersionError, InputError
 from cdsframe.files import atomic_folder, remove_partials
 from cdsframe.run import FORMAT_VERSION, read_manifest
 from cdsframe.types import JsonObject
@@ -99,9 +99,9 @@ class Checkpoints:
         try:
             manifest = read_manifest(folder, "checkpoint", "", needed)
             changed = sorted(name for name, digest in manifest["files"].items() if _digest(folder / name) != digest)
-        except (InputError, OSError) as error:
-            if "format version" in str(error):
-                return "was written by another cdsframe (its format version is another one)"
+        except FormatVersionError:
+            return "was written by another cdsframe (its format version is another one)"
+        except (InputError, OSError):
             return "is torn (its manifest or a file of it cannot be read)"
         if changed or "state.json" not in manifest["files"]:
             return f"is torn ({', '.join(changed) or 'state.json'} is not as it was written)"

@@ -151,7 +151,7 @@ def _arithmetic(tuned: Any, device: Any, dtype: Any) -> tuple[float, float]:
 
 def _tell_unseen(model: Any, examples: Sequence[Example]) -> None:
     """Warns of new tokens that no example has: nothing trains them."""
-    ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.identity.get("new_tokens", ())}
+    ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.new_tokens}
     unseen = set(ids).difference(*(example.encoded.input_ids for example in examples)) if ids else ()
     if unseen:
         words = ", ".join(named(ids[id]) for id in sorted(unseen))
@@ -168,8 +168,8 @@ def _save(tuned: Any, model: Any, folder: Path) -> None:
     adapter = hasattr(tuned, "peft_config")
     tuned.save_pretrained(folder, **({"save_embedding_layers": False} if adapter else {}))
     name_base(folder, model.public_name)
-    if not adapter or "new_tokens" in model.identity:
-        model.tokenizer.save_pretrained(folder)  # what is left stands without the base, or without its tokenizer
+    if not adapter or model.new_tokens:  # a whole model stands without its base, whose tokenizer lacks new tokens
+        model.tokenizer.save_pretrained(folder)
 
 
 def _finish(
