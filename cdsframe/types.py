@@ -36,6 +36,22 @@ class Section:
 
 
 @dataclass(frozen=True, slots=True)
+class Omission:
+    """A part of a source that its reader left out of the document.
+
+    `reason` names the parts in the plural ("pictures", "page headers and footers"). It never holds the source's words.
+    """
+
+    reason: str
+    count: int
+    """How many of these parts there are."""
+    text: bool
+    """True where words or letters that a reader of the source sees are lost. `corpus.strict=true` refuses these."""
+    place: str = ""
+    """Where in the source, such as "page 3"; empty for the whole source."""
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """One source text with its sections in order."""
 
@@ -44,6 +60,8 @@ class Document:
     text: str
     sections: tuple[Section, ...]
     metadata: Metadata = field(default_factory=dict)
+    omitted: tuple[Omission, ...] = field(default=(), compare=False)
+    """Parts of the source that are not in `text`. Ingestion reports them; indexes do not keep them."""
 
     @property
     def digest(self) -> str:

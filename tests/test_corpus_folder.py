@@ -269,7 +269,7 @@ ENCRYPTED = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O <{'41' * 32}> /U <{'42'
     [
         ("empty.md", b" \n", "is empty"),
         ("only.md", b"---\nid: x\n---\n", "has no text"),
-        ("heads.md", b"# One\n## Two\n", "has no text but headings"),
+        ("heads.md", b"# One\n## Two\n", "has no text"),
         ("bad.md", b"---\nid: [\n---\ntext", "has front matter that is not YAML"),
         ("list.md", b"---\n- a\n---\ntext", "has front matter that is not a mapping"),
         ("deep.md", b"---\nid: " + b"[" * 100_000 + b"\n---\ntext", "has front matter that is not YAML"),

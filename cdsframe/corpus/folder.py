@@ -125,4 +125,5 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     title = front.get("title") or own or Path(source).stem
     metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
     sections = under_title(title, parsed.sections)
-    return Document(front.get("id") or source, title, parsed.text, sections, metadata), parsed.guessed
+    document = Document(front.get("id") or source, title, parsed.text, sections, metadata, parsed.omitted)
+    return document, parsed.guessed

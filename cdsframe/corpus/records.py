@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cdsframe.errors import InputError
 from cdsframe.identifiers import ids_problem
-from cdsframe.types import Document, Section, Unreadable
+from cdsframe.types import Document, Omission, Section, Unreadable
 
 Path = tuple[tuple[int, str], ...]
 """A heading path: `(level, heading)` from the outermost."""
@@ -30,28 +30,37 @@ def descend(path: Path, level: int, heading: str) -> Path:
 
 
 def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
-    """The text of the blocks, separated by blank lines, and its sections without the heading lines."""
+    """Joins the blocks' texts by blank lines. Returns the text and its sections.
+
+    A section's span starts behind its heading line. A heading that has neither text nor a deeper heading below it is
+    a section whose text is the heading line: no heading is lost.
+    """
     parts: list[str] = []
     sections: list[Section] = []
     path: Path = ()
-    position, start, end = 0, None, 0
+    position, end = 0, 0
+    start: int | None = None  # of the open section's text
+    unused: int | None = None  # where the last heading line begins, while nothing stands below it
 
-    def close() -> None:
+    def close(next_level: int) -> None:
+        heading = tuple(heading for _, heading in path)
         if start is not None:
-            sections.append(Section(tuple(heading for _, heading in path), start, end))
+            sections.append(Section(heading, start, end))
+        elif unused is not None and next_level <= path[-1][0]:
+            sections.append(Section(heading, unused, end))
 
     for block in blocks:
-        if not block.text:
+        if not block.text.strip():
             continue
         if block.level:
-            close()
-            start, path = None, descend(path, block.level, block.text)
-        else:
-            start = position if start is None else start
-            end = position + len(block.text)
+            close(block.level)
+            start, unused, path = None, position, descend(path, block.level, block.text)
+        elif start is None:
+            start, unused = position, None
+        end = position + len(block.text)
         parts.append(block.text)
         position += len(block.text) + 2
-    close()
+    close(next_level=0)
     return "\n\n".join(parts), tuple(sections)
 
 
@@ -70,7 +79,7 @@ def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterat
     """Documents, each with its source's name, or the reason why a source gives none; an id that is repeated or too
     long is such a reason.
 
-    With `strict`, the first reason is an InputError.
+    With `strict`, the first reason is an InputError, and so is the first document that lost text when it was read.
     """
     seen: dict[str, str] = {}
     for source, item in items:
@@ -80,6 +89,8 @@ def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterat
             item = f"the id {item.id} stands twice, first in {seen[item.id]}"
         elif isinstance(item, Document) and not _is_text(item):
             item = "holds half a surrogate pair, which is no text"
+        elif strict and isinstance(item, Document) and (lost := text_lost(item.omitted)):
+            item = f"loses text ({lost})"
         if isinstance(item, Document):
             seen[item.id] = source
             yield item
@@ -90,6 +101,13 @@ def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterat
                 "corpus.strict=false to take the others in"
             )
         yield Unreadable(source, item)
+
+
+def text_lost(omitted: Iterable[Omission]) -> str:
+    """The omissions that lose text, as a phrase such as "3 undecodable bytes, page 2"; empty where there are none."""
+    return "; ".join(
+        f"{item.count} {item.reason}" + (f", {item.place}" if item.place else "") for item in omitted if item.text
+    )
 
 
 def _ids_problem(document: Document) -> str | None:

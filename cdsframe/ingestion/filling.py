@@ -113,6 +113,7 @@ def _sort_out(
             report.unreadable.append(item)
             continue
         seen.add(item.id)
+        report.omit(item)
         if known.get(item.id) == item.digest:
             report.unchanged += 1
             continue

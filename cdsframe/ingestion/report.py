@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from cdsframe.printable import plain
-from cdsframe.types import Metrics, Unreadable
+from cdsframe.types import Document, Metrics, Omission, Unreadable
+
+_NAMED = 5
+"""Sources that a line of the report names."""
 
 
 @dataclass
@@ -23,6 +26,13 @@ class Report:
     cut: int = 0
     """Passages written that are longer than the embedder reads: the rest of them has no part in the vector."""
     unreadable: list[Unreadable] = field(default_factory=list)
+    omitted: list[tuple[str, Omission]] = field(default_factory=list)
+    """Source -> a part of it that its reader left out; of all documents of the corpus, unchanged ones too."""
+
+    def omit(self, document: Document) -> None:
+        """Adds what a document's reader left out."""
+        source = document.metadata.get("source", document.id)
+        self.omitted += [(source, item) for item in document.omitted]
 
     @property
     def score(self) -> float:
@@ -37,6 +47,8 @@ class Report:
             **{f"ingest/{name}": float(getattr(self, name)) for name in counts},
             "ingest/cut_share": self.score,
             "ingest/unreadable": float(len(self.unreadable)),
+            "ingest/omitted": float(sum(item.count for _, item in self.omitted)),
+            "ingest/text_lost": float(sum(item.count for _, item in self.omitted if item.text)),
         }
 
     @property
@@ -60,6 +72,21 @@ class Report:
         if self.unreadable:
             lines.append(f"could not be read: {len(self.unreadable)}")
             lines += [plain(f"  {item.source}: {item.reason}", keep="") for item in self.unreadable]
+        lines += self._omissions()
         if self.kept:
             lines.append(f"{self.kept} documents stay as they were when their files could last be read")
         return "\n".join(lines)
+
+    def _omissions(self) -> list[str]:
+        """One line for each reason: how many parts were left out, of which sources."""
+        by_reason: dict[tuple[bool, str], list[tuple[str, Omission]]] = {}
+        for source, item in self.omitted:
+            by_reason.setdefault((not item.text, item.reason), []).append((source, item))
+        lines = []
+        for (harmless, reason), items in sorted(by_reason.items()):
+            count = sum(item.count for _, item in items)
+            places = [f"{source} ({item.count}{', ' if item.place else ''}{item.place})" for source, item in items]
+            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+            label = "left out" if harmless else "TEXT LOST"
+            lines.append(plain(f"{label}: {count} {reason}: {', '.join(places[:_NAMED])}{more}", keep=""))
+        return lines

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from cdsframe.types import Section
+from cdsframe.types import Omission, Section
 
 
 class Refused(Exception):
@@ -23,10 +23,16 @@ class Parsed:
     """What the file says of itself: `id`, `title` and metadata fields, among others."""
     guessed: str | None = None
     """The encoding, where the file does not say it and is not UTF-8."""
+    omitted: tuple[Omission, ...] = ()
+    """Parts of the file that are not in the text."""
 
 
-def with_sections(text: str, sections: tuple[Section, ...], title: str | None = None) -> Parsed:
-    """Raises Refused where no section has text."""
+def with_sections(
+    text: str, sections: tuple[Section, ...], title: str | None = None, omitted: Iterable[Omission] = ()
+) -> Parsed:
+    """Raises Refused where there is no section; the message names what was omitted."""
+    omitted = tuple(item for item in omitted if item.count)
     if not sections:
-        raise Refused("has no text" + (" but headings" if text else ""))
-    return Parsed(text, sections, title and " ".join(title.split()))
+        found = ", ".join(f"{item.count} {item.reason}" for item in omitted)
+        raise Refused("has no text" + (f"; left out: {found}" if found else ""))
+    return Parsed(text, sections, title and " ".join(title.split()), omitted=omitted)
