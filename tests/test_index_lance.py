@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from cdsframe.errors import CdsframeError, ConfigError, InputError
 from cdsframe.index.journal import Journal
 from cdsframe.index.lance import LanceIndex
 from cdsframe.types import Passage, Request
+from tests.children import run_child
 
 EMBEDDER = HashEmbedder(16)
 IDENTITY = {"embedder": EMBEDDER.identity, "chunking": {"size": 256}}
@@ -195,7 +195,7 @@ def run(tmp_path, code):
         "from cdsframe.index.lance import LanceIndex\nfrom cdsframe.errors import InputError\n"
         f"index = LanceIndex({str(tmp_path)!r}, 'test', {IDENTITY!r})\n"
     )
-    done = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, check=False)
+    done = run_child([sys.executable, "-c", head + code])
     return done.stdout + done.stderr
 
 

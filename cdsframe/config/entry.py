@@ -36,6 +36,7 @@ from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.interrupt import EXIT_CODE, over
 from cdsframe.printable import plain
 from cdsframe.run import Run
+from cdsframe.threads import set_thread_defaults
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
@@ -123,6 +124,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float | None:
         run = None
+        set_thread_defaults()
         try:
             if asked:
                 cfg.question = as_text(asked[-1])
