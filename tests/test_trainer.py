@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -28,12 +29,16 @@ def losses(folder):
         return [float(row["train/loss"] or row["val/loss"]) for row in csv.DictReader(rows)]
 
 
+@contextmanager
 def two_processes(folder, *overrides):
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(ROOT / "train.py"), *RUN, "trainer=ddp", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "told").open("a") as told:
-        return child(command, cwd=folder, env=environment, stdout=told, stderr=told)
+    with (
+        (folder / "told").open("a") as told,
+        child(command, cwd=folder, env=environment, stdout=told, stderr=told) as process,
+    ):
+        yield process
 
 
 @pytest.mark.slow
