@@ -1,12 +1,11 @@
-"""How completely and in which order the PDF reader reads a folder of PDF files, measured against pdfium's own text.
+"""How completely, and in which order, the PDF reader reads a folder of PDF files; measured against pdfium's own text.
 
     python benchmarks/reading_pdf.py FOLDER [WORST]
 
-Prints for the WORST files, and for all files with more than 60 words: the share of pdfium's words that are in the text
-(as a multiset; only letters and digits count), the share of its adjacent pairs of words that stay adjacent, and CPU time
-for each page. Words that the reader reports as left out, and words with letters that pdfium cannot decode, are not
-expected. To compare with another version, run the script with PYTHONPATH set to its checkout. Does not judge which of two
-reading orders is right.
+Prints, for the WORST files and for all files with more than 60 words: the share of pdfium's words that are in the text
+(as a multiset; only letters and digits count), the share of its adjacent pairs of words that stay adjacent, and the CPU
+time of a page. Words that the reader reports as left out, and words with letters that pdfium cannot decode, are not
+expected. To measure another version, set PYTHONPATH to its checkout. Does not judge which of two orders is right.
 """
 
 from __future__ import annotations
@@ -32,7 +31,7 @@ _HYPHEN = re.compile(r"[-\u00ad\u2010]\s*\n\s*|[\u0002\ufffe]\s*")
 
 def words(text: str) -> list[str]:
     """Words of letters and digits; a word that a line's end divides is one."""
-    text = unicodedata.normalize("NFKC", _HYPHEN.sub("", text)).casefold()
+    text = unicodedata.normalize("NFKC", _HYPHEN.sub("", text)).casefold().replace("^", " ")
     cleaned = ("".join(filter(str.isalnum, word)) for word in text.split())
     return [word for word in cleaned if word]
 
@@ -48,9 +47,11 @@ def expected(path: Path) -> list[list[str]]:
         for index in range(text.count_chars()):
             code = raw.FPDFText_GetUnicode(text, index)
             lost = raw.FPDFText_HasUnicodeMapError(text, index) == 1 or (
-                code not in (2, 9, 10, 13, 0xFFFE) and unicodedata.category(chr(min(code, 0x10FFFF))) in ("Cc", "Co", "Cn")
+                code not in (2, 9, 10, 13, 0xFFFE)
+                and unicodedata.category(chr(min(code, 0x10FFFF))) in ("Cc", "Co", "Cn")
             )
             shown += "\ufffd" if lost else chr(code)
+        shown = shown.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
         for line in re.sub(r"[\u0002\ufffe]\s*", "", shown).splitlines():
             lines.append(words(" ".join(word for word in line.split() if "\ufffd" not in word)))
         text.close()
@@ -105,10 +106,16 @@ def main(folder: Path, worst: int) -> None:
     for (reason, text), count in sorted(losses.items()):
         print(f"{'text lost' if text else 'left out'}: {count} {reason}")
     total, n = sum(row[2] for row in rows), max(len(rows), 1)
-    print(f"files with more than {_FEWEST} words: {len(rows)}, pages {pages}, {seconds / max(pages, 1):.3f} CPU-s a page")
-    print(f"recall >= .98 on {sum(row[0] >= 0.98 for row in rows) / n:.1%} of them, < .75 on {sum(row[0] < 0.75 for row in rows)}")
+    print(
+        f"files with more than {_FEWEST} words: {len(rows)}, pages {pages}, {seconds / max(pages, 1):.3f} CPU-s a page"
+    )
+    high, low = sum(row[0] >= 0.98 for row in rows), sum(row[0] < 0.75 for row in rows)
+    print(f"recall >= .98 on {high / n:.1%} of them, < .75 on {low}")
     print(f"recall of all words {sum(row[0] * row[2] for row in rows) / max(total, 1):.4f}")
-    print(f"adjacent pairs kept {sum(row[1] * row[2] for row in rows) / max(total, 1):.4f}, median of files {sorted(row[1] for row in rows)[n // 2]:.4f}")
+    middle = sorted(row[1] for row in rows)[n // 2] if rows else 0.0
+    print(
+        f"adjacent pairs kept {sum(row[1] * row[2] for row in rows) / max(total, 1):.4f}, median of files {middle:.4f}"
+    )
 
 
 if __name__ == "__main__":

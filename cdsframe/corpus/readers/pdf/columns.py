@@ -123,11 +123,15 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
     aligned = sum(_has_near(others, base, tolerance) for base in lines) / len(lines)
     if aligned < 0.6:
         return True
-    if not (_is_prose(left, x) and _is_prose(right, x)):
-        return False
-    if _switches(band, x) <= 4:
-        return True
-    return _continues(left) + _continues(right) >= 0.4
+    by_column = _switches(band, x) <= max(2, 0.1 * len(lines))
+    if not (_is_prose(left) and _is_prose(right)):
+        return by_column and not _is_figures(left) and not _is_figures(right)
+    return by_column or _continues(left) + _continues(right) >= 0.4
+
+
+def _is_figures(pieces: Sequence[Piece]) -> bool:
+    """Whether most pieces begin with a number, as the cells of a table do."""
+    return sum(piece.text[0].isdigit() for piece in pieces) >= 0.5 * len(pieces)
 
 
 def _bases(pieces: Sequence[Piece]) -> list[float]:
@@ -144,7 +148,7 @@ def _has_near(bases: list[float], base: float, tolerance: float) -> bool:
     return place < len(bases) and bases[place] <= base + tolerance
 
 
-def _is_prose(pieces: Sequence[Piece], x: float) -> bool:
+def _is_prose(pieces: Sequence[Piece]) -> bool:
     """Whether the lines are long enough for running text."""
     lines = len(_bases(pieces))
     letters = sum(piece.letters for piece in pieces)

@@ -6,10 +6,11 @@ Each becomes a letter at its place, so that it stands behind its label. Does not
 from __future__ import annotations
 
 import ctypes
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.corpus.readers.pdf.letters import Frame, Letter
+from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage
@@ -25,8 +26,9 @@ _FIRST_RUN = 1_000_000
 class Overlay:
     """What lies on a page."""
 
-    letters: list[Letter] = field(default_factory=list)
-    """Values and typed text, in the frame of the page as shown."""
+    values: list[tuple[Letter, Letter | None, bool]] = field(default_factory=list)
+    """A value or typed text, in the frame of the page as shown; the letter of its label next to it; whether that letter
+    stands before it."""
     notes: list[str] = field(default_factory=list)
     """Comments that a viewer shows beside the page."""
     fields: int = 0
@@ -58,7 +60,7 @@ def read_overlay(page: PdfPage, form: Any, letters: list[Letter]) -> Overlay:
             reading = _Annotation(raw, form, annotation)
             text = reading.add_to(found)
             if text:
-                found.letters.append(_letter(text, reading.box(), turn, beside, len(found.letters)))
+                found.values.append(_value(text, reading.box(), turn, beside, len(found.values)))
         finally:
             raw.FPDFPage_CloseAnnot(annotation)
     return found
@@ -126,7 +128,7 @@ class _Annotation:
         get = self.raw.FPDFAnnot_GetStringValue
         return _text(lambda buffer, length: get(self.handle, key.encode(), buffer, length))
 
-    def box(self) -> tuple[float, float, float, float]:
+    def box(self) -> Box:
         """Left, bottom, right, top in the file's axes."""
         rect = self.raw.FS_RECTF()
         self.raw.FPDFAnnot_GetRect(self.handle, rect)
@@ -145,18 +147,40 @@ def _text(call: Any) -> str:
     return " ".join(buffer.raw[: length - 2].decode("utf-16-le", "replace").replace("\0", "").split())
 
 
-def _letter(text: str, box: tuple[float, ...], turn: float, beside: list[Letter], number: int) -> Letter:
-    """The text as a letter that fills the box, on the baseline of the text to the left of it."""
-    left, top, right, bottom = Frame(turn).box((box[0], box[1], box[2], box[3]))
+def _value(text: str, box: Box, turn: float, beside: list[Letter], number: int) -> tuple[Letter, Letter | None, bool]:
+    """The text as a letter that fills the box, on the baseline of its label."""
+    left, top, right, bottom = Frame(turn).box(box)
     size = max(min((bottom - top) * 0.7, 12.0), 1.0)
-    level = [
-        letter for letter in beside if top <= (letter.top + letter.bottom) / 2 <= bottom and letter.right <= left + 2
-    ]
-    if level:
-        label = max(level, key=lambda letter: letter.right)
+    base = min(top + size, bottom)
+    level = [letter for letter in beside if top <= (letter.top + letter.bottom) / 2 <= bottom]
+    before = [letter for letter in level if letter.right <= left + 2]
+    label = None
+    if before:
+        label = max(before, key=lambda letter: letter.right)
+    elif level:
+        label = min(level, key=lambda letter: abs(letter.left - right))
+    if label is not None:
         base, size = label.base, label.size
-    else:
-        base = min(top + size, bottom)
-    return Letter(
-        text, left, base - size, max(right, left + 1), base + 0.2 * size, base, size, turn, _FIRST_RUN + number, "\n"
-    )
+    edges = (left, base - size, max(right, left + 1), base + 0.2 * size)
+    return Letter(text, *edges, base, size, turn, _FIRST_RUN + number, " \n"), label, bool(before)
+
+
+def with_values(letters: list[Letter], overlay: Overlay) -> list[Letter]:
+    """The letters of a page and the values, each next to its label."""
+    behind: dict[int, list[Letter]] = defaultdict(list)
+    ahead: dict[int, list[Letter]] = defaultdict(list)
+    rest: list[Letter] = []
+    for value, label, before in overlay.values:
+        if label is None:
+            rest.append(value)
+        else:
+            (behind if before else ahead)[id(label)].append(value)
+    found: list[Letter] = []
+    for letter in letters:
+        found += ahead.get(id(letter), ())
+        found.append(letter)
+        if values := behind.get(id(letter)):
+            values[-1].space += letter.space
+            letter.space = letter.space or " "
+            found += values
+    return found + rest

@@ -19,15 +19,19 @@ _LONGEST_LINE = 120
 _LONGEST_HEADING = 300
 """Characters of a heading over several lines."""
 
+_ABOVE_TITLE = 400
+"""Characters of a letterhead that may stand above a title, the title's own among them."""
+
 _LARGER = 1.15
 """A heading's size over the body's."""
 
 _NUMBERED = re.compile(r"(?:\d+(?:\.\d+)*[.)]?|[A-Z][.)]|[•▪➢–-])\s")
 """Begins a heading or an item of a list: the line above it is another one."""
 
-_UNFINISHED = frozenset(
-    "a an and as at by for from in into of on or the to with without der die das und von für mit bei im zur zum de la le"
-    " les du des et en pour avec sans el los las y con sin para il lo gli e per di".split()
+_UNFINISHED = re.compile(
+    r"(a|an|and|as|at|by|for|from|in|into|of|on|or|the|to|with|without|d(er|ie|as)|und|von|für|mit|bei|im|zu[rm]|de|la"
+    r"|le|les|d[ue]s?|et|en|pour|avec|sans|el|l[ao]s|y|con|sin|para|il|lo|gli|per|di)",
+    re.IGNORECASE,
 )
 """A heading's line that ends in one of these words goes on."""
 
@@ -128,7 +132,7 @@ def _wraps(before: Line, after: Line, right: float) -> bool:
     word had no room left, and where both lines are centred."""
     if _NUMBERED.match(after.text):
         return False
-    if after.text[0].islower() or before.text[-1] in "-–,:&(/" or before.text.split()[-1].casefold() in _UNFINISHED:
+    if after.text[0].islower() or before.text[-1] in "-–,:&(/" or _UNFINISHED.fullmatch(before.text.split()[-1]):
         return True
     centred = abs(before.left + before.right - after.left - after.right) < after.size
     if centred and abs(before.left - after.left) > after.size:
@@ -146,12 +150,17 @@ def _levels(pages: Sequence[Sequence[Line]], body: float) -> dict[float, int]:
 
 
 def _largest(pages: Sequence[Sequence[Line]], body: float) -> str:
-    """The first of the largest lines of the first page that has lines larger than the body."""
-    for lines in pages[:3]:
-        large = [line for line in lines if _is_large(line, body) and sum(map(str.isalpha, line.text)) >= 3]
-        if large:
-            return max(large, key=_size).text
-    return ""
+    """The first of the largest lines at the top of the first page with text; "" where body text comes first."""
+    lines = next((lines for lines in pages if lines), ())
+    top: list[Line] = []
+    passed = 0
+    for line in lines:
+        if _is_large(line, body) and sum(map(str.isalpha, line.text)) >= 3:
+            top.append(line)
+        passed += len(line.text)
+        if passed > _ABOVE_TITLE:
+            break
+    return max(top, key=_size).text if top else ""
 
 
 def _usual_step(pages: Sequence[Sequence[Line]]) -> float:

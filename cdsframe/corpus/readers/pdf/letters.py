@@ -23,8 +23,8 @@ Box = tuple[float, float, float, float]
 _HYPHENS = (0x02, 0xFFFE)
 """Codes by which pdfium marks a hyphen at the end of a line."""
 
-_SLANT = 3
-"""Degrees off a multiple of 90 within which text counts as straight."""
+_SLANT = 1.0
+"""Degrees off a multiple of 90 that do not matter."""
 
 
 @dataclass(slots=True)
@@ -102,9 +102,14 @@ def read_letters(page: PdfPage, text: PdfTextPage) -> PageLetters:
 
 def visible_box(page: PdfPage) -> Box:
     """The part of the page that is shown: its crop box within its media box."""
-    crop, media = page.get_cropbox(), page.get_mediabox()
+    crop, media = _ordered(page.get_cropbox()), _ordered(page.get_mediabox())
     box = (max(crop[0], media[0]), max(crop[1], media[1]), min(crop[2], media[2]), min(crop[3], media[3]))
     return box if box[0] < box[2] and box[1] < box[3] else media
+
+
+def _ordered(box: Box) -> Box:
+    """A box whose corners the file names in any order."""
+    return min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])
 
 
 class _Reading:
@@ -119,12 +124,19 @@ class _Reading:
         self._runs: dict[int, _Run] = {}
         self._last: Letter | None = None
         self._away = False
+        self._half = 0
         self.found = PageLetters()
 
     def read(self, index: int) -> None:
         """Adds the character to the letters, or its white space to the letter before."""
         raw, handle, box = self._raw, self._handle, self._box
         code = raw.FPDFText_GetUnicode(handle, index)
+        if 0xD800 <= code < 0xDC00:
+            self._half = code
+            return
+        if 0xDC00 <= code < 0xE000 and self._half:
+            code = 0x10000 + ((self._half - 0xD800) << 10) + code - 0xDC00
+        self._half = 0
         hyphen = code in _HYPHENS and (code == 0xFFFE or raw.FPDFText_IsHyphen(handle, index) == 1)
         written = chr(code) if 0 < code < 0x110000 else UNKNOWN
         if written.isspace() and code not in (0x1C, 0x1D, 0x1E, 0x1F):
@@ -182,7 +194,7 @@ class _Reading:
 def straight(turn: float) -> float:
     """The angle, or the multiple of 90 that it hardly differs from."""
     quarter = round(turn / 90) * 90
-    return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 0)
+    return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 1)
 
 
 def _upright_columns(letters: list[Letter]) -> None:

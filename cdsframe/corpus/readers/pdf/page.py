@@ -7,15 +7,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.corpus.readers.pdf.cells import table_piece
 from cdsframe.corpus.readers.pdf.columns import flows
 from cdsframe.corpus.readers.pdf.drawings import read_drawings
-from cdsframe.corpus.readers.pdf.forms import Overlay, read_overlay
+from cdsframe.corpus.readers.pdf.forms import Overlay, read_overlay, with_values
 from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter, read_letters, visible_box
 from cdsframe.corpus.readers.pdf.pieces import Piece, known, once, pieces
 from cdsframe.corpus.readers.pdf.rows import Line, lines_of
 from cdsframe.corpus.readers.pdf.second import SecondReading
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
-from cdsframe.corpus.readers.pdf.tables import find_tables, place, table_piece
+from cdsframe.corpus.readers.pdf.tables import find_tables, place
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfDocument
@@ -37,6 +38,8 @@ class Page:
     """Letters without a Unicode meaning."""
     outside: int = 0
     """Words outside the visible page."""
+    again: int = 0
+    """Words printed a second time in the same place."""
     pictures: int = 0
     scanned: bool = False
     """Pictures cover most of it."""
@@ -53,7 +56,7 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
         number: from 0.
         form: pdfium's handle of the document's form; None where it has none.
     """
-    from pypdfium2 import PdfiumError
+    from pypdfium2 import PdfiumError, raw
 
     try:
         page = document[number]
@@ -69,15 +72,19 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
             text.close()
         if any(letter.text == UNKNOWN for letter in read.letters):
             second.fill(number, read.letters)
-        letters = once(read.letters)
+        letters, again = once(read.letters)
+        if form:
+            raw.FORM_OnAfterLoadPage(page.raw, form)  # or check boxes have no state
         overlay = read_overlay(page, form, letters)
         drawings = read_drawings(page)
         upright = float(page.get_rotation() % 360)
-        lines, undecoded = lay_out(letters + overlay.letters, drawings.rules, upright)
+        lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)
         box = Frame(upright).box(visible_box(page))
     except PdfiumError:
         return Page(broken=True)
     finally:
+        if form:
+            raw.FORM_OnBeforeClosePage(page.raw, form)
         page.close()
     return Page(
         lines,
@@ -86,6 +93,7 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
         overlay,
         undecoded,
         read.outside,
+        again,
         drawings.pictures,
         drawings.covered >= _SCAN,
         bool(drawings.paths or drawings.pictures),
@@ -109,17 +117,17 @@ def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> 
     for table in tables:
         inside = [letter for cell in range(len(table.cells)) for letter in in_cells.get(table.first + cell, ())]
         order = next(number for number, letter in enumerate(kept) if letter is inside[0])
-        turn, piece = table_piece(table, inside, order, _cell_text)
+        turn, piece = table_piece(table, inside, order, _cell_lines)
         by_turn[turn].append(piece)
     for turn, group in _directions(letter for letter in kept if letter.cell < 0):
-        by_turn[turn] += pieces(group, 0)
+        by_turn[turn] += pieces(group)
     lines: list[Line] = []
     for turn in sorted(by_turn, key=lambda turn: _rank(turn, upright, by_turn[turn])):
         for flow in flows(by_turn[turn]):
             number = lines[-1].flow + 1 if lines else 0
             for line in lines_of(flow, number):
-                line.straight = turn % 90 == 0
-                line.upright = turn == upright
+                line.straight = _slant(turn) <= 5
+                line.upright = _slant(turn - upright, 360) <= 5
                 lines.append(line)
     return lines, undecoded
 
@@ -133,15 +141,14 @@ def _directions(letters: Iterable[Letter]) -> list[tuple[float, list[Letter]]]:
 
 def _rank(turn: float, upright: float, pieces: Sequence[Piece]) -> tuple[bool, bool, int]:
     """Upright text comes first, then straight text, the most first; slanted text is last."""
-    return turn % 90 != 0, turn != upright, -sum(piece.letters for piece in pieces)
+    return _slant(turn) > 5, _slant(turn - upright, 360) > 5, -sum(piece.letters for piece in pieces)
 
 
-def _cell_text(letters: Sequence[Letter]) -> str:
-    """A cell's letters on one line. A hyphen at a line's end stays."""
-    text = ""
-    for turn_letters in _directions(letters):
-        for flow in flows(pieces(turn_letters[1], 0)):
-            for line in lines_of(flow):
-                cut = len(text) > 1 and text[-1] == "-" and text[-2].isalpha() and line.text[0].islower()
-                text += line.text if cut or not text else " " + line.text
-    return text
+def _slant(turn: float, step: float = 90) -> float:
+    """Degrees to the nearest multiple of the step."""
+    return abs(turn - round(turn / step) * step)
+
+
+def _cell_lines(letters: Sequence[Letter]) -> list[Line]:
+    """A cell's lines in reading order."""
+    return [line for _, group in _directions(letters) for flow in flows(pieces(group)) for line in lines_of(flow)]

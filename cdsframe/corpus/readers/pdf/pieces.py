@@ -41,6 +41,8 @@ class Piece:
     rtl: int = 0
     """How many of the letters belong to a right-to-left script."""
     table: bool = False
+    spaced: bool = False
+    """Whether white space follows it on its line."""
 
     @property
     def middle(self) -> float:
@@ -48,9 +50,17 @@ class Piece:
         return (self.top + self.bottom) / 2
 
 
-def once(letters: list[Letter]) -> list[Letter]:
-    """The letters without those that are printed again almost in the same place, as fake bold and shadows are."""
-    return _once_by_letter(_once_by_run(letters))
+def once(letters: list[Letter]) -> tuple[list[Letter], int]:
+    """The letters without those that are printed again almost in the same place, as fake bold and shadows are; and how
+    many words those are."""
+    kept = _once_by_letter(_once_by_run(letters))
+    places = {id(letter) for letter in kept}
+    words, inside = 0, False
+    for letter in letters:
+        gone = id(letter) not in places
+        words += gone and not inside
+        inside = gone and not letter.space
+    return kept, words
 
 
 def _once_by_run(letters: list[Letter]) -> list[Letter]:
@@ -74,6 +84,7 @@ def _once_by_run(letters: list[Letter]) -> list[Letter]:
 def _once_by_letter(letters: list[Letter]) -> list[Letter]:
     seen: dict[tuple[str, float, int, int], list[Letter]] = defaultdict(list)
     marks = []
+    last: Letter | None = None
     for letter in letters:
         step = max(letter.size, 1.0)
         column, row = int(letter.left // step), int(letter.base // step)
@@ -87,7 +98,8 @@ def _once_by_letter(letters: list[Letter]) -> list[Letter]:
         marks.append(
             letter.text != UNKNOWN
             and any(
-                _near(
+                not (other is last and other.run == letter.run)  # the two letters of a ligature share a place
+                and _near(
                     letter,
                     other,
                     min((0.05 if other.run == letter.run else 0.2) * letter.size, 0.5 * width),
@@ -97,6 +109,7 @@ def _once_by_letter(letters: list[Letter]) -> list[Letter]:
             )
         )
         seen[letter.text, letter.turn, column, row].append(letter)
+        last = letter
     return _without(letters, marks) if any(marks) else letters
 
 
@@ -137,14 +150,16 @@ def known(letters: list[Letter]) -> tuple[list[Letter], int]:
     return kept, lost
 
 
-def pieces(letters: Sequence[Letter], offset: int) -> list[Piece]:
-    """The pieces of letters of one direction; `offset` is added to their order."""
+def pieces(letters: Sequence[Letter]) -> list[Piece]:
+    """The pieces of letters of one direction."""
     found: list[Piece] = []
     start = 0
     for end in range(1, len(letters) + 1):
         if end < len(letters) and _continues(letters[end - 1], letters[end]):
             continue
-        found += [_piece(part, offset + start) for part in _cut(letters[start:end])]
+        places = {id(letter): start + n for n, letter in enumerate(letters[start:end])}
+        parts = _cut(letters[start:end])
+        found += [_piece(part, min(places[id(letter)] for letter in part)) for part in parts]
         start = end
     return found
 
@@ -182,10 +197,16 @@ def _cut(letters: Sequence[Letter]) -> list[list[Letter]]:
 
 def _left_to_right(letters: list[Letter]) -> list[Letter]:
     """Letters that the file writes out of order, by place; others as they are."""
-    jumps = [after.left < before.left - 0.5 * before.size for before, after in pairwise(letters)]
-    if not any(jumps):
+    chunks: list[list[Letter]] = [[letters[0]]]
+    for before, after in pairwise(letters):
+        if after.left < before.left - 0.5 * before.size:
+            chunks.append([])
+        chunks[-1].append(after)
+    if len(chunks) == 1:
         return letters
     ordered = sorted(letters, key=lambda letter: letter.left)
+    if any(before.right - after.left > 0.3 * after.size for before, after in pairwise(ordered)):
+        return _one_by_one(chunks)
     for before, after in pairwise(ordered):
         gap = (after.left - before.right) / before.size
         if gap > 0.2 and not before.space:
@@ -193,6 +214,13 @@ def _left_to_right(letters: list[Letter]) -> list[Letter]:
         elif gap < 0.05 and "\n" not in before.space and before.run != after.run:
             before.space = ""
     return ordered
+
+
+def _one_by_one(chunks: list[list[Letter]]) -> list[Letter]:
+    """Texts printed over each other, each whole."""
+    for chunk in chunks:
+        chunk[-1].space = chunk[-1].space or " "
+    return [letter for chunk in sorted(chunks, key=lambda chunk: chunk[0].left) for letter in chunk]
 
 
 def _piece(letters: Sequence[Letter], order: int) -> Piece:
@@ -211,6 +239,7 @@ def _piece(letters: Sequence[Letter], order: int) -> Piece:
         order,
         len(text),
         sum(is_rtl(letter.text) for letter in letters),
+        spaced=" " in letters[-1].space,
     )
 
 

@@ -119,6 +119,7 @@ def _omissions(pages: Sequence[Page], repeated: int, xfa: bool) -> Iterator[Omis
 
 
 _HARMLESS: dict[str, Callable[[Page], int]] = {
+    "words printed again in the same place": lambda page: page.again,
     "words outside the visible page": lambda page: page.outside,
     "form values and comments that are not shown": lambda page: page.overlay.hidden,
     "signature fields": lambda page: page.overlay.signatures,

@@ -113,12 +113,14 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
     gap = (before.left - piece.right if rtl else piece.left - before.right) / size
     raised = (base - piece.base) / size
     small = piece.size <= 0.85 * size
-    if gap < 0.3 and not rtl and piece.letters <= 12:
+    if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= 12:
         if (0.15 if small else 0.25) <= raised <= 0.75 and before.base - piece.base > 0.1 * size:
             return text + superscript(text, piece.text)
         if small and -0.5 <= raised <= -0.06 and piece.base - before.base > 0.05 * size:
             return text + subscript(text, piece.text)
-    return text + ("" if gap < _GLUED and not _overlaps(before, piece) else " ") + piece.text
+    level = abs(before.base - piece.base) <= 0.2 * size or min(before.letters, piece.letters) <= 2
+    glued = gap < _GLUED and level and not before.spaced and not _overlaps(before, piece)
+    return text + ("" if glued else " ") + piece.text
 
 
 def _overlaps(before: Piece, piece: Piece) -> bool:

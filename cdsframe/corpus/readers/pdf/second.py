@@ -80,7 +80,8 @@ class SecondReading:
                 and abs(other.left - letter.left) + abs(other.base - letter.base) < 2 * _NEAR
             ]
             if near:
-                letter.text = min(near, key=lambda other: abs(other.left - letter.left)).text
+                best = min(near, key=lambda other: abs(other.left - letter.left))
+                letter.text, best.text = best.text, UNKNOWN  # each letter once
 
     def _opened(self) -> PDF | None:
         import pdfplumber

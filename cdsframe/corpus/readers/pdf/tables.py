@@ -1,23 +1,19 @@
-"""Ruled tables of a page: which letters stand in which cell, and the rows as lines `a | b | c`.
+"""Finds ruled tables on a page, and the letters in their cells. Does not find tables without rules around their cells.
 
-The cells are pdfplumber's. Does not find tables without rules on all sides of their cells.
+The cells are pdfplumber's.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from statistics import median
+from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter
-from cdsframe.corpus.readers.pdf.pieces import Piece
 
 _MOST_RULES = 1500
 """A page with more ruled lines is a drawing: looking for cells in it would take minutes."""
-
-_LARGEST_CELL = 1500
-"""Letters: a frame around more of them is the page's layout, not a table."""
 
 _NEAR = 2.0
 """Points within which edges of cells belong to one row or column."""
@@ -70,27 +66,23 @@ def _area(grid: Sequence[Box]) -> float:
 
 
 def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
-    """Gives each letter inside a table its cell's number. Returns the tables that hold text in rows and columns."""
-    by_turn: dict[float, list[Letter]] = defaultdict(list)
-    for letter in letters:
-        by_turn[letter.turn].append(letter)
+    """Gives each word inside a table its cell's number. Returns the tables that hold text in rows and columns."""
+    if not tables:
+        return []
+    words: dict[float, list[list[Letter]]] = defaultdict(list)
+    for word in _words(letters):
+        words[word[0].turn].append(word)
     kept: list[Table] = []
     for table in tables:
         inside: dict[int, list[Letter]] = defaultdict(list)
-        for turn, group in by_turn.items():
-            boxes = [Frame(turn).box((left, -bottom, right, -top)) for left, top, right, bottom in table.cells]
-            around = [*(min(box[n] for box in boxes) for n in (0, 1)), *(max(box[n] for box in boxes) for n in (2, 3))]
-            for letter in group:
-                x, y = (letter.left + letter.right) / 2, (letter.top + letter.bottom) / 2
-                if letter.cell < 0 and around[0] <= x <= around[2] and around[1] <= y <= around[3]:
-                    number = next((n for n, b in enumerate(boxes) if b[0] <= x <= b[2] and b[1] <= y <= b[3]), None)
-                    if number is not None:
-                        inside[number].append(letter)
-        if not inside or max(map(len, inside.values())) > _LARGEST_CELL:
-            continue
+        for turn, group in words.items():
+            for number, word in _inside(group, cells_in(table, turn)):
+                inside[number] += word
         filled = [table.cells[number] for number in inside]
-        if _tallies(filled, 1) < 2 or _tallies(filled, 0) < 2 or not _row_of_two(filled):
+        if len(steps(cell[1] for cell in filled)) < 2 or len(steps(cell[0] for cell in filled)) < 2:
             continue
+        if max(Counter(round(cell[1] / _NEAR) for cell in filled).values()) < 2:
+            continue  # a stack of frames
         for number, cell in inside.items():
             for letter in cell:
                 letter.cell = table.first + number
@@ -98,53 +90,46 @@ def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
     return kept
 
 
-def _tallies(cells: Sequence[Box], side: int) -> int:
-    return len(_steps(cell[side] for cell in cells))
+def cells_in(table: Table, turn: float) -> list[Box]:
+    """The cells in the frame of a direction."""
+    frame = Frame(turn)
+    return [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in table.cells]
 
 
-def _row_of_two(cells: Sequence[Box]) -> bool:
-    """Whether two filled cells stand beside each other, so that the grid is more than a stack of frames."""
-    tops = Counter(round(cell[1] / _NEAR) for cell in cells)
-    return max(tops.values()) > 1
-
-
-def _steps(values: object) -> list[float]:
-    """Sorted values, those that hardly differ as one."""
-    found: list[float] = []
-    for value in sorted(values):  # type: ignore[call-overload]
-        if not found or value - found[-1] > _NEAR:
-            found.append(value)
+def _words(letters: Sequence[Letter]) -> list[list[Letter]]:
+    """Letters that belong together in one cell even where a rule runs through them."""
+    found = [[letters[0]]] if letters else []
+    for before, after in pairwise(letters):
+        apart = (
+            before.space
+            or before.turn != after.turn
+            or abs(before.base - after.base) > 0.3 * before.size
+            or max(after.left - before.right, before.left - after.right) > 0.6 * before.size
+        )
+        if apart:
+            found.append([])
+        found[-1].append(after)
     return found
 
 
-def table_piece(
-    table: Table, letters: Sequence[Letter], order: int, text_of: Callable[[Sequence[Letter]], str]
-) -> tuple[float, Piece]:
-    """The table as one piece, and the direction of most of its text.
-
-    Args:
-        letters: those inside the table.
-        text_of: writes a cell's letters on one line.
-    """
-    turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
-    frame = Frame(turn)
-    boxes = [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in table.cells]
-    texts: dict[int, list[Letter]] = defaultdict(list)
-    for letter in letters:
-        texts[letter.cell - table.first].append(letter)
-    rows, columns = _steps(box[1] for box in boxes), _steps(box[0] for box in boxes)
-    grid = [[""] * len(columns) for _ in rows]
-    for number, cell in texts.items():
-        row = _index(rows, boxes[number][1])
-        column = _index(columns, boxes[number][0])
-        grid[row][column] = " ".join((grid[row][column], text_of(cell))).strip()
-    used = [column for column in range(len(columns)) if any(row[column] for row in grid)]
-    lines = [" | ".join(row[column] for column in used) for row in grid if any(row)]
+def _inside(words: Iterable[list[Letter]], boxes: Sequence[Box]) -> Iterable[tuple[int, list[Letter]]]:
+    """The words whose middle lies in a box, with the number of the box."""
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
-    size = median(letter.size for letter in letters)
-    return turn, Piece("\n".join(lines), left, top, right, bottom, bottom, size, order, len(letters), table=True)
+    for word in words:
+        x = (min(letter.left for letter in word) + max(letter.right for letter in word)) / 2
+        y = (word[0].top + word[0].bottom) / 2
+        if word[0].cell < 0 and left <= x <= right and top <= y <= bottom:
+            for number, box in enumerate(boxes):
+                if box[0] <= x <= box[2] and box[1] <= y <= box[3]:
+                    yield number, word
+                    break
 
 
-def _index(steps: Sequence[float], value: float) -> int:
-    return min(range(len(steps)), key=lambda number: abs(steps[number] - value))
+def steps(values: Iterable[float]) -> list[float]:
+    """Sorted values, those that hardly differ as one."""
+    found: list[float] = []
+    for value in sorted(values):
+        if not found or value - found[-1] > _NEAR:
+            found.append(value)
+    return found

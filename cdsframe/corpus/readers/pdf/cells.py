@@ -1,0 +1,86 @@
+"""Writes a ruled table as text, a line for each row: `a | b | c`. Does not find tables."""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from cdsframe.corpus.readers.pdf.letters import Box, Letter
+from cdsframe.corpus.readers.pdf.pieces import Piece
+from cdsframe.corpus.readers.pdf.rows import Line
+from cdsframe.corpus.readers.pdf.tables import Table, cells_in, steps
+
+_LARGEST_CELL = 600
+"""Letters: frames around more of them lay out the page; such a row keeps the lines of its cells."""
+
+_Cell = list[Line]
+
+
+def table_piece(
+    table: Table, letters: Sequence[Letter], order: int, lines_of: Callable[[Sequence[Letter]], list[Line]]
+) -> tuple[float, Piece]:
+    """The table as one piece, and the direction of most of its text.
+
+    Args:
+        letters: those inside the table.
+        lines_of: lays out the letters of a cell.
+    """
+    turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
+    boxes = cells_in(table, turn)
+    inside: dict[int, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        inside[letter.cell - table.first].append(letter)
+    cells = {number: lines_of(inside[number]) for number in sorted(inside, key=lambda n: (boxes[n][1], boxes[n][0]))}
+    text = "\n".join(_rows(cells, boxes))
+    left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
+    right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
+    size = median(letter.size for letter in letters)
+    return turn, Piece(text, left, top, right, bottom, bottom, size, order, len(letters), table=True)
+
+
+def _rows(cells: dict[int, _Cell], boxes: Sequence[Box]) -> list[str]:
+    """The rows of the grid, columns without any text left out."""
+    tops, lefts = steps(box[1] for box in boxes), steps(box[0] for box in boxes)
+    grid: list[list[_Cell]] = [[[] for _ in lefts] for _ in tops]
+    for number, lines in cells.items():
+        grid[_index(tops, boxes[number][1])][_index(lefts, boxes[number][0])] += lines
+    used = [column for column in range(len(lefts)) if any(row[column] for row in grid)]
+    found = []
+    for row in grid:
+        if any(sum(len(line.text) for line in cell) > _LARGEST_CELL for cell in row):
+            found += [line.text for cell in row for line in cell]
+            continue
+        for part in _parted([row[column] for column in used]):
+            texts = [_one_line(cell) for cell in part]
+            if any(texts):
+                found.append(texts[0] if not any(texts[1:]) else " | ".join(texts))
+    return found
+
+
+def _index(places: Sequence[float], value: float) -> int:
+    return min(range(len(places)), key=lambda number: abs(places[number] - value))
+
+
+def _parted(row: list[_Cell]) -> list[list[_Cell]]:
+    """The row, or several, where all its cells hold lines on the same baselines: no rules divide those rows."""
+    filled = [cell for cell in row if cell]
+    most = max(map(len, filled), default=0)
+    if len(filled) < 2 or most < 2 or any(line.text[0].islower() for cell in filled for line in cell[1:]):
+        return [row]
+    bases = next([line.base for line in cell] for cell in filled if len(cell) == most)
+    full = sum(len(cell) == most for cell in filled)
+    near = 0.3 * filled[0][0].size
+    fits = all(any(abs(line.base - base) <= near for base in bases) for cell in filled for line in cell)
+    if not fits or full < 0.6 * len(filled) or min(map(len, filled)) < min(most, 2):
+        return [row]
+    return [[[line for line in cell if abs(line.base - base) <= near] for cell in row] for base in bases]
+
+
+def _one_line(lines: _Cell) -> str:
+    """A cell's lines as one. A hyphen at a line's end stays."""
+    text = ""
+    for line in lines:
+        cut = len(text) > 1 and text[-1] == "-" and text[-2].isalpha() and line.text[0].islower()
+        text += line.text if cut or not text else " " + line.text
+    return text
