@@ -7,12 +7,13 @@ from collections.abc import Callable, Sequence
 from statistics import median
 
 from cdsframe.corpus.readers.pdf.letters import Box, Letter
-from cdsframe.corpus.readers.pdf.pieces import Piece
+from cdsframe.corpus.readers.pdf.pieces import Piece, is_rtl
 from cdsframe.corpus.readers.pdf.rows import Line
 from cdsframe.corpus.readers.pdf.tables import Table, cells_in, steps
 
 _LARGEST_CELL = 600
-"""Letters: frames around more of them lay out the page; such a row keeps the lines of its cells."""
+_MOST_LINES = 6
+"""Letters and lines: frames around more of them lay out the page; such a row keeps the lines of its cells."""
 
 _Cell = list[Line]
 
@@ -32,14 +33,15 @@ def table_piece(
     for letter in letters:
         inside[letter.cell - table.first].append(letter)
     cells = {number: lines_of(inside[number]) for number in sorted(inside, key=lambda n: (boxes[n][1], boxes[n][0]))}
-    text = "\n".join(_rows(cells, boxes))
+    rtl = 2 * sum(is_rtl(letter.text) for letter in letters) > len(letters)
+    text = "\n".join(_rows(cells, boxes, rtl))
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
     size = median(letter.size for letter in letters)
     return turn, Piece(text, left, top, right, bottom, bottom, size, order, len(letters), table=True)
 
 
-def _rows(cells: dict[int, _Cell], boxes: Sequence[Box]) -> list[str]:
+def _rows(cells: dict[int, _Cell], boxes: Sequence[Box], rtl: bool) -> list[str]:
     """The rows of the grid, columns without any text left out."""
     tops, lefts = steps(box[1] for box in boxes), steps(box[0] for box in boxes)
     grid: list[list[_Cell]] = [[[] for _ in lefts] for _ in tops]
@@ -47,15 +49,19 @@ def _rows(cells: dict[int, _Cell], boxes: Sequence[Box]) -> list[str]:
         grid[_index(tops, boxes[number][1])][_index(lefts, boxes[number][0])] += lines
     used = [column for column in range(len(lefts)) if any(row[column] for row in grid)]
     found = []
-    for row in grid:
-        if any(sum(len(line.text) for line in cell) > _LARGEST_CELL for cell in row):
-            found += [line.text for cell in row for line in cell]
-            continue
-        for part in _parted([row[column] for column in used]):
-            texts = [_one_line(cell) for cell in part]
-            if any(texts):
-                found.append(texts[0] if not any(texts[1:]) else " | ".join(texts))
+    for whole in grid:
+        row = [whole[column] for column in (used[::-1] if rtl else used)]
+        filled = [cell for cell in row if cell]
+        if len(filled) == 1 or any(_is_layout(cell) for cell in filled):
+            lines = [line.text for cell in filled for line in cell]
+            found += lines
+        elif filled:
+            found += [" | ".join(map(_one_line, part)) for part in _parted(row)]
     return found
+
+
+def _is_layout(cell: _Cell) -> bool:
+    return len(cell) > _MOST_LINES or sum(len(line.text) for line in cell) > _LARGEST_CELL
 
 
 def _index(places: Sequence[float], value: float) -> int:

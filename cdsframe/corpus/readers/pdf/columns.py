@@ -6,6 +6,7 @@ that rules draw; they are single pieces here.
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 from collections.abc import Sequence
 from itertools import pairwise
@@ -17,6 +18,9 @@ _DEEPEST = 6
 _CANDIDATES = 12
 _BIN = 1.0
 """Points: how finely gutters are looked for."""
+
+_FIGURE = re.compile(r"[^\w]*(\d[^.)]|\d$|$)|(n/?a|nil|none)$", re.IGNORECASE)
+"""A number, a dash, or a sign that takes a number's place; `1.` and `1)` number a list."""
 
 _NARROWEST = 0.55
 """Width of a gutter in letter sizes."""
@@ -121,17 +125,20 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
         lines, others = others, lines
     tolerance = 0.25 * median(piece.size for piece in band)
     aligned = sum(_has_near(others, base, tolerance) for base in lines) / len(lines)
+    if _is_figures(_firsts(left)) or _is_figures(_firsts(right)):
+        return False
     if aligned < 0.6:
         return True
     by_column = _switches(band, x) <= max(2, 0.1 * len(lines))
     if not (_is_prose(left) and _is_prose(right)):
-        return by_column and not _is_figures(left) and not _is_figures(right)
+        return by_column
     return by_column or _continues(left) + _continues(right) >= 0.4
 
 
 def _is_figures(pieces: Sequence[Piece]) -> bool:
-    """Whether most pieces begin with a number, as the cells of a table do."""
-    return sum(piece.text[0].isdigit() for piece in pieces) >= 0.5 * len(pieces)
+    """Whether many pieces begin with a number or stand for one, as the cells of a table do."""
+    figures = sum(_FIGURE.match(piece.text) is not None for piece in pieces)
+    return figures >= 0.4 * len(pieces)
 
 
 def _bases(pieces: Sequence[Piece]) -> list[float]:
@@ -164,9 +171,15 @@ def _switches(band: Sequence[Piece], x: float) -> int:
 
 def _continues(pieces: Sequence[Piece]) -> float:
     """The share of lines behind the first that begin in the middle of a sentence."""
-    firsts: list[Piece] = []
-    for piece in sorted(pieces, key=lambda piece: (piece.base, piece.left)):
-        if not firsts or piece.base - firsts[-1].base > 0.4 * piece.size:
-            firsts.append(piece)
-    rest = firsts[1:]
+    rest = _firsts(pieces)[1:]
     return sum(piece.text[0].islower() for piece in rest) / len(rest) if rest else 0.0
+
+
+def _firsts(pieces: Sequence[Piece]) -> list[Piece]:
+    """The leftmost piece of each line."""
+    lines: list[list[Piece]] = []
+    for piece in sorted(pieces, key=lambda piece: piece.base):
+        if not lines or piece.base - lines[-1][0].base > 0.4 * piece.size:
+            lines.append([])
+        lines[-1].append(piece)
+    return [min(line, key=lambda piece: piece.left) for line in lines]

@@ -192,7 +192,22 @@ def _cut(letters: Sequence[Letter]) -> list[list[Letter]]:
     groups: list[list[Letter]] = [[] for _ in range(part + 1)]
     for letter in letters:
         groups[parts[id(letter)]].append(letter)
-    return groups if rtl else [_left_to_right(group) for group in groups]
+    return [_spaced(group) for group in groups] if rtl else [_left_to_right(group) for group in groups]
+
+
+def _spaced(letters: list[Letter]) -> list[Letter]:
+    """Letters of a right-to-left line, with white space where its direction changes and the page shows a gap."""
+    runs: list[list[Letter]] = []
+    for letter in letters:
+        if not runs or is_rtl(letter.text) != is_rtl(runs[-1][0].text):
+            runs.append([])
+        runs[-1].append(letter)
+    for before, after in pairwise(runs):
+        left, right = min(letter.left for letter in before), max(letter.right for letter in before)
+        gap = max(min(letter.left for letter in after) - right, left - max(letter.right for letter in after))
+        if gap > 0.15 * before[-1].size and not before[-1].space:
+            before[-1].space = " "
+    return letters
 
 
 def _left_to_right(letters: list[Letter]) -> list[Letter]:

@@ -15,6 +15,9 @@ from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter
 _MOST_RULES = 1500
 """A page with more ruled lines is a drawing: looking for cells in it would take minutes."""
 
+_BESIDE = 8.0
+"""Letter sizes within which a line goes on beside a table."""
+
 _NEAR = 2.0
 """Points within which edges of cells belong to one row or column."""
 
@@ -83,11 +86,31 @@ def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
             continue
         if max(Counter(round(cell[1] / _NEAR) for cell in filled).values()) < 2:
             continue  # a stack of frames
+        if _is_part_of_rows(table, inside, words):
+            continue
         for number, cell in inside.items():
             for letter in cell:
                 letter.cell = table.first + number
         kept.append(table)
     return kept
+
+
+def _is_part_of_rows(table: Table, inside: dict[int, list[Letter]], words: dict[float, list[list[Letter]]]) -> bool:
+    """Whether most lines go on outside: the rules then draw only a part of a table, such as a shaded column."""
+    letters = [letter for cell in inside.values() for letter in cell]
+    turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
+    boxes = cells_in(table, turn)
+    left, right = min(box[0] for box in boxes), max(box[2] for box in boxes)
+    top, bottom = min(box[1] for box in boxes), max(box[3] for box in boxes)
+    outside = set()
+    for word in words[turn]:
+        first, reach = word[0], _BESIDE * word[0].size
+        near = left - reach <= word[-1].right <= left + 1 or right - 1 <= first.left <= right + reach
+        if near and first.cell < 0 and top < first.base < bottom:
+            outside.add(round(first.base))
+    bases = {round(letter.base) for letter in letters if letter.turn == turn}
+    beside = sum(any(base + step in outside for step in (-1, 0, 1)) for base in bases)
+    return beside > 0.5 * len(bases)
 
 
 def cells_in(table: Table, turn: float) -> list[Box]:
