@@ -16,11 +16,10 @@ _MOST_LINES = 6
 """Letters and lines: frames around more of them lay out the page; such a row keeps the lines of its cells."""
 
 _Cell = list[Line]
+_LayOut = Callable[[Sequence[Letter]], list[Line]]
 
 
-def table_piece(
-    table: Table, letters: Sequence[Letter], order: int, lines_of: Callable[[Sequence[Letter]], list[Line]]
-) -> tuple[float, Piece]:
+def table_piece(table: Table, letters: Sequence[Letter], order: int, lines_of: _LayOut) -> tuple[float, Piece]:
     """The table as one piece, and the direction of most of its text.
 
     Args:
@@ -32,32 +31,37 @@ def table_piece(
     inside: dict[int, list[Letter]] = defaultdict(list)
     for letter in letters:
         inside[letter.cell - table.first].append(letter)
-    cells = {number: lines_of(inside[number]) for number in sorted(inside, key=lambda n: (boxes[n][1], boxes[n][0]))}
     rtl = 2 * sum(is_rtl(letter.text) for letter in letters) > len(letters)
-    text = "\n".join(_rows(cells, boxes, rtl))
+    text = "\n".join(_rows(inside, boxes, rtl, lines_of))
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
     size = median(letter.size for letter in letters)
     return turn, Piece(text, left, top, right, bottom, bottom, size, order, len(letters), table=True)
 
 
-def _rows(cells: dict[int, _Cell], boxes: Sequence[Box], rtl: bool) -> list[str]:
+def _rows(inside: dict[int, list[Letter]], boxes: Sequence[Box], rtl: bool, lines_of: _LayOut) -> list[str]:
     """The rows of the grid, columns without any text left out."""
     tops, lefts = steps(box[1] for box in boxes), steps(box[0] for box in boxes)
-    grid: list[list[_Cell]] = [[[] for _ in lefts] for _ in tops]
-    for number, lines in cells.items():
-        grid[_index(tops, boxes[number][1])][_index(lefts, boxes[number][0])] += lines
+    grid: list[list[list[Letter]]] = [[[] for _ in lefts] for _ in tops]
+    for number, letters in inside.items():
+        grid[_index(tops, boxes[number][1])][_index(lefts, boxes[number][0])] += letters
     used = [column for column in range(len(lefts)) if any(row[column] for row in grid)]
+    laid_out = [[lines_of(row[column]) for column in (used[::-1] if rtl else used)] for row in grid]
+    if any(_numbers_rows(cell) for row in laid_out for cell in row):
+        return [line.text for line in lines_of([letter for letters in inside.values() for letter in letters])]
     found = []
-    for whole in grid:
-        row = [whole[column] for column in (used[::-1] if rtl else used)]
+    for row in laid_out:
         filled = [cell for cell in row if cell]
         if len(filled) == 1 or any(_is_layout(cell) for cell in filled):
-            lines = [line.text for cell in filled for line in cell]
-            found += lines
+            found += [line.text for cell in filled for line in cell]
         elif filled:
             found += [" | ".join(map(_one_line, part)) for part in _parted(row)]
     return found
+
+
+def _numbers_rows(cell: _Cell) -> bool:
+    """Whether a tall cell holds the numbers of rows that no rules divide."""
+    return _is_layout(cell) and sum(line.text.rstrip(".)").isdecimal() for line in cell) >= 0.8 * len(cell)
 
 
 def _is_layout(cell: _Cell) -> bool:

@@ -47,12 +47,13 @@ class _Row:
         if piece.size > 0.85 * self.size:
             if abs(shift) <= 0.3 * piece.size:
                 return True
-            return piece.letters <= 4 and abs(shift) <= 0.6 * self.size and self._touches(piece, 0.15)
+            return piece.letters <= 4 and abs(shift) <= 0.6 * self.size and self.touches(piece, 0.15)
         return -0.8 * self.size <= shift <= 0.45 * self.size and (
-            abs(shift) <= 0.15 * self.size or self._touches(piece, 0.5)
+            abs(shift) <= 0.15 * self.size or self.touches(piece, 0.5)
         )
 
-    def _touches(self, piece: Piece, gap: float) -> bool:
+    def touches(self, piece: Piece, gap: float) -> bool:
+        """Whether the piece stands within a gap, in letter sizes, of another one of the row."""
         reach = gap * self.size
         return any(other.left - reach <= piece.right and piece.left <= other.right + reach for other in self.pieces)
 
@@ -69,7 +70,7 @@ def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
         near = bases[bisect_left(bases, (piece.base - 60, 0)) : bisect_left(bases, (piece.base + 60, 0))]
         fitting = [rows[number] for _, number in near if rows[number].takes(piece)]
         if fitting:
-            min(fitting, key=lambda row: abs(row.base - piece.base)).pieces.append(piece)
+            min(fitting, key=lambda row: (not row.touches(piece, 0.3), abs(row.base - piece.base))).pieces.append(piece)
         else:
             insort(bases, (piece.base, len(rows)))
             rows.append(_Row(piece.base, piece.size, [piece]))
