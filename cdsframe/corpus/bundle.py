@@ -127,12 +127,11 @@ class Bundle:
         reference = str(subject.get("reference") or "")
         target = self._references.target(subject, entry)
         if reference.startswith("#"):
-            inside = next(
-                (item for item in entry.resource.get("contained") or () if reference == f"#{item.get('id')}"), {}
-            )
-            if inside.get("resourceType", "Patient") != "Patient":
+            inside = _contained(entry.resource, reference)
+            if inside is not None and inside.get("resourceType") != "Patient":
                 return None, None
-            target = next(filter(None, map(self._references.identified, inside.get("identifier") or ())), None)
+            identifiers = (inside or {}).get("identifier") or ()
+            target = next(filter(None, map(self._references.identified, identifiers)), None)
         named = literal(reference)
         kind = target.type if target else named.type if named else str(subject.get("type") or "Patient")
         if kind.rpartition("/")[2] != "Patient":
@@ -193,6 +192,15 @@ class Bundle:
             count = len((patient or {}).get(key) or ())
             self._left_out["names, addresses, numbers and identifiers of patients"] += count
         self._left_out["extensions of patients"] += len((patient or {}).get("extension") or ())
+
+
+def _contained(resource: Resource, reference: str) -> Resource | None:
+    """The contained resource that `#id` names."""
+    for item in resource.get("contained") or ():
+        if reference == f"#{item.get('id')}":
+            found: Resource = item
+            return found
+    return None
 
 
 def _identity(entry: Entry) -> tuple[str, str, str]:

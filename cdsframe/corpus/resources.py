@@ -9,9 +9,10 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cdsframe.corpus.datatypes import amount, codes, label_of
 from cdsframe.corpus.references import Entry, References, Resource
 from cdsframe.corpus.scrubbing import Scrubber
-from cdsframe.corpus.values import LEFT_OUT, Values, amount, codes, label_of
+from cdsframe.corpus.values import LEFT_OUT, Values
 
 _NAMES = (
     "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "title", "description", "relationship",
@@ -52,6 +53,8 @@ _LABELS = {
 """What is written behind a resource's name and value first, in this order, with the word before it."""
 _VALUES = ("referenceRange", "component", "dataAbsentReason")
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "text", "extension", "fhir_comments")
+_WHOLE = {"coding", "text", "reference", "display", "identifier"}
+"""Elements by which a concept or a reference is known."""
 _ORDERED = ("order", "original-order")
 """Intents that say nothing beyond the resource's type; a plan or a proposal is no order."""
 
@@ -109,7 +112,8 @@ class Teller:
                 target = self._target(value, resource) if follow else None
                 if target is not None:
                     used.add(key)
-                    return self._name(target, set(), follow=False)
+                    found, code = self._name(target, set(), follow=False)
+                    return found + self._medication(target), code
                 text = self._values.free(value.get("display") or "")
             else:
                 text = self._values.element(key, value, resource)
@@ -119,6 +123,15 @@ class Teller:
         kind = str(resource.get("resourceType", "resource"))
         noun = "medication" if kind.startswith("Medication") else label_of(kind)
         return f"an unnamed {noun}", ""
+
+    def _medication(self, target: Resource) -> str:
+        """The form and the ingredients of a Medication, which has no line of its own."""
+        if target.get("resourceType") != "Medication":
+            return ""
+        skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
+        parts = [*self._values.parts(target, target, skip), self._values.extensions(target, target)]
+        shown = ", ".join(filter(None, parts))
+        return f" [{shown}]" if shown else ""
 
     def _value(self, part: Resource, whole: Resource, used: set[str]) -> str:
         """An observation's value, a component's with its name."""
@@ -177,10 +190,13 @@ class Teller:
             yield from (answer for item in items for answer in self._answers(item, resource))
         elif key == "section" and resource["resourceType"] == "Composition":
             yield from (text for item in items for text in self._section(item, resource))
-        elif text := self._values.element(key, value, resource):
-            label = label_of(key)
-            # Backbone elements that say their own parts, such as the conditions of a family history.
-            yield text if label in ("condition", "series", "content", "contents") else f"{label} {text}"
+        else:
+            # Of several objects with parts, each has a detail of its own.
+            apart = len(items) > 1 and all(isinstance(item, Mapping) and not set(item) & _WHOLE for item in items)
+            for item in items if apart else [value]:
+                if text := self._values.element(key, item, resource):
+                    label = label_of(key)
+                    yield text if label in ("condition", "series", "content") else f"{label} {text}"
 
     def _reaction(self, item: Resource, resource: Resource) -> str:
         shown = self._values.word(item.get("manifestation"), resource)

@@ -9,26 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from decimal import Decimal
 from typing import Any
 
+from cdsframe.corpus.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period
 from cdsframe.corpus.references import Resource
 from cdsframe.corpus.scrubbing import Scrubber, plain
 
-_SYSTEMS = {
-    "http://snomed.info/sct": "SNOMED",
-    "http://loinc.org": "LOINC",
-    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
-    "http://hl7.org/fhir/sid/icd-10": "ICD-10",
-    "http://hl7.org/fhir/sid/icd-10-cm": "ICD-10-CM",
-    "http://fhir.de/CodeSystem/bfarm/icd-10-gm": "ICD-10-GM",
-    "http://hl7.org/fhir/sid/icd-9-cm": "ICD-9-CM",
-    "http://hl7.org/fhir/sid/cvx": "CVX",
-    "http://hl7.org/fhir/sid/ndc": "NDC",
-    "http://www.ama-assn.org/go/cpt": "CPT",
-    "http://www.whocc.no/atc": "ATC",
-    "http://unitsofmeasure.org": "UCUM",
-}
 STAFF = "references to staff, places and encounters"
 OUTSIDE = "references without a name to resources that are not in the bundle"
 TECHNICAL = "identifiers, versions and other technical elements"
@@ -49,7 +35,8 @@ LEFT_OUT = {
             "identifier", "meta", "groupIdentifier", "instantiatesCanonical", "instantiatesUri", "implicitRules",
             "language", "masterIdentifier", "linkId", "sequence", "accession", "requisition", "questionnaire", "uid",
             "definition", "endpoint", "versionId", "accessionIdentifier", "insurance", "claim", "serialNumber",
-            "lotNumber", "deviceIdentifier", "udiCarrier", "distinctIdentifier",
+            "lotNumber", "deviceIdentifier", "eventHistory", "relevantHistory", "account", "udiCarrier",
+            "distinctIdentifier",
         ),
         TECHNICAL,
     ),
@@ -60,11 +47,6 @@ _PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", 
            "Patient", "Group", "HealthcareService", "EpisodeOfCare", "Account", "Coverage")  # fmt: skip
 _UNNAMED = ("summary", "code", "value", "text", "concept", "content", "attachment", "outcomeCodeableConcept", "repeat")
 """Elements whose name adds nothing to what they hold."""
-_CHOICE = re.compile(
-    r"(?<=[a-z])(?:CodeableConcept|Reference|Quantity|String|Boolean|Integer|Decimal|DateTime|Date|Instant|Time|Period|"
-    r"Range|Ratio|Age|Duration|Timing|Markdown|Attachment|Identifier|Uri|Money|SampledData|Coding|Code)$"
-)
-_INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?")
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?|\d\d:\d\d:\d\d")
 _CODES = frozenset(
     (
@@ -75,7 +57,6 @@ _CODES = frozenset(
 """Elements whose strings are codes of FHIR, not free text."""
 _CODE = re.compile(r"[A-Za-z][\w\-]*")
 _UNITS = {"s": "second", "min": "minute", "h": "hour", "d": "day", "wk": "week", "mo": "month", "a": "year"}
-_PLAIN_DIGITS = 15
 
 
 class Values:
@@ -119,13 +100,13 @@ class Values:
         keys = set(value) - {"id", "extension"}
         added = self.extensions(value, holder)
         for needed, allowed, write in self._rules:
-            if keys & needed and keys <= allowed and not isinstance(value.get("code"), Mapping):
+            if keys & needed and keys <= allowed and isinstance(value.get("code", ""), str):
                 return " ".join(filter(None, (write(value, holder), added)))
         return ", ".join(filter(None, (*self.parts(value, holder), added)))
 
     def text(self, text: str, key: str = "") -> str:
         """Free text; an instant to the minute; a code as it is."""
-        if instant := _INSTANT.fullmatch(text):
+        if instant := INSTANT.fullmatch(text):
             return f"{instant[1]} {instant[2]}"
         code = _DATE.fullmatch(text) or (key in _CODES and _CODE.fullmatch(text))
         return text if code else self.free(text)
@@ -146,7 +127,7 @@ class Values:
                 self.left_out[reason] += len(item) if isinstance(item, list) else 1
             elif shown := self.element(key, item, holder):
                 label = label_of(key)
-                yield shown if key in _UNNAMED or _CHOICE.sub("", key) in _UNNAMED else f"{label} {shown}"
+                yield shown if key in _UNNAMED or CHOICE.sub("", key) in _UNNAMED else f"{label} {shown}"
 
     def extensions(self, value: Resource, holder: Resource) -> str:
         """The extensions of an object and of its primitive elements, each under the last part of its address."""
@@ -170,7 +151,9 @@ class Values:
         text = plain(value.get("text") or "")
         if text and text not in displays:
             text = self.free(text)
-        return text or next(iter(displays), "") or next((str(c["code"]) for c in codings if c.get("code")), "")
+        text = text or next(iter(displays), "") or next((str(c["code"]) for c in codings if c.get("code")), "")
+        others = (shown for shown in dict.fromkeys(displays) if shown.casefold() not in text.casefold())
+        return text + "".join(f" ({shown})" for shown in others)
 
     def named(self, value: Resource, holder: Resource) -> str:
         """What a reference leads to, by its name; "" for persons and places, which are counted."""
@@ -258,55 +241,3 @@ class Values:
         ]  # fmt: skip
         shown, text = ", ".join(filter(None, parts)), self.free(dosage.get("text") or "")
         return f"{text} ({shown})" if text and shown else text or shown
-
-
-def label_of(key: str) -> str:
-    """An element's name as words: `onsetAge` is "onset"."""
-    name = _CHOICE.sub("", key)
-    return re.sub(r"(?<=[a-z])(?=[A-Z])|[-_]", " ", name).lower().replace("reason", "for").strip()
-
-
-def codes(concept: Resource) -> str:
-    """A concept's codes with their systems: `LOINC 2823-3, SNOMED 59573005`."""
-    found = [
-        f"{_SYSTEMS.get(coding['system'], re.split('[/:]', coding['system'].rstrip('/'))[-1])} {coding['code']}"
-        for coding in concept.get("coding", ())
-        if coding.get("system") and coding.get("code")
-    ]
-    return ", ".join(dict.fromkeys(found))
-
-
-def amount(value: Any) -> str:
-    """A number with all its digits, a quantity, range or ratio."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, Decimal):
-        return f"{value:f}" if abs(value.adjusted()) <= _PLAIN_DIGITS else str(value)
-    if not isinstance(value, Mapping):
-        return "" if value is None else plain(str(value))
-    if "low" in value or "high" in value:
-        low, high = amount(value.get("low") or {}), amount(value.get("high") or {})
-        return f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}" if high else ""
-    if "numerator" in value or "denominator" in value:
-        return f"{amount(value.get('numerator') or {})} / {amount(value.get('denominator') or {})}"
-    unit = value.get("unit") or value.get("code") or value.get("currency") or ""
-    return f"{value.get('comparator', '')}{amount(value.get('value'))} {unit}".strip()
-
-
-def period(value: Resource) -> str:
-    """`2020-01-01 to 2020-02-01`, or only one end of it."""
-    begin, end = (_INSTANT.sub(r"\1 \2", str(value.get(key) or "")) for key in ("start", "end"))
-    return f"{begin} to {end}" if begin and end else f"from {begin}" if begin else f"until {end}"
-
-
-def narrative_text(div: str) -> str:
-    """The visible text of a narrative's XHTML."""
-    from lxml import etree, html
-
-    try:
-        root = html.fragment_fromstring(div, create_parent="div")
-    except (etree.ParserError, etree.XMLSyntaxError, ValueError):
-        return ""
-    for cell in root.iter("td", "th", "p", "li", "tr", "br", "div", "h1", "h2", "h3", "h4"):
-        cell.tail = " " + (cell.tail or "")
-    return plain(root.text_content())
