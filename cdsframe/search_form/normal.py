@@ -41,8 +41,10 @@ _SAME = {
     " ": "\u00a8\u00af\u00b8\u02d8\u02d9\u02db\u02dc\u02dd\u037a\u0384\u0385\u1fc0\u1fc1\u1fcd-\u1fcf\u1fdd-\u1fdf"
     "\u1fed\u1fee\u1ffd\u1ffe\u2017\u203e\u309b\u309c\ufe49-\ufe4f\uffe3\u1680\u2122\u2120",
     "": "\u0640",
+    "(\u0635)": "\ufdfa",
 }
-"""Characters that stand for one of ASCII's; accents on their own, which NFKC would put on the next letter; tatweel."""
+"""What a character stands for: ASCII's own; a blank for accents without a letter, which NFKC would put on the next one;
+nothing for tatweel; the short form of the blessing of the Prophet, one character of four words."""
 
 
 def _table() -> dict[int, str]:

@@ -18,6 +18,8 @@ _HALF_JOINED = re.compile(f"(?<![{_ARABIC}])[{_ARABIC}]++(?:\u200c[{_ARABIC}]++)
 
 _DIVIDED = re.compile(r"(?<!\w)\w++(?:-[^\S\n]*\n\s*\w++)+")
 _DIVISION = re.compile(r"-\s+")
+_UNIT = 2
+"""Letters of a unit or an element; what is raised behind a longer word is a footnote's number."""
 _RAISED = re.compile(r"(?<!\w)(\w++)\^\(?([+-]?\w+)")
 
 _ACCENTED = re.compile("([A-Za-z\u00c0-\u024f\u0370-\u03ff\u1e00-\u1fff])[\u0300-\u036f]+")
@@ -46,7 +48,7 @@ def search_words(text: str, *, question: bool = False) -> str:
     if "\n" in text:
         text = _DIVIDED.sub(_both_of_divided, text)
     if "^" in text:
-        text = _RAISED.sub(_both_of_raised, text)
+        text = _RAISED.sub(lambda found: _both_of_raised(found, question), text)
     text = text.replace("_", " ")
     return text if text.isascii() else coded(_folded(text), question)
 
@@ -62,12 +64,13 @@ def _both_of_half_joined(text: str) -> str:
     return _HALF_JOINED.sub(lambda word: " ".join(word[0].replace("\u200c", between) for between in ("", " ")), text)
 
 
-def _both_of_raised(found: re.Match[str]) -> str:
-    """ "m^2" as "m^2 m2", and never 10^9 as 109."""
+def _both_of_raised(found: re.Match[str], question: bool) -> str:
+    """ "m^2" as "m^2 m2", and never 10^9 as 109; a question for m² does not ask for every 2."""
     base, exponent = found[1], found[2]
     if base[-1].isdigit() and not exponent[0].isalpha():
         return found[0]
-    return f"{found[0]} {base}{exponent} "
+    joined = f"{base}{exponent} "
+    return joined if question and len(base) <= _UNIT else f"{found[0]} {joined}"
 
 
 def _both_of_divided(found: re.Match[str]) -> str:
