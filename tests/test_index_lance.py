@@ -281,6 +281,6 @@ def test_an_index_of_the_format_before_is_refused(tmp_path):
     manifest = tmp_path / "test/manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 1}))
     with pytest.raises(
-        ConfigError, match=r"has format version 1, this cdsframe reads 2; delete .*test and ingest again"
+        ConfigError, match=r"has format version 1, this cdsframe reads 3; delete .*test and ingest again"
     ):
         on_disk(tmp_path).search([Request(1, text="fever")])

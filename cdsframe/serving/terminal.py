@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cdsframe.context.words import meaningful
+from cdsframe.context.words import meaningful, places
 from cdsframe.printable import plain
 from cdsframe.types import Answer, Hit
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-_WORD = re.compile(r"\w+")
 
 _SNIPPET = 320
 """Characters of a passage that are shown below its title."""
@@ -45,7 +42,7 @@ def _snippet(text: str, question: str) -> Text:
 
     flat = " ".join(plain(text).split())
     asked = meaningful(question)
-    found = [(m.start(), m.end(), word) for m in _WORD.finditer(flat) for word in meaningful(m[0]) if word in asked]
+    found = [(begin, end, word) for begin, end, word in places(flat) if word in asked]
 
     def worth(start: int) -> int:
         return len({word for begin, end, word in found if start <= begin and end <= start + _SNIPPET})
