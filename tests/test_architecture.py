@@ -18,8 +18,8 @@ CONFIGS = ROOT / "configs"
 
 LAYERS = [
     {
-        "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
-        "prompt", "adapter", "shingles", "interrupt",
+        "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "chat", "encoding", "run",
+        "packaged", "prompt", "adapter", "shingles", "interrupt",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",

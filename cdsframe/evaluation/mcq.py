@@ -187,7 +187,7 @@ def score_options(model: Any, asked: Sequence[tuple[list[Message], list[str]]], 
         for target in targets:
             encoded = encode(model.tokenizer, messages, target)
             labelled = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
-            start, end = labelled[0], labelled[-1]  # the last labelled token ends the turn, and is not scored
+            start, end = labelled[0], labelled[-encoded.closing]  # the turn's end is not scored
             pairs.append((("", ""), encoded.input_ids[:start], encoded.input_ids[start:end]))
     scored = iter(_harness(model, batch_size)._loglikelihood_tokens(pairs))
     return [[next(scored)[0] for _ in targets] for _, targets in asked]
