@@ -55,8 +55,8 @@ class Pipeline:
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as quick as the others."""
-        self.search("warm-up")
         self.generator.load()
+        self.search("warm-up")
 
     def search(self, question: str, filter: Filter | None = None) -> list[Hit]:
         """What the prompt will be made of, best first (not in the order in which it shows them)."""

@@ -50,7 +50,8 @@ class TransformersGenerator:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Loads tokenizer and weights."""
+        """Examines the chat template, then loads the weights."""
+        self._model.examine()
         self._model.load()
         log.info("generator: %s is loaded; it stops at the tokens %s", self.name, sorted(self._ends))
 
