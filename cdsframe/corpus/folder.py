@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
 from cdsframe.corpus.readers import READERS, Refused
 from cdsframe.corpus.records import checked, under_title
@@ -40,6 +41,7 @@ class Folder:
         max_megabytes: a larger file is refused, and one that unpacks to more.
         max_seconds: a file that takes longer is given up.
         workers: processes that read; 0 or 1 reads in this one.
+        name: which corpus this is.
     """
 
     def __init__(
@@ -49,7 +51,9 @@ class Folder:
         max_megabytes: Annotated[int, Field(ge=1)],
         max_seconds: Annotated[int, Field(ge=1)],
         workers: Annotated[int, Field(ge=0)],
+        name: CorpusName,
     ) -> None:
+        self.name, self.name_guessed = corpus_name(name, path)
         self._root, self._strict, self._workers = resolve(path), strict, workers
         self._paths: dict[str, Path] = {}
         self._read = partial(read_file, root=self._root, limit=max_megabytes << 20, seconds=max_seconds)
