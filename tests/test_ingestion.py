@@ -17,6 +17,7 @@ from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.filling import fill
+from cdsframe.ingestion.share import Share
 from cdsframe.ingestion.update import update
 from cdsframe.ingestion.verify import verify
 from cdsframe.types import Document, Request, Section
@@ -154,7 +155,8 @@ def test_a_files_name_says_nothing_to_the_terminal(folder, index, caplog):
 def test_every_shard_knows_what_cannot_be_read(folder):
     (folder / "bad.pdf").write_bytes(b"no pdf")
     corpus, embedder = Folder(str(folder), False, 100, 60, 0, None), Counting()
-    parts = [fill(MemoryIndex({}), 4, corpus, chunker(embedder), embedder, shard, 3) for shard in range(3)]
+    alone = Share(corpus.name, {}, everything=False)
+    parts = [fill(MemoryIndex({}), alone, 4, corpus, chunker(embedder), embedder, shard, 3) for shard in range(3)]
     assert sum(part.added for part in parts) == 6
     assert [[item.source for item in part.unreadable] for part in parts] == [["bad.pdf"]] * 3
 
