@@ -1,4 +1,4 @@
-"""A folder of files (txt, md, html, docx, pdf) as a corpus, one document a file, headings kept as sections.
+"""A folder of files (txt, md, html, docx, pdf, csv) as a corpus, one document a file, headings kept as sections.
 
 Does not follow symbolic links, recognise scanned pages, or guess what a file says of itself: metadata comes from the
 YAML front matter of Markdown files only.
@@ -24,6 +24,11 @@ from cdsframe.printable import plain
 from cdsframe.types import METADATA_FIELDS, Document, Unreadable
 
 log = logging.getLogger(__name__)
+
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
+_PLACEHOLDERS = {"untitled", "untitled document", "no title", "title", "document", "new document", "unbenannt"}
+"""Titles that programs write where nobody gave one."""
 
 _Task = tuple[str, Path | str]
 """A source's name, and its path or why it is not to be read."""
@@ -109,7 +114,8 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     reader = READERS.get(path.suffix.lower())
     try:
         if reader is None:
-            raise Refused(f"is of no known kind ({', '.join(sorted(READERS))})")
+            advice = "; save it as CSV" if path.suffix.lower() in _SPREADSHEETS else ""
+            raise Refused(f"is of no known kind ({', '.join(sorted(READERS))}){advice}")
         data = read_bytes(path, limit, root)
         if not data.strip():
             raise Refused("is empty")
@@ -124,9 +130,11 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     except TooLong:
         return f"takes longer than {seconds:g} seconds to read (corpus.max_seconds)", None
     first = parsed.sections[0].heading[:1] if parsed.sections else ()
-    own = parsed.title if parsed.title is not None else "".join(first)
+    own = (parsed.title if parsed.title is not None else "".join(first)).strip()
     front = parsed.front
-    title = front.get("title") or own or Path(source).stem
+    title = (
+        front.get("title") or ("" if own.casefold() in _PLACEHOLDERS else own) or Path(source).stem.strip() or source
+    )
     metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
     sections = under_title(title, parsed.sections)
     document = Document(front.get("id") or source, title, parsed.text, sections, metadata, parsed.omitted)
