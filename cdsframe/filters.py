@@ -61,7 +61,8 @@ def _hint(field: str, filter: Filter, rest: Filter, index: Index) -> str:
             return f"did you mean {name}{' or '.join(map(_shown, near))}?"
     if field == "date" or not 0 < len(known) <= _LISTED:
         return ""
-    return f"the values of {field} are {', '.join(map(_shown, sorted(known)))}"
+    listed = ", ".join(map(_shown, sorted(known)))
+    return f"the values of {field} are {listed}" if len(known) > 1 else f"the only value of {field} is {listed}"
 
 
 def nearest(given: str, known: Sequence[str]) -> list[str]:
