@@ -144,7 +144,7 @@ def test_an_answer_says_why_nothing_was_searched():
 def test_the_terminal_shows_the_reason():
     out = io.StringIO()
     show_hits([], "x", Console(file=out, width=200), reason="no document has kind = [red]x\x1b")
-    assert out.getvalue() == "no document has kind = [red]x \n"
+    assert out.getvalue().rstrip() == "no document has kind = [red]x"
 
 
 def ask(url, filter, stream=False):

@@ -54,7 +54,7 @@ def chunker(embedder):
 
 def ingest(folder, index, embedder=None, window=4, strict=False):
     embedder = embedder or Counting()
-    corpus = Folder(str(folder), strict, 100, 60, 0, None)
+    corpus = Folder(str(folder), strict, 100, 60, 0, "documents")
     return update(window, 0, 1, False, False, corpus, chunker(embedder), embedder, index)
 
 

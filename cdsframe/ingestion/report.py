@@ -63,9 +63,9 @@ class Report:
     def text(self) -> str:
         """A few lines for people."""
         counts = ("added", "changed", "unchanged", "removed")
-        lines = [f"corpus: {plain(self.corpus, keep='')}"] if self.corpus else []
-        lines.append("documents: " + ", ".join(f"{getattr(self, name)} {name}" for name in counts))
+        lines = ["documents: " + ", ".join(f"{getattr(self, name)} {name}" for name in counts)]
         lines.append(f"passages written: {self.passages}")
+        lines += [plain(f"corpus: {self.corpus}", keep="")] if self.corpus else []
         if self.cut:
             lines.append(
                 f"{self.cut} of them ({self.score:.1%}) are longer than the embedder reads, "

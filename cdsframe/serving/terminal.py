@@ -30,7 +30,8 @@ def show_hits(hits: Sequence[Hit], question: str, console: Console | None = None
 
     console = console or _console()
     if not hits:
-        console.print(plain(reason) or "No passages were searched or found.", style="yellow" if reason else "dim")
+        said = Text(plain(reason), "yellow") if reason else Text("No passages were searched or found.", "dim")
+        console.print(said)
         return
     for hit in hits:
         console.print(Text.assemble((f"{hit.rank:>2}  ", "bold"), (_name(hit), "bold"), f"  {hit.score:.3f}"))
