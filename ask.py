@@ -32,15 +32,17 @@ def main(cfg: DictConfig, run: Run) -> None:
         prompt=prompt,
         generator=generator,
         calibration=open_calibration(cfg.calibration, identity),
+        index=index,
     )
     fields: Any = OmegaConf.to_container(cfg.filter, resolve=True)
     filter = {field: value for field, value in fields.items() if value is not None}
     question = str(cfg.question)
     if pipeline.generator.max_new_tokens == 0:
-        show_hits(pipeline.search(question, filter), question)
+        hits = pipeline.search(question, filter)
+        show_hits(hits, question, reason="" if hits else pipeline.unmatched(filter))
     else:
         answer = pipeline.answer(question, filter)
-        show_hits(answer.hits, question)
+        show_hits(answer.hits, question, reason=answer.reason)
         show_answer(answer)
 
 

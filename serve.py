@@ -29,6 +29,7 @@ def main(cfg: DictConfig, run: Run) -> None:
         prompt=prompt,
         generator=generator,
         calibration=open_calibration(cfg.calibration, identity),
+        index=index,
     )
     build(cfg.serving, pipeline=pipeline, name=cfg.name)
 

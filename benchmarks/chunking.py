@@ -121,7 +121,7 @@ class Reader:
 
 
 def hospital(embedder: Embedder) -> dict[str, object]:
-    corpus = hospital_corpus()
+    corpus = hospital_corpus("hospital")
     data = hospital_questions(corpus)
     documents = [item for item in corpus.documents() if isinstance(item, Document)]
     questions = [q for split in ("train", "validation") for q in data.questions(split) if q.evidence]

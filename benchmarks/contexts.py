@@ -163,7 +163,7 @@ def medquad(queries: int, embedder: KeptVectors) -> Set:
 
 
 def hospital(embedder: KeptVectors) -> tuple[Set, list[Question]]:
-    corpus = hospital_corpus()
+    corpus = hospital_corpus("hospital")
     index = indexed([item for item in corpus.documents() if isinstance(item, Document)], embedder)
     data = hospital_questions(corpus)
     questions = [q for split in ("train", "validation") for q in data.questions(split) if q.evidence]

@@ -96,7 +96,7 @@ def no_space(args: argparse.Namespace) -> str:
         try:
             small = argparse.Namespace(index="lance", path=folder)
             index = opened(small)
-            update(WINDOW, 0, 1, Turn(1), CHUNKING, EMBEDDER, index)
+            update(WINDOW, 0, 1, False, False, Turn(1), CHUNKING, EMBEDDER, index)
             process = Process("work", small)
             words = random.Random(args.seed)
             process.tell(job="update", turn=2, filler=" ".join(words.randbytes(8).hex() for _ in range(10_000)))
@@ -107,7 +107,7 @@ def no_space(args: argparse.Namespace) -> str:
                 told = str(error)
             faults = compare(index, list(Turn(1).documents()))
             subprocess.run(["mount", "-o", "remount,size=200m", folder], check=True)
-            update(WINDOW, 0, 1, Turn(1), CHUNKING, EMBEDDER, index)
+            update(WINDOW, 0, 1, False, False, Turn(1), CHUNKING, EMBEDDER, index)
             again = compare(index, list(Turn(1).documents()))
             intact = "no space left" in told and not any((*faults.values(), *again.values()))
             return "intact" if intact else f"not intact: {faults}, then {again}; {told[-300:]}"

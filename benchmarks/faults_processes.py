@@ -96,9 +96,9 @@ def work(pipe: Connection, args: argparse.Namespace) -> None:
     while True:
         try:
             if task["job"] == "update":
-                update(WINDOW, 0, 1, corpus, CHUNKING, EMBEDDER, index)
+                update(WINDOW, 0, 1, False, False, corpus, CHUNKING, EMBEDDER, index)
             else:
-                rebuild(WINDOW, corpus, CHUNKING, EMBEDDER, index)
+                rebuild(WINDOW, False, corpus, CHUNKING, EMBEDDER, index)
             return
         except InputError as error:  # the lease of the one that was killed has not run out yet
             if "is being" not in str(error) or time.monotonic() > deadline:

@@ -107,19 +107,19 @@ def trial(
     index = opened(args, f"index.timeout={timeout}", *overrides)
     patient = opened(args, "index.timeout=240", *overrides)
     EMBEDDER.seconds = 0.0
-    update(WINDOW, 0, 1, Turn(1), CHUNKING, EMBEDDER, patient)
+    update(WINDOW, 0, 1, False, False, Turn(1), CHUNKING, EMBEDDER, patient)
     EMBEDDER.seconds = 0.1
     start, told = time.perf_counter(), ""
     fault()
     try:
-        update(WINDOW, 0, 1, Turn(2), CHUNKING, EMBEDDER, index)
+        update(WINDOW, 0, 1, False, False, Turn(2), CHUNKING, EMBEDDER, index)
     except CdsframeError as error:
         told = f"exit code {error.exit_code}: {error}"
     seconds = time.perf_counter() - start
     mended()
     left = compare(patient, list(Turn(1 if told else 2).documents()))
     with patient.writer(60):
-        update(WINDOW, 0, 1, Turn(2), CHUNKING, EMBEDDER, patient)
+        update(WINDOW, 0, 1, False, False, Turn(2), CHUNKING, EMBEDDER, patient)
     after = compare(patient, list(Turn(2).documents()))
     outcome = f"{told}; the index of before is there" if told else "recovers"
     print(f"{name}: {outcome} ({seconds:.1f} s); {left}, after the next update {after}", flush=True)

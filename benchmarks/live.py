@@ -69,9 +69,13 @@ def main() -> None:
 def measure(args: argparse.Namespace) -> None:
     embedder, chunking, index = components(args)
     start = time.perf_counter()
-    report = update(2048, 0, 1, MedQuad(str(data_folder()), strict=True), chunking, embedder, index)
+    report = update(
+        2048, 0, 1, False, False, MedQuad(str(data_folder()), strict=True, name=None), chunking, embedder, index
+    )
     print(f"{report.passages} passages ingested in {time.perf_counter() - start:.1f} s, vectors looked up", flush=True)
-    pages = [item for item in MedQuad(str(data_folder()), strict=True).documents() if isinstance(item, Document)]
+    pages = [
+        item for item in MedQuad(str(data_folder()), strict=True, name=None).documents() if isinstance(item, Document)
+    ]
     pages = [page for page in pages if "treatments" in page.text][: args.turns + 1]
     other = subprocess.Popen(
         [sys.executable, "-m", "benchmarks.live", "--role", "read", "--index", args.index, "--path", str(args.path)],

@@ -71,7 +71,9 @@ def sample(passages: int, seed: int = 1) -> Path:
 
 def medquad_documents() -> list[Document]:
     """All of MedQuAD."""
-    return [item for item in MedQuad(str(data_folder()), strict=True).documents() if isinstance(item, Document)]
+    return [
+        item for item in MedQuad(str(data_folder()), strict=True, name=None).documents() if isinstance(item, Document)
+    ]
 
 
 def medquad_queries(split: str = "val") -> dict[str, str]:

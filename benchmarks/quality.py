@@ -122,11 +122,11 @@ def load(name: str, data: Path) -> tuple[Beir, list[Query], Qrels]:
     if name == "medquad":
         folder = data / "medquad"
         asked = [Query(r["query_id"], r["text"]) for r in _records(folder / "retrieval_queries_val.jsonl.gz")]
-        return MedQuad(str(data), strict=True), asked, read_qrels(str(folder / "retrieval_qrels_val.tsv"))
+        return MedQuad(str(data), strict=True, name=None), asked, read_qrels(str(folder / "retrieval_qrels_val.tsv"))
     if name == "scifact":
         folder = data / "scifact"
         asked = [Query(r["query_id"], r["text"]) for r in _records(folder / "queries_train.jsonl.gz")]
-        corpus = Beir(str(folder / "corpus.jsonl.gz"), strict=True)
+        corpus = Beir(str(folder / "corpus.jsonl.gz"), strict=True, name=None)
         return corpus, asked, read_qrels(str(folder / "qrels_train.tsv"))
     folder, sections = data / "other_domains", OUT / "fairytaleqa.jsonl"
     rows = _records(folder / "fairytaleqa_sections.jsonl.gz")
@@ -141,7 +141,7 @@ def load(name: str, data: Path) -> tuple[Beir, list[Query], Qrels]:
         for r in _records(folder / "fairytaleqa_questions.jsonl.gz")
         if r["split"] in ("val", "test")
     ]
-    return Beir(str(sections), strict=True), asked, read_qrels(str(folder / "fairytaleqa_qrels.tsv"))
+    return Beir(str(sections), strict=True, name=None), asked, read_qrels(str(folder / "fairytaleqa_qrels.tsv"))
 
 
 def _records(path: Path) -> list[dict[str, str]]:
@@ -162,7 +162,7 @@ def ingested(name: str, corpus: Beir, engine: str, embedder: Embedder) -> Index:
         index = elasticsearch(kept, identity)
     else:
         index = LanceIndex("outputs/indexes", kept, identity)
-    report = update(2048, 0, 1, corpus, chunking, embedder, index)
+    report = update(2048, 0, 1, False, False, corpus, chunking, embedder, index)
     print(report.text, flush=True)
     return index
 

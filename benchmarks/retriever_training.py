@@ -74,7 +74,7 @@ def retrievers(part: Part, embedder: Embedder) -> dict[str, Retriever]:
     """kNN, hybrid and hierarchical over a part of the corpus that is embedded by the embedder."""
     chunking = SectionChunker(256, 32, ["title", "heading"], ["document", "title"], None, embedder)
     index = MemoryIndex({})
-    update(2048, 0, 1, part, chunking, embedder, index)
+    update(2048, 0, 1, False, False, part, chunking, embedder, index)
     both = {"document": 0.5, "title": 0.5}
     return {
         "knn": Knn(K, K, index, embedder),

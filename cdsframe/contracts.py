@@ -36,6 +36,10 @@ Choose = Callable[[list[list[Hit]]], list[list[Hit]]]
 class Corpus(Protocol):
     """Yields documents; a source that cannot be read is yielded as `Unreadable` and the others go on."""
 
+    @property
+    def name(self) -> str:
+        """Which corpus this is, wherever it lies: an ingest replaces and removes documents of this corpus only."""
+
     def documents(self) -> Iterator[Document | Unreadable]: ...
 
 
@@ -102,6 +106,30 @@ class Index(Protocol):
         `committed`: of what readers see; none where nothing is.
         """
 
+    @property
+    def corpora(self) -> Mapping[str, int]:
+        """Corpus -> how many of its documents are committed; none where nothing is. Costs no search.
+
+        "" stands for documents that were written without a corpus and that no corpus has adopted.
+        """
+
+    def owned(
+        self, document_ids: Sequence[str] | None = None, *, committed: bool = False
+    ) -> dict[str, tuple[str, str]]:
+        """Document id -> digest and corpus: of all documents that `documents` gives, or of the given ids among them."""
+
+    def adopt(self, corpus: str) -> None:
+        """Gives the documents that were written without a corpus to this one, by the next commit; within `writer()`."""
+
+    def holds(self, filter: Filter) -> bool:
+        """Whether a committed passage fulfils the filter."""
+
+    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+        """At most `limit` values of a metadata field, of the committed passages that fulfil the filter.
+
+        The values of the most passages come first. A value that is too long for a key of the engine may be missing.
+        """
+
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         """All records of one level of the named documents, ordered by document id and ordinal."""
 
@@ -125,8 +153,10 @@ class Index(Protocol):
         that died lets go.
         """
 
-    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
         """Replaces all records of the documents that the given ones belong to; a document comes in one call.
+
+        The documents belong to `corpus` from then on.
 
         No two records of one level have the same id: raises InputError, and writes none, where two of these do.
         """

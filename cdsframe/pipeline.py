@@ -11,8 +11,9 @@ from time import perf_counter
 
 from cdsframe.citations import check, clean, settled
 from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
-from cdsframe.contracts import Context, Generator, Reranker, Retriever
+from cdsframe.contracts import Context, Generator, Index, Reranker, Retriever
 from cdsframe.errors import QuestionError
+from cdsframe.filters import unmatched
 from cdsframe.prompt import Prompt
 from cdsframe.types import Answer, Filter, Generation, Hit, Message, Passage
 
@@ -39,7 +40,11 @@ def retrieve(
 
 
 class Pipeline:
-    """Answers questions over passages, or closed-book where the retriever is none (its `top_k` is 0)."""
+    """Answers questions over passages, or closed-book where the retriever is none (its `top_k` is 0).
+
+    Args:
+        index: explains a filter that no document fulfils; None: such a question is refused like any other.
+    """
 
     def __init__(
         self,
@@ -49,9 +54,10 @@ class Pipeline:
         prompt: Prompt,
         generator: Generator,
         calibration: Calibrator | NoCalibration,
+        index: Index | None = None,
     ) -> None:
         self.retriever, self.reranker, self.context, self.prompt = retriever, reranker, context, prompt
-        self.generator, self.calibration = generator, calibration
+        self.generator, self.calibration, self.index = generator, calibration, index
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as quick as the others."""
@@ -84,7 +90,7 @@ class Pipeline:
         hits = self.search(question, filter)
         retrieved = perf_counter() - started
         if self._nothing_found(hits):
-            answer = self._abstain(question, retrieved)
+            answer = self._abstain(question, retrieved, self.unmatched(filter))
             yield answer.text
             yield answer
             return
@@ -116,6 +122,7 @@ class Pipeline:
             for number, hits in enumerate(found)
             if not self._nothing_found(hits)
         }
+        reason = "" if len(prompts) == len(questions) else self.unmatched(filter)
         started = perf_counter()
         generations = dict(
             zip(prompts, self.generator.generate([messages for messages, _ in prompts.values()]), strict=True)
@@ -124,9 +131,15 @@ class Pipeline:
         return [
             self._finish(question, hits, prompts[number][1], generations[number], retrieved, generated)
             if number in prompts
-            else self._abstain(question, retrieved)
+            else self._abstain(question, retrieved, reason)
             for number, (question, hits) in enumerate(zip(questions, found, strict=True))
         ]
+
+    def unmatched(self, filter: Filter | None) -> str:
+        """Which part of a filter no document fulfils, in words; empty where documents fulfil it, or it has no part."""
+        if self.index is None or not filter or not self.retriever.top_k:
+            return ""
+        return unmatched(filter, self.index) or ""
 
     def _search(self, questions: Sequence[str], filter: Filter | None) -> list[list[Hit]]:
         if not all(question.strip() for question in questions):
@@ -144,10 +157,10 @@ class Pipeline:
         """A grounded question without a passage is refused; it never turns into a closed-book one."""
         return not hits and self.retriever.top_k > 0
 
-    def _abstain(self, question: str, retrieved: float) -> Answer:
+    def _abstain(self, question: str, retrieved: float, reason: str) -> Answer:
         return Answer(
             question=question,
-            text=self.prompt.refusal,
+            text=_sentence(reason) if reason else self.prompt.refusal,
             citations=(),
             confidence=REFUSED,
             abstained=True,
@@ -156,6 +169,7 @@ class Pipeline:
             removed=0,
             usage={"prompt_tokens": 0, "completion_tokens": 0, "total_tokens": 0},
             timings={"retrieve": retrieved, "generate": 0.0, "total": retrieved},
+            reason=reason,
         )
 
     def _finish(
@@ -184,3 +198,7 @@ class Pipeline:
             features=seen,
             finish_reason="stop" if abstained else generation.finish_reason,
         )
+
+
+def _sentence(reason: str) -> str:
+    return reason[0].upper() + reason[1:] + ("" if reason.endswith("?") else ".")

@@ -314,6 +314,8 @@ class Answer:
     """What the confidence was computed from, by name."""
     finish_reason: Literal["stop", "length"] = "stop"
     """`length` where the answer was cut at the generator's `max_new_tokens`."""
+    reason: str = ""
+    """Why nothing was searched: a sentence about the filter that no document fulfils; empty where documents were."""
 
 
 Metrics = dict[str, float]

@@ -19,7 +19,7 @@ CONFIGS = ROOT / "configs"
 LAYERS = [
     {
         "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
-        "prompt", "adapter", "shingles", "interrupt", "threads", "search_form", "chat",
+        "prompt", "adapter", "shingles", "interrupt", "threads", "search_form", "chat", "filters",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",

@@ -164,7 +164,7 @@ def test_overlap_must_leave_room(make):
 
 
 def test_the_hospital_fits_into_minilm(minilm):
-    passages = [p for d in hospital().documents() for p in sections(256, 32, minilm).split(d)]
+    passages = [p for d in hospital("hospital").documents() for p in sections(256, 32, minilm).split(d)]
     assert len(passages) > 200
     assert max(minilm.count(p.search_text) for p in passages) <= 256
 

@@ -89,7 +89,7 @@ WHOLE = bundle(PATIENT, ASTHMA, PRESSURE, POTASSIUM, INHALER, MISTAKE, CLAIM)
 
 
 def corpus_of(path, demographics=False, strict=False, max_megabytes=100, workers=0):
-    return Fhir(str(path), demographics, strict, max_megabytes, workers)
+    return Fhir(str(path), demographics, strict, max_megabytes, workers, None)
 
 
 @pytest.fixture

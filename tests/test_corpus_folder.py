@@ -40,7 +40,7 @@ Start with 2.5 mg.
 
 
 def corpus_of(path, strict=False, max_megabytes=100, max_seconds=60, workers=0):
-    return Folder(str(path), strict, max_megabytes, max_seconds, workers)
+    return Folder(str(path), strict, max_megabytes, max_seconds, workers, None)
 
 
 @pytest.fixture
@@ -336,7 +336,7 @@ def test_a_repeated_id_is_refused_and_strict_refuses_everything(tmp_path):
 
 
 def test_the_hospital_is_whole():
-    documents = list(hospital().documents())
+    documents = list(hospital("hospital").documents())
     assert len(documents) >= 60
     for document in documents:
         assert document.metadata["source"] == f"{document.id}.md"

@@ -18,11 +18,11 @@ OWN = {field: field for field in FIELDS}
 
 
 def jsonl(path, fields=OWN, max_megabytes=100):
-    return Jsonl(str(path), fields, False, max_megabytes)
+    return Jsonl(str(path), fields, False, max_megabytes, None)
 
 
 def beir(path):
-    return Beir(str(path), strict=False)
+    return Beir(str(path), strict=False, name=None)
 
 
 def test_jsonl_reads_good_lines_and_names_bad_ones(tmp_path):
@@ -65,7 +65,7 @@ def test_too_long_an_id_of_jsonl_is_named_with_its_line(tmp_path, sign):
     assert bad.source == "f.jsonl, line 2"
     assert re.fullmatch(r"has too long an id: .* there are \d+ bytes, and 24000 are taken; .*", bad.reason)
     with pytest.raises(InputError, match="line 2: has too long an id"):
-        list(Jsonl(str(file), OWN, True, 100).documents())
+        list(Jsonl(str(file), OWN, True, 100, None).documents())
 
 
 def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):
@@ -123,14 +123,14 @@ def test_medquad_says_what_it_needs(tmp_path):
 
 
 def test_medquads_passages_keep_their_ids(real_data):
-    documents = list(MedQuad(str(real_data), strict=True).documents())
+    documents = list(MedQuad(str(real_data), strict=True, name=None).documents())
     ids = [section.passage_id for document in documents for section in document.sections]
     assert (len(documents), len(ids), len(set(ids))) == (5487, 26310, 26310)
 
 
 def test_a_repeated_passage_of_real_data_is_numbered(real_data):
     path = real_data / "other_domains" / "fairytaleqa_sections.jsonl.gz"
-    ids = [section.passage_id for d in Beir(str(path), strict=True).documents() for section in d.sections]
+    ids = [section.passage_id for d in Beir(str(path), strict=True, name=None).documents() for section in d.sections]
     assert len(set(ids)) == 4095
     assert "remarkable-rocket#5-2" in ids
 
@@ -170,7 +170,7 @@ def test_a_mapping_that_cannot_work_is_refused_before():
 
 
 def csv_of(path, fields, delimiter=None, strict=False, max_megabytes=100):
-    return Csv(str(path), fields, delimiter, strict, max_megabytes)
+    return Csv(str(path), fields, delimiter, strict, max_megabytes, None)
 
 
 TABLE = '''Nr;Datum;Befund;Beurteilung

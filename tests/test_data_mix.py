@@ -189,5 +189,5 @@ def test_sources_are_built_with_the_dependencies_of_the_mix():
     node = OmegaConf.load(Path(__file__).parent.parent / "configs/data/mix.yaml")
     node.seed = 1
     node.sources = {"ours": {"_target_": "cdsframe.data.jsonl.hospital"}}
-    data = build(node, corpus=hospital(), index=object())
+    data = build(node, corpus=hospital("hospital"), index=object())
     assert {q.id.split("/")[0] for q in data.questions("validation")} == {"ours"}

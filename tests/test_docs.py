@@ -132,7 +132,7 @@ def test_the_retriever_of_the_documentation_works(extended):
     check(cfg)
     embedder = HashEmbedder()
     index = build(cfg.index, identity={})
-    update(8, 0, 1, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
+    update(8, 0, 1, False, False, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
     bm25 = Bm25(3, 50, index).search("dose of velorapine")
     assert [hit.passage.document_id for hit in bm25] == ["old", "new"]
     hits = build(cfg.retriever, index=index, embedder=embedder).search("dose of velorapine")

@@ -16,7 +16,7 @@ TYPES = {"fact", "comparison", "history", "unanswerable"}
 
 @pytest.fixture(scope="module")
 def documents():
-    found = list(hospital_corpus().documents())
+    found = list(hospital_corpus("hospital").documents())
     assert all(isinstance(document, Document) for document in found)
     return {document.id: document for document in found}
 
@@ -92,7 +92,7 @@ def test_facts_are_never_taken_from_a_superseded_document():
 
 
 def test_the_data_option_reads_them(documents):
-    data = hospital(hospital_corpus())
+    data = hospital(hospital_corpus("hospital"))
     questions = [question for split in SPLITS for question in data.questions(split)]
     assert len(questions) == len(_records("questions"))
     for question in questions:
@@ -118,4 +118,4 @@ def test_exam_questions_are_not_on_what_is_trained(documents):
 
 def test_it_is_labelled_as_synthetic():
     assert "synthetic" in resolve("package:hospital/README.md").read_text(encoding="utf-8")
-    assert json.dumps(hospital(hospital_corpus()).scope) == '"synthetic hospital"'
+    assert json.dumps(hospital(hospital_corpus("hospital")).scope) == '"synthetic hospital"'

@@ -89,6 +89,59 @@ def test_passages_come_back_as_they_went_in(empty):
     assert empty.documents() == {"d": "x", "e": "1"}
 
 
+def test_documents_belong_to_corpora(empty):
+    def give(records, corpus):
+        empty.write(records, EMBEDDER.encode_passages([p.search_text for p in records]), corpus)
+
+    assert dict(empty.corpora) == empty.owned() == empty.owned(committed=True) == {}
+    give([passage("a", 0, "one", "1")], "first")
+    assert dict(empty.corpora) == {}  # nothing is committed
+    assert empty.owned() == {"a": ("1", "first")}
+    give([passage("b", 0, "two", "2"), passage("c", 0, "three", "3")], "")
+    empty.commit()
+    assert dict(empty.corpora) == {"": 2, "first": 1}
+    give([passage("a", 0, "uno", "4"), passage("d", 0, "four", "5")], "second")
+    assert empty.owned() == {"a": ("4", "second"), "b": ("2", ""), "c": ("3", ""), "d": ("5", "second")}
+    assert empty.owned(["a", "d", "missing"], committed=True) == {"a": ("1", "first")}
+    assert empty.owned([], committed=True) == {}
+    empty.discard()
+    assert empty.owned() == {"a": ("1", "first"), "b": ("2", ""), "c": ("3", "")}
+    with empty.writer():
+        empty.adopt("first")
+        assert dict(empty.corpora) == {"": 2, "first": 1}
+        empty.commit()
+    assert dict(empty.corpora) == {"first": 3}
+    assert empty.owned(["b"]) == empty.owned(["b"], committed=True) == {"b": ("2", "first")}
+    give([passage("e", 0, "five", "6")], "second")
+    empty.commit(optimize=True)
+    empty.purge(["c"])
+    assert dict(empty.corpora) == {"first": 2, "second": 1}
+    with empty.rebuild() as new:
+        new.write([passage("z", 0, "last", "7")], EMBEDDER.encode_passages(["last"]), "third")
+        new.commit()
+    assert dict(empty.corpora) == {"third": 1}
+    assert empty.owned() == {"z": ("7", "third")}
+
+
+def test_values_of_metadata_are_those_of_the_committed_passages_that_a_filter_lets_through(empty):
+    title = Passage("t", "d00", "d00", "title", "", "T", (), 0, 0, 0, "1", {"kind": "only a title"})
+    write(empty, [*corpus(), title])
+    write(empty, [passage("later", 0, "x", kind="uncommitted")], commit=False)
+    assert empty.values("kind", {}, 10) == ["guideline", "note"]
+    assert empty.values("kind", {}, 1) == ["guideline"]
+    assert empty.values("kind", {"source": ["it's 3.md", "it's 4.md"]}, 10) == ["guideline", "note"]
+    assert empty.values("kind", {"source": "it's 3.md"}, 10) == ["note"]
+    assert empty.values("kind", {"kind": "uncommitted"}, 10) == empty.values("patient", {}, 10) == []
+    assert empty.holds({})
+    assert empty.holds({"kind": ["x", "note"], "source": "it's 3.md"})
+    for filter in ({"kind": "Note"}, {"kind": "note", "source": "it's 2.md"}, {"kind": []}, {"kind": "only a title"}):
+        assert not empty.holds(filter)
+    with pytest.raises(InputError, match="no metadata field colour"):
+        empty.values("colour", {}, 10)
+    with pytest.raises(InputError, match="no metadata field colour"):
+        empty.holds({"colour": "red"})
+
+
 def test_stretches_of_documents_come_back_in_order_and_each_passage_once(empty):
     own = [passage(document, n, f"text {n}") for document in ("d", "it's") for n in range(12)]
     title = Passage("d/title/3", "d", "d", "title", "", "T", (), 3, 0, 0, "1")

@@ -15,6 +15,7 @@ from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.filling import fill
+from cdsframe.ingestion.share import Share
 from cdsframe.ingestion.update import update
 from cdsframe.ingestion.verify import verify
 from cdsframe.types import Document, Request, Section
@@ -52,8 +53,8 @@ def chunker(embedder):
 
 def ingest(folder, index, embedder=None, window=4, strict=False):
     embedder = embedder or Counting()
-    corpus = Folder(str(folder), strict, 100, 60, 0)
-    return update(window, 0, 1, corpus, chunker(embedder), embedder, index)
+    corpus = Folder(str(folder), strict, 100, 60, 0, "documents")
+    return update(window, 0, 1, False, False, corpus, chunker(embedder), embedder, index)
 
 
 def counts(report):
@@ -82,7 +83,7 @@ def test_a_document_with_too_long_an_id_is_counted_and_the_others_go_in(index):
         Document("c", "", "Fever.", (Section((), 0, 6, id="s" * 30_000),)),
     ]
     good = [Document(id_, "", "Fever.", (Section((), 0, 6),)) for id_ in ("a", "d" * 4_000)]
-    report = update(4, 0, 1, Some(good[0], *long, good[1]), chunker(Counting()), Counting(), index)
+    report = update(4, 0, 1, False, False, Some(good[0], *long, good[1]), chunker(Counting()), Counting(), index)
     assert counts(report) == (2, 0, 0, 0)
     assert [item.source for item in report.unreadable] == ["a.txt", "b", "c"]
     assert all("too long an id" in item.reason for item in report.unreadable)
@@ -144,7 +145,7 @@ def test_a_files_name_says_nothing_to_the_terminal(folder, index, caplog):
     (folder / "c\x1b[2J.txt").write_bytes("Größe".encode("cp1252"))
     report = ingest(folder, index)
     assert "could not be read: 1\n  a [2J b .pdf: is not" in report.text
-    corpus, embedder = Folder(str(folder), False, 100, 60, 0), HashEmbedder()
+    corpus, embedder = Folder(str(folder), False, 100, 60, 0, None), HashEmbedder()
     missing = verify(False, corpus, chunker(embedder), embedder, MemoryIndex({})).text
     assert "c [2J.txt" in missing
     assert "\x1b" not in report.text + missing + caplog.text
@@ -152,8 +153,9 @@ def test_a_files_name_says_nothing_to_the_terminal(folder, index, caplog):
 
 def test_every_shard_knows_what_cannot_be_read(folder):
     (folder / "bad.pdf").write_bytes(b"no pdf")
-    corpus, embedder = Folder(str(folder), False, 100, 60, 0), Counting()
-    parts = [fill(MemoryIndex({}), 4, corpus, chunker(embedder), embedder, shard, 3) for shard in range(3)]
+    corpus, embedder = Folder(str(folder), False, 100, 60, 0, None), Counting()
+    alone = Share(corpus.name, {}, everything=False)
+    parts = [fill(MemoryIndex({}), alone, 4, corpus, chunker(embedder), embedder, shard, 3) for shard in range(3)]
     assert sum(part.added for part in parts) == 6
     assert [[item.source for item in part.unreadable] for part in parts] == [["bad.pdf"]] * 3
 
@@ -229,7 +231,7 @@ def test_the_share_that_is_cut_is_told(tmp_path, index):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "one two three four five"}\n{"_id": "b", "text": "one"}\n')
     embedder = HashEmbedder(max_tokens=3)
-    report = update(8, 0, 1, Beir(str(path), strict=True), chunker(embedder), embedder, index)
+    report = update(8, 0, 1, False, False, Beir(str(path), strict=True, name=None), chunker(embedder), embedder, index)
     assert report.metrics["ingest/cut_share"] == 0.5
     assert "1 of them (50.0%) are longer than the embedder reads" in report.text
 
@@ -259,7 +261,7 @@ class Slow(HashEmbedder):
 embedder = Slow()
 chunking = SectionChunker(64, 8, ["title", "heading"], [], None, embedder)
 index = LanceIndex(sys.argv[2], "test", {})
-update(4, 0, 1, Folder(sys.argv[1], False, 100, 60, 0), chunking, embedder, index)
+update(4, 0, 1, False, False, Folder(sys.argv[1], False, 100, 60, 0, None), chunking, embedder, index)
 """
 
 

@@ -52,7 +52,7 @@ def document(id_, text="Fever and cough.", **metadata):
 
 
 def fill(index, *documents):
-    return update(64, 0, 1, Some(*documents), CHUNKING, EMBEDDER, index)
+    return update(64, 0, 1, False, False, Some(*documents), CHUNKING, EMBEDDER, index)
 
 
 def live(index, wait=10.0):
@@ -183,7 +183,7 @@ def test_a_rebuild_embeds_all_and_keeps_what_was_acknowledged_meanwhile(index):
             yield from self.given[1:]
 
     with writer:
-        report = rebuild(1, Meanwhile(document("a"), document("b"), document("d")), CHUNKING, EMBEDDER, index)
+        report = rebuild(1, False, Meanwhile(document("a"), document("b"), document("d")), CHUNKING, EMBEDDER, index)
     assert report.added == 3
     assert found(index) == {"a", "c", "d", "new"}
     assert found(index, "morphine") == {"a"}
@@ -207,10 +207,10 @@ def test_a_rebuild_that_fails_leaves_the_index_and_is_gone_on_with(index):
     digest = index.digest
     documents = [document(f"d{n}") for n in range(9)]
     with pytest.raises(InputError, match="vanished"):
-        rebuild(1, Broken(*documents), CHUNKING, EMBEDDER, index)
+        rebuild(1, False, Broken(*documents), CHUNKING, EMBEDDER, index)
     assert index.digest == digest
     embedder = Counting()
-    rebuild(1, Some(*documents), CHUNKING, embedder, index)
+    rebuild(1, False, Some(*documents), CHUNKING, embedder, index)
     assert set(index.documents()) == {f"d{n}" for n in range(9)}
     assert embedder.embedded <= 3 * 4  # two of the windows at most are done again
 
@@ -221,9 +221,9 @@ def test_a_rebuild_does_not_lose_what_cannot_be_read_now(index):
     for broken in ("sub/b.md", "sub"):
         corpus = Some(a, document("c"), Unreadable(broken, "cannot be opened"))
         with pytest.raises(InputError, match=rf"1 documents of the index \(b.*\({broken}: cannot be opened"):
-            rebuild(64, corpus, CHUNKING, EMBEDDER, index)
+            rebuild(64, False, corpus, CHUNKING, EMBEDDER, index)
         assert found(index) == {"a", "b"}
-    report = rebuild(64, Some(a, document("c"), Unreadable("new.pdf", "is no PDF")), CHUNKING, EMBEDDER, index)
+    report = rebuild(64, False, Some(a, document("c"), Unreadable("new.pdf", "is no PDF")), CHUNKING, EMBEDDER, index)
     assert (len(report.unreadable), found(index)) == (1, {"a", "c"})
 
 
@@ -234,7 +234,7 @@ def test_a_note_is_no_longer_than_a_server_takes(index, monkeypatch):
         fill(index, document("a"), document("b"), document("c", "Long. " * 20))
         noted = index.noted()
     assert [[values["id"] for values in change["put"]] for change in noted] == [["a", "b"], ["c"], [], []]
-    rebuild(64, Some(document("a")), CHUNKING, EMBEDDER, index)
+    rebuild(64, False, Some(document("a")), CHUNKING, EMBEDDER, index)
     assert found(index) == {"a"}
 
 
@@ -264,7 +264,7 @@ def test_an_update_beside_a_rebuild_is_noted_too(index):
             fill(index, document("a"), document("b"))
 
     fill(index, document("a"), document("gone"))
-    rebuild(64, Meanwhile(document("a"), document("gone")), CHUNKING, EMBEDDER, index)
+    rebuild(64, False, Meanwhile(document("a"), document("gone")), CHUNKING, EMBEDDER, index)
     assert found(index) == {"a", "b"}
 
 
@@ -276,7 +276,7 @@ def test_a_rebuild_that_is_gone_on_with_reads_the_corpus_of_now(index):
     fill(index, document("a", "Morphine."), document("b"))
     with live(index) as writer:
         writer.put([document("late")])
-    rebuild(64, Some(document("a", "Plaster."), document("c")), CHUNKING, EMBEDDER, index)
+    rebuild(64, False, Some(document("a", "Plaster."), document("c")), CHUNKING, EMBEDDER, index)
     assert found(index) == {"a", "c", "late"}
     assert found(index, "plaster") == {"a"}
 
@@ -322,8 +322,8 @@ class Numbering:
 def test_ids_that_several_documents_share_are_refused_or_found(index):
     corpus = Some(document("a"), document("b"))
     with pytest.raises(InputError, match="the documents 'a' and 'b' both have a record of the level passage"):
-        update(64, 0, 1, corpus, Numbering(), EMBEDDER, index)
-    update(1, 0, 1, corpus, Numbering(), EMBEDDER, index)  # each document comes in a call of its own
+        update(64, 0, 1, False, False, corpus, Numbering(), EMBEDDER, index)
+    update(1, 0, 1, False, False, corpus, Numbering(), EMBEDDER, index)  # each document comes in a call of its own
     for repair in (False, True):
         report = verify(repair, corpus, Numbering(), EMBEDDER, index)
         assert not report.differing
@@ -439,7 +439,7 @@ def folder(tmp_path):
 
 
 def watcher(folder, index):
-    corpus = Folder(str(folder), False, 100, 60, 0)
+    corpus = Folder(str(folder), False, 100, 60, 0, None)
     return Watcher(64, corpus, SectionChunker(64, 8, ["title", "heading"], [], None, EMBEDDER), EMBEDDER, index)
 
 
@@ -540,7 +540,7 @@ def test_a_folder_that_vanishes_removes_nothing(folder, index, caplog):
 
 def test_only_a_folder_can_be_followed(index):
     with pytest.raises(ConfigError, match="use corpus=folder"):
-        watch(64, 1.0, Some(), CHUNKING, EMBEDDER, index)
+        watch(64, 1.0, False, False, Some(), CHUNKING, EMBEDDER, index)
 
 
 def test_ctrl_c_ends_it_cleanly(folder, tmp_path):

@@ -45,7 +45,7 @@ def test_jobs_of_a_sweep_fill_one_index_which_appears_whole(elasticsearch, tmp_p
     chunking = build(cfg.chunking, embedder=NoEmbedder())
     identity = {"embedder": NoEmbedder.identity, "chunking": chunking.identity}
     index, alone = build(cfg.index, identity=identity), MemoryIndex(identity)
-    update(500, 0, 1, hospital(), chunking, NoEmbedder(), alone)
+    update(500, 0, 1, False, False, hospital("hospital"), chunking, NoEmbedder(), alone)
     assert index.digest == alone.digest
     assert dict(index.levels) == dict(alone.levels)
     assert not index.rebuilding
@@ -73,7 +73,7 @@ def shard_of(id_):
 
 
 def part(shard, corpus, index):
-    return update(64, shard, 2, corpus, CHUNKING, EMBEDDER, beside(index, {}))
+    return update(64, shard, 2, False, False, corpus, CHUNKING, EMBEDDER, beside(index, {}))
 
 
 @pytest.mark.elasticsearch

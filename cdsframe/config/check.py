@@ -21,6 +21,7 @@ from cdsframe.config.build import DEPENDENCIES, locate
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, named
 from cdsframe.files import InputFile, InputFolder
+from cdsframe.filters import empty_fields
 from cdsframe.types import METADATA_FIELDS
 
 
@@ -31,6 +32,12 @@ def _names_a_folder(name: str) -> str:
     return name
 
 
+def _has_values(filter: Mapping[str, Any]) -> Mapping[str, Any]:
+    if empty := empty_fields({field: value for field, value in filter.items() if value is not None}):
+        raise ValueError(f"{empty[0]} is empty; give filter.{empty[0]} a value or a list of values, or null for any")
+    return filter
+
+
 PLAIN_KEYS: dict[str, Any] = {
     "name": Annotated[str, AfterValidator(_names_a_folder)],
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
@@ -39,7 +46,10 @@ PLAIN_KEYS: dict[str, Any] = {
     "adapter": str | None,
     "calibration": InputFile | None,
     "question": Annotated[str, Field(min_length=1)],
-    "filter": dict[Literal[METADATA_FIELDS], str | list[str] | None],  # type: ignore[valid-type]
+    "filter": Annotated[
+        dict[Literal[METADATA_FIELDS], str | list[str] | None],  # type: ignore[valid-type]
+        AfterValidator(_has_values),
+    ],
 }
 """The keys that primaries have besides their groups, and the values they take."""
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from cdsframe.corpus.fields import as_text
 from cdsframe.corpus.jsonl import records
+from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.records import checked
 from cdsframe.files import InputFile, resolve
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
@@ -32,9 +33,11 @@ class Beir:
     Args:
         path: a `.jsonl` file, or `.jsonl.gz`.
         strict: refuse the whole corpus when one line cannot be read.
+        name: which corpus this is.
     """
 
-    def __init__(self, path: InputFile, strict: bool) -> None:
+    def __init__(self, path: InputFile, strict: bool, name: CorpusName) -> None:
+        self.name, self.name_guessed = corpus_name(name, path)
         self._path, self._strict = path, strict
 
     def documents(self) -> Iterator[Document | Unreadable]:
@@ -88,10 +91,11 @@ class MedQuad(Beir):
     Args:
         folder: the folder that CDSFRAME_DATA names.
         strict: refuse the whole corpus when one line cannot be read.
+        name: which corpus this is.
     """
 
-    def __init__(self, folder: str | None, strict: bool) -> None:
-        super().__init__(f"{folder}/medquad/retrieval_corpus.jsonl.gz", strict)
+    def __init__(self, folder: str | None, strict: bool, name: CorpusName) -> None:
+        super().__init__(f"{folder}/medquad/retrieval_corpus.jsonl.gz", strict, name)
 
     @staticmethod
     def problems(folder: str | None) -> list[str]:

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from cdsframe.corpus.encodings import encoding_of
 from cdsframe.corpus.fields import Fields, document_of, names_of, problems_of
+from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.errors import InputError
@@ -38,6 +39,7 @@ class Csv:
         delimiter: between values; None: what divides the first rows best.
         strict: refuse the whole corpus when one row cannot be read.
         max_megabytes: a longer value is refused.
+        name: which corpus this is.
     """
 
     def __init__(
@@ -47,7 +49,9 @@ class Csv:
         delimiter: Annotated[str, Field(min_length=1, max_length=1)] | None,
         strict: bool,
         max_megabytes: Annotated[int, Field(ge=1)],
+        name: CorpusName,
     ) -> None:
+        self.name, self.name_guessed = corpus_name(name, path)
         self._path, self._fields, self._delimiter = path, fields, delimiter
         self._strict, self._limit = strict, max_megabytes << 20
 

@@ -15,6 +15,7 @@ from pydantic import Field
 
 from cdsframe.corpus.bundle import Bundle
 from cdsframe.corpus.jsonl import lines
+from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, ordered
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import checked
@@ -43,6 +44,7 @@ class Fhir:
         strict: refuse the whole corpus when one resource is not valid.
         max_megabytes: a larger file or line is refused.
         workers: processes that read; 0 or 1 reads in this one.
+        name: which corpus this is.
     """
 
     def __init__(
@@ -52,7 +54,9 @@ class Fhir:
         strict: bool,
         max_megabytes: Annotated[int, Field(ge=1)],
         workers: Annotated[int, Field(ge=0)],
+        name: CorpusName,
     ) -> None:
+        self.name, self.name_guessed = corpus_name(name, path)
         self._path, self._strict, self._workers, self._limit = resolve(path), strict, workers, max_megabytes << 20
         self._root = self._path if self._path.is_dir() else None
         self._read = partial(read_task, demographics=demographics, limit=self._limit, root=self._root)

@@ -1,4 +1,4 @@
-"""A folder of files (txt, md, html, docx, pdf) as a corpus, one document a file, headings kept as sections.
+"""A folder of files (txt, md, html, docx, pdf, csv) as a corpus, one document a file, headings kept as sections.
 
 Does not follow symbolic links, recognise scanned pages, or guess what a file says of itself: metadata comes from the
 YAML front matter of Markdown files only.
@@ -14,6 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
 from cdsframe.corpus.readers import READERS, Refused
 from cdsframe.corpus.records import checked, under_title
@@ -23,6 +24,11 @@ from cdsframe.printable import plain
 from cdsframe.types import METADATA_FIELDS, Document, Unreadable
 
 log = logging.getLogger(__name__)
+
+_SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
+
+_PLACEHOLDERS = {"untitled", "untitled document", "no title", "title", "document", "new document", "unbenannt"}
+"""Titles that programs write where nobody gave one."""
 
 _Task = tuple[str, Path | str]
 """A source's name, and its path or why it is not to be read."""
@@ -40,6 +46,7 @@ class Folder:
         max_megabytes: a larger file is refused, and one that unpacks to more.
         max_seconds: a file that takes longer is given up.
         workers: processes that read; 0 or 1 reads in this one.
+        name: which corpus this is.
     """
 
     def __init__(
@@ -49,7 +56,9 @@ class Folder:
         max_megabytes: Annotated[int, Field(ge=1)],
         max_seconds: Annotated[int, Field(ge=1)],
         workers: Annotated[int, Field(ge=0)],
+        name: CorpusName,
     ) -> None:
+        self.name, self.name_guessed = corpus_name(name, path)
         self._root, self._strict, self._workers = resolve(path), strict, workers
         self._paths: dict[str, Path] = {}
         self._read = partial(read_file, root=self._root, limit=max_megabytes << 20, seconds=max_seconds)
@@ -105,7 +114,8 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     reader = READERS.get(path.suffix.lower())
     try:
         if reader is None:
-            raise Refused(f"is of no known kind ({', '.join(sorted(READERS))})")
+            advice = "; save it as CSV" if path.suffix.lower() in _SPREADSHEETS else ""
+            raise Refused(f"is of no known kind ({', '.join(sorted(READERS))}){advice}")
         data = read_bytes(path, limit, root)
         if not data.strip():
             raise Refused("is empty")
@@ -120,9 +130,11 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     except TooLong:
         return f"takes longer than {seconds:g} seconds to read (corpus.max_seconds)", None
     first = parsed.sections[0].heading[:1] if parsed.sections else ()
-    own = parsed.title if parsed.title is not None else "".join(first)
+    own = (parsed.title if parsed.title is not None else "".join(first)).strip()
     front = parsed.front
-    title = front.get("title") or own or Path(source).stem
+    title = (
+        front.get("title") or ("" if own.casefold() in _PLACEHOLDERS else own) or Path(source).stem.strip() or source
+    )
     metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
     sections = under_title(title, parsed.sections)
     document = Document(front.get("id") or source, title, parsed.text, sections, metadata, parsed.omitted)

@@ -11,6 +11,7 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
+from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import Block, assemble, checked
 from cdsframe.corpus.tree import in_words, open_bytes
@@ -28,11 +29,18 @@ class Jsonl:
         fields: the record's names for a document's fields; dots go into objects, and numbers into lists.
         strict: refuse the whole corpus when one line cannot be read.
         max_megabytes: a longer line is refused.
+        name: which corpus this is.
     """
 
     def __init__(
-        self, path: InputFile, fields: Fields, strict: bool, max_megabytes: Annotated[int, Field(ge=1)]
+        self,
+        path: InputFile,
+        fields: Fields,
+        strict: bool,
+        max_megabytes: Annotated[int, Field(ge=1)],
+        name: CorpusName,
     ) -> None:
+        self.name, self.name_guessed = corpus_name(name, path)
         self._path, self._fields, self._strict, self._limit = path, fields, strict, max_megabytes << 20
 
     @staticmethod

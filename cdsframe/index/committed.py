@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
@@ -34,7 +35,7 @@ from cdsframe.index.identity import (
 from cdsframe.index.keys import require_different
 from cdsframe.index.lease import FILES, WRITER, Lease
 from cdsframe.index.stretches import Stretch
-from cdsframe.types import Hit, Level, Passage, Request
+from cdsframe.types import Filter, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,6 +72,7 @@ class CommittedTable:
         self._manifest_path = self._folder / "manifest.json"
         self._lease = Lease(self._folder, WRITER, f"the index {name} is being written")
         self._database: Any = None
+        self._adopting = ""
         self._opened: tuple[Any, Any, dict[str, Any]] | None = None
 
     @staticmethod
@@ -90,6 +92,12 @@ class CommittedTable:
         manifest = self._manifest()
         return {} if manifest is None else manifest["records"]
 
+    @property
+    def corpora(self) -> Mapping[str, int]:
+        manifest = self._manifest() or {}
+        before = {"": manifest["documents"]} if manifest.get("documents") else {}
+        return manifest.get("corpora", before)
+
     def _manifest(self) -> dict[str, Any] | None:
         """The last commit's, None where there is none."""
         return manifest_of(self._folder) if self._manifest_path.is_file() else None
@@ -107,6 +115,27 @@ class CommittedTable:
         with explained(self._folder):
             head = self._head()
             return {} if head is None else table.digests(head)
+
+    def owned(
+        self, document_ids: Sequence[str] | None = None, *, committed: bool = False
+    ) -> dict[str, tuple[str, str]]:
+        def pairs(found: Any, manifest: Mapping[str, Any]) -> dict[str, tuple[str, str]]:
+            documents, corpora, _ = table.contents(found, document_ids)
+            adopted = manifest.get("adopted", "")
+            return {id_: (digest, corpora[id_] or adopted) for id_, digest in documents.items()}
+
+        manifest = self._manifest()
+        if committed:
+            return {} if manifest is None else self._read(pairs)
+        with explained(self._folder):
+            head = self._head()
+            return {} if head is None else pairs(head, manifest or {})
+
+    def holds(self, filter: Filter) -> bool:
+        return self._read(lambda committed, _: table_search.holds(committed, filter))
+
+    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+        return self._read(lambda committed, _: table_search.values(committed, field, filter, limit))
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._read(lambda committed, _: table.of_documents(committed, document_ids, level))
@@ -195,7 +224,7 @@ class CommittedTable:
                     file.unlink()
                 self._folder.rmdir()
 
-    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
         require_different(records)
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
@@ -204,8 +233,12 @@ class CommittedTable:
                 schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
                 head = table.create(self._connect(), self._table_name(), schema)
             require_dimension(self._name, table.dimension(head), dimension)
+            table.widen(head)
             table.delete(head, [record.document_id for record in records])
-            table.add(head, records, vectors)
+            table.add(head, records, vectors, corpus)
+
+    def adopt(self, corpus: str) -> None:
+        self._adopting = corpus
 
     def delete(self, document_ids: Sequence[str]) -> None:
         with self.writer():
@@ -218,8 +251,13 @@ class CommittedTable:
             head, before = self._head(), self._manifest()
             if head is None:
                 return
-            documents, records = table.contents(head)
-            same = before and (before["table_version"], before["records"]) == (head.version, records)
+            contents = table.contents(head)
+            records = contents.records
+            same = (
+                before
+                and not self._adopting
+                and (before["table_version"], before["records"]) == (head.version, records)
+            )
             if before and same and (before["optimized"] or not optimize):
                 return
             anew = optimize or before is None or head.count_rows() <= _SMALL
@@ -230,16 +268,16 @@ class CommittedTable:
             if lacking:
                 table.make_indexes(head, lacking)
             name, version = self._table_name(), head.version
-            self._publish(head, name, documents, records, anew)
+            self._publish(head, name, contents, anew)
             if tidy:
                 head.optimize(cleanup_older_than=_KEEP_OLD, delete_unverified=True)  # nobody else writes
                 if head.version != version:
-                    self._publish(head, name, documents, records, anew)
+                    self._publish(head, name, contents, anew)
 
-    def _publish(
-        self, head: Any, name: str, documents: Mapping[str, str], records: Mapping[Level, int], optimized: bool
-    ) -> None:
+    def _publish(self, head: Any, name: str, contents: table.Contents, optimized: bool) -> None:
         """Makes the table, as it is now, the one that is read."""
+        documents, corpora, records = contents
+        adopted = self._adopting or (self._manifest() or {}).get("adopted", "")
         manifest = {
             "format_version": FORMAT_VERSION,
             "name": self._name,
@@ -247,15 +285,19 @@ class CommittedTable:
             "dimension": table.dimension(head),
             "documents": len(documents),
             "records": dict(records),
+            "corpora": dict(sorted(Counter(name or adopted for name in corpora.values()).items())),
+            "adopted": adopted,
             "digest": digest(json.dumps(self._identity, sort_keys=True), *flatten(documents)),
             "table": name,
             "table_version": head.version,
             "optimized": optimized,
         }
         write_json(self._manifest_path, manifest)
+        self._adopting = ""
 
     def discard(self) -> None:
         with self.writer():
+            self._adopting = ""
             head, manifest = self._head(), self._manifest()
             if head is None or (manifest and manifest["table_version"] == head.version):
                 return

@@ -82,9 +82,9 @@ class LanceIndex(CommittedTable):
             if head is not None:
                 name = self._new_name()
                 purged = table.copy(head, self._connect(), name, document_ids)
-                documents, records = table.contents(purged)
-                table.make_indexes(purged, records)
-                self._publish(purged, name, documents, records, optimized=True)
+                contents = table.contents(purged)
+                table.make_indexes(purged, contents.records)
+                self._publish(purged, name, contents, optimized=True)
             self._remove_superseded(leave_errors=False)
 
     def _rebuild_lease(self) -> Lease:

@@ -46,6 +46,9 @@ class MemoryIndex:
         self._identity = with_form(identity)
         self._written: dict[str, list[_Row]] = {}
         self._committed: dict[str, list[_Row]] | None = None
+        self._corpora: dict[str, str] = {}
+        self._committed_corpora: dict[str, str] = {}
+        self._adopting = ""
         self._snapshots: dict[Level, _Snapshot] = {}
         self._next: MemoryIndex | None = None
         self._notes: list[JsonObject] = []
@@ -65,7 +68,7 @@ class MemoryIndex:
         """Nothing else writes into this process's memory."""
         yield
 
-    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
         require_different(records)
         dimension = None if vectors is None else vectors.shape[1]
         for rows in self._written.values():
@@ -75,21 +78,30 @@ class MemoryIndex:
         for number, record in enumerate(records):
             row = (record, None if vectors is None else vectors[number])
             self._written.setdefault(record.document_id, []).append(row)
+            self._corpora[record.document_id] = corpus
 
     def delete(self, document_ids: Sequence[str]) -> None:
         for document_id in document_ids:
             self._written.pop(document_id, None)
+            self._corpora.pop(document_id, None)
+
+    def adopt(self, corpus: str) -> None:
+        self._adopting = corpus
 
     def commit(self, *, optimize: bool = False) -> None:
+        if self._adopting:
+            self._corpora = {id_: name or self._adopting for id_, name in self._corpora.items()}
+        self._adopting = ""
         levels: dict[Level, list[_Row]] = {}
         for document_id in sorted(self._written):
             for row in self._written[document_id]:
                 levels.setdefault(row[0].level, []).append(row)
         self._snapshots = {level: _Snapshot(rows) for level, rows in levels.items()}
-        self._committed = dict(self._written)
+        self._committed, self._committed_corpora = dict(self._written), dict(self._corpora)
 
     def discard(self) -> None:
-        self._written = dict(self._committed or {})
+        self._written, self._corpora = dict(self._committed or {}), dict(self._committed_corpora)
+        self._adopting = ""
 
     @contextmanager
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[MemoryIndex]:
@@ -99,6 +111,7 @@ class MemoryIndex:
         yield self._next
         if self._next._committed is not None:
             self._written, self._committed = self._next._written, self._next._committed
+            self._corpora, self._committed_corpora = self._next._corpora, self._next._committed_corpora
             self._snapshots, self._next, self._notes = self._next._snapshots, None, []
 
     @property
@@ -120,6 +133,33 @@ class MemoryIndex:
 
     def documents(self, *, committed: bool = False) -> dict[str, str]:
         return _digests(self._committed or {} if committed else self._written)
+
+    @property
+    def corpora(self) -> Mapping[str, int]:
+        return dict(sorted(Counter(self._committed_corpora.values()).items()))
+
+    def owned(
+        self, document_ids: Sequence[str] | None = None, *, committed: bool = False
+    ) -> dict[str, tuple[str, str]]:
+        corpora = self._committed_corpora if committed else self._corpora
+        digests = self.documents(committed=committed)
+        wanted = digests if document_ids is None else digests.keys() & set(document_ids)
+        return {id_: (digests[id_], corpora[id_]) for id_ in wanted}
+
+    def holds(self, filter: Filter) -> bool:
+        return any(map(_matcher(filter), self._passages()))
+
+    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+        matches = _matcher(filter)
+        found = (record.metadata.get(field) for record in self._passages() if matches(record))
+        counts = Counter(value for value in found if value is not None)
+        return sorted(counts, key=lambda value: (-counts[value], value))[:limit]
+
+    def _passages(self) -> list[Passage]:
+        """Those that are committed."""
+        self._require_content()
+        snapshot = self._snapshots.get("passage")
+        return snapshot.passages if snapshot else []
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         rows = [row for id_ in dict.fromkeys(document_ids) for row in self._require_content().get(id_, ())]

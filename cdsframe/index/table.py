@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from functools import reduce
 from operator import or_
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.index.stretches import Stretch, disjoint
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 BARE = ("id", "document_id", "section_id", "level", "title", "heading")
 COLUMNS = (*BARE, "text", "ordinal", "start", "end", "digest")
+
+CORPUS = "corpus"
+"""The column with the corpus of a record's document; null where it was written without one."""
 
 AT_ONCE = 1000
 """Document ids in one condition."""
@@ -34,7 +37,7 @@ def schema(dimension: int | None, identity: str) -> Any:
     import pyarrow as pa
 
     kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
-    names = (*COLUMNS, *METADATA_FIELDS, *map(words, LEVELS))
+    names = (*COLUMNS, *METADATA_FIELDS, CORPUS, *map(words, LEVELS))
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in names]
     if dimension is not None:
         fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
@@ -64,19 +67,51 @@ def dimension(table: Any) -> int | None:
     return table.schema.field("vector").type.list_size if "vector" in table.schema.names else None
 
 
+class Contents(NamedTuple):
+    """What a table holds."""
+
+    documents: dict[str, str]
+    """Document id -> digest."""
+    corpora: dict[str, str]
+    """Document id -> corpus, "" where it was written without one."""
+    records: dict[Level, int]
+    """Level -> how many records it has."""
+
+
 def digests(table: Any) -> dict[str, str]:
     """Document id -> digest."""
-    return contents(table)[0]
+    return contents(table).documents
 
 
-def contents(table: Any) -> tuple[dict[str, str], dict[Level, int]]:
-    """Document id -> digest, and level -> how many records it has."""
-    rows = table.search().select(["document_id", "digest", "level"]).limit(None).to_arrow()
-    documents = rows.group_by("document_id").aggregate([("digest", "max")])  # a document's records have the same
+def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
+    """What the table holds of all documents, or of the given ones."""
+    import pyarrow as pa
+    from lancedb.expr import col
+
+    columns = ["document_id", "digest", "level", *([CORPUS] if CORPUS in table.schema.names else [])]
+    if document_ids is None:
+        rows = table.search().select(columns).limit(None).to_arrow()
+    else:
+        ids = list(dict.fromkeys(document_ids))
+        some = [ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)] or [[""]]
+        queries = [table.search().where(col("document_id").isin(part)).select(columns).limit(None) for part in some]
+        rows = pa.concat_tables([query.to_arrow() for query in queries])
+    kept = [(name, "max") for name in columns if name in ("digest", CORPUS)]  # a document's records have the same
+    documents = rows.group_by("document_id").aggregate(kept)
+    ids = documents["document_id"].to_pylist()
+    names = documents[f"{CORPUS}_max"].to_pylist() if CORPUS in columns else [None] * len(ids)
     counts = {row["values"]: row["counts"] for row in rows["level"].value_counts().to_pylist()}
-    return dict(zip(*(documents[name].to_pylist() for name in ("document_id", "digest_max")), strict=True)), {
-        level: counts[level] for level in LEVELS if level in counts
-    }
+    return Contents(
+        dict(zip(ids, documents["digest_max"].to_pylist(), strict=True)),
+        dict(zip(ids, (name or "" for name in names), strict=True)),
+        {level: counts[level] for level in LEVELS if level in counts},
+    )
+
+
+def widen(table: Any) -> None:
+    """Gives a table from before there were names of corpora the column for them."""
+    if CORPUS not in table.schema.names:
+        table.add_columns({CORPUS: "CAST(NULL AS string)"})
 
 
 def pieces(table: Any) -> int:
@@ -84,8 +119,8 @@ def pieces(table: Any) -> int:
     return table.stats()["fragment_stats"]["num_fragments"]
 
 
-def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
-    """Appends records, with vectors `[n, dimension]` where the table has them.
+def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str) -> None:
+    """Appends records of a corpus, with vectors `[n, dimension]` where the table has them.
 
     Those of one level come together: a search among them then reads a few stretches of the file, not single rows.
     """
@@ -95,6 +130,7 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None) -> N
     records = [records[number] for number in order]
     columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
     columns |= {field: [record.metadata.get(field) for record in records] for field in METADATA_FIELDS}
+    columns[CORPUS] = [corpus or None] * len(records)
     for level in LEVELS:
         own = (record.search_text if record.level == level else None for record in records)
         columns[words(level)] = [None if text is None else search_words(text) for text in own]

@@ -6,6 +6,7 @@ BM25 and vectors under a condition, several at once. Does not know which version
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -83,6 +84,32 @@ def _together(requests: Sequence[Request]) -> list[list[int]]:
         groups.setdefault(key, []).append(number)
     size = _VECTORS_AT_ONCE
     return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
+
+
+def holds(table: Any, filter: Filter) -> bool:
+    """Whether a passage fulfils the filter."""
+    return bool(_passages(table, filter).select(["id"]).limit(1).to_arrow().num_rows)
+
+
+def values(table: Any, field: str, filter: Filter, limit: int) -> list[str]:
+    """The most frequent values of a field among the passages that fulfil the filter, by one scan of its column."""
+    _require_fields({field: ""})
+    counts = Counter[str]()
+    for batch in _passages(table, filter).select([field]).limit(None).to_batches():
+        counts.update({row["values"]: row["counts"] for row in batch[field].drop_null().value_counts().to_pylist()})
+    return sorted(counts, key=lambda value: (-counts[value], value))[:limit]
+
+
+def _passages(table: Any, filter: Filter) -> Any:
+    """A scan of the passages that fulfil the filter."""
+    from lancedb.expr import col, lit
+
+    _require_fields(filter)
+    condition = col("level") == lit("passage")
+    for field, value in filter.items():
+        wanted = _values(value)
+        condition = condition & (col(field).isin(wanted) if wanted else lit(False))
+    return table.search().where(condition)
 
 
 def _require_fields(filter: Filter) -> None:

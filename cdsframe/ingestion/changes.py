@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from cdsframe.contracts import Chunker, Embedder, Index
 from cdsframe.digests import digest
 from cdsframe.ingestion.vectors import vectors_of
-from cdsframe.types import Document, JsonObject, Passage, Section
+from cdsframe.types import Document, JsonObject, Omission, Passage, Section
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,33 +34,37 @@ class Prepared:
     changes: Changes
     records: Sequence[Passage]
     vectors: np.ndarray | None
+    corpus: str
+    """Whose documents these are."""
 
     def write(self, index: Index, by: Literal["corpus", "live"] | None) -> None:
         """Writes them into the index, uncommitted; says where they come from to a rebuild that is under way."""
         if by is not None and index.rebuilding:
-            note(index, self.changes, by)
+            note(index, self.changes, by, self.corpus)
         written = {record.document_id for record in self.records}
         if gone := [document_id for document_id in self.changes if document_id not in written]:
             index.delete(gone)
         if self.records:
-            index.write(self.records, self.vectors)
+            index.write(self.records, self.vectors, self.corpus)
 
 
-def prepare(changes: Changes, chunking: Chunker, embedder: Embedder) -> Prepared:
-    """Cuts and embeds. A document without text in its sections becomes one that is gone."""
+def prepare(changes: Changes, chunking: Chunker, embedder: Embedder, corpus: str) -> Prepared:
+    """Cuts and embeds documents of a corpus. A document without text in its sections becomes one that is gone."""
     records = [record for document in changes.values() if document for record in chunking.split(document)]
-    return Prepared(changes, records, vectors_of(records, embedder) if records else None)
+    return Prepared(changes, records, vectors_of(records, embedder) if records else None, corpus)
 
 
-def note(index: Index, changes: Changes, by: Literal["corpus", "live"]) -> None:
+def note(index: Index, changes: Changes, by: Literal["corpus", "live"], corpus: str) -> None:
     """Keeps changes beside the index until its rebuild replays them.
 
     Args:
         by: whether the corpus says so, or somebody who changed the index directly.
+        corpus: whose documents these are.
     """
     for some in _pieces(changes):
         index.note({
             "by": by,
+            "corpus": corpus,
             "put": [asdict(document) for document in some.values() if document is not None],
             "remove": [document_id for document_id, document in some.items() if document is None],
         })  # fmt: skip
@@ -89,9 +93,9 @@ def tell_of_rebuild(index: Index) -> None:
         )
 
 
-def note_update(index: Index) -> None:
-    """Keeps beside the index that it holds exactly the corpus, as an update leaves it."""
-    index.note({"by": "corpus", "put": [], "remove": [], "complete": True})
+def note_update(index: Index, corpus: str) -> None:
+    """Keeps beside the index that it holds, of this corpus, exactly its documents, as an update leaves it."""
+    index.note({"by": "corpus", "corpus": corpus, "put": [], "remove": [], "complete": True})
 
 
 def note_part(index: Index, shard: int) -> None:
@@ -111,35 +115,51 @@ def in_shard(document_id: str, shard: int, num_shards: int) -> bool:
     return num_shards == 1 or int(digest(document_id), 16) % num_shards == shard
 
 
-def outstanding(noted: Sequence[JsonObject], began: int) -> list[JsonObject]:
-    """What a rebuild lacks whose reading of the corpus began when `began` changes had been noted.
+def outstanding(noted: Sequence[JsonObject], began: int, corpus: str) -> list[JsonObject]:
+    """What a corpus's rebuild lacks whose reading of the corpus began when `began` changes had been noted.
 
     The corpus that it read holds what the corpus said before; of the direct changes before, those count that no
     complete update has undone.
     """
-    undone = max((number for number in range(began) if "complete" in noted[number]), default=-1)
+    complete = (n for n in range(began) if "complete" in noted[n] and noted[n].get("corpus", "") in ("", corpus))
+    undone = max(complete, default=-1)
     return [change for change in noted[undone + 1 : began] if change["by"] == "live"] + list(noted[began:])
 
 
-def replay(
-    noted: Iterable[JsonObject],
-    chunking: Chunker,
-    embedder: Embedder,
-    index: Index,
-    shard: int = 0,
-    num_shards: int = 1,
-) -> None:
-    """Writes into an index, or a part of it, what was noted, uncommitted: of each document what came last."""
-    changes: dict[str, Document | None] = {}
-    for change in noted:
-        changes |= {values["id"]: _document(values) for values in change["put"]}
-        changes |= dict.fromkeys(change["remove"])
-    ids = [document_id for document_id in changes if in_shard(document_id, shard, num_shards)]
-    for first in range(0, len(ids), _AT_ONCE):
-        some = {document_id: changes[document_id] for document_id in ids[first : first + _AT_ONCE]}
-        prepare(some, chunking, embedder).write(index, by=None)
+@dataclass(frozen=True)
+class Replaying:
+    """How noted changes get into an index that a corpus's rebuild fills.
+
+    Args:
+        corpus: whose rebuild it is; changes that were noted without a corpus are this one's.
+        dropped: the corpora that the rebuild leaves out.
+        shard, num_shards: the part that is filled.
+    """
+
+    chunking: Chunker
+    embedder: Embedder
+    corpus: str
+    dropped: frozenset[str] = frozenset()
+    shard: int = 0
+    num_shards: int = 1
+
+    def replay(self, noted: Iterable[JsonObject], index: Index) -> None:
+        """Writes into an index, or a part of it, what was noted, uncommitted: of each document what came last."""
+        changes: dict[str, tuple[str, Document | None]] = {}
+        for change in noted:
+            corpus = change.get("corpus") or self.corpus
+            if corpus not in self.dropped:
+                changes |= {values["id"]: (corpus, _document(values)) for values in change["put"]}
+                changes |= dict.fromkeys(change["remove"], (corpus, None))
+        for corpus in sorted({corpus for corpus, _ in changes.values()}):
+            own = [id_ for id_, (owner, _) in changes.items() if owner == corpus]
+            ids = [id_ for id_ in own if in_shard(id_, self.shard, self.num_shards)]
+            for first in range(0, len(ids), _AT_ONCE):
+                some = {id_: changes[id_][1] for id_ in ids[first : first + _AT_ONCE]}
+                prepare(some, self.chunking, self.embedder, corpus).write(index, by=None)
 
 
 def _document(values: Mapping[str, Any]) -> Document:
     sections = [Section(**{**section, "heading": tuple(section["heading"])}) for section in values["sections"]]
-    return Document(**{**values, "sections": tuple(sections)})
+    omitted = [Omission(**item) for item in values.get("omitted", ())]
+    return Document(**{**values, "sections": tuple(sections), "omitted": tuple(omitted)})

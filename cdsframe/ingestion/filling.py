@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import length_hint
 from threading import Event
 from typing import TYPE_CHECKING
@@ -13,6 +13,7 @@ from cdsframe.errors import IndexMismatchError, InputError
 from cdsframe.identifiers import ids_problem
 from cdsframe.ingestion.changes import in_shard, note
 from cdsframe.ingestion.report import Report
+from cdsframe.ingestion.share import Share, name_of
 from cdsframe.ingestion.vectors import ahead, vectors_of
 from cdsframe.types import Document, Passage, Unreadable
 
@@ -26,6 +27,7 @@ _Cut = tuple[Document, list[Passage]]
 
 def fill(
     index: Index,
+    share: Share,
     window: int,
     corpus: Corpus,
     chunking: Chunker,
@@ -35,12 +37,14 @@ def fill(
     *,
     noting: bool = False,
 ) -> Report:
-    """Makes the index hold exactly the corpus (or its shard), uncommitted; within the index's `writer()`.
+    """Makes the index hold, of this corpus (or its shard), exactly what it has now, uncommitted; within `writer()`.
 
     Reading and writing happen in the caller's thread, embedding beside them. Memory is bounded by two windows and the
-    longest document. Raises InputError, and removes nothing, where no document can be read.
+    longest document. Raises InputError, and removes nothing, where no document can be read, and where the corpus
+    cannot be in this index.
 
     Args:
+        share: the index's documents as the corpus sees them.
         noting: whether what is written is noted too while a rebuild is under way.
     """
     from tqdm import tqdm
@@ -48,19 +52,19 @@ def fill(
     def encode(cut: Sequence[_Cut], stop: Event) -> np.ndarray | None:
         return vectors_of(_records(cut), embedder, stop)
 
-    report, seen = Report(), set[str]()
-    known = {id_: value for id_, value in index.documents().items() if in_shard(id_, shard, num_shards)}
+    report, seen = Report(corpus=share.corpus), set[str]()
     with tqdm(desc="ingest", unit=" documents", total=length_hint(corpus) or None) as bar:
-        items = (item for item in _counted(corpus.documents(), bar, seen) if _belongs(item, shard, num_shards))
-        for cut, vectors in ahead(_windows(_sort_out(items, known, seen, chunking, report), window), encode):
+        items = (item for item in _counted(corpus.documents(), bar, seen, share) if _belongs(item, shard, num_shards))
+        for cut, vectors in ahead(_windows(_sort_out(items, share, seen, chunking, report), window), encode):
             if noting and index.rebuilding:
-                note(index, {document.id: document for document, _ in cut}, "corpus")
+                note(index, {document.id: document for document, _ in cut}, "corpus", share.corpus)
             records = _records(cut)
-            index.write(records, vectors)
+            index.write(records, vectors, share.corpus)
             _count(records, embedder, report)
             bar.set_postfix(passages=report.passages)
     require_documents(seen, report.unreadable)
-    _remove(sorted(known.keys() - seen), index, report, noting=noting)
+    share.require()
+    _remove([id_ for id_ in share.gone(seen) if in_shard(id_, shard, num_shards)], index, share, report, noting=noting)
     return report
 
 
@@ -71,12 +75,13 @@ def require_documents(seen: Collection[str], unreadable: Sequence[Unreadable]) -
         raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
 
 
-def require_kept(index: Index, new: Index, report: Report, shard: int, num_shards: int) -> None:
+def require_kept(index: Index, new: Index, corpus: Corpus, report: Report, shard: int, num_shards: int) -> None:
     """Raises InputError where a rebuilt index would lose documents whose sources are there and cannot be read."""
     if not report.unreadable:
         return
     try:
-        known = index.documents(committed=True).keys() - new.documents().keys()
+        own = {id_ for id_, (_, owner) in index.owned(committed=True).items() if owner in ("", name_of(corpus))}
+        known = own - new.documents().keys()
         lost = sorted(kept_for([id_ for id_ in known if in_shard(id_, shard, num_shards)], report.unreadable, index))
     except IndexMismatchError:
         log.warning("other settings made the index: what it holds of sources that cannot be read now is not kept")
@@ -95,17 +100,23 @@ def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
     return isinstance(item, Unreadable) or in_shard(item.id, shard, num_shards)
 
 
-def _counted(items: Iterable[Document | Unreadable], bar: object, seen: set[str]) -> Iterator[Document | Unreadable]:
-    """Shows progress. The first document, of whichever shard, counts as seen: the corpus is there."""
+def _counted(
+    items: Iterable[Document | Unreadable], bar: object, seen: set[str], share: Share
+) -> Iterator[Document | Unreadable]:
+    """Shows progress. The first document, of whichever shard, counts as seen: the corpus is there.
+
+    From the first document on whose id is another corpus's, nothing is given: all such ids are found without embedding.
+    """
     for item in items:
         if not seen and isinstance(item, Document):
             seen.add(item.id)
         bar.update()  # type: ignore[attr-defined]
-        yield item
+        if isinstance(item, Unreadable) or share.meet(item):
+            yield item
 
 
 def _sort_out(
-    items: Iterable[Document | Unreadable], known: Mapping[str, str], seen: set[str], chunking: Chunker, report: Report
+    items: Iterable[Document | Unreadable], share: Share, seen: set[str], chunking: Chunker, report: Report
 ) -> Iterator[_Cut]:
     """Counts the corpus's items; gives the documents that must be written, with their records."""
     for item in items:
@@ -114,7 +125,7 @@ def _sort_out(
             continue
         seen.add(item.id)
         report.omit(item)
-        if known.get(item.id) == item.digest:
+        if share.same(item):
             report.unchanged += 1
             continue
         records = chunking.split(item)
@@ -122,7 +133,7 @@ def _sort_out(
             source = item.metadata.get("source", item.id[:80])
             report.unreadable.append(Unreadable(source, problem))
             continue
-        if item.id in known:
+        if share.has(item.id):
             report.changed += 1
         else:
             report.added += 1
@@ -162,15 +173,15 @@ def _count(records: Sequence[Passage], embedder: Embedder, report: Report) -> No
         report.cut += sum(embedder.count(passage.search_text) > embedder.max_tokens for passage in passages)
 
 
-def _remove(document_ids: Sequence[str], index: Index, report: Report, *, noting: bool) -> None:
+def _remove(document_ids: Sequence[str], index: Index, share: Share, report: Report, *, noting: bool) -> None:
     """Deletes documents that the corpus no longer has, except those whose source is there and cannot be read."""
-    kept = kept_for(document_ids, report.unreadable, index)
+    kept = kept_for([id_ for id_ in document_ids if share.owns(id_)], report.unreadable, index)
     report.kept = len(kept)
     gone = [document_id for document_id in document_ids if document_id not in kept]
     report.removed = len(gone)
     if gone:
         if noting and index.rebuilding:
-            note(index, dict.fromkeys(gone), "corpus")
+            note(index, dict.fromkeys(gone), "corpus", share.corpus)
         index.delete(gone)
 
 

@@ -6,7 +6,7 @@ Callers that come while a commit is under way share the next one (group commit).
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -16,7 +16,8 @@ from cdsframe.ingestion.changes import Changes, prepare, tell_of_rebuild
 from cdsframe.ingestion.filling import unfit
 from cdsframe.types import Document
 
-_Waiting = tuple[Changes, "Future[None]"]
+_Waiting = tuple[Changes, Mapping[str, str], "Future[None]"]
+"""Changes, the corpus of each of their documents, and who waits for them."""
 
 
 class Live:
@@ -27,9 +28,14 @@ class Live:
 
     Args:
         wait: seconds that a change waits for another writer's end (an update, a purge) before it is refused.
+        corpus: whose documents are put and removed; None: a document stays in its corpus, and a new one belongs to
+            the index's only corpus.
     """
 
-    def __init__(self, wait: float, chunking: Chunker, embedder: Embedder, index: Index) -> None:
+    def __init__(
+        self, wait: float, chunking: Chunker, embedder: Embedder, index: Index, corpus: str | None = None
+    ) -> None:
+        self._corpus = corpus
         self._wait, self._chunking, self._embedder, self._index = wait, chunking, embedder, index
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
@@ -39,8 +45,8 @@ class Live:
     def put(self, documents: Sequence[Document]) -> None:
         """Adds documents, or replaces those of the same ids; returns when searches see them.
 
-        Raises InputError where one has no text in its sections or too long an id, where another writer does not end in
-        time, and where this is closed.
+        Raises InputError where one has no text in its sections or too long an id, where its id is another corpus's or
+        its corpus is not clear, where another writer does not end in time, and where this is closed.
         """
         for document in documents:
             if problem := unfit(self._chunking.split(document)):
@@ -48,7 +54,7 @@ class Live:
         self._submit({document.id: document for document in documents})
 
     def remove(self, document_ids: Sequence[str]) -> None:
-        """Removes documents; returns when no search sees them. Ids that are not there are no error."""
+        """Removes documents; returns when no search sees them. Ids that the index does not have are no error."""
         self._submit(dict.fromkeys(document_ids))
 
     def close(self) -> None:
@@ -69,15 +75,36 @@ class Live:
 
     def _submit(self, changes: Changes) -> None:
         done: Future[None] = Future()
+        owners = self._owners(changes)
         with self._changed:
             if self._closed:
                 raise InputError("the index is no longer written here: the server is ending")
-            self._waiting.append((changes, done))
+            self._waiting.append((changes, owners, done))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="live", daemon=True)
                 self._thread.start()
             self._changed.notify()
         done.result()
+
+    def _owners(self, changes: Changes) -> dict[str, str]:
+        """The corpus of each document. Raises InputError where that is not clear."""
+        corpora = list(self._index.corpora)
+        if len(corpora) <= 1 and self._corpus in (None, *corpora):
+            return dict.fromkeys(changes, "".join(corpora))
+        known = {id_: owner for id_, (_, owner) in self._index.owned(list(changes), committed=True).items()}
+        for id_, document in changes.items():
+            if self._corpus is not None and known.get(id_, "") not in ("", self._corpus):
+                raise InputError(
+                    f"the document {named(id_)} belongs to the corpus {named(known[id_])}, and this Live writes "
+                    f"documents of {named(self._corpus)}; take another id, or Live(corpus={named(known[id_])})"
+                )
+            if self._corpus is None and document is not None and id_ not in known:
+                names = ", ".join(map(named, corpora))
+                raise InputError(
+                    f"the document {named(id_)} is new, and the index has several corpora ({names}); say whose it is, "
+                    "by Live(corpus=…)"
+                )
+        return {id_: known.get(id_, self._corpus or "") for id_ in changes}
 
     def _run(self) -> None:
         while True:
@@ -87,20 +114,27 @@ class Live:
             if not group:
                 return
             try:
-                self._commit({id_: document for changes, _ in group for id_, document in changes.items()})
+                self._commit(
+                    {id_: document for changes, _, _ in group for id_, document in changes.items()},
+                    {id_: owner for _, owners, _ in group for id_, owner in owners.items()},
+                )
             except BaseException as error:  # noqa: BLE001 (every caller of the group is told)
-                for _, done in group:
+                for *_, done in group:
                     done.set_exception(error)
             else:
-                for _, done in group:
+                for *_, done in group:
                     done.set_result(None)
 
-    def _commit(self, changes: Changes) -> None:
+    def _commit(self, changes: Changes, owners: Mapping[str, str]) -> None:
         if not self._told:
             tell_of_rebuild(self._index)
             self._told = True
-        prepared = prepare(changes, self._chunking, self._embedder)
+        by_corpus: dict[str, dict[str, Document | None]] = {}
+        for id_, document in changes.items():
+            by_corpus.setdefault(owners[id_], {})[id_] = document
+        prepared = [prepare(some, self._chunking, self._embedder, corpus) for corpus, some in by_corpus.items()]
         with self._index.writer(self._wait):
             self._index.discard()
-            prepared.write(self._index, by="live")
+            for some_prepared in prepared:
+                some_prepared.write(self._index, by="live")
             self._index.commit()

@@ -6,59 +6,124 @@ before the swap. Does not stop readers, and writers only for the swap.
 
 from __future__ import annotations
 
+import logging
+from dataclasses import replace as replaced
 from typing import Annotated
 
 from pydantic import Field
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
-from cdsframe.ingestion.changes import note_part, outstanding, parts_behind, replay
+from cdsframe.errors import ConfigError, IndexMismatchError, named
+from cdsframe.ingestion.changes import Replaying, in_shard, note_part, outstanding, parts_behind
 from cdsframe.ingestion.filling import fill, require_kept
 from cdsframe.ingestion.report import Report
+from cdsframe.ingestion.share import Share, adopting, guessed, name_of, others_of, require_known
+
+log = logging.getLogger(__name__)
 
 _WAIT = 600.0
 """Seconds that the swap waits for another writer's end."""
 
 
 def rebuild(
-    window: Annotated[int, Field(ge=1)], corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index
+    window: Annotated[int, Field(ge=1)],
+    replace: bool,
+    corpus: Corpus,
+    chunking: Chunker,
+    embedder: Embedder,
+    index: Index,
 ) -> Report:
     """Embeds the whole corpus anew, into an index that then takes the old one's place.
 
-    Killed at any time, the old one stays, and the next rebuild goes on where this one stopped. Raises InputError, and
-    keeps the old one, where it has documents whose sources cannot be read now.
+    Killed at any time, the old one stays, and the next rebuild resumes where this one stopped. Raises InputError, and
+    keeps the old one, where it has documents whose sources cannot be read now; ConfigError where it has other corpora.
 
     Args:
         window: as for an update.
+        replace: the index holds this corpus only afterwards, whatever others it has.
     """
-    return rebuild_part(window, 0, 1, corpus, chunking, embedder, index)
+    return rebuild_part(window, 0, 1, replace, corpus, chunking, embedder, index)
 
 
 def rebuild_part(
-    window: int, shard: int, num_shards: int, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index
+    window: int,
+    shard: int,
+    num_shards: int,
+    replace: bool,
+    corpus: Corpus,
+    chunking: Chunker,
+    embedder: Embedder,
+    index: Index,
 ) -> Report:
     """One process's part of a rebuild: the documents whose id's digest leaves the remainder `shard`."""
+    dropped, unnamed, before = _claim(index, corpus, replace=replace)
+    replaying = Replaying(chunking, embedder, name_of(corpus), frozenset(dropped), shard, num_shards)
     with index.rebuild(shard, num_shards) as new:
         began = len(index.noted())
         with new.writer():
-            report = fill(new, window, corpus, chunking, embedder, shard, num_shards)
+            share = Share(name_of(corpus), new.owned(), everything=True, unnamed=unnamed, before=before)
+            report = fill(new, share, window, corpus, chunking, embedder, shard, num_shards)
             noted = index.noted()
-            replay(outstanding(noted, began), chunking, embedder, new, shard, num_shards)
+            replaying.replay(outstanding(noted, began, name_of(corpus)), new)
         with index.writer(_WAIT), new.writer():
             later = index.noted()
-            replay(later[len(noted) :], chunking, embedder, new, shard, num_shards)
-            require_kept(index, new, report, shard, num_shards)
+            replaying.replay(later[len(noted) :], new)
+            _require_added(index, new, set(others_of(index, corpus)) - set(dropped), shard, num_shards)
+            require_kept(index, new, corpus, report, shard, num_shards)
             for other in parts_behind(later):
                 if other != shard:
-                    _catch_up(other, num_shards, chunking, embedder, index)
+                    _catch_up(other, replaying, index)
             if num_shards > 1:
                 note_part(index, shard)
             new.commit(optimize=True)
     return report
 
 
-def _catch_up(shard: int, num_shards: int, chunking: Chunker, embedder: Embedder, index: Index) -> None:
+def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], list[str], list[str]]:
+    """The corpora that the rebuild drops, and ids of documents that it adopts, and of those that were its own.
+
+    Raises ConfigError where the index has other corpora, unless they are to be replaced.
+    """
+    require_known(index, corpus, replace=replace)
+    others = others_of(index, corpus)
+    if others and not replace:
+        raise ConfigError(
+            f"a rebuild reads one corpus, and the index also has {', '.join(map(named, others))}, which it would lose; "
+            "rebuild into another index.name: this corpus first, then the others by ingestion=update "
+            "ingestion.add=true; or keep this corpus only, by ingestion.replace=true"
+        )
+    adopts = adopting(index, corpus)
+    if replace or not (adopts or guessed(corpus)):
+        return others, [], []
+    try:
+        owned = index.owned(committed=True).items()
+    except IndexMismatchError:
+        log.warning("other settings made the index: whether its documents are this corpus's cannot be seen")
+        return others, [], []
+    unnamed = [id_ for id_, (_, owner) in owned if adopts and not owner]
+    return others, unnamed, [id_ for id_, (_, owner) in owned if guessed(corpus) and owner == name_of(corpus)]
+
+
+def _require_added(index: Index, new: Index, added: set[str], shard: int, num_shards: int) -> None:
+    """Raises ConfigError where a corpus came into the index during the rebuild, and not as a whole into the new one."""
+    if not added:
+        return
+    has = new.owned()
+    lacking = (
+        owner
+        for id_, (digest, owner) in index.owned(committed=True).items()
+        if owner in added and in_shard(id_, shard, num_shards) and has.get(id_, ("",))[0] != digest
+    )
+    if name := next(lacking, None):
+        raise ConfigError(
+            f"the corpus {named(name)} was added to the index while it was rebuilt, and the new index lacks documents "
+            "of it; the index is left as it was: drop the rebuild by ingestion=abandon"
+        )
+
+
+def _catch_up(shard: int, replaying: Replaying, index: Index) -> None:
     """Writes into a part that was finished earlier what was noted since; within the index's `writer()`."""
-    with index.rebuild(shard, num_shards) as part:
+    with index.rebuild(shard, replaying.num_shards) as part:
         if not part.rebuilding:
-            replay(part.noted(), chunking, embedder, part, shard, num_shards)
+            replaced(replaying, shard=shard).replay(part.noted(), part)
             part.commit()

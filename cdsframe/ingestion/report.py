@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from cdsframe.printable import plain
@@ -15,6 +16,8 @@ _NAMED = 5
 class Report:
     """What was done, counted in documents, and passages where it says so."""
 
+    corpus: str = ""
+    """The name of the corpus that was ingested."""
     added: int = 0
     changed: int = 0
     unchanged: int = 0
@@ -31,8 +34,7 @@ class Report:
 
     def omit(self, document: Document) -> None:
         """Adds what a document's reader left out."""
-        source = document.metadata.get("source", document.id)
-        self.omitted += [(source, item) for item in document.omitted]
+        self.omitted += omissions_of(document)
 
     @property
     def score(self) -> float:
@@ -47,8 +49,7 @@ class Report:
             **{f"ingest/{name}": float(getattr(self, name)) for name in counts},
             "ingest/cut_share": self.score,
             "ingest/unreadable": float(len(self.unreadable)),
-            "ingest/omitted": float(sum(item.count for _, item in self.omitted)),
-            "ingest/text_lost": float(sum(item.count for _, item in self.omitted if item.text)),
+            **omission_metrics(self.omitted),
         }
 
     @property
@@ -64,6 +65,7 @@ class Report:
         counts = ("added", "changed", "unchanged", "removed")
         lines = ["documents: " + ", ".join(f"{getattr(self, name)} {name}" for name in counts)]
         lines.append(f"passages written: {self.passages}")
+        lines += [plain(f"corpus: {self.corpus}", keep="")] if self.corpus else []
         if self.cut:
             lines.append(
                 f"{self.cut} of them ({self.score:.1%}) are longer than the embedder reads, "
@@ -72,21 +74,37 @@ class Report:
         if self.unreadable:
             lines.append(f"could not be read: {len(self.unreadable)}")
             lines += [plain(f"  {item.source}: {item.reason}", keep="") for item in self.unreadable]
-        lines += self._omissions()
+        lines += omission_lines(self.omitted)
         if self.kept:
             lines.append(f"{self.kept} documents stay as they were when their files could last be read")
         return "\n".join(lines)
 
-    def _omissions(self) -> list[str]:
-        """One line for each reason: how many parts were left out, of which sources."""
-        by_reason: dict[tuple[bool, str], list[tuple[str, Omission]]] = {}
-        for source, item in self.omitted:
-            by_reason.setdefault((not item.text, item.reason), []).append((source, item))
-        lines = []
-        for (harmless, reason), items in sorted(by_reason.items()):
-            count = sum(item.count for _, item in items)
-            places = [f"{source} ({item.count}{', ' if item.place else ''}{item.place})" for source, item in items]
-            more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
-            label = "left out" if harmless else "TEXT LOST"
-            lines.append(plain(f"{label}: {count} {reason}: {', '.join(places[:_NAMED])}{more}", keep=""))
-        return lines
+
+def omissions_of(document: Document) -> list[tuple[str, Omission]]:
+    """Source -> a part of it that its reader left out, for each such part."""
+    source = document.metadata.get("source", document.id)
+    return [(source, item) for item in document.omitted]
+
+
+def omission_metrics(omitted: Iterable[tuple[str, Omission]]) -> Metrics:
+    """How many parts were left out, and how many of them lose text."""
+    counts = [(item.count, item.text) for _, item in omitted]
+    return {
+        "ingest/omitted": float(sum(count for count, _ in counts)),
+        "ingest/text_lost": float(sum(count for count, text in counts if text)),
+    }
+
+
+def omission_lines(omitted: Iterable[tuple[str, Omission]]) -> list[str]:
+    """One line for each reason: how many parts were left out, of which sources."""
+    by_reason: dict[tuple[bool, str], list[tuple[str, Omission]]] = {}
+    for source, item in omitted:
+        by_reason.setdefault((not item.text, item.reason), []).append((source, item))
+    lines = []
+    for (harmless, reason), items in sorted(by_reason.items()):
+        count = sum(item.count for _, item in items)
+        places = [f"{source} ({item.count}{', ' if item.place else ''}{item.place})" for source, item in items]
+        more = f" and {len(places) - _NAMED} more" if len(places) > _NAMED else ""
+        label = "left out" if harmless else "TEXT LOST"
+        lines.append(plain(f"{label}: {count} {reason}: {', '.join(places[:_NAMED])}{more}", keep=""))
+    return lines

@@ -6,7 +6,7 @@ Does not compute vectors again: a vector that is wrong is not found.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from operator import length_hint
 from typing import TypeVar
@@ -15,8 +15,10 @@ from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.ingestion.changes import Changes, prepare
 from cdsframe.ingestion.filling import kept_for, require_documents
 from cdsframe.ingestion.repeated import Repeated
+from cdsframe.ingestion.report import omission_lines, omission_metrics, omissions_of
+from cdsframe.ingestion.share import Share, adopting, name_of, require_known
 from cdsframe.printable import plain
-from cdsframe.types import Document, Level, Metrics, Passage, Unreadable
+from cdsframe.types import Document, Level, Metrics, Omission, Passage, Unreadable
 
 _AT_ONCE = 200
 """Documents that are compared at once."""
@@ -49,6 +51,8 @@ class Verified:
     repeated: list[str] = field(default_factory=list)
     """Ids that several records of a level have, in words."""
     unreadable: list[Unreadable] = field(default_factory=list)
+    omitted: list[tuple[str, Omission]] = field(default_factory=list)
+    """Source -> a part of it that its reader left out."""
     remaining: float | None = None
     """How much still differed when it was compared once more, after a repair; None where nothing was repaired."""
 
@@ -66,6 +70,7 @@ class Verified:
         return {
             "ingest/verified": float(self.documents),
             **{f"ingest/{kind}": float(len(getattr(self, kind))) for kind in kinds},
+            **omission_metrics(self.omitted),
         }
 
     @property
@@ -91,6 +96,7 @@ class Verified:
         lines += [*self.miscounted, *self.repeated[:_SHOWN]]
         lines += [f"and {len(self.repeated) - _SHOWN} more such ids"] if len(self.repeated) > _SHOWN else []
         lines += [plain(f"could not be read: {item.source}: {item.reason}", keep="") for item in self.unreadable]
+        lines += omission_lines(self.omitted)
         verdict = "nothing differs" if not self.score else "mended" if self.remaining == 0 else "not mended"
         return "\n".join([*lines, verdict])
 
@@ -98,15 +104,17 @@ class Verified:
 def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index) -> Verified:
     """Counts and digests of the committed index against its manifest, and its records against the corpus's documents.
 
+    Documents of other corpora are counted only. Raises InputError, and removes nothing, where no document can be read;
+    ConfigError where the index has corpora and not this one.
+
     Args:
         repair: write anew what is missing, outdated or damaged, remove what is superfluous, and compare once more.
-
-    Raises InputError, and removes nothing, where no document can be read.
     """
+    require_known(index, corpus)
 
     def mend(changes: Changes) -> None:
         if changes:
-            prepare(changes, chunking, embedder).write(index, by="corpus")
+            prepare(changes, chunking, embedder, name_of(corpus)).write(index, by="corpus")
 
     if not repair:
         return _look(corpus, chunking, index)
@@ -115,6 +123,8 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
         found = _look(corpus, chunking, index, mend)
         if found.score:
             mend(dict.fromkeys(found.superfluous))
+            if adopting(index, corpus):
+                index.adopt(name_of(corpus))
             index.commit(optimize=True)
             found.remaining = _look(corpus, chunking, index).score
     return found
@@ -125,21 +135,27 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Chang
     from tqdm import tqdm
 
     found = Verified()
-    known, seen, counted = index.documents(committed=True), set[str](), Counter[Level]()
+    known, seen, counted = index.owned(committed=True), set[str](), Counter[Level]()
+    share = _share(index, corpus, known)
     repeated = Repeated()
     with tqdm(desc="verify", unit=" documents", total=length_hint(corpus) or None) as bar:
         for some in _batches(corpus.documents(), _AT_ONCE):
             documents = [item for item in some if isinstance(item, Document)]
             found.unreadable += [item for item in some if isinstance(item, Unreadable)]
-            wrong = _compare(documents, chunking, index, found, counted, repeated)
+            found.omitted += [pair for document in documents for pair in omissions_of(document)]
+            wrong = _compare(
+                [document for document in documents if share.meet(document)], chunking, index, found, counted, repeated
+            )
             seen.update(document.id for document in documents)
             if mend is not None:
                 mend(wrong)
             bar.update(len(some))
     require_documents(seen, found.unreadable)
+    share.require()
     surplus = sorted(known.keys() - seen)
-    kept = kept_for(surplus, found.unreadable, index)
-    found.superfluous = [document_id for document_id in surplus if document_id not in kept]
+    own = share.gone(seen)
+    kept = kept_for(own, found.unreadable, index)
+    found.superfluous = [document_id for document_id in own if document_id not in kept]
     for some_ids in _batches(surplus, _AT_ONCE):
         for record in _records(some_ids, index):
             counted[record.level] += 1
@@ -151,6 +167,13 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Chang
     ]
     found.repeated = repeated.among(r for ids in _batches(sorted(known), _AT_ONCE) for r in _records(ids, index))
     return found
+
+
+def _share(index: Index, corpus: Corpus, known: Mapping[str, tuple[str, str]]) -> Share:
+    """What of the index is compared: also documents without a corpus, where this one would adopt them."""
+    adopts = adopting(index, corpus)
+    unnamed = (id_ for id_, (_, owner) in known.items() if adopts and not owner)
+    return Share(name_of(corpus), known, everything=False, unnamed=unnamed)
 
 
 def _compare(

@@ -16,7 +16,8 @@ from pydantic import Field
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
-from cdsframe.ingestion.report import Report
+from cdsframe.ingestion.report import Report, omission_lines, omissions_of
+from cdsframe.ingestion.share import both, guessed, name_of, require_known
 from cdsframe.ingestion.update import update
 from cdsframe.printable import plain
 from cdsframe.types import Document, Unreadable
@@ -43,6 +44,8 @@ class Watched(Protocol):
 def watch(
     window: Annotated[int, Field(ge=1)],
     interval: Annotated[float, Field(gt=0)],
+    add: bool,
+    replace: bool,
     corpus: Corpus,
     chunking: Chunker,
     embedder: Embedder,
@@ -53,9 +56,12 @@ def watch(
     Args:
         window: as for an update.
         interval: seconds between two looks.
+        add, replace: as for an update.
     """
     watcher = Watcher(window, corpus, chunking, embedder, index)
-    report = watcher.first()
+    report = watcher.first(add=add, replace=replace)
+    for line in report.text.splitlines():
+        log.info("%s", line)
     log.info("following the corpus; Ctrl-C ends it")
     try:
         while True:
@@ -64,6 +70,9 @@ def watch(
     except KeyboardInterrupt:
         log.info("no longer following the corpus")
     return report
+
+
+watch.problems = both  # type: ignore[attr-defined]
 
 
 class Watcher:
@@ -78,11 +87,11 @@ class Watcher:
         self._ids: dict[str, str] = {}
         self._told: dict[str, str] = {}
 
-    def first(self) -> Report:
-        """An update by the whole corpus, which also tells which document is of which source."""
+    def first(self, *, add: bool = False, replace: bool = False) -> Report:
+        """An update by the whole corpus, which also notes which document is of which source."""
         self._stamps = dict(self._corpus.stamps()[0])
         corpus = _Noting(self._corpus, self._note)
-        report = update(self._window, 0, 1, corpus, self._chunking, self._embedder, self._index)
+        report = update(self._window, 0, 1, add, replace, corpus, self._chunking, self._embedder, self._index)
         self._told = {item.source: item.reason for item in report.unreadable}
         for source in self._told:  # the first round reads them once more: it may be no more than another file's id
             self._stamps.pop(source, None)
@@ -102,7 +111,7 @@ class Watcher:
         documents = {source: item for source, item in read.items() if isinstance(item, Document)}
         changes, refused = self._changes(gone, documents)
         try:
-            count = self._apply(changes)
+            count = self._apply(changes, refused)
         except CdsframeError as error:
             log.warning("this round's changes are left for the next one: %s", error)
             return 0
@@ -113,6 +122,8 @@ class Watcher:
         for source, document in documents.items():
             if source not in refused:
                 self._note(document)
+                for line in omission_lines(omissions_of(document)):
+                    log.warning("%s", line)
         return count
 
     def _changes(
@@ -133,24 +144,35 @@ class Watcher:
             changes[document.id] = document
         return changes, refused
 
-    def _apply(self, changes: Mapping[str, Document | None]) -> int:
+    def _apply(self, changes: Mapping[str, Document | None], refused: set[str]) -> int:
+        """Writes what differs from the index; adds to `refused` the sources whose ids are another corpus's."""
         if not changes:
             return 0
-        known = self._index.documents(committed=True)
-        new = {
-            id_: document
-            for id_, document in changes.items()
-            if known.get(id_) != (document.digest if document else None)
-        }
+        require_known(self._index, self._corpus)
+        known, own = self._index.owned(list(changes), committed=True), name_of(self._corpus)
+        new = {}
+        for id_, document in changes.items():
+            digest, owner = known.get(id_, (None, own))
+            if owner not in ("", own):
+                self._refuse(id_, document, owner, refused)
+            elif digest != (document.digest if document else None):
+                new[id_] = document
         if not new:
             return 0
-        prepared = prepare(new, self._chunking, self._embedder)
+        prepared = prepare(new, self._chunking, self._embedder, own)
         with self._index.writer(_WAIT):
             self._index.discard()
             prepared.write(self._index, by="corpus")
             self._index.commit()
         log.info("%d documents written, %d removed", *_counts(new))
         return len(new)
+
+    def _refuse(self, id_: str, document: Document | None, owner: str, refused: set[str]) -> None:
+        """Reports a document whose id is another corpus's; its source is read again in the next round."""
+        if document is not None:
+            source = document.metadata.get("source", id_)
+            refused.add(source)
+            self._tell([Unreadable(source, f"has the id of a document of the corpus {owner}, {id_}")])
 
     def _note(self, item: Document | Unreadable) -> None:
         if isinstance(item, Document):
@@ -170,6 +192,7 @@ class _Noting:
 
     def __init__(self, corpus: Corpus, note: Callable[[Document | Unreadable], None]) -> None:
         self._corpus, self._note = corpus, note
+        self.name, self.name_guessed = name_of(corpus), guessed(corpus)
 
     def documents(self) -> Iterator[Document | Unreadable]:
         for item in self._corpus.documents():

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from cdsframe.contracts import Embedder, Index
 from cdsframe.errors import InputError
+from cdsframe.filters import empty_fields
 from cdsframe.types import METADATA_FIELDS, Filter, Hit, Part, Query, Request
 
 if TYPE_CHECKING:
@@ -89,6 +90,8 @@ class BaseRetriever(ABC):
             near = get_close_matches(field, METADATA_FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(METADATA_FIELDS)}"
             raise InputError(f"no metadata field {field} to filter by; {hint}")
+        if empty := empty_fields(filter or {}):
+            raise InputError(f"the filter's value of {', '.join(empty)} is empty; give a value, or leave the field out")
         if not queries or not wanted:
             return [[] for _ in queries]
         asked = [query if isinstance(query, Query) else Query.plain(query) for query in queries]

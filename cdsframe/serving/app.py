@@ -65,6 +65,7 @@ def create_app(
             Route("/ready", routes.ready),
             Route("/v1/models", routes.models),
             Route("/v1/models/{wanted:path}", routes.model),
+            Route("/v1/values", routes.values),
             Route("/v1/chat/completions", routes.chat, methods=["POST"]),
             Route("/assets/{name}", routes.asset),
         ],
@@ -114,6 +115,11 @@ class _Routes:
         if wanted != self._name:
             raise RequestError(f"the model {wanted} does not exist", "model", 404, "model_not_found")
         return _json(self._model)
+
+    async def values(self, request: Request) -> Response:
+        from starlette.concurrency import run_in_threadpool
+
+        return _json(await run_in_threadpool(self._service.values))
 
     async def chat(self, request: Request) -> Response:
         from fastapi.responses import Response, StreamingResponse

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cdsframe.filters import empty_fields
 from cdsframe.types import METADATA_FIELDS, Answer, Filter, Hit, Message
 
 
@@ -116,6 +117,9 @@ def parse(data: bytes, model: str, max_question: int, max_new_tokens: int, tempe
             raise RequestError(message, name)
     if body.temperature is not None and body.temperature != temperature:
         raise RequestError(f"temperature must be {temperature:g}, as this deployment was evaluated", "temperature")
+    if empty := empty_fields(body.cdsframe.filter):
+        param = f"cdsframe.filter.{empty[0]}"
+        raise RequestError(f"{param} is empty; give a value or a list of values, or leave the field out", param)
     if len(body.messages) > MAX_TURNS:
         message = (
             f"the conversation has {len(body.messages)} messages, at most {MAX_TURNS} are taken; leave out old ones"
@@ -195,6 +199,7 @@ def extension(answer: Answer, request: ChatRequest) -> dict[str, Any]:
         "text": answer.text,
         "confidence": {"word": answer.confidence.word, "probability": answer.confidence.probability},
         "abstained": answer.abstained,
+        "reason": answer.reason or None,
         "removed": answer.removed,
         "ignored": list(request.ignored),
         "sources": [_source(number, hit, answer) for number, hit in enumerate(sources, start=1)],

@@ -16,6 +16,7 @@ from contextlib import suppress
 from time import perf_counter
 
 from cdsframe.errors import CdsframeError, QuestionError
+from cdsframe.filters import SHOWN_FIELDS
 from cdsframe.pipeline import Pipeline
 from cdsframe.serving.protocol import ChatRequest, RequestError
 from cdsframe.types import Answer
@@ -24,6 +25,10 @@ log = logging.getLogger(__name__)
 
 _LOOK_UP = 0.25
 """Seconds between two looks at whether the client is still there."""
+_VALUES_LAST = 60.0
+"""Seconds that the values of the filters' fields are kept: every page asks for them."""
+_OFFERED = 200
+"""Values of a field that a page offers, the most frequent ones."""
 _TRY_AGAIN = 10
 """Seconds until an engine or an index that does not answer may be asked again."""
 
@@ -43,6 +48,8 @@ class Service:
         self._places = threading.BoundedSemaphore(concurrency + queue)
         self._pool = ThreadPoolExecutor(concurrency, thread_name_prefix="answer")
         self._closed = threading.Event()
+        self._looking = threading.Lock()
+        self._values: tuple[float, dict[str, list[str]]] | None = None
 
     def start(self, failed: Callable[[], None]) -> None:
         """Loads the pipeline in the background; calls `failed` where that cannot be done (see `failure`)."""
@@ -59,6 +66,23 @@ class Service:
             raise RequestError("the model is being loaded", status=503, code="not_ready", retry_after=5)
         if not self._places.acquire(blocking=False):
             raise RequestError("too many questions at once, try again", status=503, code="overloaded", retry_after=2)
+
+    def values(self) -> dict[str, list[str]]:
+        """The values of the fields that a page offers as filters, as they are or were a minute ago.
+
+        Raises RequestError where the index is not open or cannot be read.
+        """
+        if not self.ready:
+            raise RequestError("the model is being loaded", status=503, code="not_ready", retry_after=5)
+        index, top_k = self.pipeline.index, self.pipeline.retriever.top_k
+        with self._looking:
+            if self._values is None or perf_counter() - self._values[0] > _VALUES_LAST:
+                try:
+                    found = {f: sorted(index.values(f, {}, _OFFERED)) if index and top_k else [] for f in SHOWN_FIELDS}
+                except Exception as error:  # noqa: BLE001 (it becomes a refusal, as an answer's does)
+                    raise self._refusal(error) from None
+                self._values = perf_counter(), found
+            return self._values[1]
 
     async def answer(self, request: ChatRequest, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[str | Answer]:
         """Pieces of text, then the answer, of an admitted request. Ends early, and the generation with it, when the

@@ -19,15 +19,16 @@ _SNIPPET = 320
 _LEVELS = {"supported": "green", "high": "green", "partly supported": "yellow", "medium": "yellow"}
 
 
-def show_hits(hits: Sequence[Hit], question: str, console: Console | None = None) -> None:
+def show_hits(hits: Sequence[Hit], question: str, console: Console | None = None, reason: str = "") -> None:
     """What was found: rank, title and heading path, score, what each leg said of it (its rank and score), and the part
-    of the passage with most of the question's words, which are underlined."""
+    of the passage with most of the question's words, which are underlined. Where nothing was searched, the reason."""
     from rich.padding import Padding
     from rich.text import Text
 
     console = console or _console()
     if not hits:
-        console.print("No passages were searched or found.", style="dim")
+        said = Text(plain(reason), "yellow") if reason else Text("No passages were searched or found.", "dim")
+        console.print(said)
         return
     for hit in hits:
         console.print(Text.assemble((f"{hit.rank:>2}  ", "bold"), (_name(hit), "bold"), f"  {hit.score:.3f}"))

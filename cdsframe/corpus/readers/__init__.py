@@ -12,6 +12,7 @@ from cdsframe.corpus.readers.docx import read_docx
 from cdsframe.corpus.readers.html import read_html
 from cdsframe.corpus.readers.parsed import Parsed, Refused
 from cdsframe.corpus.readers.pdf import read_pdf
+from cdsframe.corpus.readers.table import read_table
 from cdsframe.corpus.readers.text import read_markdown, read_text
 
 READERS: dict[str, Callable[[bytes, int], Parsed]] = {
@@ -26,6 +27,8 @@ READERS: dict[str, Callable[[bytes, int], Parsed]] = {
     ".dotm": read_docx,
     ".doc": read_docx,  # some hold .docx; the old format is refused with what helps
     ".pdf": read_pdf,
+    ".csv": read_table,
+    ".tsv": read_table,
 }
 
 __all__ = ["READERS", "Parsed", "Refused"]

@@ -42,6 +42,9 @@ _BBQ = 64
 _ROUTE = re.compile(r"[^,\s]{1,200}")
 """The values of metadata that can decide a shard: the engine takes lists of them, separated by commas."""
 
+CORPUS = "corpus"
+"""The field with the corpus of a record's document; missing where it was written without one."""
+
 BARE = "bare"
 """The field that is kept by column, and says of a record what a search knows before it opens it."""
 
@@ -132,7 +135,7 @@ class Layout:
         keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
-        properties |= dict.fromkeys(METADATA_FIELDS, keyword) | {"long": kept, "unread": kept}
+        properties |= dict.fromkeys((*METADATA_FIELDS, CORPUS), keyword) | {"long": kept, "unread": kept}
         properties[BARE] = keyword | {"index": False}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
@@ -163,7 +166,9 @@ def check_ids(records: Iterable[Passage]) -> None:
             raise InputError(f"the document {named(record.document_id)} {problem}")
 
 
-def encoded(record: Passage, vector: np.ndarray | None, generation: int, records: int | None) -> bytes:
+def encoded(
+    record: Passage, vector: np.ndarray | None, generation: int, records: int | None, corpus: str = ""
+) -> bytes:
     """A record as JSON. `records` is how many its document has, told by the first of them, so that it can be counted.
 
     Raises InputError where its text is no Unicode. Its ids are such as `check_ids` lets pass.
@@ -183,6 +188,8 @@ def encoded(record: Passage, vector: np.ndarray | None, generation: int, records
     source["born"] = generation
     if records is not None:
         source["records"] = records
+    if corpus:
+        source[CORPUS] = corpus
     for field, value in record.metadata.items():
         source[field] = _keyword(value)
         if source[field] != value:
@@ -264,6 +271,11 @@ def _keyword(value: str) -> str:
 
 def _digested(value: str) -> str:
     return f"sha256:{sha256(value.encode('utf-8', 'surrogatepass')).hexdigest()}"
+
+
+def digested(value: str) -> bool:
+    """Whether a keyword stands for a value that is too long for one."""
+    return re.fullmatch(r"sha256:[0-9a-f]{64}", value) is not None
 
 
 def required(ids: Sequence[str]) -> JsonObject:

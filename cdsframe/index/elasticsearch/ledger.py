@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from threading import Lock
@@ -43,6 +43,12 @@ class State:
     documents: int = 0
     records: int = 0
     levels: dict[Level, int] = field(default_factory=dict)
+    corpora: dict[str, int] = field(default_factory=dict)
+    """Corpus -> how many of its documents are committed."""
+    adopted: str = ""
+    """The corpus that the records belong to which were written without one."""
+    named: bool = False
+    """Whether the engine's index has the field of the records' corpus: false for one from before there were names."""
     token: int = 0
     lease: JsonObject | None = None
     rebuild: JsonObject | None = None
@@ -59,6 +65,19 @@ class State:
     def view(self) -> View | None:
         """The committed records."""
         return None if self.committed is None else View(self.committed, tuple(self.aborted))
+
+    @property
+    def named_corpora(self) -> dict[str, int]:
+        """`corpora`, also of a state from before there were names: all documents then belong to ""."""
+        unnamed = {"": self.documents} if self.documents else {}
+        return {} if self.committed is None else self.corpora or unnamed
+
+    def adopt(self, corpora: Mapping[str, int], adopting: str) -> None:
+        """Takes over the counts by corpus; the documents without one belong to who adopts them, or has."""
+        self.adopted, self.corpora = adopting or self.adopted, {}
+        for name, number in sorted(corpora.items()):
+            owner = name or self.adopted
+            self.corpora[owner] = self.corpora.get(owner, 0) + number
 
     @property
     def commit(self) -> tuple[str | None, int | None]:

@@ -17,12 +17,12 @@ from typing import Any
 from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
-from cdsframe.index.elasticsearch.layout import decoded, required
+from cdsframe.index.elasticsearch.layout import conditions, decoded, digested, required
 from cdsframe.index.elasticsearch.ledger import Ledger, State, shown
 from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
 from cdsframe.index.elasticsearch.searching import BY_COLUMN, WITH_TEXT, Searches, first_limit, hits_of, ties_on
 from cdsframe.index.stretches import Stretch, disjoint
-from cdsframe.types import Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
 
 GRACE = 5.0
 """Seconds that superseded records stay for searches that began before: a slower one looks whether it is still valid."""
@@ -159,6 +159,35 @@ class Reader:
         ]
         parts = [{"bool": {"should": either[first : first + _CLAUSES]}} for first in range(0, len(either), _CLAUSES)]
         return self._records(parts or [required([])], "passage")
+
+    def holds(self, filter: Filter) -> bool:
+        """Whether a passage fulfils the filter."""
+        return bool(self._counted(filter, {"track_total_hits": 1}).get("hits", {}).get("total", {}).get("value"))
+
+    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+        """The most frequent values of a field among the passages that fulfil the filter; no digests of long ones."""
+        conditions({field: ""})  # raises where there is no such field
+        terms = {"values": {"terms": {"field": field, "size": limit}}}
+        found = self._counted(filter, {"aggregations": terms, "track_total_hits": False})
+        rows = found["aggregations"]["values"]["buckets"] if found else []
+        return [row["key"] for row in rows if not digested(row["key"])]
+
+    def _counted(self, filter: Filter, options: JsonObject) -> JsonObject:
+        """The answer, without hits, to a search among the passages that fulfil the filter; {} where none can."""
+        wanted = conditions(filter)
+        if wanted is None:
+            return {}
+        with self.snapshot() as (snapshot, state):
+            found = self._connection.ask(
+                lambda client: client.search(
+                    pit={"id": snapshot, "keep_alive": "1m"},
+                    query={"bool": {"filter": [*wanted, {"term": {"level": "passage"}}, shown(state).query]}},
+                    size=0,
+                    allow_partial_search_results=False,
+                    **options,
+                )
+            )
+        return dict(found)
 
     def _records(self, parts: Sequence[JsonObject], level: Level) -> list[Passage]:
         """The records of one level that fulfil one of some conditions, ordered by document id and ordinal."""

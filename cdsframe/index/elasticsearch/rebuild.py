@@ -146,6 +146,8 @@ class Rebuildable(Store):
                 now.committed, now.aborted = view.generation, list(view.aborted)
                 now.generation = max(part.generation for part in done)
                 now.documents, now.records, now.levels = counts.documents, counts.records, counts.levels
+                now.adopted, now.named = "", True
+                now.adopt(counts.corpora, "")
                 now.open, now.rebuild = None, None
 
             self._change(swap, visible=True)
@@ -164,7 +166,7 @@ class Rebuildable(Store):
                 "whether the corpus is there, and ingest all shards again"
             )
         with point(self._connection, physical) as snapshot:
-            different = len(self._documents(snapshot, view))
+            different = len(self._documents(snapshot, view, ""))
         if different < counts.documents:
             raise InputError(
                 f"the parts of the rebuilt index {self.ledger.name} hold {counts.documents - different} documents "

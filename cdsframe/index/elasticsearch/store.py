@@ -22,7 +22,7 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
-from cdsframe.index.elasticsearch.layout import Layout, View
+from cdsframe.index.elasticsearch.layout import CORPUS, Layout, View, required
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
@@ -33,7 +33,7 @@ from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch
-from cdsframe.types import Hit, Level, Passage, Request
+from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,6 +51,10 @@ class Settings:
     bulk_threads: int
     bulk_megabytes: float
     lease_seconds: float
+
+
+_AT_ONCE = 1_000
+"""Document ids in one condition."""
 
 
 class Store:
@@ -85,6 +89,7 @@ class Store:
         self._open: Writes | None = None
         self._state = State()
         self._known: tuple[Any, str] | None = None
+        self._adopting = ""
 
     # -------------------------------------------------------------------------------------------- reading
 
@@ -95,7 +100,7 @@ class Store:
             return None
         if self._known is None or self._known[0] != state.commit:
             made = {group: values for group, values in state.identity.items() if group != "index"}
-            documents = flatten(self._committed_documents())
+            documents = flatten(self.documents(committed=True))
             self._known = state.commit, digest(json.dumps(made, sort_keys=True), *documents)
         return self._known[1]
 
@@ -104,7 +109,16 @@ class Store:
         state = self._reader.last()
         return {} if state is None or state.view is None else state.levels
 
+    @property
+    def corpora(self) -> Mapping[str, int]:
+        return self.ledger.state().named_corpora
+
     def documents(self, *, committed: bool = False) -> dict[str, str]:
+        return {id_: digest for id_, (digest, _) in self.owned(committed=committed).items()}
+
+    def owned(
+        self, document_ids: Sequence[str] | None = None, *, committed: bool = False
+    ) -> dict[str, tuple[str, str]]:
         # Where another thread writes, its writes are not this one's.
         if not committed and self._entered.acquire(blocking=False):
             try:
@@ -113,10 +127,21 @@ class Store:
                 if self._open is not None:
                     self._open.settle()
                     with point(self._connection, self._open.physical) as snapshot:
-                        return self._documents(snapshot, self._open.view)
+                        return self._documents(snapshot, self._open.view, self._state.adopted, document_ids)
             finally:
                 self._entered.release()
-        return self._committed_documents()
+        state = self.ledger.read()
+        if state is None or state.committed is None:
+            return {}
+        with self._reader.snapshot() as (snapshot, state):
+            view = self._view(state, int(state.committed or 0))
+            return self._documents(snapshot, view, state.adopted, document_ids)
+
+    def holds(self, filter: Filter) -> bool:
+        return self._reader.holds(filter)
+
+    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+        return self._reader.values(field, filter, limit)
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._reader.passages(document_ids, level)
@@ -127,18 +152,20 @@ class Store:
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         return self._reader.search(requests, choose)
 
-    def _committed_documents(self) -> dict[str, str]:
-        state = self.ledger.read()
-        if state is None or state.committed is None:
-            return {}
-        with self._reader.snapshot() as (snapshot, state):
-            return self._documents(snapshot, self._view(state, int(state.committed or 0)))
-
-    def _documents(self, snapshot: str, view: View) -> dict[str, str]:
-        """Document id -> digest, by the first record of each."""
-        query = {"bool": {"filter": [view.query, {"exists": {"field": "records"}}]}}
-        rows = scan(self._connection, snapshot, query, docvalue_fields=["document_id", "digest"])
-        return {row["fields"]["document_id"][0]: row["fields"]["digest"][0] for row in rows}
+    def _documents(
+        self, snapshot: str, view: View, adopted: str, document_ids: Sequence[str] | None = None
+    ) -> dict[str, tuple[str, str]]:
+        """Document id -> digest and corpus, by the first record of each: of all documents, or of the given ones."""
+        first: list[JsonObject] = [view.query, {"exists": {"field": "records"}}]
+        ids = None if document_ids is None else list(dict.fromkeys(document_ids))
+        parts = [[]] if ids is None else [[required(ids[at : at + _AT_ONCE])] for at in range(0, len(ids), _AT_ONCE)]
+        found = {}
+        for part in parts:
+            query = {"bool": {"filter": [*first, *part]}}
+            rows = scan(self._connection, snapshot, query, docvalue_fields=["document_id", "digest", CORPUS])
+            for fields in (row["fields"] for row in rows):
+                found[fields["document_id"][0]] = fields["digest"][0], fields.get(CORPUS, [adopted])[0]
+        return found
 
     def _require(self, state: State) -> None:
         """Raises IndexMismatchError where the index was made by other settings than the configuration has."""
@@ -183,13 +210,16 @@ class Store:
         finally:
             self._entered.release()
 
-    def write(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
+    def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
         require_different(records)
         dimension = None if vectors is None else int(vectors.shape[1])
         with self.writer():
             if self._written() and not self._vacant(self._state):
                 require_dimension(self.ledger.name, self._state.dimension, dimension)
-            self._begin(dimension).put(records, vectors)
+            self._begin(dimension).put(records, vectors, corpus)
+
+    def adopt(self, corpus: str) -> None:
+        self._adopting = corpus
 
     def delete(self, document_ids: Sequence[str]) -> None:
         with self.writer():
@@ -207,6 +237,10 @@ class Store:
                 self._publish(self._open)
                 if bit_by_bit:
                     self._tidying.committed(self._state)
+            elif self._adopting and self._state.committed is not None:
+                corpora = self._state.named_corpora
+                self._change(lambda state: state.adopt(corpora, self._adopting), visible=True)
+            self._adopting = ""
             if optimize:
                 self._tidying.tidy(self._state)
 
@@ -219,7 +253,7 @@ class Store:
         with self.writer():
             self._bulk.close()
             self._change(forget)
-            self._open = None
+            self._open, self._adopting = None, ""
 
     def _change(self, alter: Callable[[State], None], *, visible: bool = False) -> State:
         """Changes the state as its writer, and gives it. `visible`: readers must see it, this object's first."""
@@ -254,6 +288,7 @@ class Store:
             require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
         if self._vacant(self._state) and self._state.physical is not None:
             self._engine.widen(self._state.physical, dimension)
+        named = self._state.named
         dropped: list[str] = []
         left: list[int] = []
 
@@ -269,6 +304,7 @@ class Store:
                 state.format_version = FORMAT_VERSION
             if self._vacant(state):
                 state.dimension = dimension
+            state.named = True
             if state.open is not None:
                 left.extend([state.open["generation"], *state.open["left"]])
                 state.aborted.append(state.open["generation"])
@@ -280,6 +316,8 @@ class Store:
         for gone in dropped:
             self._engine.remove(gone)
         made = self._engine.make(physical, state.dimension)
+        if not made and not named:
+            self._engine.widen(physical, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
         self._open = Writes(self._connection, self._bulk, physical, view, empty, self.settings.layout.route)
@@ -302,6 +340,7 @@ class Store:
             first = state.committed is None
             state.committed, state.open = writes.view.generation, None
             state.documents, state.records, state.levels = counts.documents, counts.records, counts.levels
+            state.adopt(counts.corpora, self._adopting)
             self._finish(state)
 
         self._change(publish, visible=True)

@@ -16,7 +16,7 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import writable
-from cdsframe.index.elasticsearch.layout import View, check_ids, encoded, required
+from cdsframe.index.elasticsearch.layout import CORPUS, View, check_ids, encoded, required
 from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
 from cdsframe.types import JsonObject, Level, Passage
 
@@ -24,6 +24,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 log = logging.getLogger(__name__)
+
+_CORPORA = 10_000
+"""Corpora of one index that are counted."""
 
 _AT_ONCE = 1_000
 """Documents in one condition."""
@@ -39,6 +42,8 @@ class Counts:
     documents: int
     records: int
     levels: dict[Level, int]
+    corpora: dict[str, int]
+    """Corpus -> documents; "" for those that were written without one."""
 
 
 class Writes:
@@ -66,8 +71,8 @@ class Writes:
         self._serial = 0
         self._unseen = False
 
-    def put(self, records: Sequence[Passage], vectors: np.ndarray | None) -> None:
-        """Replaces the records of the documents that the given ones belong to.
+    def put(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str) -> None:
+        """Replaces the records of the documents that the given ones belong to; they are the corpus's from then on.
 
         Raises InputError where one has an id that the engine does not take, before any is sent.
         """
@@ -76,10 +81,10 @@ class Writes:
         self.supersede(list(counts))
         self._serial += 1
         self._unseen = True
-        self._bulk.put(writable(self.physical), self._actions(records, vectors, counts))
+        self._bulk.put(writable(self.physical), self._actions(records, vectors, counts, corpus))
 
     def _actions(
-        self, records: Sequence[Passage], vectors: np.ndarray | None, counts: Counter[str]
+        self, records: Sequence[Passage], vectors: np.ndarray | None, counts: Counter[str], corpus: str
     ) -> Iterator[Action]:
         for number, record in enumerate(records):
             body = encoded(
@@ -87,6 +92,7 @@ class Writes:
                 None if vectors is None else vectors[number],
                 self.view.generation,
                 counts.pop(record.document_id, None),
+                corpus,
             )
             # The same write twice makes one record: a request is sent again where its answer got lost.
             key = f"{self.view.generation}.{self._serial}.{number}"
@@ -205,6 +211,10 @@ def counted(connection: Connection, physical: str, view: View) -> Counts:
                 "documents": {"value_count": {"field": "records"}},
                 "expected": {"sum": {"field": "records"}},
                 "levels": {"terms": {"field": "level"}},
+                "documents_of": {
+                    "filter": {"exists": {"field": "records"}},
+                    "aggregations": {"corpora": {"terms": {"field": CORPUS, "size": _CORPORA, "missing": ""}}},
+                },
             },
         )
     )
@@ -215,9 +225,11 @@ def counted(connection: Connection, physical: str, view: View) -> Counts:
             f"the Elasticsearch index {physical} has {records} records where its documents have {expected}; nothing "
             "was committed: run it again, or mend it by ingestion=rebuild"
         )
-    return Counts(
-        counts["documents"]["value"], records, {row["key"]: row["doc_count"] for row in counts["levels"]["buckets"]}
+    levels, corpora = (
+        {row["key"]: row["doc_count"] for row in buckets}
+        for buckets in (counts["levels"]["buckets"], counts["documents_of"]["corpora"]["buckets"])
     )
+    return Counts(counts["documents"]["value"], records, levels, corpora)
 
 
 def number(connection: Connection, physical: str, query: JsonObject) -> int:

@@ -27,6 +27,18 @@ function filter() {
   return wanted;
 }
 
+async function offer() { // the values that documents have; without them, the fields take any text
+  try {
+    const response = await fetch("/v1/values");
+    if (!response.ok) return;
+    const values = await response.json();
+    for (const list of $("filter").querySelectorAll("datalist")) {
+      const known = values[list.id.replace("values-", "")] ?? [];
+      list.replaceChildren(...known.map((value) => Object.assign(element("option"), { value })));
+    }
+  } catch { /* the question itself will say that the server cannot be reached */ }
+}
+
 async function* events(response) {
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";
@@ -101,7 +113,7 @@ function show(found) {
   const percent = probability === null ? "" : ` · ${Math.round(100 * probability)} %`;
   $("confidence").textContent = word + percent;
   $("confidence").className = "badge " + level;
-  $("confidence").hidden = false;
+  $("confidence").hidden = Boolean(found.reason);
   const notes = [];
   if (found.abstained && found.sources.length) notes.push("No answer is given. These passages came closest.");
   if (!found.abstained && found.sources.length && !cited) notes.push("The answer cites no passage: check it yourself.");
@@ -111,6 +123,7 @@ function show(found) {
   $("note").hidden = !notes.length;
   $("sources-title").hidden = !found.sources.length;
   $("sources").replaceChildren(...found.sources.map(source));
+  if (found.reason) return say("No document was searched: the filter matches none. Change it, or leave it empty.", true);
   say(`Done in ${found.timings.total.toFixed(1)} s. Confidence: ${word}${percent}. ` +
     `${cited} of ${found.sources.length} passages cited.`);
 }
@@ -185,6 +198,7 @@ function facts(one) {
 }
 
 $("form").addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+$("filter").addEventListener("toggle", () => { if ($("filter").open) offer(); });
 $("stop").addEventListener("click", () => running?.abort());
 $("question").addEventListener("keydown", (event) => {
   if (event.key === "Enter" && !event.shiftKey && !event.isComposing) { event.preventDefault(); ask(); }

@@ -1,0 +1,133 @@
+"""Tables of separated values as one document: a line for each row, each value behind its column's name.
+
+A row that is long is a section below its first value, so that each of its passages says whose values they are. Does not
+read the rows as documents of their own (see `cdsframe.corpus.csv`), nor spreadsheets' own formats.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Iterator
+from itertools import chain, islice
+
+from cdsframe.corpus.encodings import decode
+from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
+from cdsframe.types import Section
+
+_DELIMITERS = ",;\t|"
+_LONG_ROW = 400
+"""Characters above which a row is a section, and a value in it has a heading: about half of a passage."""
+_LONG_LABEL = 100
+_SAMPLE = 100
+"""Rows that the delimiter and the header are guessed from."""
+_END = "\x1e"
+"""A row of its own behind the last one, unless a quotation mark is open there."""
+_SEPARATOR = re.compile(r"\Asep=(.)[ \t]*\n", re.IGNORECASE)
+"""How Excel notes the delimiter."""
+
+
+def read_table(data: bytes, limit: int) -> Parsed:
+    """A table whose first rows may be lines of text above the names of the columns."""
+    try:
+        text, guessed = decode(data)
+    except ValueError as error:
+        raise Refused(str(error)) from None
+    noted = _SEPARATOR.match(text)
+    text = text[noted.end() :] if noted else text
+    rows = _rows(text, noted[1] if noted else _delimiter(text), limit)
+    parsed = with_sections(*_assembled(_pieces(rows)), title="")
+    return Parsed(parsed.text, parsed.sections, title="", guessed=guessed)
+
+
+def _rows(text: str, delimiter: str, limit: int) -> Iterator[list[str]]:
+    """The rows that are not blank. Raises Refused where a quotation mark is not closed at the end."""
+    csv.field_size_limit(max(limit, 1 << 17))
+    lines = chain(io.StringIO(text if text.endswith(("\n", "\r")) else f"{text}\n", newline=""), [f"{_END}\n"])
+    reader = csv.reader(lines, delimiter=delimiter)
+    try:
+        begins = 1
+        for row in reader:
+            if row == [_END]:
+                return
+            if any(_END in value for value in row):
+                break
+            if any(value.strip() for value in row):
+                yield [" ".join(value.split()) for value in row]
+            begins = reader.line_num + 1
+    except csv.Error:
+        raise Refused(f"has a value in line {reader.line_num} that is longer than a file may be") from None
+    raise Refused(f"has a quotation mark in the row of line {begins} that is not closed; close it or take it out")
+
+
+def _delimiter(text: str) -> str:
+    """The delimiter that gives the most rows of one number of columns, more than one; of several, the most columns."""
+    beginning = list(islice(io.StringIO(text, newline=""), _SAMPLE))
+
+    def quality(delimiter: str) -> tuple[int, int]:
+        widths = Counter(len(row) for row in csv.reader(beginning, delimiter=delimiter) if len(row) > 1)
+        width, rows = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
+        return rows, width
+
+    return max(_DELIMITERS, key=quality)
+
+
+def _pieces(rows: Iterator[list[str]]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Headings and text of one line after the other, from the header on with the columns' names."""
+    sample = list(islice(rows, _SAMPLE))
+    usual = Counter(map(_width, sample)).most_common(1)[0][0] if sample else 0
+    above = next((number for number, row in enumerate(sample) if _width(row) > 1 or usual <= 1), 0)
+    has_header = len(sample) > above + 1 and _is_header(sample[above])
+    for row in sample[:above]:
+        yield (), " ".join(filter(None, row))
+    for row in chain(sample[above + has_header :], rows):
+        yield from _row(row, sample[above] if has_header else None)
+
+
+def _row(row: list[str], columns: list[str] | None) -> Iterator[tuple[tuple[str, ...], str]]:
+    if columns is None:
+        yield (), " | ".join(filter(None, row))
+        return
+    names = [*columns, *[""] * (len(row) - len(columns))]
+    cells = [(name, value) for name, value in zip(names, row, strict=False) if value]
+    line = "; ".join(_cell(name, value) for name, value in cells)
+    if len(line) <= _LONG_ROW:
+        yield (), line
+        return
+    label = _cell(*cells[0])
+    label = label if len(label) <= _LONG_LABEL else f"{label[:_LONG_LABEL]}…"
+    for name, value in cells:
+        yield (label, name) if name and len(value) > _LONG_ROW else (label,), _cell(name, value)
+
+
+def _assembled(pieces: Iterator[tuple[tuple[str, ...], str]]) -> tuple[str, tuple[Section, ...]]:
+    """The lines joined by blank lines; neighbours below the same headings are one section."""
+    parts: list[str] = []
+    sections: list[Section] = []
+    position = 0
+    for heading, text in pieces:
+        start, end = position, position + len(text)
+        if sections and sections[-1].heading == heading:
+            start = sections.pop().start
+        sections.append(Section(heading, start, end))
+        parts.append(text)
+        position = end + 2
+    return "\n\n".join(parts), tuple(sections)
+
+
+def _cell(name: str, value: str) -> str:
+    return f"{name.removesuffix(':')}: {value}" if name else value
+
+
+def _width(row: list[str]) -> int:
+    """How many columns a row fills, from the first one to the last that is not empty."""
+    return max((number for number, value in enumerate(row, start=1) if value), default=0)
+
+
+def _is_header(row: list[str]) -> bool:
+    """Whether a row looks like names of columns: different short texts with letters, in most of its columns."""
+    names = [value for value in row if value]
+    words = all(any(map(str.isalpha, name)) and len(name) <= _LONG_LABEL for name in names)
+    return words and len(set(names)) == len(names) and 2 * len(names) > _width(row)

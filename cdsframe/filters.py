@@ -1,0 +1,102 @@
+"""Explains a filter that no document fulfils, with the values that may have been meant.
+
+Shows values only of documents that fulfil the rest of the filter, and never of a field that can identify a person.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+
+from cdsframe.contracts import Index
+from cdsframe.printable import plain
+from cdsframe.types import Filter
+
+SHOWN_FIELDS = ("kind", "department", "date")
+"""The fields whose values may be shown: not `patient` and `author`, nor `source` and `url`, which can hold names."""
+
+LIMIT = 1_000
+"""Values of a field, the most frequent ones, among which the meant one is looked for."""
+
+_LISTED = 8
+"""Up to how many values are all listed, where none of them is like the given one."""
+
+_NEAR = 0.6
+"""How alike two values are, from 0 to 1, of which one may be meant for the other."""
+
+_LONGEST = 60
+"""Characters of a value that a sentence shows."""
+
+
+def empty_fields(filter: Mapping[str, object]) -> list[str]:
+    """The fields of a filter whose value is empty, or a list that is empty or has an empty value."""
+    return [field for field, value in filter.items() if not _filled(value)]
+
+
+def unmatched(filter: Filter, index: Index) -> str | None:
+    """A sentence, without its full stop, that says which part of the filter no document fulfils.
+
+    None where documents fulfil the filter, or there is none.
+    """
+    if not filter or index.holds(filter):
+        return None
+    # A part is at fault where documents fulfil all others.
+    rest = {field: {f: value for f, value in filter.items() if f != field} for field in filter}
+    faulty = [field for field in filter if len(filter) == 1 or index.holds(rest[field])]
+    if len(filter) > 1 and len(faulty) == 1:
+        said = f"no document with {_said(rest[faulty[0]])} has {_said({faulty[0]: filter[faulty[0]]})}"
+    else:
+        said = f"no document has {_said(filter)}"
+    hints = [hint for field in faulty if field in SHOWN_FIELDS if (hint := _hint(field, filter, rest[field], index))]
+    return "; ".join([said, *hints[:1]])
+
+
+def _hint(field: str, filter: Filter, rest: Filter, index: Index) -> str:
+    """What may have been meant by a field's value; what there is, where that is little."""
+    known = index.values(field, rest, LIMIT)
+    name = "" if len(filter) == 1 else f"{field} = "
+    for given in _values(filter[field]):
+        if near := nearest(given, known):
+            return f"did you mean {name}{' or '.join(map(_shown, near))}?"
+    if field == "date" or not 0 < len(known) <= _LISTED:
+        return ""
+    listed = ", ".join(map(_shown, sorted(known)))
+    return f"the values of {field} are {listed}" if len(known) > 1 else f"the only value of {field} is {listed}"
+
+
+def nearest(given: str, known: Sequence[str]) -> list[str]:
+    """At most three of the known values: those that differ in case, signs or blanks only, else those that are alike."""
+    wanted, by_key = _key(given), dict[str, list[str]]()
+    for value in known:
+        by_key.setdefault(_key(value), []).append(value)
+    if wanted in by_key:
+        return by_key[wanted][:3]
+    near = get_close_matches(wanted, by_key, n=3, cutoff=_NEAR)
+    near += [key for key in by_key if len(wanted) > 2 and wanted in key and key not in near]
+    return [by_key[key][0] for key in near[:3]]
+
+
+def _key(value: str) -> str:
+    letters = unicodedata.normalize("NFKC", value).casefold()
+    return " ".join("".join(letter if letter.isalnum() else " " for letter in letters).split()) or letters
+
+
+def _said(filter: Filter) -> str:
+    """The conditions in words."""
+    return " and ".join(f"{field} = {' or '.join(map(_shown, _values(value)))}" for field, value in filter.items())
+
+
+def _shown(value: str) -> str:
+    line = " ".join(plain(value).split())
+    return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
+
+
+def _values(value: str | Sequence[str]) -> list[str]:
+    return [value] if isinstance(value, str) else list(value)
+
+
+def _filled(value: object) -> bool:
+    if isinstance(value, str):
+        return bool(value.strip())
+    return isinstance(value, Sequence) and bool(value) and all(isinstance(one, str) and one.strip() for one in value)

@@ -1,0 +1,184 @@
+"""Which documents of an index belong to the corpus that is ingested, and whether the index may take the corpus in.
+
+Reads no corpus and writes nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
+from difflib import get_close_matches
+
+from cdsframe.contracts import Index
+from cdsframe.errors import ConfigError, InputError, named
+from cdsframe.types import Document
+
+log = logging.getLogger(__name__)
+
+_SHOWN = 5
+"""Corpora, or documents, that a message names."""
+
+_NEAR = 0.6
+"""How alike two names are, from 0 to 1, of which one may be meant for the other."""
+
+
+def both(add: bool, replace: bool) -> list[str]:
+    """Empty unless a corpus shall be added and replace the others at once."""
+    return ["ingestion.add and ingestion.replace exclude each other; set one to false"] if add and replace else []
+
+
+def name_of(corpus: object) -> str:
+    """The corpus's name; "" for a corpus of your own that has none."""
+    return str(getattr(corpus, "name", ""))
+
+
+def guessed(corpus: object) -> bool:
+    """Whether the corpus's name was made of its path: two corpora may then have the same by chance."""
+    return bool(getattr(corpus, "name_guessed", False))
+
+
+class Share:
+    """The documents of an index as one corpus sees them.
+
+    Args:
+        corpus: its name.
+        documents: document id -> digest and corpus, of all documents.
+        everything: whether the corpus takes the place of all others (`ingestion.replace=true`, a rebuild).
+        unnamed: ids of documents that no corpus has: one of them must be the corpus's, so that it adopts them all.
+        before: ids of which the corpus must have one, as its name was guessed.
+    """
+
+    def __init__(
+        self,
+        corpus: str,
+        documents: Mapping[str, tuple[str, str]],
+        *,
+        everything: bool,
+        unnamed: Iterable[str] = (),
+        before: Iterable[str] = (),
+    ) -> None:
+        self.corpus, self._documents, self._everything = corpus, documents, everything
+        self._unnamed = frozenset(unnamed)
+        self._before = frozenset(before)
+        self._met = self._met_before = False
+        self._shared: list[tuple[str, str, str]] = []
+
+    @property
+    def adopts(self) -> bool:
+        """Whether documents without a corpus become this one's."""
+        return bool(self._unnamed)
+
+    def owns(self, document_id: str) -> bool:
+        """Whether a document of the index is this corpus's."""
+        found = self._documents.get(document_id)
+        return found is not None and (found[1] == self.corpus or document_id in self._unnamed)
+
+    def has(self, document_id: str) -> bool:
+        """Whether the index has a document that is this corpus's to change."""
+        return document_id in self._documents and (self._everything or self.owns(document_id))
+
+    def same(self, document: Document) -> bool:
+        """Whether the index has this document as it is."""
+        return self.owns(document.id) and self._documents[document.id][0] == document.digest
+
+    def meet(self, document: Document) -> bool:
+        """Takes note of a document of the corpus; whether its id is this corpus's to write."""
+        self._met = self._met or document.id in self._unnamed
+        self._met_before = self._met_before or document.id in self._before
+        if document.id in self._documents and not self.has(document.id):
+            source = document.metadata.get("source", document.id)
+            self._shared.append((document.id, source, self._documents[document.id][1]))
+        return not self._shared
+
+    def gone(self, seen: AbstractSet[str]) -> list[str]:
+        """The documents that this corpus had and that were not seen in it, in order."""
+        return sorted(id_ for id_ in self._documents.keys() - seen if self.has(id_))
+
+    def require(self) -> None:
+        """Raises InputError where the corpus cannot be in the index: an id is another corpus's, or it adopts nothing.
+
+        To be called when the whole corpus was met, before anything is removed.
+        """
+        if self._shared:
+            raise InputError(self._in_two_corpora())
+        if self.adopts and not self._met:
+            raise InputError(
+                f"the index has {len(self._unnamed)} documents from before corpora had names, and none of them is in "
+                f"the corpus {named(self.corpus)}; the index is left as it was: to keep both, ingest this corpus with "
+                "ingestion.add=true; to remove those documents, with ingestion.replace=true"
+            )
+
+        if len(self._before) > 1 and not self._met_before:
+            raise InputError(
+                f"none of the {len(self._before)} documents of the corpus {named(self.corpus)} in the index is in the "
+                "corpus at this path; the index is left as it was: if this is another corpus, give it a name, by "
+                "corpus.name=NAME with ingestion.add=true; if these documents shall take the place of the others, add "
+                f"corpus.name={self.corpus!r}"
+            )
+
+    def _in_two_corpora(self) -> str:
+        shown = ", ".join(
+            named(id_) if source == id_ else f"{named(id_)} ({named(source)})"
+            for id_, source, _ in self._shared[:_SHOWN]
+        )
+        more = f" and {len(self._shared) - _SHOWN} more" if len(self._shared) > _SHOWN else ""
+        others = ", ".join(named(name) for name in sorted({owner for *_, owner in self._shared})[:_SHOWN])
+        return (
+            f"the corpus {named(self.corpus)} has {len(self._shared)} documents with ids of documents of {others} in "
+            f"the index: {shown}{more}; the index is left as it was: give these documents other ids (another file "
+            "name, `id` in the front matter, corpus.fields.id), or leave them out"
+        )
+
+
+def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
+    """The corpus's share of an index that an update writes; within the index's `writer()`.
+
+    What another corpus's ingest wrote and did not commit is dropped. Raises ConfigError where the index does not know
+    the corpus and has others, unless `add` or `replace` says what becomes of these.
+    """
+    name, committed = name_of(corpus), index.corpora
+    require_known(index, corpus, add=add, replace=replace)
+    documents = index.owned()
+    foreign = _foreign(documents, name)
+    several = bool(foreign) or any(other not in ("", name) for other in committed)
+    if several and not replace and foreign != _foreign(index.owned(committed=True), name):
+        log.warning("what an ingest of another corpus wrote and did not commit is dropped; run that ingest again")
+        index.discard()
+        documents = index.owned()
+    adopts = adopting(index, corpus) and not (add or replace)
+    unnamed = (id_ for id_, (_, owner) in documents.items() if adopts and not owner)
+    before = (id_ for id_, (_, owner) in documents.items() if guessed(corpus) and not replace and owner == name)
+    return Share(name, documents, everything=replace, unnamed=unnamed, before=before)
+
+
+def adopting(index: Index, corpus: object) -> bool:
+    """Whether this would be the first named corpus of an index whose documents have none."""
+    name, committed = name_of(corpus), index.corpora
+    return bool(name) and "" in committed and name not in committed
+
+
+def require_known(index: Index, corpus: object, *, add: bool = False, replace: bool = False) -> None:
+    """Raises ConfigError where the index has corpora and not this one, unless it is to be added or replaces them."""
+    name, committed = name_of(corpus), index.corpora
+    if add or replace or not committed or name in committed or (name and "" in committed):
+        return
+    others = {other: count for other, count in committed.items() if other}
+    listed = ", ".join(f"{named(other)} ({count} documents)" for other, count in list(others.items())[:_SHOWN])
+    more = f" and {len(others) - _SHOWN} more" if len(others) > _SHOWN else ""
+    near = get_close_matches(name, others, n=1, cutoff=_NEAR) or list(others)[:1]
+    raise ConfigError(
+        f"the index has the corpus {listed}{more} and does not know the corpus {named(name)}: to keep both, ingest it "
+        "with ingestion.add=true; to remove all others, with ingestion.replace=true; if it is one of them at another "
+        f"path, with corpus.name={near[0]!r}"
+    )
+
+
+def others_of(index: Index, corpus: object) -> list[str]:
+    """The names of the corpora besides this one that an index has committed documents of."""
+    return [name for name in index.corpora if name and name != name_of(corpus)]
+
+
+def _foreign(documents: Mapping[str, tuple[str, str]], corpus: str) -> dict[str, tuple[str, str]]:
+    """The documents of other named corpora."""
+    return {id_: found for id_, found in documents.items() if found[1] not in ("", corpus)}

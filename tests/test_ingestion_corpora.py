@@ -1,0 +1,446 @@
+"""Several corpora in one index: none empties it, each replaces and removes its own documents only."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from cdsframe.corpus.csv import Csv
+from cdsframe.corpus.folder import Folder
+from cdsframe.corpus.naming import corpus_name
+from cdsframe.errors import ConfigError, InputError
+from cdsframe.index.lance import LanceIndex
+from cdsframe.index.memory import MemoryIndex
+from cdsframe.ingestion.abandon import abandon
+from cdsframe.ingestion.live import Live
+from cdsframe.ingestion.purge import purge
+from cdsframe.ingestion.rebuild import rebuild
+from cdsframe.ingestion.update import update
+from cdsframe.ingestion.verify import verify
+from cdsframe.ingestion.watch import Watcher
+from cdsframe.types import Document, Omission, Unreadable
+from tests.indexes import KINDS, empty_index, on_elasticsearch
+from tests.test_index_elasticsearch import beside
+from tests.test_ingestion_live import CHUNKING, EMBEDDER, Some, document, found
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(params=KINDS)
+def index(request, tmp_path):
+    return empty_index(request, tmp_path)
+
+
+class Named(Some):
+    """A corpus of given documents with a name."""
+
+    def __init__(self, name, *documents):
+        super().__init__(*documents)
+        self.name = name
+
+
+def ingest(index, corpus, add=False, replace=False):
+    return update(64, 0, 1, add, replace, corpus, CHUNKING, EMBEDDER, index)
+
+
+def counts(report):
+    return report.added, report.changed, report.unchanged, report.removed
+
+
+A = Named("protocols", document("a"), document("b"))
+B = Named("phone list", document("x"), document("y"), document("z"))
+
+
+# ------------------------------------------------------------------------------------------------ the kind of fault
+
+
+def test_a_second_corpus_is_refused_added_or_replaces(index):
+    ingest(index, A)
+    with pytest.raises(ConfigError) as refused:
+        ingest(index, B)
+    for said in ("'protocols' (2 documents)", "'phone list'", "ingestion.add=true", "ingestion.replace=true"):
+        assert said in str(refused.value)
+    assert found(index) == {"a", "b"}
+    assert counts(ingest(index, B, add=True)) == (3, 0, 0, 0)
+    assert found(index) == {"a", "b", "x", "y", "z"}
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+    assert counts(ingest(index, Named("phone list", document("x"), document("y", "Plaster.")))) == (0, 1, 1, 1)
+    assert counts(ingest(index, A)) == (0, 0, 2, 0)
+    assert found(index) == {"a", "b", "x", "y"}
+    report = ingest(index, Named("other", document("a"), document("n")), replace=True)
+    assert (report.removed, set(index.documents()), dict(index.corpora)) == (3, {"a", "n"}, {"other": 2})
+
+
+def test_the_same_corpus_at_another_path_supersedes_what_it_was(index, tmp_path):
+    for name, files in (("sop-2025-01-31", ["old.md", "both.md"]), ("sop-2025-02-28", ["both.md", "new.md"])):
+        (tmp_path / name).mkdir()
+        for file in files:
+            (tmp_path / name / file).write_text(f"# {file}\n\nFever and cough {name}.\n", encoding="utf-8")
+        ingest(index, Folder(str(tmp_path / name), True, 1, 60, 0, None))
+    assert set(index.documents()) == {"both.md", "new.md"}
+    assert dict(index.corpora) == {"sop": 2}
+
+
+def test_two_folders_of_one_name_by_chance_do_not_replace_each_other(index, tmp_path):
+    folders = []
+    for ward in ("cardiology", "oncology"):
+        folder = tmp_path / ward / "documents"
+        folder.mkdir(parents=True)
+        for number in range(3):
+            (folder / f"{ward}-{number}.txt").write_text("Fever and cough.", encoding="utf-8")
+        folders.append(folder)
+    ingest(index, Folder(str(folders[0]), True, 1, 60, 0, None))
+    with pytest.raises(InputError, match="none of the 3 documents of the corpus 'documents'"):
+        ingest(index, Folder(str(folders[1]), True, 1, 60, 0, None))
+    assert len(found(index)) == 3
+    ingest(index, Folder(str(folders[1]), True, 1, 60, 0, "oncology"), add=True)
+    assert len(found(index)) == 6
+    ingest(index, Folder(str(folders[1]), True, 1, 60, 0, "documents"), replace=True)
+    assert dict(index.corpora) == {"documents": 3}
+
+
+def test_equal_ids_of_two_corpora_are_refused_and_named(index):
+    ingest(index, A)
+    twice = Named("exports", document("n"), document("b", source="b.pdf"), document("a"))
+    with pytest.raises(InputError, match=r"2 documents with ids of documents of 'protocols'.*'b' \('b\.pdf'\), 'a'"):
+        ingest(index, twice, add=True)
+    assert index.owned(committed=True) == {d.id: (d.digest, "protocols") for d in A.given}
+    assert counts(ingest(index, A)) == (0, 0, 2, 0)
+    assert set(index.documents()) == {"a", "b"}
+
+
+@pytest.mark.parametrize("first", ["protocols", "other"])
+def test_what_a_killed_ingest_of_another_corpus_wrote_is_never_committed(index, first):
+    ingest(index, A)
+
+    class Broken(Named):
+        def documents(self):
+            yield from self.given
+            raise InputError("the disk is gone")
+
+    many = [document(f"n{number}") for number in range(100)]
+    with pytest.raises(InputError, match="the disk is gone"):
+        update(1, 0, 1, True, False, Broken("other", *many), CHUNKING, EMBEDDER, index)
+    if first == "other":  # it resumes, and needs its permission again
+        with pytest.raises(ConfigError, match="does not know the corpus 'other'"):
+            ingest(index, Named("other", *many))
+        report = ingest(index, Named("other", *many), add=True)
+        assert report.unchanged > 0 or isinstance(index, MemoryIndex)
+        assert len(index.documents(committed=True)) == 102
+    ingest(index, A)
+    assert dict(index.corpora) == ({"protocols": 2} if first == "protocols" else {"other": 100, "protocols": 2})
+    assert index.documents() == index.documents(committed=True)
+
+
+def test_an_index_from_before_adopts_its_first_corpus(index):
+    ingest(index, Some(*A.given, document("gone")))  # without a name, as every index of before
+    assert dict(index.corpora) == {"": 3}
+    with pytest.raises(InputError, match="none of them is in the corpus 'phone list'"):
+        ingest(index, B)
+    assert found(index) == {"a", "b", "gone"}
+    assert counts(ingest(index, A)) == (0, 0, 2, 1)
+    assert dict(index.corpora) == {"protocols": 2}
+    assert index.owned() == index.owned(committed=True) == {d.id: (d.digest, "protocols") for d in A.given}
+    with pytest.raises(ConfigError, match="does not know the corpus 'phone list'"):
+        ingest(index, B)
+    ingest(index, B, add=True)
+    assert counts(ingest(index, A)) == (0, 0, 2, 0)
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+
+
+def test_an_unchanged_index_from_before_is_adopted_too(index):
+    ingest(index, Some(*A.given))
+    assert counts(ingest(index, A)) == (0, 0, 2, 0)
+    assert dict(index.corpora) == {"protocols": 2}
+    with pytest.raises(ConfigError, match="does not know"):
+        ingest(index, Named("protokols", *A.given))
+
+
+def test_a_corpus_added_to_an_index_from_before_leaves_its_documents(index):
+    ingest(index, Some(*A.given))
+    ingest(index, B, add=True)
+    assert dict(index.corpora) == {"": 2, "phone list": 3}
+    assert counts(ingest(index, B)) == (0, 0, 3, 0)
+    assert counts(ingest(index, A)) == (0, 0, 2, 0)
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+
+
+def test_files_of_a_lance_index_from_before_are_adopted(tmp_path):
+    """Its table has no column for corpora, and its manifest does not count them."""
+    index = LanceIndex(str(tmp_path), "old", {})
+    ingest(index, Some(*A.given))
+    index._head().drop_columns(["corpus"])
+    manifest = json.loads((tmp_path / "old/manifest.json").read_text(encoding="utf-8"))
+    manifest["table_version"] = index._head().version
+    del manifest["corpora"], manifest["adopted"]
+    (tmp_path / "old/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    index = LanceIndex(str(tmp_path), "old", {})
+    assert dict(index.corpora) == {"": 2}
+    assert index.owned(["a"], committed=True) == {"a": (A.given[0].digest, "")}
+    assert counts(ingest(index, Named("protocols", A.given[0], document("b", "Plaster.")))) == (0, 1, 1, 0)
+    ingest(index, B, add=True)
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+    assert found(index) >= {"a", "x"}
+    assert found(index, "plaster") == {"b"}
+    purge(["a"], False, index)
+    assert {id_: owner for id_, (_, owner) in index.owned().items()} == {
+        "b": "protocols", **dict.fromkeys("xyz", "phone list")
+    }  # fmt: skip
+
+
+@pytest.mark.elasticsearch
+def test_a_server_index_from_before_is_adopted(request):
+    index = on_elasticsearch(request, {})
+    ingest(index, Some(*A.given))
+
+    def before(state):
+        state.corpora, state.named = {}, False
+
+    index.ledger.change(before, refresh=True)
+    index = beside(index, {})
+    assert dict(index.corpora) == {"": 2}
+    assert counts(ingest(index, Named("protocols", A.given[0], document("b", "Plaster.")))) == (0, 1, 1, 0)
+    ingest(index, B, add=True)
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+
+
+# ------------------------------------------------------------------------------------------------ other ways to write
+
+
+def test_a_rebuild_by_one_corpus_does_not_drop_the_others(index):
+    ingest(index, A)
+    ingest(index, B, add=True)
+    with pytest.raises(ConfigError, match="the index also has 'phone list', which it would lose"):
+        rebuild(64, False, A, CHUNKING, EMBEDDER, index)
+    assert not index.rebuilding
+    assert len(found(index)) == 5
+    rebuild(64, True, A, CHUNKING, EMBEDDER, index)
+    assert (found(index), dict(index.corpora)) == ({"a", "b"}, {"protocols": 2})
+    with pytest.raises(ConfigError, match="does not know the corpus 'phone list'"):
+        rebuild(64, False, B, CHUNKING, EMBEDDER, index)
+    rebuild(64, False, A, CHUNKING, EMBEDDER, index)
+    assert dict(index.corpora) == {"protocols": 2}
+
+
+def test_a_rebuild_gives_an_index_from_before_its_name(index):
+    ingest(index, Some(*A.given))
+    with pytest.raises(InputError, match="none of them is in the corpus"):
+        rebuild(64, False, B, CHUNKING, EMBEDDER, index)
+    abandon(index)
+    assert found(index) == {"a", "b"}
+    rebuild(64, False, A, CHUNKING, EMBEDDER, index)
+    assert dict(index.corpora) == {"protocols": 2}
+
+
+def test_a_corpus_added_during_a_rebuild_is_in_the_rebuilt_index(index):
+    ingest(index, A)
+
+    class Meanwhile(Named):
+        def documents(self):
+            yield from self.given
+            ingest(index, B, add=True)
+
+    rebuild(64, False, Meanwhile("protocols", *A.given), CHUNKING, EMBEDDER, index)
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+    assert counts(ingest(index, B)) == (0, 0, 3, 0)
+    assert len(found(index)) == 5
+
+
+@pytest.mark.elasticsearch
+def test_shards_make_an_index_of_one_corpus(request):
+    index = on_elasticsearch(request, {})
+    ingest(index, A)
+    for shard in range(2):
+        with pytest.raises(ConfigError, match="does not know the corpus 'phone list'"):
+            update(64, shard, 2, False, False, B, CHUNKING, EMBEDDER, beside(index, {}))
+    for shard in range(2):
+        update(64, shard, 2, False, True, B, CHUNKING, EMBEDDER, beside(index, {}))
+    assert dict(index.corpora) == {"phone list": 3}
+    assert update.problems(0, 2, True, False)
+    assert update.problems(0, 1, True, True)
+    assert not update.problems(0, 1, True, False)
+
+
+def test_verify_compares_and_repairs_its_own_corpus_only(index):
+    ingest(index, A)
+    ingest(index, B, add=True)
+    assert verify(False, A, CHUNKING, EMBEDDER, index).score == 0
+    changed = Named("protocols", document("a", "Plaster."), document("c"))
+    report = verify(True, changed, CHUNKING, EMBEDDER, index)
+    assert (report.outdated, report.missing, report.superfluous, report.remaining) == (["a"], ["c"], ["b"], 0)
+    assert set(index.documents()) == {"a", "c", "x", "y", "z"}
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+    with pytest.raises(ConfigError, match="does not know"):
+        verify(True, Named("new", document("n")), CHUNKING, EMBEDDER, index)
+
+
+def test_a_repair_adopts_an_index_from_before(index):
+    ingest(index, Some(*A.given, document("gone")))
+    assert verify(True, Named("protocols", *A.given, document("c")), CHUNKING, EMBEDDER, index).remaining == 0
+    assert dict(index.corpora) == {"protocols": 3}
+
+
+def test_live_documents_stay_in_their_corpus(index):
+    ingest(index, A)
+    with Live(10, CHUNKING, EMBEDDER, index) as live:
+        live.put([document("new")])  # the index has one corpus
+    assert dict(index.corpora) == {"protocols": 3}
+    ingest(index, B, add=True)
+    with Live(10, CHUNKING, EMBEDDER, index) as live:
+        live.put([document("a", "Plaster."), document("x", "Plaster.")])
+        live.remove(["y", "never there"])
+        with pytest.raises(
+            InputError, match=r"'n' is new, and the index has several corpora \('phone list', 'protocols'\)"
+        ):
+            live.put([document("n")])
+    with Live(10, CHUNKING, EMBEDDER, index, corpus="phone list") as live:
+        live.put([document("n")])
+        with pytest.raises(InputError, match="'a' belongs to the corpus 'protocols'"):
+            live.remove(["a"])
+    assert {id_: owner for id_, (_, owner) in index.owned().items()} == {
+        **dict.fromkeys(["a", "b", "new"], "protocols"), **dict.fromkeys(["x", "z", "n"], "phone list")
+    }  # fmt: skip
+
+
+def test_a_watched_folder_leaves_other_corpora_alone(index, tmp_path, caplog):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "one.txt").write_text("Fever and cough.", encoding="utf-8")
+    ingest(index, Named("others", document("two.txt"), document("x")))
+    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None), CHUNKING, EMBEDDER, index)
+    with pytest.raises(ConfigError, match="does not know the corpus 'notes'"):
+        watcher.first()
+    watcher.first(add=True)
+    (folder / "two.txt").write_text("Morphine.", encoding="utf-8")
+    (folder / "three.txt").write_text("Plaster.", encoding="utf-8")
+    (folder / "one.txt").unlink()
+    assert watcher.round() == 2
+    assert "two.txt has the id of a document of the corpus others" in caplog.text
+    assert set(index.documents()) == {"two.txt", "x", "three.txt"}
+    assert found(index, "morphine") == set()
+
+
+def test_every_way_to_ingest_reports_what_readers_left_out(tmp_path, monkeypatch, caplog):
+    index = LanceIndex(str(tmp_path), "test", {})
+    scanned = Document("s.pdf", "S", "Fever.", document("x", "Fever.").sections[:1], {"source": "s.pdf"},
+                       (Omission("pages without text", 3, True, "page 2"),))  # fmt: skip
+    corpus = Named("scans", scanned)
+    line = "TEXT LOST: 3 pages without text: s.pdf (3, page 2)"
+    assert line in ingest(index, corpus).text
+    assert line in rebuild(64, False, corpus, CHUNKING, EMBEDDER, index).text
+    report = verify(False, corpus, CHUNKING, EMBEDDER, index)
+    assert line in report.text
+    assert report.metrics["ingest/text_lost"] == 3
+    assert report.failure is None
+
+    class Followed(Named):
+        def stamps(self):
+            return {"s.pdf": len(caplog.records)}, []
+
+        def read(self, sources):
+            return [(source, scanned) for source in sources]
+
+    watcher = Watcher(64, Followed("scans", scanned), CHUNKING, EMBEDDER, index)
+    caplog.set_level("INFO")
+    watcher.first()
+    watcher._stamps["s.pdf"] = -1
+    watcher.round()
+    assert caplog.text.count(line) >= 1
+
+
+def test_the_same_source_names_of_two_corpora_do_not_keep_each_other(index):
+    ingest(index, Named("old", document("a", source="letter.pdf"), document("b", source="b.pdf")))
+    report = ingest(index, Named("new", document("n"), Unreadable("letter.pdf", "is no PDF")), replace=True)
+    assert (report.kept, report.removed, set(index.documents())) == (0, 2, {"n"})
+
+
+# ------------------------------------------------------------------------------------------------ kills
+
+
+CHILD = """
+import sys, time
+sys.path.insert(0, {root!r})
+from tests.test_ingestion_corpora import *
+index = LanceIndex({path!r}, "test", {{}})
+class Slow(Named):
+    def documents(self):
+        for one in self.given:
+            time.sleep(.01)
+            yield one
+print("begun", flush=True)
+corpus = Slow({name!r}, *[document(f"{prefix}{{n}}") for n in range(60)])
+update(4, 0, 1, {add}, {replace}, corpus, CHUNKING, EMBEDDER, index)
+"""
+
+
+@pytest.mark.parametrize(("add", "replace"), [(True, False), (False, True)])
+def test_a_killed_ingest_shows_all_of_its_corpus_or_none(tmp_path, add, replace):
+    rng = np.random.default_rng(7)
+    index = LanceIndex(str(tmp_path), "test", {})
+    ingest(index, A)
+    for _ in range(3):
+        code = CHILD.format(root=str(ROOT), path=str(tmp_path), add=add, replace=replace, name="other", prefix="n")
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, env=os.environ, cwd=ROOT)
+        child.stdout.readline()
+        time.sleep(float(rng.uniform(0.2, 1.0)))
+        child.send_signal(signal.SIGKILL)
+        child.wait()
+        child.stdout.close()
+        seen = dict(LanceIndex(str(tmp_path), "test", {}).corpora)
+        assert seen in ({"protocols": 2}, {"other": 60, "protocols": 2} if add else {"other": 60})
+    if "protocols" in index.corpora:
+        assert counts(ingest(index, A)) == (0, 0, 2, 0)
+        assert found(index) >= {"a", "b"}
+
+
+# ------------------------------------------------------------------------------------------------ names
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("/data/protocols", "protocols"),
+        ("/data/protocols-2025-03-14", "protocols"),
+        ("/data/protocols_20250314T0930", "protocols"),
+        ("/exports/2025-03-14", "exports"),
+        ("/exports/2025/03", "exports"),
+        ("/data/SOP March 2025", "SOP"),
+        ("/data/ward 3", "ward 3"),
+        ("/data/ward2", "ward2"),
+        ("/data/covid-19", "covid-19"),
+        ("/data/phone list.csv", "phone list"),
+        ("/data/letters (2).jsonl.gz", "letters"),
+        ("/data/guidelines v3.1", "guidelines"),
+        ("/", "documents"),
+    ],
+)
+def test_a_guessed_name_has_no_date(path, name):
+    assert corpus_name(None, path) == (name, True)
+
+
+def test_a_given_name_is_kept():
+    assert corpus_name("SOP 2025-01", "/data/x") == ("SOP 2025-01", False)
+    assert corpus_name("Pra\u0301xis", "/data/x")[0] == "Pr\u00e1xis"
+
+
+def test_a_table_and_a_folder_share_an_index(index, tmp_path):
+    """The report's case: the folder, with its table, then the table once more as rows."""
+    own = tmp_path / "own"
+    own.mkdir()
+    (own / "leave.txt").write_text("Annual leave is booked in the portal.", encoding="utf-8")
+    table = "Department,Extension,Bleep\nInfection Control,2041,118\nPharmacy,2050,119\n"
+    (own / "phone list.csv").write_text(table, encoding="utf-8")
+    report = ingest(index, Folder(str(own), False, 100, 60, 0, None))
+    assert (counts(report), report.unreadable) == ((2, 0, 0, 0), [])
+    fields = {"title": "Department", "text": ["Extension", "Bleep"]}
+    rows = Csv(str(own / "phone list.csv"), fields, None, False, 100, None)
+    with pytest.raises(ConfigError, match="does not know the corpus 'phone list'"):
+        ingest(index, rows)
+    assert counts(ingest(index, rows, add=True)) == (2, 0, 0, 0)
+    assert dict(index.corpora) == {"own": 2, "phone list": 2}
