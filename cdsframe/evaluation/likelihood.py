@@ -32,11 +32,11 @@ def score_options(
 
     Raises InputError where the model computes no number.
     """
-    end = _end_length(model.tokenizer)
     pairs, with_end = [], 0
     for messages, targets in asked:
         encoded = [encode(model.tokenizer, messages, target) for target in targets]
         spans = [[place for place, label in enumerate(one.labels) if label != IGNORED] for one in encoded]
+        end = encoded[0].closing
         said = [one.input_ids[s[0] : s[-1] + 1 - end] for one, s in zip(encoded, spans, strict=True)]
         overlapping = _one_begins_another(said) or (labels and len(set(map(len, said))) > 1)
         if overlapping and not end:
@@ -55,11 +55,6 @@ def score_options(
 
 
 _NO_NUMBERS = "its weights are damaged, or overflow: try model.compute_dtype=float32, or get the weights anew"
-
-
-def _end_length(tokenizer: Any) -> int:
-    """Tokens that end the assistant's turn: all that is labelled of an answer without text."""
-    return encode(tokenizer, [Message("user", "q")], "").labelled
 
 
 def _one_begins_another(targets: Sequence[Sequence[int]]) -> bool:

@@ -162,47 +162,6 @@ def _prompts(
     return found
 
 
-<<<<<<< HEAD
-=======
-def score_options(model: Any, asked: Sequence[tuple[list[Message], list[str]]], batch_size: int) -> list[list[float]]:
-    """The log-likelihood (natural) of each target as the assistant's words, by conversation."""
-    pairs = []
-    for messages, targets in asked:
-        for target in targets:
-            encoded = encode(model.tokenizer, messages, target)
-            labelled = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
-            start, end = labelled[0], labelled[-encoded.closing]  # the turn's end is not scored
-            pairs.append((("", ""), encoded.input_ids[:start], encoded.input_ids[start:end]))
-    scored = iter(_harness(model, batch_size)._loglikelihood_tokens(pairs))
-    return [[next(scored)[0] for _ in targets] for _, targets in asked]
-
-
-def _harness(model: Any, batch_size: int) -> Any:
-    """lm-eval's HFLM around the module that we loaded."""
-    lm_eval_log = logging.getLogger("lm_eval")
-    level = lm_eval_log.level
-    lm_eval_log.setLevel(logging.ERROR)  # it warns of every module that it did not load itself
-    try:
-        from lm_eval.models.huggingface import HFLM
-
-        class Harness(HFLM):
-            """Refuses texts: only pairs of tokens that `encode` made are scored, and nothing is cut silently."""
-
-            def tok_encode(self, *args: Any, **kwargs: Any) -> list[int]:
-                raise NotImplementedError("texts are encoded by cdsframe.encoding only")
-
-            def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
-                longest = max(len(context) + len(target) for _, context, target in requests)
-                if longest > self.max_length:
-                    raise InputError(f"a question takes {longest} tokens, {model.name} reads {self.max_length}")
-                return super()._loglikelihood_tokens(requests, *args, **kwargs)
-
-        return Harness(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal", batch_size=batch_size)
-    finally:
-        lm_eval_log.setLevel(level)
-
-
->>>>>>> templates
 def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> JsonObject:
     """What `predictions.jsonl` keeps. Where n options tie for the best, each counts 1 / n, and none is predicted."""
     letters = list(choice.options)
