@@ -64,7 +64,7 @@ class _Model:
         ({"generator": "generator.transformers.TransformersGenerator", "evaluation": "evaluation.qa.evaluate"}, True),
         ({"generator": "generator.openai.OpenAiGenerator", "evaluation": "evaluation.qa.evaluate"}, False),
         ({"generator": "generator.none.NoGenerator", "evaluation": "evaluation.mcq.evaluate"}, True),
-        ({"generator": "generator.transformers.TransformersGenerator", "evaluation": "evaluation.tune.evaluate"}, False),
+        ({"generator": "generator.transformers.TransformersGenerator", "evaluation": "evaluation.tune.evaluate"}, False),  # noqa: E501
     ],
 )  # fmt: skip
 def test_a_template_is_examined_where_the_model_is_talked_to(groups, examined):
