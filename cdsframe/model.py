@@ -108,11 +108,18 @@ class LanguageModel:
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer with a chat template and a padding token, which are set where it has none.
 
-        A new token is a word of its own, never a part of another one. Raises ConfigError where it is not new.
+        A new token is a word of its own, never a part of another one. Raises ConfigError where it is not new, and where
+        the model has no tokenizer.
         """
         from transformers import AddedToken, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.path)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.path)
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"model.name={self.name}: it has no tokenizer that can be read; a model's folder needs tokenizer.json "
+                "and tokenizer_config.json"
+            ) from error
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self.new_tokens))]:

@@ -16,6 +16,7 @@ from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.model import LanguageModel
 from cdsframe.quantization import NoQuantization
 
+TRANSFORMERS = "generator.transformers.TransformersGenerator"
 REFUSES = "{{ raise_exception('Only images') }}"
 
 
@@ -42,6 +43,14 @@ def test_train_refuses_before_work_and_leaves_no_run(tmp_path, capfd):
     assert not list((tmp_path / "here").rglob("*.arrow"))
 
 
+def test_a_model_without_a_tokenizer_is_refused(tmp_path):
+    bare = model(tmp_path)
+    for file in [*tmp_path.glob("tokenizer*"), *tmp_path.glob("chat_template*")]:
+        file.unlink()
+    with pytest.raises(ConfigError, match="it has no tokenizer that can be read"):
+        bare.examine()
+
+
 class _Model:
     def __init__(self) -> None:
         self.examined = False
@@ -58,13 +67,13 @@ class _Model:
         ({"training": "training.merge.merge"}, True),
         ({"training": "training.embedder.tune"}, False),
         ({"training": "training.reranker.tune"}, False),
-        ({"generator": "generator.transformers.TransformersGenerator"}, True),
+        ({"generator": TRANSFORMERS}, True),
         ({"generator": "generator.openai.OpenAiGenerator"}, False),
         ({"generator": "generator.none.NoGenerator"}, False),
-        ({"generator": "generator.transformers.TransformersGenerator", "evaluation": "evaluation.qa.evaluate"}, True),
+        ({"generator": TRANSFORMERS, "evaluation": "evaluation.qa.evaluate"}, True),
         ({"generator": "generator.openai.OpenAiGenerator", "evaluation": "evaluation.qa.evaluate"}, False),
         ({"generator": "generator.none.NoGenerator", "evaluation": "evaluation.mcq.evaluate"}, True),
-        ({"generator": "generator.transformers.TransformersGenerator", "evaluation": "evaluation.tune.evaluate"}, False),  # noqa: E501
+        ({"generator": TRANSFORMERS, "evaluation": "evaluation.tune.evaluate"}, False),
     ],
 )  # fmt: skip
 def test_a_template_is_examined_where_the_model_is_talked_to(groups, examined):

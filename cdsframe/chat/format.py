@@ -122,19 +122,25 @@ class ChatFormat:
     def _made(self, turns: Sequence[Turn], prompt: str, gap: str, tail: str, repaired: str) -> Form:
         """The form of a prompt, the blanks between it and the answer, and what stands behind the answer."""
         stripped = prompt.rstrip(" ")  # a blank before a word is part of its token
-        closing = _closing(self.tokens, tail, self.eos)
-        rest, adds_eos = tail[len(closing) :], not closing
-        if not closing:
-            if self.eos is None:
-                raise ConfigError(
-                    "the chat template ends an answer without a token of its own and the tokenizer has no eos token: "
-                    "generation would not stop; use another model, or set eos_token in its tokenizer_config.json"
-                )
-            closing, rest = self.eos[0], ""
         pieces, numbers = split_at_marks(stripped)
-        gap, named = prompt[len(stripped) :] + gap, self.tokens.named
-        before = tuple(map(named, pieces))
-        return Form(before, tuple(numbers), gap, named(closing), named(rest), tuple(turns), repaired, adds_eos)
+        named, end = self.tokens.named, _closing(self.tokens, tail, self.eos)
+        closing, rest = named(end), named(tail[len(end) :])
+        if not end:
+            closing, rest = self._own_end(), ""
+        gap = prompt[len(stripped) :] + gap
+        return Form(tuple(map(named, pieces)), tuple(numbers), gap, closing, rest, tuple(turns), repaired, not end)
+
+    def _own_end(self) -> str:
+        """The end of an answer behind which the template prints none: that of a single turn's, else the eos token."""
+        known = self._forms.get(("user",))
+        if known is not None:
+            return known.closing
+        if self.eos is None:
+            raise ConfigError(
+                "the chat template ends an answer without a token of its own and the tokenizer has no eos token: "
+                "generation would not stop; use another model, or set eos_token in its tokenizer_config.json"
+            )
+        return self.tokens.named(self.eos[0])
 
     def _arranged(self, tokenizer: Any, roles: Roles) -> tuple[list[Turn], tuple[str, str] | None]:
         """The turns that the template prints whole, and how an answer to them is printed: before it, and behind it.
