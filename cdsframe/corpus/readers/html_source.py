@@ -117,7 +117,7 @@ def _decoded(data: bytes) -> tuple[Decoded, str | None]:
 _SURE = 10
 """Letters that are valid for each one that is not, where a declaration is taken for wrong."""
 
-_FEW = 4
+_FEW = 3
 
 
 def _guessed(data: bytes) -> Decoded:
