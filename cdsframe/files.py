@@ -103,7 +103,8 @@ def parse_object(data: str | bytes, decimals: bool = False) -> dict[str, Any]:
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
-        value = json.loads(text, parse_float=_exact if decimals else _finite, parse_constant=_finite)
+        exact = _exact if decimals else _finite
+        value = json.loads(text, parse_float=exact, parse_constant=_finite, object_pairs_hook=_once)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False, default=str).encode()
     except json.JSONDecodeError as error:
@@ -114,10 +115,23 @@ def parse_object(data: str | bytes, decimals: bool = False) -> dict[str, Any]:
         raise ValueError("not UTF-8 text") from None
     except UnicodeEncodeError:
         raise ValueError("not JSON (half a surrogate pair)") from None
+    except _Twice:
+        raise ValueError("not JSON that can be read (an object names a key twice)") from None
     except ValueError:  # what `_finite` refuses, and integers that are longer than Python converts
         raise ValueError("not JSON (a number is not finite, or too long)") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
+    return value
+
+
+class _Twice(ValueError):
+    """An object has a key twice; Python's reader would drop the first value."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _Twice
     return value
 
 
