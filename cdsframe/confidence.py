@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cdsframe.citations import Checked, support, terms, unmarked
+from cdsframe.citations import SUPPORTED, WORTH, Checked, support, terms
 from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.files import expanded, read_json, write_json
+from cdsframe.markers import unmarked
 from cdsframe.packaged import weights_digest
 from cdsframe.run import Run
 from cdsframe.types import Confidence, Generation, Hit
@@ -70,7 +71,7 @@ def features(
         found |= {
             "cited": checked.cited / max(checked.statements, 1),
             "citation_support": sum(supports) / len(supports) if supports else 0.0,
-            "best_support": max(support(unmarked(checked.text), passage)[2] for passage in passages),
+            "best_support": max(support(unmarked(checked.text, shown), passage)[2] for passage in passages),
             "question_coverage": len(asked & seen) / max(len(asked), 1),
             "agreement": _agreement(hits),
         }
@@ -89,12 +90,14 @@ def _agreement(hits: Sequence[Hit]) -> float:
 
 
 def word(checked: Checked) -> Confidence:
-    """A word for how far the cited passages support the answer, where nothing is calibrated."""
-    weakest = min((citation.support for citation in checked.citations), default=0.0)
-    if weakest >= 0.75 and checked.cited == checked.statements:
-        return Confidence("supported")
-    strongest = max((citation.support for citation in checked.citations), default=0.0)
-    return Confidence("partly supported" if strongest >= 0.5 else "unsupported")
+    """A word for how far the cited passages support the answer, where nothing is calibrated.
+
+    One statement that no passage it cites supports by at least half makes the whole answer unsupported.
+    """
+    if not checked.supports or min(max(given) for given in checked.supports) < WORTH:
+        return Confidence("unsupported")
+    whole = all(min(given) >= SUPPORTED for given in checked.supports)
+    return Confidence("supported" if whole and checked.cited == checked.statements else "partly supported")
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 from answering import passage
 
-from cdsframe.citations import check, clean, settled, statements, support, unmarked
+from cdsframe.citations import check, statements, support
+from cdsframe.markers import clean, settled, unmarked
 
 DOSE = "Check the pulse first. The loading dose of velorapine is 4.5 mg. Repeat after 6 hours."
 
@@ -66,7 +67,7 @@ def test_a_marker_belongs_to_the_statement_before_it(text: str, expected: list) 
         ("1,500 mL", "Limit fluids to 1500 mL.", "Limit fluids to 1500 mL.", 1.0),
         ("20 µg", "Start at 20 mcg.", "Start at 20 mcg.", 1.0),
         ("15 mg/kg", "Give 15mg/kg at once", "Give 15mg/kg at once", 1.0),
-        ("pulse velorapine sodium", "Check the pulse.\nSodium is low.", "Check the pulse.\nSodium is low.", 1.0),
+        ("pulse velorapine sodium", "Check the pulse.\nSodium is low.", "Check the pulse.", 0.5),
     ],
 )
 def test_support_is_the_share_of_words_in_the_best_sentences_and_none_where_a_number_differs(
@@ -111,10 +112,10 @@ def test_a_marker_that_is_cut_off_is_neither_shown_nor_cited(stub: str) -> None:
 def test_what_is_settled_only_grows_into_the_checked_text(text: str) -> None:
     sent = ""
     for length in range(len(text) + 1):
-        ready = settled(clean(text[:length], 2)[0])
+        ready = settled(text[:length], 2)
         assert ready.startswith(sent)
         sent = ready
-    assert sent == check(text, [passage(0), passage(1)]).text
+    assert check(text, [passage(0), passage(1)]).text.startswith(sent)
 
 
 def test_unmarked_text_has_no_markers() -> None:

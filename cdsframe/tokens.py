@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cdsframe.evaluation.units import unit_behind
+from cdsframe.markers import is_amount
+from cdsframe.units import unit_behind
 
 _COMPARATORS = {
     "<": "less than|fewer than|lower than|below",
@@ -79,8 +80,8 @@ class Token:
 
 
 def strip_markers(text: str) -> str:
-    """The text without its citation markers `[1]`, `[1, 2]`."""
-    return _MARKER.sub("", text)
+    """The text without its citation markers `[1]`, `[1, 2]`; an amount in brackets ("[136, 145] mmol/L") stays."""
+    return _MARKER.sub(lambda found: found[0] if is_amount(text, found.start(), found.end()) else "", text)
 
 
 def read(text: str) -> list[Token]:
