@@ -44,6 +44,11 @@ class Checked:
     """Of each statement that cites passages, the support that each of them gives it."""
 
 
+def supports(citation: Citation) -> bool:
+    """Whether the cited span supports its statement, so that it may be marked as its evidence."""
+    return citation.support >= SUPPORTED
+
+
 def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked:
     """Checks a text against the passages shown, numbered from 1; a marker that the text's end cuts off goes too.
 

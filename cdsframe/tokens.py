@@ -178,6 +178,6 @@ def _is_article(text: str, found: re.Match[str], previous: str) -> bool:
         return True
     if raw not in ("a", "A") or previous in _NAMED_BY_LETTER:
         return False
-    follows = re.match(r"\s+[\"'(]?(?!positive\b|negative\b)[A-Za-z]", text[found.end() :])
-    opens = re.search(r"(^|[.!?:])\s*[\"'(]?$", text[: found.start()]) is not None
+    follows = re.match(r"\s+[\"'(]?(?!positive\b|negative\b)[A-Za-z]", text[found.end() : found.end() + 16])
+    opens = re.search(r"(^|[.!?:])\s*[\"'(]?$", text[max(0, found.start() - 3) : found.start()]) is not None
     return follows is not None and (raw == "a" or opens)
