@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cdsframe.citations import supports
 from cdsframe.context.words import meaningful, places
 from cdsframe.printable import plain
 from cdsframe.types import Answer, Hit
@@ -61,7 +62,7 @@ def _snippet(text: str, question: str) -> Text:
 
 
 def show_answer(answer: Answer, console: Console | None = None) -> None:
-    """The answer, the spans it rests on, and how sure it is."""
+    """The answer, the sentences that support it, and how sure it is."""
     from rich.panel import Panel
     from rich.text import Text
 
@@ -76,7 +77,10 @@ def show_answer(answer: Answer, console: Console | None = None) -> None:
         passage = citation.passage
         span = passage.text[citation.start - passage.start : citation.end - passage.start]
         console.print(Text(f"[{citation.number}] {plain(f'{passage.title} ({passage.document_id})')}", style="bold"))
-        console.print(Text(f"    {plain(' '.join(span.split()))}"))
+        if supports(citation):
+            console.print(Text(f"    {plain(' '.join(span.split()))}"))
+        else:
+            console.print("    No sentence of this passage says what the answer says: read the passage.", style="dim")
     if answer.removed:
         console.print(f"{answer.removed} marker(s) that name no passage were taken out.", style="dim")
     console.print(f"{answer.timings['total']:.1f} s. Not a medical device: read the passages.", style="dim")

@@ -148,5 +148,5 @@ class _Notes:
 
 def plain_text(data: bytes) -> Parsed:
     """An embedded text file."""
-    text, guessed = decode(data)
-    return Parsed(text.strip(), (), guessed=guessed)
+    decoded = decode(data)
+    return Parsed(decoded.text.strip(), (), remark=decoded.remark, omitted=decoded.omitted)
