@@ -109,11 +109,11 @@ def test_new_tokens_stay_tokens_in_a_tokenizer_that_is_saved(tmp_path):
     from cdsframe.types import Message
 
     save_model(tmp_path / "base", tokenizer("chatml"))
-    made = LanguageModel(str(tmp_path / "base"), "float32", "sdpa", ["[drug]", "velorapine"], NoQuantization(), None)
+    made = LanguageModel(str(tmp_path / "base"), "float32", "sdpa", ["[drug]", "zzvelo"], NoQuantization(), None)
     made.tokenizer.save_pretrained(tmp_path / "saved")
     for one in (made.tokenizer, AutoTokenizer.from_pretrained(tmp_path / "saved")):
-        ids = encode(one, [Message("user", "the [drug] velorapine")]).input_ids
-        assert set(one.convert_tokens_to_ids(["[drug]", "velorapine"])) <= set(ids)
+        ids = encode(one, [Message("user", "the [drug] zzvelo")]).input_ids
+        assert set(one.convert_tokens_to_ids(["[drug]", "zzvelo"])) <= set(ids)
 
 
 # ------------------------------------------------------------------------------------------------ adapters
