@@ -184,9 +184,10 @@ class Calibrator:
         try:
             made = cls(**values)
             made.predict(dict.fromkeys(made.weights, 0.0))
-        except (TypeError, KeyError, ZeroDivisionError) as error:
+        except (TypeError, KeyError, ZeroDivisionError):
             raise InputError(
-                f"calibration: {path} is no calibration ({error}); make it by evaluation=calibrate"
+                f"calibration: {path} is no calibration: keys are missing, unknown or of another type; make it by "
+                "evaluation=calibrate"
             ) from None
         return made
 

@@ -3,6 +3,7 @@
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_modules_import_downwards(path):
             continue
         lower = _layer(other) < _layer(group) or _layer(other) == _layer(group) == 0
         assert lower, f"{group} (layer {_layer(group)}) imports {other} (layer {_layer(other)})"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [p for p in MODULES if _group(p) != "corpus" and p.name != "service.py"],
+    ids=lambda p: str(p.relative_to(ROOT)),
+)
+def test_no_message_holds_the_name_of_an_errors_class(path):
+    """The user cannot act on `TypeError`; only the log line of a defect (serving/service.py) has the class."""
+    source = path.read_text(encoding="utf-8")
+    assert not re.search(
+        r"type\((error|e|failure|problem|exception)\)\.__(name|qualname)__|__class__\.__name__", source
+    )
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))

@@ -277,6 +277,24 @@ def test_a_client_that_leaves_stops_the_generation(stream: bool, threshold: floa
         assert httpx.post(path, json=after, timeout=30).status_code == 200
 
 
+@pytest.mark.parametrize("sent", [b"", b'{"model": "demo", ', b"x" * 3000])
+def test_an_upload_that_is_broken_off_is_one_line_of_status_499(
+    url: str, sent: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    host, _, port = url.removeprefix("http://").partition(":")
+    head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: {host}\r\ncontent-type: application/json\r\n"
+    with caplog.at_level(logging.INFO):
+        with socket.create_connection((host, int(port))) as raw:
+            raw.sendall(head.encode() + b"content-length: 20000000\r\n\r\n" + sent)
+            time.sleep(0.2)
+        until = time.monotonic() + 20
+        while "status 499" not in caplog.text and time.monotonic() < until:
+            time.sleep(0.05)
+    assert len(re.findall(r"request \w+: status 499", caplog.text)) == 1
+    assert "Exception" not in caplog.text
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+
+
 def test_questions_wait_until_the_model_is_loaded() -> None:
     gate = threading.Event()
 

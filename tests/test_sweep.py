@@ -174,7 +174,7 @@ def test_a_job_that_is_killed_leaves_the_others(tmp_path):
     outcomes = [json.loads((tmp_path / str(n) / "outcome.json").read_text(encoding="utf-8")) for n in range(4)]
     assert [outcome["status"] for outcome in outcomes] == ["failed", "failed", "failed", "finished"]
     assert outcomes[1]["reason"] == "no\nnever"
-    assert outcomes[2]["reason"] == "KeyError"
+    assert outcomes[2]["reason"] == "a defect of the program; the job's log has the traceback"
 
 
 def test_a_signal_reaches_the_job_and_ends_the_multirun(tmp_path):

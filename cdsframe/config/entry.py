@@ -30,6 +30,7 @@ from cdsframe.config.arguments import (
 )
 from cdsframe.config.check import check
 from cdsframe.config.multirun import told
+from cdsframe.config.pipes import passing
 from cdsframe.config.resume import interrupted_run
 from cdsframe.config.shadow import refuse_shadowed
 from cdsframe.config.sweep import claim, job_of_sweep, note_failure
@@ -166,6 +167,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     main = hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)
 
     @functools.wraps(function)
+    @passing()
     def run() -> None:
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us

@@ -70,8 +70,10 @@ def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, 
 
 
 def note_failure(folder: Path, error: BaseException) -> None:
-    """Writes down why a job has no result: a user's error in its words, a defect of ours by its kind."""
-    text = str(error) if isinstance(error, CdsframeError) else type(error).__name__
+    """Writes down why a job has no result: a user's error in its words, or that it was a defect."""
+    text = (
+        str(error) if isinstance(error, CdsframeError) else "a defect of the program; the job's log has the traceback"
+    )
     write_json(folder / _OUTCOME, {"status": "failed", "reason": text})
 
 
@@ -160,5 +162,5 @@ def _portable(error: BaseException) -> BaseException:
     try:
         pickle.loads(pickle.dumps(error))  # noqa: S301 (what this process wrote itself)
     except Exception:  # noqa: BLE001 (an exception may raise anything when it is made anew)
-        return CdsframeError(f"the job failed by a defect, {type(error).__name__}; its log has the traceback")
+        return CdsframeError("the job failed by a defect of the program; its log has the traceback")
     return error

@@ -98,9 +98,9 @@ class Hub:
         datasets.disable_progress_bars()
         try:
             loaded = datasets.load_dataset(self._path, revision=self._revision)
-        except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        except (OSError, ValueError, datasets.exceptions.DatasetsError):
             raise InputError(
-                f"data: {self._path} cannot be read ({type(error).__name__}): is the id right, does the hub answer, is "
+                f"data: {self._path} cannot be read: is the id right, does the hub answer, is "
                 "HF_HUB_OFFLINE set? A folder with its files does too (data.path=FOLDER), or another data set"
             ) from None
         for name, rows in loaded.items():

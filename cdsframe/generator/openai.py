@@ -183,14 +183,18 @@ class OpenAiGenerator:
             raise InputError(
                 f"generator: {self._url} was silent for {self._timeout:g} s; is it overloaded, generator.timeout low?"
             ) from None
-        except httpx.HTTPError as error:
+        except httpx.RemoteProtocolError:
             raise InputError(
-                f"generator: {self._url} is not reachable ({type(error).__name__}); start the engine or set "
-                "generator.base_url"
+                f"generator: {self._url} broke off its answer or does not speak HTTP; look at the engine's log"
             ) from None
-        except (AttributeError, KeyError, IndexError, TypeError, ValueError) as error:
+        except httpx.HTTPError:
             raise InputError(
-                f"generator: {self._url} does not answer as the OpenAI API does ({type(error).__name__})"
+                f"generator: {self._url} is not reachable; start the engine or set generator.base_url"
+            ) from None
+        except (AttributeError, KeyError, IndexError, TypeError, ValueError):
+            raise InputError(
+                f"generator: {self._url} does not answer as the OpenAI API does; is generator.base_url the address of "
+                "such an engine, with /v1 at its end?"
             ) from None
 
 

@@ -197,6 +197,8 @@ class Envelope:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        from starlette.requests import ClientDisconnect
+
         id, started, status = uuid4().hex[:12], time.perf_counter(), 0
         added = [(key.encode(), value.encode()) for key, value in {**_HEADERS, "x-request-id": id}.items()]
 
@@ -209,5 +211,7 @@ class Envelope:
 
         try:
             await self._app(scope, receive, wrapped)
+        except ClientDisconnect:  # while it sent its body; nobody reads an answer
+            status = 499
         finally:
             log.info("request %s: status %d, %.2f s", id, status, time.perf_counter() - started)

@@ -79,7 +79,7 @@ def cached(
         with suppress(FileNotFoundError):  # another process found too many
             os.utime(place)
     except OSError as error:
-        log.warning("examples are not kept in %s (%s)", folder, error.strerror or type(error).__name__)
+        log.warning("examples are not kept in %s (%s)", folder, error.strerror or "the folder cannot be written")
         kept = None
     if kept is None:
         return builder.build(questions)

@@ -1,0 +1,72 @@
+"""Prints to a reader that may leave early (`python ask.py … | head -1`): the work goes on, and no traceback is printed.
+
+Passes over nothing else: a broken pipe that is not one of the standard streams stays an error.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from typing import Any
+
+
+@contextmanager
+def passing() -> Iterator[None]:
+    """While this is entered, what cannot be printed because its reader has left is dropped."""
+    streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (_Passing(stream) if stream is not None else None for stream in streams)  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            if stream is not None:
+                stream.flush()
+        sys.stdout, sys.stderr = streams
+
+
+class _Passing:
+    """A stream whose writes after its reader has left go nowhere."""
+
+    def __init__(self, stream: Any) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        try:
+            return int(self._stream.write(text))
+        except BrokenPipeError:
+            if not _silence():
+                raise
+            return len(text)
+
+    def flush(self) -> None:
+        try:
+            self._stream.flush()
+        except BrokenPipeError:
+            if not _silence():
+                raise
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+def _silence() -> bool:
+    """Sends what is printed from now on nowhere; returns whether a reader of a standard stream had left."""
+    broken = _closed()
+    for descriptor in broken:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+    return bool(broken)
+
+
+def _closed() -> list[int]:
+    found = []
+    for descriptor in (1, 2):
+        poll = select.poll()
+        with suppress(OSError, ValueError):
+            poll.register(descriptor, select.POLLOUT)
+            found += [number for number, event in poll.poll(0) if event & (select.POLLERR | select.POLLHUP)]
+    return found
