@@ -11,6 +11,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from cdsframe.search_form import search_words
 from cdsframe.types import Citation, Passage
 
 _NUMBERS = r"\d{1,3}(?:\s*[,;]\s*\d{1,3})*"
@@ -152,7 +153,7 @@ def _agree(wanted: dict[str, set[str]], found: dict[str, set[str]]) -> bool:
 
 
 def _tokens(text: str) -> list[str]:
-    folded = text.casefold().replace("μg", "mcg").replace("microgram", "mcg")
+    folded = search_words(text, question=True).casefold().replace("μg", "mcg").replace("microgram", "mcg")
     return [_spell(token) for token in _TOKEN.findall(folded)]
 
 
