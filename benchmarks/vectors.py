@@ -15,6 +15,7 @@ import numpy as np
 from cdsframe.contracts import Embedder
 from cdsframe.digests import digest
 from cdsframe.embedder import NoEmbedder, SentenceEmbedder
+from cdsframe.search_form import search_form
 
 _AT_ONCE = 512
 """Texts that are encoded before their vectors are kept: what an interrupted run loses at most."""
@@ -65,7 +66,7 @@ class KeptVectors:
         return self._encode("query", texts)
 
     def _encode(self, side: str, texts: Sequence[str]) -> np.ndarray:
-        keys = [digest(self._of, side, text) for text in texts]
+        keys = [digest(self._of, side, search_form(text)) for text in texts]
         found = {key: row for key in keys if (row := self._kept(key)) is not None}
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in found}
         encode = self._embedder.encode_passages if side == "passage" else self._embedder.encode_queries

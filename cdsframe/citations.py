@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from cdsframe.claims.agreement import compare
 from cdsframe.claims.clauses import Part, clauses, fragment
 from cdsframe.markers import clean, find, finished
+from cdsframe.search_form import search_words
 from cdsframe.types import Citation, Passage
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
@@ -122,7 +123,7 @@ def terms(text: str) -> set[str]:
 
 
 def _tokens(text: str) -> list[str]:
-    folded = text.casefold().replace("μg", "mcg").replace("microgram", "mcg")
+    folded = search_words(text, question=True).casefold().replace("μg", "mcg").replace("microgram", "mcg")
     return [_spell(token) for token in _TOKEN.findall(folded)]
 
 

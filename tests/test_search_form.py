@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdsframe.chunking.section import SectionChunker
+from cdsframe.citations import support
 from cdsframe.context.words import places, words
 from cdsframe.embedder import HashEmbedder, NoEmbedder, SentenceEmbedder
 from cdsframe.errors import IndexMismatchError
@@ -174,6 +175,16 @@ def test_a_real_embedder_reads_the_form(minilm):
 
 
 # ------------------------------------------------------------------------------------------------ what is shown
+
+
+def test_a_citation_is_supported_by_any_form_of_its_words():
+    for statement, written in (
+        ("Give 50 μg for atrial fibrillation.", "Give 50 µg for atrial ﬁbrillation."),
+        ("Contraindicated in hypertension.", "Contraindicated in hyper-\ntension."),
+        ("肾功能不全者禁用。", "每日二十毫克口服。肾功能不全者禁用。"),
+    ):
+        assert support(statement, passage("p", written))[2] == 1
+    assert support("Platelets below 109/L.", passage("p", "Platelets below 10⁹/L."))[2] == 0
 
 
 def test_words_are_compared_in_their_form_and_marked_where_they_are_shown():

@@ -40,9 +40,8 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
     """
     if made.get(_FORM, {}) != asked.get(_FORM, {}):
         raise IndexMismatchError(
-            f"the index {index} was made by another version of cdsframe, which indexed texts in another form; make it "
-            f"anew in its place: python ingest.py ingestion=rebuild index.name={index}, with its index, corpus, "
-            "chunking and embedder"
+            f"the index {index} was made by another version of cdsframe, which indexed texts in another form; to make "
+            f"it anew in its place: python ingest.py ingestion=rebuild index.name={index} {_settings(made)}"
         )
     different = []
     for group in sorted(asked):
@@ -60,6 +59,17 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
             f"the index {index} was made with other settings: {'; '.join(different)}; use the settings of the index, "
             f"or {mend}"
         )
+
+
+def _settings(made: Identity) -> str:
+    """The overrides by which an index was made, as far as it knows them."""
+    found = ["index=elasticsearch"] if "index" in made else []
+    chunking, embedder = made.get("chunking", {}), made.get("embedder", {})
+    for key, value in chunking.items():
+        written = f"[{','.join(map(str, value))}]" if isinstance(value, list) else "null" if value is None else value
+        found.append(f"chunking={value}" if key == "name" else f"'chunking.{key}={written}'")
+    found.append(f"embedder.name={embedder['name']}" if "name" in embedder else "embedder=none")
+    return " ".join([*found, "corpus=… corpus.path=…"])
 
 
 def require_dimension(index: str, dimension: int | None, vector: int | None) -> None:
