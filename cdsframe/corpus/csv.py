@@ -92,7 +92,10 @@ class Csv:
         rows = rows_of(chain(beginning[before:], lines), self._delimiter or found, too_long, before + 1)
         header = next(rows, None)
         if header is None or header.problem:
-            yield f"{name}, row 1", (header.problem if header else None) or "has no header, a row that names the columns"
+            yield (
+                f"{name}, row 1",
+                (header.problem if header else None) or "has no header, a row that names the columns",
+            )
             return
         columns = [column.strip() for column in header.values]
         self._look_for_columns(name, columns)
