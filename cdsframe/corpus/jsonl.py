@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -97,14 +97,18 @@ def _joined(parts: Any, texts: list[Any]) -> tuple[str, tuple[Section, ...]]:
         for part in parts
         for block in (Block(as_text(part.get("heading"), "heading"), 1), Block(as_text(part.get("text"), "text")))
     ]
-    own = " ".join(word for block in blocks if not block.level for word in block.text.split())
-    whole = " ".join(word for block in blocks for word in block.text.split())
-    beside = [text for text in texts if isinstance(text, str) and " ".join(text.split()) not in (own, whole)]
-    inside = [text for text in beside if " ".join(text.split()) in whole]
-    text, sections = assemble([*(Block(text.strip()) for text in beside if text not in inside), *blocks])
+    own = _words(block.text for block in blocks if not block.level)
+    whole = _words(block.text for block in blocks)
+    named = (text.strip() for text in texts if isinstance(text, str))
+    beside = [text for text in named if _words([text]) not in whole and _words([text]) != own]
+    text, sections = assemble([*map(Block, beside), *blocks])
     if not sections:
         raise ValueError("has no text in its sections")
     return text, sections
+
+
+def _words(texts: Iterable[str]) -> str:
+    return " ".join(word for text in texts for word in text.split())
 
 
 def lines(path: Path, limit: int, root: Path | None = None) -> Iterator[tuple[str, bytes | str]]:

@@ -25,6 +25,9 @@ _LEAD = 80
 
 _NOT_SHOWN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
 _LINE_THROUGH = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.IGNORECASE)
+_FALLBACK = frozenset(("template", "noscript", "audio", "video", "canvas", "object", "embed"))
+"""Elements whose content a browser shows only where it cannot do better."""
+
 _OPENS = re.compile(r"tab|accordi|collaps|panel|expand|toggle|spoiler|slide|carousel", re.IGNORECASE)
 """Names of parts that a reader opens by a click."""
 
@@ -111,7 +114,7 @@ def _hidden_rule(root: Node) -> _Rule:
                 opened.update(value.lstrip("#").split())
 
     def rule(node: Node) -> bool:
-        if node.tag in ("template", "noscript"):
+        if node.tag in _FALLBACK:
             return True
         if node.tag == "dialog":
             return "open" not in node.attributes

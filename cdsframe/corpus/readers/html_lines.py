@@ -67,6 +67,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             yield item
         elif item.out:
             omitted[item.out] += item.words
+            omitted[FRAMES] += item.tag in MEDIA
             before = ""
             yield " " if item.tag in INLINE else Break.BLOCK
         elif apart(item):
@@ -99,9 +100,6 @@ def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str |
     if tag in ("frame", "iframe") and not node.children:
         omitted[FRAMES] += 1
         return [Break.BLOCK]
-    if tag in MEDIA:
-        omitted[FRAMES] += 1
-        return [" "]
     if tag == "math":
         return [" ", formula(node), " "]
     if tag == "svg":

@@ -1,0 +1,209 @@
+"""Web pages: each word is read in its place, keeps its meaning, or is counted; no part of the source hides the rest."""
+
+import pytest
+from corpus_files import sections_of
+
+from cdsframe.corpus.folder import read_file
+from cdsframe.corpus.readers.html import read_html
+from cdsframe.corpus.readers.parsed import Refused
+
+PARAGRAPHS = "".join(f"<p>Zelnorin paragraph {n}: give {n} mg and watch the kidneys.</p>" for n in range(1, 9))
+EIGHT = "\n\n".join(f"Zelnorin paragraph {n}: give {n} mg and watch the kidneys." for n in range(1, 9))
+
+
+def parsed(page, encoding="utf-8"):
+    return read_html(page if isinstance(page, bytes) else page.encode(encoding), 1 << 20)
+
+
+def text_of(page):
+    return parsed(page).text
+
+
+def omitted(page):
+    return {item.reason: item.count for item in parsed(page).omitted}
+
+
+def declared(label, text, encoding):
+    head = f"<html><head><meta charset={label}></head><body><p>".encode("ascii")
+    return head + text.encode(encoding) + b"</p><h2>Warning</h2><p>Never in asthma.</p></body></html>"
+
+
+@pytest.mark.parametrize(
+    ("label", "text", "encoding"),
+    [
+        ("us-ascii", "Give 5–10 mg", "cp1252"),
+        ("iso-8859-1", "“stat” – €5", "cp1252"),
+        ("gb2312", "每日二十㎎口服", "gb18030"),
+        ("shift_jis", "一日①２０㎎", "cp932"),
+        ("euc-kr", "똠방각하", "cp949"),
+        ("iso-8859-9", "“ağrı”", "cp1254"),
+        ("big5", "孕婦禁用", "big5"),
+        ("tis-620", "ห้ามใช้", "cp874"),
+        ("iso-2022-jp", "一日二回", "iso-2022-jp"),
+        ("utf-16", "Größe", "utf-8"),
+        ("x-user-defined", "5–10", "cp1252"),
+        ("windows-1252", "Größe µg", "utf-8"),
+        ("utf-8", "Größe µg", "cp1252"),
+        ("no-such-label", "Größe", "cp1252"),
+    ],
+)
+def test_a_page_is_decoded_as_browsers_do_or_better(label, text, encoding):
+    page = parsed(declared(label, text, encoding))
+    assert page.text == f"{text}\n\nWarning\n\nNever in asthma."
+    assert not page.omitted
+
+
+def test_odd_bytes_are_replaced_and_counted_and_the_rest_is_read():
+    page = parsed(b"<meta charset=windows-1252><p>Give 5 mg \x81 daily.</p><p>Never in asthma.</p>")
+    assert page.text == "Give 5 mg \ufffd daily.\n\nNever in asthma."
+    assert [(item.reason, item.count, item.text) for item in page.omitted] == [
+        ("letters that cannot be decoded", 1, True)
+    ]
+
+
+def test_a_wrong_declaration_is_logged():
+    assert parsed(declared("windows-1252", "Größe", "utf-8")).remark == (
+        "declares the encoding cp1252 but is UTF-8; read as utf-8"
+    )
+    assert parsed(declared("utf-8", "Größe", "cp1252")).remark == (
+        "declares the encoding utf-8 but is not in it; read as cp1252"
+    )
+
+
+def test_control_characters_do_not_end_a_page():
+    page = b"<h1>A\0</h1><p>Give\x01 5\x0bmg</p><p>&#0;&#x80;</p><p>Never.</p>"
+    assert text_of(page) == "A\n\nGive 5 mg\n\n\ufffd€\n\nNever."
+    assert omitted(page) == {"control characters": 3}
+
+
+@pytest.mark.parametrize(
+    ("page", "right"),
+    [
+        ("<p>5 mg<br>10 mg</p>", "5 mg 10 mg"),
+        ("<h1>Dose<br>10 mg</h1><p>x", "Dose 10 mg\n\nx"),
+        ("<dl><dt>Dose<dd>5 mg<dd>10 mg</dl>", "Dose\n\n5 mg\n\n10 mg"),
+        ("<ul><li>1<li>5 mg</ul>", "1\n\n5 mg"),
+        ("<ol start=3><li>wash</li><li>dry</li></ol>", "3. wash\n\n4. dry"),
+        ("<div>1<div>5 mg</div>2</div>", "1\n\n5 mg\n\n2"),
+        ("<p>1<span style='display:block'>5 mg</span></p>", "1\n\n5 mg"),
+        ("<p>zel&shy;no<wbr>rin 5&nbsp;mg", "zelnorin 5 mg"),
+        ("<pre>Na   140\n  K  4</pre>", "Na   140\n  K  4"),
+        ("<textarea>1\n5 mg</textarea>", "1\n5 mg"),
+        ("<svg><text>1</text><text>5 mg</text></svg>", "1\n\n5 mg"),
+        ("<p>1<del>0</del>5 mg", "1 5 mg"),
+        ("<details><summary>Dose</summary>5 mg</details>", "Dose\n\n5 mg"),
+        ("<p>Dose <input value='5'> mg <input type=checkbox checked> daily", "Dose 5 mg [x] daily"),
+        ("<p>Give <select><option>5 mg<option selected>10 mg</select>", "Give 10 mg"),
+        ("<p>Asthma: <img src=x alt=no> beta blocker", "Asthma: no beta blocker"),
+        ("<iframe srcdoc='<p>1</p><p>5 mg</p>'></iframe>", "1\n\n5 mg"),
+        ("<p><ruby>投与<rt>とうよ</rt></ruby>する", "投与する"),
+        ("<math><msup><mn>10</mn><mn>9</mn></msup><mo>/</mo><mi>L</mi></math>", "10^9/L"),
+        ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math> tablet", "1/2 tablet"),
+        ("<p>1.5 x 10<sup>9</sup>/L above 10<sup>2</sup>, 5 mg<sup>2</sup>", "1.5 x 10^9/L above 10^2, 5 mg^2"),
+        ("<p>10<span style='vertical-align: super'>9</span>/L", "10^9/L"),
+        ("<div role=heading aria-level=2>Dose</div>5 mg", "Dose\n\n5 mg"),
+    ],
+)
+def test_words_are_divided_and_typography_keeps_its_meaning(page, right):
+    assert text_of(page) == right
+
+
+@pytest.mark.parametrize(
+    ("rows", "right"),
+    [
+        ("<tr><td>a<td>5 mg<br>10 mg at night", "a | 5 mg; 10 mg at night"),
+        ("<tr><td>a<td><p>10</p><p>20 mg</p>", "a | 10; 20 mg"),
+        ("<tr><td>a<td><ul><li>not in asthma<li>not in pregnancy</ul>", "a | not in asthma; not in pregnancy"),
+        ("<caption>By<br>age</caption><tr><td>a<td><div>1</div><div>5 mg</div>", "By age\na | 1; 5 mg"),
+        ("<tr><td rowspan=2>a<td>child<td>1<tr><td>adult<td>2", "a | child | 1\na | adult | 2"),
+        ("<tr><th>Drug<th colspan=2>Dose<tr><td>a<td>1<td>2", "Drug | Dose | Dose\na | 1 | 2"),
+        ("<tr><td>a<td><td>2<tr><td><td>1<td>", "a |  | 2\n | 1"),
+        ("<tr><th colspan=9>Adults<tr><td>a<td>2", "Adults\na | 2"),
+        ("<tr><td rowspan=0>a<td>1<tr><td>2<tr><td>3", "a | 1\na | 2\na | 3"),
+        ("<tr><td>a<td><table><tr><td>day<td>1<tr><td>night<td>2</table><tr><td>b<td>3", "a | day; 1; night; 2\nb | 3"),
+        ("<thead><tr><th>Drug</thead><tfoot><tr><td>note</tfoot><tbody><tr><td>a", "Drug\nnote\na"),
+    ],
+)
+def test_tables_keep_their_columns(rows, right):
+    assert text_of(f"<table>{rows}</table>") == right
+
+
+def test_a_table_that_lays_out_the_page_is_read_by_blocks():
+    page = f"<table><tr><td><h1>Zelnorin</h1>{PARAGRAPHS}</td><td>beside</td></tr></table>"
+    assert text_of(page) == f"Zelnorin\n\n{EIGHT}\n\nbeside"
+
+
+def test_scripts_do_not_count_and_no_class_drops_the_largest_part():
+    page = f"<title>Z</title><h1>Zelnorin</h1><script>{'var x=1;' * 900}</script>"
+    page += f"<div class='entry share sidebar'>{PARAGRAPHS}</div><p>Last changed 2026.</p>"
+    assert text_of(page) == f"Zelnorin\n\n{EIGHT}\n\nLast changed 2026."
+
+
+@pytest.mark.parametrize(
+    "opening",
+    ["<header><div>Top</div>", "<aside><p>News</p></b>", "<nav>", "<noscript>", "<template>", "<footer>", "<select>",
+     "<select><option>one", "<dialog>", "<button>", "<div hidden>", "<div style='display:none'>", "<object>", "<video>",
+     "<title>Title", "<textarea>old", "<!-- comment", "<script>var a", "<style>p {}", "<iframe>", "<noframes>",
+     "<h1>Zelnorin", "<form>", "<table>", "<svg>", "<a href=x>", "<b>", "<div class=menu>", "<details>", "<xmp>",
+     "<script src='a.js'/>", "<plaintext>", "<label>", "<caption>", "<frameset>"],
+)  # fmt: skip
+def test_an_element_that_is_not_closed_does_not_swallow_the_page(opening):
+    page = parsed(f"<html><body><p>Ward handbook</p>{opening}{PARAGRAPHS}</body></html>")
+    words = page.text.split()
+    for n in range(1, 9):
+        assert f"{n}:" in words, page.text
+    assert "kidneys.Zelnorin" not in page.text
+
+
+def test_marks_that_strike_out_and_are_not_closed_are_reported():
+    page = f"<p>Old <s>50 mg</p>{PARAGRAPHS}"
+    assert EIGHT in text_of(page)
+    assert omitted(page) == {"strike-through marks that are not closed": 1}
+    assert omitted("<p>Give <del>50 mg</del> 5 mg</p>") == {"struck-out words": 2}
+
+
+@pytest.mark.parametrize("tag", ["article", "div", "section"])
+def test_a_small_main_does_not_win(tag):
+    page = f"<main><p>2 min</p></main><{tag}><h1>Corvex</h1>{PARAGRAPHS}</{tag}>"
+    assert EIGHT in text_of(page)
+    assert text_of(f"<div>Menu here</div><main>{PARAGRAPHS}</main>") == EIGHT
+
+
+def test_what_is_left_out_is_counted_in_words():
+    page = f"<nav><a>All guidelines</a></nav><div hidden>not shown</div>{PARAGRAPHS}<img src=a><img alt='' src=b>"
+    page += "<video></video><footer>Privacy policy</footer><select><option>one<option>two</select>"
+    around = "words around the text (navigation, headers, footers, side columns, buttons)"
+    assert omitted(page) == {
+        "hidden words": 2, around: 4, "pictures": 1, "embedded pages and media": 1,
+        "choices of menus that are not shown": 1,
+    }  # fmt: skip
+    assert not any(item.text for item in parsed(page).omitted)
+
+
+def test_a_page_whose_text_is_in_its_scripts_is_reported():
+    prose = "The dose of zelnorin is five milligrams, given once a day, and never to people who have asthma. " * 3
+    page = f'<h1>Zelnorin</h1><p>Please wait.</p><script>var data = {{"body": "{prose}"}}</script>'
+    (item,) = parsed(page).omitted
+    assert (item.reason, item.text) == ("words that scripts hold and the page does not show", True)
+    assert not parsed(f"<h1>Zelnorin</h1><p>{prose}</p><script>var d = '{prose}'</script>").omitted
+
+
+def test_most_of_the_prose_is_kept_whatever_its_parts_are_called():
+    parts = [f"<div class=sidebar><p>Part {n}: give {n} mg each day.</p></div>" for n in range(9)]
+    assert text_of("".join(parts)).count("each day") == 9
+
+
+def test_depth_is_refused_in_words_and_never_cut():
+    assert text_of("<div>" * 5000 + "deep" + "</div>" * 5000 + "after") == "deep\n\nafter"
+    assert text_of("".join(f"<p><font color={n}>word{n}" for n in range(2000))).count("word") == 2000
+    with pytest.raises(Refused, match="is nested too deeply"):
+        parsed("<div>" * 50_000 + "deep")
+
+
+def test_headings_without_text_and_titles(tmp_path):
+    (tmp_path / "a.html").write_text(
+        "<title>Drug | Site</title><h1>Drug</h1><h2>Never in renal failure</h2><h2>Dose</h2><p>5 mg</p>"
+    )
+    document, _ = read_file(("a.html", tmp_path / "a.html"), tmp_path, 1 << 20, 60)
+    assert document.title == "Drug"
+    assert sections_of(document) == [(("Never in renal failure",), "Never in renal failure"), (("Dose",), "5 mg")]
