@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.corpus.readers.pdf.letters import Box, visible_box
+from cdsframe.corpus.readers.pdf.frames import Box
+from cdsframe.corpus.readers.pdf.letters import visible_box
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage

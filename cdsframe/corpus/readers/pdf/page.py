@@ -11,8 +11,10 @@ from cdsframe.corpus.readers.pdf.cells import table_piece
 from cdsframe.corpus.readers.pdf.columns import flows
 from cdsframe.corpus.readers.pdf.drawings import read_drawings
 from cdsframe.corpus.readers.pdf.forms import Overlay, read_overlay, with_values
-from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter, read_letters, visible_box
-from cdsframe.corpus.readers.pdf.pieces import Piece, known, once, pieces
+from cdsframe.corpus.readers.pdf.frames import Box, Frame
+from cdsframe.corpus.readers.pdf.letters import Letter, read_letters, visible_box
+from cdsframe.corpus.readers.pdf.pieces import Piece, pieces
+from cdsframe.corpus.readers.pdf.printed import known, once
 from cdsframe.corpus.readers.pdf.rows import Line, lines_of
 from cdsframe.corpus.readers.pdf.second import SecondReading
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN

@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.corpus.readers.pdf.letters import Frame, Letter, straight
+from cdsframe.corpus.readers.pdf.frames import Frame, straight
+from cdsframe.corpus.readers.pdf.letters import Letter
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN, decoded
 
 if TYPE_CHECKING:
