@@ -45,9 +45,11 @@ def in_reading_order(letters: Sequence[Letter], rtl: bool) -> str:
     """The text of a line.
 
     Args:
-        rtl: the line belongs to a right-to-left text.
+        rtl: the line belongs to a right-to-left text; otherwise it does where it begins and ends with such letters.
     """
     items = _visual(letters)
+    strong = [item[1] for item in items if item[1] in (_RTL, _LTR)]
+    rtl = rtl or strong[0] == strong[-1] == _RTL
     return _bracketed(_from_right(items) if rtl else _from_left(items))
 
 

@@ -33,7 +33,7 @@ _BULLETS = {0xB7: "•", 0xA7: "▪", 0xD8: "➢"}
 
 
 def decoded(written: str, font: str = "") -> str:
-    """The letters that are meant, or UNKNOWN: a control, an unassigned code, half a surrogate pair, a private one that is not known.
+    """The letters that are meant, or UNKNOWN for a control, an unassigned code, half a surrogate pair, a private letter.
 
     Args:
         written: the one character that the font's map gives.
