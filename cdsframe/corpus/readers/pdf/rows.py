@@ -13,6 +13,9 @@ from cdsframe.corpus.readers.scripts import subscript, superscript
 _GLUED = 0.12
 """Gap in letter sizes below which two pieces are one word."""
 
+_LONGEST_SCRIPT = 8
+"""Letters of a superscript or subscript."""
+
 
 @dataclass(slots=True)
 class Line:
@@ -114,7 +117,7 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
     gap = (before.left - piece.right if rtl else piece.left - before.right) / size
     raised = (base - piece.base) / size
     small = piece.size <= 0.85 * size
-    if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= 12:
+    if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= _LONGEST_SCRIPT:
         if (0.15 if small else 0.25) <= raised <= 0.75 and before.base - piece.base > 0.1 * size:
             return text + superscript(text, piece.text)
         if small and -0.5 <= raised <= -0.06 and piece.base - before.base > 0.05 * size:

@@ -33,7 +33,7 @@ _BULLETS = {0xB7: "•", 0xA7: "▪", 0xD8: "➢"}
 
 
 def decoded(written: str, font: str = "") -> str:
-    """The letters that are meant, or UNKNOWN for a control, an unassigned code, half a surrogate pair, a private letter.
+    """The letters that are meant, or UNKNOWN for a control, an unassigned code, half a surrogate pair, private use.
 
     Args:
         written: the one character that the font's map gives.
