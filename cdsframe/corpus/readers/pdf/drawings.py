@@ -56,7 +56,7 @@ def read_drawings(page: PdfPage) -> Drawings:
             width, height = _extent(raw, item, matrix)
             if min(width, height) >= _SMALLEST:
                 found.pictures += 1
-                found.covered += width * height / ((right - left) * (top - bottom))
+                found.covered += width * height / max((right - left) * (top - bottom), 1.0)
     return found
 
 

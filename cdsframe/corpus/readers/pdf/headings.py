@@ -68,13 +68,13 @@ def _body(pages: Sequence[Page]) -> float:
 
 
 def _is_large(line: Line, body: float) -> bool:
-    return (
-        line.upright
-        and not line.table
-        and 0 < _LARGER * body <= line.size
-        and len(line.text) <= _LONGEST_HEADING
-        and any(character.isalpha() for character in line.text)
-    )
+    return 0 < _LARGER * body <= line.size and _may_head(line)
+
+
+def _may_head(line: Line) -> bool:
+    """Whether a line can be a heading, whatever its size."""
+    plain = line.upright and not line.table and not line.scattered
+    return plain and len(line.text) <= _LONGEST_HEADING and any(map(str.isalpha, line.text))
 
 
 def _merged(lines: Sequence[Line], body: float) -> list[Line]:
@@ -157,8 +157,8 @@ def _page(lines: Sequence[Line], page: Page, levels: dict[float, int], step: flo
     """A page's headings and paragraphs, its comments last."""
     paragraph: list[Line] = []
     for line in lines:
-        level = levels.get(_size(line), 0) if line.upright and not line.table else 0
-        heading = level and any(character.isalpha() for character in line.text)
+        level = levels.get(_size(line), 0) if _may_head(line) else 0
+        heading = level > 0
         if heading or line.table or (paragraph and _breaks(paragraph[-1], line, step)):
             yield Block("\n".join(item.text for item in paragraph))
             paragraph = []
