@@ -25,15 +25,16 @@ from cdsframe.corpus.parallel import TooLong, time_limit
 from cdsframe.corpus.readers import READERS, Refused
 
 _FEWEST = 60
-_SECONDS = 120
+_SECONDS = 900
 _HYPHEN = re.compile(r"[-\u00ad\u2010]\s*\n\s*|[\u0002\ufffe]\s*")
 
 
 def words(text: str) -> list[str]:
-    """Words of letters and digits; a word that a line's end divides is one."""
-    text = unicodedata.normalize("NFKC", _HYPHEN.sub("", text)).casefold().replace("^", " ")
+    """Words of letters and digits; a word that a line's end divides is one. Of an Arabic word the order of the letters
+    does not count: pdfium turns the two of a ligature around."""
+    text = unicodedata.normalize("NFKC", _HYPHEN.sub("", text)).casefold()
     cleaned = ("".join(filter(str.isalnum, word)) for word in text.split())
-    return [word for word in cleaned if word]
+    return ["".join(sorted(word)) if "\u0600" <= word[0] < "\u0700" else word for word in cleaned if word]
 
 
 def expected(path: Path) -> list[list[str]]:
@@ -89,12 +90,15 @@ def main(folder: Path, worst: int) -> None:
         if count <= _FEWEST:
             continue
         seconds += spent
-        got = words("\n".join([parsed.title or "", parsed.text]))
+        text = "\n".join([parsed.title or "", parsed.text])
         flat = Counter(word for line in lines for word in line)
         reported = sum(item.count for item in omitted if item.reason.startswith("words "))
-        recall = min(1.0, (overlap(flat, Counter(got)) + reported) / count)
         pairs = Counter(pair for line in lines for pair in pairwise(line))
-        kept = min(1.0, (overlap(pairs, Counter(pairwise(got))) + reported) / max(sum(pairs.values()), 1))
+        recall = kept = 0.0
+        for got in (words(text), words(text.replace("^", " "))):  # a superscript is a word for pdfium, or part of one
+            recall = max(recall, min(1.0, (overlap(flat, Counter(got)) + reported) / count))
+            near = overlap(pairs, Counter(pairwise(got))) + reported
+            kept = max(kept, min(1.0, near / max(sum(pairs.values()), 1)))
         rows.append((recall, kept, count, spent, path.name))
         pages += len(lines) and len(pdfium.PdfDocument(data))
     for recall, kept, count, spent, name in sorted(rows)[:worst]:

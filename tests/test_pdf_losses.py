@@ -138,3 +138,16 @@ def test_a_damaged_table_of_contents_of_the_file_does_not_lose_the_text():
 def test_a_drawing_of_many_lines_is_read_in_time():
     content = grid([10 + 2 * n for n in range(290)], [10 + 2 * n for n in range(390)])
     assert read(shown("Give it with food.", 50, 795) + content).text == "Page 1\n\nGive it with food."
+
+
+def test_what_only_the_second_library_can_read_is_read(monkeypatch):
+    import pypdfium2
+
+    def refuse(*arguments, **options):
+        raise pypdfium2.PdfiumError("no", err_code=pypdfium2.raw.FPDF_ERR_FORMAT)
+
+    monkeypatch.setattr(pypdfium2, "PdfDocument", refuse)
+    lines = (
+        shown("Give it with food.", 50, 720) + shown("Never twice a day.", 50, 700) + shown("Turned", 300, 300, 10, 90)
+    )
+    assert read(lines).text == "Page 1\n\nGive it with food.\nNever twice a day.\n\nTurned"

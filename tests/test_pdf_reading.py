@@ -69,15 +69,33 @@ def test_a_turned_page_reads_as_it_is_shown(angle):
         ("אין לתת בהריון", "ןוירהב תתל ןיא"),
         ("מינון 15 ליום", "םויל 15 ןונימ"),
         ("לא לתת zelnorin בהריון", "ןוירהב zelnorin תתל אל"),
+        ("לא לתת 2.5 mg/kg ליום", "םויל mg/kg 2.5 תתל אל"),
+        ("אין לתת zelnorin forte 20 mg בהריון", "ןוירהב zelnorin forte 20 mg תתל ןיא"),
+        ("ירידה של 50% ב-12:30 או 10-20 שעות", "תועש 10-20 וא 12:30-ב 50% לש הדירי"),
+        ("(אסור) בהריון", "ןוירהב (רוסא)"),
+        ("الجرعة ١٥٫٥ ملغ", "غلم ١٥٫٥ ةعرجلا"),
     ],
 )
 def test_right_to_left_text_is_in_reading_order_and_numbers_stay(written, visual):
     assert text_of(shown(visual, 50, 700, 12, font="U")) == written
 
 
-def test_arabic_presentation_forms_are_in_reading_order():
-    visual = "\ufea9\ufe8d\ufeed\ufea9"  # the word for medicine, right to left, in isolated forms
-    assert text_of(shown(visual, 50, 700, 12, font="U")) in ("دواد", visual[::-1])
+def test_shapes_of_arabic_letters_are_the_letters():
+    visual = "\ufea9\ufe8d\ufeed\ufea9"
+    assert text_of(shown(visual, 50, 700, 12, font="U")) == "دواد"
+
+
+def test_right_to_left_words_in_a_left_to_right_text():
+    assert text_of(shown("The word ןוירהב תתל means giving", 50, 700, 12, font="U")) == (
+        "The word לתת בהריון means giving"
+    )
+
+
+def test_a_right_to_left_table_begins_at_the_right():
+    content = grid([40, 250, 450], [600, 650, 700])
+    for y, (right, left) in ((680, ("ןונימ", "15 mg")), (630, ("תורידת", "םויב 3"))):
+        content += shown(right, 300, y, font="U") + shown(left, 60, y, font="U")
+    assert text_of(content) == "מינון | 15 mg\nתדירות | 3 ביום"
 
 
 def test_columns_are_read_one_after_the_other_though_written_across():

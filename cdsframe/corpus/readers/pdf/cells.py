@@ -6,7 +6,8 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from statistics import median
 
-from cdsframe.corpus.readers.pdf.letters import Box, Letter
+from cdsframe.corpus.readers.pdf.frames import Box
+from cdsframe.corpus.readers.pdf.letters import Letter
 from cdsframe.corpus.readers.pdf.pieces import Piece, is_rtl
 from cdsframe.corpus.readers.pdf.rows import Line
 from cdsframe.corpus.readers.pdf.tables import Table, cells_in, steps

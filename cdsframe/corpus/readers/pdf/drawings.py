@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.corpus.readers.pdf.letters import Box, visible_box
+from cdsframe.corpus.readers.pdf.frames import Box
+from cdsframe.corpus.readers.pdf.letters import visible_box
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage
@@ -55,7 +56,7 @@ def read_drawings(page: PdfPage) -> Drawings:
             width, height = _extent(raw, item, matrix)
             if min(width, height) >= _SMALLEST:
                 found.pictures += 1
-                found.covered += width * height / ((right - left) * (top - bottom))
+                found.covered += width * height / max((right - left) * (top - bottom), 1.0)
     return found
 
 

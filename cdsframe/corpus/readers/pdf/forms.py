@@ -10,7 +10,8 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter
+from cdsframe.corpus.readers.pdf.frames import Box, Frame
+from cdsframe.corpus.readers.pdf.letters import Letter
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage

@@ -35,16 +35,6 @@ _UNFINISHED = re.compile(
 )
 """A heading's line that ends in one of these words goes on."""
 
-_FILE = re.compile(
-    r"\.(docx?|docm|dotx?|pdf|xlsx?|pptx?|odt|rtf|txt|html?|xml|indd|qx[dp]|tex|dvi|e?ps|ai|cdr|pub|wpd|fm|tiff?|jpe?g|png)\b"
-    r"|^(microsoft (word|powerpoint|excel|office)|untitled|unbenannt|sans.titre|ohne titel|sin t[ií]tulo)\b"
-    r"|^(document|dokument|presentation|präsentation|powerpoint[- ]pr[eé]sentation|présentation powerpoint|book|mappe"
-    r"|slide|folie|word document|new document|layout|scan(ned document)?|print|title|titel|template|none|null|blank"
-    r"|no title|default)\W*\d*$|^\w+://|^about:|[\\/]\S+[\\/]|%20",
-    re.IGNORECASE,
-)
-"""Titles that programs write: file names, addresses, templates' defaults."""
-
 
 def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
     """The blocks of the document, and its largest first line where that is larger than the body."""
@@ -60,17 +50,6 @@ def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
     for number, (lines, page) in enumerate(zip(merged, pages, strict=True), start=1):
         blocks += [Block(f"Page {number}", 1), *_page(lines, page, {}, step)]
     return blocks, _largest(merged, _body(pages))
-
-
-def sensible(title: str) -> str:
-    """A title from the file's properties, or "" where a program made it up."""
-    title = " ".join(title.split())
-    letters = sum(character.isalpha() for character in title)
-    if letters < 3 or len(title) > _LONGEST_HEADING or not title.isprintable() or _FILE.search(title):
-        return ""
-    if " " not in title and re.search(r"[\d_]", title):
-        return ""
-    return title
 
 
 def _size(line: Line) -> float:
@@ -89,13 +68,13 @@ def _body(pages: Sequence[Page]) -> float:
 
 
 def _is_large(line: Line, body: float) -> bool:
-    return (
-        line.upright
-        and not line.table
-        and 0 < _LARGER * body <= line.size
-        and len(line.text) <= _LONGEST_HEADING
-        and any(character.isalpha() for character in line.text)
-    )
+    return 0 < _LARGER * body <= line.size and _may_head(line)
+
+
+def _may_head(line: Line) -> bool:
+    """Whether a line can be a heading, whatever its size."""
+    plain = line.upright and not line.table and not line.scattered
+    return plain and len(line.text) <= _LONGEST_HEADING and any(map(str.isalpha, line.text))
 
 
 def _merged(lines: Sequence[Line], body: float) -> list[Line]:
@@ -178,8 +157,8 @@ def _page(lines: Sequence[Line], page: Page, levels: dict[float, int], step: flo
     """A page's headings and paragraphs, its comments last."""
     paragraph: list[Line] = []
     for line in lines:
-        level = levels.get(_size(line), 0) if line.upright and not line.table else 0
-        heading = level and any(character.isalpha() for character in line.text)
+        level = levels.get(_size(line), 0) if _may_head(line) else 0
+        heading = level > 0
         if heading or line.table or (paragraph and _breaks(paragraph[-1], line, step)):
             yield Block("\n".join(item.text for item in paragraph))
             paragraph = []

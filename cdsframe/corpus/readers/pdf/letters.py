@@ -12,19 +12,14 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
+from cdsframe.corpus.readers.pdf.frames import Box, Frame, straight
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN, decoded
 
 if TYPE_CHECKING:
     from pypdfium2 import PdfPage, PdfTextPage
 
-Box = tuple[float, float, float, float]
-"""`(left, bottom, right, top)` in the file's axes, or `(left, top, right, bottom)` in a direction's frame; points."""
-
 _HYPHENS = (0x02, 0xFFFE)
 """Codes by which pdfium marks a hyphen at the end of a line."""
-
-_SLANT = 1.0
-"""Degrees off a multiple of 90 that do not matter."""
 
 
 @dataclass(slots=True)
@@ -58,27 +53,6 @@ class PageLetters:
 
     letters: list[Letter] = field(default_factory=list)
     outside: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Frame:
-    """Turns points of the file's axes into those of a direction, in which text runs right and lines go down."""
-
-    turn: float
-
-    def point(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the page."""
-        cos, sin = _QUARTERS.get(self.turn) or (math.cos(math.radians(self.turn)), math.sin(math.radians(self.turn)))
-        return x * cos + y * sin, x * sin - y * cos
-
-    def box(self, box: Box) -> Box:
-        """The smallest box in the frame around a box of the page."""
-        corners = [self.point(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])]
-        across, down = [x for x, _ in corners], [y for _, y in corners]
-        return min(across), min(down), max(across), max(down)
-
-
-_QUARTERS = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0, -1.0)}
 
 
 @dataclass(slots=True)
@@ -189,12 +163,6 @@ class _Reading:
         buffer, flags = ctypes.create_string_buffer(128), ctypes.c_int()
         length = self._raw.FPDFText_GetFontInfo(self._handle, index, buffer, 128, flags)
         return buffer.value.decode("latin-1") if 0 < length <= 128 else ""
-
-
-def straight(turn: float) -> float:
-    """The angle, or the multiple of 90 that it hardly differs from."""
-    quarter = round(turn / 90) * 90
-    return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 1)
 
 
 def _upright_columns(letters: list[Letter]) -> None:

@@ -11,10 +11,12 @@ from cdsframe.corpus.readers.pdf.cells import table_piece
 from cdsframe.corpus.readers.pdf.columns import flows
 from cdsframe.corpus.readers.pdf.drawings import read_drawings
 from cdsframe.corpus.readers.pdf.forms import Overlay, read_overlay, with_values
-from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter, read_letters, visible_box
-from cdsframe.corpus.readers.pdf.pieces import Piece, known, once, pieces
+from cdsframe.corpus.readers.pdf.frames import Box, Frame
+from cdsframe.corpus.readers.pdf.letters import Letter, read_letters, visible_box
+from cdsframe.corpus.readers.pdf.pieces import Piece, pieces
+from cdsframe.corpus.readers.pdf.printed import known, once
 from cdsframe.corpus.readers.pdf.rows import Line, lines_of
-from cdsframe.corpus.readers.pdf.second import SecondReading
+from cdsframe.corpus.readers.pdf.second import SecondReading, fill
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
 from cdsframe.corpus.readers.pdf.tables import find_tables, place
 
@@ -70,13 +72,11 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
             read = read_letters(page, text)
         finally:
             text.close()
-        if any(letter.text == UNKNOWN for letter in read.letters):
-            second.fill(number, read.letters)
-        letters, again = once(read.letters)
+        drawings = read_drawings(page)
+        letters, again = once(_better(read.letters, number, second, bool(drawings.paths or drawings.pictures)))
         if form:
             raw.FORM_OnAfterLoadPage(page.raw, form)  # or check boxes have no state
         overlay = read_overlay(page, form, letters)
-        drawings = read_drawings(page)
         upright = float(page.get_rotation() % 360)
         lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)
         box = Frame(upright).box(visible_box(page))
@@ -98,6 +98,18 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
         drawings.covered >= _SCAN,
         bool(drawings.paths or drawings.pictures),
     )
+
+
+def _better(letters: list[Letter], number: int, second: SecondReading, drawn: bool) -> list[Letter]:
+    """pdfium's letters, or pdfminer's where pdfium does not know some and has fewer in all, or finds an empty page."""
+    if letters and all(letter.text != UNKNOWN for letter in letters):
+        return letters
+    if not letters:
+        return letters if drawn else second.letters(number)
+    other = second.letters(number)
+    fill(letters, other)
+    found = [letter for letter in other if letter.text != UNKNOWN]
+    return other if len(found) > 1.02 * sum(letter.text != UNKNOWN for letter in letters) else letters
 
 
 def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> tuple[list[Line], int]:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.pdf.furniture import drop_repeated
-from cdsframe.corpus.readers.pdf.headings import blocks_of, sensible
+from cdsframe.corpus.readers.pdf.headings import blocks_of
 from cdsframe.corpus.readers.pdf.page import Page, lay_out, read_page
 from cdsframe.corpus.readers.pdf.second import SecondReading
+from cdsframe.corpus.readers.pdf.titles import sensible
 from cdsframe.corpus.records import assemble
 from cdsframe.types import Omission
 

@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 _GLUED = 0.12
 """Gap in letter sizes below which two pieces are one word."""
+
+_FAR = 3.0
+"""Gap in letter sizes that no heading has."""
+
+_NUMBERING = re.compile(r"[\w.()§-]{1,8}|(chapter|part|section|appendix|kapitel|abschnitt) \S{1,6}", re.IGNORECASE)
+
+_LONGEST_SCRIPT = 8
+"""Letters of a superscript or subscript."""
 
 
 @dataclass(slots=True)
@@ -29,6 +39,8 @@ class Line:
     table: bool = False
     flow: int = 0
     """Lines of one number stand below each other in one column."""
+    scattered: bool = False
+    """Its parts stand far apart, as labels of a drawing do; not a number and the heading behind it."""
     straight: bool = True
     """False for slanted text, such as a watermark."""
     upright: bool = True
@@ -104,7 +116,13 @@ def _line(pieces: list[Piece], flow: int) -> Line:
         size,
         pieces[0].table,
         flow,
+        any(_far(before, after, size) for before, after in pairwise(pieces)),
     )
+
+
+def _far(before: Piece, after: Piece, size: float) -> bool:
+    gap = max(after.left - before.right, before.left - after.right)
+    return gap > _FAR * size and not _NUMBERING.fullmatch(before.text)
 
 
 def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: float, rtl: bool) -> str:
@@ -114,7 +132,7 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
     gap = (before.left - piece.right if rtl else piece.left - before.right) / size
     raised = (base - piece.base) / size
     small = piece.size <= 0.85 * size
-    if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= 12:
+    if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= _LONGEST_SCRIPT:
         if (0.15 if small else 0.25) <= raised <= 0.75 and before.base - piece.base > 0.1 * size:
             return text + superscript(text, piece.text)
         if small and -0.5 <= raised <= -0.06 and piece.base - before.base > 0.05 * size:
@@ -127,4 +145,4 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
 def _overlaps(before: Piece, piece: Piece) -> bool:
     """Whether the two lie over each other, so that they cannot be parts of one word."""
     shared = min(before.right, piece.right) - max(before.left, piece.left)
-    return shared > 0.3 * min(before.size, piece.size)
+    return shared > 0.15 * min(before.size, piece.size)

@@ -12,7 +12,8 @@ from collections import defaultdict
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.corpus.readers.pdf.letters import Frame, Letter, straight
+from cdsframe.corpus.readers.pdf.frames import Frame, straight
+from cdsframe.corpus.readers.pdf.letters import Letter
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN, decoded
 
 if TYPE_CHECKING:
@@ -61,28 +62,6 @@ class SecondReading:
             return []
         return _spaced(letters)
 
-    def fill(self, number: int, letters: Sequence[Letter]) -> None:
-        """Decodes UNKNOWN letters where pdfminer reads another one at their place."""
-        by_place: dict[tuple[int, int], list[Letter]] = defaultdict(list)
-        for letter in self.letters(number):
-            if letter.text != UNKNOWN:
-                by_place[int(letter.left // 4), int(letter.base // 4)].append(letter)
-        for letter in letters:
-            if letter.text != UNKNOWN:
-                continue
-            column, row = int(letter.left // 4), int(letter.base // 4)
-            near = [
-                other
-                for x in (column - 1, column, column + 1)
-                for y in (row - 1, row, row + 1)
-                for other in by_place.get((x, y), ())
-                if other.turn == letter.turn
-                and abs(other.left - letter.left) + abs(other.base - letter.base) < 2 * _NEAR
-            ]
-            if near:
-                best = min(near, key=lambda other: abs(other.left - letter.left))
-                letter.text, best.text = best.text, UNKNOWN  # each letter once
-
     def _opened(self) -> PDF | None:
         import pdfplumber
 
@@ -93,6 +72,32 @@ class SecondReading:
             except Exception:  # noqa: BLE001 (as above)
                 self._broken = True
         return self._pdf
+
+
+def fill(letters: Sequence[Letter], others: Sequence[Letter]) -> None:
+    """Decodes UNKNOWN letters where the other reading has one at their place that it knows."""
+    by_place: dict[tuple[int, int], list[Letter]] = defaultdict(list)
+    for other in others:
+        if other.text != UNKNOWN:
+            by_place[int(other.left // 4), int(other.base // 4)].append(other)
+    used: set[int] = set()
+    for letter in letters:
+        if letter.text != UNKNOWN:
+            continue
+        column, row = int(letter.left // 4), int(letter.base // 4)
+        near = [
+            other
+            for x in (column - 1, column, column + 1)
+            for y in (row - 1, row, row + 1)
+            for other in by_place.get((x, y), ())
+            if id(other) not in used
+            and other.turn == letter.turn
+            and abs(other.left - letter.left) + abs(other.base - letter.base) < 2 * _NEAR
+        ]
+        if near:
+            best = min(near, key=lambda other: abs(other.left - letter.left))
+            letter.text = best.text
+            used.add(id(best))
 
 
 def _letter(char: dict[str, Any], run: int) -> Letter:

@@ -33,7 +33,7 @@ _BULLETS = {0xB7: "•", 0xA7: "▪", 0xD8: "➢"}
 
 
 def decoded(written: str, font: str = "") -> str:
-    """The character, or UNKNOWN: a control, an unassigned code, half a surrogate pair, a private one that is not known.
+    """The letters that are meant, or UNKNOWN for a control, an unassigned code, half a surrogate pair, private use.
 
     Args:
         written: the one character that the font's map gives.
@@ -47,4 +47,6 @@ def decoded(written: str, font: str = "") -> str:
         if "symbol" in name:
             return _MAPPED.get(code, UNKNOWN)
         return _BULLETS.get(code, UNKNOWN)
+    if "\ufb50" <= written <= "\ufdff" or "\ufe70" <= written <= "\ufefc":
+        return unicodedata.normalize("NFKC", written)  # shapes of Arabic letters
     return UNKNOWN if kind in ("Cc", "Cn", "Cs", "Co") else written

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter
+from cdsframe.corpus.readers.pdf.frames import Box, Frame
+from cdsframe.corpus.readers.pdf.letters import Letter
 
 _MOST_RULES = 1500
 """A page with more ruled lines is a drawing: looking for cells in it would take minutes."""

@@ -1,0 +1,155 @@
+"""The letters of a line with right-to-left text, from their places into the order in which they are read.
+
+The reverse of Unicode's bidirectional algorithm, for what hospitals print: words of a left-to-right script and numbers
+keep their order. pdfium's own order turns `mg/kg` around there, and the parts of an Arabic ligature. Does not shape.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Sequence
+from itertools import pairwise
+
+from cdsframe.corpus.readers.pdf.letters import Letter
+
+_RTL, _LTR, _NUMBER, _ARABIC_NUMBER, _OTHER = "R", "L", "N", "A", "-"
+_KINDS = {"R": _RTL, "AL": _RTL, "L": _LTR, "EN": _NUMBER, "AN": _ARABIC_NUMBER}
+_SEPARATORS = {_NUMBER: ".,:/+-", _ARABIC_NUMBER: ".,:/\u066b\u066c"}
+_SIGNS = "%\u066a\u2030°€$£"
+"""Stand on either side of a number and belong to it."""
+
+_BRACKETS = ("()", "[]", "{}")
+_PART = (
+    "(?:[kmµμun]?g|mcg|[mµμd]?[lL]|[mcn]?m|[mµμn]?mol|m?Eq|m?[UI]U?|IE|h|hr|min|s|d|day|dose|kcal|kJ|mmHg|bpm|kPa|m2)"
+)
+_UNIT = re.compile(rf"{_PART}(?:/{_PART})*")
+"""A unit to the left of a number is read behind it."""
+
+_Item = tuple[str, str]
+"""A text and its kind."""
+
+
+def kind(text: str) -> str:
+    """The kind of a letter: right-to-left, left-to-right, number, other."""
+    return _KINDS.get(unicodedata.bidirectional(text[0]), _OTHER)
+
+
+def reads_right_to_left(letters: Sequence[Letter]) -> bool:
+    """Whether most letters with a direction belong to right-to-left scripts."""
+    kinds = [kind(letter.text) for letter in letters]
+    return kinds.count(_RTL) > kinds.count(_LTR)
+
+
+def in_reading_order(letters: Sequence[Letter], rtl: bool) -> str:
+    """The text of a line.
+
+    Args:
+        rtl: the line belongs to a right-to-left text; otherwise it does where it begins and ends with such letters.
+    """
+    items = _visual(letters)
+    strong = [item[1] for item in items if item[1] in (_RTL, _LTR)]
+    rtl = rtl or strong[0] == strong[-1] == _RTL
+    return _bracketed(_from_right(items) if rtl else _from_left(items))
+
+
+def _bracketed(text: str) -> str:
+    """The text with brackets that open before they close: pdfium mirrors only some of them."""
+    for pair in _BRACKETS:
+        places = [n for n, letter in enumerate(text) if letter in pair]
+        if len(places) % 2 == 0:
+            for n, place in enumerate(places):
+                text = text[:place] + pair[n % 2] + text[place + 1 :]
+    return text
+
+
+def _from_left(items: Sequence[_Item]) -> str:
+    """Reads from the left; spans of right-to-left text from the right."""
+    text, start = "", 0
+    places = [n for n, item in enumerate(items) if item[1] == _RTL]
+    while places:
+        first = last = places.pop(0)
+        while places and not any(item[1] == _LTR for item in items[last : places[0]]):
+            last = places.pop(0)
+        text += "".join(item[0] for item in items[start:first]) + _from_right(items[first : last + 1])
+        start = last + 1
+    return text + "".join(item[0] for item in items[start:])
+
+
+def _visual(letters: Sequence[Letter]) -> list[_Item]:
+    """What the page shows from left to right: a letter with its marks is one item, and so is a blank."""
+    clusters: list[list[Letter]] = []
+    for letter in letters:
+        last = clusters[-1] if clusters else None
+        mark = unicodedata.category(letter.text[0]) == "Mn"
+        if last and last[0].run == letter.run and last[0].left == letter.left and last[0].right == letter.right:
+            last.insert(0 if kind(letter.text) == _RTL and not mark else len(last), letter)  # parts of a ligature
+        elif mark and last and last[0].left - 1 <= (letter.left + letter.right) / 2 <= last[0].right + 1:
+            last.append(letter)
+        else:
+            clusters.append([letter])
+    clusters.sort(key=lambda cluster: (cluster[0].left + cluster[0].right) / 2)
+    items: list[_Item] = []
+    spaced = {frozenset((id(one), id(two))) for one, two in pairwise(letters) if one.space}
+    for before, after in pairwise([None, *clusters]):
+        if after is None:
+            continue
+        if before is not None:
+            gap = (after[0].left - before[0].right) / after[0].size
+            said = any(letter.space for letter in (*before, *after))
+            if gap > (0.1 if said else 0.25) or frozenset((id(before[0]), id(after[0]))) in spaced:
+                items.append((" ", _OTHER))
+        items.append(("".join(letter.text for letter in after), kind(after[0].text)))
+    return items
+
+
+def _from_right(items: Sequence[_Item]) -> str:
+    """Reads from the right; spans of left-to-right text and numbers from the left."""
+    text, end = "", len(items)
+    while end:
+        start = end - 1
+        if items[start][1] in (_RTL, _OTHER) and not _is_sign(items, start):
+            text += items[start][0]
+            end = start
+            continue
+        while (joined := _joins(items, start, end)) < start:
+            start = joined
+        text += "".join(item[0] for item in items[start:end])
+        end = start
+    return text
+
+
+def _joins(items: Sequence[_Item], start: int, end: int) -> int:
+    """Where the span from `start` to `end` begins with what joins it from the left; `start` where nothing does."""
+    left = start - 1
+    if left < 0:
+        return start
+    here, there = items[start], items[left]
+    if there[1] in (_LTR, _NUMBER, _ARABIC_NUMBER) or _is_sign(items, left):
+        return left
+    beyond = left
+    while beyond >= 0 and items[beyond][1] == _OTHER:
+        beyond -= 1
+    if beyond < 0 or items[beyond][1] == _RTL:
+        return start
+    between = "".join(item[0] for item in items[beyond + 1 : start])
+    if here[1] in (_NUMBER, _ARABIC_NUMBER) and items[beyond][1] == here[1]:
+        return beyond if len(between) == 1 and between in _SEPARATORS[here[1]] else start
+    if here[1] == _LTR:
+        return beyond
+    alone = all(item[1] != _LTR for item in items[start:end])
+    return start if alone and _UNIT.fullmatch(_word(items, beyond)) else beyond
+
+
+def _word(items: Sequence[_Item], end: int) -> str:
+    """The word that ends at a place."""
+    start = end
+    while start > 0 and not items[start - 1][0].isspace() and items[start - 1][1] != _RTL:
+        start -= 1
+    return "".join(item[0] for item in items[start : end + 1])
+
+
+def _is_sign(items: Sequence[_Item], place: int) -> bool:
+    """Whether a sign such as % stands beside a number."""
+    beside = [items[n][1] for n in (place - 1, place + 1) if 0 <= n < len(items)]
+    return items[place][0] in _SIGNS and any(kind in (_NUMBER, _ARABIC_NUMBER) for kind in beside)
