@@ -74,6 +74,7 @@ def _strings(person: Mapping[str, Any]) -> Iterator[Any]:
         yield from (address.get("text"), *_list(address.get("line")))
     for item in (*_objects(person.get("telecom")), *_objects(person.get("identifier"))):
         yield item.get("value")
+    yield person.get("birthDate")
     for contact in _objects(person.get("contact")):
         yield from _strings(contact)
     for extension in _objects(person.get("extension")):
