@@ -221,3 +221,20 @@ def test_copies_and_superseded_versions_are_counted_and_left_out(read):
     assert omitted["superseded versions of resources"] == 1
     different = read(ADA, {**ADA, "gender": "male"}, allergy("Patient/p1"))
     assert "p1" not in allergies(different)
+
+
+def test_nulls_and_values_of_other_types_are_no_crash(read):
+    broken = note("x", "Patient/p1") | {"meta": {"profile": [1]}}
+    nulls = allergy("Patient/p1", reaction=[{"manifestation": [{"coding": None, "text": "rash"}], "note": None}])
+    bad, record = read({**ADA, "contact": None}, nulls, broken)
+    assert bad.reason.startswith("is not valid FHIR R4: ")
+    assert "Penicillin anaphylaxis; reaction rash" in record.text
+
+
+def test_a_record_that_is_nested_too_deeply_is_named(read):
+    item = {"linkId": "1"}
+    for _ in range(300):
+        item = {"linkId": "1", "item": [item]}
+    form = {"resourceType": "QuestionnaireResponse", "status": "completed", "subject": {"reference": "Patient/p1"}}
+    (*_, last) = read(ADA, {**form, "item": [item]})
+    assert isinstance(last, Document) or "nested too deeply" in last.reason
