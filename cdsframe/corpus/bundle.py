@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from cdsframe.corpus.patient import SECTIONS, document_of, entered_in_error
-from cdsframe.corpus.references import Entry, References, Resource, kind_of, literal
+from cdsframe.corpus.patient import SECTIONS, document_of
+from cdsframe.corpus.references import Entry, References, Resource, entered_in_error, kind_of, literal
 from cdsframe.corpus.resources import Teller
 from cdsframe.corpus.scrubbing import Scrubber
 from cdsframe.corpus.values import OUTSIDE

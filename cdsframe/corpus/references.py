@@ -152,3 +152,11 @@ def _identifiers(resource: Resource) -> list[tuple[Any, Any]]:
     items = resource.get("identifier", ())
     objects = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
     return [(item.get("system"), item.get("value")) for item in objects]
+
+
+def entered_in_error(resource: Resource) -> bool:
+    """Whether a resource says that it should not exist."""
+    status = resource.get("verificationStatus")
+    codings = status.get("coding", ()) if isinstance(status, Mapping) else ()
+    stated = {resource.get("status"), status if isinstance(status, str) else None}
+    return "entered-in-error" in stated | {coding.get("code") for coding in codings}
