@@ -205,6 +205,25 @@ def test_a_mothers_name_is_removed_from_her_childs_record(read):
     assert "Nurse note = [removed] of Mrs [removed] and [removed]." in record.text
 
 
+def test_names_in_parts_and_in_capitals_are_removed(read):
+    person = {**ADA, "name": [{"family": "OKONKWO-PRYCE", "given": ["Ada Maria"]}]}
+    (record,) = read(person, note("Okonkwo, Ms Pryce, Maria and OKONKWO-PRYCE came; a marian shrine.", "Patient/p1"))
+    assert "= [removed], Ms [removed], [removed] and [removed] came; a marian shrine.; final" in record.text
+
+
+def test_a_reason_that_was_entered_in_error_says_so(read):
+    asthma = {
+        "resourceType": "Condition", "id": "k", "subject": {"reference": "Patient/p1"}, "code": {"text": "Asthma"},
+        "verificationStatus": {"coding": [{"code": "entered-in-error"}]},
+    }  # fmt: skip
+    visit = {
+        "resourceType": "Procedure", "status": "completed", "subject": {"reference": "Patient/p1"},
+        "code": {"text": "Spirometry"}, "reasonReference": [{"reference": "Condition/k"}],
+    }  # fmt: skip
+    (record,) = read(ADA, asthma, visit)
+    assert "Spirometry; completed; for Asthma (entered in error)" in record.text
+
+
 def test_a_short_number_is_no_identifier(read):
     (record,) = read({**ADA, "identifier": [{"value": "100"}]}, note("Give 100 mg.", "Patient/p1"))
     assert "Give 100 mg." in record.text
@@ -221,3 +240,20 @@ def test_copies_and_superseded_versions_are_counted_and_left_out(read):
     assert omitted["superseded versions of resources"] == 1
     different = read(ADA, {**ADA, "gender": "male"}, allergy("Patient/p1"))
     assert "p1" not in allergies(different)
+
+
+def test_nulls_and_values_of_other_types_are_no_crash(read):
+    broken = note("x", "Patient/p1") | {"meta": {"profile": [1]}}
+    nulls = allergy("Patient/p1", reaction=[{"manifestation": [{"coding": None, "text": "rash"}], "note": None}])
+    bad, record = read({**ADA, "contact": None}, nulls, broken)
+    assert bad.reason.startswith("is not valid FHIR R4: ")
+    assert "Penicillin anaphylaxis; reaction rash" in record.text
+
+
+def test_a_record_that_is_nested_too_deeply_is_named(read):
+    item = {"linkId": "1"}
+    for _ in range(300):
+        item = {"linkId": "1", "item": [item]}
+    form = {"resourceType": "QuestionnaireResponse", "status": "completed", "subject": {"reference": "Patient/p1"}}
+    (*_, last) = read(ADA, {**form, "item": [item]})
+    assert isinstance(last, Document) or "nested too deeply" in last.reason

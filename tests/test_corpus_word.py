@@ -121,11 +121,13 @@ def test_only_the_results_of_fields_are_text():
         p("If ", field(inner, r("yes")), field(" XE secret ", "")),
         p(box.format(1), " asthma ", box.format(0), " porphyria"),
         p(open_, "A field without an end hides nothing."),
+        p(f"<w:del {TRACKED}>{open_}</w:del>", field(" REF y ", r("Begin deleted.")), open_.replace("begin", "end")),
         p("Formula ", '<w:r><w:fldChar w:fldCharType="begin"/></w:r><w:r><w:instrText> EQ \\f(1,2)</w:instrText></w:r>'
           '<w:r><w:fldChar w:fldCharType="end"/></w:r>'),
     )  # fmt: skip
     assert parsed.text.split("\n\n") == [
-        "Dose 5 mg7 daily.", "If yes", "☒ asthma ☐ porphyria", "A field without an end hides nothing.", "Formula"
+        "Dose 5 mg7 daily.", "If yes", "☒ asthma ☐ porphyria", "A field without an end hides nothing.",
+        "Begin deleted.", "Formula"
     ]  # fmt: skip
     assert omitted_of(parsed) == {
         "parts of field instructions": (1, False),
@@ -179,6 +181,7 @@ def test_furniture_comments_and_pictures_are_counted():
         (["H", r("2", '<w:vertAlign w:val="subscript"/>'), "O"], "H2O"),
         (["5 ", r("m", '<w:rFonts w:ascii="Symbol" w:hAnsi="Symbol"/>'), "g"], "5 μg"),
         (['<w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r>', " 3"], "≥ 3"),
+        ([r("\u00b3\u00a0m", '<w:rFonts w:ascii="Symbol"/>'), "g"], "≥\u00a0μg"),
         ([r("\uf0a3", '<w:rFonts w:ascii="Symbol"/>'), " 3"], "≤ 3"),
         (["a", "<w:r><w:tab/></w:r>", "b", "<w:r><w:noBreakHyphen/></w:r>", "c", "<w:r><w:softHyphen/></w:r>", "d"],
          "a\tb-cd"),

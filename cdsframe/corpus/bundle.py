@@ -11,8 +11,8 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from cdsframe.corpus.patient import SECTIONS, document_of, entered_in_error
-from cdsframe.corpus.references import Entry, References, Resource, kind_of, literal
+from cdsframe.corpus.patient import SECTIONS, document_of
+from cdsframe.corpus.references import Entry, References, Resource, entered_in_error, kind_of, literal
 from cdsframe.corpus.resources import Teller
 from cdsframe.corpus.scrubbing import Scrubber
 from cdsframe.corpus.values import OUTSIDE
@@ -62,9 +62,9 @@ class Bundle:
         for entry in self._entries:
             if entry.valid and entry.type not in SECTIONS:
                 self._left_out[f"resources of the type {entry.type}"] += entry.type not in _NAMED
-            if entry.type in SECTIONS or entry.type == "RelatedPerson":
+            if (entry.type in SECTIONS and entry.valid) or entry.type == "RelatedPerson":
                 problem = self._add(entry)
-                if problem and entry.valid and entry.type in SECTIONS:
+                if problem and entry.type in SECTIONS:
                     yield f"{self._place}, entry {entry.number} ({entry.type})", problem
         documents = [self._document(id_, group) for id_, group in self._groups.items()]
         found = [document for document in documents if document is not None]
@@ -116,7 +116,7 @@ class Bundle:
             return problem
         if entry.type == "RelatedPerson":
             group.relatives.append(entry)
-        elif entry.valid:
+        else:
             group.entries.append(entry)
             self._add_contained(entry, group)
         return None
@@ -184,6 +184,8 @@ class Bundle:
         known = [entry.resource for item in patients for entry in (item.patient, *item.relatives) if entry is not None]
         subjects = (entry.resource.get("subject") or entry.resource.get("patient") for entry in group.entries)
         shown = {subject.get("display") for subject in subjects if isinstance(subject, Mapping)}
+        within = (item for entry in group.entries for item in entry.resource.get("contained") or ())
+        known += [item for item in within if item.get("resourceType") in ("Patient", "RelatedPerson")]
         return [*known, {"name": [{"text": text} for text in shown if text]}]
 
     def _count_patient(self, patient: Resource | None) -> None:
@@ -196,10 +198,10 @@ class Bundle:
 
 def _contained(resource: Resource, reference: str) -> Resource | None:
     """The contained resource that `#id` names."""
-    for item in resource.get("contained") or ():
-        if reference == f"#{item.get('id')}":
-            found: Resource = item
-            return found
+    items = resource.get("contained")
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, Mapping) and reference == f"#{item.get('id')}":
+            return item
     return None
 
 

@@ -112,7 +112,10 @@ def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) ->
     entries = bundle.get("entry", [])
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         return [(place, "has entries that are not a list of objects")]
-    return list(_read_bundle(place, source, entries, demographics))
+    try:
+        return list(_read_bundle(place, source, entries, demographics))
+    except RecursionError:
+        return [(place, "is nested too deeply")]
 
 
 def _read_bundle(
@@ -129,6 +132,7 @@ def _read_bundle(
             yield f"{place}, entry {number}{kind}", problem
         if isinstance(resource, Mapping):
             url = entry.get("fullUrl")
+            resource = _without_nulls(resource)
             known.append(Entry(number, url if isinstance(url, str) else "", resource, valid=not problem))
     yield from Bundle(place, source, known, demographics).items()
 
@@ -143,7 +147,11 @@ def _problem(resource: Any) -> str | None:
     if _has_modifier(resource):
         return "has a modifierExtension, which may change the meaning of all the rest"
     try:
-        get_fhir_model_class(resource["resourceType"]).model_validate(resource)
+        model = get_fhir_model_class(resource["resourceType"])
+    except (ValueError, LookupError, TypeError):
+        return _NO_TYPE
+    try:
+        model.model_validate(resource)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
         # The name of an unknown field is the file's own word, and may be anything.
@@ -152,8 +160,10 @@ def _problem(resource: Any) -> str | None:
         what = "has an unknown field" if details[0]["type"] == "extra_forbidden" else "has no valid value"
         more = f", and {len(details) - 1} more" if len(details) > 1 else ""
         return f"is not valid FHIR R4: {field or 'the resource'} {what}{more}"
-    except (ValueError, LookupError, TypeError, RecursionError):
-        return _NO_TYPE
+    except RecursionError:
+        raise
+    except Exception:  # noqa: BLE001 (the library's own checks fail on values of another type than they expect)
+        return "is not valid FHIR R4: an element has a value of another type"
     return None
 
 
@@ -162,3 +172,10 @@ def _has_modifier(value: Any) -> bool:
     if isinstance(value, Mapping):
         return bool(value.get("modifierExtension")) or any(map(_has_modifier, value.values()))
     return isinstance(value, list) and any(map(_has_modifier, value))
+
+
+def _without_nulls(value: Any) -> Any:
+    """The value without nulls, which the validation takes for absent elements."""
+    if isinstance(value, Mapping):
+        return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value if item is not None] if isinstance(value, list) else value

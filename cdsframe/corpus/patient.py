@@ -91,14 +91,6 @@ def document_of(
     return Document(id_, _title(person, demographics), text, sections, metadata)
 
 
-def entered_in_error(resource: Resource) -> bool:
-    """Whether a resource says that it should not exist."""
-    status = resource.get("verificationStatus")
-    codings = status.get("coding", ()) if isinstance(status, Mapping) else ()
-    stated = {resource.get("status"), status if isinstance(status, str) else None}
-    return "entered-in-error" in stated | {coding.get("code") for coding in codings}
-
-
 def _full_name(name: Resource) -> str:
     return plain(name.get("text") or " ".join([*name.get("given", ()), name.get("family", "")]))
 

@@ -7,7 +7,7 @@ its text. Does not follow references out of the bundle.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs
@@ -137,7 +137,7 @@ class References:
         if not isinstance(identifier, Mapping):
             return []
         key = identifier.get("system"), identifier.get("value")
-        return [entry for entry in self._patients if all(key) and key in set(_identifiers(entry.resource))]
+        return [entry for entry in self._patients if all(key) and key in _identifiers(entry.resource)]
 
     def _searched(self, type_: str, query: str) -> list[Entry]:
         """The patients that a search by one identifier with its system finds."""
@@ -148,8 +148,15 @@ class References:
         return self._identified({"system": system, "value": value})
 
 
-def _identifiers(resource: Resource) -> Iterator[tuple[Any, Any]]:
+def _identifiers(resource: Resource) -> list[tuple[Any, Any]]:
     items = resource.get("identifier", ())
-    for item in items if isinstance(items, list) else ():
-        if isinstance(item, Mapping):
-            yield item.get("system"), item.get("value")
+    objects = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
+    return [(item.get("system"), item.get("value")) for item in objects]
+
+
+def entered_in_error(resource: Resource) -> bool:
+    """Whether a resource says that it should not exist."""
+    status = resource.get("verificationStatus")
+    codings = status.get("coding", ()) if isinstance(status, Mapping) else ()
+    stated = {resource.get("status"), status if isinstance(status, str) else None}
+    return "entered-in-error" in stated | {coding.get("code") for coding in codings}

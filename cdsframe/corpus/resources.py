@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cdsframe.corpus.datatypes import amount, codes, label_of
-from cdsframe.corpus.references import Entry, References, Resource
+from cdsframe.corpus.references import Entry, References, Resource, entered_in_error
 from cdsframe.corpus.scrubbing import Scrubber
 from cdsframe.corpus.values import LEFT_OUT, Values
 
@@ -99,7 +99,10 @@ class Teller:
 
     def _target_name(self, reference: Resource, holder: Resource) -> str | None:
         target = self._target(reference, holder)
-        return None if target is None else self._name(target, set(), follow=False)[0]
+        if target is None:
+            return None
+        name = self._name(target, set(), follow=False)[0]
+        return f"{name} (entered in error)" if entered_in_error(target) else name
 
     def _name(self, resource: Resource, used: set[str], follow: bool = True) -> tuple[str, str]:
         """What a resource is, with its codes."""

@@ -56,7 +56,7 @@ def _pattern(value: str) -> str:
     if digits >= _DIGITS:
         letters = [re.escape(character) for character in value if character.isalnum()]
         return r"\+?\(?" * value.startswith(("+", "(")) + r"[\s().\-/]{0,3}".join(letters)
-    return f"{re.escape(value)}|{re.escape(value.upper())}"
+    return "|".join(map(re.escape, dict.fromkeys((value, value.upper(), value.title()))))
 
 
 def _values(person: Mapping[str, Any]) -> Iterator[str]:
@@ -68,12 +68,14 @@ def _strings(person: Mapping[str, Any]) -> Iterator[Any]:
     for name in _objects(person.get("name")):
         for part in (name.get("family"), name.get("text"), *_list(name.get("given"))):
             yield part
-            if isinstance(part, str) and " " in part:
-                yield from (word for word in re.findall(r"\w+", part) if len(word) > 2 and word[0].isupper())
+            words = re.findall(r"\w+", part) if isinstance(part, str) else []
+            if len(words) > 1:  # a double name may be used in parts, but not its "de" or "van"
+                yield from (word for word in words if len(word) > 2 and word[0].isupper())
     for address in _objects(person.get("address")):
         yield from (address.get("text"), *_list(address.get("line")))
     for item in (*_objects(person.get("telecom")), *_objects(person.get("identifier"))):
         yield item.get("value")
+    yield person.get("birthDate")
     for contact in _objects(person.get("contact")):
         yield from _strings(contact)
     for extension in _objects(person.get("extension")):

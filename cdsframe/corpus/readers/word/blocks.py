@@ -91,7 +91,8 @@ class Blocks:
         properties = child(element, "w:pPr")
         label = "" if flag(properties, "w:rPr", "w:vanish") else self._numbering.label(properties)
         text = " ".join(pieces.text(notes=False).split())
-        level = self._styles.level(properties) + 1 if self._styles.level(properties) else 0
+        outline = self._styles.level(properties)
+        level = outline + 1 if outline else 0
         if text and self._styles.is_title(properties):
             level = TITLE
         if level and text and len(text) <= _LONGEST_HEADING:

@@ -13,6 +13,7 @@ _DRAWN = ("EQ", "SYMBOL")
 
 @dataclass
 class _Open:
+    begin: Any
     instruction: list[str] = field(default_factory=list)
     result: bool = False
 
@@ -22,7 +23,7 @@ class Fields:
 
     def __init__(self, root: Any) -> None:
         self._open: list[_Open] = []
-        self._marks = _complete(root)
+        self._begins = _begins(root)
 
     @property
     def shown(self) -> bool:
@@ -31,17 +32,21 @@ class Fields:
 
     def mark(self, element: Any) -> str | None:
         """Passes a `w:fldChar`. Returns the instruction's first word where the field ends without a result."""
-        kind = attribute(element, "fldCharType")
-        if element not in self._marks:
+        begin = self._begins.get(element)
+        if begin is None:
             return None
-        if kind == "begin":
-            self._open.append(_Open())
-        elif kind == "separate" and self._open:
-            self._open[-1].result = True
-        elif kind == "end" and self._open:
-            last = self._open.pop()
-            return None if last.result else next(iter("".join(last.instruction).split()), "").upper()
-        return None
+        if begin is element:
+            self._open.append(_Open(begin))
+            return None
+        place = next((n for n, item in enumerate(self._open) if item.begin is begin), None)
+        if place is None:
+            return None  # its begin was deleted
+        del self._open[place + 1 :]
+        if attribute(element, "fldCharType") == "separate":
+            self._open[place].result = True
+            return None
+        last = self._open.pop()
+        return None if last.result else next(iter("".join(last.instruction).split()), "").upper()
 
     def instruct(self, text: str) -> None:
         """Passes a part of an instruction."""
@@ -70,9 +75,9 @@ def form_value(element: Any) -> str:
     return ""
 
 
-def _complete(root: Any) -> set[Any]:
-    """The marks of fields that have both a begin and an end."""
-    marks: set[Any] = set()
+def _begins(root: Any) -> dict[Any, Any]:
+    """Mark -> the begin of its field, for the fields that have an end."""
+    found: dict[Any, Any] = {}
     stack: list[list[Any]] = []
     for element in root.iter():
         if name(element) != "w:fldChar":
@@ -83,5 +88,6 @@ def _complete(root: Any) -> set[Any]:
         elif stack:
             stack[-1].append(element)
             if kind == "end":
-                marks.update(stack.pop())
-    return marks
+                marks = stack.pop()
+                found.update(dict.fromkeys(marks, marks[0]))
+    return found

@@ -49,9 +49,12 @@ def attribute(element: Any, local: str) -> str | None:
 def child(element: Any, *path: str) -> Any:
     """The first element below by the names of a path; None where it is missing."""
     for step in path:
-        if element is None:
+        for item in element if element is not None else ():
+            if isinstance(item.tag, str) and _short(item.tag) == step:
+                element = item
+                break
+        else:
             return None
-        element = next((item for item in element if name(item) == step), None)
     return element
 
 

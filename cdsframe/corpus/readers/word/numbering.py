@@ -35,6 +35,7 @@ class Numbering:
         self._abstract = {attribute(item, "abstractNumId"): item for item in items if name(item) == "w:abstractNum"}
         self._lists = {attribute(item, "numId"): item for item in items if name(item) == "w:num"}
         self._counters: dict[str, dict[int, int]] = {}
+        self._of_styles: dict[str, tuple[str, int]] = {}
         self._begun: set[tuple[str, int]] = set()
 
     def label(self, properties: Any) -> str:
@@ -77,15 +78,20 @@ class Numbering:
         id_, depth = value(own, "w:numId"), number(own, "w:ilvl")
         if id_ is None:
             style_id = self._styles.style_of(properties)
-            for style in self._styles.chain(style_id):
-                inherited = child(style, "w:pPr", "w:numPr")
-                if inherited is None or (id_ := value(inherited, "w:numId")) is None:
-                    continue
-                if depth is None:
-                    linked = self._depth_of(id_, {style_id, attribute(style, "styleId") or ""})
-                    depth = number(inherited, "w:ilvl") if linked is None else linked
-                break
-        return id_ or "", depth or 0
+            if style_id not in self._of_styles:
+                self._of_styles[style_id] = self._place_of_style(style_id)
+            id_, usual = self._of_styles[style_id]
+            depth = usual if depth is None else depth
+        return id_, depth or 0
+
+    def _place_of_style(self, style_id: str) -> tuple[str, int]:
+        for style in self._styles.chain(style_id):
+            inherited = child(style, "w:pPr", "w:numPr")
+            if inherited is None or (id_ := value(inherited, "w:numId")) is None:
+                continue
+            linked = self._depth_of(id_, {style_id, attribute(style, "styleId") or ""})
+            return id_, (number(inherited, "w:ilvl") or 0) if linked is None else linked
+        return "", 0
 
     def _depth_of(self, id_: str, styles: set[str]) -> int | None:
         """The depth that a definition ties to one of these paragraph styles."""

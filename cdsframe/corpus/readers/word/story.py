@@ -6,6 +6,7 @@ boxes are set aside for the caller. Headers, footers and comments are not read.
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -29,6 +30,8 @@ _BREAKS = {
     "w:tab": "\t", "w:ptab": "\t", "w:br": "\n", "w:cr": "\n", "w:noBreakHyphen": "-", "w:softHyphen": "",
 }  # fmt: skip
 _PICTURES = frozenset(("pic:pic", "v:imagedata"))
+
+_PRIVATE = re.compile("[\ue000-\uf8ff]")
 
 NOTE = "note"
 
@@ -171,7 +174,7 @@ class Reader:
                 self._omitted["parts of field instructions", False] += 1
             elif format_.hidden or format_.struck:
                 self._omitted["hidden passages" if format_.hidden else "struck-out passages", False] += 1
-        if is_symbol_font(format_.font) or any("\ue000" <= letter <= "\uf8ff" for letter in text):
+        if is_symbol_font(format_.font) or _PRIVATE.search(text):
             text = "".join(self._sign(ord(letter), format_.font) for letter in text)
         self._emit(text, format_, out)
 

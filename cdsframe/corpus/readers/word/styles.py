@@ -54,6 +54,8 @@ class Styles:
             "",
         )
         self._formats: dict[tuple[str, str], Format] = {}
+        self._levels: dict[str, int] = {}
+        self._titles: dict[str, bool] = {}
 
     def chain(self, id_: str | None) -> Iterator[Any]:
         """The style and those that it is based on, the nearest first."""
@@ -74,6 +76,11 @@ class Styles:
         if own is not None:
             return own + 1 if 0 <= own < _BODY else 0
         id_ = self.style_of(properties)
+        if id_ not in self._levels:
+            self._levels[id_] = self._level_of(id_)
+        return self._levels[id_]
+
+    def _level_of(self, id_: str) -> int:
         for style in self.chain(id_):
             outline = number(style, "w:pPr", "w:outlineLvl")
             if outline is not None:
@@ -86,6 +93,11 @@ class Styles:
     def is_title(self, properties: Any) -> bool:
         """Whether a paragraph has the style Title, or one based on it."""
         id_ = self.style_of(properties)
+        if id_ not in self._titles:
+            self._titles[id_] = self._names_title(id_)
+        return self._titles[id_]
+
+    def _names_title(self, id_: str) -> bool:
         if id_ not in self._by_id:
             return id_.casefold() in _TITLES
         for style in self.chain(id_):

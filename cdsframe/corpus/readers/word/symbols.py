@@ -47,6 +47,8 @@ def sign(code: int, font: str) -> str | None:
     private = 0xE000 <= code <= 0xF8FF
     if table is None:
         return None if private or not 0x20 <= code <= 0x10FFFF or 0xD800 <= code <= 0xDFFF else chr(code)
+    if code in (0xA0, 0xAD):  # no-break space and soft hyphen, which no program writes as codes of the font
+        return chr(code)
     if private:
         code &= 0xFF
     return table.get(code) or (" " if code == 0x20 else None if private or code < 0x100 else chr(code))
