@@ -7,7 +7,7 @@ import pytest
 from rich.console import Console
 
 from cdsframe.confidence import NoCalibration
-from cdsframe.errors import ConfigError, InputError
+from cdsframe.errors import InputError
 from cdsframe.filters import LIMIT, empty_fields, nearest, unmatched
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
@@ -19,7 +19,6 @@ from cdsframe.serving.terminal import show_hits
 from cdsframe.types import Passage
 from tests.answering import AsFound, context, prompt
 from tests.indexes import KINDS, empty_index
-from tests.test_config import problems
 from tests.test_serving import serving
 
 DOCUMENTS = [
@@ -120,13 +119,6 @@ def test_empty_values_are_refused():
     for field in ("kind", "department", "author"):
         with pytest.raises(InputError, match=f"filter's value of {field} is empty"):
             pipeline().answer("Chlorine?", {field: empty[field]})
-
-
-@pytest.mark.parametrize("value", ["''", "[]", "['']", "' '"])
-def test_ask_refuses_an_empty_filter(value):
-    (problem,) = problems("ask", "question=x", f"filter.kind={value}")
-    assert problem.startswith("filter: kind is empty; give filter.kind a value")
-    assert ConfigError("").exit_code == 2
 
 
 def test_an_answer_says_why_nothing_was_searched():

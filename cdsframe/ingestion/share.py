@@ -108,7 +108,6 @@ class Share:
                 f"the corpus {named(self.corpus)}; the index is left as it was: to keep both, ingest this corpus with "
                 "ingestion.add=true; to remove those documents, with ingestion.replace=true"
             )
-
         if len(self._before) > 1 and not self._met_before:
             raise InputError(
                 f"none of the {len(self._before)} documents of the corpus {named(self.corpus)} in the index is in the "
@@ -123,7 +122,8 @@ class Share:
             for id_, source, _ in self._shared[:_SHOWN]
         )
         more = f" and {len(self._shared) - _SHOWN} more" if len(self._shared) > _SHOWN else ""
-        others = ", ".join(named(name) for name in sorted({owner for *_, owner in self._shared})[:_SHOWN])
+        owners = sorted({owner for *_, owner in self._shared})[:_SHOWN]
+        others = ", ".join(named(name) if name else "a corpus without a name" for name in owners)
         return (
             f"the corpus {named(self.corpus)} has {len(self._shared)} documents with ids of documents of {others} in "
             f"the index: {shown}{more}; the index is left as it was: give these documents other ids (another file "
@@ -146,10 +146,22 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
         log.warning("what an ingest of another corpus wrote and did not commit is dropped; run that ingest again")
         index.discard()
         documents = index.owned()
-    adopts = adopting(index, corpus) and not (add or replace)
-    unnamed = (id_ for id_, (_, owner) in documents.items() if adopts and not owner)
-    before = (id_ for id_, (_, owner) in documents.items() if guessed(corpus) and not replace and owner == name)
-    return Share(name, documents, everything=replace, unnamed=unnamed, before=before)
+    if replace:
+        return Share(name, documents, everything=True)
+    unnamed = _committed_of(index, "", documents) if adopting(index, corpus) and not add else ()
+    before = _committed_of(index, name, documents) if guessed(corpus) and name in committed else ()
+    return Share(name, documents, everything=False, unnamed=unnamed, before=before)
+
+
+def _committed_of(index: Index, corpus: str, documents: Mapping[str, tuple[str, str]]) -> list[str]:
+    """The ids of a corpus's committed documents; `documents` are those of the index, committed or not.
+
+    What a killed ingest wrote does not count: the index is asked once more where it may have written something.
+    """
+    found = [id_ for id_, (_, owner) in documents.items() if owner == corpus]
+    if len(found) == index.corpora.get(corpus, 0):
+        return found
+    return [id_ for id_, (_, owner) in index.owned(committed=True).items() if owner == corpus]
 
 
 def adopting(index: Index, corpus: object) -> bool:

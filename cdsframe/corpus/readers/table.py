@@ -10,7 +10,7 @@ import csv
 import io
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import chain, islice
 
@@ -39,9 +39,20 @@ def read_table(data: bytes, limit: int) -> Parsed:
     text = decoded.text
     noted = _SEPARATOR.match(text)
     text = text[noted.end() :] if noted else text
-    rows = _rows(text, noted[1] if noted else _delimiter(text), limit)
+    rows = _first_whole(text, [noted[1]] if noted else _delimiters(text), limit)
     parsed = with_sections(*_assembled(_pieces(rows)), title="", omitted=decoded.omitted)
     return replace(parsed, remark=decoded.remark)
+
+
+def _first_whole(text: str, delimiters: list[str], limit: int) -> list[list[str]]:
+    """The rows by the first delimiter that leaves no quotation mark open; raises what the first one raised."""
+    refused: Refused | None = None
+    for delimiter in delimiters:
+        try:
+            return list(_rows(text, delimiter, limit))
+        except Refused as refusal:
+            refused = refused or refusal
+    raise refused or Refused("has no text")
 
 
 def _rows(text: str, delimiter: str, limit: int) -> Iterator[list[str]]:
@@ -64,8 +75,8 @@ def _rows(text: str, delimiter: str, limit: int) -> Iterator[list[str]]:
     raise Refused(f"has a quotation mark in the row of line {begins} that is not closed; close it or take it out")
 
 
-def _delimiter(text: str) -> str:
-    """The delimiter that gives the most rows of one number of columns, more than one; of several, the most columns."""
+def _delimiters(text: str) -> list[str]:
+    """The likely delimiters, first the one that gives the most rows of one number of columns, then the most columns."""
     beginning = list(islice(io.StringIO(text, newline=""), _SAMPLE))
 
     def quality(delimiter: str) -> tuple[int, int]:
@@ -73,19 +84,26 @@ def _delimiter(text: str) -> str:
         width, rows = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
         return rows, width
 
-    return max(_DELIMITERS, key=quality)
+    likely = [delimiter for delimiter in _DELIMITERS if quality(delimiter) > (0, 0)]
+    return sorted(likely, key=quality, reverse=True) or [_DELIMITERS[0]]
 
 
-def _pieces(rows: Iterator[list[str]]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Headings and text of one line after the other, from the header on with the columns' names."""
-    sample = list(islice(rows, _SAMPLE))
+def _pieces(rows: Sequence[list[str]]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Headings and text of one line after the other, from the header on with the columns' names.
+
+    The header is a line of its own where a column has no value in any row: no name is lost.
+    """
+    sample = rows[:_SAMPLE]
     usual = Counter(map(_width, sample)).most_common(1)[0][0] if sample else 0
     above = next((number for number, row in enumerate(sample) if _width(row) > 1 or usual <= 1), 0)
     has_header = len(sample) > above + 1 and _is_header(sample[above])
     for row in sample[:above]:
         yield (), " ".join(filter(None, row))
-    for row in chain(sample[above + has_header :], rows):
-        yield from _row(row, sample[above] if has_header else None)
+    header, body = sample[above] if has_header else None, rows[above + has_header :]
+    if header and any(name and not any(row[n : n + 1] > [""] for row in body) for n, name in enumerate(header)):
+        yield (), " | ".join(filter(None, header))
+    for row in body:
+        yield from _row(row, header)
 
 
 def _row(row: list[str], columns: list[str] | None) -> Iterator[tuple[tuple[str, ...], str]]:

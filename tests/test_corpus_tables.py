@@ -1,0 +1,117 @@
+"""Tables in a folder: each value stays behind its column's name, and nothing of the table is lost."""
+
+import csv
+import io
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from cdsframe.chunking.section import SectionChunker
+from cdsframe.corpus.folder import Folder
+from cdsframe.corpus.readers import READERS, Refused
+from cdsframe.corpus.readers.table import read_table
+from cdsframe.embedder import HashEmbedder
+from cdsframe.types import Document
+
+
+def read(text, encoding="utf-8"):
+    return read_table(text.encode(encoding), 1 << 20)
+
+
+def lines(text, encoding="utf-8"):
+    return read(text, encoding).text.split("\n\n")
+
+
+PHONES = "Department,Extension,Bleep\nInfection Control,2041,118\nPharmacy,2050,\n"
+ROWS = ["Department: Infection Control; Extension: 2041; Bleep: 118", "Department: Pharmacy; Extension: 2050"]
+
+
+def test_a_folder_reads_tables(tmp_path):
+    (tmp_path / "phone list.csv").write_text(PHONES, encoding="utf-8")
+    (tmp_path / "rota.TSV").write_text("Day\tWho\nMonday\tDr Lee, Dr Roe\n", encoding="utf-8")
+    (tmp_path / "doses.xlsx").write_bytes(b"PK")
+    sheet, phones, rota = Folder(str(tmp_path), False, 1, 60, 0, None).documents()
+    assert (phones.id, phones.title, phones.text.split("\n\n")) == ("phone list.csv", "phone list", ROWS)
+    assert (rota.title, rota.text) == ("rota", "Day: Monday; Who: Dr Lee, Dr Roe")
+    assert sheet.reason.endswith("; save it as CSV")
+    assert {".csv", ".tsv"} <= READERS.keys()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (PHONES.replace(",", ";"), ROWS),
+        (PHONES.replace(",", "\t"), ROWS),
+        (PHONES.replace(",", "|").replace("\n", "\r"), ROWS),
+        (f"sep=;\n{PHONES.replace(',', ';')}", ROWS),
+        (f"\ufeff{PHONES}", ROWS),
+        (f"Phones of March\n\n{PHONES}\n\n", ["Phones of March", *ROWS]),
+        (f"Phones of March,,\n,,\n{PHONES}", ["Phones of March", *ROWS]),
+        ("Infection Control,2041\nPharmacy,2050\n", ["Infection Control | 2041", "Pharmacy | 2050"]),
+        ("Name\nAda\nImre\n", ["Name: Ada", "Name: Imre"]),
+        ("Drug,Dose,\nA,1.10 mg,IV\nB,2,x,y\n", ["Drug: A; Dose: 1.10 mg; IV", "Drug: B; Dose: 2; x; y"]),
+        ('Drug,Note\n"A, B","two\nlines"\nC,5" tube\n', ["Drug: A, B; Note: two lines", 'Drug: C; Note: 5" tube']),
+        ("Only,names\n", ["Only | names"]),
+        ("Ward,Bleep\nA,\nB,\n", ["Ward | Bleep", "Ward: A", "Ward: B"]),
+    ],
+)
+def test_rows_are_lines_with_their_columns_names(text, expected):
+    assert lines(text) == expected
+
+
+def test_old_encodings():
+    assert lines("Station,Küche\nInnere,Müller\n", "cp1252") == ["Station: Innere; Küche: Müller"]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('a,b\n1,2\n3,"open\n4,5\n', "has a quotation mark in the row of line 3 that is not closed"),
+        (",,\n,,\n", "has no text"),
+        ("a,b\n1,\0\n", "is binary"),
+    ],
+)
+def test_what_cannot_be_read_is_said(text, reason):
+    with pytest.raises(Refused, match=reason):
+        read(text)
+
+
+def test_a_long_row_is_a_section_of_its_own_and_the_next_row_is_not_in_it():
+    parsed = read(f"Drug,Advice,Route\nVelorapine,{'word ' * 200},IV\nOther,short,PO\n")
+    texts = {section.heading: parsed.text[section.start : section.end] for section in parsed.sections}
+    assert texts[("Drug: Velorapine",)] in ("Drug: Velorapine", "Route: IV")
+    assert texts[("Drug: Velorapine", "Advice")].startswith("Advice: word")
+    assert texts[()] == "Drug: Other; Advice: short; Route: PO"
+    document = Document("d", "t", parsed.text, parsed.sections)
+    for passage in SectionChunker(64, 8, ["title", "heading"], [], None, HashEmbedder()).split(document):
+        assert ("Velorapine" in passage.search_text) != ("Other" in passage.search_text)
+
+
+CELL = st.text("ab1é ,;\"'|\n.-", max_size=30)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.lists(st.lists(CELL, min_size=2, max_size=4), min_size=1, max_size=8))
+def test_no_word_is_lost(rows):
+    """In order within each row; the columns' names stand before their values."""
+    out = io.StringIO()
+    csv.writer(out).writerows(rows)
+    wanted = re.findall(r"\w+", " ".join(" ".join(row) for row in rows))
+    if not any(value.strip() for row in rows for value in row):
+        with pytest.raises(Refused, match="has no text"):
+            read(out.getvalue())
+        return
+    parsed = read(out.getvalue())
+    shown = " ".join([*(" ".join(s.heading) for s in parsed.sections), parsed.text])
+    assert not set(wanted) - set(re.findall(r"\w+", shown))
+
+
+@pytest.mark.parametrize("title", ["Untitled", "untitled document", " "])
+def test_a_placeholder_is_no_title(tmp_path, title):
+    (tmp_path / "discharge.html").write_text(
+        f"<html><head><title>{title}</title></head><body><p>{'Take it twice daily. ' * 20}</p></body></html>", "utf-8"
+    )
+    (document,) = Folder(str(tmp_path), True, 1, 60, 0, None).documents()
+    assert document.title == "discharge"
