@@ -17,7 +17,7 @@ from typing import Any
 def passing() -> Iterator[None]:
     """While this is entered, what cannot be printed because its reader has left is dropped."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Passing(stream) if stream is not None else None for stream in streams)  # type: ignore[assignment]
+    sys.stdout, sys.stderr = (_Passing(stream) if stream is not None else None for stream in streams)
     try:
         yield
     finally:
