@@ -1,5 +1,7 @@
 """FHIR references: each resource in the right patient's record, and no name of a patient who is not known."""
 
+import json
+
 import pytest
 from corpus_files import sections_of
 from test_corpus_fhir import corpus_of
@@ -25,8 +27,6 @@ def bundle(*entries):
 
 @pytest.fixture
 def read(tmp_path):
-    import json
-
     def _read(*entries, **options):
         (tmp_path / "b.json").write_text(json.dumps(bundle(*entries)), encoding="utf-8")
         return list(corpus_of(tmp_path / "b.json", **options).documents())
@@ -240,6 +240,14 @@ def test_copies_and_superseded_versions_are_counted_and_left_out(read):
     assert omitted["superseded versions of resources"] == 1
     different = read(ADA, {**ADA, "gender": "male"}, allergy("Patient/p1"))
     assert "p1" not in allergies(different)
+
+
+def test_a_resource_that_a_history_deletes_later_is_left_out(tmp_path):
+    deletion = {"request": {"method": "DELETE", "url": "AllergyIntolerance/x"}}
+    history = bundle(ADA, allergy("Patient/p1", "Nuts", id="x"), allergy("Patient/p1", "Latex", id="y"))
+    history = {**history, "type": "history", "entry": [deletion, *history["entry"]]}
+    (tmp_path / "b.json").write_text(json.dumps(history))
+    assert allergies(corpus_of(tmp_path / "b.json").documents()) == {"p1": "Latex"}
 
 
 def test_nulls_and_values_of_other_types_are_no_crash(read):

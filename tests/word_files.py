@@ -114,11 +114,18 @@ def make_docx(*body, styles=STYLES, numbering="", title=None, strict=False, part
         )
         package["core"] = _CORE, "docProps/core.xml"
     files["_rels/.rels"] = _relationships(package)
+    kind = "application/vnd.openxmlformats-officedocument.wordprocessingml"
+    overrides = "".join(
+        f'<Override PartName="/{name}" ContentType="{kind}.{name.partition("/")[2][:-4]}+xml"/>'
+        for name in files
+        if name.startswith("word/") and name.endswith(".xml") and name != "word/document.xml"
+    )
     files["[Content_Types].xml"] = (
         '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types">'
         '<Default Extension="rels" ContentType="application/vnd.openxmlformats-package.relationships+xml"/>'
         '<Default Extension="xml" ContentType="application/xml"/><Override PartName="/word/document.xml" ContentType='
-        '"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/></Types>'
+        '"application/vnd.openxmlformats-officedocument.wordprocessingml.document.main+xml"/>'
+        f"{overrides}</Types>"
     )
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:

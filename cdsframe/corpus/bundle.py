@@ -71,7 +71,9 @@ class Bundle:
         if not found:
             left = ", ".join(f"{count} {reason}" for reason, count in sorted(self._left_out.items()) if count)
             yield self._place, "has no patient" + (f"; left out: {left}" if left else "")
-        omitted = tuple(Omission(reason, count, _is_text(reason)) for reason, count in self._left_out.items() if count)
+        line = self._place.removeprefix(self._source).lstrip(", ")
+        counted = ((reason, count) for reason, count in self._left_out.items() if count)
+        omitted = tuple(Omission(reason, count, _is_text(reason), line) for reason, count in counted)
         for n, document in enumerate(found):
             yield self._place, replace(document, omitted=omitted) if n == 0 else document
 

@@ -113,7 +113,7 @@ def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) ->
     if not isinstance(entries, list) or not all(isinstance(entry, Mapping) for entry in entries):
         return [(place, "has entries that are not a list of objects")]
     try:
-        return list(_read_bundle(place, source, entries, demographics))
+        return list(_read_bundle(place, source, list(_not_deleted(bundle, entries)), demographics))
     except RecursionError:
         return [(place, "is nested too deeply")]
 
@@ -135,6 +135,17 @@ def _read_bundle(
             resource = _without_nulls(resource)
             known.append(Entry(number, url if isinstance(url, str) else "", resource, valid=not problem))
     yield from Bundle(place, source, known, demographics).items()
+
+
+def _not_deleted(bundle: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
+    """The entries; in a history, which begins with the newest, without resources that were deleted later."""
+    deleted: set[str] = set()
+    for entry in entries:
+        request, resource = entry.get("request"), entry.get("resource")
+        if bundle.get("type") == "history" and isinstance(request, Mapping) and request.get("method") == "DELETE":
+            deleted.add(str(request.get("url")))
+        named = isinstance(resource, Mapping) and f"{resource.get('resourceType')}/{resource.get('id')}" in deleted
+        yield {**entry, "resource": None} if named else entry
 
 
 def _problem(resource: Any) -> str | None:
