@@ -9,7 +9,7 @@ import torch
 from chat_models import FACTS, save_model, tokenizer
 
 from cdsframe.encoding import IGNORED, encode, encode_many
-from cdsframe.evaluation import mcq
+from cdsframe.evaluation import likelihood
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.model import LanguageModel
 from cdsframe.quantization import NoQuantization
@@ -42,11 +42,12 @@ def test_what_is_learnt_by_heart_is_answered_and_ends(template, kind, tmp_path):
     examples = [Example(str(number), one) for number, one in enumerate(encoded)]
     batch = collate(examples, Layout(len(examples), None, padding_id=0))
     module = model.load().train()
-    optimizer = torch.optim.AdamW(module.parameters(), lr=5e-3)
+    optimizer = torch.optim.AdamW(module.parameters(), lr=3e-3)
     for _ in range(400):
         optimizer.zero_grad()
         loss = loss_sum(module, batch["micro"][0]) / batch["labelled"]
         loss.backward()
+        torch.nn.utils.clip_grad_norm_(module.parameters(), 1.0)
         optimizer.step()
         if loss < 0.02:
             break
@@ -67,9 +68,9 @@ def test_exams_are_scored_behind_the_tokens_that_ask(template, kind, tmp_path, m
             scored.extend(pairs)
             return [(0.0, True)] * len(pairs)
 
-    monkeypatch.setattr(mcq, "_harness", lambda model, batch_size: Harness())
+    monkeypatch.setattr(likelihood, "_harness", lambda model, batch_size: Harness())
     targets = ["A", "15 mg twice daily"]
-    mcq.score_options(model, [(_asked("Which?"), targets)], 1)
+    likelihood.score_options(model, [(_asked("Which?"), targets)], 1)
     asked = encode(model.tokenizer, _asked("Which?")).input_ids
     for (_, context, target), text in zip(scored, targets, strict=True):
         assert context == asked

@@ -57,7 +57,7 @@ def test_the_report_has_a_line_for_each_reason_and_metrics():
 @pytest.mark.parametrize(
     ("before", "text", "right"),
     [("x 10", "9", "^9"), ("5 mg", "2", "^2"), ("the 1", "st", "st"), ("5 mg", "a", "^a"), ("10", "-3", "^-3"),
-     ("x", "a b", "^(a b)"), ("", "9", "9")],
+     ("x", "a b", "^(a b)"), ("", "9", "9"), ("x 10 ", "9", "^9"), ("see ", "1", "1")],
 )  # fmt: skip
 def test_superscripts_keep_their_meaning(before, text, right):
     assert superscript(before, text) == right

@@ -17,7 +17,7 @@ def superscript(before: str, text: str) -> str:
         text: the superscript's own text.
     """
     inner = text.strip()
-    if not inner or not before or before[-1].isspace():
+    if not inner or not before or (before[-1].isspace() and not before.rstrip(" ")[-1:].isdigit()):
         return text
     if inner.casefold() in _ORDINALS and before[-1].isalnum():
         return text
