@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from cdsframe.adapter import require_match
 from cdsframe.confidence import identity_of, open_calibration
-from cdsframe.config import build, entry
+from cdsframe.config import build, entry, examine
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
 
@@ -16,6 +16,7 @@ def main(cfg: DictConfig, run: Run) -> float:
     quantization, prompt = build(cfg.quantization), build(cfg.prompt)
     model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
     require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    examine(cfg, model)
     embedder = build(cfg.embedder)
     index = build(cfg.index, identity={"embedder": embedder.identity})
     data = build(cfg.data, corpus=build(cfg.corpus))

@@ -5,7 +5,7 @@ from omegaconf import DictConfig
 
 from cdsframe.adapter import require_match
 from cdsframe.confidence import identity_of, open_calibration
-from cdsframe.config import build, entry
+from cdsframe.config import build, entry, examine
 from cdsframe.pipeline import Pipeline
 from cdsframe.run import Run
 
@@ -18,6 +18,7 @@ def main(cfg: DictConfig, run: Run) -> None:
     quantization, prompt = build(cfg.quantization), build(cfg.prompt)
     model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
     require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
+    examine(cfg, model)
     generator = build(cfg.generator, model=model, seed=cfg.seed)
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)
     identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)

@@ -4,7 +4,7 @@ import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others ar
 from omegaconf import DictConfig
 
 from cdsframe.adapter import kind_left
-from cdsframe.config import build, entry
+from cdsframe.config import build, entry, examine
 from cdsframe.run import Run
 
 
@@ -18,12 +18,12 @@ def main(cfg: DictConfig, run: Run) -> float:
     data = build(cfg.data, corpus=corpus)
     for split in ("train", "validation"):
         data.questions(split)  # a file that cannot be used is refused before any work
+    quantization, trainer = build(cfg.quantization), build(cfg.trainer)
+    model = build(cfg.model, quantization=quantization, adapter=None)
+    examine(cfg, model)
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
     if index.ephemeral and retriever.top_k > 0:
         build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
-    quantization = build(cfg.quantization)
-    model = build(cfg.model, quantization=quantization, adapter=None)
-    trainer = build(cfg.trainer)
     loggers = [build(node, run=run, name=cfg.name) for node in cfg.logger.values()]
     failed = True
     try:

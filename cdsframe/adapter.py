@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -70,6 +70,24 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
     if problems:
         raise AdapterMismatchError(problems)
     return manifest
+
+
+def require_tokens(folder: str, chat: str, as_before: Callable[[], bool]) -> None:
+    """Refuses an adapter that was trained on conversations with other tokens than it would be asked with.
+
+    Args:
+        chat: the digest of the model's chat format.
+        as_before: whether conversations have the tokens that they had before adapters named their chat format.
+    """
+    manifest = read_json(Path(folder) / "manifest.json", "adapter")
+    if manifest["chat"] == chat if "chat" in manifest else as_before():
+        return
+    why = "another chat template or tokenizer" if "chat" in manifest else "an older cdsframe, whose tokens were wrong"
+    choices = " ".join(f"{group}={choice}" for group, choice in sorted(manifest.get("choices", {}).items()))
+    raise AdapterMismatchError(
+        f"the adapter {folder} was trained with {why} for this model, and would be asked with other tokens than it "
+        f"learnt; train it again: python train.py {choices} name={Path(folder).name}, and its other overrides"
+    )
 
 
 def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:

@@ -13,14 +13,16 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
-from cdsframe.citations import Checked, support, terms, unmarked
+from cdsframe.citations import SUPPORTED, WORTH, Checked, support, terms
 from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.files import expanded, read_json, write_json
+from cdsframe.markers import unmarked
 from cdsframe.packaged import weights_digest
 from cdsframe.run import Run
 from cdsframe.types import Confidence, Generation, Hit
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""3: the features of support ask for equal polarity, bounds, frequencies and amounts."""
 _PENALTY = 1.0
 """Of the squared weights; the intercept is not penalised."""
 
@@ -70,7 +72,7 @@ def features(
         found |= {
             "cited": checked.cited / max(checked.statements, 1),
             "citation_support": sum(supports) / len(supports) if supports else 0.0,
-            "best_support": max(support(unmarked(checked.text), passage)[2] for passage in passages),
+            "best_support": max(support(unmarked(checked.text, shown), passage)[2] for passage in passages),
             "question_coverage": len(asked & seen) / max(len(asked), 1),
             "agreement": _agreement(hits),
         }
@@ -89,12 +91,19 @@ def _agreement(hits: Sequence[Hit]) -> float:
 
 
 def word(checked: Checked) -> Confidence:
-    """A word for how far the cited passages support the answer, where nothing is calibrated."""
-    weakest = min((citation.support for citation in checked.citations), default=0.0)
-    if weakest >= 0.75 and checked.cited == checked.statements:
-        return Confidence("supported")
-    strongest = max((citation.support for citation in checked.citations), default=0.0)
-    return Confidence("partly supported" if strongest >= 0.5 else "unsupported")
+    """A word for how far the cited passages support the answer, where nothing is calibrated.
+
+    One statement that no passage it cites supports by at least half makes the whole answer unsupported.
+    """
+    if not checked.supports or _fails(checked):
+        return Confidence("unsupported")
+    whole = all(min(given) >= SUPPORTED for given in checked.supports)
+    return Confidence("supported" if whole and checked.cited == checked.statements else "partly supported")
+
+
+def _fails(checked: Checked) -> bool:
+    """Whether a statement says something else than each passage that it cites."""
+    return any(max(given) < WORTH for given in checked.supports)
 
 
 @dataclass(frozen=True)
@@ -148,10 +157,15 @@ class Calibrator:
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
 
     def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
-        """The probability with its word, or the word alone where the calibration is not usable."""
+        """The probability with its word, or the word alone where the calibration is not usable.
+
+        The word is "unsupported" where a statement says something else than the passages that it cites.
+        """
         if not self.usable:
             return word(checked)
         probability = self.predict(features)
+        if _fails(checked):
+            return Confidence("unsupported", probability)
         return Confidence("high" if probability >= 0.8 else "medium" if probability >= 0.5 else "low", probability)
 
     def save(self, path: str | Path) -> None:
@@ -162,7 +176,11 @@ class Calibrator:
         """Raises InputError where the file is no calibration that this version reads."""
         values = read_json(path, "calibration")
         if values.pop("format_version", None) != FORMAT_VERSION:
-            raise InputError(f"calibration: {path} is not of format version {FORMAT_VERSION}; make it again")
+            raise InputError(
+                f"calibration: {path} is not of format version {FORMAT_VERSION}, whose features of support are others. "
+                "Make it again: python evaluate.py evaluation=calibrate, with the model, adapter and index.name of "
+                "before; then give its calibration.json as calibration=FILE"
+            )
         try:
             made = cls(**values)
             made.predict(dict.fromkeys(made.weights, 0.0))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
@@ -20,6 +21,7 @@ from cdsframe.errors import ConfigError, InputError
 from cdsframe.files import expanded
 from cdsframe.packaged import model_path
 from cdsframe.run import read_manifest
+from cdsframe.search_form import UNSPACED, search_form
 
 if TYPE_CHECKING:
     import numpy as np
@@ -28,10 +30,17 @@ _SHOW_PROGRESS = 1000
 """From how many texts on encoding takes long enough to show a bar."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
+_LENGTH = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+|[^\\w\\s]")
+"""What counts as one of a text's length without a tokenizer: a word, a letter of a script without spaces, a sign."""
+
+_WHOLE, _PIECE = 32, 5
+"""Letters up to which a word counts as one, and of which each piece of a longer one counts."""
 
 
 class SentenceEmbedder:
     """An encoder whose token states are pooled into one vector.
+
+    It reads texts in their search form. What its tokenizer cannot read has the length of its letters.
 
     Args:
         name: a hub id, a folder, or `package:NAME`; of passages, and of queries too unless `query_model` is given.
@@ -81,17 +90,18 @@ class SentenceEmbedder:
         return self._max_tokens
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        return self._passages.tokenizer.encode(text, add_special_tokens=False).offsets
+        return self._passages.offsets(text)
 
     def count(self, text: str) -> int:
         """How many tokens the model would read of a passage: its prefix and special tokens included, nothing cut."""
-        return len(self._passages.tokenizer.encode(self._passage_prefix + text).ids)
+        encoder = self._passages
+        return encoder.special_tokens + len(encoder.offsets(self._passage_prefix + search_form(text)))
 
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
-        return self._passages.encode([self._passage_prefix + text for text in texts])
+        return self._passages.encode([self._passage_prefix + search_form(text) for text in texts])
 
     def encode_queries(self, texts: Sequence[str]) -> np.ndarray:
-        return self._queries.encode([self._query_prefix + text for text in texts])
+        return self._queries.encode([self._query_prefix + search_form(text) for text in texts])
 
 
 class _Encoder:
@@ -125,6 +135,32 @@ class _Encoder:
         tokenizer.no_truncation()
         tokenizer.no_padding()
         return tokenizer
+
+    @cached_property
+    def special_tokens(self) -> int:
+        """How many tokens go around a text."""
+        return self.tokenizer.num_special_tokens_to_add(False)
+
+    @cached_property
+    def _unknown(self) -> int | None:
+        """The token that stands for all that the tokenizer cannot read; None where it reads everything, by bytes."""
+        model = json.loads(self.tokenizer.to_str())["model"]
+        if model["type"] == "Unigram":
+            return None if model.get("byte_fallback") else model.get("unk_id")
+        return None if model.get("unk_token") is None else self.tokenizer.token_to_id(model["unk_token"])
+
+    def offsets(self, text: str) -> list[tuple[int, int]]:
+        """The spans of a text's tokens, and of each letter that the tokenizer cannot read or drops."""
+        encoding = self.tokenizer.encode(text, add_special_tokens=False)
+        spans, unknown = encoding.offsets, self._unknown
+        if text.isascii() and unknown not in encoding.ids:
+            return spans
+        found, seen = list[tuple[int, int]](), 0
+        for number, (start, end) in zip(encoding.ids, spans, strict=True):
+            found += _letters(text, seen, start)
+            found += _letters(text, max(start, seen), end) or [(start, end)] if number == unknown else [(start, end)]
+            seen = max(seen, end)
+        return found + _letters(text, seen, len(text))
 
     @cached_property
     def model(self) -> Any:
@@ -181,6 +217,21 @@ class _Encoder:
         return torch.nn.functional.normalize(pooled, dim=-1).cpu().numpy()
 
 
+def _letters(text: str, start: int, end: int) -> list[tuple[int, int]]:
+    """The spans of the letters and signs of a part of a text, each with the marks on it; nothing of what has no shape.
+
+    A tokenizer makes one token of thousands of letters that it cannot read, and none of letters for private use.
+    """
+    found: list[tuple[int, int]] = []
+    for place in range(start, end):
+        kind = unicodedata.category(text[place])
+        if kind in ("Mn", "Me") and found and found[-1][1] == place:
+            found[-1] = found[-1][0], place + 1
+        elif kind not in ("Mn", "Me", "Cc", "Cf", "Zs", "Zl", "Zp"):
+            found.append((place, place + 1))
+    return found
+
+
 def _refuse_other_modules(name: str, modules: Path) -> None:
     """A folder of sentence-transformers may hold layers behind the pooling, which would be left out silently."""
     if not modules.is_file():
@@ -198,10 +249,15 @@ class NoEmbedder:
     max_tokens = None
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        return [word.span() for word in _WORD.finditer(text)]
+        """Spans of words; of single letters in scripts without spaces, of pieces of what is too long for a word."""
+        found: list[tuple[int, int]] = []
+        for start, end in (one.span() for one in _LENGTH.finditer(text)):
+            size = end - start if end - start <= _WHOLE else _PIECE
+            found += [(first, min(first + size, end)) for first in range(start, end, size)]
+        return found
 
     def count(self, text: str) -> int:
-        return len(self.offsets(text))
+        return len(self.offsets(search_form(text)))
 
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray:
         raise InputError("embedder=none makes no vectors; use retriever=bm25, or ingest with embedder=minilm")
@@ -222,7 +278,7 @@ class HashEmbedder(NoEmbedder):
 
         vectors = np.full((len(texts), self.dimension or 0), 1e-3, dtype=np.float32)
         for row, text in zip(vectors, texts, strict=True):
-            for word in _WORD.findall(text.casefold()):
+            for word in _WORD.findall(search_form(text).casefold()):
                 hashed = int.from_bytes(sha256(word.encode("utf-8", "surrogatepass")).digest()[:8], "big")
                 row[(hashed >> 1) % len(row)] += 1 - 2 * (hashed & 1)
         return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)

@@ -1,28 +1,25 @@
 """The one way from messages (and an answer) to tokens and labels, for training, scoring and serving alike.
 
-Contents are untrusted text: the chat template's skeleton is tokenised with its special tokens, every content without,
-so that a passage which contains `<|im_start|>` stays text and cannot open a turn. Does not choose passages (see
-`cdsframe.prompt`) and does not know any model by name.
+Contents are untrusted text: only the chat template's own control tokens count as such, so that a passage which contains
+`<|im_start|>` stays text and cannot open a turn. How a model's conversations are written says `cdsframe.chat`. Does not
+choose passages (see `cdsframe.prompt`) and does not know any model by name.
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
 from typing import Any
 
-from cdsframe.digests import digest
+from cdsframe.chat.before import spoken_before
+from cdsframe.chat.examination import ASKED
+from cdsframe.chat.format import ChatFormat
+from cdsframe.chat.tokens import Spoken
+from cdsframe.digests import digest, digest_of
 from cdsframe.types import Message
 
 IGNORED = -100
 """The label of a token that has no part in the loss (PyTorch's `ignore_index`)."""
-
-_FROZEN_DATE = "26 Jul 2024"
-"""Given to templates that print today's date (Llama-3.2's does), so that a prompt is the same tomorrow."""
-
-_MARK = re.compile("\ue000(\\d+)\ue001")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +28,8 @@ class Encoded:
 
     input_ids: list[int]
     labels: list[int]
+    closing: int = 1
+    """How many of the labelled tokens, the last ones, end the turn."""
 
     @property
     def labelled(self) -> int:
@@ -40,71 +39,68 @@ class Encoded:
 def encode(tokenizer: Any, messages: Sequence[Message], answer: str | None = None) -> Encoded:
     """Tokenises a conversation by the tokenizer's own chat template.
 
-    With an answer, it is appended as the assistant's turn; its tokens and the token that ends the turn are labelled.
-    Without, the sequence ends where the assistant begins to speak.
+    With an answer, it is appended as the assistant's turn; its tokens and those that end the turn are labelled.
+    Without, the sequence ends where the assistant begins to speak; the one with an answer begins with the same tokens.
+
+    Raises ConfigError where the chat template cannot be used.
     """
     return encode_many(tokenizer, [(messages, answer)])[0]
 
 
 def encode_many(tokenizer: Any, conversations: Sequence[tuple[Sequence[Message], str | None]]) -> list[Encoded]:
     """`encode` of each pair of messages and answer, in one call of the tokenizer: a fast one uses all processors."""
-    contents: list[str] = []
-    forms: list[tuple[tuple[str, ...], bool]] = []
-    for messages, answer in conversations:
-        contents += [message.content.strip() for message in messages]
-        roles = [message.role for message in messages]
-        if answer is not None:
-            contents.append(answer.strip())
-            roles.append("assistant")
-        forms.append((tuple(roles), answer is not None))
-    skeletons = {form: _Skeleton.of(tokenizer, *form) for form in dict.fromkeys(forms)}
-    tokens = iter(_ids(tokenizer, contents, split_special_tokens=True))
-    return [skeletons[form].filled(list(islice(tokens, len(form[0])))) for form in forms]
+    format = ChatFormat.of(tokenizer)
+    split = [
+        (tuple(m.role for m in messages), [m.content for m in messages], answer) for messages, answer in conversations
+    ]
+    asked = iter(format.prompts(tokenizer, [(roles, texts) for roles, texts, answer in split if answer is None]))
+    spoken = iter(format.spoken(tokenizer, [(r, texts, answer) for r, texts, answer in split if answer is not None]))
+    return [_unlabelled(next(asked)) if answer is None else _labelled(next(spoken)) for *_, answer in split]
 
 
-@dataclass(frozen=True, slots=True)
-class _Skeleton:
-    """A chat template's own tokens in a conversation of these roles: before each content, and behind the last."""
+def _unlabelled(ids: list[int]) -> Encoded:
+    return Encoded(ids, [IGNORED] * len(ids))
 
-    before: list[list[int]]
-    numbers: list[int]
-    """The contents' numbers in the template's order."""
-    tail: list[int]
-    answered: bool
 
-    @classmethod
-    def of(cls, tokenizer: Any, roles: Sequence[str], answered: bool) -> _Skeleton:
-        text = tokenizer.apply_chat_template(
-            [{"role": role, "content": f"\ue000{number}\ue001"} for number, role in enumerate(roles)],
-            tokenize=False,
-            add_generation_prompt=not answered,
-            date_string=_FROZEN_DATE,
-        )
-        pieces = _MARK.split(text)
-        numbers = [int(number) for number in pieces[1::2]]
-        if len(numbers) != len(roles):
-            raise ValueError("the tokenizer's chat template leaves out or repeats a message")
-        *before, tail = _ids(tokenizer, pieces[::2])
-        return cls(before, numbers, tail, answered)
-
-    def filled(self, contents: Sequence[list[int]]) -> Encoded:
-        """The conversation with the tokens of its contents; the last of them is the answer, if there is one."""
-        ids: list[int] = []
-        labels: list[int] = []
-        for before, number in zip(self.before, self.numbers, strict=True):
-            _extend(ids, labels, before, labelled=False)
-            _extend(ids, labels, contents[number], labelled=self.answered and number == len(contents) - 1)
-        # The turn's end is what teaches the model to stop; what the template prints behind it is not the answer's.
-        _extend(ids, labels, self.tail[:1], labelled=self.answered)
-        _extend(ids, labels, self.tail[1:], labelled=False)
-        return Encoded(ids, labels)
+def _labelled(spoken: Spoken) -> Encoded:
+    """Labels the answer and the end of its turn, which teaches the model to stop, not what the template prints then."""
+    ids, first, last = spoken.ids, spoken.prompt, spoken.closed
+    labels = [IGNORED] * first + ids[first:last] + [IGNORED] * (len(ids) - last)
+    return Encoded(ids, labels, closing=last - spoken.answered)
 
 
 def end_of_turn_ids(tokenizer: Any) -> list[int]:
     """The tokens at which generation stops: the end of the assistant's turn, and the end of the text."""
-    labelled = encode(tokenizer, [Message("user", "q")], "a")
-    end = [label for label in labelled.labels if label != IGNORED][-1]
-    return sorted({end, tokenizer.eos_token_id} - {None})
+    return sorted(ChatFormat.of(tokenizer).ends)
+
+
+def chat_digest(tokenizer: Any) -> str:
+    """Of the tokens and labels of a few conversations: an adapter is asked as it was trained where it is the same.
+
+    Raises ConfigError where the chat template cannot be used.
+    """
+    asked = encode_many(tokenizer, [(messages, None) for messages, _ in _samples()])
+    return digest_of(f"{one.input_ids}{one.labels}" for one in [*asked, *encode_many(tokenizer, _samples())])
+
+
+def encodes_as_before(tokenizer: Any) -> bool:
+    """Whether conversations have the tokens and labels that cdsframe gave them before adapters had a `chat_digest`."""
+    found = []
+    for (messages, answer), now in zip(_samples(), encode_many(tokenizer, _samples()), strict=True):
+        turns = [*messages, Message("assistant", answer)]
+        before = spoken_before(tokenizer, [turn.role for turn in turns], [turn.content for turn in turns])
+        if before is not None:
+            ids, first, last = before
+            labels = [IGNORED] * first + ids[first:last] + [IGNORED] * (len(ids) - last)
+            found.append((now.input_ids, now.labels) == (ids, labels))
+    return bool(found) and all(found)
+
+
+def _samples() -> list[tuple[list[Message], str]]:
+    """Conversations in which templates and tokenizers show what they do."""
+    said = ("Which dose is given?", "Ask the ward.", "How often?\nAnd why?", "Twice daily.")
+    contents = [[Message(role, text) for role, text in zip(roles, said, strict=False)] for roles in ASKED]
+    return [(messages, answer) for messages in contents for answer in ("15 mg twice daily [1]", "Yes.", "(none)")]
 
 
 def tokenizer_digest(tokenizer: Any) -> str | None:
@@ -115,18 +111,3 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     text = backend.to_str()
     own = text[max(0, text.find('"added_tokens"')) :]  # before it: how it was called last (truncation, padding)
     return digest(own, str(tokenizer.chat_template), str(tokenizer.special_tokens_map))
-
-
-def _ids(tokenizer: Any, texts: Sequence[str], **settings: bool) -> list[list[int]]:
-    """The tokens of each text; none of an empty one."""
-    written = [text for text in texts if text]
-    if not written:
-        return [[] for _ in texts]
-    settings |= {"add_special_tokens": False, "return_attention_mask": False, "return_token_type_ids": False}
-    found = iter(tokenizer(written, **settings)["input_ids"])
-    return [next(found) if text else [] for text in texts]
-
-
-def _extend(ids: list[int], labels: list[int], more: list[int], *, labelled: bool) -> None:
-    ids.extend(more)
-    labels.extend(more if labelled else [IGNORED] * len(more))

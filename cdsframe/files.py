@@ -17,6 +17,7 @@ import tempfile
 import zlib
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from decimal import Decimal
 from importlib.resources import files as resource_files
 from pathlib import Path
 from typing import Annotated, Any
@@ -94,16 +95,18 @@ def open_text(path: Path) -> io.TextIOBase:
     return path.open(encoding="utf-8-sig")
 
 
-def parse_object(data: str | bytes) -> dict[str, Any]:
+def parse_object(data: str | bytes, decimals: bool = False) -> dict[str, Any]:
     """A JSON object by RFC 8259: Python's own reader also takes NaN, infinity, and half a surrogate pair.
 
+    With `decimals`, a number with a point or an exponent is a `Decimal`, which keeps its digits (1.10).
     Raises ValueError that says what it is instead (`not JSON (…)`), never with the text.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
-        value = json.loads(text, parse_float=_finite, parse_constant=_finite)
+        exact = _exact if decimals else _finite
+        value = json.loads(text, parse_float=exact, parse_constant=_finite, object_pairs_hook=_once)
         if _SURROGATE.search(text):
-            json.dumps(value, ensure_ascii=False).encode()
+            json.dumps(value, ensure_ascii=False, default=str).encode()
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg})") from None
     except RecursionError:
@@ -112,10 +115,23 @@ def parse_object(data: str | bytes) -> dict[str, Any]:
         raise ValueError("not UTF-8 text") from None
     except UnicodeEncodeError:
         raise ValueError("not JSON (half a surrogate pair)") from None
+    except _Twice:
+        raise ValueError("not JSON that can be read (an object names a key twice)") from None
     except ValueError:  # what `_finite` refuses, and integers that are longer than Python converts
         raise ValueError("not JSON (a number is not finite, or too long)") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
+    return value
+
+
+class _Twice(ValueError):
+    """An object has a key twice; Python's reader would drop the first value."""
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) < len(pairs):
+        raise _Twice
     return value
 
 
@@ -124,6 +140,11 @@ def _finite(text: str) -> float:
     if not math.isfinite(value):
         raise ValueError
     return value
+
+
+def _exact(text: str) -> Decimal:
+    _finite(text)
+    return Decimal(text)
 
 
 def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int, dict[str, Any]]]:

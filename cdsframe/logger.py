@@ -6,12 +6,73 @@ no texts, no environment. The only module that knows wandb.
 
 from __future__ import annotations
 
+import logging
+import netrc
 import os
 import shutil
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.run import Run
+
+log = logging.getLogger(__name__)
+
+_JOINS = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_SWEEP_ID")
+"""Variables that name one W&B run or the place of one: with several jobs, each would be that run."""
+_DECIDED = {
+    "WANDB_PROJECT": "logger.wandb.project decides",
+    "WANDB_MODE": "logger.wandb.mode decides; logger=csv sends and writes nothing of W&B's",
+    "WANDB_DISABLED": "logger=csv decides",
+    "WANDB_NAME": "name decides",
+    "WANDB_RUN_GROUP": "the jobs of one multirun are a group",
+    "WANDB_JOB_TYPE": "it is the entry point's name",
+    "WANDB_DIR": "it is the run's folder, below paths.outputs",
+}
+"""Variables of wandb that have no effect here, and what has."""
+_SETTINGS = ("~/.config/wandb/settings", "wandb/settings")
+
+
+def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
+    """What would make the jobs of a multirun one W&B run, where `nodes` (the loggers' configurations) has W&B."""
+    if not any(str(node.get("_target_")).endswith(".Wandb") for node in (nodes or {}).values()):
+        return []
+    found = [name for name in _JOINS if environment.get(name)]
+    return [
+        f"the environment has {name}: each job of a multirun is a W&B run of its own; unset {name}, or give logger=csv"
+        for name in found
+    ]
+
+
+def missing_key(mode: str, key_env: str, environment: Mapping[str, str]) -> str | None:
+    """Why W&B cannot be reached in `online` mode for want of a key; None where there is one."""
+    if mode != "online" or environment.get(key_env) or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return None
+    if key_env == "WANDB_API_KEY" and (_netrc_has_a_key(environment) or any(map(_exists, _SETTINGS))):
+        return None
+    return (
+        f"logger.wandb.mode=online needs a key, and the environment has no {key_env} (logger.wandb.key_env); "
+        f"set {key_env}, or give logger.wandb.mode=offline"
+    )
+
+
+def _exists(path: str) -> bool:
+    return Path(path).expanduser().is_file()
+
+
+def _netrc_has_a_key(environment: Mapping[str, str]) -> bool:
+    """Whether `wandb login` has left a key."""
+    host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
+    for path in (environment.get("NETRC"), "~/.netrc", "~/_netrc"):
+        if path and _exists(path):
+            try:
+                return netrc.netrc(Path(path).expanduser()).authenticators(host) is not None
+            except (netrc.NetrcParseError, OSError, UnicodeDecodeError):
+                return False
+    return False
+
 
 _TOLD = ("model", "quantization", "lora", "data", "prompt", "retriever", "chunking", "training", "trainer")
 """Groups whose numbers and switches are told; strings never are."""
@@ -69,10 +130,13 @@ class Wandb(NoLogger):
         import wandb
         from lightning.pytorch.loggers import WandbLogger
 
-        if self._mode == "online" and self._key_env != "WANDB_API_KEY":
-            if self._key_env not in os.environ:
-                raise ConfigError(f"logger.wandb.key_env: the environment has no {self._key_env}")
+        if problem := missing_key(self._mode, self._key_env, os.environ):
+            raise ConfigError(problem)
+        if self._mode == "online" and self._key_env in os.environ:
             os.environ["WANDB_API_KEY"] = os.environ[self._key_env]
+        for name, decided in _DECIDED.items():
+            if os.environ.get(name):
+                log.warning("the environment's %s has no effect: %s", name, decided)
         try:
             self._opened = wandb.init(
                 project=self._project,
@@ -93,10 +157,22 @@ class Wandb(NoLogger):
                     x_disable_machine_info=True,
                 ),
             )
+        except wandb.errors.CommError as error:
+            raise CdsframeError(
+                "the Weights & Biases server does not answer; look at the network, or give logger.wandb.mode=offline"
+            ) from error
         except wandb.errors.Error as error:
             raise CdsframeError(
-                f"Weights & Biases could not be started ({type(error).__name__}); set {self._key_env}, look at the "
-                "network, or take logger.wandb.mode=offline"
+                f"Weights & Biases refused to start, most often because of the key; look at {self._key_env}, or give "
+                "logger.wandb.mode=offline"
+            ) from error
+        except ValueError as error:
+            wrong = sorted(
+                {f"WANDB_{str(one['loc'][0]).upper()}" for one in getattr(error, "errors", list)() if one["loc"]}
+            )
+            raise CdsframeError(
+                f"Weights & Biases refused a setting of the environment ({', '.join(wrong) or 'a variable WANDB_…'}); "
+                "unset it, or give logger=csv"
             ) from error
         return WandbLogger(experiment=self._opened)
 

@@ -11,7 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from cdsframe.adapter import quiet_peft
+from cdsframe.adapter import quiet_peft, require_tokens
+from cdsframe.chat.template import default_template
+from cdsframe.chat.tokens import WORDS
+from cdsframe.encoding import chat_digest, encodes_as_before
 from cdsframe.errors import ConfigError, named
 from cdsframe.files import expanded
 from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
@@ -103,19 +106,43 @@ class LanguageModel:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer with its chat template; a padding token is set where it has none.
+        """The Hugging Face tokenizer with a chat template and a padding token, which are set where it has none.
 
-        A new token is a word of its own, never a part of another one. Raises ConfigError where it is not new.
+        A new token is a word of its own, never a part of another one. Raises ConfigError where it is not new, and where
+        the model has no tokenizer.
         """
         from transformers import AddedToken, AutoTokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self.path)
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(self.path)
+        except (OSError, ValueError, KeyError) as error:
+            raise ConfigError(
+                f"model.name={self.name}: it has no tokenizer that can be read; a model's folder needs tokenizer.json "
+                "and tokenizer_config.json"
+            ) from error
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self.new_tokens))]:
             raise ConfigError([f"model.new_tokens: {problem}; leave it out" for problem in problems])
         tokenizer.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in self.new_tokens])
+        if self.new_tokens:
+            tokenizer.init_kwargs[WORDS] = [*tokenizer.init_kwargs.get(WORDS, ()), *self.new_tokens]
+        if not tokenizer.chat_template:
+            tokenizer.chat_template = default_template(tokenizer)
+            log.warning("%s has no chat template: turns are written as docs/train.md says", self.public_name)
         return tokenizer
+
+    def examine(self) -> None:
+        """Examines the chat template before work starts, logs what is repaired.
+
+        Raises ConfigError where it cannot be used, AdapterMismatchError where the adapter was trained on other tokens.
+        """
+        try:
+            digest = chat_digest(self.tokenizer)
+        except ConfigError as error:
+            raise type(error)([f"model.name={self.name}: {problem}" for problem in error.problems]) from None
+        if self.adapter is not None:
+            require_tokens(self.adapter, digest, lambda: encodes_as_before(self.tokenizer))
 
     @cached_property
     def device(self) -> str:

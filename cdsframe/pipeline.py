@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from time import perf_counter
 
-from cdsframe.citations import check, clean, settled
+from cdsframe.citations import check
 from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
 from cdsframe.contracts import Context, Generator, Index, Reranker, Retriever
 from cdsframe.errors import QuestionError
 from cdsframe.filters import unmatched
+from cdsframe.markers import settled
 from cdsframe.prompt import Prompt
 from cdsframe.types import Answer, Filter, Generation, Hit, Message, Passage
 
@@ -61,8 +62,8 @@ class Pipeline:
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as quick as the others."""
-        self.search("warm-up")
         self.generator.load()
+        self.search("warm-up")
 
     def search(self, question: str, filter: Filter | None = None) -> list[Hit]:
         """What the prompt will be made of, best first (not in the order in which it shows them)."""
@@ -105,7 +106,7 @@ class Pipeline:
                 yield answer
                 return
             text += item
-            ready = settled(clean(text, shown)[0])
+            ready = settled(text, shown)
             if self.calibration.threshold > 0 or self.prompt.refuses(ready):
                 ready = sent
             yield ready[len(sent) :]

@@ -11,7 +11,7 @@ import os
 import platform
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -99,8 +99,9 @@ def read_manifest(
     mend: str = "make it again",
     needed: Mapping[str, Any] = _NEEDED,
     version: int = FORMAT_VERSION,
+    readable: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Reads a manifest whose keys `needed` have values of these types.
+    """Reads a manifest of a format version, or of another `readable` one, whose keys `needed` have these types.
 
     Raises InputError, with the mend, where there is none, where it is damaged, and (FormatVersionError) where another
     format wrote it.
@@ -113,7 +114,7 @@ def read_manifest(
     except ValueError as error:
         raise InputError(f"{what}: {folder} is damaged: manifest.json is {error}; {mend}") from None
     found = manifest.get("format_version")
-    if found != version:
+    if found not in {version, *readable}:
         raise FormatVersionError(
             f"{what}: {folder} has format version {found!r}, this cdsframe reads {version}; {mend}, or use the "
             "cdsframe that made it"

@@ -273,7 +273,8 @@ class Citation:
     """A marker `[number]` in an answer that names a passage the prompt showed.
 
     `start` and `end` are the supporting span in the source document's text (the passage's own span where no sentence
-    of it supports the statement); `support` in [0, 1] is the share of the statement's words found in that span.
+    of it supports the statement). `support` in [0, 1] is the share of the statement's words that the span holds; it is
+    0 where an amount, a bound, a frequency or the polarity differs.
     """
 
     number: int

@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.pop("HYDRA_FULL_ERROR", None)
 
 from pathlib import Path

@@ -19,7 +19,8 @@ CONFIGS = ROOT / "configs"
 LAYERS = [
     {
         "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
-        "prompt", "adapter", "shingles", "interrupt", "filters",
+        "prompt", "adapter", "shingles", "interrupt", "threads", "search_form", "chat", "filters", "units", "tokens",
+        "markers", "claims",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",

@@ -65,3 +65,20 @@ def test_a_benchmark_says_what_it_measures(name, monkeypatch, capsys):
         runpy.run_path(str(ROOT / "benchmarks" / f"{name}.py"), run_name="__main__")
     assert left.value.code == 0
     assert f"python benchmarks/{name}.py" in capsys.readouterr().out
+
+
+def test_altered_sentences_of_the_hospital_are_not_called_supported_and_verbatim_ones_are():
+    from benchmarks import altered_statements as altered
+
+    shares = {tally.name: tally.share for tally in altered.measure(list(altered.sections())[::6])}
+    assert shares.pop("verbatim") >= 0.99
+    assert shares.pop("paraphrased by code") >= 0.9
+    assert {name: share for name, share in shares.items() if share > 0.1} == {}
+    assert set(shares) == set(altered.ALTERED)
+
+
+def test_the_altering_code_knows_nothing_of_the_rules():
+    source = (ROOT / "benchmarks/altered_statements.py").read_text(encoding="utf-8")
+    assert not any(
+        name in source for name in ("cdsframe.claims", "cdsframe.tokens", "cdsframe.units", "cdsframe.markers")
+    )

@@ -139,7 +139,7 @@ def test_the_entry_points_compose_alike_so_that_a_calibration_fits_all(tmp_path:
     assert json.loads(json.dumps(found[0])) == found[0]
 
 
-@pytest.mark.parametrize("text", ["{}", '{"format_version": 99}', '{"format_version": 2, "weights": {}}', "[]", "x"])
+@pytest.mark.parametrize("text", ["{}", '{"format_version": 99}', '{"format_version": 3, "weights": {}}', "[]", "x"])
 def test_a_file_that_is_no_calibration_is_refused_by_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "bad.json").write_text(text)
     with pytest.raises(InputError, match=r"calibration.*bad\.json"):
@@ -159,6 +159,21 @@ def test_a_file_that_is_no_calibration_is_refused_by_name(tmp_path: Path, text: 
 def test_without_a_calibration_there_is_a_word_and_no_number(text: str, expected: str) -> None:
     confidence = word(check(text, PASSAGES))
     assert (confidence.word, confidence.probability) == (expected, None)
+
+
+def test_a_statement_that_fails_is_unsupported_whatever_the_probability() -> None:
+    sure = Calibrator({}, {}, {}, 5.0)
+    wrong, right = (check(f"The loading dose is {dose} mg [1].", PASSAGES) for dose in ("45", "4.5"))
+    assert sure.confidence({}, right).word == "high"
+    assert sure.confidence({}, wrong).word == "unsupported"
+
+
+def test_a_calibration_of_the_format_before_is_refused_with_the_command_that_makes_it_anew(tmp_path: Path) -> None:
+    Calibrator.fit(*sample(200)).save(tmp_path / "old.json")
+    old = json.loads((tmp_path / "old.json").read_text()) | {"format_version": 2}
+    (tmp_path / "old.json").write_text(json.dumps(old))
+    with pytest.raises(InputError, match=r"python evaluate\.py evaluation=calibrate"):
+        open_calibration(str(tmp_path / "old.json"), {})
 
 
 def test_the_features_tell_a_supported_answer_from_an_invented_one() -> None:

@@ -1,7 +1,6 @@
 """Composition: every option composes and binds, and what is wrong is said at once, by path, before any work."""
 
 import os
-import subprocess
 import sys
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from omegaconf import OmegaConf
 from cdsframe.config import build, check
 from cdsframe.config.entry import entry, without_environment
 from cdsframe.errors import ConfigError
+from tests.children import run_child
 
 ROOT = Path(__file__).parent.parent
 CONFIGS = ROOT / "configs"
@@ -244,14 +244,7 @@ def test_build_gives_a_component_what_it_names_and_no_more():
 
 def _run(*arguments, cwd=ROOT, **environment):
     env = {**os.environ, **environment}
-    return subprocess.run(
-        [sys.executable, str(ROOT / arguments[0]), *arguments[1:]],
-        capture_output=True,
-        text=True,
-        cwd=cwd,
-        env=env,
-        timeout=120,
-    )
+    return run_child([sys.executable, ROOT / arguments[0], *arguments[1:]], cwd=cwd, env=env)
 
 
 def _cpu_seconds(*arguments, cwd):

@@ -120,7 +120,7 @@ def test_a_patients_record_has_a_section_a_type_and_a_line_a_resource(read):
         (
             ("Observations",),
             "2023-11-11: Potassium (LOINC 2823-3) = <3.1 mmol/L (reference 3.5 to 5); preliminary; low\n"
-            "2024-02-01: Blood pressure (LOINC 55284-4) = Systolic 141.5 mm[Hg], Diastolic 90 mm[Hg]; final",
+            "2024-02-01 10:00: Blood pressure (LOINC 55284-4) = Systolic 141.5 mm[Hg], Diastolic 90 mm[Hg]; final",
         ),
     ]
 
@@ -192,7 +192,7 @@ def test_each_patient_of_a_bundle_has_a_record(read):
     ("value", "reason"),
     [
         (PATIENT, "is not a FHIR Bundle"),
-        ({"resourceType": "Bundle", "type": "collection"}, "has no patient with an id"),
+        ({"resourceType": "Bundle", "type": "collection"}, "has no patient"),
         ({"resourceType": "Bundle", "entry": [1]}, "has entries that are not a list of objects"),
         ({"bundle": "{oops"}, "is not JSON"),
         ({"bundle": [1]}, "is not a FHIR Bundle"),

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
+from tests.children import child, patience
 
 
 def work(item):
@@ -90,27 +91,28 @@ def test_no_process_is_left_behind(tmp_path, sent):
     (tmp_path / "script.py").write_text(SCRIPT)
     (tmp_path / "pids").mkdir()
     root = Path(__file__).parent.parent
-    process = subprocess.Popen(
+    with child(
         [sys.executable, tmp_path / "script.py", tmp_path / "pids"],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, "PYTHONPATH": str(root)},
-        start_new_session=True,
-    )
-    process.stdout.readline()
-    process.stdout.readline()
-    time.sleep(0.5)
-    if sent == signal.SIGINT:
-        os.killpg(process.pid, sent)  # a terminal sends it to all
-    else:
-        process.kill()
-    _, errors = process.communicate(timeout=20)
-    assert errors.count("Traceback") == (1 if sent == signal.SIGINT else 0)
-    pids = [int(path.name) for path in (tmp_path / "pids").iterdir()]
-    assert len(pids) == 2
-    time.sleep(0.5)
-    assert not any(map(alive, pids))
+    ) as process:
+        process.stdout.readline()
+        process.stdout.readline()
+        time.sleep(0.5)
+        if sent == signal.SIGINT:
+            os.killpg(process.pid, sent)  # a terminal sends it to all
+        else:
+            process.kill()
+        _, errors = process.communicate(timeout=patience(20))
+        assert errors.count("Traceback") == (1 if sent == signal.SIGINT else 0)
+        pids = [int(path.name) for path in (tmp_path / "pids").iterdir()]
+        assert len(pids) == 2
+        deadline = time.monotonic() + patience(10)
+        while any(map(alive, pids)) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert not any(map(alive, pids))
 
 
 def test_a_time_limit_leaves_no_timer_behind():

@@ -18,6 +18,8 @@ import pytest
 from conftest import unmet
 from elasticsearch_server import Unavailable, distribution, server
 
+from tests.children import patience
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -151,7 +153,7 @@ def test_it_asks_for_the_password_and_goes_with_its_parent(elasticsearch):
         url, password, folder = parent.stdout.readline().split()
         assert _ask(url)[0] == 401
         assert _ask(url, user=("elastic", "wrong"))[0] == 401
-        deadline = time.monotonic() + 30  # a new server knows its user a moment after it answers
+        deadline = time.monotonic() + patience(30)  # a new server knows its user a moment after it answers
         while _ask(url, user=("elastic", password))[0] != 200:
             assert time.monotonic() < deadline
             time.sleep(0.1)
@@ -163,7 +165,7 @@ def test_it_asks_for_the_password_and_goes_with_its_parent(elasticsearch):
         parent.kill()
         parent.wait()
         parent.stdout.close()
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + patience(60)
     while folder.exists() or _listens(url):
         assert time.monotonic() < deadline
         time.sleep(0.1)

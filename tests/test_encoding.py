@@ -3,6 +3,7 @@
 import pytest
 
 from cdsframe.encoding import IGNORED, encode, end_of_turn_ids
+from cdsframe.errors import ConfigError
 from cdsframe.types import Message
 
 
@@ -71,9 +72,11 @@ def test_the_template_is_the_models_own(tokenizer):
     assert tokenizer.decode(encode(tokenizer, messages).input_ids) == plain
 
 
-def test_a_template_that_drops_a_message_is_noticed(tokenizer, monkeypatch):
+def test_a_template_that_drops_or_repeats_a_message_is_noticed(tokenizer, monkeypatch):
     monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[-1]['content'] }}")
-    with pytest.raises(ValueError, match="leaves out or repeats"):
+    assert tokenizer.decode(encode(tokenizer, [Message("system", "s"), Message("user", "u")]).input_ids) == "s\n\nu"
+    monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[-1]['content'] }}{{ messages[-1]['content'] }}")
+    with pytest.raises(ConfigError, match="leaves out or repeats"):
         encode(tokenizer, [Message("system", "s"), Message("user", "u")])
 
 

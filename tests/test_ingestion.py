@@ -1,7 +1,5 @@
 """Updates of an index: what is counted, what is embedded, what survives a kill, and what the command says."""
 
-import os
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +19,7 @@ from cdsframe.ingestion.share import Share
 from cdsframe.ingestion.update import update
 from cdsframe.ingestion.verify import verify
 from cdsframe.types import Document, Request, Section
+from tests.children import child, patience, run_child
 
 ROOT = Path(__file__).parent.parent
 
@@ -279,19 +278,13 @@ def test_killed_at_any_time_the_index_is_whole(folder, tmp_path, first):
     def written():
         return sum(known.get(id_) != digest for id_, digest in index.documents().items())
 
-    process = subprocess.Popen(
-        [sys.executable, "-c", SLOW, str(folder), str(tmp_path / "indexes"), "3", str(marker)],
-        cwd=ROOT,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        deadline = time.monotonic() + 60
+    with child(
+        [sys.executable, "-c", SLOW, folder, tmp_path / "indexes", "3", marker], cwd=ROOT, stderr=subprocess.DEVNULL
+    ) as process:
+        deadline = time.monotonic() + patience(60)
         while not (marker.exists() and written() == 4) and process.poll() is None and time.monotonic() < deadline:
             time.sleep(0.02)
         assert marker.exists()
-    finally:
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
     if first:
         assert index.digest is None
     else:
@@ -312,7 +305,7 @@ def test_the_command_reports_and_its_exit_code_says_so(folder, tmp_path):
         *(sys.executable, str(ROOT / "ingest.py"), "corpus=folder", f"corpus.path={folder}", "embedder=none"),
         *("index.name=test", f"paths.outputs={tmp_path / 'outputs'}"),
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=tmp_path)
+    done = run_child(command, cwd=tmp_path)
     assert done.returncode == 1
     assert done.stdout.startswith("documents: 6 added, 0 changed, 0 unchanged, 0 removed\npassages written: 12\n")
     assert "  bad.pdf: is not a readable PDF" in done.stdout

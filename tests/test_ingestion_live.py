@@ -25,6 +25,7 @@ from cdsframe.ingestion.vectors import ahead
 from cdsframe.ingestion.verify import verify
 from cdsframe.ingestion.watch import Watcher, watch
 from cdsframe.types import Document, Request, Section, Unreadable
+from tests.children import child, patience, run_child
 
 ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder()
@@ -389,13 +390,7 @@ def test_purging_removes_and_an_unknown_id_is_refused_with_near_ones(index):
 def test_the_command_purges_what_an_update_removed_earlier(tmp_path):
     def ingest(*more):
         command = [sys.executable, str(ROOT / "ingest.py"), "embedder=none", "index.name=test", *more]
-        done = subprocess.run(
-            [*command, f"paths.outputs={tmp_path / 'outputs'}"],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-        )
+        done = run_child([*command, f"paths.outputs={tmp_path / 'outputs'}"], cwd=tmp_path)
         return done.returncode, done.stdout + done.stderr
 
     def holding():
@@ -553,16 +548,16 @@ def test_ctrl_c_ends_it_cleanly(folder, tmp_path):
         *(sys.executable, str(ROOT / "ingest.py"), "corpus=folder", f"corpus.path={folder}", "embedder=none"),
         *("index.name=test", f"paths.outputs={tmp_path / 'outputs'}", "ingestion=watch", "ingestion.interval=0.1"),
     ]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
     index = LanceIndex(str(tmp_path / "outputs/indexes"), "test", {})
-    deadline = time.monotonic() + 100
-    while index.digest is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    (folder / "a.md").write_text("# a\n\nPlaster.\n")
-    while not found(index, "plaster") and time.monotonic() < deadline:
-        time.sleep(0.05)
-    process.send_signal(2)
-    out, err = process.communicate(timeout=60)
+    deadline = time.monotonic() + patience(100)
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        while index.digest is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        (folder / "a.md").write_text("# a\n\nPlaster.\n")
+        while not found(index, "plaster") and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.send_signal(2)
+        out, err = process.communicate(timeout=patience(60))
     assert (process.returncode, "Traceback" in err) == (0, False)
     assert "documents: 3 added" in out
     assert found(index, "plaster") == {"a.md"}
@@ -582,7 +577,7 @@ def test_one_item_is_worked_on_while_the_next_is_read():
             yield number
 
     def work(number, stop):
-        assert reading.wait(10)  # item 0 is worked on only when item 1 has been read: not one after the other
+        assert reading.wait(patience(10))  # item 0 is worked on only when item 1 has been read: not one after the other
         return number * 10
 
     results = []
@@ -599,13 +594,13 @@ def test_work_that_nobody_waits_for_is_told_to_stop():
     def work(number, stop):
         if number == 1:
             started.set()
-            assert stop.wait(10)
+            assert stop.wait(patience(10))
             stopped.set()
 
     def items():
         yield 0
         yield 1
-        assert started.wait(10)
+        assert started.wait(patience(10))
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

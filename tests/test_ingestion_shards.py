@@ -1,6 +1,5 @@
 """An index on Elasticsearch that several processes fill together, by the commands that do it."""
 
-import subprocess
 import sys
 import threading
 import time
@@ -21,6 +20,7 @@ from cdsframe.ingestion.changes import in_shard
 from cdsframe.ingestion.rebuild import rebuild
 from cdsframe.ingestion.update import update
 from cdsframe.types import Request
+from tests.children import patience, run_child
 from tests.indexes import on_elasticsearch
 from tests.test_docs import _compose
 
@@ -39,7 +39,7 @@ def test_jobs_of_a_sweep_fill_one_index_which_appears_whole(elasticsearch, tmp_p
         *("ingestion.shard=range(0,3)", "ingestion.num_shards=3", f"hydra/launcher={launcher}"),
         f"paths.outputs={tmp_path}",
     ]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT, timeout=280)
+    done = run_child(command, 280, cwd=ROOT)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     cfg = _compose("ingest", ["index=elasticsearch", f"index.name={name}", "embedder=none"])
     chunking = build(cfg.chunking, embedder=NoEmbedder())
@@ -64,8 +64,8 @@ class Slow(Some):
 
     def documents(self):
         yield from self.given
-        self.barrier.wait(60)
-        self.barrier.wait(60)
+        self.barrier.wait(patience(60))
+        self.barrier.wait(patience(60))
 
 
 def shard_of(id_):
@@ -83,11 +83,11 @@ def test_a_change_beside_shards_that_fill_goes_into_its_own_alone(request):
     barrier, gone = threading.Barrier(3), DOCUMENTS[0].id
     with ThreadPoolExecutor(2) as pool:
         shards = [pool.submit(part, shard, Slow(barrier, *DOCUMENTS), index) for shard in range(2)]
-        barrier.wait(60)
+        barrier.wait(patience(60))
         with live(beside(index, {})) as writer:
             writer.put([document("new", "Zebra stripes.")])
             writer.remove([gone])
-        barrier.wait(60)
+        barrier.wait(patience(60))
         for shard in shards:
             shard.result(120)
     assert not index.rebuilding
@@ -152,14 +152,14 @@ def test_a_rebuild_by_other_settings_begins_after_the_change_that_is_under_way(r
 
     def slow(*records):
         writing.set()
-        go_on.wait(60)
+        go_on.wait(patience(60))
         return write(*records)
 
     monkeypatch.setattr(index, "write", slow)
     new = beside(index, {}, k1=0.9)
     with live(index) as writer, ThreadPoolExecutor(2) as pool:
         put = pool.submit(writer.put, [document("new", "Zebra stripes.")])
-        writing.wait(60)
+        writing.wait(patience(60))
         rebuilt = pool.submit(rebuild, 64, Some(*DOCUMENTS), CHUNKING, EMBEDDER, new)
         time.sleep(1)
         assert not beside(index, {}).rebuilding

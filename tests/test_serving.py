@@ -86,8 +86,21 @@ def test_the_openai_client_gets_a_completion_with_sources_and_confidence(url: st
     assert (first["number"], first["passage_id"], first["document_id"], first["cited"]) == (1, "p0", "d0", True)
     [span] = first["spans"]
     assert first["text"][span["start"] : span["end"]] == "The loading dose of velorapine is 4.5 mg."
+    assert span["supports"] is True
+    assert [found["text"][marker["start"] : marker["end"]] for marker in found["markers"]] == ["[1]"]
     assert first["metadata"] == {"kind": "protocol"}
     assert "score" not in json.dumps(found)
+
+
+def test_a_sentence_that_does_not_support_the_answer_is_not_marked_and_an_amount_in_brackets_is_no_link() -> None:
+    with serving(pipeline("The loading dose of velorapine is pink [1], sodium [136, 145] mmol/L.")) as url:
+        found = httpx.post(f"{url}/v1/chat/completions", json=ASKED).json()["cdsframe"]
+    assert found["text"].endswith("sodium [136, 145] mmol/L.")
+    assert [found["text"][marker["start"] : marker["end"]] for marker in found["markers"]] == ["[1]"]
+    [span] = found["sources"][0]["spans"]
+    assert 0.5 <= span["support"] < 1
+    assert span["supports"] is False
+    assert found["confidence"]["word"] == "partly supported"
 
 
 def test_the_openai_client_streams_the_same(url: str) -> None:

@@ -22,6 +22,7 @@ from cdsframe.errors import ConfigError, InputError
 from cdsframe.packaged import weights_digest
 from cdsframe.training import leaderboard
 from cdsframe.training.leaderboard import publish_best, summarise
+from tests.children import child, patience, run_child
 from tests.entry_points import exit_code
 
 ROOT = Path(__file__).parent.parent
@@ -165,7 +166,7 @@ for number, work in enumerate(globals()[name] for name in sys.argv[2].split(",")
 
 def test_a_job_that_is_killed_leaves_the_others(tmp_path):
     command = [sys.executable, "-c", OWN_PROCESS, str(tmp_path), "killed,refused,wrong,fine"]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, timeout=120)
+    done = run_child(command, cwd=ROOT)
     lines = done.stdout.splitlines()
     assert "killed by SIGKILL (out of memory?)" in lines[0]
     assert lines[1].startswith("ConfigError")
@@ -178,10 +179,10 @@ def test_a_job_that_is_killed_leaves_the_others(tmp_path):
 
 def test_a_signal_reaches_the_job_and_ends_the_multirun(tmp_path):
     command = [sys.executable, "-c", OWN_PROCESS, str(tmp_path), "waits,fine"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
+    with child(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT) as process:
         assert process.stdout.readline() == "waiting\n"
         process.send_signal(signal.SIGTERM)
-        out, err = process.communicate(timeout=60)
+        out, err = process.communicate(timeout=patience(60))
     assert "0.5" not in out
     assert "Stopped" in err
     assert not (tmp_path / "0" / "outcome.json").exists(), "unfinished, not failed"

@@ -3,9 +3,10 @@
 import io
 
 import pytest
+from answering import pipeline
 from rich.console import Console
 
-from cdsframe.serving.terminal import show_hits
+from cdsframe.serving.terminal import show_answer, show_hits
 from cdsframe.types import Hit, Part, Passage
 
 
@@ -47,3 +48,15 @@ def test_nothing_found_is_said() -> None:
     out = io.StringIO()
     show_hits([], "x", Console(file=out))
     assert "No passages" in out.getvalue()
+
+
+def test_an_answer_shows_a_sentence_only_where_it_supports_the_answer() -> None:
+    def answered(said: str) -> str:
+        out = io.StringIO()
+        show_answer(pipeline(said).answer("What is the loading dose?"), Console(file=out, width=120))
+        return out.getvalue()
+
+    assert "    The loading dose of velorapine is 4.5 mg." in answered("The loading dose is 4.5 mg [1].")
+    wrong = answered("The loading dose is not 4.5 mg [1].")
+    assert "    The loading dose of velorapine is 4.5 mg." not in wrong
+    assert "confidence: unsupported" in wrong

@@ -3,14 +3,15 @@
 import csv
 import os
 import signal
-import subprocess
 import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from cdsframe.trainer import LightningTrainer
+from tests.children import child, patience
 from tests.entry_points import exit_code, run_train
 
 ROOT = Path(__file__).parent.parent
@@ -28,12 +29,16 @@ def losses(folder):
         return [float(row["train/loss"] or row["val/loss"]) for row in csv.DictReader(rows)]
 
 
+@contextmanager
 def two_processes(folder, *overrides):
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(ROOT / "train.py"), *RUN, "trainer=ddp", *overrides]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
-    with (folder / "told").open("a") as told:
-        return subprocess.Popen(command, cwd=folder, env=environment, stdout=told, stderr=told)
+    with (
+        (folder / "told").open("a") as told,
+        child(command, cwd=folder, env=environment, stdout=told, stderr=told) as process,
+    ):
+        yield process
 
 
 @pytest.mark.slow
@@ -42,18 +47,18 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(tmp_pa
     alone = tmp_path / "alone"
     run_train(alone, *RUN)
 
-    stopped = two_processes(tmp_path / "two", "training.checkpoint_steps=1")
-    while stopped.poll() is None and not [*(tmp_path / "two").glob("outputs/runs/train/*/checkpoints/step-*")]:
-        time.sleep(0.01)
-    stopped.send_signal(signal.SIGTERM)
-    code = stopped.wait(120)
+    with two_processes(tmp_path / "two", "training.checkpoint_steps=1") as stopped:
+        while stopped.poll() is None and not [*(tmp_path / "two").glob("outputs/runs/train/*/checkpoints/step-*")]:
+            time.sleep(0.01)
+        stopped.send_signal(signal.SIGTERM)
+        code = stopped.wait(patience(120))
     told = (tmp_path / "two" / "told").read_text()
     if code != 0:  # else it had ended already
         assert code == 143, told
         assert told.count("is kept; go on with the same and resume=") == 1, "only the first process tells"
         run = next((tmp_path / "two" / "outputs/runs/train").iterdir())
-        again = two_processes(tmp_path / "two", f"resume={run}")
-        assert again.wait(120) == 0, (tmp_path / "two" / "told").read_text()
+        with two_processes(tmp_path / "two", f"resume={run}") as again:
+            assert again.wait(patience(120)) == 0, (tmp_path / "two" / "told").read_text()
     told = (tmp_path / "two" / "told").read_text()
     assert told.count("validation loss") == 1
     assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=1e-5)

@@ -150,14 +150,16 @@ class BaseChunker(ABC):
         for cut_title in [False] * with_heading + [True] * with_title:
             while self._count(self._head(title, heading), "") > half:
                 words = (title if cut_title else " ".join(heading)).removesuffix("…").split()
-                shorter = " ".join(words[:-1]) + "…" if len(words) > 1 else ""
+                whole = "".join(words)  # a script without spaces, or one word
+                shorter = " ".join(words[:-1]) if len(words) > 1 else whole[: len(whole) // 2]
+                shorter += "…" if shorter else ""
                 title, heading = (shorter, heading) if cut_title else (title, (shorter,) if shorter else ())
                 if not shorter:
                     break
         return title, heading
 
     def _count(self, head: str, text: str) -> int:
-        return self._embedder.count(headed(head, (), text))
+        return self._embedder.count(headed(head, (), text))  # which counts its search form
 
     def _spans(self, text: str, head: Callable[[int], str]) -> Iterator[tuple[int, int]]:
         """Character spans of a text's passages, without blanks at their ends; `head`: what goes before one from there.

@@ -8,8 +8,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-_SENTENCE_END = re.compile(r"[.!?…][\"'”’)\]]*\s+(?=[^\s\da-z])|\n\s*\n|\n(?=\s*(?:[-*•|]|\d+[.)]\s))")
-_WORD_END = re.compile(r"\s+")
+_SENTENCE_END = re.compile(
+    r"[.!?…؟۔।॥][\"'”’)\]]*\s+(?=[^\s\da-z])|[。！？｡]+[\"'”’)\]」』）】]*\s*|\n\s*\n|\n(?=\s*(?:[-*•|]|\d+[.)]\s))"
+)
+_WORD_END = re.compile(r"\s+|[、，；：・]")
+_DIVIDED = re.compile(r"[^\W\d_][-\u2010\u2011\u00ad]$")
+"""The end of a line that divides a word: what is cut there is found by neither half."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +40,13 @@ def breaks(text: str, offsets: Sequence[tuple[int, int]]) -> Breaks:
     A token that the tokenizer did not see (a control character) belongs to the token before it.
     """
     tokens = [start for start, end in offsets if end > start]
-    words = [match.end() for match in _WORD_END.finditer(text)]
+    words = [end.end() for end in _WORD_END.finditer(text) if not _divides(text, end)]
     return Breaks(len(text), tokens, words, [match.end() for match in _SENTENCE_END.finditer(text)])
+
+
+def _divides(text: str, blanks: re.Match[str]) -> bool:
+    """Whether a line ends there within a word."""
+    return "\n" in blanks[0] and _DIVIDED.search(text, max(0, blanks.start() - 2), blanks.start()) is not None
 
 
 def sentences(text: str) -> list[str]:

@@ -13,6 +13,7 @@ from itertools import islice
 from statistics import fmean
 
 from cdsframe.chunking.cutting import sentences
+from cdsframe.search_form import search_words
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
@@ -29,7 +30,8 @@ def summary(text: str, count: int) -> str:
     pieces = sentences(text)
     if len(pieces) <= count:
         return text
-    contents = [[word for word in _WORD.findall(piece.casefold()) if word not in _STOP_WORDS] for piece in pieces]
+    read = [search_words(piece, question=True).casefold() for piece in pieces]
+    contents = [[word for word in _WORD.findall(piece) if word not in _STOP_WORDS] for piece in read]
     times = Counter(word for words in contents for word in words)
     weight = {word: number / times.total() for word, number in times.items()}
     left, taken = {number: words for number, words in enumerate(contents) if words}, list[int]()

@@ -3,9 +3,9 @@
 The only room of the package, beside the entry points, that knows Hydra and sees a config.
 """
 
-from cdsframe.config.build import DEPENDENCIES, build, locate
+from cdsframe.config.build import DEPENDENCIES, build, examine, locate
 from cdsframe.config.check import check
 from cdsframe.config.entry import entry
 from cdsframe.config.multirun import AfterEachJob
 
-__all__ = ["DEPENDENCIES", "AfterEachJob", "build", "check", "entry", "locate"]
+__all__ = ["DEPENDENCIES", "AfterEachJob", "build", "check", "entry", "examine", "locate"]

@@ -51,6 +51,22 @@ def build(node: DictConfig, /, **dependencies: Any) -> Any:
     return _made(OmegaConf.to_container(node, resolve=True), dependencies)
 
 
+def examine(cfg: DictConfig, model: Any) -> None:
+    """Examines the model's chat template where a component that the configuration names talks with the model.
+
+    Raises ConfigError where it cannot be used. A training or an evaluation that takes a `prompt` makes conversations of
+    its own; the others talk through the generator, if its engine is the `model`.
+    """
+    own = any(_takes(cfg, group, "prompt") for group in ("training", "evaluation"))
+    asks = "evaluation" not in cfg or _takes(cfg, "evaluation", "pipeline")
+    if own or (asks and _takes(cfg, "generator", "model")):
+        model.examine()
+
+
+def _takes(cfg: DictConfig, group: str, dependency: str) -> bool:
+    return group in cfg and dependency in inspect.signature(locate(cfg[group]["_target_"])).parameters
+
+
 def _made(value: Any, dependencies: Mapping[str, Any]) -> Any:
     """The value with every mapping that has a target replaced by what its target makes of it."""
     if not isinstance(value, dict):

@@ -31,11 +31,14 @@ from cdsframe.config.arguments import (
 from cdsframe.config.check import check
 from cdsframe.config.multirun import told
 from cdsframe.config.resume import interrupted_run
+from cdsframe.config.shadow import refuse_shadowed
 from cdsframe.config.sweep import claim, job_of_sweep, note_failure
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.interrupt import EXIT_CODE, over
+from cdsframe.logger import several_in_one
 from cdsframe.printable import plain
 from cdsframe.run import Run
+from cdsframe.threads import set_thread_defaults
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
@@ -79,6 +82,9 @@ def start_run(cfg: DictConfig) -> Run:
             "trainer=ddp starts the command again for each device, and with -m each would start the whole multirun; "
             "start the jobs one by one (for r in 8 16; do python train.py trainer=ddp lora.r=$r name=r$r; done)"
         )
+    _refuse_settings_of_hydra(runtime, multirun)
+    if multirun and (problems := several_in_one(cfg.get("logger"), os.environ)):
+        raise ConfigError(problems)
     folder, written, resumed = Path(runtime.runtime.output_dir), without_environment(cfg), False
     if cfg.get("resume") and multirun:
         folder, resumed = claim(Path(runtime.sweep.dir), folder, written)
@@ -94,6 +100,20 @@ def start_run(cfg: DictConfig) -> Run:
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
         resumed=resumed,
     )
+
+
+def _refuse_settings_of_hydra(runtime: Any, multirun: bool) -> None:
+    """Refuses what Hydra would do behind the back of the paths and the jobs' folders."""
+    if runtime.job.chdir:
+        raise ConfigError(
+            "hydra.job.chdir=true would make paths such as paths.outputs start at the run's folder, and not where you "
+            "start the command; leave it out: a run writes into its own folder anyway"
+        )
+    if multirun and str(runtime.sweep.subdir) != str(runtime.job.num):
+        raise ConfigError(
+            f"hydra.sweep.subdir={runtime.sweep.subdir}: the jobs of a multirun have numbered folders, by which resume "
+            "and the leader board find them; leave it out, and set hydra.sweep.dir to choose the folder above them"
+        )
 
 
 _ON_DISK = {
@@ -123,6 +143,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float | None:
         run = None
+        set_thread_defaults()
         try:
             if asked:
                 cfg.question = as_text(asked[-1])
@@ -151,6 +172,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         asked[:] = take_question(configs / f"{name}.yaml")
         refuse_groups_without_option(name, configs)
         refuse_to_resume_nothing(name)
+        refuse_shadowed(name, configs)
         try:
             over()
             main()

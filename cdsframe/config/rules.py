@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.files import expanded
+from cdsframe.logger import missing_key
 
 
 def _target(cfg: DictConfig, group: str) -> str:
@@ -98,6 +100,14 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
     return []
 
 
+def _wandb_has_a_key(cfg: DictConfig) -> list[str]:
+    found = []
+    for node in (cfg.get("logger") or {}).values():
+        if str(node.get("_target_")).endswith(".Wandb"):
+            found.append(missing_key(str(node.mode), str(node.key_env), os.environ))
+    return [problem for problem in found if problem]
+
+
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _chunk_fits_embedder,
     _vectors_need_embedder,
@@ -107,4 +117,5 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _new_tokens_are_trained,
     _retriever_is_trained,
     _adapter_exists,
+    _wandb_has_a_key,
 )

@@ -14,7 +14,7 @@ from cdsframe.context.words import meaningful
 from cdsframe.contracts import Embedder
 from cdsframe.types import Hit
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
+_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？｡])(?=[^。！？｡\s])|\n+")
 
 
 def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:

@@ -1,23 +1,43 @@
-"""A text's words, for comparing texts: in lower case, without the plural's s."""
+"""A text's words, for comparing texts: in their search form and in lower case, without the plural's s."""
 
 from __future__ import annotations
 
 import re
 
-_WORD = re.compile(r"\w+(?:[.,]\d+)*")
+from cdsframe.search_form import MARKS, UNSPACED, grams, search_words
+
+_WORD = re.compile(rf"[\w{MARKS}]+(?:[.,]\d+)*")
 _STOP = """a an the of in on at to for and or is are was were be been by with as it its this that what which who whom
 how when where why do does did should must may can will would has have had from if than then there any"""
 _STOP_WORDS = frozenset(_STOP.split())
 
+_UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff"
+"""What may stand within a word without being seen."""
+_SHOWN = re.compile(
+    rf"(?P<unspaced>[{UNSPACED}]+)|[^\W\d_{UNSPACED}][^\W{UNSPACED}]*-\s+[^\W\d_{UNSPACED}]+|(?:[^\W{UNSPACED}]|[{MARKS}{_UNSEEN}])+"
+)
+"""A run of a script without spaces, a word that a line's end divides, or a word."""
+
 
 def words(text: str) -> list[str]:
-    """All of them, in their order."""
-    return [_singular(word) for word in _WORD.findall(text.casefold())]
+    """All of them, in their order; of scripts without spaces the pieces that a question is searched by."""
+    return [_singular(word) for word in _WORD.findall(search_words(text, question=True).casefold())]
 
 
 def meaningful(text: str) -> set[str]:
     """Those that carry meaning."""
     return {word for word in words(text) if word not in _STOP_WORDS}
+
+
+def places(text: str) -> list[tuple[int, int, str]]:
+    """`(start, end, word)` of the words that carry meaning, where they stand in a text as it is shown."""
+    found = []
+    for run in _SHOWN.finditer(text):
+        spans = grams(run[0]) if run["unspaced"] else [(0, len(run[0]))]
+        for start, end in spans:
+            shown = run[0][start:end].replace("- ", "-\n")
+            found += [(run.start() + start, run.start() + end, word) for word in sorted(meaningful(shown))]
+    return found
 
 
 def _singular(word: str) -> str:

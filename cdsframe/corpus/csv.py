@@ -9,14 +9,18 @@ import csv
 import gzip
 import io
 import logging
-from collections.abc import Iterator, Mapping
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import replace
 from difflib import get_close_matches
 from itertools import chain, islice
 from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.corpus.encodings import encoding_of
+from cdsframe.corpus.csv_rows import Row, delimiter_of, rows_of
+from cdsframe.corpus.encodings import encoding_of, undecoded
 from cdsframe.corpus.fields import Fields, document_of, names_of, problems_of
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.records import checked
@@ -27,7 +31,8 @@ from cdsframe.types import METADATA_FIELDS, Document, Unreadable
 
 log = logging.getLogger(__name__)
 
-_DELIMITERS = ",;\t|"
+_WRONG = re.compile("[\udc80-\udcff]|\ufffd")
+"""What stands for a byte that could not be decoded."""
 
 
 class Csv:
@@ -71,9 +76,10 @@ class Csv:
                 encoding, guessed = encoding_of(data)
             if guessed:
                 log.warning("%s: is not UTF-8 and does not say what it is; read as %s", path.name, encoding)
-            with open_bytes(path) as data, io.TextIOWrapper(data, encoding, "replace", newline="") as text:
+            wrong = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
+            with open_bytes(path) as data, io.TextIOWrapper(data, encoding, wrong, newline="") as text:
                 yield from self._rows(path.name, text)
-        except (EOFError, gzip.BadGzipFile):
+        except (EOFError, gzip.BadGzipFile, zlib.error):
             yield path.name, "is not a whole gzip file"
         except OSError as error:
             yield path.name, in_words(error)
@@ -84,33 +90,39 @@ class Csv:
         csv.field_size_limit(self._limit)
         lines = _lines(text, self._limit)
         beginning = list(islice(lines, 20))
-        rows = csv.reader(chain(beginning, lines), delimiter=self._delimiter or _sniff(beginning))
-        columns = [column.strip() for column in next(rows, [])]
+        used = [column for key in self._fields for column in names_of(self._fields, key)]
+        found, before = delimiter_of(beginning, used)
+        too_long = f"has a value that is longer than {self._limit >> 20} MB (corpus.max_megabytes)"
+        rows = rows_of(chain(beginning[before:], lines), self._delimiter or found, too_long, before + 1)
+        header = next(rows, None)
+        if header is None or header.problem:
+            missing = "has no header, a row that names the columns"
+            yield f"{name}, row 1", (header.problem if header else None) or missing
+            return
+        columns = [column.strip() for column in header.values]
         self._look_for_columns(name, columns)
-        number = 1
-        while True:
-            number += 1
-            try:
-                row = next(rows, None)
-            except csv.Error:
-                too_long = f"has a value that is longer than {self._limit >> 20} MB (corpus.max_megabytes)"
-                yield f"{name}, row {number}", too_long
-                continue
-            if row is None:
-                return
-            if any(value.strip() for value in row):
-                yield f"{name}, row {number}", self._document(dict(zip(columns, row, strict=False)), row, columns)
+        number, last = 1, header.last
+        for row in rows:
+            number += row.first - last  # blank lines count as rows, too
+            last = row.last
+            yield f"{name}, row {number}", row.problem or self._document(row, columns, used)
 
-    def _document(self, record: Mapping[str, str], row: list[str], columns: list[str]) -> Document | str:
-        if len(row) != len(columns):
-            return f"has {len(row)} values, the header names {len(columns)} columns (is a quotation mark not closed?)"
-        if any("\0" in value for value in row):
+    def _document(self, row: Row, columns: list[str], used: list[str]) -> Document | str:
+        if len(row.values) != len(columns):
+            several = f"; the lines {row.first} to {row.last} are not read" if row.last > row.first else ""
+            counts = f"has {len(row.values)} values, the header names {len(columns)} columns"
+            return f"{counts} (is a quotation mark not closed?){several}"
+        if any("\0" in value for value in row.values):
             return "is binary (it holds NUL bytes)"
+        record = dict(zip(columns, row.values, strict=True))
+        wrong = sum(len(_WRONG.findall(record[column])) for column in used)
+        record = {column: _WRONG.sub("\ufffd", value) for column, value in record.items()}
         named = {key: record[column].strip() for key in METADATA_FIELDS for column in names_of(self._fields, key)}
         try:
-            return document_of(record.get, self._fields, {key: value for key, value in named.items() if value})
+            document = document_of(record.get, self._fields, {key: value for key, value in named.items() if value})
         except ValueError as error:
             return str(error)
+        return replace(document, omitted=undecoded(wrong, f"line {row.first}")) if wrong else document
 
     def _look_for_columns(self, name: str, columns: list[str]) -> None:
         for key in self._fields:
@@ -119,6 +131,9 @@ class Csv:
                     near = get_close_matches(column, columns, n=1)
                     hint = f"did you mean {near[0]}?" if near else f"its first row has {len(columns)} values"
                     raise InputError(f"corpus.fields.{key}: {name} has no column {column}; {hint}")
+                if columns.count(column) > 1:
+                    twice = f"{name} has {columns.count(column)} columns that are named {column}"
+                    raise InputError(f"corpus.fields.{key}: {twice}; rename all but one of them in its first row")
 
 
 def _lines(text: io.TextIOWrapper, limit: int) -> Iterator[str]:
@@ -126,13 +141,3 @@ def _lines(text: io.TextIOWrapper, limit: int) -> Iterator[str]:
         if len(line) > limit:
             raise ValueError(f"has a line that is longer than {limit >> 20} MB (corpus.max_megabytes)")
         yield line
-
-
-def _sniff(beginning: list[str]) -> str:
-    """The delimiter that gives the most columns, in the same number in the most rows."""
-
-    def quality(delimiter: str) -> tuple[int, int]:
-        widths = [len(row) for row in csv.reader(beginning, delimiter=delimiter) if row]
-        return (widths.count(widths[0]) if widths and widths[0] > 1 else 0, widths[0] if widths else 0)
-
-    return max(_DELIMITERS, key=quality)

@@ -6,7 +6,6 @@ never with a value. Does not follow references out of a bundle, and does not mer
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -14,13 +13,13 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.corpus.bundle import Bundle
 from cdsframe.corpus.jsonl import lines
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, ordered
-from cdsframe.corpus.patient import SECTIONS, document_of
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import checked
-from cdsframe.corpus.resources import Resource
+from cdsframe.corpus.references import Entry
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.errors import InputError
 from cdsframe.files import InputPath, parse_object, resolve
@@ -36,7 +35,8 @@ _LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 class Fhir:
     """Bundles in `.json` files, or one a line, or a row's field `bundle`, in `.jsonl` and `.ndjson` (`.gz` too).
 
-    A patient's document has the Patient's id, a section for each type of resource and a line for each resource.
+    A patient's document has the Patient's id (see `bundle` for one without), a section for each type of resource and a
+    line for each resource.
 
     Args:
         path: such a file, or a folder of them.
@@ -97,10 +97,10 @@ def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) ->
     if isinstance(content, str):
         return [(place, content)]
     try:
-        bundle = parse_object(read_bytes(content, limit, root) if isinstance(content, Path) else content)
+        bundle = parse_object(read_bytes(content, limit, root) if isinstance(content, Path) else content, decimals=True)
         if "resourceType" not in bundle and "bundle" in bundle:
             inner = bundle["bundle"]
-            bundle = parse_object(inner) if isinstance(inner, str) else inner
+            bundle = parse_object(inner, decimals=True) if isinstance(inner, str) else inner
     except Refused as refusal:
         return [(place, str(refusal))]
     except ValueError as error:
@@ -118,49 +118,19 @@ def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) ->
 def _read_bundle(
     place: str, source: str, entries: list[Mapping[str, Any]], demographics: bool
 ) -> Iterator[tuple[str, Document | str]]:
-    valid: list[Resource] = []
-    by_reference: dict[str, Resource] = {}
-    ids: dict[str, str] = {}
+    known: list[Entry] = []
     for number, entry in enumerate(entries, start=1):
         resource = entry.get("resource")
         if resource is None:
             continue  # a deletion, or an answer without one
-        if problem := _problem(resource):
+        problem = _problem(resource)
+        if problem:
             kind = "" if problem in (_NO_RESOURCE, _NO_TYPE) else f" ({resource['resourceType']})"
             yield f"{place}, entry {number}{kind}", problem
-        names = _references(entry, resource)
-        if isinstance(resource, Mapping) and isinstance(resource.get("id"), str):
-            ids |= dict.fromkeys(names, str(resource["id"]))  # also of a patient whose resource is not valid
-        if not problem:
-            valid.append(resource)
-            by_reference |= dict.fromkeys(names, resource)
-    patients = {r["id"]: r for r in valid if r["resourceType"] == "Patient" and "id" in r}
-    groups: dict[str, list[Resource]] = {id_: [] for id_ in patients}
-    for resource in valid:
-        if resource["resourceType"] not in SECTIONS:
-            continue
-        subject = resource.get("subject") or resource.get("patient")
-        reference = subject.get("reference") if isinstance(subject, Mapping) else None
-        if isinstance(reference, str) and not reference.startswith("Group/"):
-            id_ = ids.get(reference) or re.split("[/:]", reference)[-1]
-            groups.setdefault(id_, []).append(resource)
-    if not groups:
-        yield place, "has no patient with an id"
-    for id_, resources in groups.items():
-        patient = patients.get(id_)
-        if patient or resources:
-            yield (
-                place,
-                document_of(id_, patient, resources, by_reference, source=source, demographics=demographics),
-            )
-
-
-def _references(entry: Mapping[str, Any], resource: Any) -> list[str]:
-    """The names by which other resources of the bundle refer to this one."""
-    names = [entry["fullUrl"]] if isinstance(entry.get("fullUrl"), str) else []
-    if isinstance(resource, Mapping) and isinstance(resource.get("id"), str):
-        names.append(f"{resource.get('resourceType')}/{resource['id']}")
-    return names
+        if isinstance(resource, Mapping):
+            url = entry.get("fullUrl")
+            known.append(Entry(number, url if isinstance(url, str) else "", resource, valid=not problem))
+    yield from Bundle(place, source, known, demographics).items()
 
 
 def _problem(resource: Any) -> str | None:
@@ -170,6 +140,8 @@ def _problem(resource: Any) -> str | None:
 
     if not isinstance(resource, Mapping) or not isinstance(resource.get("resourceType"), str):
         return _NO_RESOURCE
+    if _has_modifier(resource):
+        return "has a modifierExtension, which may change the meaning of all the rest"
     try:
         get_fhir_model_class(resource["resourceType"]).model_validate(resource)
     except ValidationError as error:
@@ -183,3 +155,10 @@ def _problem(resource: Any) -> str | None:
     except (ValueError, LookupError, TypeError, RecursionError):
         return _NO_TYPE
     return None
+
+
+def _has_modifier(value: Any) -> bool:
+    """Whether an element anywhere in the resource may mean another thing than it says (FHIR R4, 2.3.0.4)."""
+    if isinstance(value, Mapping):
+        return bool(value.get("modifierExtension")) or any(map(_has_modifier, value.values()))
+    return isinstance(value, list) and any(map(_has_modifier, value))

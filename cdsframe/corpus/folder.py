@@ -100,14 +100,14 @@ class Folder:
             if isinstance(result, Died):
                 yield source, "ended the process that read it, which may have run out of memory"
                 continue
-            item, guessed = result
-            if guessed:
-                log.warning("%s: is not UTF-8 and does not say what it is; read as %s", plain(source, ""), guessed)
+            item, remark = result
+            if remark:
+                log.warning("%s: %s", plain(source, ""), plain(remark, ""))
             yield source, item
 
 
 def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Document | str, str | None]:
-    """A file's document, or why there is none; and its encoding, if that was guessed."""
+    """A file's document, or why there is none; and a remark for the log, if there is one."""
     source, path = task
     if isinstance(path, str):
         return path, None
@@ -138,4 +138,4 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
     sections = under_title(title, parsed.sections)
     document = Document(front.get("id") or source, title, parsed.text, sections, metadata, parsed.omitted)
-    return document, parsed.guessed
+    return document, parsed.remark

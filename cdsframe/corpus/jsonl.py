@@ -66,7 +66,8 @@ class Jsonl:
                 inner = value_at(record, f"metadata.{name}")
                 if text := as_text(value_at(record, name) if inner is None else inner, name):
                     metadata[key] = text
-        body = _joined(record["sections"]) if record.get("sections") else None
+        texts = [value_at(record, name) for name in names_of(self._fields, "text")]
+        body = _joined(record["sections"], texts) if record.get("sections") else None
         return document_of(lambda name: value_at(record, name), self._fields, metadata, body)
 
 
@@ -85,14 +86,22 @@ def value_at(record: Mapping[str, Any], path: str) -> Any:
     return value
 
 
-def _joined(parts: Any) -> tuple[str, tuple[Section, ...]]:
+def _joined(parts: Any, texts: list[Any]) -> tuple[str, tuple[Section, ...]]:
+    """The sections' text. Texts beside the sections stand before them, unless the sections repeat them."""
     if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
         raise ValueError("has sections that are not a list of objects")
-    text, sections = assemble(
+    if any(part and not {"heading", "text"} & part.keys() for part in parts):
+        raise ValueError("has a section with neither heading nor text")
+    blocks = [
         block
         for part in parts
         for block in (Block(as_text(part.get("heading"), "heading"), 1), Block(as_text(part.get("text"), "text")))
-    )
+    ]
+    own = " ".join(word for block in blocks if not block.level for word in block.text.split())
+    whole = " ".join(word for block in blocks for word in block.text.split())
+    beside = [text for text in texts if isinstance(text, str) and " ".join(text.split()) not in (own, whole)]
+    inside = [text for text in beside if " ".join(text.split()) in whole]
+    text, sections = assemble([*(Block(text.strip()) for text in beside if text not in inside), *blocks])
     if not sections:
         raise ValueError("has no text in its sections")
     return text, sections

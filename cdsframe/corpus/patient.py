@@ -1,19 +1,26 @@
 """One patient's FHIR R4 resources as a readable document: a section for each type, a line for each resource.
 
-Resources were validated before. Billing, scheduling and attachments are left out, and so is, unless wanted, what names
-the patient; free text loses the patient's names, addresses, numbers and identifiers where it repeats them literally.
+Resources were validated before. Types that are not in SECTIONS are left out (billing, scheduling), and so is, unless
+wanted, what names the patient.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 from cdsframe.corpus.records import Block, assemble
-from cdsframe.corpus.resources import Resource, Teller, plain, word
+from cdsframe.corpus.references import Entry, Resource
+from cdsframe.corpus.resources import Teller
+from cdsframe.corpus.scrubbing import plain
 from cdsframe.types import Document
 
 SECTIONS = {
+    "Flag": "Alerts",
+    "Consent": "Consents and directives",
     "AllergyIntolerance": "Allergies",
+    "AdverseEvent": "Adverse events",
+    "DetectedIssue": "Detected issues",
     "Condition": "Conditions",
     "MedicationStatement": "Medications",
     "MedicationRequest": "Medications",
@@ -32,6 +39,20 @@ SECTIONS = {
     "ClinicalImpression": "Impressions",
     "RiskAssessment": "Risks",
     "DeviceUseStatement": "Devices",
+    "Device": "Devices",
+    "DeviceRequest": "Devices",
+    "ImmunizationEvaluation": "Immunizations",
+    "ImmunizationRecommendation": "Immunizations",
+    "NutritionOrder": "Nutrition",
+    "VisionPrescription": "Vision",
+    "Specimen": "Specimens",
+    "BodyStructure": "Body structures",
+    "EpisodeOfCare": "Episodes of care",
+    "QuestionnaireResponse": "Questionnaires",
+    "Communication": "Communications",
+    "CommunicationRequest": "Communications",
+    "Media": "Media",
+    "Composition": "Documents",
     "DocumentReference": "Documents",
 }
 """The types that are read, with their sections, in the order of the record."""
@@ -40,8 +61,8 @@ SECTIONS = {
 def document_of(
     id_: str,
     patient: Resource | None,
-    resources: Sequence[Resource],
-    known: Mapping[str, Resource],
+    entries: Sequence[Entry],
+    teller: Teller,
     *,
     source: str,
     demographics: bool,
@@ -49,47 +70,49 @@ def document_of(
     """The record of one patient; lines are ordered by date, then by code. `metadata["date"]` is the latest event's.
 
     Args:
-        id_: the Patient's id.
-        patient: None where the bundle does not hold it.
-        resources: of the types in SECTIONS.
-        known: the bundle's resources by the references that name them.
+        id_: the document's id.
+        patient: the Patient; None where the bundle does not hold a valid one.
+        entries: of the types in SECTIONS, none entered in error.
+        teller: writes the lines.
         source: the file's name.
-        demographics: also tell who it is.
+        demographics: also write who it is.
     """
     person = patient or {}
-    teller = Teller(known, () if demographics else tuple(_private(person)))
     groups: dict[str, list[tuple[str, str, str]]] = {heading: [] for heading in SECTIONS.values()}
-    for resource in resources:
-        if (
-            word(resource.get("status")) != "entered-in-error"
-            and word(resource.get("verificationStatus"), code=True) != "entered-in-error"
-        ):
-            groups[SECTIONS[resource["resourceType"]]].append(teller.line(resource))
+    for entry in entries:
+        groups[SECTIONS[entry.type]].append(teller.line(entry))
     blocks = [Block("Patient", 1), Block("\n".join(_about(person, demographics)))] if person else []
     for heading, lines in groups.items():
         if lines:
             blocks += [Block(heading, 1), Block("\n".join(line for _, _, line in sorted(lines)))]
     text, sections = assemble(blocks)
-    dates = [date for lines in groups.values() for date, _, _ in lines if date]
+    dates = [date[:10] for lines in groups.values() for date, _, _ in lines if date]
     metadata = {"kind": "patient record", "patient": id_, "source": source} | ({"date": max(dates)} if dates else {})
     return Document(id_, _title(person, demographics), text, sections, metadata)
 
 
-def _full_name(person: Resource) -> str:
-    name: Resource = next(iter(person.get("name", ())), {})
+def entered_in_error(resource: Resource) -> bool:
+    """Whether a resource says that it should not exist."""
+    status = resource.get("verificationStatus")
+    codings = status.get("coding", ()) if isinstance(status, Mapping) else ()
+    stated = {resource.get("status"), status if isinstance(status, str) else None}
+    return "entered-in-error" in stated | {coding.get("code") for coding in codings}
+
+
+def _full_name(name: Resource) -> str:
     return plain(name.get("text") or " ".join([*name.get("given", ()), name.get("family", "")]))
 
 
 def _title(person: Resource, demographics: bool) -> str:
     known = [person.get("gender", ""), f"born {person['birthDate'][:4]}" if person.get("birthDate") else ""]
-    name = _full_name(person) if demographics else ""
+    name = _full_name(next(iter(person.get("name", ())), {})) if demographics else ""
     return "Patient record" + (f" of {name}" if name else "") + (f" ({', '.join(filter(None, known))})" * any(known))
 
 
 def _about(person: Resource, demographics: bool) -> Iterator[str]:
     """Gender, year of birth and death; with `demographics` also who it is."""
     if demographics:
-        yield f"Name: {_full_name(person)}"
+        yield from (f"Name: {_full_name(name)}" for name in person.get("name", ()))
         yield f"Born: {person.get('birthDate', 'unknown')}"
         for address in person.get("address", ()):
             parts = [*address.get("line", ()), address.get("postalCode"), address.get("city"), address.get("country")]
@@ -97,23 +120,31 @@ def _about(person: Resource, demographics: bool) -> Iterator[str]:
         yield from (f"{item.get('system', 'contact')}: {item.get('value', '')}" for item in person.get("telecom", ()))
         for item in person.get("identifier", ()):
             yield f"Identifier: {item.get('value', '')} ({word(item.get('type')) or item.get('system', '')})"
+        for contact in person.get("contact", ()):
+            reached = (item.get("value", "") for item in contact.get("telecom", ()))
+            yield "Contact: " + ", ".join(filter(None, (_full_name(contact.get("name", {})), *reached)))
     elif person.get("birthDate"):
         yield f"Born in {person['birthDate'][:4]}"
     yield f"Gender: {person.get('gender', 'unknown')}"
+    if person.get("active") is False:
+        yield "This record is not in use"
+    yield from (f"Linked to another record ({link.get('type', 'seealso')})" for link in person.get("link", ()))
+    if marital := word(person.get("maritalStatus")):
+        yield f"Marital status: {marital}"
+    for birth in ("multipleBirthInteger", "multipleBirthBoolean"):
+        if person.get(birth):
+            yield "Multiple birth" + (f", number {person[birth]}" if birth.endswith("Integer") else "")
+    languages = (word(item.get("language")) for item in person.get("communication", ()))
+    if spoken := ", ".join(filter(None, languages)):
+        yield f"Language: {spoken}"
     if dead := person.get("deceasedDateTime") or person.get("deceasedBoolean"):
         yield "Deceased" + (f" {dead[:10]}" if isinstance(dead, str) else "")
 
 
-def _private(person: Resource) -> Iterable[str]:
-    """What names the patient: names, lines of addresses, numbers, identifiers; single letters are too common."""
-    for name in person.get("name", ()):
-        yield from (part for part in (name.get("family"), name.get("text"), *name.get("given", ())) if _telling(part))
-    for address in person.get("address", ()):
-        yield from (part for part in (address.get("text"), *address.get("line", ())) if _telling(part))
-    for item in (*person.get("telecom", ()), *person.get("identifier", ())):
-        if _telling(item.get("value")):
-            yield item["value"]
-
-
-def _telling(value: str | None) -> bool:
-    return isinstance(value, str) and len(value) > 1
+def word(value: Any) -> str:
+    """A concept's text, or what its first code displays or is."""
+    if not isinstance(value, Mapping):
+        return ""
+    codings = value.get("coding", ())
+    shown = (coding.get(key) for key in ("display", "code") for coding in codings)
+    return plain(value.get("text") or next(filter(None, shown), ""))

@@ -1,41 +1,32 @@
 """FHIR R4 resources as lines of text: what, with its codes, its value, when and how. Resources were validated before.
 
-Does not render narratives and attachments, and names no person.
+Every element is written or counted: what has no rule here is written under its own name. Names no person.
 """
 
 from __future__ import annotations
 
-import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-Resource = Mapping[str, Any]
+from cdsframe.corpus.datatypes import amount, codes, label_of
+from cdsframe.corpus.references import Entry, References, Resource
+from cdsframe.corpus.scrubbing import Scrubber
+from cdsframe.corpus.values import LEFT_OUT, Values
 
-_SYSTEMS = {
-    "http://snomed.info/sct": "SNOMED",
-    "http://loinc.org": "LOINC",
-    "http://www.nlm.nih.gov/research/umls/rxnorm": "RxNorm",
-    "http://hl7.org/fhir/sid/icd-10": "ICD-10",
-    "http://hl7.org/fhir/sid/icd-10-cm": "ICD-10-CM",
-    "http://fhir.de/CodeSystem/bfarm/icd-10-gm": "ICD-10-GM",
-    "http://hl7.org/fhir/sid/icd-9-cm": "ICD-9-CM",
-    "http://hl7.org/fhir/sid/cvx": "CVX",
-    "http://hl7.org/fhir/sid/ndc": "NDC",
-    "http://www.ama-assn.org/go/cpt": "CPT",
-    "http://www.whocc.no/atc": "ATC",
-    "http://unitsofmeasure.org": "UCUM",
-}
 _NAMES = (
     "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "title", "description", "relationship",
-    "type", "procedureCode", "device", "category",
+    "type", "procedureCode", "device", "deviceName", "codeCodeableConcept", "event", "policyRule", "lensSpecification",
+    "category", "class",
 )  # fmt: skip
 """Where a resource says what it is, the first that it has."""
 _DATES = (
     "onset", "effective", "performed", "occurrence", "authoredOn", "started", "startDate", "whenHandedOver", "period",
-    "assertedDate", "recordedDate", "recordedOn", "issued", "date", "created",
+    "assertedDate", "recordedDate", "recordedOn", "issued", "authored", "dateTime", "date", "created", "identified",
+    "sent",
 )  # fmt: skip
-"""When it happened, the first that it has; those of several types end in DateTime or Period."""
-_WORDS = {
+"""When it happened, the first that it has; those of several types end in DateTime, Instant or Period."""
+_LABELS = {
     "status": "",
     "lifecycleStatus": "",
     "clinicalStatus": "",
@@ -54,183 +45,217 @@ _WORDS = {
     "result": "results ",
     "conclusion": "conclusion ",
     "conclusionCode": "conclusion ",
+    "onsetAge": "onset at ",
+    "onsetRange": "onset at ",
+    "abatementAge": "until the age of ",
+    "abatementRange": "until the age of ",
 }
-"""What is told of a resource behind its name and value, in this order, with the word before it."""
+"""What is written behind a resource's name and value first, in this order, with the word before it."""
+_VALUES = ("referenceRange", "component", "dataAbsentReason")
+_STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "text", "extension", "fhir_comments")
+_WHOLE = {"coding", "text", "reference", "display", "identifier"}
+"""Elements by which a concept or a reference is known."""
+_ORDERED = ("order", "original-order")
+"""Intents that say nothing beyond the resource's type; a plan or a proposal is no order."""
 
 
 class Teller:
-    """Turns resources into lines. Free text loses the literal values in `private`."""
+    """Turns the resources of one patient into lines.
 
-    def __init__(self, known: Mapping[str, Resource], private: Sequence[str]) -> None:
-        self._known = known
-        longest_first = sorted(private, key=len, reverse=True)
-        self._private = re.compile(rf"(?<!\w)(?:{'|'.join(map(re.escape, longest_first))})(?!\w)") if private else None
+    Args:
+        references: of the bundle.
+        scrubber: takes names out of free text.
+        left_out: counts what is not written, by reason.
+    """
 
-    def line(self, resource: Resource) -> tuple[str, str, str]:
+    def __init__(self, references: References, scrubber: Scrubber, left_out: Counter[str]) -> None:
+        self._references, self._left_out = references, left_out
+        self._entry: Entry | None = None
+        self._values = Values(scrubber, self._target_name, left_out)
+
+    def line(self, entry: Entry) -> tuple[str, str, str]:
         """`(date, codes, line)` of a resource: `DATE: NAME (SYSTEM CODE) = VALUE; details`."""
-        date, end = _dates(resource)
-        name, codes = self._name(resource)
-        values = [text for part in (resource, *resource.get("component", ())) if (text := self._value(part, resource))]
-        head = f"{date}: " if date else ""
-        head += name + (f" ({codes})" if codes else "") + (f" = {', '.join(values)}" if values else "")
-        return date, codes, "; ".join([head, *self._details(resource, end)])
+        self._entry, resource = entry, entry.resource
+        used: set[str] = set()
+        begin, end = _dates(resource, used)
+        name, code = self._name(resource, used)
+        values = [
+            text for part in (resource, *resource.get("component", ())) if (text := self._value(part, resource, used))
+        ]
+        head = f"{begin}: " if begin else ""
+        head += name + (f" ({code})" if code else "") + (f" = {', '.join(values)}" if values else "")
+        details = list(self._details(resource, end, begin[:10], used))
+        vague = name.startswith("an unnamed ") or not any(resource.get(key) for key in _NAMES[:-2])
+        details += self._narrative(resource, needed=vague and not values)
+        return begin, code, "; ".join([head, *details])
 
     def _target(self, reference: Resource, holder: Resource) -> Resource | None:
-        """The resource that a reference names: contained in its holder, or in the bundle."""
+        """The valid resource that a reference names: contained in its holder, or in the bundle."""
         name = str(reference.get("reference", ""))
         if name.startswith("#"):
             return next((item for item in holder.get("contained", ()) if item.get("id") == name[1:]), None)
-        return self._known.get(name)
+        found = self._references.target(reference, self._entry)
+        return found.resource if found is not None and found.valid else None
 
-    def _name(self, resource: Resource, follow: bool = True) -> tuple[str, str]:
+    def _target_name(self, reference: Resource, holder: Resource) -> str | None:
+        target = self._target(reference, holder)
+        return None if target is None else self._name(target, set(), follow=False)[0]
+
+    def _name(self, resource: Resource, used: set[str], follow: bool = True) -> tuple[str, str]:
+        """What a resource is, with its codes."""
         for key in _NAMES:
-            value = resource.get(key)
-            value = value[0] if isinstance(value, list) else value
-            if isinstance(value, str):
-                return self._free(value), ""
-            if value and "reference" in value:
+            whole = resource.get(key)
+            value = whole[0] if isinstance(whole, list) and whole else whole
+            if not value:
+                continue
+            if isinstance(value, Mapping) and "reference" in value:
                 target = self._target(value, resource) if follow else None
-                return self._name(target, follow=False) if target else (plain(value.get("display", "")), "")
-            if value and (text := word(value)):
-                return (self._free(text) if not value.get("coding") else text), _codes(value)
-        return str(resource.get("resourceType", "")), ""
+                if target is not None:
+                    used.add(key)
+                    found, code = self._name(target, set(), follow=False)
+                    return found + self._medication(target), code
+                text = self._values.free(value.get("display") or "")
+            else:
+                text = self._values.element(key, value, resource)
+            if text:
+                used |= {key} if whole is value or not whole or len(whole) == 1 else set()
+                return text, codes(value) if isinstance(value, Mapping) else ""
+        kind = str(resource.get("resourceType", "resource"))
+        noun = "medication" if kind.startswith("Medication") else label_of(kind)
+        return f"an unnamed {noun}", ""
 
-    def _value(self, part: Resource, whole: Resource) -> str:
+    def _medication(self, target: Resource) -> str:
+        """The form and the ingredients of a Medication, which has no line of its own."""
+        if target.get("resourceType") != "Medication":
+            return ""
+        skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
+        parts = [*self._values.parts(target, target, skip), self._values.extensions(target, target)]
+        shown = ", ".join(filter(None, parts))
+        return f" [{shown}]" if shown else ""
+
+    def _value(self, part: Resource, whole: Resource, used: set[str]) -> str:
         """An observation's value, a component's with its name."""
+        write = self._values.word
         key = next((key for key in part if key.startswith("value") and not key.startswith("valueSet")), None)
-        if key is None:
-            reason = word(part.get("dataAbsentReason"))
-            text = f"no value ({reason})" if reason else ""
-        elif key in ("valueString", "valueMarkdown"):
-            text = self._free(part[key])
-        else:
-            text = _amount(part[key])
-        ranges = [_amount(item) or str(item.get("text", "")) for item in part.get("referenceRange", ())]
-        text += f" (reference {', '.join(filter(None, ranges))})" if text and any(ranges) else ""
-        return text if part is whole or not text else f"{word(part['code'])} {text}"
+        reason = write(part.get("dataAbsentReason"), whole)
+        text = "" if key is None else self._values.element(key, part[key], whole)
+        text = f"{text} (no value: {reason})" if text and reason else f"no value ({reason})" if reason else text
+        ranges = ", ".join(filter(None, (self._range(item, whole) for item in part.get("referenceRange", ()))))
+        if part is whole:
+            used.update(_VALUES, (key,) if key else ())
+            return f"{text} (reference {ranges})".strip() if ranges else text
+        inner = ", ".join(filter(None, (text and f"{text}{f' (reference {ranges})' * bool(ranges)}",
+                                        "" if text or not ranges else f"(reference {ranges})",
+                                        write(part.get("interpretation"), whole),
+                                        self._values.extensions(part, whole))))  # fmt: skip
+        return f"{write(part['code'], whole)} {inner}".strip()
 
-    def _details(self, resource: Resource, end: str) -> Iterator[str]:
+    def _range(self, item: Resource, whole: Resource) -> str:
+        """A reference range with what it applies to."""
+        skip = ("low", "high", "modifierExtension")
+        parts = [amount(item) if "low" in item or "high" in item else "", *self._values.parts(item, whole, skip)]
+        return " ".join(filter(None, (*parts, self._values.extensions(item, whole))))
+
+    def _details(self, resource: Resource, end: str, day: str, used: set[str]) -> Iterator[str]:
         if resource.get("doNotPerform"):
             yield "not to be done"
-        for key, before in _WORDS.items():
-            value = resource.get(key)
-            items = value if isinstance(value, list) else [value]
-            words = filter(None, (self._word_of(item, resource) for item in items))
-            if text := ", ".join(dict.fromkeys(words)):
-                yield before + (self._free(text) if key == "conclusion" else text)
+        used.add("doNotPerform")
+        used |= {"intent"} if resource.get("intent") in _ORDERED else set()
+        for key, before in _LABELS.items():
+            if key in resource and key not in used and (text := self._values.element(key, resource[key], resource)):
+                yield before + text
         if end:
             yield f"until {end}"
-        for dosage in (*resource.get("dosageInstruction", ()), *_listed(resource.get("dosage"))):
-            if text := self._free(_dosage(dosage)):
-                yield text
-        for reaction in resource.get("reaction", ()):
-            shown = ", ".join(filter(None, map(word, reaction.get("manifestation", ()))))
-            if shown:
-                yield f"reaction {shown}" + (f", {reaction['severity']}" if reaction.get("severity") else "")
-        for series in resource.get("series", ()):
-            yield f"{word(series.get('modality'))} {word(series.get('bodySite'))}".strip()
-        activities = [word(item.get("detail", {}).get("code")) for item in resource.get("activity", ())]
-        if any(activities):
-            yield "activities " + ", ".join(filter(None, activities))
-        for item in resource.get("condition", ()) if resource["resourceType"] == "FamilyMemberHistory" else ():
-            yield word(item.get("code"))
-        for note in resource.get("note", ()):
-            yield "note: " + self._free(note["text"])
+        rest = [key for key in resource if key not in used and key not in _LABELS and key not in _STRUCTURE]
+        for key in sorted(rest, key=lambda key: key == "note"):
+            yield from self._element(key, resource[key], resource, day)
+        if added := self._values.extensions(resource, resource):
+            yield added
 
-    def _word_of(self, item: Any, holder: Resource) -> str:
-        if isinstance(item, Mapping) and ("reference" in item or set(item) <= {"display", "type"}):
-            target = self._target(item, holder)
-            return self._name(target, follow=False)[0] if target else plain(item.get("display", ""))
-        return word(item)
+    def _element(self, key: str, value: Any, resource: Resource, day: str) -> Iterator[str]:
+        """A top element without a place of its own in the line."""
+        items = value if isinstance(value, list) else [value]
+        if key.startswith("_") or value is None or (isinstance(value, str) and day and value[:10] == day):
+            return
+        referenced = all(isinstance(item, Mapping) and ("reference" in item or "display" in item) for item in items)
+        if (reason := LEFT_OUT.get(key)) or (key in ("context", "source", "sourceReference") and referenced):
+            self._left_out[reason or LEFT_OUT["encounter"]] += len(items)
+        elif key in ("dosage", "dosageInstruction"):
+            yield from filter(None, (self._values.dosage(item, resource) for item in items))
+        elif key == "note":
+            yield from (f"note: {self._values.note(item, resource)}" for item in items)
+        elif key == "reaction":
+            yield from filter(None, (self._reaction(item, resource) for item in items))
+        elif key == "item" and resource["resourceType"] == "QuestionnaireResponse":
+            yield from (answer for item in items for answer in self._answers(item, resource))
+        elif key == "section" and resource["resourceType"] == "Composition":
+            yield from (text for item in items for text in self._section(item, resource))
+        else:
+            # Of several objects with parts, each has a detail of its own.
+            apart = len(items) > 1 and all(isinstance(item, Mapping) and not set(item) & _WHOLE for item in items)
+            for item in items if apart else [value]:
+                if text := self._values.element(key, item, resource):
+                    label = label_of(key)
+                    yield text if label in ("condition", "series", "content") else f"{label} {text}"
 
-    def _free(self, text: str) -> str:
-        text = plain(text)
-        return self._private.sub("[removed]", text) if self._private else text
+    def _reaction(self, item: Resource, resource: Resource) -> str:
+        shown = self._values.word(item.get("manifestation"), resource)
+        others = self._values.parts(item, resource, ("manifestation", "severity", "modifierExtension"))
+        parts = [f"reaction {shown}" if shown else "", str(item.get("severity", "")), *others]
+        return ", ".join(filter(None, (*parts, self._values.extensions(item, resource))))
+
+    def _answers(self, item: Resource, resource: Resource) -> Iterator[str]:
+        """The answers of a questionnaire's item and of the items below it."""
+        question = self._values.free(item.get("text") or "")
+        for answer in item.get("answer", ()):
+            shown = ", ".join(self._values.parts(answer, resource, ("item",)))
+            yield f"{question}: {shown}" if question else shown
+            for below in answer.get("item", ()):
+                yield from self._answers(below, resource)
+        if question and not item.get("answer"):
+            yield question
+        for below in item.get("item", ()):
+            yield from self._answers(below, resource)
+
+    def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
+        """A composition's section: its narrative where it has no entries, which have lines of their own."""
+        title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
+        narrative = item.get("text") or {}
+        if narrative and not item.get("entry"):
+            yield f"{title}: {self._values.narrative(narrative)}".strip(": ")
+        elif reason := self._values.word(item.get("emptyReason"), resource):
+            yield f"{title}: no entries ({reason})"
+        elif narrative:
+            self._left_out["narratives of what is written from its elements"] += 1
+        for below in item.get("section", ()):
+            yield from self._section(below, resource)
+
+    def _narrative(self, resource: Resource, needed: bool) -> Sequence[str]:
+        """The narrative where it says more than the elements, or where these say nothing."""
+        narrative = resource.get("text") or {}
+        if needed or narrative.get("status") == "additional":
+            shown = self._values.narrative(narrative)
+            return [f"narrative: {shown}"] if shown else []
+        self._left_out["narratives of what is written from its elements"] += bool(narrative)
+        return []
 
 
-def plain(text: str) -> str:
-    return " ".join(text.replace("\u200b", "").split())
-
-
-def _listed(value: Any) -> Sequence[Any]:
-    return value if isinstance(value, list) else [value] if value else []
-
-
-def word(value: Any, *, code: bool = False) -> str:
-    """A code, or a CodeableConcept's or Coding's text: what it displays, else its code (or first, with `code`)."""
-    if isinstance(value, list):
-        value = value[0] if value else None
-    if not isinstance(value, Mapping):
-        return plain(value) if isinstance(value, str) else ""
-    codings = [*value.get("coding", ()), value]
-    if code and (found := next((coding["code"] for coding in codings if coding.get("code")), None)):
-        return str(found)
-    shown = value.get("text") or next((coding["display"] for coding in codings if coding.get("display")), None)
-    return plain(shown or next((coding["code"] for coding in codings if coding.get("code")), ""))
-
-
-def _codes(concept: Resource) -> str:
-    found = [
-        f"{_SYSTEMS.get(coding['system'], re.split('[/:]', coding['system'].rstrip('/'))[-1])} {coding['code']}"
-        for coding in concept.get("coding", ())
-        if coding.get("system") and coding.get("code")
-    ]
-    return ", ".join(dict.fromkeys(found))
-
-
-def _dates(resource: Resource) -> tuple[str, str]:
-    """The days on which it began and ended, as far as it says."""
+def _dates(resource: Resource, used: set[str]) -> tuple[str, str]:
+    """When it began, to the minute where it says so, and the day on which it ended."""
     begin = end = ""
     for key in _DATES:
-        for value in (resource.get(f"{key}DateTime"), resource.get(f"{key}Period"), resource.get(key)):
-            if isinstance(value, Mapping):
-                begin, end = begin or str(value.get("start", ""))[:10], end or str(value.get("end", ""))[:10]
-            elif isinstance(value, str):
-                begin = begin or value[:10]
+        for full in (f"{key}DateTime", f"{key}Instant", f"{key}Period", key):
+            value = resource.get(full)
+            if isinstance(value, Mapping) and ("start" in value or "end" in value) and not (begin or end):
+                begin, end = str(value.get("start", "")), str(value.get("end", ""))[:10]
+                used.add(full)
+            elif isinstance(value, str) and not begin:
+                begin = value
+                used.add(full)
     over = resource.get("abatementDateTime") or (resource.get("abatementPeriod") or {}).get("end") or ""
+    if over:
+        used.update(("abatementDateTime", "abatementPeriod"))
     end = str(over)[:10] or end
-    return begin, "" if end == begin else end
-
-
-def _amount(value: Any) -> str:
-    """A quantity, range, ratio, concept or plain value in words."""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.6g}" if abs(value) < 1e6 else str(value)
-    if not isinstance(value, Mapping):
-        return plain(str(value))
-    if "low" in value or "high" in value:
-        low, high = _amount(value.get("low", {})), _amount(value.get("high", {}))
-        return f"{low} to {high}" if low and high else f"from {low}" if low else f"up to {high}"
-    if "numerator" in value:
-        return f"{_amount(value['numerator'])} / {_amount(value.get('denominator', {}))}"
-    if "value" in value:
-        unit = value.get("unit") or value.get("code") or ""
-        return f"{value.get('comparator', '')}{_amount(value['value'])} {unit}".strip()
-    if "start" in value or "end" in value:
-        return f"{value.get('start', '')} to {value.get('end', '')}"
-    return word(value)
-
-
-_UNITS = {"s": "second", "min": "minute", "h": "hour", "d": "day", "wk": "week", "mo": "month", "a": "year"}
-
-
-def _dosage(dosage: Resource) -> str:
-    """A dosage instruction's own text, or its dose, timing, route and conditions."""
-    if dosage.get("text"):
-        return str(dosage["text"])
-    doses = [_amount(rate.get("doseQuantity") or rate.get("doseRange") or {}) for rate in dosage.get("doseAndRate", ())]
-    doses += [_amount(dosage[key]) for key in ("dose", "rateQuantity") if key in dosage]
-    parts = [f"dose {dose}" for dose in doses if dose]
-    repeat = dosage.get("timing", {}).get("repeat", {})
-    if "frequency" in repeat and "period" in repeat:
-        unit, period = _UNITS.get(repeat.get("periodUnit", ""), ""), _amount(repeat["period"])
-        parts.append(f"{repeat['frequency']} times every {period} {unit}{'' if period == '1' else 's'}")
-    parts.append(word(dosage.get("timing", {}).get("code")))
-    parts.append(word(dosage.get("route")))
-    parts += ["as needed"] if dosage.get("asNeededBoolean") else []
-    needed = word(dosage.get("asNeededCodeableConcept"))
-    parts += [f"as needed for {needed}"] if needed else []
-    parts += map(word, dosage.get("additionalInstruction", ()))
-    return ", ".join(filter(None, parts))
+    day, _, clock = begin.partition("T")
+    clock = "" if clock.startswith("00:00") else clock[:5]
+    return f"{day} {clock}".strip(), "" if end == day else end

@@ -1,8 +1,7 @@
 """`evaluation=mcq`: exam questions with options, answered by the option that the model finds most probable.
 
-Scores through lm-eval's HFLM, whose token pairs come from `cdsframe.encoding` here: no content can inject a special
-token, and what is scored is the turn as the model was trained and is served. An evaluation set is never trained on:
-nothing here writes training data.
+Reading an exam and scoring its options are `exam` and `likelihood`. An evaluation set is never trained on: nothing here
+writes training data.
 """
 
 from __future__ import annotations
@@ -16,16 +15,20 @@ from pydantic import BeforeValidator, Field
 
 from cdsframe.contracts import Context, Index, Reranker, Retriever
 from cdsframe.digests import digest
-from cdsframe.encoding import IGNORED, encode
-from cdsframe.errors import InputError
+from cdsframe.encoding import encode
+from cdsframe.evaluation.exam import distinguishable, read_exam
+from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
-from cdsframe.files import InputFile, read_jsonl, write_jsonl
+from cdsframe.files import InputFile, write_jsonl
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
 from cdsframe.run import Run
 from cdsframe.types import Choice, JsonObject, Message, Passage
 
 log = logging.getLogger(__name__)
+
+TIE = 1e-5
+"""Nats by which two log-likelihoods may differ and still be called equal: the rounding of sums in float32."""
 
 ExamFiles = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 """One file, or a list of files."""
@@ -77,13 +80,18 @@ def evaluate(
 ) -> Result:
     """Scores each option of each question; the accuracy is the share of questions whose right option scores highest.
 
+    Questions with two equal options are left out; of n options that tie each counts 1 / n.
+
     `retriever=none` asks closed-book; any other shows what it finds for the question (without its options).
     """
-    choices = stratified(read_exam([path] if isinstance(path, str) else path), sample, seed, lambda c: c.dataset)
+    exam = read_exam([path] if isinstance(path, str) else path)
+    usable = distinguishable(exam)
+    choices = stratified(usable, sample, seed, lambda choice: choice.dataset)
     form = Form(system.strip(), score_by, show_options)
     passages = _retrieve(retriever, reranker, context, choices)
     prompts = _prompts(model, prompt, form, context, choices, passages)
-    found = score_options(model, [(m, form.targets(c)) for m, c in zip(prompts, choices, strict=True)], batch_size)
+    asked = [(messages, form.targets(choice)) for messages, choice in zip(prompts, choices, strict=True)]
+    found = score_options(model, asked, batch_size, labels=score_by == "letter")
     rows = [_row(choice, form.targets(choice), scores) for choice, scores in zip(choices, found, strict=True)]
 
     scores = Scores(resamples, seed)
@@ -95,7 +103,11 @@ def evaluate(
         own = [row["correct"] for row in rows if row["dataset"] == dataset]
         scores.add(f"mcq/{dataset}/accuracy", own, [""] * len(own))
     chance = sum(1 / len(choice.options) for choice in choices) / len(choices)
-    metrics = scores.metrics | {"mcq/questions": len(choices), "mcq/chance": chance}
+    ties = sum(bool(row["tied"]) for row in rows)
+    if ties:
+        log.warning("%d of %d questions end in a tie: each of n tied options counts 1 / n", ties, len(rows))
+    counts = {"mcq/questions": len(choices), "mcq/ties": ties, "mcq/left_out": len(exam) - len(usable)}
+    metrics = scores.metrics | counts | {"mcq/chance": chance}
     write_jsonl(run.folder / "predictions.jsonl", rows)
     digests = {
         "data": digest(*(part for c in choices for part in (c.id, c.question, c.answer))),
@@ -114,36 +126,6 @@ def _problems(score_by: str, show_options: bool) -> list[str]:
 
 
 evaluate.problems = _problems  # type: ignore[attr-defined]  # config.check calls it
-
-
-def read_exam(paths: Sequence[str]) -> list[Choice]:
-    """Questions with options from JSON Lines. Raises InputError with the line of a record that is none."""
-    found: dict[str, Choice] = {}
-    for path in paths:
-        for number, record in read_jsonl(path, "evaluation.path"):
-            where = f"evaluation.path: {path}, line {number}"
-            choice = _choice(record, where)
-            if choice.id in found:
-                raise InputError(f"{where}: the id {choice.id} stands twice")
-            found[choice.id] = choice
-    if not found:
-        raise InputError(f"evaluation.path: no questions in {', '.join(paths)}")
-    return list(found.values())
-
-
-def _choice(record: JsonObject, where: str) -> Choice:
-    for key in ("id", "question"):
-        if not isinstance(record.get(key), str) or not record[key].strip():
-            raise InputError(f"{where}: {key} must be a string that is not empty")
-    options = record.get("options")
-    if not isinstance(options, dict) or len(options) < 2:
-        raise InputError(f'{where}: options must be an object of at least two, like {{"A": "…", "B": "…"}}')
-    if not all(isinstance(text, str) and text.strip() for text in options.values()):
-        raise InputError(f"{where}: an option is empty or no text")
-    if record.get("answer") not in options:
-        raise InputError(f"{where}: answer must be one of {', '.join(options)}")
-    dataset = record.get("dataset") or ""
-    return Choice(record["id"], record["question"].strip(), options, record["answer"], str(dataset))
 
 
 def _retrieve(
@@ -180,52 +162,20 @@ def _prompts(
     return found
 
 
-def score_options(model: Any, asked: Sequence[tuple[list[Message], list[str]]], batch_size: int) -> list[list[float]]:
-    """The log-likelihood (natural) of each target as the assistant's words, by conversation."""
-    pairs = []
-    for messages, targets in asked:
-        for target in targets:
-            encoded = encode(model.tokenizer, messages, target)
-            labelled = [place for place, label in enumerate(encoded.labels) if label != IGNORED]
-            start, end = labelled[0], labelled[-1]  # the last labelled token ends the turn, and is not scored
-            pairs.append((("", ""), encoded.input_ids[:start], encoded.input_ids[start:end]))
-    scored = iter(_harness(model, batch_size)._loglikelihood_tokens(pairs))
-    return [[next(scored)[0] for _ in targets] for _, targets in asked]
-
-
-def _harness(model: Any, batch_size: int) -> Any:
-    """lm-eval's HFLM around the module that we loaded."""
-    lm_eval_log = logging.getLogger("lm_eval")
-    level = lm_eval_log.level
-    lm_eval_log.setLevel(logging.ERROR)  # it warns of every module that it did not load itself
-    try:
-        from lm_eval.models.huggingface import HFLM
-
-        class Harness(HFLM):
-            """Refuses texts: only pairs of tokens that `encode` made are scored, and nothing is cut silently."""
-
-            def tok_encode(self, *args: Any, **kwargs: Any) -> list[int]:
-                raise NotImplementedError("texts are encoded by cdsframe.encoding only")
-
-            def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
-                longest = max(len(context) + len(target) for _, context, target in requests)
-                if longest > self.max_length:
-                    raise InputError(f"a question takes {longest} tokens, {model.name} reads {self.max_length}")
-                return super()._loglikelihood_tokens(requests, *args, **kwargs)
-
-        return Harness(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal", batch_size=batch_size)
-    finally:
-        lm_eval_log.setLevel(level)
-
-
 def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> JsonObject:
-    """What `predictions.jsonl` keeps; of equal scores the first counts."""
+    """What `predictions.jsonl` keeps. Where n options tie for the best, each counts 1 / n, and none is predicted."""
     letters = list(choice.options)
     by_byte = [score / len(target.encode()) for score, target in zip(scores, targets, strict=True)]
-    predicted, per_byte = (letters[max(range(len(s)), key=lambda place: s[place])] for s in (scores, by_byte))
+    best, best_per_byte = ([letters[place] for place in _best(values)] for values in (scores, by_byte))
     return {
         "id": choice.id, "dataset": choice.dataset, "question": choice.question, "gold": choice.answer,
-        "predicted": predicted, "correct": float(predicted == choice.answer),
-        "correct_per_byte": float(per_byte == choice.answer),
+        "predicted": best[0] if len(best) == 1 else None, "tied": best if len(best) > 1 else [],
+        "correct": (choice.answer in best) / len(best),
+        "correct_per_byte": (choice.answer in best_per_byte) / len(best_per_byte),
         "log_likelihoods": dict(zip(letters, scores, strict=True)),
     }  # fmt: skip
+
+
+def _best(scores: Sequence[float]) -> list[int]:
+    """The places of the highest score and of those that differ from it by rounding alone."""
+    return [place for place, score in enumerate(scores) if max(scores) - score <= TIE]

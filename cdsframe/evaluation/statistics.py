@@ -98,7 +98,10 @@ def interval_of(statistic: Callable[[np.ndarray], float], groups: Sequence[str],
 
 
 def mcnemar(first: Sequence[float], second: Sequence[float]) -> float:
-    """The exact two-sided p of McNemar's test (1947) on two lists of right (1) and wrong (0)."""
+    """The exact two-sided p of McNemar's test (1947) on two lists of right (1), wrong (0) or a tie (between).
+
+    Counts the questions on which one is better: of values in between it is the sign test.
+    """
     from scipy.stats import binomtest
 
     gained = sum(b > a for a, b in zip(first, second, strict=True))

@@ -15,6 +15,7 @@ from cdsframe.contracts import Retriever
 from cdsframe.errors import InputError
 from cdsframe.expansion.base import Expanding
 from cdsframe.files import InputFile, require_file
+from cdsframe.search_form import search_form
 from cdsframe.types import Filter, Query
 
 
@@ -40,6 +41,7 @@ class Abbreviations(Expanding):
     def write_out(self, text: str) -> str:
         """The text with the other forms, each once, behind where its own form first stands."""
         pattern, others = self._forms
+        text = search_form(text)
         told: set[str] = set()
         present = text.casefold()
 
@@ -76,7 +78,7 @@ class Abbreviations(Expanding):
         for number, line in enumerate(lines, start=1):
             if not line.strip() or line.startswith("#"):
                 continue
-            cells = [" ".join(cell.split()) for cell in line.split("\t")]
+            cells = [" ".join(search_form(cell).split()) for cell in line.split("\t")]
             if len(cells) not in (2, 3) or not all(cells[:2]) or cells[2:] not in ([], [""], ["any"]):
                 raise InputError(
                     f"expansion.path: {self._path}, line {number}: an abbreviation and its meaning are needed, "

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from cdsframe.contracts import Index, Retriever
 from cdsframe.expansion.base import Expanding
+from cdsframe.search_form import search_words
 from cdsframe.types import Filter, Hit, Query, Request
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
@@ -83,4 +84,4 @@ class Feedback(Expanding):
 
 
 def _words(text: str) -> list[str]:
-    return _WORD.findall(text.casefold())
+    return _WORD.findall(search_words(text, question=True).casefold())

@@ -29,7 +29,7 @@ class TransformersGenerator:
     """Generates with a local causal language model.
 
     Args:
-        model: a `LanguageModel` (`.name`, `.tokenizer`, `.load()`).
+        model: a `LanguageModel` (`.name`, `.tokenizer`, `.examine()`, `.load()`).
         max_new_tokens: the most tokens of an answer.
         temperature: 0 takes the most probable token; above it, tokens are drawn, the same ones for the same seed and
             prompt, whoever shares the batch.
@@ -50,7 +50,8 @@ class TransformersGenerator:
         self._lock = threading.Lock()
 
     def load(self) -> None:
-        """Loads tokenizer and weights."""
+        """Examines the chat template, then loads the weights."""
+        self._model.examine()
         self._model.load()
         log.info("generator: %s is loaded; it stops at the tokens %s", self.name, sorted(self._ends))
 

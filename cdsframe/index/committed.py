@@ -30,6 +30,7 @@ from cdsframe.index.identity import (
     manifest_of,
     require_dimension,
     require_same,
+    with_form,
 )
 from cdsframe.index.keys import require_different
 from cdsframe.index.lease import FILES, WRITER, Lease
@@ -66,7 +67,8 @@ class CommittedTable:
         if problems:
             raise ConfigError(problems)
         self._path, self._folder, self._name = path, Path(path) / name, name
-        self._identity: Identity = json.loads(json.dumps({group: dict(values) for group, values in identity.items()}))
+        settings = {group: dict(values) for group, values in with_form(identity).items()}
+        self._identity: Identity = json.loads(json.dumps(settings))
         self._manifest_path = self._folder / "manifest.json"
         self._lease = Lease(self._folder, WRITER, f"the index {name} is being written")
         self._database: Any = None

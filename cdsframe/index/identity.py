@@ -14,10 +14,22 @@ from typing import Any
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.run import read_manifest
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""3: texts are indexed in their search form. An index of the format before can be read by a rebuild only."""
+
+READABLE = (2, FORMAT_VERSION)
+
+_FORM = "search_form"
+_FORM_VERSION = 1
+"""Rises with every change of `cdsframe.search_form` that changes what an index holds."""
 
 Identity = Mapping[str, Mapping[str, Any]]
 """Group (`embedder`, `chunking`) -> the settings that the index's content depends on; an empty group: none."""
+
+
+def with_form(identity: Identity) -> Identity:
+    """The settings with the version of the form in which texts are indexed and embedded."""
+    return {**identity, _FORM: {"version": _FORM_VERSION}}
 
 
 def require_same(index: str, made: Identity, asked: Identity, *, writing: bool = False) -> None:
@@ -26,6 +38,12 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
     A reader is compared in the groups that both sides have (an index is read without knowing its chunking, and by
     words without its embedder); a writer in all of its own.
     """
+    if made.get(_FORM, {}) != asked.get(_FORM, {}):
+        raise IndexMismatchError(
+            f"the index {index} was made by another version of cdsframe, which indexed texts in another form; make it "
+            f"anew in its place: python ingest.py ingestion=rebuild index.name={index}, with its index, corpus, "
+            "chunking and embedder"
+        )
     different = []
     for group in sorted(asked):
         mine, its = asked[group], made.get(group, {})
@@ -67,7 +85,7 @@ def manifest_of(folder: Path) -> dict[str, Any]:
         "optimized": bool,
     }  # fmt: skip
     try:
-        return read_manifest(folder, "index", f"delete {folder} and ingest again", needed, FORMAT_VERSION)
+        return read_manifest(folder, "index", f"delete {folder} and ingest again", needed, FORMAT_VERSION, READABLE)
     except InputError as error:
         raise IndexMismatchError(str(error)) from None
 

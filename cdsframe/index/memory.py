@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.contracts import Choose
 from cdsframe.digests import digest, flatten
 from cdsframe.errors import ConfigError
-from cdsframe.index.identity import Identity, require_dimension
+from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch, disjoint
+from cdsframe.search_form import MARKS, search_words
 from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ K1, B = 0.9, 0.4
 
 _Row = tuple[Passage, "np.ndarray | None"]
 
-_WORD = re.compile(r"\w+")
+_WORD = re.compile(rf"[\w{MARKS}]+")
 
 
 class MemoryIndex:
@@ -42,7 +43,7 @@ class MemoryIndex:
     ephemeral = True
 
     def __init__(self, identity: Identity) -> None:
-        self._identity = identity
+        self._identity = with_form(identity)
         self._written: dict[str, list[_Row]] = {}
         self._committed: dict[str, list[_Row]] | None = None
         self._corpora: dict[str, str] = {}
@@ -236,7 +237,7 @@ class _Snapshot:
         import numpy as np
 
         scores = np.zeros(len(self.passages))
-        for word, times in sorted(Counter(words(text)).items()):
+        for word, times in sorted(Counter(words(text, question=True)).items()):
             if word in self._postings:
                 numbers, weights = self._postings[word]
                 scores[numbers] += times * weights
@@ -251,9 +252,9 @@ class _Snapshot:
         return (np.asarray(self._vectors) @ np.asarray(vector, dtype=np.float32)).astype(np.float64)
 
 
-def words(text: str) -> list[str]:
+def words(text: str, *, question: bool = False) -> list[str]:
     """Lower-case words without the plural's s (Harman 1991, "How effective is suffixing?")."""
-    return [_singular(word) for word in _WORD.findall(text.casefold())]
+    return [_singular(word) for word in _WORD.findall(search_words(text, question=question).casefold())]
 
 
 def _singular(word: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.index.stretches import Stretch, disjoint
+from cdsframe.search_form import search_words
 from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
 
 if TYPE_CHECKING:
@@ -131,7 +132,8 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corp
     columns |= {field: [record.metadata.get(field) for record in records] for field in METADATA_FIELDS}
     columns[CORPUS] = [corpus or None] * len(records)
     for level in LEVELS:
-        columns[words(level)] = [record.search_text if record.level == level else None for record in records]
+        own = (record.search_text if record.level == level else None for record in records)
+        columns[words(level)] = [None if text is None else search_words(text) for text in own]
     if vectors is not None:
         flat = pa.array(vectors[order].astype("float32", copy=False).ravel())
         columns["vector"] = pa.FixedSizeListArray.from_arrays(flat, vectors.shape[1])

@@ -15,6 +15,7 @@ from typing import Any
 from cdsframe.contracts import Choose
 from cdsframe.errors import InputError
 from cdsframe.index.table import AT_ONCE, BARE, COLUMNS, passage_of, words
+from cdsframe.search_form import search_words
 from cdsframe.types import METADATA_FIELDS, Filter, Hit, Level, Passage, Request
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
@@ -144,7 +145,8 @@ def _hits(
     from lancedb.query import MatchQuery
 
     if group[0].text is not None:
-        match = MatchQuery(group[0].text, words(group[0].level))  # type: ignore[call-arg]
+        asked = search_words(group[0].text, question=True)
+        match = MatchQuery(asked, words(group[0].level))  # type: ignore[call-arg]
         query, score = table.search(match, query_type="fts"), "_score"
     else:
         vectors = np.asarray([request.vector for request in group], dtype=np.float32)

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.packaged import model_path
+from cdsframe.search_form import search_form
 from cdsframe.types import Hit, Part
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ class CrossEncoder:
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
         """The hits with `score` as weighed; the model's own stands in `parts`. A hit behind `depth` gets the lowest."""
         read, others = hits[: self.depth], hits[self.depth :]
-        scores = self._score(query, [hit.passage.search_text for hit in read])
+        scores = self._score(search_form(query), [search_form(hit.passage.search_text) for hit in read])
         if not scores:
             return hits
         weighed = self._weighed(scores, [hit.score for hit in read])

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from cdsframe.citations import supports
 from cdsframe.filters import empty_fields
+from cdsframe.markers import find
 from cdsframe.types import METADATA_FIELDS, Answer, Filter, Hit, Message
 
 
@@ -193,7 +195,7 @@ def chunk(
 
 
 def extension(answer: Answer, request: ChatRequest) -> dict[str, Any]:
-    """The field `cdsframe`: the text that counts, its sources, how sure it is. Retrieval scores are not told."""
+    """The field `cdsframe`: the text that counts, its sources, how sure it is. It holds no retrieval scores."""
     sources = answer.hits if answer.abstained else answer.hits[: answer.shown]
     return {
         "text": answer.text,
@@ -201,6 +203,10 @@ def extension(answer: Answer, request: ChatRequest) -> dict[str, Any]:
         "abstained": answer.abstained,
         "reason": answer.reason or None,
         "removed": answer.removed,
+        "markers": [
+            {"start": marker.end - len(answer.text[marker.start : marker.end].lstrip()), "end": marker.end}
+            for marker in find(answer.text, len(sources))
+        ],
         "ignored": list(request.ignored),
         "sources": [_source(number, hit, answer) for number, hit in enumerate(sources, start=1)],
         "timings": {stage: round(seconds, 4) for stage, seconds in answer.timings.items()},
@@ -208,7 +214,7 @@ def extension(answer: Answer, request: ChatRequest) -> dict[str, Any]:
 
 
 def _source(number: int, hit: Hit, answer: Answer) -> dict[str, Any]:
-    """A passage with the spans of it that support the answer, as offsets into `text` (in Unicode code points)."""
+    """A passage with the spans of it that the answer cites, as offsets into `text` (in Unicode code points)."""
     passage = hit.passage
     cited = [citation for citation in answer.citations if citation.number == number]
     return {
@@ -223,7 +229,12 @@ def _source(number: int, hit: Hit, answer: Answer) -> dict[str, Any]:
         "end": passage.end,
         "cited": bool(cited),
         "spans": [
-            {"start": c.start - passage.start, "end": c.end - passage.start, "support": round(c.support, 4)}
+            {
+                "start": c.start - passage.start,
+                "end": c.end - passage.start,
+                "support": round(c.support, 4),
+                "supports": supports(c),
+            }
             for c in cited
         ],
     }

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from cdsframe.context.words import meaningful
+from cdsframe.citations import supports
+from cdsframe.context.words import meaningful, places
 from cdsframe.printable import plain
 from cdsframe.types import Answer, Hit
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
-
-_WORD = re.compile(r"\w+")
 
 _SNIPPET = 320
 """Characters of a passage that are shown below its title."""
@@ -46,7 +44,7 @@ def _snippet(text: str, question: str) -> Text:
 
     flat = " ".join(plain(text).split())
     asked = meaningful(question)
-    found = [(m.start(), m.end(), word) for m in _WORD.finditer(flat) for word in meaningful(m[0]) if word in asked]
+    found = [(begin, end, word) for begin, end, word in places(flat) if word in asked]
 
     def worth(start: int) -> int:
         return len({word for begin, end, word in found if start <= begin and end <= start + _SNIPPET})
@@ -64,7 +62,7 @@ def _snippet(text: str, question: str) -> Text:
 
 
 def show_answer(answer: Answer, console: Console | None = None) -> None:
-    """The answer, the spans it rests on, and how sure it is."""
+    """The answer, the sentences that support it, and how sure it is."""
     from rich.panel import Panel
     from rich.text import Text
 
@@ -79,7 +77,10 @@ def show_answer(answer: Answer, console: Console | None = None) -> None:
         passage = citation.passage
         span = passage.text[citation.start - passage.start : citation.end - passage.start]
         console.print(Text(f"[{citation.number}] {plain(f'{passage.title} ({passage.document_id})')}", style="bold"))
-        console.print(Text(f"    {plain(' '.join(span.split()))}"))
+        if supports(citation):
+            console.print(Text(f"    {plain(' '.join(span.split()))}"))
+        else:
+            console.print("    No sentence of this passage says what the answer says: read the passage.", style="dim")
     if answer.removed:
         console.print(f"{answer.removed} marker(s) that name no passage were taken out.", style="dim")
     console.print(f"{answer.timings['total']:.1f} s. Not a medical device: read the passages.", style="dim")

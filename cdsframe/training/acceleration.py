@@ -12,6 +12,7 @@ from typing import Any
 from cdsframe.lora import base_of
 from cdsframe.training.attention import NAME, attend, pack
 from cdsframe.training.fused import fuse
+from cdsframe.training.proof import prove
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +38,7 @@ class Acceleration:
         """Prepares the model, in place; whether its examples are to be packed."""
         if self.fused:
             fuse(model)
+            prove(model)
         packed = self.packing and pack(model)
         if self.checkpointing:
             checkpoint_activations(model)

@@ -22,6 +22,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
 
 from cdsframe import __version__, encoding, prompt, shingles
+from cdsframe.chat import format as chat_format
+from cdsframe.chat import template, tokens
 from cdsframe.digests import digest
 from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.errors import InputError
@@ -46,7 +48,7 @@ _DAY = 24 * 60 * 60
 _FILE = "examples.arrow"
 _RETRIEVAL = ("retriever", "fusion", "embedder", "index", "chunking", "data")
 """The groups of a configuration that say what is retrieved."""
-_CODE: tuple[ModuleType, ...] = (encoding, prompt, shingles, evidence, examples)
+_CODE: tuple[ModuleType, ...] = (encoding, chat_format, template, tokens, prompt, shingles, evidence, examples)
 """What makes examples: kept ones are those of the same code."""
 
 

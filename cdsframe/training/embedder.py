@@ -17,6 +17,7 @@ from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Embedder, Index, Retriever
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
+from cdsframe.search_form import search_form
 from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course
@@ -119,7 +120,8 @@ class _Encoder:
 
     def _tokenize(self, prefix: str, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         settings: dict[str, Any] = {"truncation": True, "max_length": self._max_tokens, "padding": True}
-        return dict(self.model.tokenizer([prefix + text for text in texts], return_tensors="pt", **settings))
+        read = [prefix + search_form(text) for text in texts]
+        return dict(self.model.tokenizer(read, return_tensors="pt", **settings))
 
     def save(self, folder: Path) -> None:
         """In the format of sentence-transformers."""

@@ -148,7 +148,7 @@ class ExampleBuilder:
             for lesson, tokens in zip(lessons, encoded, strict=True):
                 if len(tokens.input_ids) > self._max_length:
                     too_long.append(len(tokens.input_ids))
-                elif tokens.labelled < 2:
+                elif tokens.labelled <= tokens.closing:
                     left_out["have no answer to learn: all but the end of the turn is masked"] += 1
                 else:
                     yield Example(lesson.id, tokens)

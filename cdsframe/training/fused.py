@@ -1,7 +1,8 @@
 """LoRA's linear layers as one autograd function each: base, low-rank update and their gradients, without small steps.
 
 The layers stay PEFT's own, so what is saved does too; a layer that is more than LoRA (DoRA, several adapters, a bias of
-its own) keeps PEFT's way. Does not choose layers. Compare Han et al., "Unsloth" (github.com/unslothai/unsloth).
+its own), or whose base layer is of an unknown class, keeps PEFT's way. Does not compare the two ways (see
+`cdsframe.training.proof`). Compare Han et al., "Unsloth" (github.com/unslothai/unsloth).
 """
 
 from __future__ import annotations
@@ -17,23 +18,45 @@ log = logging.getLogger(__name__)
 
 
 def fuse(model: Any) -> int:
-    """Gives each plain LoRA layer of a PEFT model the fused computation; how many there are."""
-    from peft.tuners.lora import Linear, LoraLayer
+    """Gives each plain LoRA layer of a PEFT model the fused computation, untried; returns how many there are.
 
-    kinds: tuple[type, ...] = (Linear,)
-    try:
-        from peft.tuners.lora.bnb import Linear4bit
+    Only where the exact classes of the layer and of its base are known: GPT-2's `Conv1D` holds its weight transposed,
+    and a subclass may compute anything.
+    """
+    from peft.tuners.lora import LoraLayer
 
-        kinds += (Linear4bit,)
-    except ImportError:  # without bitsandbytes
-        pass
+    known = _known()
     layers: list[Any] = [module for module in model.modules() if isinstance(module, LoraLayer)]
-    fused = [layer for layer in layers if type(layer) in kinds and not layer.lora_variant]
-    for layer in fused:
+    chosen = [layer for layer in layers if known.get(type(layer)) is type(layer.get_base_layer()) and _plain(layer)]
+    for layer in chosen:
         layer.forward = partial(_forward, layer, layer.forward)
     if layers:
-        log.info("LoRA: %d of %d layers are fused", len(fused), len(layers))
-    return len(fused)
+        log.info("LoRA: %d of %d layers are fused", len(chosen), len(layers))
+    return len(chosen)
+
+
+def _known() -> dict[type, type]:
+    """PEFT's layers that the fused computation can stand for, with the class of their base."""
+    from peft.tuners.lora import Linear
+
+    known: dict[type, type] = {Linear: torch.nn.Linear}
+    try:
+        from bitsandbytes.nn import Linear4bit as Base
+        from peft.tuners.lora.bnb import Linear4bit
+
+        known[Linear4bit] = Base
+    except ImportError:  # without bitsandbytes
+        pass
+    return known
+
+
+def _plain(layer: Any) -> bool:
+    """Whether nothing but the classes' own code computes the layer."""
+    base = layer.get_base_layer()
+    changed = [name for part in (layer, base) for name in ("forward", "_hf_hook") if name in vars(part)]
+    hooks = base._forward_hooks or base._forward_pre_hooks
+    dropouts = all(type(dropout) in (torch.nn.Dropout, torch.nn.Identity) for dropout in layer.lora_dropout.values())
+    return not (layer.lora_variant or changed or hooks) and dropouts
 
 
 def _forward(layer: Any, plain: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:

@@ -54,13 +54,14 @@ def merge(
     if (divergence := ended(run, "model", "merge/divergence")) is not None:
         return divergence
     require_match(folder, model=model, quantization=quantization, prompt=prompt)
+    adapted = model.with_adapter(folder)
+    adapted.examine()
     if not (expanded(folder) / "adapter_config.json").is_file():
         raise InputError(f"training.folder: {folder} is a whole model already, there is nothing to merge")
     require_publishable(Path(models) / name)
     remove_partials(run.folder / "model")
     builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
     examples = builder.build(sample(data.questions("validation"), limit, seed=0))
-    adapted = model.with_adapter(folder)
     served = _Seen.of(adapted.load(), model.tokenizer, examples, max_new_tokens)
     with atomic_folder(run.folder / "model") as partial:
         _merged(model, folder, base).to(_dtype(precision)).save_pretrained(partial)

@@ -16,6 +16,7 @@ from cdsframe.contracts import Index, Retriever
 from cdsframe.errors import ConfigError
 from cdsframe.packaged import model_path
 from cdsframe.run import Run
+from cdsframe.search_form import search_form
 from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course
@@ -122,7 +123,7 @@ class _Classifier:
         return side_by_side(pairs, self._tokenize, self._micro_batch_size)
 
     def _tokenize(self, texts: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
-        questions, passages = map(list, zip(*texts, strict=True))
+        questions, passages = ([*map(search_form, side)] for side in zip(*texts, strict=True))
         settings: dict[str, Any] = {"truncation": "longest_first", "max_length": self._max_tokens, "padding": True}
         return dict(self._tokenizer(questions, passages, return_tensors="pt", **settings))
 

@@ -19,6 +19,7 @@ from cdsframe.adapter import name_base, publish, require_publishable, write_card
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Index, Retriever
 from cdsframe.digests import digest_of
+from cdsframe.encoding import chat_digest
 from cdsframe.errors import named
 from cdsframe.files import write_json
 from cdsframe.packaged import weights_digest
@@ -133,7 +134,7 @@ def sft(
     metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
     metrics["train/tokens_per_second"] = course.tokens_per_second
     facts = {"trainable": trainable, "total": total, "validation": _digest(validation)}
-    facts |= {"scope": data.scope, "contamination": screening.facts}
+    facts |= {"chat": chat_digest(tokenizer), "scope": data.scope, "contamination": screening.facts}
     facts["data"] = {split: dict(rules) for split, rules in data.removed.items()}
     _finish(run, name, Path(adapters), model, quantization, prompt, metrics, facts)
     checkpoints.remove()

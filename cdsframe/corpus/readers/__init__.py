@@ -22,6 +22,10 @@ READERS: dict[str, Callable[[bytes, int], Parsed]] = {
     ".html": read_html,
     ".htm": read_html,
     ".docx": read_docx,
+    ".docm": read_docx,
+    ".dotx": read_docx,
+    ".dotm": read_docx,
+    ".doc": read_docx,  # some hold .docx; the old format is refused with what helps
     ".pdf": read_pdf,
     ".csv": read_table,
     ".tsv": read_table,

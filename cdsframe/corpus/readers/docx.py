@@ -1,69 +1,86 @@
-"""Word documents. Does not read page headers and footers (they repeat), footnotes, text boxes or comments."""
+"""Word documents: text, headings, tables, notes and text boxes as a reader of the document sees them.
+
+Does not read page headers and footers, comments, and pictures; deleted, struck-out and hidden text is no text. All of
+it is counted. Numbers and bullets of lists are computed.
+"""
 
 from __future__ import annotations
 
-import io
 import re
-import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from email import message_from_bytes
+from itertools import groupby
 from typing import Any
 
+from cdsframe.corpus.readers.html import read_html
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
+from cdsframe.corpus.readers.word.blocks import TITLE
+from cdsframe.corpus.readers.word.file import WordFile, plain_text
+from cdsframe.corpus.readers.word.package import Package
 from cdsframe.corpus.records import Block, assemble
+
+_NO_TITLE = re.compile(
+    r"|(?:word[ _-]?)?doc(?:ument)?[ _-]?\d*|dokument[ _-]?\d*|document sans titre|documento[ _-]?\d*|"
+    r"(?:untitled|unbenannt|sans titre|sin título|без имени)(?: document)?[ _-]?\d*|title|titel|titre|"
+    r"(?:insert |type |enter |click .*)?(?:document )?title(?: here)?|[\[<{(].*[\]>})]|template|vorlage|normal|"
+    r"microsoft (?:office )?word\b.*|powerpoint presentation|slide \d+|new microsoft word document.*|"
+    r"\S*\.(?:docx?|docm|dotx?|dotm|rtf|odt|pdf)",
+    re.IGNORECASE,
+)
+"""Titles that programs and templates write: no words of the document's author."""
 
 
 def read_docx(data: bytes, limit: int) -> Parsed:
-    """Word documents: the styles Title and Heading 1 to 9 open sections; a table's row is a line."""
-    import docx
-
+    """Word documents: the style Title names the document, outline levels open sections, a table's row is a line."""
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Refused("is encrypted or in the old .doc format; save it as .docx without a password")
-    try:
-        with zipfile.ZipFile(io.BytesIO(data)) as archive:
-            size = sum(member.file_size for member in archive.infolist())
-        if size > limit:
-            raise Refused(f"unpacks to more than {limit >> 20} MB (corpus.max_megabytes)")
-        document = docx.Document(io.BytesIO(data))
-        blocks = list(_blocks(document.element.body, document))
-        title = document.core_properties.title
-    except Refused:
-        raise
-    except Exception as error:  # noqa: BLE001 (a broken archive makes the library raise whatever it meets)
-        raise Refused(f"is not a readable .docx ({type(error).__name__})") from None
-    return with_sections(*assemble(blocks), title or None)
+    if data.lstrip().startswith(b"{\\rtf"):
+        raise Refused("is in the RTF format; save it as .docx")
+    package = Package(data, limit)
+    file = WordFile(package, lambda suffix, inner: _nested(suffix, inner, limit))
+    blocks = list(_with_whole_titles(file.blocks()))
+    title = next(iter(_titles(blocks, file.titles)), None) or _core_title(package)
+    return with_sections(*assemble(blocks), title, file.omitted)
 
 
-def _blocks(element: Any, parent: Any) -> Iterator[Block]:
-    """Paragraphs and tables in order, those inside content controls too."""
-    from docx.oxml.ns import qn
-    from docx.table import Table
-    from docx.text.paragraph import Paragraph
-
-    for child in element:
-        if child.tag == qn("w:p"):
-            paragraph = Paragraph(child, parent)
-            style = paragraph.style.name if paragraph.style is not None and paragraph.style.name else ""
-            level = re.fullmatch(r"Heading ([1-9])", style)
-            yield Block(paragraph.text.strip(), int(level[1]) if level else 1 if style == "Title" else 0)
-        elif child.tag == qn("w:tbl"):
-            yield Block("\n".join(_rows(Table(child, parent))))
-        elif child.tag == qn("w:sdt"):
-            content = child.find(qn("w:sdtContent"))
-            if content is not None:
-                yield from _blocks(content, parent)
+def _titles(blocks: Iterable[Block], in_boxes: Iterable[str]) -> Iterator[str]:
+    """The document's titles: of its own paragraphs, then of its text boxes."""
+    yield from (block.text for block in blocks if block.level == TITLE)
+    yield from in_boxes
 
 
-def _rows(table: Any) -> Iterator[str]:
-    """One line a row; a merged cell stands once, a table inside a cell in its cell, row after row."""
-    above: set[Any] = set()
-    for row in table.rows:
-        cells = list(dict.fromkeys(cell._tc for cell in row.cells))
-        text = {cell._tc: "" if cell._tc in above else _cell(cell) for cell in row.cells}
-        above = set(cells)
-        line = " | ".join(text[cell] for cell in cells)
-        if line.strip(" |"):
-            yield line
+def _with_whole_titles(blocks: Iterable[Block]) -> Iterator[Block]:
+    """The blocks with adjacent titles joined: a title may stand in several paragraphs."""
+    for level, group in groupby(blocks, key=lambda block: block.level):
+        if level == TITLE:
+            yield Block(" ".join(block.text for block in group), TITLE)
+        else:
+            yield from group
 
 
-def _cell(cell: Any) -> str:
-    return "; ".join(" ".join(block.text.split()) for block in _blocks(cell._tc, cell) if block.text)
+def _core_title(package: Package) -> str | None:
+    """The title in the file's properties, where the author may have written it."""
+    part = next(package.related("", "core-properties"), None)
+    root: Any = package.root(part) if part else None
+    package.damaged.pop(part or "", None)  # no text is lost with it
+    found = next(root.iter("{http://purl.org/dc/elements/1.1/}title"), None) if root is not None else None
+    title = " ".join((found.text or "").split()) if found is not None else ""
+    return title if not _NO_TITLE.fullmatch(title) else None
+
+
+def _nested(suffix: str, data: bytes, limit: int) -> Parsed | None:
+    """An embedded document (`w:altChunk`), by the suffix of its part; None for a kind that is not read."""
+    if suffix in ("mht", "mhtml"):
+        pages = (part for part in message_from_bytes(data).walk() if part.get_content_type() == "text/html")
+        page = next(pages, None)
+        return None if page is None else read_html(bytes(page.get_payload(decode=True) or b""), limit)
+    if suffix in ("html", "htm", "xhtml"):
+        return read_html(data, limit)
+    if suffix in ("docx", "docm", "dotx", "dotm"):
+        return read_docx(data, limit)
+    if suffix == "txt":
+        try:
+            return plain_text(data)
+        except ValueError:
+            return None
+    return None

@@ -21,8 +21,8 @@ class Parsed:
     title: str | None = None
     front: Mapping[str, str] = field(default_factory=dict)
     """What the file says of itself: `id`, `title` and metadata fields, among others."""
-    guessed: str | None = None
-    """The encoding, where the file does not say it and is not UTF-8."""
+    remark: str | None = None
+    """What the log says of how the file was read; continues the sentence that the file's name begins."""
     omitted: tuple[Omission, ...] = ()
     """Parts of the file that are not in the text."""
 

@@ -11,6 +11,7 @@ import io
 import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 
 from cdsframe.corpus.encodings import decode
@@ -32,14 +33,15 @@ _SEPARATOR = re.compile(r"\Asep=(.)[ \t]*\n", re.IGNORECASE)
 def read_table(data: bytes, limit: int) -> Parsed:
     """A table whose first rows may be lines of text above the names of the columns."""
     try:
-        text, guessed = decode(data)
+        decoded = decode(data)
     except ValueError as error:
         raise Refused(str(error)) from None
+    text = decoded.text
     noted = _SEPARATOR.match(text)
     text = text[noted.end() :] if noted else text
     rows = _first_whole(text, [noted[1]] if noted else _delimiters(text), limit)
-    parsed = with_sections(*_assembled(_pieces(rows)), title="")
-    return Parsed(parsed.text, parsed.sections, title="", guessed=guessed)
+    parsed = with_sections(*_assembled(_pieces(rows)), title="", omitted=decoded.omitted)
+    return replace(parsed, remark=decoded.remark)
 
 
 def _first_whole(text: str, delimiters: list[str], limit: int) -> list[list[str]]:

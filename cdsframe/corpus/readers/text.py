@@ -3,77 +3,178 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
-from cdsframe.corpus.encodings import decode
+from cdsframe.corpus.encodings import Decoded, decode
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
+from cdsframe.corpus.readers.scripts import subscript, superscript
 from cdsframe.corpus.records import Path, descend
-from cdsframe.types import Section
+from cdsframe.types import METADATA_FIELDS, Omission, Section
 
-_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(.*?)^---[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_HEADING = re.compile(r"^ {0,3}(#{1,6})[ \t]+(.*?)[ \t]*#*[ \t]*$")
-_LONGEST_HEADING = 1000
-_FENCE = re.compile(r"^ {0,3}(```|~~~)")
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+    from markdown_it.token import Token
+
+_FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?![ \t]*\n)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
+_KNOWN = ("id", "title", *METADATA_FIELDS)
+"""Keys of front matter that are read."""
+
+_KNOWN_LINE = re.compile(rf"^(?:{'|'.join(_KNOWN)})[ \t]*:", re.MULTILINE)
+_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_RAISED = re.compile(r"</?(su[pb])\b[^>]*>", re.IGNORECASE)
 
 
 def read_text(data: bytes, limit: int) -> Parsed:
     """Plain text: one section."""
-    text, guessed = _decode(data)
-    text = text.strip()
-    if not text:
-        raise Refused("has no text")
-    return Parsed(text, (Section((), 0, len(text)),), guessed=guessed)
+    decoded = _decode(data)
+    text = decoded.text.strip()
+    parsed = with_sections(text, (Section((), 0, len(text)),) if text else (), omitted=decoded.omitted)
+    return replace(parsed, remark=decoded.remark)
 
 
 def read_markdown(data: bytes, limit: int) -> Parsed:
-    """Markdown: the text is the file's own, stripped at both ends; a `#` line opens a section (not in fenced code)."""
-    whole, guessed = _decode(data)
-    front, text = _front_matter(whole)
-    parsed = with_sections(text, tuple(_sections(text)))
-    return Parsed(parsed.text, parsed.sections, front=front, guessed=guessed)
+    """Markdown: the text is the file's own without its comments; a heading outside lists and quotes opens a section."""
+    decoded = _decode(data)
+    front, unused, body = _front_matter(decoded.text)
+    text, sections, comments = _sections(body)
+    omitted = (
+        Omission("keys of front matter that are not used", unused, text=False),
+        Omission("comments", comments, text=False),
+        *decoded.omitted,
+    )
+    return replace(with_sections(text, sections, omitted=omitted), front=front, remark=decoded.remark)
 
 
-def _sections(text: str) -> list[Section]:
+def _sections(source: str) -> tuple[str, tuple[Section, ...], int]:
+    """The stripped text without its comments, its sections, and how many comments there were."""
+    from markdown_it import MarkdownIt
+
+    parser = MarkdownIt("commonmark")
+    parser.core.ruler.disable("inline")  # only headings are read further
+    tokens = parser.parse(source)
+    starts = [0]
+    for row in source.split("\n"):
+        starts.append(starts[-1] + len(row) + 1)
+    comments = list(_comments(parser, source, tokens, starts))
+    kept = _Kept(source, comments)
     sections: list[Section] = []
     path: Path = ()
-    position = start = 0
-    fence: str | None = None
+    start, unused = 0, None  # `unused`: where the last heading begins, while nothing stands below it
 
-    def close(end: int) -> None:
-        if text[start:end].strip():
-            sections.append(Section(tuple(heading for _, heading in path), start, end))
+    def close(end: int, level: int) -> None:
+        heading = tuple(heading for _, heading in path)
+        begin = start if kept.text[start:end].strip() else unused
+        if begin is not None and (begin == start or level <= path[-1][0]) and kept.text[begin:end].strip():
+            sections.append(Section(heading, begin, end))
 
-    for line in text.splitlines(keepends=True):
-        if mark := _FENCE.match(line):
-            fence = mark[1] if fence is None else None if fence == mark[1] else fence
-        heading = _HEADING.match(line.rstrip("\n")) if fence is None and len(line) <= _LONGEST_HEADING else None
-        if heading:
-            close(position)
-            path = descend(path, len(heading[1]), heading[2])
-            start = position + len(line)
-        position += len(line)
-    close(position)
-    return sections
+    for number, token in enumerate(tokens):
+        if token.type == "heading_open" and token.level == 0 and token.map:
+            begin, end = (kept.place(min(starts[row], len(source))) for row in token.map)
+            level = int(token.tag[1])
+            close(begin, level)
+            heading = _heading(parser, tokens[number + 1].content)
+            start, unused = end, begin
+            path = descend(path, level, heading) if heading else path
+            unused = begin if heading else None
+    close(len(kept.text), 0)
+    return kept.stripped(sections)
 
 
-def _front_matter(text: str) -> tuple[dict[str, str], str]:
-    """The YAML between two lines `---` at the top, all values as text, and the stripped text behind it."""
+class _Kept:
+    """A source without some spans of it, and where the source's places are in it."""
+
+    def __init__(self, source: str, spans: list[tuple[int, int]]) -> None:
+        self._spans = spans
+        places = [0, *(place for span in spans for place in span), len(source)]
+        self.text = "".join(source[a:b] for a, b in zip(places[::2], places[1::2], strict=True))
+
+    def place(self, place: int) -> int:
+        """Where a place of the source is in the text."""
+        return place - sum(min(end, place) - start for start, end in self._spans if start < place)
+
+    def stripped(self, sections: list[Section]) -> tuple[str, tuple[Section, ...], int]:
+        """The text without space at its ends, the sections within it, and how many spans were taken out."""
+        text = self.text.strip()
+        shift = self.text.find(text) if text else 0
+        inside = (Section(s.heading, max(0, s.start - shift), min(len(text), s.end - shift)) for s in sections if text)
+        return text, tuple(inside), len(self._spans)
+
+
+def _comments(parser: MarkdownIt, source: str, tokens: list[Token], starts: list[int]) -> Iterator[tuple[int, int]]:
+    """The spans of HTML comments, which no reader sees; not those in code."""
+    done = 0
+    for token in tokens:
+        if token.type not in ("html_block", "inline") or not token.map or "<!--" not in token.content:
+            continue
+        position, end = max(done, starts[token.map[0]]), min(starts[token.map[1]], len(source))
+        if token.type == "html_block":
+            for found in _COMMENT.finditer(source, position, end):
+                yield found.span()
+                done = found.end()
+            continue
+        parser.core.ruler.enable("inline")
+        children = parser.parseInline(token.content)[0].children or ()
+        parser.core.ruler.disable("inline")
+        for child in children:
+            content = child.content.split("\n")[0]
+            place = source.find(content, position, end) if content else -1
+            if place < 0:
+                continue
+            position = place + len(content)
+            if child.type == "html_inline" and content.startswith("<!--"):
+                comment = _COMMENT.match(source, place, end)
+                if comment:
+                    yield comment.span()
+                    done = position = comment.end()
+
+
+def _heading(parser: MarkdownIt, content: str) -> str:
+    """A heading's words without marks."""
+    parser.core.ruler.enable("inline")
+    tokens = parser.parseInline(content)
+    parser.core.ruler.disable("inline")
+    text = ""
+    raised: str | None = None
+    for child in (tokens[0].children if tokens else None) or ():
+        if child.type == "html_inline":
+            mark = _RAISED.fullmatch(child.content)
+            raised = None if not mark or child.content.startswith("</") else mark[1].lower()
+            text += " " if child.content.lower().startswith("<br") else ""
+        elif child.type in ("softbreak", "hardbreak"):
+            text += " "
+        else:
+            write = {"sup": superscript, "sub": subscript}.get(raised or "")
+            text += write(text, child.content) if write else child.content
+    return " ".join(text.split())
+
+
+def _front_matter(text: str) -> tuple[dict[str, str], int, str]:
+    """The YAML between two lines `---` at the top, all values as text, how many keys are not used, and the rest.
+
+    What holds no key that is read is text between two rules.
+    """
     import yaml
 
     found = _FRONT_MATTER.match(text)
     if not found:
-        return {}, text.strip()
+        return {}, 0, text
     try:
         values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (the base loader makes only text)
-    except (yaml.YAMLError, RecursionError):
-        raise Refused("has front matter that is not YAML") from None
-    if not isinstance(values, dict):
-        raise Refused("has front matter that is not a mapping")
+    except (yaml.YAMLError, RecursionError, ValueError):
+        if _KNOWN_LINE.search(found[1]):
+            raise Refused("has front matter that is not YAML") from None
+        return {}, 0, text
+    if not isinstance(values, dict) or not any(key in _KNOWN for key in values):
+        return {}, 0, text
     lists = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
     front = {str(key): value.strip() for key, value in lists.items() if isinstance(value, str)}
-    return front, text[found.end() :].strip()
+    unused = sum(1 for key, value in values.items() if value and (key not in _KNOWN or key not in front))
+    return front, unused, text[found.end() :]
 
 
-def _decode(data: bytes) -> tuple[str, str | None]:
+def _decode(data: bytes) -> Decoded:
     try:
         return decode(data)
     except ValueError as error:

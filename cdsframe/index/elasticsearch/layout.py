@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.errors import ConfigError, InputError, named
 from cdsframe.identifiers import ids_problem
 from cdsframe.index.stopwords import STOP_WORDS
+from cdsframe.search_form import search_words
 from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
 
 if TYPE_CHECKING:
@@ -174,12 +175,15 @@ def encoded(
     """
     import orjson
 
-    texts: JsonObject = {head: getattr(record, head) for head in record.prepended} | {"text": record.text}
+    texts: JsonObject = {"text": record.text, **{head: getattr(record, head) for head in record.prepended}}
+    searched = {name: _searched(value) for name, value in texts.items()}
+    unread: JsonObject = {name: value for name, value in texts.items() if value != searched[name]}
+    unread |= {head: getattr(record, head) for head in HEADS if head not in record.prepended}
     if vector is not None and vector.any():  # the cosine to nothing is not defined
-        texts["vector"] = vector
+        searched["vector"] = vector
     source: JsonObject = {name: getattr(record, name) for name in _PLAIN} | {BARE: _bare(record)}
-    source[record.level] = texts
-    if unread := {head: getattr(record, head) for head in HEADS if head not in record.prepended}:
+    source[record.level] = searched
+    if unread:
         source["unread"] = unread
     source["born"] = generation
     if records is not None:
@@ -194,6 +198,11 @@ def encoded(
         return orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError):
         raise InputError(f"the document {named(record.document_id)} has signs that are not Unicode; mend it") from None
+
+
+def _searched(value: str | Sequence[str]) -> Any:
+    """A text, or each part of a heading path, as it is searched; what it differs from is kept among the unread."""
+    return search_words(value) if isinstance(value, str) else tuple(map(search_words, value))
 
 
 def _bare(record: Passage) -> str:
@@ -249,7 +258,8 @@ def conditions(filter: Filter) -> list[JsonObject] | None:
 
 
 def searchable(text: str) -> str:
-    """A query's text as it is, or where it is very long its different words, as many as the engine takes."""
+    """A query's text in its search form, or where it is very long its different words, as many as the engine takes."""
+    text = search_words(text, question=True)
     found = _WORD.findall(text)
     return text if len(found) <= _WORDS else " ".join(list(dict.fromkeys(map(str.casefold, found)))[:_WORDS])
 

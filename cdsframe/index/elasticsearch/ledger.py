@@ -19,7 +19,10 @@ from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import View
 from cdsframe.types import JsonObject, Level
 
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
+"""3: texts are indexed in their search form. An index of the format before can be read by a rebuild only."""
+
+_READABLE = (2, FORMAT_VERSION)
 
 
 @dataclass
@@ -181,7 +184,7 @@ class Ledger:
         version = state.get("format_version") if isinstance(state, dict) else None
         if version is None:
             raise self._not_ours()
-        if version != FORMAT_VERSION:
+        if version not in _READABLE:
             raise IndexMismatchError(
                 f"the index {self.name} has format version {version}, this program reads {FORMAT_VERSION}; ingest "
                 "again into another index.name, or use the program that made it"

@@ -17,7 +17,7 @@ from cdsframe.index.elasticsearch import reading
 from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.layout import View
 from cdsframe.index.elasticsearch.lease import Lease, named
-from cdsframe.index.elasticsearch.ledger import Ledger, State
+from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
 from cdsframe.index.elasticsearch.scanning import point, scan
 from cdsframe.index.elasticsearch.store import Store
 from cdsframe.index.elasticsearch.writing import Counts, counted
@@ -142,6 +142,7 @@ class Rebuildable(Store):
 
             def swap(now: State) -> None:
                 now.physical, now.identity, now.dimension = physical, self._identity, dimension
+                now.format_version = FORMAT_VERSION
                 now.committed, now.aborted = view.generation, list(view.aborted)
                 now.generation = max(part.generation for part in done)
                 now.documents, now.records, now.levels = counts.documents, counts.records, counts.levels

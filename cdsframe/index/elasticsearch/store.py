@@ -24,13 +24,13 @@ from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
 from cdsframe.index.elasticsearch.layout import CORPUS, Layout, View, required
 from cdsframe.index.elasticsearch.lease import Lease
-from cdsframe.index.elasticsearch.ledger import Ledger, State
+from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
 from cdsframe.index.elasticsearch.reading import Reader
 from cdsframe.index.elasticsearch.scanning import point, scan
 from cdsframe.index.elasticsearch.searching import Searches
 from cdsframe.index.elasticsearch.tidying import Tidying
 from cdsframe.index.elasticsearch.writing import Writes
-from cdsframe.index.identity import Identity, require_dimension, require_same
+from cdsframe.index.identity import Identity, require_dimension, require_same, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch
 from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
@@ -75,7 +75,7 @@ class Store:
         self.settings, self.ledger = settings, ledger
         self._connection, layout = settings.connection, settings.layout
         self._identity: dict[str, Any] = json.loads(
-            json.dumps({**settings.identity, "index": layout.identity}, default=dict)
+            json.dumps({**with_form(settings.identity), "index": layout.identity}, default=dict)
         )
         self._bulk = Bulk(self._connection, settings.bulk_threads, settings.bulk_megabytes)
         self._engine = Engine(self._connection, ledger.name, layout, self._identity)
@@ -301,6 +301,7 @@ class Store:
             if state.physical is None:
                 state.physical = self._physical or self._engine.new_name()
                 state.identity, state.dimension = self._identity, dimension
+                state.format_version = FORMAT_VERSION
             if self._vacant(state):
                 state.dimension = dimension
             state.named = True

@@ -3,7 +3,6 @@
 "use strict";
 
 const $ = (id) => document.getElementById(id);
-const MARKER = /\[(\d+(?:\s*[,;]\s*\d+)*)\]/g;
 const WORDS = { good: ["supported", "high"], fair: ["partly supported", "medium"] };
 let running = null;
 
@@ -107,7 +106,7 @@ function busy(on) {
 
 function show(found) {
   const cited = found.sources.filter((source) => source.cited).length;
-  $("answer").replaceChildren(...linked(found.text, found.sources.length));
+  $("answer").replaceChildren(...linked(found.text, found.markers));
   const { word, probability } = found.confidence;
   const level = Object.keys(WORDS).find((key) => WORDS[key].includes(word)) ?? "poor";
   const percent = probability === null ? "" : ` · ${Math.round(100 * probability)} %`;
@@ -116,6 +115,8 @@ function show(found) {
   $("confidence").hidden = Boolean(found.reason);
   const notes = [];
   if (found.abstained && found.sources.length) notes.push("No answer is given. These passages came closest.");
+  const doubtful = found.sources.some((source) => source.spans.some((span) => !span.supports));
+  if (!found.abstained && doubtful) notes.push("A cited passage does not say all of what the answer says. Read it.");
   if (!found.abstained && found.sources.length && !cited) notes.push("The answer cites no passage: check it yourself.");
   if (found.removed === 1) notes.push("One reference to a passage that does not exist was taken out.");
   if (found.removed > 1) notes.push(`${found.removed} references to passages that do not exist were taken out.`);
@@ -128,24 +129,24 @@ function show(found) {
     `${cited} of ${found.sources.length} passages cited.`);
 }
 
-function linked(text, count) {
+function linked(text, markers) {
+  const letters = Array.from(text); // offsets count code points, JavaScript's strings do not
   const parts = [];
   let position = 0;
-  for (const marker of text.matchAll(MARKER)) {
-    const numbers = marker[1].split(/\s*[,;]\s*/).map(Number).filter((number) => number >= 1 && number <= count);
-    if (!numbers.length) continue;
-    parts.push(text.slice(position, marker.index), "[");
+  for (const marker of markers) {
+    const numbers = letters.slice(marker.start, marker.end).join("").match(/\d+/g);
+    parts.push(letters.slice(position, marker.start).join(""), "[");
     numbers.forEach((number, place) => {
-      const link = element("a", String(number));
+      const link = element("a", number);
       link.href = "#source-" + number;
       link.setAttribute("aria-label", "Open passage " + number);
       link.addEventListener("click", (event) => { event.preventDefault(); open(number); });
       parts.push(...(place ? [", ", link] : [link]));
     });
     parts.push("]");
-    position = marker.index + marker[0].length;
+    position = marker.end;
   }
-  parts.push(text.slice(position));
+  parts.push(letters.slice(position).join(""));
   return parts;
 }
 
@@ -177,7 +178,7 @@ function highlighted(one) {
   const letters = Array.from(one.text); // offsets count code points, JavaScript's strings do not
   const paragraph = element("p");
   let position = 0;
-  for (const span of one.spans.filter((span) => span.support > 0).sort((a, b) => a.start - b.start)) {
+  for (const span of one.spans.filter((span) => span.supports).sort((a, b) => a.start - b.start)) {
     const start = Math.max(span.start, position);
     if (start >= span.end) continue;
     paragraph.append(letters.slice(position, start).join(""), element("mark", letters.slice(start, span.end).join("")));

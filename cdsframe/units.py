@@ -1,6 +1,6 @@
 """Units of measurement as clinical text spells them, each with what it measures and its size.
 
-Knows spellings only; where a unit stands in a text is decided by `cdsframe.evaluation.tokens`.
+Knows spellings only; where a unit stands in a text is decided by `cdsframe.tokens`.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ _UNITS: dict[str, tuple[str, str, str]] = {
     "kg": ("kgs kilogram kilograms kilo kilos", "mass", "1e3"),
     "ml": ("mls cc millilitre millilitres milliliter milliliters", "volume", "1e-3"),
     "dl": ("decilitre decilitres deciliter deciliters", "volume", "1e-1"),
+    "mcl": ("ul μl microlitre microlitres microliter microliters", "volume", "1e-6"),
     "l": ("litre litres liter liters", "volume", "1"),
     "mcmol": ("umol μmol micromole micromoles micromol", "amount", "1e-6"),
     "mmol": ("mmols millimole millimoles", "amount", "1e-3"),
@@ -27,6 +28,7 @@ _UNITS: dict[str, tuple[str, str, str]] = {
     "millimolar": ("", "concentration", "1"),
     "meq": ("milliequivalent milliequivalents", "equivalent", "1"),
     "mosm": ("milliosmole milliosmoles", "osmole", "1"),
+    "ms": ("msec msecs millisecond milliseconds", "time", "1e-3"),
     "s": ("sec secs second seconds", "time", "1"),
     "min": ("mins minute minutes", "time", "60"),
     "h": ("hr hrs hour hours", "time", "3600"),
@@ -45,6 +47,7 @@ _UNITS: dict[str, tuple[str, str, str]] = {
     "ma": ("milliamp milliamps", "current", "1"),
     "kcal": ("", "kcal", "1"),
     "kj": ("", "kj", "1"),
+    "ppm": ("parts-per-million", "ppm", "1"),
     "%": ("percent per-cent", "%", "1"),
     "°c": ("c degc degrees-celsius degree-celsius", "°c", "1"),
     "°f": ("f degrees-fahrenheit degree-fahrenheit", "°f", "1"),
@@ -72,6 +75,11 @@ def unit_behind(text: str, position: int) -> tuple[str, int]:
     over = re.split(_PER, found["rest"], flags=re.I)[1:]
     first = _one_spelling(found["first"]) if found["first"] else ""
     return "/".join([first, *(_one_spelling(unit) for unit in over)]), found.end()
+
+
+def may_become(text: str) -> bool:
+    """Whether a text is the beginning of a unit's spelling, or the whole of it."""
+    return any(spelling.startswith(text.lower()) for spelling in _SPELLINGS)
 
 
 def measure(unit: str) -> tuple[str, Decimal]:

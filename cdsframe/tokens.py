@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from decimal import Decimal
 
-from cdsframe.evaluation.units import unit_behind
+from cdsframe.markers import is_amount
+from cdsframe.units import unit_behind
 
 _COMPARATORS = {
     "<": "less than|fewer than|lower than|below",
@@ -79,8 +80,8 @@ class Token:
 
 
 def strip_markers(text: str) -> str:
-    """The text without its citation markers `[1]`, `[1, 2]`."""
-    return _MARKER.sub("", text)
+    """The text without its citation markers `[1]`, `[1, 2]`; an amount in brackets ("[136, 145] mmol/L") stays."""
+    return _MARKER.sub(lambda found: found[0] if is_amount(text, found.start(), found.end()) else "", text)
 
 
 def read(text: str) -> list[Token]:
@@ -177,6 +178,6 @@ def _is_article(text: str, found: re.Match[str], previous: str) -> bool:
         return True
     if raw not in ("a", "A") or previous in _NAMED_BY_LETTER:
         return False
-    follows = re.match(r"\s+[\"'(]?(?!positive\b|negative\b)[A-Za-z]", text[found.end() :])
-    opens = re.search(r"(^|[.!?:])\s*[\"'(]?$", text[: found.start()]) is not None
+    follows = re.match(r"\s+[\"'(]?(?!positive\b|negative\b)[A-Za-z]", text[found.end() : found.end() + 16])
+    opens = re.search(r"(^|[.!?:])\s*[\"'(]?$", text[max(0, found.start() - 3) : found.start()]) is not None
     return follows is not None and (raw == "a" or opens)

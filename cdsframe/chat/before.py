@@ -1,0 +1,38 @@
+"""How conversations were tokenised until adapters named their chat format: by it an older adapter is judged.
+
+Each content was tokenised by itself, and the first token behind the answer was taken for the end of its turn. Nothing
+is trained or asked in this form any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from cdsframe.chat.template import FROZEN_DATE, mark, split_at_marks
+
+
+def spoken_before(tokenizer: Any, roles: Sequence[str], contents: Sequence[str]) -> tuple[list[int], int, int] | None:
+    """The tokens, where the answer (the last content) began in them, where the labels ended; None: it was refused."""
+    try:
+        text = tokenizer.apply_chat_template(
+            [{"role": role, "content": mark(number)} for number, role in enumerate(roles)],
+            tokenize=False, date_string=FROZEN_DATE,
+        )  # fmt: skip
+    except Exception:  # noqa: BLE001 (a program of the model's author: it may raise anything)
+        return None
+    pieces, numbers = split_at_marks(text)
+    if sorted(numbers) != list(range(len(roles))) or numbers[-1] != len(roles) - 1:
+        return None
+    ids: list[int] = []
+    start = 0
+    for piece, number in zip(pieces, numbers, strict=False):
+        ids += _ids(tokenizer, piece)
+        start = len(ids)
+        ids += _ids(tokenizer, contents[number], split_special_tokens=True)
+    tail = _ids(tokenizer, pieces[-1])
+    return ids + tail, start, len(ids) + len(tail[:1])
+
+
+def _ids(tokenizer: Any, text: str, **settings: bool) -> list[int]:
+    return list(tokenizer(text, add_special_tokens=False, **settings)["input_ids"]) if text else []

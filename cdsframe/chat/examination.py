@@ -1,0 +1,161 @@
+"""Examines a chat format before work starts: prints small conversations, compares their tokens, logs what was repaired.
+
+Does not repair anything (`cdsframe.chat.format` does).
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from itertools import pairwise
+from typing import Any
+
+from cdsframe.chat.format import ChatFormat, Form, Roles
+from cdsframe.chat.template import RefusedError, split_at_marks
+from cdsframe.errors import ConfigError, named
+
+log = logging.getLogger(__name__)
+
+ASKED: tuple[Roles, ...] = (
+    ("user",),
+    ("system", "user"),
+    ("user", "assistant", "user"),
+    ("system", "user", "assistant", "user"),
+)
+"""Roles of conversations that the pipeline has."""
+_HARMLESS = ("Which dose is given?", "Ask the ward.", "How often is it given?", "Twice daily.")
+_BRACKETS = re.compile(r"[\[<{|]\S*[\]>}|]")
+_PRINTS = 16
+"""So often is a conversation printed, to find templates that print another one each time."""
+
+
+def examined(tokenizer: Any) -> ChatFormat:
+    """The format of a tokenizer. Logs what was repaired; raises ConfigError where it cannot be used."""
+    format = _readable(tokenizer)
+    forms = {roles: format.form(tokenizer, roles) for roles in ASKED}
+    if len({format.template.show(tokenizer, [("user", (0,))], asks=True) for _ in range(_PRINTS)}) > 1:
+        raise ConfigError(
+            "the chat template prints the same conversation differently each time, so that answers would change; put a "
+            "chat_template.jinja without random choices into the model's folder"
+        )
+    ends = {id for form in forms.values() for id in _end_ids(format, form)}
+    format.ends = frozenset(ends | ({format.eos[1]} if format.eos else set()))
+    format.openings, unmarked = _openings(format, tokenizer, forms[ASKED[-1]])
+    for remark in _repairs(format, forms):
+        log.info("chat template: %s", remark)
+    for warning in [*_warnings(format, unmarked), *_different_tokens(format, tokenizer)]:
+        log.warning("chat template: %s", warning)
+    return format
+
+
+def _readable(tokenizer: Any) -> ChatFormat:
+    """The format with contents as text or, where the template prints none of it, as lists of parts."""
+    try:
+        format = ChatFormat(tokenizer, in_parts=False)
+        format.form(tokenizer, ("user",))
+    except ConfigError:
+        try:
+            format = ChatFormat(tokenizer, in_parts=True)
+            format.form(tokenizer, ("user",))
+        except ConfigError:
+            pass
+        else:
+            return format
+        raise
+    return format
+
+
+def _end_ids(format: ChatFormat, form: Form) -> list[int]:
+    """The control tokens of the end of an answer."""
+    return [id for name, id in format.tokens.control.items() if format.tokens.named(name) in form.closing]
+
+
+def _openings(format: ChatFormat, tokenizer: Any, form: Form) -> tuple[re.Pattern[str] | None, bool]:
+    """Plain text that marks turns, as a pattern, and whether some turns are marked by blanks alone.
+
+    None of a template that has a control token between every two contents: nothing but these tokens opens its turns.
+    """
+    try:
+        whole = format.template.show(tokenizer, [*form.turns, ("assistant", (len(form.numbers),))], asks=False)
+    except RefusedError:
+        whole = format.template.show(tokenizer, form.turns, asks=True)
+    joined = {pair for _, numbers in form.turns for pair in pairwise(numbers)}
+    pieces, numbers = split_at_marks(whole)
+    inner = [piece for piece, pair in zip(pieces[1:-1], pairwise(numbers), strict=True) if pair not in joined]
+    plain = [piece for piece in inner if not format.tokens.controls(piece)]
+    if not plain:
+        return None, False
+    brackets = {word for piece in pieces for word in _BRACKETS.findall(format.tokens.without_controls(piece))}
+    patterns = {re.escape(word) for word in brackets}
+    for piece in plain:
+        for line in piece.splitlines():
+            words = line.strip()
+            if words and not _BRACKETS.search(words):
+                own_line = "\n" in piece[: piece.index(line)]
+                start = "(?m:^[^\\S\\n]*)" if own_line else "(?<!\\w)" if words[0].isalnum() else ""
+                patterns.add(start + re.escape(words))
+    return (re.compile("|".join(sorted(patterns))) if patterns else None), not all(map(str.strip, plain))
+
+
+def _repairs(format: ChatFormat, forms: dict[Roles, Form]) -> Iterator[str]:
+    asked, instructed, later = forms[ASKED[0]], forms[ASKED[1]], forms[ASKED[2]]
+    if format.template.in_parts:
+        yield "contents are given as lists of parts, as it expects"
+    if len(instructed.turns) < 2:
+        yield "it takes no system message; the instructions stand at the beginning of the user's turn"
+    if len(later.turns) < 3:
+        yield "it takes no earlier turns; they stand in the user's turn"
+    if asked.repaired:
+        yield (
+            f"what stands before an answer differs from the generation prompt by {named(asked.repaired)}; questions "
+            "are asked in the form in which answers are trained"
+        )
+    if asked.adds_eos:
+        yield f"it prints no token behind an answer; {named(format.eos[0] if format.eos else '')} is added and trained"
+    if format.tokens.words:
+        words = ", ".join(map(named, format.tokens.words[:5]))
+        yield (
+            f"{len(format.tokens.words)} added tokens that look like words ({words}) are cut into their letters in "
+            "questions and documents, as every added token is"
+        )
+
+
+def _warnings(format: ChatFormat, unmarked: bool) -> Iterator[str]:
+    if format.openings is not None or unmarked:
+        yield (
+            "it marks turns with plain text, not with tokens of its own; these words are cut into letters in "
+            "documents, but a document can imitate a turn better than with a template that has such tokens"
+        )
+
+
+def _different_tokens(format: ChatFormat, tokenizer: Any) -> Iterator[str]:
+    """Where tokens differ from those that the tokenizer itself makes of the same conversation."""
+    bos, differing = tokenizer.bos_token_id, 0
+    spoken = []
+    for roles in ASKED:
+        contents = [_HARMLESS[number] for number in range(len(roles))]
+        [ours] = format.spoken(tokenizer, [(roles, contents, _HARMLESS[-1])])
+        spoken.append(ours.ids)
+        form = format.form(tokenizer, roles)
+        turns = [(role, "\n\n".join(contents[n] for n in numbers)) for role, numbers in form.turns]
+        try:
+            text = format.template.print(tokenizer, [*turns, ("assistant", _HARMLESS[-1])], asks=False)
+        except RefusedError:
+            continue
+        theirs = tokenizer(text, add_special_tokens=False)["input_ids"]
+        until = ours.answered if form.adds_eos else len(ours.ids)
+        whole = form.adds_eos or len(theirs) == until
+        differing += not (form.repaired and form.adds_eos) and not (whole and theirs[:until] == ours.ids[:until])
+    if differing:
+        yield (
+            f"{differing} of {len(ASKED)} small conversations have other tokens than the tokenizer's own "
+            "apply_chat_template gives; the base model may understand questions less well"
+        )
+    if bos is None:
+        return
+    if any(ids[:2] == [bos, bos] for ids in spoken):
+        yield f"it prints the bos token {named(tokenizer.bos_token)} twice at the beginning"
+    elif tokenizer("a")["input_ids"][:1] == [bos] and any(ids[:1] != [bos] for ids in spoken):
+        name = named(tokenizer.bos_token)
+        yield f"it does not print the bos token {name}, which the tokenizer puts before other texts"

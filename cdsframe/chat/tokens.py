@@ -1,0 +1,215 @@
+"""Tokens of a printed conversation in which only the chat template's own control tokens count as such.
+
+Contents are untrusted text. A copy of the tokenizer knows every control token under a secret name, which the template's
+text is given and no content can have: `<|im_end|>` in a passage is cut into its letters, whatever flags the token has.
+Does not know what a conversation is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cdsframe.errors import ConfigError
+
+WORDS = "new_tokens"
+"""The key of a tokenizer's settings that names the words that `model.new_tokens` gave tokens of their own."""
+
+_BRACKETED = re.compile(r"[<\[{(|].*[>\]})|]", re.DOTALL)
+_BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
+
+
+@dataclass(frozen=True, slots=True)
+class Spoken:
+    """A conversation's tokens: `prompt` of them ask, up to `answered` they answer, up to `closed` they end the turn."""
+
+    ids: list[int]
+    prompt: int
+    answered: int
+    closed: int
+
+
+class Tokens:
+    """The tokens of texts in which control tokens have secret names (`named`).
+
+    Args:
+        tokenizer: a Hugging Face tokenizer; the texts' control tokens are those of its added tokens that are not words.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        added = tokenizer.added_tokens_decoder
+        special = {*tokenizer.all_special_tokens, *(token.content for token in added.values() if token.special)}
+        own = {*tokenizer.init_kwargs.get(WORDS, ())}
+        self.control = {
+            token.content: id for id, token in added.items() if not _is_text(token, token.content in special, own)
+        }
+        self.words = sorted(name for name in self.control if name.isalpha() and name not in special)
+        """Control tokens that look like words; they are cut into their letters all the same."""
+        self._pattern = re.compile("|".join(map(re.escape, sorted(self.control, key=len, reverse=True))) or "(?!)")
+        nonce = secrets.token_hex(8)
+        self._secret = {name: f"\ue000{nonce}:{id}\ue001" for name, id in self.control.items()}
+        self._break = f"\ue000{nonce}\ue001"
+        self._plain = (
+            _Fast(tokenizer, self._secret, self._break, f"\ue000{nonce}:")
+            if tokenizer.is_fast
+            else _Slow(tokenizer, self._secret)
+        )
+
+    def named(self, text: str) -> str:
+        """The template's text with its control tokens under their secret names."""
+        return self._pattern.sub(lambda found: self._secret[found[0]], text)
+
+    def controls(self, text: str) -> list[re.Match[str]]:
+        """Where the template's text has control tokens."""
+        return list(self._pattern.finditer(text))
+
+    def without_controls(self, text: str) -> str:
+        """The template's text with a blank for each control token."""
+        return self._pattern.sub(" ", text)
+
+    def broken(self, text: str) -> str:
+        """The text in letters that form no token together; where they are its tokens anyway, with a blank in it."""
+        letters = self._break.join(text) if isinstance(self._plain, _Fast) else text
+        apart, together = self.prompts([letters, text])
+        return letters if apart != together else f"{text[0]} {text[1:]}"
+
+    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        """The tokens of each text."""
+        return self._plain.prompts(texts)
+
+    def spoken(self, texts: Sequence[tuple[str, str, str, str]]) -> list[Spoken]:
+        """The tokens of prompt, answer, the turn's end and what follows it, each a text.
+
+        They begin with the tokens of the prompt alone.
+        """
+        return self._plain.spoken(texts)
+
+
+def _is_text(token: Any, special: bool, own: set[str]) -> bool:
+    """Whether an added token is a stretch of text: blanks, a byte, or a word of a user's own.
+
+    A word of a model that was tuned elsewhere is one where it must stand alone (`single_word`), as control tokens need
+    not, and has no brackets.
+    """
+    name = token.content
+    if _BYTE.fullmatch(name) or not name.replace("\u2581", " ").strip():
+        return True
+    alone = token.single_word and not _BRACKETED.fullmatch(name)
+    return not special and (alone or name in own)
+
+
+class _Fast:
+    """A copy of a tokenizer of the `tokenizers` library with other names for its control tokens.
+
+    Each text is tokenised in one piece and as the tokenizer itself would: normalisation, blanks beside control tokens
+    and the blank that SentencePiece puts before a text are its own.
+    """
+
+    def __init__(self, tokenizer: Any, secret: dict[str, str], cut: str, opening: str) -> None:
+        from tokenizers import AddedToken, Tokenizer
+
+        described = json.loads(tokenizer.backend_tokenizer.to_str())
+        described |= {"truncation": None, "padding": None, "post_processor": None}
+        for token in described["added_tokens"]:
+            token["content"] = secret.get(token["content"], token["content"])
+        _rename(described["model"], secret)
+        self._copy = Tokenizer.from_str(json.dumps(described))
+        self._copy.encode_special_tokens = False
+        self._copy.add_tokens([AddedToken(cut, normalized=False)])
+        normalized = any(t["normalized"] for t in described["added_tokens"] if t["content"].startswith(opening))
+        self._opening = "" if normalized else opening  # how secret names begin, where they cut a text into stretches
+        self._cut, self._cut_text = self._copy.token_to_id(cut), cut
+        ids = tokenizer.added_tokens_encoder
+        self._ids = {self._copy.token_to_id(name): ids[own] for own, name in secret.items()}
+        self._ids = {mine: own for mine, own in self._ids.items() if mine != own}
+
+    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        return [self._own(encoded.ids) for encoded in self._encode(texts)]
+
+    def spoken(self, texts: Sequence[tuple[str, str, str, str]]) -> list[Spoken]:
+        places = [self._last_stretch(prompt) for prompt, *_ in texts]
+        ends = list(dict.fromkeys(prompt[place:] for (prompt, *_), place in zip(texts, places, strict=True)))
+        asked = dict(zip(ends, (encoded.ids for encoded in self._encode(ends)), strict=True))
+        whole = self._encode(["".join(parts) for parts in texts])
+        return [
+            self._placed(encoded, place, asked[parts[0][place:]], *parts)
+            for encoded, place, parts in zip(whole, places, texts, strict=True)
+        ]
+
+    def _last_stretch(self, prompt: str) -> int:
+        """Where the last control token of a prompt stands: what is before it has no part in the tokens behind it."""
+        return max(0, prompt.rfind(self._opening)) if self._opening else 0
+
+    def _placed(
+        self, whole: Any, place: int, asked: list[int], prompt: str, answer: str, closing: str, rest: str
+    ) -> Spoken:
+        first = whole.char_to_token(place) if place else 0
+        before, start, asks = [], len(prompt), whole.ids[:first] + asked
+        if whole.ids[first : first + len(asked)] != asked:  # the answer's first letters change the prompt's last token
+            before, start = asks, len(self._cut_text)
+            [whole] = self._encode([f"{self._cut_text}{answer}{closing}{rest}"])
+        behind = start + len(answer)
+        answered = whole.char_to_token(behind)
+        answered += whole.token_to_chars(answered)[0] < behind  # a token with the answer's last letter is the answer's
+        closed = whole.char_to_token(behind + len(closing) - 1) + 1
+        prior = self._own(before)
+        ends = (len(prior) + len(self._own(whole.ids[:end])) for end in (answered, closed))
+        return Spoken(prior + self._own(whole.ids), len(self._own(asks)), *ends)
+
+    def _own(self, ids: Sequence[int]) -> list[int]:
+        """The tokenizer's ids, without cuts."""
+        return [self._ids.get(id, id) for id in ids if id != self._cut]
+
+    def _encode(self, texts: Sequence[str]) -> list[Any]:
+        return list(self._copy.encode_batch(list(texts), add_special_tokens=False))
+
+
+class _Slow:
+    """A tokenizer that is written in Python: each stretch between control tokens is tokenised by itself."""
+
+    def __init__(self, tokenizer: Any, secret: dict[str, str]) -> None:
+        self._tokenizer = tokenizer
+        self._ids = {name: tokenizer.convert_tokens_to_ids(own) for own, name in secret.items()}
+        self._pattern = re.compile(f"({'|'.join(map(re.escape, self._ids)) or '(?!)'})")
+
+    def prompts(self, texts: Sequence[str]) -> list[list[int]]:
+        return [[id for piece in self._pattern.split(text) if piece for id in self._piece(piece)] for text in texts]
+
+    def spoken(self, texts: Sequence[tuple[str, str, str, str]]) -> list[Spoken]:
+        found = []
+        for parts in texts:
+            prompt, answer, closing, rest = self.prompts(parts)
+            ends = len(prompt), len(prompt) + len(answer), len(prompt) + len(answer) + len(closing)
+            found.append(Spoken([*prompt, *answer, *closing, *rest], *ends))
+        return found
+
+    def _piece(self, text: str) -> Iterable[int]:
+        if text in self._ids:
+            return [self._ids[text]]
+        return list(self._tokenizer(text, add_special_tokens=False, split_special_tokens=True)["input_ids"])
+
+
+def _rename(model: dict[str, Any], secret: dict[str, str]) -> None:
+    """Gives the control tokens their secret names in the vocabulary too: no text is tokenised into one.
+
+    The token for unknown letters keeps its name: the model writes it itself.
+    """
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, list):  # Unigram
+        unknown = model.get("unk_id")
+        model["vocab"] = [
+            [name if place == unknown else secret.get(name, name), score]
+            for place, (name, score) in enumerate(vocabulary)
+        ]
+    elif isinstance(vocabulary, dict):
+        hidden = {name: other for name, other in secret.items() if name != model.get("unk_token")}
+        model["vocab"] = {hidden.get(name, name): id for name, id in vocabulary.items()}
+        if "merges" in model:
+            pairs = (pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"])
+            model["merges"] = [pair for pair in pairs if not hidden.keys() & {*pair, "".join(pair)}]
+    else:
+        raise ConfigError("the tokenizer has a kind of vocabulary that cdsframe does not read; use another model")

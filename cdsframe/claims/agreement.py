@@ -1,0 +1,240 @@
+"""Compares a statement with a few neighbouring sentences: how many of its words they hold, and whether they agree.
+
+Lexical. Two sentences agree where polarity, bounds, frequencies and amounts are the same; it does not judge entailment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cdsframe.claims.clauses import Clause, Part
+from cdsframe.claims.words import DECISIVE, RELATIONS
+
+_QUOTED = "quoted"
+"""The measure of what `_with_parts` adds: it is no rival of the amounts that stand in the text."""
+_NEAR = 3
+"""Parts between an operator and a word that it is about, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """How a statement and a text compare.
+
+    Attributes:
+        share: of the statement's words and amounts that the text holds, in [0, 1].
+        contradicted: an amount, a bound, a frequency or the polarity differs.
+    """
+
+    share: float
+    contradicted: bool
+
+
+def compare(
+    statement: Sequence[Clause],
+    text: Sequence[Sequence[Clause]],
+    known: Collection[str],
+    elsewhere: Collection[str],
+    form: Literal["", "amount", "phrase"],
+) -> Agreement:
+    """Compares a statement's clauses with the clauses of some sentences.
+
+    Args:
+        known: words that count neither way: those of the title and heading that a prompt shows beside the text.
+        elsewhere: the words of the whole passage: an amount whose subject stands in another sentence is not that
+            subject's.
+        form: of a statement without a verb, whether it is an amount alone or begins with one. Both may leave out what
+            negates them in the text, which halves the share. An amount alone may leave out its bound, too.
+    """
+    parts = [part for clause in statement for part in clause]
+    counted = [part for part in parts if part.kind != "operator"]
+    if not counted or not text:
+        return Agreement(0.0, contradicted=False)
+    fragment = form == "amount"
+    if fragment:
+        text = [[_with_parts(clause) for clause in sentence] for sentence in text]
+    matched = [_match(clause, text, known) for clause in statement]
+    held = sum(found.held for found in matched)
+    total = len(counted) - sum(found.ignored for found in matched)
+    groups = list(_joined(statement, matched))
+    wrong = any(_contradicts(said, found, bool(form)) for said, found in groups)
+    wrong = wrong or any(
+        not _amounts_agree(clause, found, fragment) or _borrows(clause, found, elsewhere)
+        for clause, found in zip(statement, matched, strict=True)
+    )
+    share = held / total if total else 0.0
+    bare = bool(form) and _count(statement, DECISIVE) != _count((one for _, found in groups for one in found), DECISIVE)
+    return Agreement(share / 2 if bare else share, wrong or not held)
+
+
+def _count(clauses: Iterable[Clause], names: Collection[str]) -> int:
+    return sum(part.kind == "operator" and part.key in names for clause in clauses for part in clause)
+
+
+@dataclass(frozen=True, slots=True)
+class _Match:
+    """Where a statement's clause was found: a sentence, and of its clauses those that hold the clause's words."""
+
+    sentence: Sequence[Clause]
+    clauses: tuple[int, ...]
+    place: int
+    held: int
+    ignored: int
+
+
+def _match(clause: Clause, text: Sequence[Sequence[Clause]], known: Collection[str]) -> _Match:
+    """The sentence that holds most of a clause; in it the best clause and those that hold further words of it."""
+    return max(
+        (_match_in(clause, sentence, place, known) for place, sentence in enumerate(text)),
+        key=lambda found: (found.held, -len(found.clauses), -found.place),
+    )
+
+
+def _match_in(clause: Clause, sentence: Sequence[Clause], place: int, known: Collection[str]) -> _Match:
+    wanted = {part.key for part in clause if part.kind != "operator"}
+    operators = Counter(part.key for part in clause if part.kind == "operator")
+
+    def worth(number: int) -> tuple[int, int, int]:
+        own = Counter(part.key for part in sentence[number] if part.kind == "operator")
+        differing = sum(((own - operators) + (operators - own)).values())
+        return len(wanted & {part.key for part in sentence[number]}), -differing, -number
+
+    order = sorted(range(len(sentence)), key=worth, reverse=True)
+    chosen, found = list[int](), set[str]()
+    for number in order:
+        new = (wanted & {part.key for part in sentence[number]}) - found
+        if new or not chosen:
+            chosen.append(number)
+            found |= new
+    counted = [part for part in clause if part.kind != "operator"]
+    held = sum(part.key in found for part in counted)
+    ignored = sum(part.kind == "word" and part.key in known and part.key not in found for part in counted)
+    return _Match(sentence, tuple(chosen), place, held, ignored)
+
+
+def _joined(statement: Sequence[Clause], matched: Sequence[_Match]) -> Iterator[tuple[list[Clause], list[Clause]]]:
+    """Puts the statement's clauses that share a clause of the text into one group: `(said, found)` of each."""
+    groups: list[tuple[set[tuple[int, int]], list[Clause]]] = []
+    where = {(found.place, number): found.sentence[number] for found in matched for number in found.clauses}
+    for clause, found in zip(statement, matched, strict=True):
+        places, said = {(found.place, number) for number in found.clauses}, [clause]
+        for other in [group for group in groups if group[0] & places]:
+            groups.remove(other)
+            places, said = places | other[0], other[1] + said
+        groups.append((places, said))
+    for places, said in groups:
+        yield said, [where[place] for place in sorted(places)]
+
+
+def _contradicts(said: list[Clause], found: list[Clause], fragment: bool) -> bool:
+    """Whether the operators of a group of clauses differ."""
+    ours, theirs = list(_operators(said)), list(_operators(found))
+    for name in {operator for operator, _, _ in ours} | {operator for operator, _, _ in theirs if operator in DECISIVE}:
+        own = [sides for operator, *sides in ours if operator == name]
+        other = [sides for operator, *sides in theirs if operator == name]
+        if name in DECISIVE and len(own) != len(other) and not fragment:
+            return True
+        for sides in own:
+            partner = next((one for one in other if _alike(sides, one)), None)
+            if partner is None:
+                return True
+            other.remove(partner)
+    if fragment:
+        return False
+    words = {part.key for clause in said for part in clause if part.kind != "operator"}
+    kept = Counter(operator for operator, _, _ in ours)
+    for name, left, right in theirs:
+        if name not in RELATIONS or not left or not right:
+            continue
+        if left[0] in words and right[0] in words and not kept[name]:
+            return True
+    return False
+
+
+def _operators(clauses: Sequence[Clause]) -> Iterator[tuple[str, list[str], list[str]]]:
+    """Each operator with the names of the parts on its left and right, the nearest first."""
+    for clause in clauses:
+        for place, part in enumerate(clause):
+            if part.kind == "operator":
+                left = [one.key for one in clause[:place][::-1] if one.kind != "operator"]
+                right = [one.key for one in clause[place + 1 :] if one.kind != "operator"]
+                yield part.key, left[:_NEAR], right[:_NEAR]
+
+
+def _alike(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> bool:
+    """Whether an operator is about the same part: the next one on its right, or where there is none, on its left."""
+    (left, right), (other_left, other_right) = ours, theirs
+    if right and other_right:
+        return right[0] in other_right or other_right[0] in right
+    around = {*left, *right}
+    return not around or bool(around & {*other_left, *other_right})
+
+
+def _amounts_agree(clause: Clause, found: _Match, fragment: bool) -> bool:
+    """Whether each amount and frequency of a clause stands where it was found, bounded alike, beside the same parts."""
+    kinds = ("amount", "frequency")
+    rest = [one for number in found.clauses for one in _placed(found.sentence[number]) if one[1].kind in kinds]
+    rivals = {(one.measure, one.key) for _, one in rest}
+    for (before, after), part in _placed(clause):
+        if part.kind not in kinds:
+            continue
+        alike = [one for one in rest if _covers(one[1], part, fragment)]
+        if sum(measure == part.measure for measure, _ in rivals) > 1:
+            alike = [one for one in alike if before in (None, one[0][0]) and after in (None, one[0][1])]
+        if not alike:
+            return False
+        rest.remove(alike[0])
+    return fragment or _frequencies_kept(clause, found)
+
+
+def _borrows(clause: Clause, found: _Match, elsewhere: Collection[str]) -> bool:
+    """Whether an amount's clause has a word that only other sentences of the passage have."""
+    if all(part.kind in ("word", "operator") for part in clause):
+        return False
+    here = {part.key for one in found.sentence for part in one}
+    return any(part.kind == "word" and part.key in elsewhere and part.key not in here for part in clause)
+
+
+def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Part]]:
+    """Each part with the names of its neighbours."""
+    names = [None, *(part.key for part in clause), None]
+    for place, part in enumerate(clause):
+        yield (names[place], names[place + 2]), part
+
+
+def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
+    """Whether an amount is the same. One that stands alone may leave out its bound."""
+    if ours.kind != theirs.kind:
+        return False
+    if fragment and not ours.bound and ours.kind == "amount":
+        return theirs.key == ours.key
+    return theirs.key == ours.key and theirs.bound == ours.bound
+
+
+def _with_parts(clause: Clause) -> Clause:
+    """The clause with what an amount alone may quote of it: a range's ends, and of "every 5 days" the 5 days."""
+    parts: list[Part] = []
+    for part in clause:
+        parts.append(part)
+        value, _, kind = part.key.partition(" ")
+        if found := re.fullmatch(r"freq(\d+)x(\d+)", part.key):
+            parts.append(Part("amount", f"{int(found[2]) * 86400 // int(found[1])} time", "", _QUOTED))
+        elif part.kind == "amount" and re.fullmatch(r"[\d.]+-[\d.]+", value):
+            parts += [Part("amount", f"{end} {kind}", part.bound, _QUOTED) for end in value.split("-")]
+    return tuple(parts)
+
+
+def _frequencies_kept(clause: Clause, found: _Match) -> bool:
+    """Whether an amount that the text gives a frequency has one in the statement."""
+    ours = {part.key for part in clause if part.kind == "amount"}
+    if any(part.kind == "frequency" for part in clause):
+        return True
+    for number in found.clauses:
+        parts = found.sentence[number]
+        for place, part in enumerate(parts):
+            if part.key in ours and any(later.kind == "frequency" for later in parts[place + 1 : place + 2]):
+                return False
+    return True

@@ -1,0 +1,106 @@
+"""Refuses files of a user's configuration folder that Hydra would not read, because a built-in file has their name.
+
+Hydra takes the first file of a name along its search path, on which a user's folders come last. Does not compose.
+"""
+
+from __future__ import annotations
+
+import sys
+from argparse import Namespace
+from collections.abc import Iterator, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+
+from cdsframe.errors import ConfigError, named
+
+_SHOWN = 5
+
+
+def refuse_shadowed(name: str, configs: Path) -> None:
+    """Ends the program where a folder named on the command line has a file that a folder before it has, too."""
+    from hydra._internal.utils import get_args_parser
+
+    arguments, _ = get_args_parser().parse_known_args(sys.argv[1:])
+    given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in ("--config-dir", "-cd")]
+    first = configs if arguments.config_path is None else configs.parent / arguments.config_path
+    own = [Path(arguments.config_dir)] if arguments.config_dir else []
+    problems = shadowed([*_hydras(), first, *own, *_search_path(arguments, [first, *own], name)])
+    if len(given) > 1:
+        problems.append("--config-dir is given more than once, and Hydra reads the last one only; give one folder")
+    if problems:
+        _refuse(name, problems)
+
+
+def shadowed(folders: Sequence[Path]) -> list[str]:
+    """Of each file that an earlier folder hides: both files, and how to choose the own one. Copies hide nothing."""
+    problems = []
+    places = list(dict.fromkeys(folder.resolve() for folder in folders))
+    for number, folder in enumerate(places[:-1]):
+        for file in sorted(folder.rglob("*.yaml")):
+            option = file.relative_to(folder)
+            if any((earlier / option).is_file() for earlier in places[:number]):
+                continue
+            hidden = (later for later in places[number + 1 :] if (later / option).is_file())
+            problems += [_problem(option, later, folder) for later in hidden if not _same(later / option, file)]
+    return [*problems[:_SHOWN], *([f"and {len(problems) - _SHOWN} more files"] if len(problems) > _SHOWN else [])]
+
+
+def _problem(option: Path, own: Path, built_in: Path) -> str:
+    renamed = option.with_name(f"my_{option.name}")
+    choose = f"{option.parent}={renamed.stem}" if option.parent.parts else f"--config-name={renamed.stem}"
+    return (
+        f"{option} of {named(str(own))} has the name of a file in {named(str(built_in))}, which Hydra would read "
+        f"instead; rename yours to {renamed} and choose it by {choose}"
+    )
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.read_bytes() == other.read_bytes()
+
+
+def _hydras() -> list[Path]:
+    """Where Hydra's own options are."""
+    return _of_package("hydra.conf")
+
+
+def _of_package(name: str) -> list[Path]:
+    try:
+        spec = find_spec(name)
+    except (ImportError, ValueError):
+        return []
+    return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
+
+
+def _search_path(arguments: Namespace, folders: Sequence[Path], name: str) -> Iterator[Path]:
+    """The folders of `hydra.searchpath`, from the command line or else from the primary configuration."""
+    for entry in _entries(arguments, folders, name):
+        kind, separator, place = entry.partition("://")
+        if kind == "pkg" and separator:
+            yield from _of_package(place.replace("/", "."))
+        elif kind == "file" or not separator:
+            yield Path(place or kind)
+
+
+def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> list[str]:
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+    from omegaconf import ListConfig, OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
+    wanted = [o for o in arguments.overrides if o.lstrip("+").startswith("hydra.searchpath=")]
+    try:
+        if wanted:
+            value = OverridesParser.create().parse_override(wanted[0]).value()
+        else:
+            primary = f"{(arguments.config_name or name).removesuffix('.yaml')}.yaml"
+            file = next((folder / primary for folder in folders if (folder / primary).is_file()), None)
+            value = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") if file else None
+    except (HydraException, OmegaConfBaseException, OSError, ValueError):
+        return []  # Hydra refuses it in its own words
+    return [str(entry) for entry in value] if isinstance(value, list | ListConfig) else []
+
+
+def _refuse(name: str, problems: Sequence[str]) -> None:
+    text = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
+    sys.stderr.write(f"{name}: the configuration is refused:{text}\n")
+    sys.exit(ConfigError.exit_code)

@@ -1,0 +1,118 @@
+"""Guesses the encoding of bytes that are not UTF-8: chardetng, the guesser of Firefox, and what it does not know.
+
+Prefers the code pages in common use. Does not decode whole files.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+UNKNOWN = "is neither UTF-8 nor in another encoding that could be recognised"
+
+CODECS = {
+    "iso-8859-1": "cp1252", "windows-1252": "cp1252", "windows-1250": "cp1250", "windows-1251": "cp1251",
+    "windows-1253": "cp1253", "windows-1254": "cp1254", "windows-1255": "cp1255", "windows-1256": "cp1256",
+    "windows-1257": "cp1257", "windows-1258": "cp1258", "windows-874": "cp874", "ibm866": "cp866",
+    "shift_jis": "cp932", "euc-kr": "cp949", "gbk": "gb18030", "gb2312": "gb18030", "big5": "big5hkscs",
+    "iso-8859-8-i": "iso-8859-8", "x-mac-cyrillic": "mac-cyrillic", "macintosh": "mac-roman",
+}  # fmt: skip
+"""The Encoding Standard's names, and Python's names of the codecs that decode as it says, where they differ."""
+
+_ISO_2022_JP = re.compile(rb"\x1b\$[@B](?:[\x21-\x7e]{2})+\x1b\([BJ]")
+_ISO_2022_KR = re.compile(rb"\x1b\$\)C.*?\x0e(?:[\x21-\x7e]{2})+\x0f", re.DOTALL)
+_HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
+_UTF7 = re.compile(rb"(?<![\w/+])\+([A-Za-z0-9+/]{3,})-|(?<=[a-zA-Z])\+([A-Za-z0-9+/]{3,})-(?=[a-zA-Z])")
+_SYMBOLS = re.compile(
+    "(?<![^\\W\\d_])µ(?=(?:g|mol|l|L|m|M|s|kat|U|IU|Sv|Gy|W|A|V)\\b)|(?<![^\\W\\d_])[°±½¼¾×€£§]|"
+    "(?<=\\bm)[²³]|(?<=\\b[cdkm]m)[²³]|(?<=\\w)[’™®](?!\\w)|(?<=[A-Za-z])’(?=[a-z])|(?<!\\w)[‘’“”–—…•©«»\xa0]|"
+    "[“”–—…•«»\xa0](?!\\w)|(?<=\\d)[–—](?=\\d)"
+)
+"""Signs of Windows-1252 where English text has them; the same bytes are letters of other code pages elsewhere."""
+
+_UTF7_SAMPLE = 1 << 20
+_DOS = re.compile("[^\\W\\d_][„”‚†‡ˆ‰\x81\x8d\x90\x9d][^\\W\\d_]")
+_BALTIC = frozenset("ąčęėįšųūžāēģīķļņŗõäöüĄČĘĖĮŠŲŪŽĀĒĢĪĶĻŅÕÄÖÜ")
+_TURKISH = frozenset("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
+_DOS_TABLE = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)}
+_HUNGARIAN = frozenset("áéíóöõúüûÁÉÍÓÖÕÚÜÛ")
+_NO_HEBREW = re.compile("(?<!\\w)[\u05b0-\u05c3][\u05d0-\u05ea]|[ךםןףץ][\u05d0-\u05ea]")
+"""A vowel point at a word's start, a final letter within a word: Cyrillic letters read as Hebrew ones."""
+
+
+def wide(data: bytes) -> str | None:
+    """UTF-16 or UTF-32 without a byte order mark, or an encoding that writes letters as ASCII behind escapes."""
+    if b"\0" in data:
+        return _utf_32_or_16(data)
+    if not data.isascii():
+        return None
+    if b"\x1b$" in data:
+        return "iso2022_jp_ext" if _ISO_2022_JP.search(data) else "iso2022_kr" if _ISO_2022_KR.search(data) else None
+    if len(_HZ.findall(data)) and _is_readable(data, "hz"):
+        return "hz"
+    found = [one or two for one, two in _UTF7.findall(data[:_UTF7_SAMPLE])]
+    if len(set(found)) > 1 and all(_is_readable(b"+" + token + b"-", "utf-7") for token in found):
+        return "utf-7"
+    return None
+
+
+def _utf_32_or_16(data: bytes) -> str | None:
+    sample = data[: 1 << 16]
+    sample = sample[: len(sample) // 4 * 4] if len(data) % 4 == 0 else sample[: len(sample) // 2 * 2]
+    if len(data) % 4 == 0 and sample.count(0) >= len(sample) / 2:
+        for name in ("utf-32-le", "utf-32-be"):
+            if _is_readable(sample, name):
+                return name
+    even, odd = sample[::2].count(0), sample[1::2].count(0)
+    if len(data) % 2 or max(even, odd) < 2 or min(even, odd) or max(even, odd) < 0.1 * len(sample) / 2:
+        return None
+    name = "utf-16-be" if even else "utf-16-le"
+    return name if _is_readable(sample, name) else None
+
+
+def _is_readable(data: bytes, encoding: str) -> bool:
+    """Whether the bytes are valid, and none of the letters beyond ASCII is a control, private or unassigned one."""
+    try:
+        text = data.decode(encoding)
+    except UnicodeDecodeError as error:
+        if error.end < len(data) - 3 or not error.start:
+            return False
+        text = data[: error.start].decode(encoding)
+    odd = ("Cc", "Cn", "Co", "Cs")
+    return not any(unicodedata.category(letter) in odd for letter in set(text) - set("\t\n\r\f"))
+
+
+def guess(sample: bytes) -> str:
+    """The likeliest encoding of bytes that are not UTF-8, by Python's name."""
+    from chardetng_py import EncodingDetector
+
+    western = sample.decode("cp1252", "replace")
+    if _SYMBOLS.sub("", western).isascii():
+        return "cp1252"
+    detector = EncodingDetector()
+    detector.feed(sample, last=True)
+    found = detector.guess(tld=None, allow_utf8=False).lower()
+    return _second_look(sample, western, CODECS.get(found, found))
+
+
+def _second_look(sample: bytes, western: str, found: str) -> str:
+    """What the guesser takes for a rare encoding is looked at again: it was made for long pages."""
+    if found == "cp1252" and _DOS.search(sample.decode("latin-1").translate(_DOS_TABLE)):
+        dos = _beyond(sample, "cp850")
+        return "cp850" if sum(map(str.isalpha, dos)) > 0.9 * len(dos) else found
+    if found == "cp1252" and set(letters := _beyond(sample, "cp1252")) <= _HUNGARIAN and "õ" in letters:
+        return "cp1250" if set(letters) & set("áéíóúÁÉÍÓÚ") else found
+    if found in ("cp1250", "iso-8859-4"):
+        turkish = _beyond(sample, "cp1254")
+        if set(turkish) <= _TURKISH and set(turkish) & set("ğışİŞĞ"):
+            return "cp1254"
+    if found == "iso-8859-4":
+        baltic = _beyond(sample, "cp1257")
+        return "cp1257" if len(baltic) > 1 and set(baltic) <= _BALTIC else "cp1252"
+    if found == "cp1255" and _NO_HEBREW.search(sample.decode("cp1255", "replace")):
+        return "cp1251"
+    return found
+
+
+def _beyond(sample: bytes, encoding: str) -> str:
+    return "".join(filter(lambda letter: not letter.isascii(), sample.decode(encoding, "replace")))

@@ -1,0 +1,230 @@
+"""Which parts of a page are not its text: hidden and struck-out parts, and what surrounds the text.
+
+Goes by elements, ARIA roles, the names that sites give such parts, and lists of links. The measure is what a reader
+sees: scripts do not count, the largest part is never left out, and where most of the prose would go the page is kept.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+
+from cdsframe.corpus.readers.html_tree import NEVER_SHOWN, Node
+
+HIDDEN, STRUCK, AROUND = (
+    "hidden words",
+    "struck-out words",
+    "words around the text (navigation, headers, footers, side columns, buttons)",
+)
+_LEAST_PROSE = 0.5
+"""Share of a page's prose (letters outside links) that must stay."""
+
+_MANY_LINKS = 4
+_LEAD = 80
+"""Letters of a paragraph in a page's header that make it a part of the text."""
+
+_NOT_SHOWN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
+_LINE_THROUGH = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.IGNORECASE)
+_OPENS = re.compile(r"tab|accordi|collaps|panel|expand|toggle|spoiler|slide|carousel", re.IGNORECASE)
+"""Names of parts that a reader opens by a click."""
+
+_ROLES = frozenset(
+    ("navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alertdialog", "menu", "menubar")
+)
+_TAGS = frozenset(("nav", "aside", "header", "footer"))
+_NAMES = re.compile(
+    r"(?:\w+[_-])?(?:cookies?|gdpr|onetrust|breadcrumbs?|skip-?(?:link|nav|to-content)|nav|navbar|navigation|menu|"
+    r"sidebar|site-?(?:header|footer)|page-?footer|footer|social|share|sharing|newsletter|related|comments|"
+    r"back-to-top)(?:[_-](?:links?|list|bar|buttons?|banner|notice|consent|left|right|wrapper|container|content|inner))*",
+    re.IGNORECASE,
+)
+"""Names, as ids and classes, of what stands around the text."""
+
+_HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary", "legend")
+_WHOLE = frozenset(("html", "body", "main", "article", "p", "td", "th", "tr", "tbody", "table", "h1"))
+"""Elements that no name and no list of links makes a surrounding part."""
+
+_Rule = Callable[[Node], bool]
+
+
+def mark(root: Node, struck_open: bool) -> None:
+    """Sets `out` of the elements that are left out, and takes their letters from those around."""
+    whole = root.letters
+    hidden = _leave_out(root, HIDDEN, _hidden_rule(root), whole / 2)
+    if root.letters < whole / 2:
+        _take_back(hidden)  # a page that scripts unfold
+    if not struck_open:
+        _leave_out(root, STRUCK, _is_struck, root.letters + 1)
+    _protect(root)
+    prose = root.letters - root.linked
+    for rules in ((_by_tag, _by_name, _by_links), (_by_tag, _by_name), (_by_tag,), ()):
+        marked = _leave_out(root, AROUND, _any_of(rules), root.letters / 2)
+        if (root.letters - root.linked >= _LEAST_PROSE * prose and root.letters) or not rules:
+            break
+        _take_back(marked)
+    _only_main(root)
+    _leave_out(root, AROUND, _is_button, root.letters / 2)
+
+
+def _any_of(rules: tuple[_Rule, ...]) -> _Rule:
+    return lambda node: any(rule(node) for rule in rules)
+
+
+def _leave_out(root: Node, reason: str, rule: _Rule, limit: float) -> list[Node]:
+    """Marks the outermost elements that a rule names and that have fewer letters than the limit."""
+    marked: list[Node] = []
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        if node.out or node.tag in NEVER_SHOWN:
+            continue
+        if node is not root and rule(node) and node.letters < limit:
+            _drop(node, reason)
+            marked.append(node)
+        else:
+            stack += [child for child in reversed(node.children) if isinstance(child, Node)]
+    return marked
+
+
+def _drop(node: Node, reason: str) -> None:
+    node.out = reason
+    for outer in node.ancestors():
+        outer.letters -= node.letters
+        outer.linked -= node.linked
+
+
+def _take_back(marked: list[Node]) -> None:
+    for node in marked:
+        node.out = None
+        for outer in node.ancestors():
+            outer.letters += node.letters
+            outer.linked += node.linked
+
+
+def _hidden_rule(root: Node) -> _Rule:
+    """What a browser does not show and no click opens."""
+    opened = set()
+    for node in root.descendants():
+        for name in ("aria-controls", "data-target", "data-bs-target", "href"):
+            value = node.get(name)
+            if value and (name == "aria-controls" or value.startswith("#")):
+                opened.update(value.lstrip("#").split())
+
+    def rule(node: Node) -> bool:
+        if node.tag in ("template", "noscript"):
+            return True
+        if node.tag == "dialog":
+            return "open" not in node.attributes
+        if node.get("aria-hidden") == "true" and _repeats_a_formula(node):
+            return True
+        hidden = "hidden" in node.attributes and node.get("hidden") != "until-found"
+        if not hidden and not _NOT_SHOWN.search(node.get("style")):
+            return False
+        names = f"{node.get('id')} {node.get('class')} {node.get('role')}"
+        return not (node.get("id") in opened or _OPENS.search(names))
+
+    return rule
+
+
+def _repeats_a_formula(node: Node) -> bool:
+    siblings = node.parent.children if node.parent else []
+    return any(isinstance(child, Node) and _has(child, ("math",)) for child in siblings if child is not node)
+
+
+def _is_struck(node: Node) -> bool:
+    return node.tag in ("s", "strike", "del") or bool(_LINE_THROUGH.search(node.get("style")))
+
+
+def _protect(root: Node) -> None:
+    """Sets `kept` of the largest container of text and of the only `h1`, and of what they stand in."""
+    own: dict[Node, int] = {}
+    best, most = root, 0
+    for node in reversed(list(root.descendants())):
+        if node.out or node.tag in NEVER_SHOWN or node.parent is None:
+            continue
+        prose = own.get(node, 0) + sum(len(child) for child in node.children if isinstance(child, str))
+        if node.tag in _PARAGRAPHS or not prose or node.tag not in _CONTAINERS:
+            if node.tag != "a":
+                own[node.parent] = own.get(node.parent, 0) + prose
+        elif prose > most:
+            best, most = node, prose
+    heads = [node for node in _shown(root) if node.tag == "h1"]
+    for inner in (best, *(heads if len(heads) == 1 else ())):
+        for node in (inner, *inner.ancestors()):
+            node.kept = True
+
+
+_PARAGRAPHS = frozenset(("p", "li", "ul", "ol", "dl", "dd", "dt", "blockquote", "pre", "tr", "td", "th", "tbody"))
+_CONTAINERS = frozenset(
+    ("div", "section", "article", "main", "aside", "header", "footer", "nav", "form", "body", "table", "center",
+     "details", "fieldset", "noscript", "template", "figure")
+)  # fmt: skip
+
+
+def _has(node: Node, tags: tuple[str, ...]) -> bool:
+    return any(inner.tag in tags for inner in _shown(node))
+
+
+def _by_tag(node: Node) -> bool:
+    if node.kept:
+        return False
+    if node.tag in _TAGS or node.get("role") in _ROLES:
+        inside = any(outer.tag in ("main", "article", "section") for outer in node.ancestors())
+        if node.tag == "header" and any(inner.tag == "p" and _prose(inner) >= _LEAD for inner in _shown(node)):
+            return False
+        return node.tag == "nav" or node.get("role") in _ROLES or not inside
+    return node.tag == "form" and not _has(node, ("h1", "h2", "p", "table", "main", "input", "textarea", "label"))
+
+
+def _prose(node: Node) -> int:
+    return node.letters - node.linked
+
+
+def _by_name(node: Node) -> bool:
+    if node.kept or node.tag in _WHOLE or not node.attributes:
+        return False
+    names = f"{node.get('id')} {node.get('class')}".split()
+    return any(map(_NAMES.fullmatch, names)) and not _has(node, ("main", "article", "h1"))
+
+
+def _by_links(node: Node) -> bool:
+    """A list of links is navigation, whatever its name."""
+    if node.tag not in ("ul", "ol", "div", "section") or not node.linked > 0.8 * node.letters or node.kept:
+        return False
+    links = sum(inner.tag == "a" for inner in node.descendants())
+    return links >= _MANY_LINKS and not _has(node, ("main", "article", "h1"))
+
+
+def _only_main(root: Node) -> None:
+    """Leaves out what stands outside `main`, except the title, where `main` has most of the letters."""
+    mains = [node for node in _shown(root) if node.tag == "main" or node.get("role") == "main"]
+    outer = [node for node in mains if not any(around in mains for around in node.ancestors())]
+    if not outer or sum(node.letters for node in outer) < root.letters / 2:
+        return
+    kept = {*outer, *(around for node in outer for around in node.ancestors())}
+    titled = any(_has(node, ("h1",)) for node in outer)
+    stack = [root]
+    while stack:
+        for node in stack.pop().children:
+            if not isinstance(node, Node) or node.out or node in outer or node.tag in NEVER_SHOWN:
+                continue
+            if node in kept or (not titled and node.tag != "h1" and _has(node, ("h1",))):
+                stack.append(node)
+            elif titled or node.tag != "h1":
+                _drop(node, AROUND)
+
+
+def _shown(root: Node) -> Iterator[Node]:
+    """The elements that are not left out."""
+    stack = [root]
+    while stack:
+        node = stack.pop()
+        yield node
+        stack += [child for child in reversed(node.children) if isinstance(child, Node) and not child.out]
+
+
+def _is_button(node: Node) -> bool:
+    """A button that is not the handle of a heading or of a part that opens."""
+    if node.tag != "button" or node.get("aria-controls") or "aria-expanded" in node.attributes:
+        return False
+    return not any(outer.tag in _HEADINGS for outer in node.ancestors())

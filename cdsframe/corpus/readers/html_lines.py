@@ -1,0 +1,213 @@
+"""A page's elements as a stream of words and breaks, and one element's words as a line.
+
+Does not decide which elements are text (`html_around` does) nor how tables are laid out (`html_tables`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from enum import Enum
+
+from cdsframe.corpus.readers.html_formulas import formula
+from cdsframe.corpus.readers.html_tree import NEVER_SHOWN, Node
+from cdsframe.corpus.readers.scripts import subscript, superscript
+
+INLINE = frozenset(
+    ("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "blink", "cite", "code", "data", "del", "dfn", "em", "font", "i",
+     "img", "ins", "kbd", "label", "mark", "meter", "nobr", "output", "picture", "progress", "q", "rb", "rtc", "ruby",
+     "s", "samp", "slot", "small", "span", "strike", "strong", "sub", "sup", "time", "tspan", "tt", "u", "var", "wbr",
+     "button", "input", "select", "rt", "rp", "math", "svg", "audio", "video", "canvas", "object", "embed", "g",
+     "textpath", "switch", "foreignobject")
+)  # fmt: skip
+_SPACED = frozenset(("button", "input", "select", "label", "tspan", "svg", "math"))
+"""Inline elements that style sheets set apart from what stands beside them."""
+
+MEDIA = frozenset(("audio", "video", "canvas", "object", "embed"))
+PICTURES, FRAMES, CHOICES, READINGS = (
+    "pictures",
+    "embedded pages and media",
+    "choices of menus that are not shown",
+    "readings above words (ruby)",
+)
+_BLOCK_STYLE = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
+_RAISED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
+_FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|svg|webp|bmp|tiff?)|(?:img|dsc|image)[_ -]?\d+", re.IGNORECASE)
+
+
+class Break(Enum):
+    """What divides words."""
+
+    LINE = "line"
+    """`br`"""
+    BLOCK = "block"
+    """The beginning or end of an element that is not inline."""
+
+
+Piece = str | Break | Node
+"""Words as the source has them, a break, or an element that the reader lays out (a table, a heading, …)."""
+
+
+def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = lambda node: False) -> Iterator[Piece]:
+    """The words and breaks of an element in order; elements that `apart` names come whole.
+
+    Counts what is left out, by reason. A superscript is written behind the words in front of it.
+    """
+    before = ""
+    stack: list[Node | str | Break] = list(reversed(root.children))
+    while stack:
+        item = stack.pop()
+        if isinstance(item, Break):
+            before = ""
+            yield item
+        elif isinstance(item, str):
+            item = item.replace("\xad", "")  # a soft hyphen is not seen within a line
+            before = item[-1:] or before
+            yield item
+        elif item.out:
+            omitted[item.out] += item.words
+            before = ""
+            yield " " if item.tag in INLINE else Break.BLOCK
+        elif apart(item):
+            before = ""
+            yield item
+        else:
+            following = _opened(item, before, omitted)
+            stack += reversed(following)
+
+
+def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str | Break]:
+    """What stands in an element's place."""
+    tag = node.tag
+    if tag in NEVER_SHOWN:
+        return []
+    if tag == "br":
+        return [Break.LINE]
+    if tag == "hr":
+        return [Break.BLOCK]
+    raised = _RAISED.search(node.get("style"))
+    if tag in ("sup", "sub") or (raised and tag in INLINE):
+        write = superscript if tag == "sup" or (raised and raised[1].lower() == "super") else subscript
+        return [write(before, line(node, omitted))]
+    if tag == "img":
+        return [" ", _alternative(node, omitted), " "]
+    if tag == "input":
+        return [" ", _value(node), " "]
+    if tag == "select":
+        return [" ", *_shown(node, omitted), " "]
+    if tag in ("frame", "iframe") and not node.children:
+        omitted[FRAMES] += 1
+        return [Break.BLOCK]
+    if tag in MEDIA:
+        omitted[FRAMES] += 1
+        return [" "]
+    if tag == "math":
+        return [" ", formula(node), " "]
+    if tag == "svg":
+        omitted[PICTURES] += 1
+    if tag in ("rt", "rp"):
+        omitted[READINGS] += tag == "rt"
+        return []
+    if tag == "li" and (number := _number(node)):
+        return [Break.BLOCK, f"{number}. ", *node.children, Break.BLOCK]
+    if tag not in INLINE and ":" not in tag:
+        return [Break.BLOCK, *node.children, Break.BLOCK]
+    if node.get("style") and _BLOCK_STYLE.search(node.get("style")):
+        return [Break.BLOCK, *node.children, Break.BLOCK]
+    return [" ", *node.children, " "] if tag in _SPACED else [*node.children]
+
+
+def _alternative(picture: Node, omitted: Counter[str]) -> str:
+    """What a picture says in words: a tick in a table, "not" beside a sign. Mere decoration does not count."""
+    alternative = picture.get("alt").strip()
+    if "alt" not in picture.attributes or alternative:
+        omitted[PICTURES] += 1
+    return "" if _FILE_NAME.fullmatch(alternative) else alternative
+
+
+def _value(field: Node) -> str:
+    """What a field shows."""
+    kind = field.get("type").lower()
+    if kind in ("checkbox", "radio"):
+        return "[x]" if "checked" in field.attributes else "[ ]"
+    unseen = ("hidden", "submit", "button", "image", "reset", "password", "file", "color", "range")
+    return "" if kind in unseen else field.get("value")
+
+
+def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
+    """The chosen options of a menu. What else stands in a menu is content: the menu is not closed."""
+    options = [inner for inner in menu.descendants() if inner.tag == "option" and not inner.out]
+    inside = [inner for inner in menu.descendants() if inner is not menu and inner.tag not in _OF_MENUS]
+    if sum(option.letters for option in options) < menu.letters or any(node.tag not in INLINE for node in inside):
+        return [Break.BLOCK, *menu.children, Break.BLOCK]
+    shown = options
+    if "multiple" not in menu.attributes and menu.get("size") in ("", "0", "1"):
+        shown = [option for option in options if "selected" in option.attributes] or options[:1]
+    omitted[CHOICES] += len(options) - len(shown)
+    return ["; ".join(" ".join("".join(option.texts()).split()) for option in shown)]
+
+
+_OF_MENUS = frozenset(("option", "optgroup", "hr", "legend", "selectedcontent"))
+
+
+def _number(item: Node) -> str:
+    """The number that a browser sets before an item of an ordered list; empty for other items."""
+    list_ = item.parent
+    if list_ is None or list_.tag != "ol" or "none" in list_.get("style"):
+        return ""
+    items = [child for child in list_.children if isinstance(child, Node) and child.tag == "li"]
+    if len(items) > _LONGEST_LIST:
+        return ""
+    step = -1 if "reversed" in list_.attributes else 1
+    number = _integer(list_.get("start"), len(items) if step < 0 else 1) - step
+    for child in items:
+        number = _integer(child.get("value"), number + step)
+        if child is item:
+            break
+    kind = list_.get("type")
+    if kind in ("a", "A") and 1 <= number <= 26:
+        return chr(ord(kind) + number - 1)
+    return _roman(number, kind) if kind in ("i", "I") and 1 <= number < 40 else str(number)
+
+
+_LONGEST_LIST = 1000
+
+
+def _integer(value: str, otherwise: int) -> int:
+    return int(value) if re.fullmatch(r"-?\d{1,9}", value) else otherwise
+
+
+def _roman(number: int, kind: str) -> str:
+    ones = ("", "I", "II", "III", "IV", "V", "VI", "VII", "VIII", "IX")
+    text = "X" * (number // 10) + ones[number % 10]
+    return text if kind == "I" else text.lower()
+
+
+def line(node: Node, omitted: Counter[str], between: str = " ") -> str:
+    """An element's words as one line; blocks in it are divided by `between`, and so are numbers on lines of a cell."""
+    parts: list[str] = [""]
+    kinds: list[Break] = []
+    for piece in pieces(node, omitted):
+        if isinstance(piece, Break):
+            parts.append("")
+            kinds.append(piece)
+        elif isinstance(piece, str):
+            parts[-1] += piece
+    text = ""
+    kind = Break.LINE
+    for number, part in enumerate(parts):
+        kind = Break.BLOCK if number and kinds[number - 1] is Break.BLOCK else kind
+        words = " ".join(part.split())
+        if not words:
+            continue
+        numbers = kind is Break.BLOCK or (words[0].isdigit() and any(map(str.isdigit, text)))
+        text += (between if numbers else " ") * bool(text) + words
+        kind = Break.LINE
+    return text
+
+
+def as_written(node: Node, omitted: Counter[str]) -> str:
+    """An element's words with the source's spaces and line ends."""
+    parts = (piece if isinstance(piece, str) else "\n" for piece in pieces(node, omitted))
+    return "\n".join(row.rstrip() for row in "".join(parts).replace("\xa0", " ").strip("\n").split("\n"))

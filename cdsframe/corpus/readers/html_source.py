@@ -1,0 +1,211 @@
+"""A web page's bytes to text, by the Encoding Standard, and repairs of source that would hide the rest of the page.
+
+Does not build a tree (see `html_tree`).
+"""
+
+from __future__ import annotations
+
+import codecs
+import html
+import re
+from collections import Counter
+from typing import NamedTuple
+
+from cdsframe.corpus.encodings import Decoded, decode, mark_of, mostly_utf8, replacing
+from cdsframe.corpus.guessing import CODECS
+from cdsframe.corpus.readers.parsed import Refused
+
+_HEAD = 1024
+"""Bytes in which the Encoding Standard looks for a page's declaration; some sites put it later, hence four times."""
+
+_DECLARED = re.compile(
+    rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"'>]+)",
+    re.IGNORECASE,
+)
+_LABELS = CODECS | {
+    "us-ascii": "cp1252", "ascii": "cp1252", "latin1": "cp1252", "l1": "cp1252", "iso8859-1": "cp1252",
+    "iso_8859-1": "cp1252", "x-cp1252": "cp1252", "ansi_x3.4-1968": "cp1252", "x-user-defined": "cp1252",
+    "iso-8859-9": "cp1254", "iso8859-9": "cp1254", "iso_8859-9": "cp1254", "latin5": "cp1254", "x-cp1254": "cp1254",
+    "iso-8859-11": "cp874", "tis-620": "cp874", "dos-874": "cp874", "logical": "iso-8859-8", "visual": "iso-8859-8",
+    "x-cp1250": "cp1250", "x-cp1251": "cp1251", "x-gbk": "gb18030", "gb_2312-80": "gb18030", "chinese": "gb18030",
+    "cp936": "gb18030", "x-sjis": "cp932", "sjis": "cp932", "shift-jis": "cp932", "windows-31j": "cp932",
+    "ms_kanji": "cp932", "x-euc-jp": "euc_jp", "euc-jp": "euc_jp", "ks_c_5601-1987": "cp949", "windows-949": "cp949",
+    "korean": "cp949", "euckr": "cp949", "big5-hkscs": "big5hkscs", "cn-big5": "big5hkscs", "x-x-big5": "big5hkscs",
+    "iso-2022-jp": "iso2022_jp_ext", "koi8-ru": "koi8-u", "koi": "koi8-r", "koi8": "koi8-r", "mac": "mac-roman",
+    "x-mac-roman": "mac-roman", "x-mac-ukrainian": "mac-cyrillic", "unicode-1-1-utf-8": "utf-8",
+    "x-unicode20utf8": "utf-8",
+}  # fmt: skip
+_NOT_TEXT = ("utf-7", "utf_7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
+
+_RAW = "script|style|title|textarea|iframe|noembed|noframes|xmp"
+_TOKEN = re.compile(
+    r"<!--(?P<comment>.*?)(?:-->|--!>|(?P<open>\Z))|<!\[CDATA\[(?P<cdata>.*?)\]\]>|"
+    rf"(?P<start><(?P<raw>{_RAW})(?=[\s/>])(?:[^>\"']|\"[^\"]*\"|'[^']*')*>)|"
+    r"<(?P<end>/?)(?P<name>[a-z][^\s/>]*)(?:[^>\"']|\"[^\"]*\"|'[^']*')*>",
+    re.IGNORECASE | re.DOTALL,
+)
+_CONTENT = re.compile(
+    r"</?(?:p|div|h[1-6]|body|head|table|ul|ol|article|section|main|link|meta|script|span)\b", re.IGNORECASE
+)
+_SELF_CLOSED = re.compile(r"(?:[\s\"']|^<\w+)/>\Z")
+
+_FORMATTING = ("b", "big", "code", "em", "font", "i", "nobr", "small", "strong", "tt", "u")
+_STRUCK = ("s", "strike", "del")
+_NESTING = (
+    "div", "span", "blockquote", "ul", "ol", "dl", "table", "section", "article", "center", "fieldset", "form", "aside",
+    "main", "header", "footer", "nav", "address", "figure", "details", "object", "ins", "label", "q", "abbr", "cite",
+)  # fmt: skip
+_DEEPEST = 10_000
+"""Elements that are not closed; the parser's time grows with their square."""
+
+_MOST_OPEN = 100
+"""Formatting elements that are not closed: a browser opens each of them again in each paragraph behind."""
+
+
+class Source(NamedTuple):
+    """A page's text, ready for the parser."""
+
+    text: str
+    remark: str | None
+    """What the log says of its encoding."""
+    replaced: int
+    """Places whose bytes could not be decoded."""
+    controls: int
+    """NUL and other control characters, which are taken out."""
+    struck_open: int
+    """Marks that strike text out and are not closed."""
+
+
+def source_of(data: bytes) -> Source:
+    """Raises Refused where the page is not text or nested too deeply."""
+    decoded, remark = _decoded(data)
+    text = decoded.text
+    controls = sum(text.count(chr(code)) for code in _CONTROLS)
+    repaired, opened = _repaired(text.translate(_CONTROLS))
+    return Source(repaired, remark, decoded.replaced, controls, opened)
+
+
+_CONTROLS: dict[int, str | None] = {
+    **dict.fromkeys((*range(9), *range(14, 28), 127)),
+    **dict.fromkeys((11, *range(28, 32)), " "),
+}
+"""Control characters are taken out; those that divide words become spaces."""
+
+
+def _decoded(data: bytes) -> tuple[Decoded, str | None]:
+    """The page by its byte order mark, its declaration (but UTF-8 where it is that), or a guess."""
+    declared = None if mark_of(data) else _declared(data[: 4 * _HEAD])
+    if declared is None or b"\0" in data[:_HEAD]:
+        decoded = _guessed(data)
+        return decoded, decoded.remark
+    as_utf8 = replacing(data, "utf-8")
+    sure = len(as_utf8.text) - len(as_utf8.text.encode("ascii", "ignore")) > _SURE * as_utf8.replaced
+    if declared != "utf-8" and sure:
+        return as_utf8, f"declares the encoding {declared} but is UTF-8; read as utf-8"
+    decoded = replacing(data, declared)
+    if declared == "utf-8" and (not decoded.replaced or mostly_utf8(data, decoded.replaced)):
+        return as_utf8, None
+    beyond = len(decoded.text) - len(decoded.text.encode("ascii", "ignore"))
+    wrong = decoded.replaced + sum("\ue000" <= letter <= "\uf8ff" for letter in decoded.text)
+    if wrong > max(_FEW, beyond / _SURE) or declared == "utf-8":
+        other = _guessed(data)
+        if other.replaced < wrong:
+            return other, f"declares the encoding {declared} but is not in it; read as {other.guessed or 'utf-8'}"
+    return decoded, None
+
+
+_SURE = 10
+"""Letters that are valid for each one that is not, where a declaration is taken for wrong."""
+
+_FEW = 3
+
+
+def _guessed(data: bytes) -> Decoded:
+    """The text by a guess. NUL bytes are left out, unless they make it UTF-16 or UTF-32."""
+    try:
+        return decode(data)
+    except ValueError as error:
+        whole = data.replace(b"\0", b"")
+        if whole == data:
+            raise Refused(str(error)) from None
+        decoded = _guessed(whole)
+        return Decoded("\0" * (len(data) - len(whole)) + decoded.text, decoded.guessed, decoded.replaced)
+
+
+def _declared(head: bytes) -> str | None:
+    """The codec of the declared label, as the Encoding Standard reads it; None where there is none it knows."""
+    for meta, xml in _DECLARED.findall(head):
+        label = (meta or xml).decode("latin-1").strip().lower()
+        if label.startswith(("utf-16", "utf16", "ucs-2", "unicode", "iso-10646-ucs-2")) and label not in _LABELS:
+            return "utf-8"  # a declaration that can be read as ASCII is not in UTF-16
+        name = _LABELS.get(label, label)
+        try:
+            info = codecs.lookup(name)
+        except (LookupError, ValueError):
+            continue
+        if info._is_text_encoding and info.name not in _NOT_TEXT:  # the codec's own flag has no public name
+            return _LABELS.get(info.name, "utf-8" if info.name == "utf-8-sig" else info.name)
+    return None
+
+
+def _repaired(text: str) -> tuple[str, int]:
+    """The source with what is not closed closed, and how many marks that strike text out are open.
+
+    A comment, script or text area without its end hides the rest of the page: it ends where content begins.
+    """
+    parts: list[str] = []
+    open_: Counter[str] = Counter()
+    endless: set[str] = set()
+    deepest = position = copied = 0
+    xml = text[:200].lstrip("\ufeff \n").startswith("<?xml")
+    while token := _TOKEN.search(text, position):
+        position = token.end()
+        if token["open"] is not None:
+            close = text.find(">", token.start() + 4) + 1
+            parts.append(text[copied : token.start()])
+            position = copied = close or len(text)
+        elif token["cdata"] is not None and xml:
+            parts += text[copied : token.start()], html.escape(token["cdata"])
+            copied = position
+        elif token["raw"]:
+            end = _end_of_raw(text, token, endless)
+            parts += text[copied:position], text[position : end[0]], f"</{token['raw']}>"
+            position = copied = end[1]
+        elif name := (token["name"] or "").lower():
+            open_[name] += -1 if token["end"] else not token[0].endswith("/>")
+            deepest = max(deepest, open_[name]) if name in _NESTING else deepest
+            if name == "plaintext":
+                parts += text[copied : token.start()], "<pre>"
+                copied = position
+    parts.append(text[copied:])
+    if sum(count for name, count in open_.items() if name in _NESTING) > _DEEPEST or deepest > _DEEPEST:
+        raise Refused("is nested too deeply")  # what is below would be lost without a word
+    repaired = "".join(parts)
+    many = [name for name in _FORMATTING if open_[name] > _MOST_OPEN]
+    if many:
+        repaired = re.sub(rf"</?(?:{'|'.join(many)})(?=[\s/>])[^>]*>", "", repaired, flags=re.IGNORECASE)
+    return repaired, sum(max(0, open_[name]) for name in _STRUCK)
+
+
+def _end_of_raw(text: str, token: re.Match[str], endless: set[str]) -> tuple[int, int]:
+    """Where the content of a script, title, text area, … ends, and where the page continues.
+
+    `endless` holds the names that are known to have no end tag any more.
+    """
+    name, begin = token["raw"].lower(), token.end()
+    closing = None
+    if name not in endless:
+        closing = re.compile(rf"</{name}(?=[\s/>])[^>]*>", re.IGNORECASE).search(text, begin)
+        if closing is None:
+            endless.add(name)
+    content = _CONTENT.search(text, begin)
+    if content and _SELF_CLOSED.search(token["start"]) and (closing is None or content.start() < closing.start()):
+        return begin, begin
+    if closing:
+        return closing.start(), closing.end()
+    if name in ("title", "textarea"):
+        following = text.find("<", begin)
+        end = following if following >= 0 else len(text)
+    else:
+        end = content.start() if content else len(text)
+    return end, end

@@ -1,0 +1,120 @@
+"""Tables of web pages: a line a row, in which each value stands in its column, also under row and column spans.
+
+Does not decide which rows are headers.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from cdsframe.corpus.readers.html_lines import line
+from cdsframe.corpus.readers.html_tree import Node
+
+_LONG_CELL = 500
+"""Letters of a cell with headings or tables in it, above which a table only lays out the page."""
+
+_REPEATED = 200
+"""Letters of a value that is repeated in each row and column that it spans; a longer one stands once."""
+
+_MOST_COLUMNS = 1000
+
+
+@dataclass(slots=True)
+class _Cell:
+    text: str
+    rows: int
+    """How many rows it reaches into, this one counted."""
+
+
+def is_data(table: Node) -> bool:
+    """Whether a table's rows and columns mean something; otherwise it only lays out the page."""
+    if table.get("role") in ("presentation", "none"):
+        return False
+    inner = [node for node in table.descendants() if node is not table and not node.out]
+    if any(node.tag in ("h1", "h2", "main", "article", "nav") for node in inner):
+        return False
+    rows = list(_rows(table))
+    cells = [cell for _, row in rows for cell in row]
+    divided = any(node.tag in ("table", "h3", "h4", "h5", "h6") for node in inner)
+    if not divided:
+        return True
+    several = len(rows) > 1 and max((len(row) for _, row in rows), default=0) > 1
+    return several and max((cell.letters for cell in cells), default=0) <= _LONG_CELL
+
+
+def lines_of(table: Node, omitted: Counter[str]) -> Iterator[str]:
+    """The caption, then one line for each row that is not empty: `drug | dose`."""
+    for child in table.children:
+        if isinstance(child, Node) and child.tag == "caption":
+            if child.out:
+                omitted[child.out] += child.words
+            else:
+                yield line(child, omitted)
+    rows = list(_placed(table, omitted))
+    begins = sorted({column for row, starts in rows for column in starts})
+    for row, starts in rows:
+        values = []
+        shown: set[int] = set()
+        for column in begins:
+            cell = row.get(column)
+            long = cell is not None and (len(cell.text) > _REPEATED or _spans_all(row, begins))
+            first = column in starts and cell is not None and id(cell) not in shown
+            values.append(cell.text if cell is not None and (first or not long) else "")
+            shown.add(id(cell))
+        text = " | ".join(values).rstrip(" |") if not _spans_all(row, begins) else values[0]
+        if text.strip(" |"):
+            yield text
+
+
+def _spans_all(row: dict[int, _Cell], begins: list[int]) -> bool:
+    return len(begins) > 1 and len({id(row.get(column)) for column in begins}) == 1
+
+
+def _placed(table: Node, omitted: Counter[str]) -> Iterator[tuple[dict[int, _Cell], set[int]]]:
+    """Each row's cells by column, and the columns in which one begins."""
+    carried: dict[int, _Cell] = {}
+    group: Node | None = None
+    for of, cells in _rows(table):
+        if of is not group:
+            carried, group = {}, of
+        row = dict(carried)
+        starts: set[int] = set()
+        column = 0
+        for node in cells:
+            while column in row:
+                column += 1
+            if node.out:
+                omitted[node.out] += node.words
+            rows = _span(node, "rowspan", 65534) or 1 << 30
+            cell = _Cell("" if node.out else line(node, omitted, "; "), rows)
+            starts.add(column)
+            width = min(_span(node, "colspan", 1000) or 1, max(1, _MOST_COLUMNS - column))
+            for place in range(column, column + width):
+                if place > column and place in row:
+                    break
+                row[place] = cell
+            column += width
+        yield row, starts
+        for cell in {id(cell): cell for cell in row.values()}.values():
+            cell.rows -= 1
+        carried = {place: cell for place, cell in row.items() if cell.rows > 0}
+
+
+def _span(node: Node, name: str, most: int) -> int:
+    value = node.get(name).strip()
+    return min(int(value), most) if value.isascii() and value.isdigit() and len(value) < 9 else 1
+
+
+def _rows(table: Node) -> Iterator[tuple[Node, list[Node]]]:
+    """The table's own rows with the group that each stands in; not those of tables in its cells."""
+    stack = [(table, child) for child in reversed(table.children)]
+    while stack:
+        group, node = stack.pop()
+        if not isinstance(node, Node) or node.out or node.tag in ("caption", "colgroup", "table"):
+            continue
+        if node.tag == "tr":
+            yield group, [cell for cell in node.children if isinstance(cell, Node) and cell.tag in ("td", "th")]
+        else:
+            stack += [(node, child) for child in reversed(node.children)]

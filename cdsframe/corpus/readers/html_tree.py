@@ -1,0 +1,161 @@
+"""A web page as a tree, built as browsers build it (lexbor), with the letters below each element counted.
+
+Does not decide what is text.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+NEVER_SHOWN = frozenset(
+    ("script", "style", "head", "meta", "link", "base", "col", "param", "source", "track", "annotation",
+     "annotation-xml", "datalist", "area", "map", "noframes", "noembed", "title", "desc", "defs", "symbol", "metadata",
+     "mphantom", "basefont", "bgsound")
+)  # fmt: skip
+"""Elements whose content no browser shows; what they hold is not counted either."""
+
+
+HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
+_LONGEST_HEADING = 200
+"""Letters of a heading above which it ends before the first block in it: it is not closed."""
+
+_BLOCKS = frozenset(
+    ("p", "div", "ul", "ol", "dl", "table", "section", "article", "blockquote", "pre", "main", "form", *HEADINGS)
+)
+
+
+class Node:
+    """An element. `children` are elements and texts in order; `letters` are those that a page would show."""
+
+    __slots__ = ("attributes", "children", "kept", "letters", "linked", "out", "parent", "tag")
+
+    def __init__(self, tag: str, attributes: dict[str, str], parent: Node | None) -> None:
+        self.tag, self.attributes, self.parent = tag, attributes, parent
+        self.children: list[Node | str] = []
+        self.letters = self.linked = 0
+        self.kept = False
+        """Whether no name and no kind of element makes it a surrounding part."""
+        self.out: str | None = None
+        """Why the element is left out of the text, if it is."""
+
+    def get(self, name: str) -> str:
+        """An attribute's value, empty where there is none."""
+        return self.attributes.get(name, "")
+
+    def descendants(self) -> Iterator[Node]:
+        """The elements below and this one, in the order of the source."""
+        stack = [self]
+        while stack:
+            node = stack.pop()
+            yield node
+            stack += [child for child in reversed(node.children) if isinstance(child, Node)]
+
+    def ancestors(self) -> Iterator[Node]:
+        """The elements around, from the innermost."""
+        node = self.parent
+        while node is not None:
+            yield node
+            node = node.parent
+
+    def texts(self) -> Iterator[str]:
+        """The texts below, in order, also those that are left out; not what no browser shows."""
+        stack: list[Node | str] = [self]
+        while stack:
+            item = stack.pop()
+            if isinstance(item, str):
+                yield item
+            elif item.tag not in NEVER_SHOWN or item is self:
+                stack += reversed(item.children)
+
+    @property
+    def words(self) -> int:
+        """How many words a reader would see."""
+        return len(" ".join(self.texts()).split())
+
+
+def tree_of(text: str) -> Node:
+    """The page's root element. The documents of `iframe srcdoc` and the content of `template` are in their place."""
+    root = _tree(text, frames=3)
+    _count(root)
+    _end_headings(root)
+    return root
+
+
+def _end_headings(root: Node) -> None:
+    """Ends a heading that is not closed before the blocks that stand in it."""
+    for node in list(root.descendants()):
+        if node.tag not in HEADINGS or node.letters <= _LONGEST_HEADING or node.parent is None:
+            continue
+        inner = (number for number, child in enumerate(node.children) if isinstance(child, Node))
+        first = next((number for number in inner if _holds_block(node.children[number])), None)
+        if first is None:
+            continue
+        moved, node.children = node.children[first:], node.children[:first]
+        place = node.parent.children.index(node) + 1
+        node.parent.children[place:place] = moved
+        for child in moved:
+            if isinstance(child, Node):
+                child.parent = node.parent
+                node.letters -= child.letters
+                node.linked -= child.linked
+            else:
+                node.letters -= len("".join(child.split()))
+
+
+def _holds_block(node: Node | str) -> bool:
+    return isinstance(node, Node) and any(inner.tag in _BLOCKS for inner in node.descendants())
+
+
+def _tree(text: str, frames: int) -> Node:
+    from selectolax.lexbor import LexborHTMLParser
+
+    parser = LexborHTMLParser(text)
+    root = Node("html", {}, None)
+    stack: list[tuple[Any, Node]] = []
+    if parser.root is not None:
+        stack.append((parser.root.child, root))
+    while stack:
+        item, parent = stack.pop()
+        while item is not None:
+            if item.is_text_node:
+                parent.children.append(item.text_content or "")
+            elif item.is_element_node:
+                node = Node(item.tag or "", {name: value or "" for name, value in item.attributes.items()}, parent)
+                parent.children.append(node)
+                inner = item.child
+                if node.tag == "template":
+                    inner = next((fragment.child for fragment in item.template_fragments()), None)
+                elif node.tag == "iframe":
+                    inner = None
+                    if frames and node.get("srcdoc"):
+                        _adopt(node, _tree(node.get("srcdoc"), frames - 1))
+                if inner is not None:
+                    stack.append((item.next, parent))
+                    item, parent = inner, node
+                    continue
+            item = item.next
+    return root
+
+
+def _adopt(frame: Node, page: Node) -> None:
+    frame.children = page.children
+    for child in page.children:
+        if isinstance(child, Node):
+            child.parent = frame
+
+
+def _count(root: Node) -> None:
+    """Sets `letters` (without white space) and `linked` (those inside links) of all elements."""
+    for node in reversed(list(root.descendants())):
+        if node.tag in NEVER_SHOWN:
+            node.letters = node.linked = 0
+            continue
+        for child in node.children:
+            if isinstance(child, str):
+                node.letters += len("".join(child.split()))
+            else:
+                node.letters += child.letters
+                node.linked += child.linked
+        if node.tag == "a":
+            node.linked = node.letters

@@ -1,0 +1,185 @@
+"""Puts the pieces of a page into reading order: columns one after the other, rows of a table kept together.
+
+Looks for gutters with running text on both sides, band by band between pieces that cross them. Does not know tables
+that rules draw; they are single pieces here.
+"""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_left
+from collections.abc import Sequence
+from itertools import pairwise
+from statistics import median
+
+from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
+
+_DEEPEST = 6
+_CANDIDATES = 12
+_BIN = 1.0
+"""Points: how finely gutters are looked for."""
+
+_FIGURE = re.compile(r"[^\w]*(\d[^.)]|\d$|$)|(n/?a|nil|none)$", re.IGNORECASE)
+"""A number, a dash, or a sign that takes a number's place; `1.` and `1)` number a list."""
+
+_NARROWEST = 0.55
+"""Width of a gutter in letter sizes."""
+
+
+def flows(pieces: Sequence[Piece], depth: int = 0) -> list[list[Piece]]:
+    """The pieces as columns in reading order; each flow is to be read line by line."""
+    best: list[tuple[bool, list[Piece]]] = []
+    best_score, best_x = 0, 0.0
+    if len(pieces) >= 4 and depth < _DEEPEST:
+        for x in _gutters(pieces):
+            bands = _bands(pieces, x)
+            score = sum(_gain(band, x) for splits, band in bands if splits)
+            if score > best_score:
+                best, best_score, best_x = bands, score, x
+    if not best_score:
+        return [list(pieces)]
+    found: list[list[Piece]] = []
+    for splits, band in _merged(best):
+        if splits:
+            sides = _sides(band, best_x)
+            for side in reversed(sides) if mostly_rtl(band) else sides:
+                found += flows(side, depth + 1)
+        else:
+            found += flows(band, depth + 1)
+    return found
+
+
+def _gutters(pieces: Sequence[Piece]) -> list[float]:
+    """Positions that few pieces cross, the widest gaps first."""
+    start, end = min(piece.left for piece in pieces), max(piece.right for piece in pieces)
+    width = int((end - start) / _BIN) + 2
+    if not 4 <= width <= 100_000:
+        return []
+    steps = [0] * (width + 1)
+    for piece in pieces:
+        steps[int((piece.left - start) / _BIN)] += 1
+        steps[int((piece.right - start) / _BIN) + 1] -= 1
+    covered, count = [], 0
+    for step in steps[:width]:
+        count += step
+        covered.append(count)
+    most = max(covered)
+    least = max(_NARROWEST * median(piece.size for piece in pieces), 3.0)
+    found: dict[float, float] = {}
+    for level in (0, 0.05 * most, 0.15 * most, 0.3 * most, 0.6 * most):
+        first: int | None = None
+        for place, value in enumerate([*covered, most + 1]):
+            if value <= level:
+                first = place if first is None else first
+            elif first is not None:
+                if first > 0 and place < width - 1 and (place - first) * _BIN >= least:
+                    found.setdefault(start + (first + place) / 2 * _BIN, (place - first) / (1 + level))
+                first = None
+    return sorted(found, key=lambda x: -found[x])[:_CANDIDATES]
+
+
+def _bands(pieces: Sequence[Piece], x: float) -> list[tuple[bool, list[Piece]]]:
+    """The pieces from top to bottom in bands, and for each whether it has a column on both sides of the position."""
+    bands: list[list[Piece]] = []
+    crossing_before: bool | None = None
+    for piece in sorted(pieces, key=lambda piece: piece.middle):
+        crossing = piece.left < x < piece.right
+        if crossing != crossing_before:
+            bands.append([])
+        bands[-1].append(piece)
+        crossing_before = crossing
+    return [(not _crosses(band[0], x) and _side_by_side(band, x), band) for band in bands]
+
+
+def _merged(bands: list[tuple[bool, list[Piece]]]) -> list[tuple[bool, list[Piece]]]:
+    """The bands, neighbours without columns as one."""
+    merged: list[tuple[bool, list[Piece]]] = []
+    for splits, band in bands:
+        if merged and not splits and not merged[-1][0]:
+            merged[-1][1].extend(band)
+        else:
+            merged.append((splits, list(band)))
+    return merged
+
+
+def _crosses(piece: Piece, x: float) -> bool:
+    return piece.left < x < piece.right
+
+
+def _sides(band: Sequence[Piece], x: float) -> tuple[list[Piece], list[Piece]]:
+    return [piece for piece in band if piece.right <= x], [piece for piece in band if piece.right > x]
+
+
+def _gain(band: Sequence[Piece], x: float) -> int:
+    left, right = _sides(band, x)
+    return min(len(_bases(left)), len(_bases(right)))
+
+
+def _side_by_side(band: Sequence[Piece], x: float) -> bool:
+    """Whether the two sides are columns of text, and not cells of the same rows."""
+    left, right = _sides(band, x)
+    lines, others = _bases(left), _bases(right)
+    if min(len(lines), len(others)) < 2:
+        return False
+    if len(others) < len(lines):
+        lines, others = others, lines
+    tolerance = 0.25 * median(piece.size for piece in band)
+    aligned = sum(_has_near(others, base, tolerance) for base in lines) / len(lines)
+    if _is_figures(_firsts(left)) or _is_figures(_firsts(right)):
+        return False
+    if aligned < 0.6:
+        return True
+    by_column = _switches(band, x) <= max(2, 0.1 * len(lines))
+    if not (_is_prose(left) and _is_prose(right)):
+        return by_column
+    return by_column or _continues(left) + _continues(right) >= 0.4
+
+
+def _is_figures(pieces: Sequence[Piece]) -> bool:
+    """Whether many pieces begin with a number or stand for one, as the cells of a table do."""
+    figures = sum(_FIGURE.match(piece.text) is not None for piece in pieces)
+    return figures >= 0.4 * len(pieces)
+
+
+def _bases(pieces: Sequence[Piece]) -> list[float]:
+    """The baselines of the lines that the pieces stand in, sorted."""
+    found: list[float] = []
+    for piece in sorted(pieces, key=lambda piece: piece.base):
+        if not found or piece.base - found[-1] > 0.4 * piece.size:
+            found.append(piece.base)
+    return found
+
+
+def _has_near(bases: list[float], base: float, tolerance: float) -> bool:
+    place = bisect_left(bases, base - tolerance)
+    return place < len(bases) and bases[place] <= base + tolerance
+
+
+def _is_prose(pieces: Sequence[Piece]) -> bool:
+    """Whether the lines are long enough for running text."""
+    lines = len(_bases(pieces))
+    letters = sum(piece.letters for piece in pieces)
+    words = sum(piece.text.count(" ") + 1 for piece in pieces)
+    return letters >= 18 * lines and words >= 2.5 * lines
+
+
+def _switches(band: Sequence[Piece], x: float) -> int:
+    """How often the file's own order changes sides."""
+    sides = [piece.right <= x for piece in sorted(band, key=lambda piece: piece.order)]
+    return sum(before != after for before, after in pairwise(sides))
+
+
+def _continues(pieces: Sequence[Piece]) -> float:
+    """The share of lines behind the first that begin in the middle of a sentence."""
+    rest = _firsts(pieces)[1:]
+    return sum(piece.text[0].islower() for piece in rest) / len(rest) if rest else 0.0
+
+
+def _firsts(pieces: Sequence[Piece]) -> list[Piece]:
+    """The leftmost piece of each line."""
+    lines: list[list[Piece]] = []
+    for piece in sorted(pieces, key=lambda piece: piece.base):
+        if not lines or piece.base - lines[-1][0].base > 0.4 * piece.size:
+            lines.append([])
+        lines[-1].append(piece)
+    return [min(line, key=lambda piece: piece.left) for line in lines]

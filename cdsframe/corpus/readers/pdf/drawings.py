@@ -1,0 +1,132 @@
+"""The ruled lines of a PDF page, and its pictures. Does not look for tables among the lines."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.corpus.readers.pdf.letters import Box, visible_box
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfPage
+
+_MOST_OBJECTS = 20_000
+"""Of a page: a drawing with more of them is not looked at further."""
+
+_DEEPEST = 8
+"""Forms within forms."""
+
+_STRAIGHT = 0.5
+"""Points by which a ruled line may lean."""
+
+_SMALLEST = 24.0
+"""Points: a picture that is lower or narrower is a bullet or a rule."""
+
+_Matrix = tuple[float, float, float, float, float, float]
+_SAME: _Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+
+
+@dataclass(slots=True)
+class Drawings:
+    """Ruled lines `(left, top, right, bottom)` in the frame of 0 degrees, and counts of what is no text."""
+
+    rules: list[Box] = field(default_factory=list)
+    paths: int = 0
+    pictures: int = 0
+    covered: float = 0.0
+    """The share of the page that its pictures cover, added up."""
+
+
+def read_drawings(page: PdfPage) -> Drawings:
+    """The ruled lines and pictures of a page."""
+    import pypdfium2.raw as raw
+
+    found = Drawings()
+    left, bottom, right, top = visible_box(page)
+    for number, (item, kind, matrix) in enumerate(_objects(raw, page.raw, _SAME, 0)):
+        if number >= _MOST_OBJECTS:
+            break
+        if kind == raw.FPDF_PAGEOBJ_PATH:
+            found.paths += 1
+            found.rules += _rules(raw, item, matrix)
+        elif kind == raw.FPDF_PAGEOBJ_IMAGE:
+            width, height = _extent(raw, item, matrix)
+            if min(width, height) >= _SMALLEST:
+                found.pictures += 1
+                found.covered += width * height / ((right - left) * (top - bottom))
+    return found
+
+
+def _objects(raw: Any, parent: Any, matrix: _Matrix, depth: int) -> Iterator[tuple[Any, int, _Matrix]]:
+    """The objects of a page or form that are no forms, with the form's matrix."""
+    inside = depth > 0
+    count = (raw.FPDFFormObj_CountObjects if inside else raw.FPDFPage_CountObjects)(parent)
+    get = raw.FPDFFormObj_GetObject if inside else raw.FPDFPage_GetObject
+    for number in range(count):
+        item = get(parent, number)
+        kind = raw.FPDFPageObj_GetType(item)
+        if kind != raw.FPDF_PAGEOBJ_FORM:
+            yield item, kind, matrix
+        elif depth < _DEEPEST:
+            yield from _objects(raw, item, _times(_own(raw, item), matrix), depth + 1)
+
+
+def _own(raw: Any, item: Any) -> _Matrix:
+    matrix = raw.FS_MATRIX()
+    if not raw.FPDFPageObj_GetMatrix(item, matrix):
+        return _SAME
+    return matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
+
+
+def _times(one: _Matrix, two: _Matrix) -> _Matrix:
+    """The matrix that applies `one` first."""
+    a, b, c, d, e, f = one
+    return (
+        *(a * two[0] + b * two[2], a * two[1] + b * two[3]),
+        *(c * two[0] + d * two[2], c * two[1] + d * two[3]),
+        *(e * two[0] + f * two[2] + two[4], e * two[1] + f * two[3] + two[5]),
+    )
+
+
+def _rules(raw: Any, path: Any, matrix: _Matrix) -> list[Box]:
+    """The level and upright lines of a path that is drawn."""
+    fill, stroke = ctypes.c_int(), ctypes.c_int()
+    raw.FPDFPath_GetDrawMode(path, fill, stroke)
+    count = raw.FPDFPath_CountSegments(path)
+    if not (fill.value or stroke.value) or not 2 <= count <= 200:
+        return []
+    whole = _times(_own(raw, path), matrix)
+    found: list[Box] = []
+    first = last = (0.0, 0.0)
+    x, y = ctypes.c_float(), ctypes.c_float()
+    for number in range(count):
+        segment = raw.FPDFPath_GetPathSegment(path, number)
+        raw.FPDFPathSegment_GetPoint(segment, x, y)
+        point = (
+            x.value * whole[0] + y.value * whole[2] + whole[4],
+            -(x.value * whole[1] + y.value * whole[3] + whole[5]),
+        )
+        kind = raw.FPDFPathSegment_GetType(segment)
+        if kind == raw.FPDF_SEGMENT_MOVETO:
+            first = point
+        elif kind == raw.FPDF_SEGMENT_LINETO:
+            found += _rule(last, point)
+        if raw.FPDFPathSegment_GetClose(segment):
+            found += _rule(point, first)
+        last = point
+    return found
+
+
+def _rule(start: tuple[float, float], end: tuple[float, float]) -> list[Box]:
+    (x0, x1), (y0, y1) = sorted((start[0], end[0])), sorted((start[1], end[1]))
+    if min(x1 - x0, y1 - y0) > _STRAIGHT or max(x1 - x0, y1 - y0) < 1:
+        return []
+    return [(x0, y0, x1, y1)]
+
+
+def _extent(raw: Any, item: Any, matrix: _Matrix) -> tuple[float, float]:
+    """Width and height of a picture: the unit square under its matrix."""
+    a, b, c, d, _, _ = _times(_own(raw, item), matrix)
+    return abs(a) + abs(c), abs(b) + abs(d)

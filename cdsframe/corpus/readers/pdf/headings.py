@@ -1,0 +1,218 @@
+"""A PDF's lines as headings and paragraphs, and its title. Headings are known by the size of their letters only."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
+from statistics import median
+
+from cdsframe.corpus.readers.pdf.page import Page
+from cdsframe.corpus.readers.pdf.rows import Line
+from cdsframe.corpus.records import Block
+
+_LONGEST_LINE = 120
+"""Characters: a longer line is a paragraph, whatever its size."""
+
+_LONGEST_HEADING = 300
+"""Characters of a heading over several lines."""
+
+_ABOVE_TITLE = 400
+"""Characters of a letterhead that may stand above a title, the title's own among them."""
+
+_LARGER = 1.15
+"""A heading's size over the body's."""
+
+_NUMBERED = re.compile(r"(?:\d+(?:\.\d+)*[.)]?|[A-Z][.)]|[•▪➢–-])\s")
+"""Begins a heading or an item of a list: the line above it is another one."""
+
+_UNFINISHED = re.compile(
+    r"(a|an|and|as|at|by|for|from|in|into|of|on|or|the|to|with|without|d(er|ie|as)|und|von|für|mit|bei|im|zu[rm]|de|la"
+    r"|le|les|d[ue]s?|et|en|pour|avec|sans|el|l[ao]s|y|con|sin|para|il|lo|gli|per|di)",
+    re.IGNORECASE,
+)
+"""A heading's line that ends in one of these words goes on."""
+
+_FILE = re.compile(
+    r"\.(docx?|docm|dotx?|pdf|xlsx?|pptx?|odt|rtf|txt|html?|xml|indd|qx[dp]|tex|dvi|e?ps|ai|cdr|pub|wpd|fm|tiff?|jpe?g|png)\b"
+    r"|^(microsoft (word|powerpoint|excel|office)|untitled|unbenannt|sans.titre|ohne titel|sin t[ií]tulo)\b"
+    r"|^(document|dokument|presentation|präsentation|powerpoint[- ]pr[eé]sentation|présentation powerpoint|book|mappe"
+    r"|slide|folie|word document|new document|layout|scan(ned document)?|print|title|titel|template|none|null|blank"
+    r"|no title|default)\W*\d*$|^\w+://|^about:|[\\/]\S+[\\/]|%20",
+    re.IGNORECASE,
+)
+"""Titles that programs write: file names, addresses, templates' defaults."""
+
+
+def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
+    """The blocks of the document, and its largest first line where that is larger than the body."""
+    merged = [_merged(page.lines, _body(pages)) for page in pages]
+    levels = _levels(merged, _body(pages))
+    step = _usual_step(merged)
+    if levels:
+        blocks = [
+            block for lines, page in zip(merged, pages, strict=True) for block in _page(lines, page, levels, step)
+        ]
+        return _flowing(blocks), _largest(merged, _body(pages))
+    blocks = []
+    for number, (lines, page) in enumerate(zip(merged, pages, strict=True), start=1):
+        blocks += [Block(f"Page {number}", 1), *_page(lines, page, {}, step)]
+    return blocks, _largest(merged, _body(pages))
+
+
+def sensible(title: str) -> str:
+    """A title from the file's properties, or "" where a program made it up."""
+    title = " ".join(title.split())
+    letters = sum(character.isalpha() for character in title)
+    if letters < 3 or len(title) > _LONGEST_HEADING or not title.isprintable() or _FILE.search(title):
+        return ""
+    if " " not in title and re.search(r"[\d_]", title):
+        return ""
+    return title
+
+
+def _size(line: Line) -> float:
+    """Rounded: sizes that hardly differ are one."""
+    return round(2 * line.size) / 2
+
+
+def _body(pages: Sequence[Page]) -> float:
+    """The size of most letters; 0 where there are none."""
+    weights: Counter[float] = Counter()
+    for page in pages:
+        for line in page.lines:
+            if not line.table and line.straight:
+                weights[_size(line)] += len(line.text)
+    return weights.most_common(1)[0][0] if weights else 0.0
+
+
+def _is_large(line: Line, body: float) -> bool:
+    return (
+        line.upright
+        and not line.table
+        and 0 < _LARGER * body <= line.size
+        and len(line.text) <= _LONGEST_HEADING
+        and any(character.isalpha() for character in line.text)
+    )
+
+
+def _merged(lines: Sequence[Line], body: float) -> list[Line]:
+    """The lines, those of a heading over several lines as one."""
+    found: list[Line] = []
+    right = max((line.right for line in lines if line.upright), default=0.0)
+    for line in lines:
+        last = found[-1] if found else None
+        if (
+            last is not None
+            and _is_large(last, body)
+            and _is_large(line, body)
+            and _size(last) == _size(line)
+            and last.flow == line.flow
+            and 0 < line.base - last.base <= 1.5 * line.size
+            and len(last.text) + len(line.text) < _LONGEST_HEADING
+            and len(line.text) <= _LONGEST_LINE
+            and _wraps(last, line, right)
+        ):
+            found[-1] = replace(
+                last,
+                text=f"{last.text} {line.text}",
+                base=line.base,
+                left=min(last.left, line.left),
+                right=line.right,
+            )
+        else:
+            found.append(line)
+    return found
+
+
+def _wraps(before: Line, after: Line, right: float) -> bool:
+    """Whether a heading goes on in the next line: it does in small letters, behind a word such as "of", where the next
+    word had no room left, and where both lines are centred."""
+    if _NUMBERED.match(after.text):
+        return False
+    if after.text[0].islower() or before.text[-1] in "-–,:&(/" or _UNFINISHED.fullmatch(before.text.split()[-1]):
+        return True
+    centred = abs(before.left + before.right - after.left - after.right) < after.size
+    if centred and abs(before.left - after.left) > after.size:
+        return True
+    word = (after.right - after.left) * len(after.text.split()[0]) / len(after.text)
+    return before.right + word + 0.3 * after.size > right
+
+
+def _levels(pages: Sequence[Sequence[Line]], body: float) -> dict[float, int]:
+    """Size -> heading level; empty where too many lines are large to be headings."""
+    large = [_size(line) for lines in pages for line in lines if _is_large(line, body)]
+    if len(large) > 0.3 * sum(map(len, pages)):
+        return {}
+    return {size: min(level, 9) for level, size in enumerate(sorted(set(large), reverse=True), start=1)}
+
+
+def _largest(pages: Sequence[Sequence[Line]], body: float) -> str:
+    """The first of the largest lines at the top of the first page with text; "" where body text comes first."""
+    lines = next((lines for lines in pages if lines), ())
+    top: list[Line] = []
+    passed = 0
+    for line in lines:
+        if _is_large(line, body) and sum(map(str.isalpha, line.text)) >= 3:
+            top.append(line)
+        passed += len(line.text)
+        if passed > _ABOVE_TITLE:
+            break
+    return max(top, key=_size).text if top else ""
+
+
+def _usual_step(pages: Sequence[Sequence[Line]]) -> float:
+    """The usual distance of two lines in letter sizes."""
+    steps = [
+        (after.base - before.base) / before.size
+        for lines in pages
+        for before, after in pairwise(lines)
+        if before.flow == after.flow and _size(before) == _size(after) and after.base > before.base
+    ]
+    return median(steps) if steps else 1.2
+
+
+def _page(lines: Sequence[Line], page: Page, levels: dict[float, int], step: float) -> Iterator[Block]:
+    """A page's headings and paragraphs, its comments last."""
+    paragraph: list[Line] = []
+    for line in lines:
+        level = levels.get(_size(line), 0) if line.upright and not line.table else 0
+        heading = level and any(character.isalpha() for character in line.text)
+        if heading or line.table or (paragraph and _breaks(paragraph[-1], line, step)):
+            yield Block("\n".join(item.text for item in paragraph))
+            paragraph = []
+        if heading or line.table:
+            yield Block(line.text, level if heading else 0)
+        else:
+            paragraph.append(line)
+    yield Block("\n".join(item.text for item in paragraph))
+    yield from (Block(f"Note: {note}") for note in page.overlay.notes)
+
+
+def _breaks(before: Line, after: Line, step: float) -> bool:
+    """Whether a paragraph ends between two lines."""
+    if before.straight != after.straight or before.upright != after.upright:
+        return True
+    if before.flow != after.flow:
+        return not _goes_on(before.text, after.text)
+    return after.base - before.base > 1.5 * step * before.size
+
+
+def _goes_on(before: str, after: str) -> bool:
+    """Whether a sentence crosses from one column or page to the next."""
+    return before.endswith("-") or (after[0].islower() and before[-1] not in ".:;!?")
+
+
+def _flowing(blocks: Sequence[Block]) -> list[Block]:
+    """The blocks, a paragraph that goes on over the page as one."""
+    found: list[Block] = []
+    for block in (block for block in blocks if block.text):
+        if found and not found[-1].level and not block.level and "|" not in found[-1].text:
+            last = found[-1].text
+            if _goes_on(last, block.text) and last[-1].isalpha() | (last[-1] in "-,") and len(last) < 20_000:
+                found[-1] = Block(f"{last}\n{block.text}")
+                continue
+        found.append(block)
+    return found

@@ -1,0 +1,219 @@
+"""The letters of a PDF page as pdfium reads them, with place, size and direction. Does not order or join them.
+
+pdfium decodes the fonts, finds spaces between words by the size of the letters, and puts right-to-left text into
+reading order. A letter that no font maps to Unicode is UNKNOWN here.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+from cdsframe.corpus.readers.pdf.symbols import UNKNOWN, decoded
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfPage, PdfTextPage
+
+Box = tuple[float, float, float, float]
+"""`(left, bottom, right, top)` in the file's axes, or `(left, top, right, bottom)` in a direction's frame; points."""
+
+_HYPHENS = (0x02, 0xFFFE)
+"""Codes by which pdfium marks a hyphen at the end of a line."""
+
+_SLANT = 1.0
+"""Degrees off a multiple of 90 that do not matter."""
+
+
+@dataclass(slots=True)
+class Letter:
+    """A letter in the frame of its direction: text runs to the right, lines go down.
+
+    `text` is several letters for a ligature, and all of a form's value.
+    """
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    base: float
+    """The baseline, on the same axis as `top`."""
+    size: float
+    turn: float
+    """Degrees counter-clockwise in the file's axes."""
+    run: int
+    """Letters that one text object holds have one number."""
+    space: str = ""
+    """White space or a line break behind it."""
+    cell: int = -1
+    """Number of the table cell it stands in; -1 outside of tables."""
+
+
+@dataclass(slots=True)
+class PageLetters:
+    """The letters in pdfium's order, and the number of words outside the visible page."""
+
+    letters: list[Letter] = field(default_factory=list)
+    outside: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Turns points of the file's axes into those of a direction, in which text runs right and lines go down."""
+
+    turn: float
+
+    def point(self, x: float, y: float) -> tuple[float, float]:
+        """A point of the page."""
+        cos, sin = _QUARTERS.get(self.turn) or (math.cos(math.radians(self.turn)), math.sin(math.radians(self.turn)))
+        return x * cos + y * sin, x * sin - y * cos
+
+    def box(self, box: Box) -> Box:
+        """The smallest box in the frame around a box of the page."""
+        corners = [self.point(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])]
+        across, down = [x for x, _ in corners], [y for _, y in corners]
+        return min(across), min(down), max(across), max(down)
+
+
+_QUARTERS = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0, -1.0)}
+
+
+@dataclass(slots=True)
+class _Run:
+    """The properties that all letters of a text object share."""
+
+    number: int
+    turn: float
+    size: float
+    font: str
+
+
+def read_letters(page: PdfPage, text: PdfTextPage) -> PageLetters:
+    """The letters inside the visible part of a page. UNKNOWN letters are among them."""
+    reading = _Reading(page, text)
+    for index in range(text.count_chars()):
+        reading.read(index)
+    _upright_columns(reading.found.letters)
+    return reading.found
+
+
+def visible_box(page: PdfPage) -> Box:
+    """The part of the page that is shown: its crop box within its media box."""
+    crop, media = _ordered(page.get_cropbox()), _ordered(page.get_mediabox())
+    box = (max(crop[0], media[0]), max(crop[1], media[1]), min(crop[2], media[2]), min(crop[3], media[3]))
+    return box if box[0] < box[2] and box[1] < box[3] else media
+
+
+def _ordered(box: Box) -> Box:
+    """A box whose corners the file names in any order."""
+    return min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])
+
+
+class _Reading:
+    """One pass over the characters of a page."""
+
+    def __init__(self, page: PdfPage, text: PdfTextPage) -> None:
+        import pypdfium2.raw as raw
+
+        self._raw, self._handle, self._visible = raw, text.raw, visible_box(page)
+        self._box, self._matrix = raw.FS_RECTF(), raw.FS_MATRIX()
+        self._x, self._y = ctypes.c_double(), ctypes.c_double()
+        self._runs: dict[int, _Run] = {}
+        self._last: Letter | None = None
+        self._away = False
+        self._half = 0
+        self.found = PageLetters()
+
+    def read(self, index: int) -> None:
+        """Adds the character to the letters, or its white space to the letter before."""
+        raw, handle, box = self._raw, self._handle, self._box
+        code = raw.FPDFText_GetUnicode(handle, index)
+        if 0xD800 <= code < 0xDC00:
+            self._half = code
+            return
+        if 0xDC00 <= code < 0xE000 and self._half:
+            code = 0x10000 + ((self._half - 0xD800) << 10) + code - 0xDC00
+        self._half = 0
+        hyphen = code in _HYPHENS and (code == 0xFFFE or raw.FPDFText_IsHyphen(handle, index) == 1)
+        written = chr(code) if 0 < code < 0x110000 else UNKNOWN
+        if written.isspace() and code not in (0x1C, 0x1D, 0x1E, 0x1F):
+            if self._last is not None:
+                self._last.space += written if raw.FPDFText_IsGenerated(handle, index) == 1 else " "
+            self._away = False
+            return
+        raw.FPDFText_GetLooseCharBox(handle, index, box)
+        raw.FPDFText_GetCharOrigin(handle, index, self._x, self._y)
+        if not self._is_visible():
+            self.found.outside += not self._away
+            self._away = True
+            return
+        self._away = False
+        run = self._run(index)
+        if hyphen:
+            shown = "-"
+        elif raw.FPDFText_HasUnicodeMapError(handle, index) == 1:
+            shown = UNKNOWN
+        else:
+            shown = decoded(written, run.font)
+        frame = Frame(run.turn)
+        edges = frame.box((box.left, box.bottom, box.right, box.top))
+        base = frame.point(self._x.value, self._y.value)[1]
+        self._last = Letter(shown, *edges, base, run.size, run.turn, run.number, "\n" if hyphen else "")
+        self.found.letters.append(self._last)
+
+    def _is_visible(self) -> bool:
+        across, down = (self._box.left + self._box.right) / 2, (self._box.bottom + self._box.top) / 2
+        left, bottom, right, top = self._visible
+        return left - 1 <= across <= right + 1 and bottom - 1 <= down <= top + 1
+
+    def _run(self, index: int) -> _Run:
+        pointer = self._raw.FPDFText_GetTextObject(self._handle, index)
+        key = ctypes.addressof(pointer.contents) if pointer else 0
+        run = self._runs.get(key)
+        if run is None:
+            self._raw.FPDFText_GetMatrix(self._handle, index, self._matrix)
+            given, matrix = self._raw.FPDFText_GetFontSize(self._handle, index), self._matrix
+            sign = -1.0 if given < 0 else 1.0
+            turn = math.degrees(math.atan2(matrix.b * sign, matrix.a * sign)) % 360
+            size = abs(given) * math.hypot(matrix.c, matrix.d)
+            height = max(self._box.top - self._box.bottom, self._box.right - self._box.left)
+            if not 0.3 * height <= size <= 3 * height:  # a Type 3 font has units of its own
+                size = 0.85 * height
+            run = self._runs[key] = _Run(len(self._runs), straight(turn), max(size, 0.1), self._font(index))
+        return run
+
+    def _font(self, index: int) -> str:
+        buffer, flags = ctypes.create_string_buffer(128), ctypes.c_int()
+        length = self._raw.FPDFText_GetFontInfo(self._handle, index, buffer, 128, flags)
+        return buffer.value.decode("latin-1") if 0 < length <= 128 else ""
+
+
+def straight(turn: float) -> float:
+    """The angle, or the multiple of 90 that it hardly differs from."""
+    quarter = round(turn / 90) * 90
+    return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 1)
+
+
+def _upright_columns(letters: list[Letter]) -> None:
+    """Turns the frame of East Asian text whose upright letters follow each other downwards."""
+    start = 0
+    for end in range(1, len(letters) + 1):
+        if end < len(letters) and letters[end].run == letters[start].run:
+            continue
+        part, start = letters[start:end], end
+        if len(part) < 2 or part[0].turn != 0.0:
+            continue
+        steps = [(after.left - before.left, after.base - before.base) for before, after in pairwise(part)]
+        if all(abs(x) < 0.3 * part[0].size and y > 0.4 * part[0].size for x, y in steps):
+            for letter in part:
+                _lay_down(letter)
+
+
+def _lay_down(letter: Letter) -> None:
+    """From the frame of 0 degrees, in which y grows downwards, into that of 270."""
+    left, top, right, bottom = letter.left, letter.top, letter.right, letter.bottom
+    letter.left, letter.right, letter.top, letter.bottom = top, bottom, -right, -left
+    letter.base, letter.turn = letter.bottom, 270.0

@@ -1,0 +1,154 @@
+"""A PDF page as lines in reading order, with counts of what is not in them. Does not compare pages with each other."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.corpus.readers.pdf.cells import table_piece
+from cdsframe.corpus.readers.pdf.columns import flows
+from cdsframe.corpus.readers.pdf.drawings import read_drawings
+from cdsframe.corpus.readers.pdf.forms import Overlay, read_overlay, with_values
+from cdsframe.corpus.readers.pdf.letters import Box, Frame, Letter, read_letters, visible_box
+from cdsframe.corpus.readers.pdf.pieces import Piece, known, once, pieces
+from cdsframe.corpus.readers.pdf.rows import Line, lines_of
+from cdsframe.corpus.readers.pdf.second import SecondReading
+from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
+from cdsframe.corpus.readers.pdf.tables import find_tables, place
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfDocument
+
+_SCAN = 0.5
+"""Share of a page that pictures cover from which on it counts as scanned."""
+
+
+@dataclass(slots=True)
+class Page:
+    """A page's lines in reading order, its comments, and what it shows that is not in them."""
+
+    lines: list[Line] = field(default_factory=list)
+    top: float = 0.0
+    """Of the page, on the axis of its upright lines."""
+    bottom: float = 0.0
+    overlay: Overlay = field(default_factory=Overlay)
+    undecoded: int = 0
+    """Letters without a Unicode meaning."""
+    outside: int = 0
+    """Words outside the visible page."""
+    again: int = 0
+    """Words printed a second time in the same place."""
+    pictures: int = 0
+    scanned: bool = False
+    """Pictures cover most of it."""
+    drawn: bool = False
+    """It shows paths or pictures."""
+    broken: bool = False
+    """It cannot be read."""
+
+
+def read_page(document: PdfDocument, number: int, form: Any, second: SecondReading) -> Page:
+    """A page of a document.
+
+    Args:
+        number: from 0.
+        form: pdfium's handle of the document's form; None where it has none.
+    """
+    from pypdfium2 import PdfiumError, raw
+
+    try:
+        page = document[number]
+    except PdfiumError:
+        letters = second.letters(number)
+        lines, undecoded = lay_out(letters, (), 0.0)
+        return Page(lines, undecoded=undecoded, broken=not lines)
+    try:
+        text = page.get_textpage()
+        try:
+            read = read_letters(page, text)
+        finally:
+            text.close()
+        if any(letter.text == UNKNOWN for letter in read.letters):
+            second.fill(number, read.letters)
+        letters, again = once(read.letters)
+        if form:
+            raw.FORM_OnAfterLoadPage(page.raw, form)  # or check boxes have no state
+        overlay = read_overlay(page, form, letters)
+        drawings = read_drawings(page)
+        upright = float(page.get_rotation() % 360)
+        lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)
+        box = Frame(upright).box(visible_box(page))
+    except PdfiumError:
+        return Page(broken=True)
+    finally:
+        if form:
+            raw.FORM_OnBeforeClosePage(page.raw, form)
+        page.close()
+    return Page(
+        lines,
+        box[1],
+        box[3],
+        overlay,
+        undecoded,
+        read.outside,
+        again,
+        drawings.pictures,
+        drawings.covered >= _SCAN,
+        bool(drawings.paths or drawings.pictures),
+    )
+
+
+def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> tuple[list[Line], int]:
+    """The lines of letters in reading order, and how many letters have no Unicode meaning.
+
+    Args:
+        rules: ruled lines.
+        upright: the direction of text that stands upright as the page is shown.
+    """
+    kept, undecoded = known(list(letters))
+    by_turn: dict[float, list[Piece]] = defaultdict(list)
+    in_cells: dict[int, list[Letter]] = defaultdict(list)
+    tables = place(kept, find_tables(rules))
+    for letter in kept:
+        if letter.cell >= 0:
+            in_cells[letter.cell].append(letter)
+    for table in tables:
+        inside = [letter for cell in range(len(table.cells)) for letter in in_cells.get(table.first + cell, ())]
+        order = next(number for number, letter in enumerate(kept) if letter is inside[0])
+        turn, piece = table_piece(table, inside, order, _cell_lines)
+        by_turn[turn].append(piece)
+    for turn, group in _directions(letter for letter in kept if letter.cell < 0):
+        by_turn[turn] += pieces(group)
+    lines: list[Line] = []
+    for turn in sorted(by_turn, key=lambda turn: _rank(turn, upright, by_turn[turn])):
+        for flow in flows(by_turn[turn]):
+            number = lines[-1].flow + 1 if lines else 0
+            for line in lines_of(flow, number):
+                line.straight = _slant(turn) <= 5
+                line.upright = _slant(turn - upright, 360) <= 5
+                lines.append(line)
+    return lines, undecoded
+
+
+def _directions(letters: Iterable[Letter]) -> list[tuple[float, list[Letter]]]:
+    groups: dict[float, list[Letter]] = defaultdict(list)
+    for letter in letters:
+        groups[letter.turn].append(letter)
+    return list(groups.items())
+
+
+def _rank(turn: float, upright: float, pieces: Sequence[Piece]) -> tuple[bool, bool, int]:
+    """Upright text comes first, then straight text, the most first; slanted text is last."""
+    return _slant(turn) > 5, _slant(turn - upright, 360) > 5, -sum(piece.letters for piece in pieces)
+
+
+def _slant(turn: float, step: float = 90) -> float:
+    """Degrees to the nearest multiple of the step."""
+    return abs(turn - round(turn / step) * step)
+
+
+def _cell_lines(letters: Sequence[Letter]) -> list[Line]:
+    """A cell's lines in reading order."""
+    return [line for _, group in _directions(letters) for flow in flows(pieces(group)) for line in lines_of(flow)]

@@ -1,0 +1,130 @@
+"""Joins pieces into lines from top to bottom, superscripts and subscripts with their meaning. Does not find columns."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
+from cdsframe.corpus.readers.scripts import subscript, superscript
+
+_GLUED = 0.12
+"""Gap in letter sizes below which two pieces are one word."""
+
+
+@dataclass(slots=True)
+class Line:
+    """A line with its place in the frame of its direction; a table is one."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    base: float
+    size: float
+    """Of most of its letters, in points."""
+    table: bool = False
+    flow: int = 0
+    """Lines of one number stand below each other in one column."""
+    straight: bool = True
+    """False for slanted text, such as a watermark."""
+    upright: bool = True
+    """Whether it is level as the page is shown."""
+
+
+@dataclass(slots=True)
+class _Row:
+    base: float
+    size: float
+    pieces: list[Piece]
+
+    def takes(self, piece: Piece) -> bool:
+        """Whether the piece stands in this line."""
+        shift = piece.base - self.base
+        if piece.size > 0.85 * self.size:
+            if abs(shift) <= 0.3 * piece.size:
+                return True
+            return piece.letters <= 4 and abs(shift) <= 0.6 * self.size and self.touches(piece, 0.15)
+        return -0.8 * self.size <= shift <= 0.45 * self.size and (
+            abs(shift) <= 0.15 * self.size or self.touches(piece, 0.5)
+        )
+
+    def touches(self, piece: Piece, gap: float) -> bool:
+        """Whether the piece stands within a gap, in letter sizes, of another one of the row."""
+        reach = gap * self.size
+        return any(other.left - reach <= piece.right and piece.left <= other.right + reach for other in self.pieces)
+
+
+def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
+    """The lines of one column from top to bottom."""
+    found: list[Line] = []
+    rows: list[_Row] = []
+    bases: list[tuple[float, int]] = []  # sorted; the number is the row's
+    for piece in sorted(pieces, key=lambda piece: (-piece.size, piece.order)):
+        if piece.table:
+            found.append(_line([piece], flow))
+            continue
+        near = bases[bisect_left(bases, (piece.base - 60, 0)) : bisect_left(bases, (piece.base + 60, 0))]
+        fitting = [rows[number] for _, number in near if rows[number].takes(piece)]
+        if fitting:
+            min(fitting, key=lambda row: (not row.touches(piece, 0.3), abs(row.base - piece.base))).pieces.append(piece)
+        else:
+            insort(bases, (piece.base, len(rows)))
+            rows.append(_Row(piece.base, piece.size, [piece]))
+    found += [_line(row.pieces, flow) for row in rows]
+    return sorted(found, key=lambda line: (line.top if line.table else line.base, line.left))
+
+
+def _line(pieces: list[Piece], flow: int) -> Line:
+    rtl = mostly_rtl(pieces)
+    pieces = sorted(pieces, key=lambda piece: (-piece.right if rtl else piece.left, piece.order))
+    sizes: Counter[float] = Counter()
+    for piece in pieces:
+        sizes[piece.size] += piece.letters
+    size = sizes.most_common(1)[0][0]
+    main = [piece for piece in pieces if piece.size == size]
+    bases: Counter[float] = Counter()
+    for piece in main:
+        bases[round(piece.base, 1)] += piece.letters
+    base = bases.most_common(1)[0][0]
+    text, before = "", None
+    for piece in pieces:
+        text = _joined(text, before, piece, base, size, rtl)
+        before = piece
+    return Line(
+        text,
+        min(piece.left for piece in pieces),
+        min(piece.top for piece in main),
+        max(piece.right for piece in pieces),
+        max(piece.bottom for piece in main),
+        base,
+        size,
+        pieces[0].table,
+        flow,
+    )
+
+
+def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: float, rtl: bool) -> str:
+    """The line's text with the piece appended."""
+    if before is None:
+        return piece.text
+    gap = (before.left - piece.right if rtl else piece.left - before.right) / size
+    raised = (base - piece.base) / size
+    small = piece.size <= 0.85 * size
+    if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= 12:
+        if (0.15 if small else 0.25) <= raised <= 0.75 and before.base - piece.base > 0.1 * size:
+            return text + superscript(text, piece.text)
+        if small and -0.5 <= raised <= -0.06 and piece.base - before.base > 0.05 * size:
+            return text + subscript(text, piece.text)
+    level = abs(before.base - piece.base) <= 0.2 * size or min(before.letters, piece.letters) <= 2
+    glued = gap < _GLUED and level and not before.spaced and not _overlaps(before, piece)
+    return text + ("" if glued else " ") + piece.text
+
+
+def _overlaps(before: Piece, piece: Piece) -> bool:
+    """Whether the two lie over each other, so that they cannot be parts of one word."""
+    shared = min(before.right, piece.right) - max(before.left, piece.left)
+    return shared > 0.3 * min(before.size, piece.size)

@@ -1,0 +1,1 @@
+"""The parts of the Word reader (see `readers.docx`): package, styles, numbering, paragraphs, tables."""

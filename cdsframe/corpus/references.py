@@ -1,0 +1,155 @@
+"""References between the resources of a FHIR R4 bundle, by FHIR's grammar (https://hl7.org/fhir/R4/references.html).
+
+A reference leads to a resource by `fullUrl` and by type and id alike, or to nothing: it is never matched by a part of
+its text. Does not follow references out of the bundle.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import parse_qs
+
+Resource = Mapping[str, Any]
+
+_LITERAL = re.compile(
+    r"(?P<base>[a-z][a-z0-9+.\-]*://.*/)?(?P<type>[A-Z][A-Za-z]+)/(?P<id>[A-Za-z0-9\-.]{1,64})"
+    r"(?:/_history/(?P<version>[A-Za-z0-9\-.]{1,64}))?"
+)
+_CONDITION = re.compile(r"(?:[a-z][a-z0-9+.\-]*://.*/)?(?P<type>[A-Z][A-Za-z]+)\?(?P<query>.+)")
+
+
+@dataclass(frozen=True, slots=True)
+class Literal:
+    """A parsed literal reference `[base]Type/id[/_history/version]`; `base` is "" where it is relative."""
+
+    base: str
+    type: str
+    id: str
+    version: str
+
+    @property
+    def url(self) -> str:
+        """The reference without its version."""
+        return f"{self.base}{self.type}/{self.id}"
+
+
+def literal(reference: str) -> Literal | None:
+    """The parts of a literal reference; None where it is of another kind."""
+    match = _LITERAL.fullmatch(reference)
+    if match is None:
+        return None
+    return Literal(match["base"] or "", match["type"], match["id"], match["version"] or "")
+
+
+def kind_of(reference: Resource) -> str:
+    """How a reference names its target, in words for a report."""
+    text = reference.get("reference")
+    if not isinstance(text, str) or not text:
+        return "by an identifier" if reference.get("identifier") else "by no reference"
+    if text.startswith("#"):
+        return "as a contained resource"
+    if text.startswith("urn:"):
+        return "by a urn"
+    if _CONDITION.fullmatch(text):
+        return "by a search"
+    return "by a reference" if literal(text) else "by a reference that FHIR's grammar does not have"
+
+
+@dataclass(slots=True)
+class Entry:
+    """A resource of a bundle with the place where it stands."""
+
+    number: int
+    url: str
+    resource: Resource
+    """Also one that is not valid, whose references must still lead to it."""
+    valid: bool = True
+
+    @property
+    def type(self) -> str:
+        return str(self.resource.get("resourceType", ""))
+
+    @property
+    def id(self) -> str:
+        """The resource's id; "" where it has none."""
+        id_ = self.resource.get("id")
+        return id_ if isinstance(id_, str) else ""
+
+    @property
+    def base(self) -> str:
+        """The server's address in `fullUrl`; "" where that is no address of a resource."""
+        found = literal(self.url)
+        return found.base if found else ""
+
+
+class References:
+    """Finds the resources of one bundle by reference."""
+
+    def __init__(self, entries: list[Entry]) -> None:
+        self._by_url: dict[str, list[Entry]] = {}
+        self._by_id: dict[tuple[str, str], list[Entry]] = {}
+        self._patients = [entry for entry in entries if entry.type == "Patient"]
+        for entry in entries:
+            found = literal(entry.url)
+            if url := found.url if found else entry.url:
+                self._by_url.setdefault(url, []).append(entry)
+            if entry.id:
+                self._by_id.setdefault((entry.type, entry.id), []).append(entry)
+
+    def target(self, reference: Resource, holder: Entry | None) -> Entry | None:
+        """The entry that a reference names; None where it leads out of the bundle, or to more than one resource.
+
+        Args:
+            reference: a Reference.
+            holder: the entry in which it stands: a relative reference continues the base of its `fullUrl`.
+        """
+        text = reference.get("reference")
+        if not isinstance(text, str) or not text:
+            return self.identified(reference.get("identifier"))
+        if condition := _CONDITION.fullmatch(text):
+            return self._only(self._searched(condition["type"], condition["query"]))
+        named = literal(text)
+        if named is None:
+            return self._only(self._by_url.get(text, []))
+        base = named.base or (holder.base if holder else "")
+        candidates = self._by_url.get(f"{base}{named.type}/{named.id}", []) if base else []
+        if not candidates:
+            same = self._by_id.get((named.type, named.id), [])
+            # An entry with an address of another server is another resource, whatever its id.
+            candidates = [entry for entry in same if not (base and entry.base) or entry.base == base]
+        return self._only(candidates)
+
+    @staticmethod
+    def _only(entries: list[Entry]) -> Entry | None:
+        """The only resource of several entries; None where they are different ones."""
+        if not entries or any(entry.resource != entries[0].resource for entry in entries):
+            return None
+        return entries[0]
+
+    def identified(self, identifier: Any) -> Entry | None:
+        """The only patient who has an identifier, by its system and its value."""
+        return self._only(self._identified(identifier))
+
+    def _identified(self, identifier: Any) -> list[Entry]:
+        if not isinstance(identifier, Mapping):
+            return []
+        key = identifier.get("system"), identifier.get("value")
+        return [entry for entry in self._patients if all(key) and key in set(_identifiers(entry.resource))]
+
+    def _searched(self, type_: str, query: str) -> list[Entry]:
+        """The patients that a search by one identifier with its system finds."""
+        terms = parse_qs(query)
+        system, bar, value = next(iter(terms.get("identifier", ())), "").partition("|")
+        if type_ != "Patient" or len(terms) != 1 or len(terms.get("identifier", ())) != 1 or not bar:
+            return []
+        return self._identified({"system": system, "value": value})
+
+
+def _identifiers(resource: Resource) -> Iterator[tuple[Any, Any]]:
+    items = resource.get("identifier", ())
+    for item in items if isinstance(items, list) else ():
+        if isinstance(item, Mapping):
+            yield item.get("system"), item.get("value")

@@ -1,0 +1,94 @@
+"""Removes from free text what names a patient: names, addresses, numbers and identifiers of the patient's resources.
+
+Goes by literal values, and by capitals and separators that people vary; a name that is spelt otherwise stays.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+REMOVED = "[removed]"
+_DIGITS = 6
+"""A number of so many digits or more is also found with other separators between them."""
+_SHORT = 3
+"""A number of so few digits names nobody, and may be a dose."""
+_URLS = ("mothersMaidenName", "birthPlace", "own-name", "own-prefix", "partner-name")
+"""Extensions of a patient that name somebody, by the last part of their address."""
+
+
+class Scrubber:
+    """Removes the values that name persons.
+
+    Args:
+        persons: Patient and RelatedPerson resources, valid or not; None where the patient is unknown: then no free
+            text can be known to be without a name, and all of it is removed and counted.
+        keep: change nothing.
+    """
+
+    def __init__(self, persons: Iterable[Mapping[str, Any]] | None, keep: bool) -> None:
+        self._unknown = persons is None and not keep
+        values = {} if keep or persons is None else dict.fromkeys(v for person in persons for v in _values(person))
+        longest_first = sorted(values, key=len, reverse=True)
+        patterns = "|".join(map(_pattern, longest_first))
+        self._found = re.compile(rf"(?<!\w)(?:{patterns})(?!\w)") if patterns else None
+        self.withheld = 0
+
+    def free(self, text: str) -> str:
+        """The text without what names a person; `withheld` counts the texts of unknown patients."""
+        text = plain(text)
+        if self._unknown and text:
+            self.withheld += 1
+            return REMOVED
+        return self._found.sub(REMOVED, unicodedata.normalize("NFC", text)) if self._found else text
+
+
+def plain(text: str) -> str:
+    """One line, without zero-width spaces."""
+    return " ".join(text.replace("\u200b", "").split())
+
+
+def _pattern(value: str) -> str:
+    value = unicodedata.normalize("NFC", plain(value))
+    digits = sum(character.isdigit() for character in value)
+    if digits >= _DIGITS:
+        letters = [re.escape(character) for character in value if character.isalnum()]
+        return r"\+?\(?" * value.startswith(("+", "(")) + r"[\s().\-/]{0,3}".join(letters)
+    return f"{re.escape(value)}|{re.escape(value.upper())}"
+
+
+def _values(person: Mapping[str, Any]) -> Iterator[str]:
+    """What names a person; single letters are too common. A resource that is not valid is read as far as it can be."""
+    yield from filter(_telling, _strings(person))
+
+
+def _strings(person: Mapping[str, Any]) -> Iterator[Any]:
+    for name in _objects(person.get("name")):
+        for part in (name.get("family"), name.get("text"), *_list(name.get("given"))):
+            yield part
+            if isinstance(part, str) and " " in part:
+                yield from (word for word in re.findall(r"\w+", part) if len(word) > 2 and word[0].isupper())
+    for address in _objects(person.get("address")):
+        yield from (address.get("text"), *_list(address.get("line")))
+    for item in (*_objects(person.get("telecom")), *_objects(person.get("identifier"))):
+        yield item.get("value")
+    for contact in _objects(person.get("contact")):
+        yield from _strings(contact)
+    for extension in _objects(person.get("extension")):
+        if str(extension.get("url", "")).rpartition("/")[2] in _URLS:
+            yield extension.get("valueString")
+            yield from _strings({"address": extension.get("valueAddress")})
+
+
+def _objects(value: Any) -> list[Mapping[str, Any]]:
+    return [item for item in _list(value) if isinstance(item, Mapping)]
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _telling(value: Any) -> bool:
+    return isinstance(value, str) and len(value.strip()) > (_SHORT if value.strip().isdigit() else 1)

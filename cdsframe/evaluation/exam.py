@@ -1,0 +1,89 @@
+"""Exams: questions with options from JSON Lines, and which of them a score can decide.
+
+Does not ask a model.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from cdsframe.errors import InputError
+from cdsframe.files import read_jsonl
+from cdsframe.types import Choice, JsonObject
+
+log = logging.getLogger(__name__)
+
+_KEEPS_ITS_MEANING = ("<super>", "<sub>", "<fraction>")
+"""Unicode's decompositions that change what is said: 10⁹ is not 109."""
+_SIGNS = {ord(dash): "-" for dash in "‐‑‒–—―−﹣"} | {ord(quote): "'" for quote in "‘’‚‛"}
+_SIGNS |= {ord(quote): '"' for quote in "“”„‟"}
+_PAIRS = re.compile(r"(?:([a-z])\1)+")
+"""A genotype (AaBb) in lower case: the case of its letters is its meaning."""
+
+
+def read_exam(paths: Sequence[str]) -> list[Choice]:
+    """Questions with options from JSON Lines. Raises InputError with the line of a record that is none."""
+    found: dict[str, Choice] = {}
+    for path in paths:
+        for number, record in read_jsonl(path, "evaluation.path"):
+            where = f"evaluation.path: {path}, line {number}"
+            choice = _choice(record, where)
+            if choice.id in found:
+                raise InputError(f"{where}: the id {choice.id} stands twice")
+            found[choice.id] = choice
+    if not found:
+        raise InputError(f"evaluation.path: no questions in {', '.join(paths)}")
+    return list(found.values())
+
+
+def _choice(record: JsonObject, where: str) -> Choice:
+    for key in ("id", "question"):
+        if not isinstance(record.get(key), str) or not record[key].strip():
+            raise InputError(f"{where}: {key} must be a string that is not empty")
+    options = record.get("options")
+    if not isinstance(options, dict) or len(options) < 2:
+        raise InputError(f'{where}: options must be an object of at least two, like {{"A": "…", "B": "…"}}')
+    if not all(isinstance(text, str) and text.strip() for text in options.values()):
+        raise InputError(f"{where}: an option is empty or no text")
+    if len({label.strip() for label in options} - {""}) < len(options):
+        raise InputError(f"{where}: the options' labels must differ and not be empty; give each a letter of its own")
+    if record.get("answer") not in options:
+        raise InputError(f"{where}: answer must be one of {', '.join(options)}")
+    dataset = record.get("dataset") or ""
+    return Choice(record["id"], record["question"].strip(), options, record["answer"], str(dataset))
+
+
+def distinguishable(choices: Sequence[Choice]) -> list[Choice]:
+    """The questions whose options all differ; warns of the others. Raises InputError where none is left."""
+    found = [choice for choice in choices if len(set(map(same_form, choice.options.values()))) == len(choice.options)]
+    if len(found) < len(choices):
+        left_out = len(choices) - len(found)
+        log.warning("%d of %d questions have two equal options and are left out", left_out, len(choices))
+    if not found:
+        raise InputError("evaluation.path: every question has two equal options; no score can decide between them")
+    return found
+
+
+def same_form(text: str) -> str:
+    """A form that is equal for options of equal meaning.
+
+    Ignores white space, invisible characters, kinds of dashes and quotation marks, compatibility characters (ﬁ, µ),
+    a final full stop, and the case of words of three letters or more. Keeps superscripts, the case of shorter words and
+    of words of mixed case (mg and Mg, PaO2 and PAO2), and of genotypes (AABB).
+    """
+    characters = (
+        one if unicodedata.decomposition(one).startswith(_KEEPS_ITS_MEANING) else unicodedata.normalize("NFKC", one)
+        for one in text
+        if unicodedata.category(one) != "Cf"
+    )
+    text = unicodedata.normalize("NFC", "".join(characters).translate(_SIGNS))
+    return re.sub(r"[^\W\d_]+", _without_case, " ".join(text.split())).rstrip(".; ")
+
+
+def _without_case(word: re.Match[str]) -> str:
+    letters, folded = word[0], word[0].casefold()
+    regular = letters in (letters.lower(), letters.upper(), letters.capitalize())
+    return folded if regular and len(letters) > 2 and not _PAIRS.fullmatch(folded) else letters

@@ -1,0 +1,53 @@
+"""Defaults for the threads of numeric libraries, set as environment variables before torch is loaded.
+
+OpenMP's threads wait for each other at the end of each parallel loop. By default they spin there for milliseconds. On
+cores that other programs use too, a thread then spins while the thread that it waits for is not running, and a step
+takes a multiple of its CPU time. With `OMP_WAIT_POLICY=PASSIVE` the threads sleep instead (figures: docs/speed.md).
+
+Does not change a variable that the user has set, and does nothing for libraries that are already loaded.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import MutableMapping
+from pathlib import Path
+
+_WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
+"""Each of these decides how OpenMP's threads wait."""
+
+_COUNT = "OMP_NUM_THREADS"
+
+_CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_1 = Path("/sys/fs/cgroup/cpu")
+
+
+def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Makes OpenMP's threads wait passively, and starts no more of them than a container may use cores.
+
+    joblib divides the cores among the jobs of a sweep: it sets `OMP_NUM_THREADS` in its processes, which stays.
+    """
+    if not any(name in environment for name in _WAITING):
+        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+    quota = cpu_quota()
+    if quota is not None and _COUNT not in environment and quota < (os.cpu_count() or 1):
+        environment[_COUNT] = str(quota)
+
+
+def cpu_quota() -> int | None:
+    """The cores that this process's container may use, rounded up; None where there is no limit.
+
+    Libraries count the machine's cores. A container limited by `--cpus=2` on 64 cores would start 64 threads.
+    """
+    try:
+        if _CGROUP_2.is_file():
+            quota, period = _CGROUP_2.read_text(encoding="ascii").split()
+        else:
+            quota = (_CGROUP_1 / "cpu.cfs_quota_us").read_text(encoding="ascii").strip()
+            period = (_CGROUP_1 / "cpu.cfs_period_us").read_text(encoding="ascii").strip()
+        if quota == "max" or int(quota) <= 0:
+            return None
+        return max(1, math.ceil(int(quota) / int(period)))
+    except (OSError, ValueError):
+        return None

@@ -1,0 +1,150 @@
+"""Which statements agree with a sentence: polarity, bounds, frequencies, amounts and their subjects."""
+
+from __future__ import annotations
+
+from time import process_time
+
+import pytest
+from answering import passage
+
+from cdsframe.citations import check, support
+from cdsframe.claims.clauses import clauses, fragment
+from cdsframe.confidence import word
+from cdsframe.types import Passage
+
+ECG = "The check ECG is now taken 6 hours after the first dose."
+DOSE = "Give 15 mg of velorapine by mouth twice daily before meals for the left leg."
+NOT = "Do not give velorapine when the systolic pressure is below 100 mmHg, or when heart failure has decompensated."
+AGES = "Adults get 5 mg. Children get 2 mg. Infants need no dose."
+PACKAGE = "Metformin is contraindicated in renal failure. He denies chest pain. No fever. Avoid alcohol."
+
+
+def called(statement: str, text: str) -> str:
+    source = Passage("p", "d", "s", "passage", text, "", (), 0, 0, len(text), "")
+    return word(check(f"{statement} [1].", [source])).word
+
+
+@pytest.mark.parametrize(
+    ("text", "statement"),
+    [
+        (ECG, "The check ECG is not taken after velorapine"),
+        (ECG, "The check ECG isn't taken 6 hours after the first dose"),
+        (ECG, "The check ECG is no longer taken 6 hours after the first dose"),
+        (ECG, "The check ECG must never be taken 6 hours after the first dose"),
+        (ECG, "The check ECG fails to be taken 6 hours after the first dose"),
+        (ECG, "The check ECG is hardly taken 6 hours after the first dose"),
+        (ECG, "Neither the check ECG nor the first dose is taken"),
+        (ECG, "In the absence of the check ECG, 6 hours after the first dose"),
+        (ECG, "The check ECG is now taken 6 hours before the first dose"),
+        (ECG, "The check ECG is now taken within 6 hours after the first dose"),
+        (ECG, "The check ECG is now taken ≥ 6 hours after the first dose"),
+        (ECG, "The check ECG is now taken 6 hours after the second dose"),
+        (DOSE, "Give 15 mg of velorapine intravenously twice daily before meals"),
+        (DOSE, "Give 15 mg of velorapine by mouth twice daily after meals"),
+        (DOSE, "Give 15 mg of velorapine by mouth twice weekly before meals"),
+        (DOSE, "Give 15 mg of velorapine by mouth tds before meals"),
+        (DOSE, "Give 15 mg of velorapine by mouth q6h before meals"),
+        (DOSE, "Give 15 mg of velorapine by mouth twice daily before meals for the right leg"),
+        (DOSE, "Give 15 micrograms of velorapine by mouth twice daily"),
+        (DOSE, "Give 15 mg/kg of velorapine by mouth twice daily"),
+        (DOSE, "Give at most 15 mg of velorapine by mouth twice daily"),
+        (DOSE, "15 mg every 8 hours"),
+        (DOSE, "15 mg every other day"),
+        (NOT, "Give velorapine when the systolic pressure is below 100 mmHg"),
+        (NOT, "Do not give velorapine when the systolic pressure is above 100 mmHg"),
+        (NOT, "Do not give velorapine unless the systolic pressure is below 100 mmHg"),
+        (NOT, "Do not withhold velorapine when the systolic pressure is below 100 mmHg"),
+        (AGES, "Children get 5 mg"),
+        (AGES, "Adults: 2 mg"),
+        (AGES, "Infants get 2 mg"),
+        (PACKAGE, "Metformin is indicated in renal failure"),
+        (PACKAGE, "Metformin in renal failure"),
+        (PACKAGE, "He has chest pain"),
+        (PACKAGE, "Fever"),
+        (PACKAGE, "Take alcohol"),
+        ("Increase the dose if sodium falls and decrease it if potassium rises.", "Decrease the dose if sodium falls"),
+        ("Sodium of 136 to 145 mmol/L is normal.", "Sodium above 145 mmol/L is normal"),
+        ("Give the antibiotic within 60 minutes.", "Give the antibiotic after 60 minutes"),
+        ("Patients under 16 years must not drive.", "Patients over 16 years must not drive"),
+        ("It opens again 60 hours after the last case.", "The ward does not open again after 60 hours"),
+        ("A full clean with chlorine at 1,200 parts per million.", "Chlorine at 1,200 ppm must never be used"),
+        ("A full clean with chlorine at 1,200 parts per million.", "Chlorine at 1,000 parts per million"),
+        ("Give 40 mg twice daily for 10 days, then 25 mg once daily.", "Give 25 mg twice daily for 10 days"),
+        ("Check at 15, 30 and 60 minutes.", "Check at 15, 30 and 15 minutes"),
+    ],
+)
+def test_a_statement_that_says_something_else_is_not_supported(text: str, statement: str) -> None:
+    assert called(statement, text) == "unsupported" or called(statement, text) == "partly supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "statement"),
+    [
+        (DOSE, "15 mg twice daily"),
+        (DOSE, "15 mg b.d."),
+        (DOSE, "15 mg every 12 hours"),
+        (DOSE, "Give velorapine 15 mg orally two times a day before meals"),
+        (NOT, "Velorapine must not be given when the systolic pressure is below 100 mmHg"),
+        (NOT, "Don't give velorapine when the systolic pressure is under 100 mmHg"),
+        (NOT, "Avoid velorapine when the systolic pressure is less than 100 mmHg"),
+        (NOT, "When the systolic pressure is <100 mmHg, do not give velorapine"),
+        ("The total must not exceed 60 mg in one day.", "The total is at most 60 mg in one day"),
+        ("The total must not exceed 60 mg in one day.", "60 mg"),
+        ("Serum magnesium should be 0.9 mmol/L or more.", "magnesium ≥0.9 mmol/L"),
+        ("Sodium of 136 to 145 mmol/L is normal.", "Sodium of [136, 145] mmol/L is normal"),
+        ("Give 1 g three times daily.", "1000 mg t.d.s."),
+        ("Change the dressing every 5 days.", "5 days"),
+        ("A full clean with chlorine at 1,200 parts per million.", "chlorine at 1200 ppm"),
+    ],
+)
+def test_other_words_for_the_same_are_supported(text: str, statement: str) -> None:
+    assert called(statement, text) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("1,000 ppm [1]. Rooms are cleaned twice a day [2].", "unsupported"),
+        ("4.5 mg [1]. Give 16 mg/kg of amicosine [2].", "unsupported"),
+        ("4.5 mg [1]. Give amicosine 15 mg/kg [2].", "supported"),
+        ("4.5 mg [1]. Give amicosine 15 mg/kg and lovely flowers [2].", "partly supported"),
+        ("4.5 mg [1, 2].", "partly supported"),
+    ],
+)
+def test_one_statement_that_fails_makes_the_answer_unsupported(answer: str, expected: str) -> None:
+    assert word(check(answer, [passage(0), passage(1)])).word == expected
+
+
+def test_words_of_the_title_count_neither_way_but_a_subject_of_another_sentence_does() -> None:
+    text = "Adults get 5 mg. Children get 2 mg."
+    titled = Passage("p", "d", "s", "passage", text, "Velorapine", (), 0, 0, len(text), "")
+    assert support("Children get 2 mg of velorapine", titled)[2] == 1.0
+    assert support("Children get 5 mg of velorapine", titled)[2] == 0.0
+
+
+@pytest.mark.parametrize(
+    ("statement", "form"),
+    [("15 mg twice daily", "amount"), ("bleep 2140", "amount"), ("6 hours before surgery", "phrase")]
+    + [(said, "") for said in ("Give 15 mg", "It is 60 mg", "velorapine", "")],
+)
+def test_an_amount_alone_is_known(statement: str, form: str) -> None:
+    assert fragment(statement) == form
+
+
+def test_spellings_of_one_frequency_and_of_one_bound_are_read_alike() -> None:
+    for same in (
+        ["2 g tds", "2 g t.d.s.", "2 g three times daily", "2 g 3 times a day", "2 g every 8 hours", "2 g 8-hourly"],
+        ["2 g daily", "2 g once a day", "2 g od", "2 g every 24 hours", "2 g per day"],
+        ["at least 2 g", "≥ 2 g", "2 g or more", "no less than 2 g", ">=2 g", "a minimum of 2 g", "2000 mg and above"],
+        ["at most 2 g", "no more than 2 g", "must not exceed 2 g", "up to 2 g", "<= 2 g", "2 g or less", "within 2 g"],
+    ):
+        assert len({clauses(text) for text in same}) == 1, same
+
+
+def test_a_sentence_ten_times_as_long_takes_about_ten_times_as_long() -> None:
+    seconds = []
+    for size in (1_000, 10_000):
+        started = process_time()
+        assert clauses("1 a b, " * size + "or more than not " * size)
+        seconds.append(process_time() - started)
+    assert seconds[1] < 40 * seconds[0] + 1

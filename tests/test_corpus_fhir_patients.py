@@ -1,0 +1,223 @@
+"""FHIR references: each resource in the right patient's record, and no name of a patient who is not known."""
+
+import pytest
+from corpus_files import sections_of
+from test_corpus_fhir import corpus_of
+
+from cdsframe.errors import InputError
+from cdsframe.types import Document, Unreadable
+
+ADA = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1960-01-02"}
+BEN = {"resourceType": "Patient", "id": "2", "gender": "male", "birthDate": "1999-01-02"}
+
+
+def allergy(reference, text="Penicillin anaphylaxis", **more):
+    named = {"reference": reference} if isinstance(reference, str) else reference
+    return {"resourceType": "AllergyIntolerance", "patient": named, "code": {"text": text}, **more}
+
+
+def bundle(*entries):
+    """Resources, or `(fullUrl, resource)`."""
+    pairs = [entry if isinstance(entry, tuple) else (None, entry) for entry in entries]
+    listed = [{"resource": resource} | ({"fullUrl": url} if url else {}) for url, resource in pairs]
+    return {"resourceType": "Bundle", "type": "collection", "entry": listed}
+
+
+@pytest.fixture
+def read(tmp_path):
+    import json
+
+    def _read(*entries, **options):
+        (tmp_path / "b.json").write_text(json.dumps(bundle(*entries)), encoding="utf-8")
+        return list(corpus_of(tmp_path / "b.json", **options).documents())
+
+    return _read
+
+
+def allergies(items):
+    """Document id -> its lines of allergies."""
+    found = {item.id: dict(sections_of(item)) for item in items if isinstance(item, Document)}
+    return {id_: sections[("Allergies",)] for id_, sections in found.items() if ("Allergies",) in sections}
+
+
+def reasons(items):
+    return [(item.source, item.reason) for item in items if isinstance(item, Unreadable)]
+
+
+A, B = "https://a.example/fhir", "https://b.example/fhir"
+MRN = {"identifier": [{"system": "urn:mrn", "value": "778899"}]}
+
+
+@pytest.mark.parametrize(
+    ("ada", "holder", "reference"),
+    [
+        (None, None, "Patient/p1"),
+        (None, None, "Patient/p1/_history/2"),
+        (f"{A}/Patient/p1", f"{A}/AllergyIntolerance/x", "Patient/p1"),
+        (f"{A}/Patient/p1", None, f"{A}/Patient/p1"),
+        (f"{A}/Patient/p1", None, f"{A}/Patient/p1/_history/2"),
+        (f"{A}/Patient/p1/_history/7", None, f"{A}/Patient/p1"),
+        ("urn:uuid:11111111-0000-4000-8000-000000000001", None, "urn:uuid:11111111-0000-4000-8000-000000000001"),
+        ("urn:oid:1.2.36.1", None, "urn:oid:1.2.36.1"),
+        ("urn:uuid:11111111-0000-4000-8000-000000000001", None, "Patient/p1"),
+        (None, None, {"identifier": {"system": "urn:mrn", "value": "778899"}}),
+        (None, None, "Patient?identifier=urn:mrn|778899"),
+        (None, None, "Patient?identifier=urn%3Amrn%7C778899"),
+        (None, None, {"type": "Patient", "identifier": {"system": "urn:mrn", "value": "778899"}}),
+    ],
+)
+def test_a_reference_leads_to_its_patient(read, ada, holder, reference):
+    items = read((ada, {**ADA, **MRN}), BEN, (holder, allergy(reference)))
+    assert allergies(items) == {"p1": "Penicillin anaphylaxis"}
+    assert reasons(items) == []
+    assert len(items) == 2
+
+
+@pytest.mark.parametrize(
+    ("reference", "how"),
+    [
+        ("urn:uuid:aaaa", "by a urn"),
+        ({"identifier": {"system": "urn:mrn", "value": "1"}}, "by an identifier"),
+        ({"identifier": {"value": "778899"}}, "by an identifier"),
+        ({"display": "Ada"}, "by no reference"),
+        ("Patient?identifier=urn:mrn|1", "by a search"),
+        ("Patient?identifier=778899", "by a search"),
+        ("Patient?name=Ada&identifier=urn:mrn|778899", "by a search"),
+        ("#p1", "as a contained resource"),
+        ("patient/p1", "by a reference that FHIR's grammar does not have"),
+        ("p1", "by a reference that FHIR's grammar does not have"),
+        ("Patient/p1/extra/2", "by a reference that FHIR's grammar does not have"),
+    ],
+)
+def test_a_reference_that_leads_nowhere_is_reported_and_not_guessed(read, reference, how):
+    items = read({**ADA, **MRN}, BEN, allergy(reference))
+    assert allergies(items) == {}
+    assert reasons(items) == [
+        ("b.json, entry 3 (AllergyIntolerance)", f"its patient is not in the bundle (named {how})")
+    ]
+
+
+def test_ids_of_another_server_are_other_patients(read):
+    items = read((f"{A}/Patient/1", {**ADA, "id": "1"}), (f"{B}/AllergyIntolerance/x", allergy("Patient/1")))
+    assert allergies(items) == {f"{B}/Patient/1": "[removed]"}
+    items = read((f"{A}/Patient/1", {**ADA, "id": "1"}), allergy(f"{B}/Patient/1"))
+    assert allergies(items) == {f"{B}/Patient/1": "[removed]"}
+    items = read((f"{A}/Patient/1", {**ADA, "id": "1"}), (f"{B}/Patient/1", {**BEN, "id": "1"}), allergy("Patient/1"))
+    assert "1" not in allergies(items)
+    assert f"{B}/Patient/1" not in allergies(items)
+
+
+def test_subjects_that_are_no_patients_are_counted(read):
+    device = {"resourceType": "Device", "id": "d"}
+    status = {"resourceType": "Observation", "status": "final", "code": {"text": "x"}}
+    subjects = ["Group/g", "Device/d", "Location/l"]
+    items = read(ADA, device, *({**status, "subject": {"reference": subject}} for subject in subjects))
+    (record,) = items
+    assert {item.reason: item.count for item in record.omitted} == {"resources about a group, a device or a place": 4}
+    (_, reason), *_ = reasons(read(ADA, status))
+    assert reason == "names no patient"
+
+
+def note(text, subject="urn:uuid:aaaa-1"):
+    return {
+        "resourceType": "Observation", "id": "o", "status": "final", "code": {"text": "Nurse note"},
+        "subject": {"reference": subject}, "valueString": text,
+    }  # fmt: skip
+
+
+OSBERT = {
+    "resourceType": "Patient",
+    "gender": "male",
+    "birthDate": "1950-05-05",
+    "name": [{"family": "Quillfeather", "given": ["Osbert"]}],
+    "telecom": [{"system": "phone", "value": "555-0199"}],
+    "contact": [{"name": {"family": "Marchbanks"}}],
+}
+NOTE = "Mr Osbert QUILLFEATHER was reached at 555 0199, Ms Marchbanks too."
+
+
+def test_a_patient_without_an_id_is_known_by_the_full_url(read):
+    (record,) = read(("urn:uuid:aaaa-1", OSBERT), ("urn:uuid:b", note(NOTE)))
+    assert record.id == record.metadata["patient"] == "aaaa-1"
+    assert dict(sections_of(record)) == {
+        ("Patient",): "Born in 1950\nGender: male",
+        ("Observations",): "Nurse note = Mr [removed] [removed] was reached at [removed], Ms [removed] too.; final",
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "id_"),
+    [
+        ("resource:0", "b.json, entry 1"),
+        (None, "b.json, entry 1"),
+        (f"{A}/Patient/77", "77"),
+        ("urn:oid:1.2.3", "1.2.3"),
+    ],
+)
+def test_an_id_that_is_only_local_is_the_place(read, url, id_):
+    (record,) = read((url, OSBERT), *([(None, note(NOTE, url))] if url else []))
+    assert record.id == id_
+    assert "Quillfeather" not in record.text
+    assert "Osbert" not in record.text
+
+
+@pytest.mark.parametrize(
+    "patient",
+    [
+        {**OSBERT, "gender": 7},
+        {**OSBERT, "id": "p9", "name": [{"family": "Quillfeather", "given": ["Osbert"], "unknown": 1}]},
+        {**OSBERT, "modifierExtension": [{"url": "urn:x", "valueBoolean": True}]},
+    ],
+)
+def test_the_names_of_a_patient_who_is_not_valid_are_removed_too(read, patient):
+    bad, record = read(("urn:uuid:aaaa-1", patient), note(NOTE))
+    assert isinstance(bad, Unreadable)
+    assert "Mr [removed] [removed] was reached at [removed]" in record.text
+
+
+def test_free_text_of_an_unknown_patient_stays_out_and_is_counted(read):
+    prescription = {
+        "resourceType": "MedicationRequest", "status": "active", "intent": "order",
+        "subject": {"reference": "Patient/p9"}, "note": [{"text": NOTE}],
+        "medicationCodeableConcept": {"coding": [{"system": "urn:x", "code": "1", "display": "Zelnorin"}]},
+        "text": {"status": "additional", "div": f'<div xmlns="http://www.w3.org/1999/xhtml">{NOTE}</div>'},
+    }  # fmt: skip
+    (record,) = read(note(NOTE, "Patient/p9"), prescription)
+    assert record.id == "p9"
+    assert not any(word in record.text for word in ("Osbert", "QUILLFEATHER", "555"))
+    assert "Zelnorin (x 1); active" in record.text
+    (lost,) = [item for item in record.omitted if item.text]
+    assert (lost.count, lost.reason.startswith("free texts of patients who are not in the bundle")) == (4, True)
+    (whole,) = read(note(NOTE, "Patient/p9"), demographics=True)
+    assert NOTE in whole.text
+    with pytest.raises(InputError, match="loses text"):
+        read(note(NOTE, "Patient/p9"), strict=True)
+
+
+def test_a_mothers_name_is_removed_from_her_childs_record(read):
+    child = {"resourceType": "Patient", "id": "c", "name": [{"given": ["Tom"]}]}
+    mother = {
+        "resourceType": "RelatedPerson",
+        "patient": {"reference": "Patient/c"},
+        "name": [{"family": "Marchbanks"}],
+    }
+    (record, _) = read(child, {**OSBERT, "id": "o"}, mother, note("Tom of Mrs Marchbanks and Osbert.", "Patient/c"))
+    assert "Nurse note = [removed] of Mrs [removed] and [removed]." in record.text
+
+
+def test_a_short_number_is_no_identifier(read):
+    (record,) = read({**ADA, "identifier": [{"value": "100"}]}, note("Give 100 mg.", "Patient/p1"))
+    assert "Give 100 mg." in record.text
+
+
+def test_copies_and_superseded_versions_are_counted_and_left_out(read):
+    def version(number, text):
+        return allergy("Patient/p1", text, id="x", meta={"versionId": str(number)})
+
+    items = read(ADA, ADA, version(2, "Latex"), version(1, "Nuts"), version(2, "Latex"))
+    assert allergies(items) == {"p1": "Latex"}
+    omitted = {item.reason: item.count for item in items[0].omitted}
+    assert omitted["copies of resources"] == 2
+    assert omitted["superseded versions of resources"] == 1
+    different = read(ADA, {**ADA, "gender": "male"}, allergy("Patient/p1"))
+    assert "p1" not in allergies(different)

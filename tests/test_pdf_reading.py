@@ -1,0 +1,214 @@
+"""PDF: letters become words, lines, columns and headings as a reader of the page sees them."""
+
+from __future__ import annotations
+
+import pytest
+from pdf_files import grid, shown, write_pdf
+
+from cdsframe.corpus.readers.pdf import read_pdf
+
+
+def read(*contents, **parts):
+    return read_pdf(write_pdf(*contents, **parts), 1 << 20)
+
+
+def text_of(*contents, **parts):
+    return read(*contents, **parts).text.removeprefix("Page 1\n\n")
+
+
+def lines_at(lines, x=50, y=700, step=12, size=10):
+    return "".join(shown(line, x, y - step * n, size) for n, line in enumerate(lines))
+
+
+def test_spaces_are_relative_to_the_size_of_the_letters():
+    words = ["Give", "zelnorin", "twenty", "milligrams"]
+    content, x = "", 50.0
+    for word in words:
+        content += shown(word, x, 700, 4)
+        x += 4 * 0.5 * len(word) + 1.6
+    assert text_of(content) == "Give zelnorin twenty milligrams"
+
+
+def test_a_title_over_two_lines_is_whole():
+    title = shown("Do not give zelnorin to", 50, 760, 18) + shown("patients with asthma", 50, 739, 18)
+    parsed = read(title + lines_at([f"Body line {n} of the protocol." for n in range(6)]))
+    assert parsed.title == "Do not give zelnorin to patients with asthma"
+    assert [section.heading for section in parsed.sections] == [("Do not give zelnorin to patients with asthma",)]
+
+
+def test_headings_below_each_other_stay_apart_and_none_is_lost():
+    headings = lines_at(["Never with digoxin", "Never in glaucoma", "Storage"], y=500, step=16, size=13)
+    parsed = read(
+        lines_at([f"Body line {n} with words about the ward." for n in range(12)])
+        + headings
+        + shown("Keep below 25 degrees.", 50, 450)
+    )
+    assert [s.heading for s in parsed.sections] == [(), ("Never with digoxin",), ("Never in glaucoma",), ("Storage",)]
+    assert "Never with digoxin" in parsed.text[parsed.sections[1].start : parsed.sections[1].end]
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_turned_text_reads_in_its_own_direction(angle):
+    step = {90: (14, 0), 180: (0, 14), 270: (-14, 0)}[angle]
+    lines = ["Zelnorin dose table", "Adults 20 mg daily", "Children 15 mg daily"]
+    turned = "".join(shown(line, 300 + n * step[0], 300 + n * step[1], 10, angle) for n, line in enumerate(lines))
+    assert text_of(shown("Appendix", 50, 760) + turned) == "Appendix\n\n" + "\n".join(lines)
+
+
+@pytest.mark.parametrize("angle", [90, 180, 270])
+def test_a_turned_page_reads_as_it_is_shown(angle):
+    step = {90: (14, 0), 180: (0, 14), 270: (-14, 0)}[angle]
+    lines = ["Zelnorin dose table", "Adults 20 mg daily"]
+    content = "".join(shown(line, 300 + n * step[0], 300 + n * step[1], 10, angle) for n, line in enumerate(lines))
+    assert text_of(content, page=f"/Rotate {angle}") == "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("written", "visual"),
+    [
+        ("אין לתת בהריון", "ןוירהב תתל ןיא"),
+        ("מינון 15 ליום", "םויל 15 ןונימ"),
+        ("לא לתת zelnorin בהריון", "ןוירהב zelnorin תתל אל"),
+    ],
+)
+def test_right_to_left_text_is_in_reading_order_and_numbers_stay(written, visual):
+    assert text_of(shown(visual, 50, 700, 12, font="U")) == written
+
+
+def test_arabic_presentation_forms_are_in_reading_order():
+    visual = "\ufea9\ufe8d\ufeed\ufea9"  # the word for medicine, right to left, in isolated forms
+    assert text_of(shown(visual, 50, 700, 12, font="U")) in ("دواد", visual[::-1])
+
+
+def test_columns_are_read_one_after_the_other_though_written_across():
+    left = ["Zelnorin is given at 20 mg daily", "in adults with normal kidneys.", "Halve the dose in the elderly."]
+    right = ["Belzamine must never be used", "in pregnancy or when nursing.", "Stop it at once in asthma."]
+    content = shown("A heading across both of the columns of the page, in the letters of the body", 50, 730)
+    for n, (one, two) in enumerate(zip(left, right, strict=True)):
+        content += shown(one, 50, 700 - 12 * n) + shown(two, 300, 700 - 12 * n)
+    text = text_of(content)
+    assert "\n".join(left) in text
+    assert "\n".join(right) in text
+    assert text.index("elderly") < text.index("Belzamine")
+
+
+def test_three_columns_of_running_text():
+    columns = [
+        [f"{name} text runs on here and", "then goes on in the next line", "until its sentence is done."]
+        for name in ("First", "Second", "Third")
+    ]
+    content = "".join(shown(columns[c][n], 40 + 185 * c, 700 - 12 * n) for n in range(3) for c in range(3))
+    assert text_of(content) == "\n\n".join("\n".join(column) for column in columns)
+
+
+def test_rows_of_a_table_without_rules_stay_together():
+    rows = [("Adults", "20 mg", "daily"), ("Children", "15 mg", "daily"), ("Elderly", "10 mg", "weekly")]
+    content = "".join(
+        shown(cell, 50 + 150 * c, 700 - 14 * n) for n, row in enumerate(rows) for c, cell in enumerate(row)
+    )
+    assert text_of(content) == "\n".join(" ".join(row) for row in rows)
+    by_column = "".join(
+        shown(row[c], 50 + 150 * c, 700 - 14 * n) for c in range(2) for n, row in enumerate(rows)
+    )  # written column by column
+    assert text_of(by_column) == "\n".join(" ".join(row[:2]) for row in rows)
+
+
+def test_rows_that_no_rule_divides_stay_rows():
+    cells = [["Adults", "Children", "Elderly"], ["20 mg", "15 mg", "10 mg"], ["daily", "weekly", "monthly"]]
+    content = grid([40, 150, 250, 350], [600, 680, 700]) + "".join(
+        shown(text, 50 + 100 * column, 686, 10) for column, text in enumerate(["Who", "Dose", "When"])
+    )
+    for column, lines in enumerate(cells):
+        content += lines_at([line.capitalize() for line in lines], x=50 + 100 * column, y=665)
+    assert (
+        text_of(content)
+        == "Who | Dose | When\nAdults | 20 mg | Daily\nChildren | 15 mg | Weekly\nElderly | 10 mg | Monthly"
+    )
+
+
+def test_a_word_that_crosses_a_rule_is_whole_and_a_wrapped_cell_is_one_row():
+    content = grid([40, 150, 350], [600, 650, 700]) + shown("Zelnorinamide", 90, 680) + shown("20 mg", 200, 680)
+    content += lines_at(["Halve the dose in", "the elderly and in hyper-", "tension."], x=160, y=640)
+    content += shown("Note", 50, 640)
+    assert text_of(content) == "Zelnorinamide | 20 mg\nNote | Halve the dose in the elderly and in hyper-tension."
+
+
+def test_a_table_set_sideways_keeps_its_rows():
+    content = grid([600 - 500, 600 - 470, 600 - 440], [100, 250, 400])
+    rows = [("Adults", "20 mg"), ("Children", "15 mg")]
+    for n, (who, dose) in enumerate(rows):
+        content += shown(who, 118 + 30 * n, 110, 10, 90) + shown(dose, 118 + 30 * n, 260, 10, 90)
+    assert text_of(content) == "Adults | 20 mg\nChildren | 15 mg"
+
+
+@pytest.mark.parametrize("offset", [0.0, 0.3, 1.2])
+def test_letters_printed_twice_stand_once(offset):
+    twice = shown("Dose 15 mg illimitable", 50, 700, 14) + shown(
+        "Dose 15 mg illimitable", 50 + offset, 700 - offset, 14
+    )
+    parsed = read(twice)
+    assert parsed.text == "Page 1\n\nDose 15 mg illimitable"
+    each, x = "", 50.0
+    for letter, width in (("i", 0.222), ("l", 0.222), ("l", 0.222), ("n", 0.556), ("e", 0.556), ("s", 0.5), ("s", 0.5)):
+        each += shown(letter, x, 700, 14) + shown(letter, x + offset / 4, 700, 14)
+        x += 14 * width
+    assert text_of(each) == "illness"
+
+
+def test_a_watermark_stands_apart_and_is_no_title():
+    content = shown("DRAFT", 200, 480, 80, 45)
+    lines = [f"Line {n} of the protocol says give {n} mg daily." for n in range(8)]
+    parsed = read(content + lines_at(lines, step=30))
+    assert parsed.title == ""
+    assert parsed.text == "Page 1\n\n" + "\n".join(lines) + "\n\nDRAFT"
+
+
+def test_superscripts_keep_their_meaning():
+    content, x = "", 50.0
+    for text, size, y in (
+        ("below 50 x 10", 10, 700),
+        ("9", 6, 704),
+        ("/L and H", 10, 700),
+        ("2", 6, 698),
+        ("O", 10, 700),
+    ):
+        content += shown(text, x, y, size, font="U")
+        x += 0.6 * size * len(text)
+    assert text_of(content) == "below 50 x 10^9/L and H2O"
+
+
+def test_a_hyphen_at_the_end_of_a_line_stays():
+    content = lines_at(["Zelnorin is contraindicated in uncontrolled hyper-", "tension and severe tachycardia."])
+    assert text_of(content) == "Zelnorin is contraindicated in uncontrolled hyper-\ntension and severe tachycardia."
+
+
+def test_a_sentence_runs_on_over_the_page():
+    heading = shown("Zelnorin", 50, 750, 20)
+    one = lines_at(["Stop it at once.", "Do not give", "this medicine to"])
+    parsed = read(heading + one, lines_at(["patients with asthma.", "Ask the pharmacy."]))
+    assert "this medicine to\npatients with asthma." in parsed.text
+
+
+@pytest.mark.parametrize(
+    ("given", "title"),
+    [
+        ("Zelnorin in asthma", "Zelnorin in asthma"),
+        ("Microsoft Word - letter.doc", "Ward rules"),
+        ("untitled", "Ward rules"),
+        ("Untitled document", "Ward rules"),
+        ("zelnorin_v3.pdf", "Ward rules"),
+        ("PowerPoint Presentation", "Ward rules"),
+        ("C:\\\\scans\\\\0001", "Ward rules"),
+        ("scan_0001", "Ward rules"),
+        ("", "Ward rules"),
+    ],
+)
+def test_the_title(given, title):
+    content = shown("Hospital of Skerry", 50, 770, 10) + shown("Ward rules", 50, 740, 20)
+    parsed = read(content + lines_at(["Ring the bell.", "Then wait here.", "Nobody talks."]), info=f"/Title ({given})")
+    assert parsed.title == title
+
+
+def test_a_large_line_below_body_text_is_no_title():
+    body = lines_at([f"Body line {n} with ordinary words about the whole of the ward." for n in range(9)])
+    assert read(body + shown("Storage", 50, 500, 16) + shown("Keep it cool.", 50, 480)).title == ""

@@ -1,0 +1,110 @@
+"""What a user sets has effect or is reported: configuration folders, Hydra's settings, W&B's variables."""
+
+import logging
+from pathlib import Path
+
+import pytest
+from omegaconf import OmegaConf
+
+from cdsframe.config.shadow import shadowed
+from cdsframe.logger import Wandb, missing_key, several_in_one
+from cdsframe.run import Run
+from tests.entry_points import exit_code
+
+ROOT = Path(__file__).parent.parent
+BUILT_IN = (ROOT / "configs/lora/all_linear.yaml").read_text(encoding="utf-8")
+WANDB = OmegaConf.create({"wandb": {"_target_": "cdsframe.logger.Wandb"}, "csv": {"_target_": "cdsframe.logger.Csv"}})
+
+
+def folder_with(path: Path, option: str, text: str) -> Path:
+    (path / option).parent.mkdir(parents=True, exist_ok=True)
+    (path / option).write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("how", ["--config-dir={}", "-cd {}", "hydra.searchpath=[file://{}]", "hydra.searchpath=[{}]"])
+@pytest.mark.parametrize("option", ["lora/all_linear.yaml", "train.yaml", "hydra/job_logging/default.yaml"])
+def test_an_option_with_the_name_of_a_built_in_one_is_refused_by_name(tmp_path, capsys, how, option):
+    mine = folder_with(tmp_path / "mine", option, "r: 3\n")
+    assert exit_code(tmp_path / "run", *how.format(mine).split(" "), "--cfg", "job") == 2
+    told = capsys.readouterr().err
+    assert f"the configuration is refused: {option} of '{mine}' has the name of a file in" in told
+    assert "rename yours to" in told
+
+
+def test_an_option_with_a_name_of_its_own_is_taken_and_a_copy_hides_nothing(tmp_path, capsys):
+    mine = folder_with(tmp_path / "mine", "lora/mine.yaml", BUILT_IN.replace("r: 16", "r: 3"))
+    folder_with(mine, "lora/all_linear.yaml", BUILT_IN)
+    assert exit_code(tmp_path / "run", "--config-dir", str(mine), "lora=mine", "--cfg", "job") == 0
+    assert "r: 3\n" in capsys.readouterr().out
+
+
+def test_a_second_configuration_folder_is_refused(tmp_path, capsys):
+    folders = [folder_with(tmp_path / name, f"lora/{name}.yaml", BUILT_IN) for name in ("one", "two")]
+    given = [part for folder in folders for part in ("--config-dir", str(folder))]
+    assert exit_code(tmp_path / "run", *given, "--cfg", "job") == 2
+    assert "--config-dir is given more than once" in capsys.readouterr().err
+
+
+def test_many_hidden_files_are_counted(tmp_path):
+    for number in range(9):
+        folder_with(tmp_path / "first", f"lora/{number}.yaml", "r: 1\n")
+        folder_with(tmp_path / "second", f"lora/{number}.yaml", "r: 2\n")
+    assert shadowed([tmp_path / "first", tmp_path / "second"])[-1] == "and 4 more files"
+
+
+def test_chdir_gets_the_true_reason(tmp_path, capsys):
+    assert exit_code(tmp_path / "run", "hydra.job.chdir=true", "model=tiny") == 2
+    assert "hydra.job.chdir=true would make paths such as paths.outputs start at" in capsys.readouterr().err
+
+
+def test_jobs_that_would_share_a_folder_are_refused(tmp_path, capsys):
+    assert exit_code(tmp_path / "run", "-m", "hydra.sweep.subdir=all", "lora.r=2,4", "model=tiny") == 2
+    assert "hydra.sweep.subdir=all: the jobs of a multirun have numbered folders" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_FORK_FROM"])
+def test_the_environment_cannot_make_the_jobs_of_a_multirun_one_run(name):
+    [problem] = several_in_one(WANDB, {name: "same", "HOME": "/"})
+    assert f"unset {name}" in problem
+    assert several_in_one(OmegaConf.create({"csv": {"_target_": "cdsframe.logger.Csv"}}), {name: "same"}) == []
+    assert several_in_one(WANDB, {name: ""}) == []
+
+
+def test_a_multirun_with_a_run_id_in_the_environment_is_refused_before_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("WANDB_RUN_ID", "same123")
+    assert exit_code(tmp_path / "run", "-m", "lora.r=2,4", "model=tiny") == 2
+    assert "WANDB_RUN_ID: each job of a multirun is a W&B run of its own" in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_a_missing_key_is_reported_before_work(tmp_path, monkeypatch, capsys):
+    for name in ("WANDB_API_KEY", "NETRC", "WANDB_IDENTITY_TOKEN_FILE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert exit_code(tmp_path / "run", "logger.wandb.mode=online", "model=tiny") == 2
+    assert "logger.wandb.mode=online needs a key" in capsys.readouterr().err
+    assert exit_code(tmp_path / "run", "logger.wandb.mode=online", "logger.wandb.key_env=MINE", "model=tiny") == 2
+    assert "the environment has no MINE (logger.wandb.key_env)" in capsys.readouterr().err
+
+
+def test_a_key_is_found_where_wandb_finds_it(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    assert missing_key("offline", "WANDB_API_KEY", {}) is None
+    assert missing_key("online", "MINE", {"MINE": "key"}) is None
+    assert missing_key("online", "WANDB_API_KEY", {}) is not None
+    (tmp_path / ".netrc").write_text("machine api.wandb.ai login user password key\n")
+    assert missing_key("online", "WANDB_API_KEY", {}) is None
+    assert missing_key("online", "WANDB_API_KEY", {"WANDB_BASE_URL": "https://wandb.hospital"}) is not None
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_variables_that_have_no_effect_are_reported_and_a_wrong_value_is_named(tmp_path, monkeypatch, caplog):
+    monkeypatch.setenv("WANDB_PROJECT", "mine")
+    monkeypatch.setenv("WANDB_RESUME", "nonsense")
+    logger = Wandb(Run(tmp_path, "train", {}, None, {}, "group"), "demo", "cdsframe", "offline", "WANDB_API_KEY")
+    with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="WANDB_RESUME") as raised:
+        logger.open()
+    assert type(raised.value).__name__ == "CdsframeError"
+    assert "WANDB_PROJECT has no effect: logger.wandb.project decides" in caplog.text

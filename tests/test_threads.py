@@ -1,0 +1,68 @@
+"""The defaults for OpenMP's threads: set before torch is loaded, never over the user's own."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from cdsframe import threads
+from cdsframe.threads import cpu_quota, set_thread_defaults
+from tests.children import run_child
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture
+def no_limit(monkeypatch, tmp_path):
+    monkeypatch.setattr(threads, "_CGROUP_2", tmp_path / "cpu.max")
+    monkeypatch.setattr(threads, "_CGROUP_1", tmp_path)
+    return tmp_path
+
+
+def defaults(**environment):
+    set_thread_defaults(environment)
+    return environment
+
+
+def test_threads_wait_passively(no_limit):
+    assert defaults() == {"OMP_WAIT_POLICY": "PASSIVE"}
+
+
+@pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_the_users_own_way_of_waiting_stays(no_limit, name):
+    assert defaults(**{name: "7"}) == {name: "7"}
+
+
+@pytest.mark.parametrize(
+    ("text", "cores"), [("150000 100000", 2), ("100000 100000", 1), ("max 100000", None), ("x", None)]
+)
+def test_a_containers_limit_is_its_number_of_threads(no_limit, text, cores, monkeypatch):
+    (no_limit / "cpu.max").write_text(text, encoding="ascii")
+    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    assert cpu_quota() == cores
+    assert defaults().get("OMP_NUM_THREADS") == (str(cores) if cores else None)
+    assert defaults(OMP_NUM_THREADS="9")["OMP_NUM_THREADS"] == "9"
+
+
+def test_an_older_containers_limit_is_read_too(no_limit):
+    (no_limit / "cpu.cfs_quota_us").write_text("300000\n", encoding="ascii")
+    (no_limit / "cpu.cfs_period_us").write_text("100000\n", encoding="ascii")
+    assert cpu_quota() == 3
+    (no_limit / "cpu.cfs_quota_us").write_text("-1\n", encoding="ascii")
+    assert cpu_quota() is None
+
+
+def test_an_entry_point_sets_them_before_torch_is_loaded(tmp_path):
+    environment = {name: value for name, value in os.environ.items() if name not in threads._WAITING}
+    code = (
+        "import os, sys, ingest\n"
+        "def probe(cfg):\n"
+        "    print(os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)\n"
+        "    raise SystemExit\n"
+        "sys.modules['cdsframe.config.entry'].check = probe\n"
+        "sys.argv = ['ingest.py', 'hydra.run.dir=.', 'hydra.output_subdir=null']\n"
+        "ingest.main()\n"
+    )
+    done = run_child([sys.executable, "-c", code], cwd=tmp_path, env={**environment, "PYTHONPATH": str(ROOT)})
+    assert done.stdout.split() == ["PASSIVE", "False"], done.stderr
