@@ -9,19 +9,19 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.contracts import Choose
 from cdsframe.digests import digest, flatten
-from cdsframe.errors import ConfigError
+from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch, disjoint
 from cdsframe.search_form import MARKS, search_words
-from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import METADATA_FIELDS, Filter, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -147,9 +147,11 @@ class MemoryIndex:
         return {id_: (digests[id_], corpora[id_]) for id_ in wanted}
 
     def holds(self, filter: Filter) -> bool:
+        _require_fields(filter)
         return any(map(_matcher(filter), self._passages()))
 
     def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+        _require_fields([field, *filter])
         matches = _matcher(filter)
         found = (record.metadata.get(field) for record in self._passages() if matches(record))
         counts = Counter(value for value in found if value is not None)
@@ -265,6 +267,12 @@ def _singular(word: str) -> str:
     if word.endswith("s") and not word.endswith(("us", "ss")):
         return word[:-1]
     return word
+
+
+def _require_fields(fields: Iterable[str]) -> None:
+    """Raises InputError where no document has a field of this name."""
+    if unknown := [field for field in fields if field not in METADATA_FIELDS]:
+        raise InputError(f"no metadata field {unknown[0]} to filter by; there are {', '.join(METADATA_FIELDS)}")
 
 
 def _matcher(filter: Filter) -> Callable[[Passage], bool]:
