@@ -48,6 +48,14 @@ def test_jsonl_reads_good_lines_and_names_bad_ones(tmp_path):
     assert "oops" not in bad[0].reason
 
 
+def test_numbers_of_jsonl_keep_their_digits(tmp_path):
+    path = tmp_path / "docs.jsonl"
+    path.write_text('{"id": 1.10, "text": 0.50}\n{"id": "b", "sections": [{"heading": 2.0, "text": 1.250}]}\n')
+    first, second = jsonl(path).documents()
+    assert (first.id, first.text) == ("1.10", "0.50")
+    assert sections_of(second) == [(("2.0",), "1.250")]
+
+
 def test_a_repeated_id_of_jsonl_is_named_with_its_line(tmp_path):
     path = write_lines(tmp_path / "docs.jsonl", {"id": "x", "text": "one"}, "", {"id": "x", "text": "two"})
     first, again = jsonl(path).documents()

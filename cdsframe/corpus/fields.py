@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from decimal import Decimal
 from typing import Any, Literal
 
 from cdsframe.corpus.records import Block, assemble
@@ -32,7 +33,7 @@ def names_of(fields: Mapping[str, str | list[str] | None], key: str) -> list[str
 
 def as_text(value: Any, name: str, *, needed: bool = False) -> str:
     """A value as stripped text. Raises ValueError, without its content, where it is missing or not text."""
-    if isinstance(value, int | float) and not isinstance(value, bool):
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         value = str(value)
     if value is None and not needed:
         return ""

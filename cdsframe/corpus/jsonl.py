@@ -144,6 +144,6 @@ def records(path: str, limit: int) -> Iterator[tuple[str, dict[str, Any] | str]]
     """`("FILE, line 7", record)` for each line that is not blank; instead of a record the reason why it is none."""
     for source, line in lines(require_file(path, "corpus.path"), limit):
         try:
-            yield source, parse_object(line) if isinstance(line, bytes) else line
+            yield source, parse_object(line, decimals=True) if isinstance(line, bytes) else line
         except ValueError as error:
             yield source, f"is {error}"
