@@ -142,11 +142,11 @@ def test_questions_and_answers_written_column_by_column_stay_rows():
 
 def test_rows_of_figures_off_the_lines_of_their_labels_stay_rows():
     content = ""
-    for n, figure in enumerate(["(31,874)", "64,457", "―", "2,159"]):
+    for n, figure in enumerate(["(31,874)", "64,457", "-", "2,159"]):
         content += shown("Changes in the fair value of assets", 50, 700 - 30 * n, 8)
         content += shown("measured at cost", 50, 691 - 30 * n, 8) + shown(figure, 300, 695.5 - 30 * n, 9)
     lines = text_of(content).split("\n")
-    assert lines[1::3] == ["(31,874)", "64,457", "―", "2,159"]
+    assert lines[1::3] == ["(31,874)", "64,457", "-", "2,159"]
 
 
 def test_rows_that_no_rule_divides_stay_rows():
