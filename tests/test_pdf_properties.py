@@ -38,7 +38,7 @@ def kept(blocks):
     return [[line[: int(180 / size / 0.9)].strip() for line in lines] for lines, size, _ in blocks]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(PAGES, st.sampled_from([0, 90, 180, 270]))
 def test_each_word_is_in_the_text_in_its_order_or_counted(pages, rotation):
     parsed = read_pdf(write_pdf(*map(drawn, pages), page=f"/Rotate {rotation}"), 1 << 20)

@@ -131,6 +131,24 @@ def test_rows_of_a_table_without_rules_stay_together():
     assert text_of(by_column) == "\n".join(" ".join(row[:2]) for row in rows)
 
 
+def test_questions_and_answers_written_column_by_column_stay_rows():
+    rows = [
+        ("Did you eat anything before the test?", "yes no what?_____"),
+        ("Did you drink any alcohol?", "yes no"),
+    ] * 2
+    content = "".join(shown(row[c], 50 + 250 * c, 700 - 14 * n) for c in range(2) for n, row in enumerate(rows))
+    assert text_of(content) == "\n".join(" ".join(row) for row in rows)
+
+
+def test_rows_of_figures_off_the_lines_of_their_labels_stay_rows():
+    content = ""
+    for n, figure in enumerate(["(31,874)", "64,457", "-", "2,159"]):
+        content += shown("Changes in the fair value of assets", 50, 700 - 30 * n, 8)
+        content += shown("measured at cost", 50, 691 - 30 * n, 8) + shown(figure, 300, 695.5 - 30 * n, 9)
+    lines = text_of(content).split("\n")
+    assert lines[1::3] == ["(31,874)", "64,457", "-", "2,159"]
+
+
 def test_rows_that_no_rule_divides_stay_rows():
     cells = [["Adults", "Children", "Elderly"], ["20 mg", "15 mg", "10 mg"], ["daily", "weekly", "monthly"]]
     content = grid([40, 150, 250, 350], [600, 680, 700]) + "".join(

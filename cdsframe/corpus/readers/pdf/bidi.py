@@ -97,7 +97,8 @@ def _visual(letters: Sequence[Letter]) -> list[_Item]:
         if before is not None:
             gap = (after[0].left - before[0].right) / after[0].size
             said = any(letter.space for letter in (*before, *after))
-            if gap > (0.1 if said else 0.25) or frozenset((id(before[0]), id(after[0]))) in spaced:
+            turns = kind(before[0].text) != kind(after[0].text)
+            if gap > (0.1 if said else 0.15 if turns else 0.25) or frozenset((id(before[0]), id(after[0]))) in spaced:
                 items.append((" ", _OTHER))
         items.append(("".join(letter.text for letter in after), kind(after[0].text)))
     return items

@@ -130,8 +130,9 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
     if aligned < 0.6:
         return True
     by_column = _switches(band, x) <= max(2, 0.1 * len(lines))
-    if not (_is_prose(left) and _is_prose(right)):
-        return by_column
+    prose = _is_prose(left), _is_prose(right)
+    if not all(prose):
+        return by_column and not any(prose)  # short texts beside long ones answer or name them
     return by_column or _continues(left) + _continues(right) >= 0.4
 
 
@@ -158,9 +159,9 @@ def _has_near(bases: list[float], base: float, tolerance: float) -> bool:
 def _is_prose(pieces: Sequence[Piece]) -> bool:
     """Whether the lines are long enough for running text."""
     lines = len(_bases(pieces))
-    letters = sum(piece.letters for piece in pieces)
+    letters = sum(map(str.isalnum, "".join(piece.text for piece in pieces)))
     words = sum(piece.text.count(" ") + 1 for piece in pieces)
-    return letters >= 18 * lines and words >= 2.5 * lines
+    return letters >= 15 * lines and words >= 2.5 * lines
 
 
 def _switches(band: Sequence[Piece], x: float) -> int:

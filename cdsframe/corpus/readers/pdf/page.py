@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
 from cdsframe.corpus.readers.pdf.tables import find_tables, place
 
 if TYPE_CHECKING:
-    from pypdfium2 import PdfDocument
+    from pypdfium2 import PdfDocument, PdfPage
 
 _SCAN = 0.5
 """Share of a page that pictures cover from which on it counts as scanned."""
@@ -63,40 +64,41 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
     try:
         page = document[number]
     except PdfiumError:
-        letters = second.letters(number)
-        lines, undecoded = lay_out(letters, (), 0.0)
+        lines, undecoded = lay_out(second.letters(number), (), 0.0)
         return Page(lines, undecoded=undecoded, broken=not lines)
+    if form:
+        raw.FORM_OnAfterLoadPage(page.raw, form)  # or check boxes have no state
     try:
-        text = page.get_textpage()
-        try:
-            read = read_letters(page, text)
-        finally:
-            text.close()
-        drawings = read_drawings(page)
-        letters, again = once(_better(read.letters, number, second, bool(drawings.paths or drawings.pictures)))
-        if form:
-            raw.FORM_OnAfterLoadPage(page.raw, form)  # or check boxes have no state
-        overlay = read_overlay(page, form, letters)
-        upright = float(page.get_rotation() % 360)
-        lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)
-        box = Frame(upright).box(visible_box(page))
+        return _read_open(page, number, form, second)
     except PdfiumError:
         return Page(broken=True)
     finally:
         if form:
             raw.FORM_OnBeforeClosePage(page.raw, form)
         page.close()
+
+
+def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> Page:
+    with closing(page.get_textpage()) as text:
+        read = read_letters(page, text)
+    drawings = read_drawings(page)
+    drawn = bool(drawings.paths or drawings.pictures)
+    letters, again = once(_better(read.letters, number, second, drawn))
+    overlay = read_overlay(page, form, letters)
+    upright = float(page.get_rotation() % 360)
+    lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)
+    _, top, _, bottom = Frame(upright).box(visible_box(page))
     return Page(
         lines,
-        box[1],
-        box[3],
+        top,
+        bottom,
         overlay,
         undecoded,
         read.outside,
         again,
         drawings.pictures,
         drawings.covered >= _SCAN,
-        bool(drawings.paths or drawings.pictures),
+        drawn,
     )
 
 

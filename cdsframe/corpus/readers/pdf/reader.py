@@ -28,8 +28,13 @@ _MOST_PLACES = 8
 
 def read_pdf(data: bytes, limit: int) -> Parsed:
     """PDF: lines set clearly larger than the body are headings; where there are none, each page is a section."""
-    with _ONE_AT_A_TIME, closing(SecondReading(data)) as second:
-        pages, title, xfa = _read(data, second)
+    try:
+        with _ONE_AT_A_TIME, closing(SecondReading(data)) as second:
+            pages, title, xfa = _read(data, second)
+    except (Refused, MemoryError, RecursionError):
+        raise
+    except Exception:  # noqa: BLE001 (a broken file makes libraries raise whatever they meet; the other files go in)
+        raise Refused("is not a readable PDF: its contents are damaged; save it again in a PDF viewer") from None
     repeated = drop_repeated(pages)
     omitted = [*_omissions(pages, repeated, xfa)]
     if not any(page.lines or page.overlay.notes for page in pages):

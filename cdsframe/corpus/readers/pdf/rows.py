@@ -145,4 +145,4 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
 def _overlaps(before: Piece, piece: Piece) -> bool:
     """Whether the two lie over each other, so that they cannot be parts of one word."""
     shared = min(before.right, piece.right) - max(before.left, piece.left)
-    return shared > 0.15 * min(before.size, piece.size)
+    return shared > 0.3 * min(before.size, piece.size)
