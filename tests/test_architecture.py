@@ -19,7 +19,7 @@ CONFIGS = ROOT / "configs"
 LAYERS = [
     {
         "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
-        "prompt", "adapter", "shingles", "interrupt",
+        "prompt", "adapter", "shingles", "interrupt", "loading",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
