@@ -1,7 +1,7 @@
 """Bounds on the caches that oneDNN fills in training on a CPU: kernels made for each shape of a matrix product.
 
-In bfloat16 each new number of tokens needs new kernels, about 1 MB each, of which oneDNN keeps 1024: over a gigabyte that
-no estimate of tensors sees. Reads nothing of the model.
+In bfloat16 each new number of tokens needs new kernels, about 1 MB each, of which oneDNN keeps 1024: a gigabyte that no
+estimate of tensors sees. Reads nothing of the model.
 """
 
 from __future__ import annotations
