@@ -213,7 +213,7 @@ class LanguageModel:
         transformers_logging.disable_progress_bar()
         place = self._place if path == self.path else f"adapter: {path}"
         with loading(place):
-            module, report = AutoModelForCausalLM.from_pretrained(
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
                 path,
                 dtype=self.compute_dtype,
                 attn_implementation=self._attention,
@@ -222,6 +222,7 @@ class LanguageModel:
                 output_loading_info=True,
                 **self.quantization.load_arguments(self.compute_dtype),
             )
+        module, report = loaded
         require_weights(place, sorted(report["missing_keys"]))
         self.quantization.prepare(module)
         return module
