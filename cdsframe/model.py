@@ -11,13 +11,20 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
+<<<<<<< HEAD
 from cdsframe.adapter import quiet_peft, require_tokens
 from cdsframe.chat.template import default_template
 from cdsframe.chat.tokens import WORDS
 from cdsframe.encoding import chat_digest, encodes_as_before
+=======
+from cdsframe.adapter import quiet_peft
+from cdsframe.encoding import encode
+>>>>>>> fastpaths
 from cdsframe.errors import ConfigError, named
 from cdsframe.files import expanded
+from cdsframe.loading import loading, require_weights
 from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
+from cdsframe.types import Message
 
 log = logging.getLogger(__name__)
 
@@ -99,6 +106,11 @@ class LanguageModel:
         """Without the path of a local folder."""
         return public_name(self.name)
 
+    @property
+    def _place(self) -> str:
+        """Where an error message points."""
+        return f"model.name: {self.public_name}"
+
     @cached_property
     def path(self) -> str:
         """What `from_pretrained` takes; converts or downloads at first use."""
@@ -113,6 +125,7 @@ class LanguageModel:
         """
         from transformers import AddedToken, AutoTokenizer
 
+<<<<<<< HEAD
         try:
             tokenizer = AutoTokenizer.from_pretrained(self.path)
         except (OSError, ValueError, KeyError) as error:
@@ -120,6 +133,10 @@ class LanguageModel:
                 f"model.name={self.name}: it has no tokenizer that can be read; a model's folder needs tokenizer.json "
                 "and tokenizer_config.json"
             ) from error
+=======
+        with loading(self._place):
+            tokenizer = AutoTokenizer.from_pretrained(self.path, trust_remote_code=False)
+>>>>>>> fastpaths
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self.new_tokens))]:
@@ -172,13 +189,15 @@ class LanguageModel:
         if self.adapter is not None:
             from peft import PeftModel
 
-            with quiet_peft():
+            with quiet_peft(), loading(f"adapter: {self.adapter}"):
                 module = PeftModel.from_pretrained(module, self.adapter)
         return module.eval()
 
     def load_for_training(self) -> Any:
         """A module of its own without an adapter, its linear layers quantized as configured."""
-        return self.with_new_tokens(self._read(self.path))
+        module = self.with_new_tokens(self._read(self.path))
+        self._require_rows(module)
+        return module
 
     def with_new_tokens(self, module: Any) -> Any:
         """The base's module with a row for each new token: the mean of the rows of the pieces that it was cut into."""
@@ -207,13 +226,14 @@ class LanguageModel:
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
-        config = AutoConfig.from_pretrained(self.path)
+        with loading(self._place):
+            config = AutoConfig.from_pretrained(self.path, trust_remote_code=False)
         if self.new_tokens:
             text = config.get_text_config()  # models that see have their words' settings in another
             text.vocab_size = max(text.vocab_size, len(self.tokenizer))
-        with torch.device("meta"):
+        with torch.device("meta"), loading(self._place):
             return AutoModelForCausalLM.from_config(
-                config, dtype=self.compute_dtype, attn_implementation=self._attention
+                config, dtype=self.compute_dtype, attn_implementation=self._attention, trust_remote_code=False
             )
 
     @staticmethod
@@ -226,15 +246,50 @@ class LanguageModel:
         from transformers.utils import logging as transformers_logging
 
         transformers_logging.disable_progress_bar()
-        module = AutoModelForCausalLM.from_pretrained(
-            path,
-            dtype=self.compute_dtype,
-            attn_implementation=self._attention,
-            device_map={"": self.device},
-            **self.quantization.load_arguments(self.compute_dtype),
-        )
+        place = self._place if path == self.path else f"adapter: {path}"
+        with loading(place):
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                path,
+                dtype=self.compute_dtype,
+                attn_implementation=self._attention,
+                device_map={"": self.device},
+                trust_remote_code=False,
+                output_loading_info=True,
+                **self.quantization.load_arguments(self.compute_dtype),
+            )
+        module, report = loaded
+        require_weights(place, sorted(report["missing_keys"]))
         self.quantization.prepare(module)
         return module
+
+    def _require_rows(self, module: Any) -> None:
+        """Raises ConfigError where the chat template uses a token for which the embeddings have no row.
+
+        A padding token without a row does no harm (see `padding_id`).
+        """
+        rows = module.get_input_embeddings().weight.shape[0]
+        if len(self.tokenizer) <= rows or not self.tokenizer.chat_template:
+            return
+        turn = [Message("user", "q")]
+        used = encode(self.tokenizer, turn, "a").input_ids + encode(self.tokenizer, turn).input_ids
+        if beyond := sorted({token for token in used if token >= rows}):
+            words = ", ".join(named(str(self.tokenizer.convert_ids_to_tokens(token))) for token in beyond[:3])
+            raise ConfigError(
+                f"model.name: {self.public_name}: its chat template uses {words}, for which its embeddings (of {rows} "
+                "rows) have none; save the model with resized embeddings, or take the tokenizer that belongs to it"
+            )
+
+    def padding_id(self) -> int:
+        """A token that fills up short rows; the attention mask hides it.
+
+        The tokenizer's padding token, or where the embeddings have no row for it, the first token.
+        """
+        from transformers import AutoConfig
+
+        with loading(self._place):
+            rows = AutoConfig.from_pretrained(self.path, trust_remote_code=False).get_text_config().vocab_size
+        wanted = self.tokenizer.pad_token_id
+        return int(wanted) if wanted is not None and wanted < rows else 0
 
     @cached_property
     def digest(self) -> str | None:

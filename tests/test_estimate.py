@@ -1,6 +1,7 @@
 """The estimate before a training: what autograd keeps is counted as it is kept, and what does not fit is refused."""
 
 import json
+import os
 import random
 
 import pytest
@@ -136,6 +137,22 @@ def test_gradient_checkpointing_keeps_the_layers_inputs_and_one_layer_more():
     assert again > kept / 2
 
 
+def test_onednns_kernels_are_bounded_and_counted(monkeypatch):
+    from cdsframe.training.caches import CAPACITY, bound_caches, library_bytes
+
+    for name in CAPACITY:
+        monkeypatch.delenv(name, raising=False)
+    unbounded = library_bytes("cpu", reduced_precision=True)
+    monkeypatch.setenv("LRU_CACHE_CAPACITY", "7")
+    bound_caches()
+    assert os.environ["LRU_CACHE_CAPACITY"] == "7", "the user's own value stays"
+    bounded = library_bytes("cpu", reduced_precision=True)
+    assert library_bytes("cpu", reduced_precision=False) < bounded < unbounded / 4
+    assert library_bytes("cuda", reduced_precision=True) == 0
+    plain = NoQuantization()
+    assert needed(tiny(plain), plain, Lora(4, 2.0, 0.0, ALL_LINEAR), "adamw", True, SHAPE, False).libraries == 10**8
+
+
 def test_there_is_memory():
     assert 10**8 < estimate.available("cpu") < 2**50
 
@@ -144,7 +161,7 @@ def test_the_option_leaves_its_figures(tmp_path):
     small = ["model=tiny", "embedder=none", "retriever=none", "trainer=cpu", "logger=none", "training.train_limit=8"]
     run_train(tmp_path, "training=estimate", *small)
     metrics = json.loads(next(tmp_path.glob("outputs/runs/train/*/metrics.json")).read_text())
-    parts = ("weights", "trained", "optimizer", "activations")
+    parts = ("weights", "trained", "optimizer", "activations", "libraries")
     assert metrics["memory/total_gb"] == pytest.approx(sum(metrics[f"memory/{part}_gb"] for part in parts))
 
 

@@ -8,6 +8,7 @@ from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training.fused import LoraLinear, fuse, kept
 from cdsframe.training.module import loss_sum
+from cdsframe.training.proof import prove
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
@@ -124,3 +125,51 @@ def test_the_adapter_is_pefts_and_can_be_switched_off_and_merged(tmp_path):
         model.save_pretrained(tmp_path)
         torch.testing.assert_close(model.merge_and_unload()(ids).logits, wanted, rtol=1e-4, atol=1e-4)
     assert (tmp_path / "adapter_model.safetensors").is_file()
+
+
+@pytest.mark.parametrize("quantization", [NoQuantization(), Nf4(True, True)], ids=["none", "nf4"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_proof_keeps_what_agrees_and_changes_nothing(quantization, dtype):
+    model = _model(quantization, dtype, dropout=0.3)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    state = torch.get_rng_state()
+    assert fuse(model) == prove(model) == 14
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert torch.equal(torch.get_rng_state(), state)
+    assert {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)} == {0.3}
+
+
+@pytest.mark.parametrize("spoiled", ["output", "gradient", "error"])
+def test_layers_that_differ_are_computed_plainly(monkeypatch, caplog, spoiled):
+    def backward(ctx, *gradients):
+        found = list(LoraLinear_backward(ctx, *gradients))
+        found[4] = found[4] * 1.01
+        return tuple(found)
+
+    def forward(ctx, *arguments):
+        if spoiled == "error":
+            raise RuntimeError("a and b must have same reduction dim")
+        return LoraLinear_forward(ctx, *arguments) * 1.01
+
+    LoraLinear_forward, LoraLinear_backward = LoraLinear.forward, LoraLinear.backward
+    if spoiled == "gradient":
+        monkeypatch.setattr(LoraLinear, "backward", staticmethod(backward))
+    else:
+        monkeypatch.setattr(LoraLinear, "forward", staticmethod(forward))
+    model = _model(NoQuantization())
+    assert fuse(model) == 14
+    assert prove(model) == 0
+    assert "are computed plainly" in caplog.text
+    assert not [m for m in model.modules() if "forward" in vars(m)]
+
+
+def test_an_unknown_class_of_base_layer_or_a_hook_keeps_pefts_way():
+    class Own(torch.nn.Linear):
+        def forward(self, x):
+            return 2 * super().forward(x)
+
+    model = _model(NoQuantization())
+    layers = model.base_model.model.model.layers
+    layers[0].mlp.down_proj.get_base_layer().__class__ = Own
+    layers[1].mlp.down_proj.get_base_layer().register_forward_hook(lambda *_: None)
+    assert fuse(model) == 12

@@ -10,12 +10,14 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from math import isfinite
 from time import perf_counter
 from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
 from cdsframe.contracts import Index
+from cdsframe.errors import InputError
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
 from cdsframe.evaluation.result import (
@@ -129,6 +131,11 @@ def evaluate(
     started = perf_counter()
     answers = pipeline.answer_many(texts)
     seconds = perf_counter() - started
+    if broken := sum(not all(map(isfinite, answer.features.values())) for answer in answers):
+        raise InputError(
+            f"{broken} of {len(answers)} answers have probabilities that are no finite numbers: the model's weights "
+            "are damaged, or overflow; try model.compute_dtype=float32, or get the weights anew"
+        )
     judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
 
     scores = Scores(resamples, seed)

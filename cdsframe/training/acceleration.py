@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any
 
+from cdsframe.errors import ConfigError
 from cdsframe.lora import base_of
 from cdsframe.training.attention import NAME, attend, pack
 from cdsframe.training.fused import fuse
@@ -61,7 +62,13 @@ def compile_layers(model: Any) -> None:
 
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
     causal = base_of(model)
-    for layer in causal.get_decoder().layers:
+    decoder = causal.get_decoder()
+    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)  # GPT-2's and Bloom's name
+    if layers is None:
+        raise ConfigError(
+            f"training.compile: {type(causal).__name__} has no list of layers; use training.compile=false"
+        )
+    for layer in layers:
         for module in layer.modules():
             if "forward" in vars(module):
                 module.forward = torch.compiler.disable(module.forward)

