@@ -101,6 +101,9 @@ def test_control_characters_do_not_end_a_page():
         ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math> tablet", "1/2 tablet"),
         ("<p>1.5 x 10<sup>9</sup>/L above 10<sup>2</sup>, 5 mg<sup>2</sup>", "1.5 x 10^9/L above 10^2, 5 mg^2"),
         ("<p>10<span style='vertical-align: super'>9</span>/L", "10^9/L"),
+        ("<p><a>one</a><a>two</a> <span class=d>1</span><span class=u>5 mg</span>", "one two 1 5 mg"),
+        ("<p><span class=d>26.09.2019</span>Komoot 5<b>HT</b>", "26.09.2019 Komoot 5HT"),
+        ("<p><span>zel</span><span>norin</span> <b>H</b><sub>2</sub>O B<i>12</i>", "zelnorin H2O B12"),
         ("<div role=heading aria-level=2>Dose</div>5 mg", "Dose\n\n5 mg"),
     ],
 )
@@ -175,7 +178,7 @@ def test_what_is_left_out_is_counted_in_words():
     around = "words around the text (navigation, headers, footers, side columns, buttons)"
     assert omitted(page) == {
         "hidden words": 2, around: 4, "pictures": 1, "embedded pages and media": 1,
-        "choices of menus that are not shown": 1,
+        "words of choices that a menu does not show": 1,
     }  # fmt: skip
     assert not any(item.text for item in parsed(page).omitted)
 
@@ -198,6 +201,13 @@ def test_depth_is_refused_in_words_and_never_cut():
     assert text_of("".join(f"<p><font color={n}>word{n}" for n in range(2000))).count("word") == 2000
     with pytest.raises(Refused, match="is nested too deeply"):
         parsed("<div>" * 50_000 + "deep")
+
+
+def test_a_page_saved_as_utf16_or_without_words(tmp_path):
+    assert text_of("<html><p>Größe und Gewicht</p></html>".encode("utf-16-le")) == "Größe und Gewicht"
+    assert text_of("<p>Größe</p>".encode("utf-16")) == "Größe"
+    with pytest.raises(Refused, match="has no text; left out: 1 pictures, 1 embedded pages and media"):
+        parsed("<img src=x><iframe src=y></iframe>")
 
 
 def test_headings_without_text_and_titles(tmp_path):

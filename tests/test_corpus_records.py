@@ -255,3 +255,68 @@ def test_beir_holds_only_documents_that_are_not_complete(tmp_path):
     tracemalloc.stop()
     assert count == 1000
     assert peak < 3_000_000  # the texts together have 7,500,000
+
+
+def rows(tmp_path, data, fields=None, delimiter=None):
+    path = tmp_path / "t.csv"
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return list(csv_of(path, fields or {"id": "id", "text": "text"}, delimiter).documents())
+
+
+@pytest.mark.parametrize(
+    ("data", "reason", "read"),
+    [
+        ('1,"Zelnorin 20 mg\n2,b\n3,c\n', "has a quotation mark that is not closed (line 2); the lines 2 to 4", []),
+        ('1,a\n2,b\n3,"c', "has a quotation mark that is not closed (line 4)", ["1", "2"]),
+        ('1,"a\n2,b\n3,c"\n4,d\n', "has a quotation mark that is not closed (line 2); the lines 2 to 4", ["4"]),
+        ('1,"a\n2,"b" mg\n3,c\n', "has a quotation mark within a quoted value that is not doubled (line 3)", ["3"]),
+        ('1,"a" b\n2,c\n', "has a quotation mark within a quoted value that is not doubled (line 2)", ["2"]),
+        ("1,a,b\n2,c\n", "has 3 values, the header names 2 columns (is a quotation mark not closed?)", ["2"]),
+    ],
+)
+def test_a_quotation_mark_that_is_not_closed_merges_nothing(tmp_path, data, reason, read):
+    items = rows(tmp_path, "id,text\n" + data)
+    (bad,) = (item for item in items if isinstance(item, Unreadable))
+    assert bad.reason.startswith(reason)
+    assert [item.id for item in items if not isinstance(item, Unreadable)] == read
+
+
+def test_values_of_several_lines_and_sloppy_quotation_marks_are_read(tmp_path):
+    data = 'sep=,\nid,text\n007,"one, two\nthree, four"\n2,"1,5 mg" \n3,5" tube\n4,"say ""no"""\n'
+    assert [(item.id, item.text) for item in rows(tmp_path, data)] == [
+        ("007", "one, two\nthree, four"), ("2", "1,5 mg"), ("3", '5" tube'), ("4", 'say "no"'),
+    ]  # fmt: skip
+
+
+def test_a_column_named_twice_is_refused_where_it_is_used(tmp_path):
+    with pytest.raises(InputError, match=r"corpus\.fields\.text: t\.csv has 2 columns that are named text; rename"):
+        rows(tmp_path, "id,text,text\n1,a,b\n")
+    assert rows(tmp_path, "id,text,note,note,,\n1,a,b,c,,\n")[0].text == "a"
+
+
+def test_the_columns_that_are_wanted_decide_the_delimiter(tmp_path):
+    assert rows(tmp_path, "text;id;a, b, c\nx, y, z;1;u, v, w\n")[0].text == "x, y, z"
+    assert rows(tmp_path, "\n\nid,text\r1,a\r")[0].text == "a"
+
+
+def test_bytes_that_cannot_be_decoded_are_counted_with_their_line(tmp_path):
+    one, two = rows(tmp_path, "id,text\n1,Größe µg\n2,ok ".encode() + b"\xb5g\n")
+    assert (one.omitted, two.text) == ((), "ok \ufffdg")
+    assert [(item.count, item.text, item.place) for item in two.omitted] == [(1, True, "line 3")]
+    assert rows(tmp_path, "id,text\n1,Größe\n".encode("utf-16-le"))[0].text == "Größe"
+
+
+def test_a_key_that_stands_twice_is_refused_and_a_text_beside_sections_is_read(tmp_path):
+    parts = [{"heading": "H", "text": "one"}]
+    path = write_lines(
+        tmp_path / "docs.jsonl",
+        '{"id": "a", "text": "5 mg", "text": "50 mg"}',
+        {"id": "b", "text": "beside", "sections": parts},
+        {"id": "c", "text": "one", "sections": parts},
+        {"id": "d", "sections": [{"title": "H", "content": "x"}]},
+    )
+    twice, beside, repeated, other = jsonl(path).documents()
+    assert twice == Unreadable("docs.jsonl, line 1", "is not JSON that can be read (an object names a key twice)")
+    assert sections_of(beside) == [((), "beside"), (("H",), "one")]
+    assert sections_of(repeated) == [(("H",), "one")]
+    assert other.reason == "has a section with neither heading nor text"

@@ -28,11 +28,14 @@ MEDIA = frozenset(("audio", "video", "canvas", "object", "embed"))
 PICTURES, FRAMES, CHOICES, READINGS = (
     "pictures",
     "embedded pages and media",
-    "choices of menus that are not shown",
-    "readings above words (ruby)",
+    "words of choices that a menu does not show",
+    "words of readings above others (ruby)",
 )
 _BLOCK_STYLE = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
 _RAISED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
+_NAME = re.compile("[A-Z][a-z]")
+"""Where a name begins behind a date that a style sheet sets apart: `<span class=date>26.09.2019</span>Komoot`."""
+
 _FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|svg|webp|bmp|tiff?)|(?:img|dsc|image)[_ -]?\d+", re.IGNORECASE)
 
 
@@ -55,6 +58,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
     Counts what is left out, by reason. A superscript is written behind the words in front of it.
     """
     before = ""
+    seam: Node | None = None
     stack: list[Node | str | Break] = list(reversed(root.children))
     while stack:
         item = stack.pop()
@@ -62,7 +66,13 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             before = ""
             yield item
         elif isinstance(item, str):
+            dated = before.isdigit() and _NAME.match(item) and getattr(item, "front", None)
+            if dated and dated.get("class"):
+                yield " "
             item = item.replace("\xad", "")  # a soft hyphen is not seen within a line
+            if seam is not None and item and _is_apart(seam, before, item[0]):
+                yield " "
+            seam = seam if not item else None
             before = item[-1:] or before
             yield item
         elif item.out:
@@ -74,8 +84,23 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             before = ""
             yield item
         else:
-            following = _opened(item, before, omitted)
-            stack += reversed(following)
+            seam = item if item.previous is not None else seam
+            stack += reversed(_opened(item, before, omitted))
+
+
+def _is_apart(node: Node, before: str, after: str) -> bool:
+    """Whether style sheets are likely to set an inline element apart from the one in front of it.
+
+    They do so for links, and for elements with classes where a number or a name begins:
+    `<span class=year>2022</span><span>5 mg</span>`.
+    """
+    front = node.previous
+    if front is None or not (before.isalnum() and after.isalnum()) or {front.tag, node.tag} & {"sup", "sub", "rt"}:
+        return False
+    if front.tag == node.tag == "a":
+        return True
+    begins = after.isdigit() or (after.isupper() and not before.isupper())
+    return begins and bool({front.tag, node.tag} & {"a", "time"} or front.get("class") or node.get("class"))
 
 
 def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str | Break]:
@@ -105,7 +130,7 @@ def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str |
     if tag == "svg":
         omitted[PICTURES] += 1
     if tag in ("rt", "rp"):
-        omitted[READINGS] += tag == "rt"
+        omitted[READINGS] += node.words
         return []
     if tag == "li" and (number := _number(node)):
         return [Break.BLOCK, f"{number}. ", *node.children, Break.BLOCK]
@@ -142,7 +167,7 @@ def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
     shown = options
     if "multiple" not in menu.attributes and menu.get("size") in ("", "0", "1"):
         shown = [option for option in options if "selected" in option.attributes] or options[:1]
-    omitted[CHOICES] += len(options) - len(shown)
+    omitted[CHOICES] += sum(option.words for option in options if option not in shown)
     return ["; ".join(" ".join("".join(option.texts()).split()) for option in shown)]
 
 

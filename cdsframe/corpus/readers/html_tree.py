@@ -5,6 +5,7 @@ Does not decide what is text.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,7 @@ NEVER_SHOWN = frozenset(
 """Elements whose content no browser shows; what they hold is not counted either."""
 
 
+_WORD = re.compile(r"\w+")
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _LONGEST_HEADING = 200
 """Letters of a heading above which it ends before the first block in it: it is not closed."""
@@ -28,12 +30,15 @@ _BLOCKS = frozenset(
 class Node:
     """An element. `children` are elements and texts in order; `letters` are those that a page would show."""
 
-    __slots__ = ("attributes", "children", "kept", "letters", "linked", "out", "parent", "tag")
+    __slots__ = ("attributes", "children", "kept", "letters", "linked", "out", "parent", "previous", "tag")
 
     def __init__(self, tag: str, attributes: dict[str, str], parent: Node | None) -> None:
         self.tag, self.attributes, self.parent = tag, attributes, parent
         self.children: list[Node | str] = []
         self.letters = self.linked = 0
+        last = parent.children[-1] if parent is not None and parent.children else None
+        self.previous = last if isinstance(last, Node) else None
+        """The element that ends where this one begins, without white space or words between them."""
         self.kept = False
         """Whether no name and no kind of element makes it a surrounding part."""
         self.out: str | None = None
@@ -71,7 +76,14 @@ class Node:
     @property
     def words(self) -> int:
         """How many words a reader would see."""
-        return len(" ".join(self.texts()).split())
+        return len(_WORD.findall(" ".join(self.texts()).replace("\xad", "")))
+
+
+class Following(str):
+    """A text that begins where an element ends, without white space between them."""
+
+    __slots__ = ("front",)
+    front: Node
 
 
 def tree_of(text: str) -> Node:
@@ -119,7 +131,10 @@ def _tree(text: str, frames: int) -> Node:
         item, parent = stack.pop()
         while item is not None:
             if item.is_text_node:
-                parent.children.append(item.text_content or "")
+                text = Following(item.text_content or "")
+                if parent.children and isinstance(front := parent.children[-1], Node):
+                    text.front = front
+                parent.children.append(text)
             elif item.is_element_node:
                 node = Node(item.tag or "", {name: value or "" for name, value in item.attributes.items()}, parent)
                 parent.children.append(node)
