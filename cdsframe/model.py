@@ -11,15 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-<<<<<<< HEAD
 from cdsframe.adapter import quiet_peft, require_tokens
 from cdsframe.chat.template import default_template
 from cdsframe.chat.tokens import WORDS
-from cdsframe.encoding import chat_digest, encodes_as_before
-=======
-from cdsframe.adapter import quiet_peft
-from cdsframe.encoding import encode
->>>>>>> fastpaths
+from cdsframe.encoding import chat_digest, encode, encodes_as_before
 from cdsframe.errors import ConfigError, named
 from cdsframe.files import expanded
 from cdsframe.loading import loading, require_weights
@@ -125,18 +120,8 @@ class LanguageModel:
         """
         from transformers import AddedToken, AutoTokenizer
 
-<<<<<<< HEAD
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(self.path)
-        except (OSError, ValueError, KeyError) as error:
-            raise ConfigError(
-                f"model.name={self.name}: it has no tokenizer that can be read; a model's folder needs tokenizer.json "
-                "and tokenizer_config.json"
-            ) from error
-=======
         with loading(self._place):
             tokenizer = AutoTokenizer.from_pretrained(self.path, trust_remote_code=False)
->>>>>>> fastpaths
         if tokenizer.pad_token_id is None:
             tokenizer.pad_token = tokenizer.eos_token
         if problems := [*filter(None, (_why_not_new(tokenizer, word) for word in self.new_tokens))]:

@@ -20,12 +20,8 @@ CONFIGS = ROOT / "configs"
 LAYERS = [
     {
         "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
-<<<<<<< HEAD
         "prompt", "adapter", "shingles", "interrupt", "threads", "search_form", "chat", "filters", "units", "tokens",
-        "markers", "claims",
-=======
-        "prompt", "adapter", "shingles", "interrupt", "loading",
->>>>>>> fastpaths
+        "markers", "claims", "loading",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",

@@ -1,6 +1,5 @@
 """One invariant for every reader: each visible word is read, in its order inside its block, or it is counted."""
 
-import contextlib
 import csv
 import io
 import re
@@ -143,11 +142,7 @@ def test_each_word_of_a_page_is_read_in_order_or_counted(drawn):
 )
 def test_damage_of_a_page_never_raises(drawn, place, damage):
     source = drawn[0].encode()
-<<<<<<< HEAD
     with suppress(Refused):
-=======
-    with contextlib.suppress(Refused):
->>>>>>> html
         read_html(source[:place] + damage.encode("latin-1") + source[place:], 1 << 20)
 
 
