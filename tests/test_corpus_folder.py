@@ -226,6 +226,7 @@ def test_bytes_that_are_no_text_are_not_guessed(read):
     assert read("a.txt", b"\xff\xfea").reason == "is not utf-16 text, as its first bytes say"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the limit may fall into a destructor
 def test_limits_name_their_options(tmp_path):
     (tmp_path / "big.txt").write_bytes(b"a" * (1 << 20) + b"b")
     (tmp_path / "just.txt").write_bytes(b"a" * (1 << 20))

@@ -59,6 +59,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
     """
     before = ""
     seam: Node | None = None
+    raised = False
     stack: list[Node | str | Break] = list(reversed(root.children))
     while stack:
         item = stack.pop()
@@ -72,7 +73,9 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             item = item.replace("\xad", "")  # a soft hyphen is not seen within a line
             if seam is not None and item and _is_apart(seam, before, item[0]):
                 yield " "
-            seam = seam if not item else None
+            if raised and item[:1].isdigit():
+                yield " "  # 2 behind the subscript of log10
+            seam, raised = (seam, raised) if not item else (None, False)
             before = item[-1:] or before
             yield item
         elif item.out:
@@ -80,12 +83,24 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             omitted[FRAMES] += item.tag in MEDIA
             before = ""
             yield " " if item.tag in INLINE else Break.BLOCK
+        elif write := _script(item):
+            text = write(before, line(item, omitted))
+            before, raised, seam = text[-1:] or before, True, None
+            yield text
         elif apart(item):
             before = ""
             yield item
         else:
             seam = item if item.previous is not None else seam
             stack += reversed(_opened(item, before, omitted))
+
+
+def _script(node: Node) -> Callable[[str, str], str] | None:
+    """What writes an element that is set above or below the line; None for other elements."""
+    if node.tag in ("sup", "sub"):
+        return superscript if node.tag == "sup" else subscript
+    raised = _RAISED.search(node.get("style")) if node.tag in INLINE else None
+    return None if raised is None else superscript if raised[1].lower() == "super" else subscript
 
 
 def _is_apart(node: Node, before: str, after: str) -> bool:
@@ -112,10 +127,6 @@ def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str |
         return [Break.LINE]
     if tag == "hr":
         return [Break.BLOCK]
-    raised = _RAISED.search(node.get("style"))
-    if tag in ("sup", "sub") or (raised and tag in INLINE):
-        write = superscript if tag == "sup" or (raised and raised[1].lower() == "super") else subscript
-        return [write(before, line(node, omitted))]
     if tag == "img":
         return [" ", _alternative(node, omitted), " "]
     if tag == "input":

@@ -40,14 +40,19 @@ _NOT_TEXT = ("utf-7", "utf_7", "idna", "punycode", "unicode_escape", "raw_unicod
 _RAW = "script|style|title|textarea|iframe|noembed|noframes|xmp"
 _TOKEN = re.compile(
     r"<!--(?P<comment>.*?)(?:-->|--!>|(?P<open>\Z))|<!\[CDATA\[(?P<cdata>.*?)\]\]>|"
-    rf"(?P<start><(?P<raw>{_RAW})(?=[\s/>])(?:[^>\"']|\"[^\"]*\"|'[^']*')*>)|"
-    r"<(?P<end>/?)(?P<name>[a-z][^\s/>]*)(?:[^>\"']|\"[^\"]*\"|'[^']*')*>",
+    rf"(?P<start><(?P<raw>{_RAW})(?=[\s/>])(?:=\s*\"[^\"]*\"|=\s*'[^']*'|[^>])*+>)|"
+    r"<(?P<end>/?)(?P<name>[a-z][^\s/>]*)(?:=\s*\"[^\"]*\"|=\s*'[^']*'|[^>])*+>",
     re.IGNORECASE | re.DOTALL,
 )
 _CONTENT = re.compile(
     r"</?(?:p|div|h[1-6]|body|head|table|ul|ol|article|section|main|link|meta|script|span)\b", re.IGNORECASE
 )
 _SELF_CLOSED = re.compile(r"(?:[\s\"']|^<\w+)/>\Z")
+
+_OPEN_QUOTE = re.compile(
+    r"\s(?:href|src|class|id|name|rel|target)\s*=\s*([\"'])(?:(?!\1)[^<>])*>(?=(?:(?!\1).)*<)", re.DOTALL
+)
+"""An attribute's value that goes on behind the end of its tag, and has another tag in it: it is not closed."""
 
 _FORMATTING = ("b", "big", "code", "em", "font", "i", "nobr", "small", "strong", "tt", "u")
 _STRUCK = ("s", "strike", "del")
@@ -151,7 +156,7 @@ def _declared(head: bytes) -> str | None:
 def _repaired(text: str) -> tuple[str, int]:
     """The source with what is not closed closed, and how many marks that strike text out are open.
 
-    A comment, script or text area without its end hides the rest of the page: it ends where content begins.
+    A comment, script, text area or attribute without its end hides what follows: it ends where content begins.
     """
     parts: list[str] = []
     open_: Counter[str] = Counter()
@@ -171,6 +176,10 @@ def _repaired(text: str) -> tuple[str, int]:
             end = _end_of_raw(text, token, endless)
             parts += text[copied:position], text[position : end[0]], f"</{token['raw']}>"
             position = copied = end[1]
+        elif open_quote := _OPEN_QUOTE.search(token[0]):
+            position = token.start() + open_quote.end()
+            parts += [text[copied : position - 1], open_quote[1], ">"]
+            copied = position
         elif name := (token["name"] or "").lower():
             open_[name] += -1 if token["end"] else not token[0].endswith("/>")
             deepest = max(deepest, open_[name]) if name in _NESTING else deepest
