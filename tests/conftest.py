@@ -12,7 +12,6 @@ from urllib.parse import urlsplit
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 os.environ.pop("HYDRA_FULL_ERROR", None)
 
 from pathlib import Path
@@ -20,7 +19,10 @@ from pathlib import Path
 import pytest
 
 from cdsframe.contracts import Index
+from cdsframe.environment import set_defaults
 from tests.indexes import KINDS, empty_index
+
+set_defaults()  # before a test loads torch
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect

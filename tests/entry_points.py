@@ -13,13 +13,17 @@ import train
 
 
 def run_train(folder: Path, *overrides: str) -> None:
-    """`python train.py OVERRIDES` from a folder; leaves the log as it was, for Hydra sets it for the whole process."""
+    """`python train.py OVERRIDES` from a folder; leaves the log as it was, for Hydra sets it for the whole process.
+
+    Without the field's data sets: each training would be compared with all of them (tests/test_contamination.py does).
+    """
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     folder.mkdir(exist_ok=True)
     GlobalHydra.instance().clear()
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
+        patch.delenv("CDSFRAME_DATA", raising=False)
         patch.setattr(sys, "argv", ["train.py", *overrides])
         patch.setenv("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # Optuna's, which a sweep may load
         try:

@@ -20,8 +20,8 @@ CONFIGS = ROOT / "configs"
 LAYERS = [
     {
         "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
-        "prompt", "adapter", "shingles", "interrupt", "threads", "search_form", "chat", "filters", "units", "tokens",
-        "markers", "claims", "loading",
+        "prompt", "adapter", "shingles", "interrupt", "environment", "search_form", "chat", "filters", "units",
+        "tokens", "markers", "claims", "loading",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",

@@ -34,12 +34,12 @@ from cdsframe.config.pipes import passing
 from cdsframe.config.resume import interrupted_run
 from cdsframe.config.shadow import refuse_shadowed
 from cdsframe.config.sweep import claim, job_of_sweep, note_failure
+from cdsframe.environment import set_defaults
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.interrupt import EXIT_CODE, over
 from cdsframe.logger import several_in_one
 from cdsframe.printable import plain
 from cdsframe.run import Run
-from cdsframe.threads import set_thread_defaults
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
@@ -144,7 +144,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float | None:
         run = None
-        set_thread_defaults()
+        set_defaults()
         try:
             if asked:
                 cfg.question = as_text(asked[-1])

@@ -173,10 +173,9 @@ def needed(
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from cdsframe.training.caches import bound_caches, library_bytes
+    from cdsframe.training.caches import library_bytes
     from cdsframe.training.fused import fuse
 
-    bound_caches()
     module = model.without_weights()
     frozen = _held(module, quantization.identity, model.compute_dtype.itemsize)
     tuned = lora.attach(module)

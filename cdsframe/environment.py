@@ -1,8 +1,11 @@
-"""Defaults for the threads of numeric libraries, set as environment variables before torch is loaded.
+"""Defaults of native libraries (OpenMP, oneDNN), set as environment variables before torch is loaded.
 
 OpenMP's threads wait for each other at the end of each parallel loop. By default they spin there for milliseconds. On
 cores that other programs use too, a thread then spins while the thread that it waits for is not running, and a step
 takes a multiple of its CPU time. With `OMP_WAIT_POLICY=PASSIVE` the threads sleep instead (figures: docs/speed.md).
+
+In bfloat16, oneDNN makes kernels for each new number of tokens, about 1 MB each, and keeps 1,024 of them: a gigabyte
+that no estimate of tensors sees. All decoder layers have the same shapes, so a step reuses its kernels with 64, too.
 
 Does not change a variable that the user has set, and does nothing for libraries that are already loaded.
 """
@@ -19,12 +22,17 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 
 _COUNT = "OMP_NUM_THREADS"
 
+_KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
+"""Kernels that oneDNN keeps, and torch's layer above it."""
+
+_KERNELS_BY_DEFAULT = 1024
+
 _CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
 
-def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Makes OpenMP's threads wait passively, and starts no more of them than a container may use cores.
+def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
+    """Makes OpenMP's threads wait passively, bounds their number by a container's limit, and bounds oneDNN's caches.
 
     joblib divides the cores among the jobs of a sweep: it sets `OMP_NUM_THREADS` in its processes, which stays.
     """
@@ -33,6 +41,16 @@ def set_thread_defaults(environment: MutableMapping[str, str] = os.environ) -> N
     quota = cpu_quota()
     if quota is not None and _COUNT not in environment and quota < (os.cpu_count() or 1):
         environment[_COUNT] = str(quota)
+    for name, capacity in _KERNELS.items():
+        environment.setdefault(name, capacity)
+
+
+def cached_kernels() -> int:
+    """The most kernels that oneDNN keeps in this process."""
+    try:
+        return int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])
+    except (KeyError, ValueError):
+        return _KERNELS_BY_DEFAULT
 
 
 def cpu_quota() -> int | None:

@@ -1,4 +1,4 @@
-"""The defaults for OpenMP's threads: set before torch is loaded, never over the user's own."""
+"""The defaults of native libraries: set before torch is loaded, never over the user's own."""
 
 import os
 import sys
@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cdsframe import threads
-from cdsframe.threads import cpu_quota, set_thread_defaults
+from cdsframe import environment as module
+from cdsframe.environment import cached_kernels, cpu_quota, set_defaults
 from tests.children import run_child
 
 ROOT = Path(__file__).parent.parent
@@ -15,23 +15,25 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture
 def no_limit(monkeypatch, tmp_path):
-    monkeypatch.setattr(threads, "_CGROUP_2", tmp_path / "cpu.max")
-    monkeypatch.setattr(threads, "_CGROUP_1", tmp_path)
+    monkeypatch.setattr(module, "_CGROUP_2", tmp_path / "cpu.max")
+    monkeypatch.setattr(module, "_CGROUP_1", tmp_path)
     return tmp_path
 
 
 def defaults(**environment):
-    set_thread_defaults(environment)
+    set_defaults(environment)
     return environment
 
 
 def test_threads_wait_passively(no_limit):
-    assert defaults() == {"OMP_WAIT_POLICY": "PASSIVE"}
+    assert defaults()["OMP_WAIT_POLICY"] == "PASSIVE"
+    assert "OMP_NUM_THREADS" not in defaults()
 
 
 @pytest.mark.parametrize("name", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
 def test_the_users_own_way_of_waiting_stays(no_limit, name):
-    assert defaults(**{name: "7"}) == {name: "7"}
+    made = defaults(**{name: "7"})
+    assert {key: value for key, value in made.items() if key in module._WAITING} == {name: "7"}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +47,15 @@ def test_a_containers_limit_is_its_number_of_threads(no_limit, text, cores, monk
     assert defaults(OMP_NUM_THREADS="9")["OMP_NUM_THREADS"] == "9"
 
 
+def test_few_kernels_are_kept_unless_the_user_says_otherwise(no_limit, monkeypatch):
+    assert defaults()["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "64"
+    assert defaults(ONEDNN_PRIMITIVE_CACHE_CAPACITY="500")["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "500"
+    monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "500")
+    assert cached_kernels() == 500
+    monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
+    assert cached_kernels() == 1024
+
+
 def test_an_older_containers_limit_is_read_too(no_limit):
     (no_limit / "cpu.cfs_quota_us").write_text("300000\n", encoding="ascii")
     (no_limit / "cpu.cfs_period_us").write_text("100000\n", encoding="ascii")
@@ -54,7 +65,7 @@ def test_an_older_containers_limit_is_read_too(no_limit):
 
 
 def test_an_entry_point_sets_them_before_torch_is_loaded(tmp_path):
-    environment = {name: value for name, value in os.environ.items() if name not in threads._WAITING}
+    environment = {name: value for name, value in os.environ.items() if name not in module._WAITING}
     code = (
         "import os, sys, ingest\n"
         "def probe(cfg):\n"
