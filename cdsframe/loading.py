@@ -5,9 +5,11 @@ Does not load anything itself.
 
 from __future__ import annotations
 
+import errno
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from cdsframe.errors import CdsframeError, ConfigError, InputError, named
 
@@ -53,7 +55,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "{model}: its weights have other shapes than its config.json says; get config.json and weights of one version",
     ),
     (
-        r"[Cc]ouldn't instantiate the backend tokenizer|Can't load tokenizer|tokenizer",
+        r"[Cc]ouldn't instantiate the backend tokenizer|Can't load tokenizer|enum ModelWrapper|not a valid tokenizer",
         "{model}: its tokenizer cannot be read (expected: tokenizer.json, tokenizer_config.json); get the files anew",
     ),
     (
@@ -81,7 +83,9 @@ def loading(place: str) -> Iterator[None]:
 
 
 def _in_words(place: str, error: Exception) -> CdsframeError:
-    """The sentence of the first pattern that is found in the error or in what caused it."""
+    """The sentence of the machine's own fault, else of the first pattern found in the error or in its causes."""
+    if reason := _of_the_machine(error):
+        return InputError(f"{place}: {reason}")
     texts = list(_texts(error))
     for pattern, sentence in _KNOWN:
         for text in texts:
@@ -95,6 +99,29 @@ def _in_words(place: str, error: Exception) -> CdsframeError:
         f"{place} cannot be loaded ({reason}); check that its folder is complete and that transformers knows its "
         "architecture (CDSFRAME_TRACEBACKS=1 shows where)"
     )
+
+
+_BY_ERRNO = {
+    errno.EACCES: "there is no permission to read {file}",
+    errno.EPERM: "there is no permission to read {file}",
+    errno.ENOSPC: "no space is left on the disk (needed for {file})",
+    errno.EDQUOT: "the disk quota is used up (needed for {file})",
+    errno.EIO: "the disk cannot read {file}",
+    errno.ENOMEM: "it does not fit into memory; use quantization=nf4 or a smaller model",
+}
+
+
+def _of_the_machine(error: BaseException | None) -> str | None:
+    """What the machine lacks (memory, a package, permission, space), by the types of the error and of its causes."""
+    while error is not None:
+        if isinstance(error, MemoryError):
+            return _BY_ERRNO[errno.ENOMEM]
+        if isinstance(error, ModuleNotFoundError) and error.name:
+            return f"the Python package {error.name} is missing; install it, or use another model"
+        if isinstance(error, OSError) and error.errno in _BY_ERRNO:
+            return _BY_ERRNO[error.errno].format(file=named(Path(str(error.filename or "a file")).name)[1:-1])
+        error = error.__cause__ or error.__context__
+    return None
 
 
 def _of_type(match: re.Match[str]) -> str:

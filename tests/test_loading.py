@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BloomConfig, Gemma2Config, Qwen3MoeConfig
 
 from cdsframe.errors import CdsframeError, ConfigError, InputError
+from cdsframe.loading import loading
 from cdsframe.lora import Lora
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -27,6 +28,22 @@ SIZES = {
 
 def model(path, attention="sdpa"):
     return LanguageModel(str(path), "float32", attention, [], NoQuantization(), None)
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (MemoryError(), "model.name: M: it does not fit into memory; use quantization=nf4 or a smaller model"),
+        (PermissionError(13, "denied", "/a/tokenizer.json"), "there is no permission to read tokenizer.json"),
+        (OSError(28, "full", "/a/model.safetensors"), "no space is left on the disk (needed for model.safetensors)"),
+        (ModuleNotFoundError("No module named 'x'", name="x"), "the Python package x is missing"),
+    ],
+)
+def test_what_the_machine_lacks_is_not_blamed_on_the_model(error, words):
+    with pytest.raises(InputError) as refused, loading("model.name: M"):
+        raise ValueError("the tokenizer cannot be loaded") from error
+    assert words in str(refused.value)
+    assert "/a/" not in str(refused.value)
 
 
 @pytest.fixture
