@@ -83,7 +83,8 @@ def require_tokens(folder: str, chat: str, as_before: Callable[[], bool]) -> Non
     if manifest["chat"] == chat if "chat" in manifest else as_before():
         return
     why = "another chat template or tokenizer" if "chat" in manifest else "an older cdsframe, whose tokens were wrong"
-    choices = " ".join(f"{group}={choice}" for group, choice in sorted(manifest.get("choices", {}).items()))
+    chosen = sorted(manifest.get("choices", {}).items())
+    choices = " ".join(f"{group}={choice}" for group, choice in chosen if choice != "None")  # of before: no option
     raise AdapterMismatchError(
         f"the adapter {folder} was trained with {why} for this model, and would be asked with other tokens than it "
         f"learnt; train it again: python train.py {choices} name={Path(folder).name}, and its other overrides"

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.children import run_child
+
 ROOT = Path(__file__).parent.parent
 WORK = """
 import logging, os, sys
@@ -54,3 +56,9 @@ def test_a_broken_pipe_of_another_kind_is_not_passed_over(tmp_path: Path) -> Non
         told = process.communicate(b"", timeout=300)[1]
     assert b"BrokenPipeError" in told
     assert process.returncode == 1
+
+
+def test_a_closed_stream_leaves_no_traceback(tmp_path: Path) -> None:
+    command = ["sh", "-c", 'exec "$0" "$1" --cfg job >&-', sys.executable, ROOT / "train.py"]
+    done = run_child(command, cwd=tmp_path)
+    assert (done.returncode, "Traceback" in done.stderr) == (0, False)

@@ -96,7 +96,11 @@ def start_run(cfg: DictConfig) -> Run:
         task=runtime.job.name,
         config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
         config_yaml=None if runtime.output_subdir is None else OmegaConf.to_yaml(OmegaConf.create(written)),
-        choices={group: str(c) for group, c in runtime.runtime.choices.items() if not group.startswith("hydra/")},
+        choices={
+            group: str(choice)
+            for group, choice in runtime.runtime.choices.items()
+            if choice is not None and not group.startswith("hydra/")
+        },
         group=Path(runtime.sweep.dir).name if multirun else folder.name,
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
         resumed=resumed,

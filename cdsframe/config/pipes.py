@@ -15,16 +15,16 @@ from typing import Any
 
 @contextmanager
 def passing() -> Iterator[None]:
-    """While this is entered, what cannot be printed because its reader has left is dropped."""
+    """Drops what cannot be printed because its reader has left or the stream is closed, while this is entered."""
     streams = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (_Passing(stream) if stream is not None else None for stream in streams)
-    try:
-        yield
-    finally:
-        for stream in (sys.stdout, sys.stderr):
-            if stream is not None:
-                stream.flush()
-        sys.stdout, sys.stderr = streams
+    with open(os.devnull, "w", encoding="utf-8") as nowhere:
+        sys.stdout, sys.stderr = (_Passing(stream or nowhere) for stream in streams)
+        try:
+            yield
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            sys.stdout, sys.stderr = streams
 
 
 class _Passing:
