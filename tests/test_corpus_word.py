@@ -171,6 +171,9 @@ def test_furniture_comments_and_pictures_are_counted():
     }
 
 
+SUP, SUB = (f'<w:vertAlign w:val="{kind}"/>' for kind in ("superscript", "subscript"))
+
+
 @pytest.mark.parametrize(
     ("parts", "right"),
     [
@@ -178,6 +181,13 @@ def test_furniture_comments_and_pictures_are_counted():
         (["10", *[r(sign, '<w:vertAlign w:val="superscript"/>') for sign in "-3"], " mol"], "10^-3 mol"),
         (["10", r("9", '<w:rStyle w:val="Up"/>'), "/L"], "10^9/L"),
         (["10", r("9", '<w:position w:val="6"/><w:sz w:val="14"/>'), "/L"], "10^9/L"),
+        (["10", r("9 ", SUP), "5 mg"], "10^9 5 mg"),
+        (["10", r("9", SUP), "5 mg"], "10^9 5 mg"),
+        (["5 mg/m", r("2 ", SUP), "daily"], "5 mg/m^2 daily"),
+        (["10", r("2 ", SUB), "5"], "10_2 5"),
+        (["CO", r("2", SUB), "10 mmHg"], "CO2 10 mmHg"),
+        (["1", r("1", SUP), "/", r("2", SUB), " tablets"], "1 1/2 tablets"),
+        (["1 ", r("1", SUP), "\u2044", r("2", SUB), " tablets"], "1 1/2 tablets"),
         (["H", r("2", '<w:vertAlign w:val="subscript"/>'), "O"], "H2O"),
         (["5 ", r("m", '<w:rFonts w:ascii="Symbol" w:hAnsi="Symbol"/>'), "g"], "5 μg"),
         (['<w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r>', " 3"], "≥ 3"),
@@ -216,6 +226,39 @@ def test_a_sign_without_a_meaning_is_lost_text():
 )
 def test_formulas_keep_fractions_and_powers(formula, right):
     assert read(p("f = ", f"<m:oMath>{formula}</m:oMath>")).text == f"f = {right}"
+
+
+def math(*content):
+    return f"<m:oMath>{''.join(content)}</m:oMath>"
+
+
+def mr(text):
+    return f"<m:r><m:t>{text}</m:t></m:r>"
+
+
+HALF = f"<m:f><m:num>{mr(1)}</m:num><m:den>{mr(2)}</m:den></m:f>"
+BILLION = f"<m:sSup><m:e>{mr(10)}</m:e><m:sup>{mr(9)}</m:sup></m:sSup>"
+CARBON = f"<m:sPre><m:sub>{mr(6)}</m:sub><m:sup>{mr(14)}</m:sup><m:e>{mr('C')}</m:e></m:sPre>"
+
+
+@pytest.mark.parametrize(
+    ("parts", "right"),
+    [
+        (["Give ", math(mr(2), HALF), " tablets"], "Give 2 1/2 tablets"),
+        (["Give 2", math(HALF), " tablets"], "Give 2 1/2 tablets"),
+        (["Give ", math(HALF), math(HALF)], "Give 1/2 1/2"),
+        ([math(BILLION), "5 mg"], "10^9 5 mg"),
+        ([math(BILLION, mr(5), mr(0), mr(" mg"))], "10^9 50 mg"),
+        ([math(BILLION, mr("/L"))], "10^9/L"),
+        ([math(mr(2), CARBON)], "2 _6^14C"),
+        ([math(mr("x"), HALF)], "x 1/2"),
+        ([math(mr(10), f"<m:sSup><m:e/><m:sup>{mr(9)}</m:sup></m:sSup>")], "10^9"),
+        ([math(mr(1)), math(mr(0)), " mg"], "10 mg"),
+        ([f"<m:oMathPara>{math(mr('x=1'))}{math(mr('5 mg'))}</m:oMathPara>"], "x=1\n5 mg"),
+    ],
+)
+def test_a_formula_does_not_run_into_a_number(parts, right):
+    assert read(p(*parts)).text == right
 
 
 def test_headings_come_from_outline_levels():
