@@ -131,8 +131,60 @@ def test_only_the_results_of_fields_are_text():
     ]  # fmt: skip
     assert omitted_of(parsed) == {
         "parts of field instructions": (1, False),
-        "fields that Word draws (EQ, SYMBOL)": (1, True),
+        "fields that Word draws (EQ, SYMBOL, AUTONUM)": (1, True),
     }
+
+
+def unresolved(*instruction):
+    """A complex field without a result."""
+    marks = [f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>' for kind in ("begin", "end")]
+    code = "".join(
+        item if item.startswith("<w:r>") else f'<w:r><w:instrText xml:space="preserve">{item}</w:instrText></w:r>'
+        for item in instruction
+    )
+    return marks[0] + code + marks[1]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "right"),
+    [
+        (" MACROBUTTON NoMacro Never in asthma ", "x Never in asthma y"),
+        (' macrobutton "No Macro" [Never "in" asthma]', 'x [Never "in" asthma] y'),
+        (" GOTOBUTTON chapter2 See chapter 2", "x See chapter 2 y"),
+        (' QUOTE "never in asthma" \\* MERGEFORMAT ', "x never in asthma y"),
+        (' QUOTE "say \\"stop\\" at once"', 'x say "stop" at once y'),
+        (" XE hidden ", "x  y"),
+        (" REF somewhere ", "x  y"),
+        (" MACROBUTTON NoMacro ", "x  y"),
+    ],
+)
+def test_the_words_that_a_field_shows_of_its_instruction_are_read(instruction, right):
+    assert read(p("x ", unresolved(instruction), " y")).text == right
+    simple = instruction.replace('"', "&quot;")
+    assert read(p("x ", f'<w:fldSimple w:instr="{simple}"/>', " y")).text == right
+
+
+def test_a_button_shows_the_result_of_a_field_within_it():
+    inner = unresolved("MACROBUTTON NoMacro Give ", field(" REF dose ", r("5 mg")), " now")
+    assert read(p("x ", inner)).text == "x Give 5 mg now"
+
+
+@pytest.mark.parametrize(
+    "kind", ["AUTONUM", "AUTONUMLGL", "autonumout", "LISTNUM NumberDefault", "DISPLAYBARCODE 1 QR"]
+)
+def test_a_field_that_word_numbers_or_draws_is_lost_text(kind):
+    for element in (unresolved(f" {kind} "), f'<w:fldSimple w:instr=" {kind} "/>'):
+        parsed = read(p(element, "Dose"))
+        assert parsed.text == "Dose"
+        assert omitted_of(parsed) == {"fields that Word draws (EQ, SYMBOL, AUTONUM)": (1, True)}
+
+
+@pytest.mark.parametrize("body", [p('<w:subDoc r:id="x"/>', "Dose"), p('<w:r><w:subDoc r:id="x"/></w:r>', "Dose"),
+                                  '<w:subDoc r:id="x"/>' + p("Dose")])  # fmt: skip
+def test_a_part_of_a_master_document_is_lost_text(body):
+    parsed = read(body)
+    assert parsed.text == "Dose"
+    assert omitted_of(parsed) == {"embedded documents that cannot be read": (1, True)}
 
 
 def test_hidden_struck_and_placeholder_text_is_counted():
@@ -188,6 +240,10 @@ SUP, SUB = (f'<w:vertAlign w:val="{kind}"/>' for kind in ("superscript", "subscr
         (["CO", r("2", SUB), "10 mmHg"], "CO2 10 mmHg"),
         (["1", r("1", SUP), "/", r("2", SUB), " tablets"], "1 1/2 tablets"),
         (["1 ", r("1", SUP), "\u2044", r("2", SUB), " tablets"], "1 1/2 tablets"),
+        (["10", r("9", '<w:position w:val="6"/>'), "/L"], "10^9/L"),
+        (["log10", r("2", '<w:position w:val="-6"/>')], "log10_2"),
+        (["10", r("9", '<w:position w:val="1"/>')], "109"),
+        ([r("Dose 5 mg", '<w:position w:val="6"/>')], "Dose 5 mg"),
         (["H", r("2", '<w:vertAlign w:val="subscript"/>'), "O"], "H2O"),
         (["5 ", r("m", '<w:rFonts w:ascii="Symbol" w:hAnsi="Symbol"/>'), "g"], "5 μg"),
         (['<w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r>', " 3"], "≥ 3"),

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdsframe.corpus.readers.scripts import FORMULA, joined
-from cdsframe.corpus.readers.word.fields import Fields, form_value, is_drawn
+from cdsframe.corpus.readers.word.fields import Fields, form_value, is_drawn, shown_words
 from cdsframe.corpus.readers.word.formulas import is_built, linear
 from cdsframe.corpus.readers.word.names import TEXTS, attribute, child, flag, name, texts
 from cdsframe.corpus.readers.word.styles import Format, Styles
@@ -38,7 +38,7 @@ NOTE = "note"
 
 @dataclass
 class Pieces:
-    """A paragraph's text in parts `(script, text)` (see `scripts.joined`), and the text boxes and diagrams that are anchored in it."""
+    """A paragraph's text in parts `(script, text)` (see `scripts.joined`); text boxes and diagrams anchored in it."""
 
     parts: list[tuple[str, str]] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
@@ -158,6 +158,10 @@ class Reader:
             out.boxes.append(item)
         elif tag == "v:textpath" and attribute(item, "string"):
             self._emit(f" {attribute(item, 'string')} ", format_, out)
+        elif tag == "w:fldSimple" and not texts(item):
+            self._unresolved(attribute(item, "instr") or "", format_, out)
+        elif tag == "w:subDoc":
+            self._omitted["embedded documents that cannot be read", True] += 1
         self._walk(item, format_, out)
         if tag in ("a:p", "w:p"):
             self._emit("\n", format_, out)
@@ -171,6 +175,7 @@ class Reader:
         if text.strip():
             self.seen += 1
             if not self._fields.shown:
+                self._fields.instruct(text)
                 self._omitted["parts of field instructions", False] += 1
             elif format_.hidden or format_.struck:
                 self._omitted["hidden passages" if format_.hidden else "struck-out passages", False] += 1
@@ -194,8 +199,15 @@ class Reader:
     def _field(self, item: Any, format_: Format, out: Pieces) -> None:
         if shown := form_value(item):
             self._emit(shown, format_, out)
-        if is_drawn(self._fields.mark(item) or ""):
-            self._omitted["fields that Word draws (EQ, SYMBOL)", True] += 1
+        self._unresolved(self._fields.mark(item) or "", format_, out)
+
+    def _unresolved(self, instruction: str, format_: Format, out: Pieces) -> None:
+        """A field without a result: what Word shows of its instruction is read or counted."""
+        if is_drawn(instruction):
+            self._omitted["fields that Word draws (EQ, SYMBOL, AUTONUM)", True] += 1
+        elif words := shown_words(instruction):
+            self._fields.instruct(words)
+            self._emit(words, format_, out)
 
     def _box(self, item: Any, format_: Format, out: Pieces) -> None:
         if format_.hidden:
