@@ -130,6 +130,7 @@ def _of_type(match: re.Match[str]) -> str:
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
+    """The words of an error and of its causes, each followed by the name of its class, which patterns look for."""
     while error is not None:
         yield f"{error}" if not isinstance(error, KeyError) else f"missing key {error}"
         yield type(error).__name__

@@ -265,3 +265,83 @@ def test_a_record_that_is_nested_too_deeply_is_named(read):
     form = {"resourceType": "QuestionnaireResponse", "status": "completed", "subject": {"reference": "Patient/p1"}}
     (*_, last) = read(ADA, {**form, "item": [item]})
     assert isinstance(last, Document) or "nested too deeply" in last.reason
+
+
+MRN_2 = {"identifier": [{"system": "urn:mrn", "value": "112233"}]}
+TO_BEN = MRN_2["identifier"][0]
+
+
+@pytest.mark.parametrize(
+    ("subject", "contained"),
+    [
+        ({"reference": "Patient/p1", "identifier": TO_BEN}, []),
+        ({"reference": "Patient/elsewhere", "identifier": TO_BEN}, []),
+        ({"reference": "#c", "identifier": TO_BEN}, [{"resourceType": "Patient", "id": "c", **MRN}]),
+        ({"reference": "#c"}, [{"resourceType": "Patient", "id": "c",
+                                "identifier": [MRN["identifier"][0], TO_BEN]}]),
+    ],
+)  # fmt: skip
+def test_a_reference_and_an_identifier_of_two_patients_are_refused(read, subject, contained):
+    items = read({**ADA, **MRN}, {**BEN, **MRN_2}, allergy(subject, contained=contained))
+    assert allergies(items) == {}
+    assert reasons(items) == [
+        ("b.json, entry 3 (AllergyIntolerance)", "its reference and its identifiers lead to different patients")
+    ]
+
+
+@pytest.mark.parametrize("identifier", [MRN["identifier"][0], {"system": "urn:other", "value": "1"}, {"value": "2"}])
+def test_an_identifier_that_fits_or_is_unknown_is_no_contradiction(read, identifier):
+    items = read({**ADA, **MRN}, {**BEN, **MRN_2}, allergy({"reference": "Patient/p1", "identifier": identifier}))
+    assert allergies(items) == {"p1": "Penicillin anaphylaxis"}
+    assert reasons(items) == []
+
+
+@pytest.mark.parametrize(
+    ("subject", "how"),
+    [
+        ("Patient/p1", "by a reference"),
+        ({"identifier": MRN["identifier"][0]}, "by an identifier"),
+        ("Patient?identifier=urn:mrn|778899", "by a search"),
+        ("#c", "as a contained resource"),
+    ],
+)
+def test_two_patients_with_one_id_are_named_as_the_reason(read, subject, how):
+    other = {**ADA, "gender": "male", "name": [{"family": "Other"}]}
+    contained = [{"resourceType": "Patient", "id": "c", **MRN}] if subject == "#c" else []
+    items = read({**ADA, **MRN}, {**other, **MRN}, allergy(subject, contained=contained))
+    assert allergies(items) == {}
+    assert reasons(items) == [
+        (
+            "b.json, entry 3 (AllergyIntolerance)",
+            f"more than one patient of the bundle has the id or identifier that it names (named {how})",
+        )
+    ]
+
+
+def test_cities_and_postal_codes_are_removed_from_free_text(read):
+    address = {"city": "Ravensburgh", "district": "Oakshire", "postalCode": "LS1 4AB", "state": "OR"}
+    person = {**ADA, "address": [address, {"postalCode": "02139-1234"}]}
+    text = "Lives in Ravensburgh, RAVENSBURGH, Oakshire, LS1 4AB, LS14AB, 02139-1234, 02139. 5 mg OR none."
+    (record,) = read(person, note(text, "Patient/p1"))
+    assert f"= Lives in {', '.join(['[removed]'] * 7)}. 5 mg OR none.; final" in record.text
+
+
+def test_whole_names_and_numbers_are_removed_from_what_codes_display(read):
+    person = {**ADA, "name": [{"family": "Parkinson", "given": ["Ada"]}], **MRN}
+
+    def condition(display, **more):
+        code = {"coding": [{"system": "urn:x", "code": "1", "display": display}], **more}
+        return {"resourceType": "Condition", "subject": {"reference": "Patient/p1"}, "code": code}
+
+    (record,) = read(
+        person,
+        condition("Asthma of Ada Parkinson"),
+        condition("Gout of PARKINSON, ADA, 778899"),
+        condition("Parkinson's disease"),
+        condition("Rash of Ada Parkinson", text="Rash of Ada Parkinson"),
+    )
+    assert "Parkinson's disease" in record.text
+    assert "Asthma of [removed]" in record.text
+    assert "Gout of [removed], [removed]" in record.text
+    assert "Rash of [removed]" in record.text
+    assert "Ada" not in record.text

@@ -131,8 +131,60 @@ def test_only_the_results_of_fields_are_text():
     ]  # fmt: skip
     assert omitted_of(parsed) == {
         "parts of field instructions": (1, False),
-        "fields that Word draws (EQ, SYMBOL)": (1, True),
+        "fields that Word draws (EQ, SYMBOL, AUTONUM)": (1, True),
     }
+
+
+def unresolved(*instruction):
+    """A complex field without a result."""
+    marks = [f'<w:r><w:fldChar w:fldCharType="{kind}"/></w:r>' for kind in ("begin", "end")]
+    code = "".join(
+        item if item.startswith("<w:r>") else f'<w:r><w:instrText xml:space="preserve">{item}</w:instrText></w:r>'
+        for item in instruction
+    )
+    return marks[0] + code + marks[1]
+
+
+@pytest.mark.parametrize(
+    ("instruction", "right"),
+    [
+        (" MACROBUTTON NoMacro Never in asthma ", "x Never in asthma y"),
+        (' macrobutton "No Macro" [Never "in" asthma]', 'x [Never "in" asthma] y'),
+        (" GOTOBUTTON chapter2 See chapter 2", "x See chapter 2 y"),
+        (' QUOTE "never in asthma" \\* MERGEFORMAT ', "x never in asthma y"),
+        (' QUOTE "say \\"stop\\" at once"', 'x say "stop" at once y'),
+        (" XE hidden ", "x  y"),
+        (" REF somewhere ", "x  y"),
+        (" MACROBUTTON NoMacro ", "x  y"),
+    ],
+)
+def test_the_words_that_a_field_shows_of_its_instruction_are_read(instruction, right):
+    assert read(p("x ", unresolved(instruction), " y")).text == right
+    simple = instruction.replace('"', "&quot;")
+    assert read(p("x ", f'<w:fldSimple w:instr="{simple}"/>', " y")).text == right
+
+
+def test_a_button_shows_the_result_of_a_field_within_it():
+    inner = unresolved("MACROBUTTON NoMacro Give ", field(" REF dose ", r("5 mg")), " now")
+    assert read(p("x ", inner)).text == "x Give 5 mg now"
+
+
+@pytest.mark.parametrize(
+    "kind", ["AUTONUM", "AUTONUMLGL", "autonumout", "LISTNUM NumberDefault", "DISPLAYBARCODE 1 QR"]
+)
+def test_a_field_that_word_numbers_or_draws_is_lost_text(kind):
+    for element in (unresolved(f" {kind} "), f'<w:fldSimple w:instr=" {kind} "/>'):
+        parsed = read(p(element, "Dose"))
+        assert parsed.text == "Dose"
+        assert omitted_of(parsed) == {"fields that Word draws (EQ, SYMBOL, AUTONUM)": (1, True)}
+
+
+@pytest.mark.parametrize("body", [p('<w:subDoc r:id="x"/>', "Dose"), p('<w:r><w:subDoc r:id="x"/></w:r>', "Dose"),
+                                  '<w:subDoc r:id="x"/>' + p("Dose")])  # fmt: skip
+def test_a_part_of_a_master_document_is_lost_text(body):
+    parsed = read(body)
+    assert parsed.text == "Dose"
+    assert omitted_of(parsed) == {"embedded documents that cannot be read": (1, True)}
 
 
 def test_hidden_struck_and_placeholder_text_is_counted():
@@ -171,6 +223,9 @@ def test_furniture_comments_and_pictures_are_counted():
     }
 
 
+SUP, SUB = (f'<w:vertAlign w:val="{kind}"/>' for kind in ("superscript", "subscript"))
+
+
 @pytest.mark.parametrize(
     ("parts", "right"),
     [
@@ -178,6 +233,17 @@ def test_furniture_comments_and_pictures_are_counted():
         (["10", *[r(sign, '<w:vertAlign w:val="superscript"/>') for sign in "-3"], " mol"], "10^-3 mol"),
         (["10", r("9", '<w:rStyle w:val="Up"/>'), "/L"], "10^9/L"),
         (["10", r("9", '<w:position w:val="6"/><w:sz w:val="14"/>'), "/L"], "10^9/L"),
+        (["10", r("9 ", SUP), "5 mg"], "10^9 5 mg"),
+        (["10", r("9", SUP), "5 mg"], "10^9 5 mg"),
+        (["5 mg/m", r("2 ", SUP), "daily"], "5 mg/m^2 daily"),
+        (["10", r("2 ", SUB), "5"], "10_2 5"),
+        (["CO", r("2", SUB), "10 mmHg"], "CO2 10 mmHg"),
+        (["1", r("1", SUP), "/", r("2", SUB), " tablets"], "1 1/2 tablets"),
+        (["1 ", r("1", SUP), "\u2044", r("2", SUB), " tablets"], "1 1/2 tablets"),
+        (["10", r("9", '<w:position w:val="6"/>'), "/L"], "10^9/L"),
+        (["log10", r("2", '<w:position w:val="-6"/>')], "log10_2"),
+        (["10", r("9", '<w:position w:val="1"/>')], "109"),
+        ([r("Dose 5 mg", '<w:position w:val="6"/>')], "Dose 5 mg"),
         (["H", r("2", '<w:vertAlign w:val="subscript"/>'), "O"], "H2O"),
         (["5 ", r("m", '<w:rFonts w:ascii="Symbol" w:hAnsi="Symbol"/>'), "g"], "5 μg"),
         (['<w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r>', " 3"], "≥ 3"),
@@ -216,6 +282,39 @@ def test_a_sign_without_a_meaning_is_lost_text():
 )
 def test_formulas_keep_fractions_and_powers(formula, right):
     assert read(p("f = ", f"<m:oMath>{formula}</m:oMath>")).text == f"f = {right}"
+
+
+def math(*content):
+    return f"<m:oMath>{''.join(content)}</m:oMath>"
+
+
+def mr(text):
+    return f"<m:r><m:t>{text}</m:t></m:r>"
+
+
+HALF = f"<m:f><m:num>{mr(1)}</m:num><m:den>{mr(2)}</m:den></m:f>"
+BILLION = f"<m:sSup><m:e>{mr(10)}</m:e><m:sup>{mr(9)}</m:sup></m:sSup>"
+CARBON = f"<m:sPre><m:sub>{mr(6)}</m:sub><m:sup>{mr(14)}</m:sup><m:e>{mr('C')}</m:e></m:sPre>"
+
+
+@pytest.mark.parametrize(
+    ("parts", "right"),
+    [
+        (["Give ", math(mr(2), HALF), " tablets"], "Give 2 1/2 tablets"),
+        (["Give 2", math(HALF), " tablets"], "Give 2 1/2 tablets"),
+        (["Give ", math(HALF), math(HALF)], "Give 1/2 1/2"),
+        ([math(BILLION), "5 mg"], "10^9 5 mg"),
+        ([math(BILLION, mr(5), mr(0), mr(" mg"))], "10^9 50 mg"),
+        ([math(BILLION, mr("/L"))], "10^9/L"),
+        ([math(mr(2), CARBON)], "2 _6^14C"),
+        ([math(mr("x"), HALF)], "x 1/2"),
+        ([math(mr(10), f"<m:sSup><m:e/><m:sup>{mr(9)}</m:sup></m:sSup>")], "10^9"),
+        ([math(mr(1)), math(mr(0)), " mg"], "10 mg"),
+        ([f"<m:oMathPara>{math(mr('x=1'))}{math(mr('5 mg'))}</m:oMathPara>"], "x=1\n5 mg"),
+    ],
+)
+def test_a_formula_does_not_run_into_a_number(parts, right):
+    assert read(p(*parts)).text == right
 
 
 def test_headings_come_from_outline_levels():

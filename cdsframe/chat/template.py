@@ -77,7 +77,7 @@ class Template:
                 )
             )
         except Exception as error:  # noqa: BLE001 (a program of the model's author: it may raise anything)
-            raise RefusedError(" ".join(str(error).split())[:200] or type(error).__name__) from None
+            raise RefusedError(" ".join(str(error).split())[:200] or "it gives no reason") from None
 
 
 def template_of(tokenizer: Any) -> str:

@@ -125,24 +125,34 @@ class Bundle:
 
     def _group_of(self, subject: Resource, entry: Entry) -> tuple[_Group | None, str | None]:
         """The group of the patient whom a reference names, or why there is none; (None, None): it is no patient."""
-        missing = f"its patient is not in the bundle (named {kind_of(subject)})"
+        how = f"named {kind_of(subject)}"
         reference = str(subject.get("reference") or "")
-        target = self._references.target(subject, entry)
+        names, identifiers = [subject], [subject.get("identifier")]
         if reference.startswith("#"):
             inside = _contained(entry.resource, reference)
             if inside is not None and inside.get("resourceType") != "Patient":
                 return None, None
-            identifiers = (inside or {}).get("identifier") or ()
-            target = next(filter(None, map(self._references.identified, identifiers)), None)
+            identifiers += _list((inside or {}).get("identifier"))
+            names = [{"identifier": item} for item in identifiers]
+        target = next(filter(None, (self._references.target(item, entry) for item in names)), None)
         named = literal(reference)
         kind = target.type if target else named.type if named else str(subject.get("type") or "Patient")
         if kind.rpartition("/")[2] != "Patient":
             return None, None
+        if target is None and any(self._references.is_ambiguous(item, entry) for item in names):
+            return None, f"more than one patient of the bundle has the id or identifier that it names ({how})"
+        if any(self._differs(item, target) for item in identifiers):
+            return None, "its reference and its identifiers lead to different patients"
         if target is not None:
             return self._groups[self._ids[target.number]], None
         if named is None:
-            return None, missing
+            return None, f"its patient is not in the bundle ({how})"
         return self._elsewhere(named.url if named.base else named.id, entry), None
+
+    def _differs(self, identifier: Any, target: Entry | None) -> bool:
+        """Whether an identifier belongs to patients of the bundle, and a reference's target is none of them."""
+        patients = self._references.identified(identifier)
+        return bool(patients) and all(target is None or item.resource != target.resource for item in patients)
 
     def _add_contained(self, entry: Entry, group: _Group) -> None:
         """Gives the contained resources lines of their own, where their types have sections."""
@@ -205,6 +215,10 @@ def _contained(resource: Resource, reference: str) -> Resource | None:
         if isinstance(item, Mapping) and reference == f"#{item.get('id')}":
             return item
     return None
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _identity(entry: Entry) -> tuple[str, str, str]:

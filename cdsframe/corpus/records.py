@@ -97,8 +97,8 @@ def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterat
             continue
         if strict:
             raise InputError(
-                f"corpus: {source}: {item}; corpus.strict=true refuses the whole corpus for it, mend the source or use "
-                "corpus.strict=false to take the others in"
+                f"corpus: {source}: {item}; corpus.strict=true refuses the whole corpus. "
+                "To fix this, correct the source, or set corpus.strict=false to read the others"
             )
         yield Unreadable(source, item)
 

@@ -106,21 +106,28 @@ class References:
             reference: a Reference.
             holder: the entry in which it stands: a relative reference continues the base of its `fullUrl`.
         """
+        return self._only(self._candidates(reference, holder))
+
+    def is_ambiguous(self, reference: Resource, holder: Entry | None) -> bool:
+        """Whether several different resources of the bundle have the name that a reference gives."""
+        return bool(self._candidates(reference, holder)) and self.target(reference, holder) is None
+
+    def _candidates(self, reference: Resource, holder: Entry | None) -> list[Entry]:
         text = reference.get("reference")
         if not isinstance(text, str) or not text:
             return self.identified(reference.get("identifier"))
         if condition := _CONDITION.fullmatch(text):
-            return self._only(self._searched(condition["type"], condition["query"]))
+            return self._searched(condition["type"], condition["query"])
         named = literal(text)
         if named is None:
-            return self._only(self._by_url.get(text, []))
+            return self._by_url.get(text, [])
         base = named.base or (holder.base if holder else "")
         candidates = self._by_url.get(f"{base}{named.type}/{named.id}", []) if base else []
         if not candidates:
             same = self._by_id.get((named.type, named.id), [])
             # An entry with an address of another server is another resource, whatever its id.
             candidates = [entry for entry in same if not (base and entry.base) or entry.base == base]
-        return self._only(candidates)
+        return candidates
 
     @staticmethod
     def _only(entries: list[Entry]) -> Entry | None:
@@ -129,11 +136,8 @@ class References:
             return None
         return entries[0]
 
-    def identified(self, identifier: Any) -> Entry | None:
-        """The only patient who has an identifier, by its system and its value."""
-        return self._only(self._identified(identifier))
-
-    def _identified(self, identifier: Any) -> list[Entry]:
+    def identified(self, identifier: Any) -> list[Entry]:
+        """The patients who have an identifier, by its system and its value."""
         if not isinstance(identifier, Mapping):
             return []
         key = identifier.get("system"), identifier.get("value")
@@ -145,7 +149,7 @@ class References:
         system, bar, value = next(iter(terms.get("identifier", ())), "").partition("|")
         if type_ != "Patient" or len(terms) != 1 or len(terms.get("identifier", ())) != 1 or not bar:
             return []
-        return self._identified({"system": system, "value": value})
+        return self.identified({"system": system, "value": value})
 
 
 def _identifiers(resource: Resource) -> list[tuple[Any, Any]]:

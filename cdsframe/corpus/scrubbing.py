@@ -34,7 +34,16 @@ class Scrubber:
         longest_first = sorted(values, key=len, reverse=True)
         patterns = "|".join(map(_pattern, longest_first))
         self._found = re.compile(rf"(?<!\w)(?:{patterns})(?!\w)") if patterns else None
+        self._named = _of_codes(longest_first)
         self.withheld = 0
+
+    def coded(self, text: str) -> str:
+        """What a code displays, without whole names, numbers and addresses of persons.
+
+        One word of a name stays, for it may be a medical term: the Parkinson of Parkinson's disease.
+        """
+        text = plain(text)
+        return self._named.sub(REMOVED, unicodedata.normalize("NFC", text)) if self._named else text
 
     def free(self, text: str) -> str:
         """The text without what names a person; `withheld` counts the texts of unknown patients."""
@@ -59,6 +68,14 @@ def _pattern(value: str) -> str:
     return "|".join(map(re.escape, dict.fromkeys((value, value.upper(), value.title()))))
 
 
+def _of_codes(values: list[str]) -> re.Pattern[str] | None:
+    """Finds two or more words of names side by side, and values of several words or with digits."""
+    words = "|".join(_pattern(value) for value in values if value.isalpha())
+    patterns = [_pattern(value) for value in values if not value.isalpha()]
+    patterns += [rf"(?:{words})(?:[\s,.]{{1,3}}(?:{words}))+"] if words else []
+    return re.compile(rf"(?<!\w)(?:{'|'.join(patterns)})(?!\w)") if patterns else None
+
+
 def _values(person: Mapping[str, Any]) -> Iterator[str]:
     """What names a person; single letters are too common. A resource that is not valid is read as far as it can be."""
     yield from filter(_telling, _strings(person))
@@ -72,7 +89,9 @@ def _strings(person: Mapping[str, Any]) -> Iterator[Any]:
             if len(words) > 1:  # a double name may be used in parts, but not its "de" or "van"
                 yield from (word for word in words if len(word) > 2 and word[0].isupper())
     for address in _objects(person.get("address")):
-        yield from (address.get("text"), *_list(address.get("line")))
+        yield from (address.get("text"), *_list(address.get("line")), address.get("city"), address.get("district"))
+        if isinstance(code := address.get("postalCode"), str):
+            yield from (code, "".join(code.split()), code.partition("-")[0])
     for item in (*_objects(person.get("telecom")), *_objects(person.get("identifier"))):
         yield item.get("value")
     yield person.get("birthDate")

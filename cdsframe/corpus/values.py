@@ -71,7 +71,8 @@ class Values:
     def __init__(
         self, scrubber: Scrubber, name: Callable[[Resource, Resource], str | None], left_out: Counter[str]
     ) -> None:
-        self.free, self._name, self.left_out = scrubber.free, name, left_out
+        self.free, self._coded = scrubber.free, scrubber.coded
+        self._name, self.left_out = name, left_out
         self._rules: list[tuple[frozenset[str], frozenset[str], Callable[[Resource, Resource], str]]] = [
             (frozenset(needed.split()), frozenset(f"{needed} {others}".split()), write)
             for needed, others, write in (
@@ -149,8 +150,8 @@ class Values:
         codings = [item for item in (*value.get("coding", ()), value) if isinstance(item, Mapping)]
         displays = [plain(item["display"]) for item in codings if item.get("display")]
         text = plain(value.get("text") or "")
-        if text and text not in displays:
-            text = self.free(text)
+        text = self.free(text) if text not in displays else self._coded(text)
+        displays = [self._coded(display) for display in displays]
         text = text or next(iter(displays), "") or next((str(c["code"]) for c in codings if c.get("code")), "")
         others = (shown for shown in dict.fromkeys(displays) if shown.casefold() not in text.casefold())
         return text + "".join(f" ({shown})" for shown in others)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from cdsframe.corpus.encodings import Decoded, decode
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
-from cdsframe.corpus.readers.scripts import subscript, superscript
+from cdsframe.corpus.readers.scripts import SUBSCRIPT, SUPERSCRIPT, joined
 from cdsframe.corpus.records import Path, descend
 from cdsframe.types import METADATA_FIELDS, Omission, Section
 
@@ -135,19 +135,17 @@ def _heading(parser: MarkdownIt, content: str) -> str:
     parser.core.ruler.enable("inline")
     tokens = parser.parseInline(content)
     parser.core.ruler.disable("inline")
-    text = ""
-    raised: str | None = None
+    parts: list[tuple[str, str]] = []
+    kind = ""
     for child in (tokens[0].children if tokens else None) or ():
         if child.type == "html_inline":
             mark = _RAISED.fullmatch(child.content)
-            raised = None if not mark or child.content.startswith("</") else mark[1].lower()
-            text += " " if child.content.lower().startswith("<br") else ""
-        elif child.type in ("softbreak", "hardbreak"):
-            text += " "
+            raised = "" if not mark or child.content.startswith("</") else mark[1].lower()
+            kind = {"sup": SUPERSCRIPT, "sub": SUBSCRIPT}.get(raised, "")
+            parts += [("", " ")] if child.content.lower().startswith("<br") else []
         else:
-            write = {"sup": superscript, "sub": subscript}.get(raised or "")
-            text += write(text, child.content) if write else child.content
-    return " ".join(text.split())
+            parts.append((kind, " " if child.type in ("softbreak", "hardbreak") else child.content))
+    return " ".join(joined(parts).split())
 
 
 def _front_matter(text: str) -> tuple[dict[str, str], int, str]:

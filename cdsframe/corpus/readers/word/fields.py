@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
 from cdsframe.corpus.readers.word.names import attribute, child, flag, name, number, value
 
-_DRAWN = ("EQ", "SYMBOL")
-"""Fields that Word draws from their instruction."""
+_DRAWN = frozenset(
+    (
+        "EQ", "SYMBOL", "AUTONUM", "AUTONUMLGL", "AUTONUMOUT", "LISTNUM", "BIDIOUTLINE", "BARCODE", "DISPLAYBARCODE",
+        "MERGEBARCODE",
+    )
+)  # fmt: skip
+"""Fields that Word draws or numbers from their instruction."""
+_SHOWN = re.compile(
+    r'\s*(?:(?:MACROBUTTON|GOTOBUTTON)\s+(?:"[^"]*"|\S+)|(QUOTE))(?:\s+(.*))?', re.DOTALL | re.IGNORECASE
+)
+"""Fields that show words of their instruction: behind the name of a macro or a bookmark, or all words."""
+_SWITCH = re.compile(r"\\[*#@]\s*(?:\"[^\"]*\"|\S+)|\\!")
+_QUOTED = re.compile(r'\\(["\\])|"')
 
 
 @dataclass
@@ -31,7 +43,7 @@ class Fields:
         return all(item.result for item in self._open)
 
     def mark(self, element: Any) -> str | None:
-        """Passes a `w:fldChar`. Returns the instruction's first word where the field ends without a result."""
+        """Passes a `w:fldChar`. Returns the instruction where the field ends without a result."""
         begin = self._begins.get(element)
         if begin is None:
             return None
@@ -46,17 +58,28 @@ class Fields:
             self._open[place].result = True
             return None
         last = self._open.pop()
-        return None if last.result else next(iter("".join(last.instruction).split()), "").upper()
+        return None if last.result else "".join(last.instruction)
 
     def instruct(self, text: str) -> None:
-        """Passes a part of an instruction."""
-        if self._open:
-            self._open[-1].instruction.append(text)
+        """Passes a part of an instruction, or what a field within it shows."""
+        inner = next((item for item in reversed(self._open) if not item.result), None)
+        if inner is not None:
+            inner.instruction.append(text)
 
 
-def is_drawn(kind: str) -> bool:
-    """Whether Word draws a field of this kind from its instruction, so that its text is not in the file."""
-    return kind in _DRAWN
+def is_drawn(instruction: str) -> bool:
+    """Whether Word draws a field from its instruction, so that its text is not in the file."""
+    return next(iter(instruction.split()), "").upper() in _DRAWN
+
+
+def shown_words(instruction: str) -> str:
+    """The words of a field's instruction that Word shows in its place, as it does for a MACROBUTTON."""
+    found = _SHOWN.fullmatch(instruction)
+    if found is None:
+        return ""
+    words = (found[2] or "").rstrip()
+    # Only QUOTE takes its words in quotation marks and has switches; a button shows all that follows.
+    return _QUOTED.sub(lambda mark: mark[1] or "", _SWITCH.sub("", words).rstrip()) if found[1] else words
 
 
 def form_value(element: Any) -> str:

@@ -6,7 +6,7 @@ Does not evaluate it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from cdsframe.corpus.readers.word.names import child, name, value
@@ -16,14 +16,36 @@ _BRACKETED = re.compile(r"\([^()]*\)")
 
 def linear(element: Any) -> str:
     """The formula's text. Parts without a rule of their own are written in their order."""
-    write = _RULES.get(name(element))
-    if write is not None:
-        return write(element)
-    if name(element) in ("m:t", "w:t"):
-        return element.text or ""
-    if name(element).endswith("Pr") or name(element) in ("w:del", "w:moveFrom", "w:delText"):
-        return ""
-    return "".join(map(linear, element))
+    shown, last = "", ""
+    for text, tag in _written(element):
+        if text and shown and (last or tag) and _is_apart(shown, text, last, tag):
+            shown += " "
+        shown, last = shown + text, tag if text else last
+    return shown
+
+
+def is_built(element: Any) -> bool:
+    """Whether a formula holds a fraction, a power or another construction, so that no number continues it."""
+    return any(name(item) in _RULES for item in element.iter())
+
+
+def _written(element: Any) -> Iterator[tuple[str, str]]:
+    """The parts' texts, each with the name of its construction, or "" for plain text."""
+    tag = name(element)
+    if tag in _RULES:
+        yield _RULES[tag](element), tag
+    elif tag in ("m:t", "w:t"):
+        yield element.text or "", ""
+    elif not tag.endswith("Pr") and tag not in ("w:del", "w:moveFrom", "w:delText"):
+        for item in element:
+            yield from _written(item)
+
+
+def _is_apart(before: str, after: str, last: str, tag: str) -> bool:
+    """Whether a blank is needed so that a part does not continue the number, the power or the name before it."""
+    if last and before[-1].isalpha() and after[0].isalpha():
+        return True
+    return before[-1].isalnum() and (after[0].isdigit() or (tag in ("m:sPre", "m:rad") and after[0] in "^_"))
 
 
 def _part(element: Any, local: str) -> str:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdsframe.corpus.readers.scripts import subscript, superscript
-from cdsframe.corpus.readers.word.fields import Fields, form_value, is_drawn
-from cdsframe.corpus.readers.word.formulas import linear
+from cdsframe.corpus.readers.scripts import FORMULA, joined
+from cdsframe.corpus.readers.word.fields import Fields, form_value, is_drawn, shown_words
+from cdsframe.corpus.readers.word.formulas import is_built, linear
 from cdsframe.corpus.readers.word.names import TEXTS, attribute, child, flag, name, texts
 from cdsframe.corpus.readers.word.styles import Format, Styles
 from cdsframe.corpus.readers.word.symbols import is_symbol_font, sign
@@ -38,24 +38,22 @@ NOTE = "note"
 
 @dataclass
 class Pieces:
-    """A paragraph's text in parts `(script, text)`, and the text boxes and diagrams that are anchored in it."""
+    """A paragraph's text in parts `(script, text)` (see `scripts.joined`); text boxes and diagrams anchored in it."""
 
     parts: list[tuple[str, str]] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
 
     def text(self, notes: bool = True) -> str:
         """The parts joined; superscripts and subscripts keep their meaning. `notes`: with the foot- and endnotes."""
-        merged: list[list[str]] = []
+        merged: list[tuple[str, str]] = []
         for script, text in self.parts:
-            if merged and merged[-1][0] == script != NOTE:
-                merged[-1][1] += text
-            elif script != NOTE or notes:
-                merged.append([script, text])
-        shown = ""
-        for script, text in merged:
-            change = {"superscript": superscript, "subscript": subscript}.get(script)
-            shown += change(shown, text) if change else f" ({text})" if script == NOTE else text
-        return shown
+            if script == NOTE:
+                merged += [(script, f" ({text})")] if notes else []
+            elif merged and merged[-1][0] == script != FORMULA:
+                merged[-1] = script, merged[-1][1] + text
+            else:
+                merged.append((script, text))
+        return joined(merged)
 
     @property
     def notes(self) -> list[str]:
@@ -140,7 +138,9 @@ class Reader:
                 self._walk(branch, format_, out)
         elif tag == "m:oMath":
             self.seen += texts(item)
-            self._emit(linear(item), format_, out)
+            self._emit(linear(item), replace(format_, script=FORMULA) if is_built(item) else format_, out)
+            if item.getnext() is not None and name(item.getparent()) == "m:oMathPara":
+                self._emit("\n", format_, out)  # each on a line
         elif tag == "w:ruby":
             self._ruby(item, format_, out)
         elif tag == "w:sdt" and self.is_placeholder(item):
@@ -158,6 +158,10 @@ class Reader:
             out.boxes.append(item)
         elif tag == "v:textpath" and attribute(item, "string"):
             self._emit(f" {attribute(item, 'string')} ", format_, out)
+        elif tag == "w:fldSimple" and not texts(item):
+            self._unresolved(attribute(item, "instr") or "", format_, out)
+        elif tag == "w:subDoc":
+            self._omitted["embedded documents that cannot be read", True] += 1
         self._walk(item, format_, out)
         if tag in ("a:p", "w:p"):
             self._emit("\n", format_, out)
@@ -171,6 +175,7 @@ class Reader:
         if text.strip():
             self.seen += 1
             if not self._fields.shown:
+                self._fields.instruct(text)
                 self._omitted["parts of field instructions", False] += 1
             elif format_.hidden or format_.struck:
                 self._omitted["hidden passages" if format_.hidden else "struck-out passages", False] += 1
@@ -194,8 +199,15 @@ class Reader:
     def _field(self, item: Any, format_: Format, out: Pieces) -> None:
         if shown := form_value(item):
             self._emit(shown, format_, out)
-        if is_drawn(self._fields.mark(item) or ""):
-            self._omitted["fields that Word draws (EQ, SYMBOL)", True] += 1
+        self._unresolved(self._fields.mark(item) or "", format_, out)
+
+    def _unresolved(self, instruction: str, format_: Format, out: Pieces) -> None:
+        """A field without a result: what Word shows of its instruction is read or counted."""
+        if is_drawn(instruction):
+            self._omitted["fields that Word draws (EQ, SYMBOL, AUTONUM)", True] += 1
+        elif words := shown_words(instruction):
+            self._fields.instruct(words)
+            self._emit(words, format_, out)
 
     def _box(self, item: Any, format_: Format, out: Pieces) -> None:
         if format_.hidden:

@@ -26,7 +26,7 @@ _TITLES = frozenset(
 )  # fmt: skip
 _BODY = 9
 _RAISED = 4
-"""Half-points by which small text is set above or below the line when it stands for a superscript or subscript."""
+"""Half-points by which text is set above or below the line when it stands for a superscript or subscript."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,7 +142,7 @@ def _over(shown: Format, properties: Any) -> Format:
     if double is not None:
         struck = double or bool(struck)
     script, raised = value(properties, "w:vertAlign"), number(properties, "w:position") or 0
-    if script is None and abs(raised) >= _RAISED and number(properties, "w:sz"):
+    if script is None and abs(raised) >= _RAISED:
         script = "superscript" if raised > 0 else "subscript"
     fonts = child(properties, "w:rFonts")
     font = (attribute(fonts, "ascii") or attribute(fonts, "hAnsi")) if fonts is not None else None
