@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from cdsframe.claims.agreement import compare
 from cdsframe.claims.clauses import Part, clauses, fragment
@@ -20,6 +21,8 @@ _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
 SUPPORTED, WORTH = 1.0, 0.5
 """From which support on a passage supports a statement, and from which on it supports a part of it."""
+_UNCOMPARED = 0.9
+"""The most support of a statement with a sentence that has no word to compare, such as "Yes."."""
 _WIDEST = 3
 """Neighbouring sentences that a supporting span has at most."""
 
@@ -114,7 +117,26 @@ def support(statement: str, passage: Passage, question: str = "") -> tuple[int, 
         rank = (agreement.share, -len(sentences), len(asked & terms(passage.text[start:end])), -start)
         if rank[0] > 0 and rank > best:
             best, span = rank, (passage.start + start, passage.start + end)
-    return *span, best[0]
+    return *span, min(best[0], _by_single_sentences(statement, passage, known, elsewhere - known, form))
+
+
+def _by_single_sentences(
+    statement: str, passage: Passage, known: set[str], elsewhere: set[str], form: Literal["", "amount", "phrase"]
+) -> float:
+    """The lowest support that a sentence of the statement has from one sentence of the passage.
+
+    Words of several sentences can make a statement that none of them makes: a condition of one, an order of another.
+    """
+    text = [[clauses(passage.text[first:last])] for first, last in _sentences(passage.text)]
+    lowest = 1.0
+    for start, end in _sentences(statement):
+        said = clauses(statement[start:end])
+        if not any(said):
+            lowest = min(lowest, _UNCOMPARED)
+            continue
+        found = (compare([*said], sentence, known, elsewhere, form) for sentence in text)
+        lowest = min(lowest, max((one.share for one in found if not one.contradicted), default=0.0))
+    return lowest
 
 
 def terms(text: str) -> set[str]:
