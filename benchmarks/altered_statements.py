@@ -228,7 +228,7 @@ def sentences(passage: Passage) -> list[str]:
 
 def sections() -> Iterator[Passage]:
     """The sections of the hospital's documents as passages."""
-    for document in hospital_corpus().documents():
+    for document in hospital_corpus("hospital").documents():
         if not isinstance(document, Document):
             continue
         for number, section in enumerate(document.sections):
@@ -261,7 +261,7 @@ def short_answers(passages: list[Passage]) -> Tally:
     """The hospital's right answers and their aliases, citing the passage that holds their first evidence."""
     found = []
     for split in ("train", "validation", "test"):
-        for question in hospital_questions(hospital_corpus()).questions(split):
+        for question in hospital_questions(hospital_corpus("hospital")).questions(split):
             holds = [passage for passage in passages if question.evidence and question.evidence[0].overlaps(passage)]
             found += [(text, holds[0]) for text in (question.answer, *question.aliases) if holds]
     return _tally("right short answers", found)

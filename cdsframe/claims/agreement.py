@@ -15,9 +15,9 @@ from cdsframe.claims.clauses import Clause, Part
 from cdsframe.claims.words import DECISIVE, RELATIONS
 
 _QUOTED = "quoted"
-"""The measure of what `_with_parts` adds: it is no rival of the amounts that stand in the text."""
+"""Measure of the amounts that `_with_parts` adds; they do not compete with amounts in the text."""
 _NEAR = 3
-"""Parts between an operator and a word that it is about, at most."""
+"""Maximum number of parts between an operator and the word that it modifies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,12 +215,12 @@ def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
 
 
 def _with_parts(clause: Clause) -> Clause:
-    """The clause with what an amount alone may quote of it: a range's ends, and of "every 5 days" the 5 days."""
+    """Adds the amounts that a statement may quote alone: a range's ends, and "5 days" of "every 5 days"."""
     parts: list[Part] = []
     for part in clause:
         parts.append(part)
         value, _, kind = part.key.partition(" ")
-        if found := re.fullmatch(r"freq(\d+)x(\d+)", part.key):
+        if (found := re.fullmatch(r"freq(\d+)x(\d+)", part.key)) and int(found[1]):  # "0 times a day" has no interval
             parts.append(Part("amount", f"{int(found[2]) * 86400 // int(found[1])} time", "", _QUOTED))
         elif part.kind == "amount" and re.fullmatch(r"[\d.]+-[\d.]+", value):
             parts += [Part("amount", f"{end} {kind}", part.bound, _QUOTED) for end in value.split("-")]
