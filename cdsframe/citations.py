@@ -20,11 +20,11 @@ from cdsframe.types import Citation, Passage
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
 SUPPORTED, WORTH = 1.0, 0.5
-"""From which support on a passage supports a statement, and from which on it supports a part of it."""
+"""Minimum support for a whole statement (SUPPORTED) and for part of it (WORTH)."""
 _UNCOMPARED = 0.9
 """The most support of a statement with a sentence that has no word to compare, such as "Yes."."""
 _WIDEST = 3
-"""Neighbouring sentences that a supporting span has at most."""
+"""Maximum number of neighbouring sentences in a supporting span."""
 
 _STOP = """a an the of in on at to for and or is are was were be been by with as it its this that these those from
 should must may can will has have had do does not than then there which who when if per into about over under"""
@@ -35,17 +35,17 @@ _COUNTS = {word: str(number) for number, word in enumerate(_COUNT.split(), start
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An answer's text without the markers that name no shown passage, and what the others cite."""
+    """An answer's text without the markers that name no shown passage, and the citations of the other markers."""
 
     text: str
     citations: tuple[Citation, ...]
     statements: int
-    """Into how many statements the markers divide the text."""
+    """Number of statements into which the markers divide the text."""
     cited: int
-    """How many of them cite a passage."""
+    """Number of statements that cite a passage."""
     removed: int
     supports: tuple[tuple[float, ...], ...] = ()
-    """Of each statement that cites passages, the support that each of them gives it."""
+    """For each statement with citations, the support by each cited passage, in [0, 1]."""
 
 
 def supports(citation: Citation) -> bool:
@@ -54,9 +54,9 @@ def supports(citation: Citation) -> bool:
 
 
 def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked:
-    """Checks a text against the passages shown, numbered from 1; a marker that the text's end cuts off goes too.
+    """Checks a text against the passages shown, numbered from 1; removes a marker that the end of the text cuts off.
 
-    The question only breaks ties: of two spans that support a statement alike, the one about the question is taken.
+    The question only breaks ties: of two spans with equal support, the span with more words of the question wins.
     """
     cleaned, removed = clean(text, len(passages))
     cleaned = finished(cleaned)
@@ -97,7 +97,7 @@ def statements(text: str, shown: int = 99) -> Iterator[tuple[str, tuple[int, ...
 
 
 def support(statement: str, passage: Passage, question: str = "") -> tuple[int, int, float]:
-    """The span of the source document that supports a statement best, and by how much, in [0, 1].
+    """Returns `(start, end, support)`: the span of the source document with the highest support, in [0, 1].
 
     Words of the passage's title and heading count neither way, since the prompt shows them too. Where no sentence
     supports the statement, or each that does contradicts it, the span is the whole passage and the support 0.

@@ -1,11 +1,12 @@
 """Where a run's numbers go besides its folder: CSV, Weights & Biases, nowhere.
 
-What is told about a run is an allow-list: the options that were chosen and the numbers among their settings. No paths,
-no texts, no environment. The only module that knows wandb.
+An allow-list decides what is logged about a run: the options that were chosen and the numbers among their settings. No
+paths, no texts, no environment. The only module that knows wandb.
 """
 
 from __future__ import annotations
 
+import configparser
 import logging
 import netrc
 import os
@@ -32,7 +33,8 @@ _DECIDED = {
     "WANDB_DIR": "it is the run's folder, below paths.outputs",
 }
 """Variables of wandb that have no effect here, and what has."""
-_SETTINGS = ("~/.config/wandb/settings", "wandb/settings")
+_SETTINGS = ("wandb/settings", ".wandb/settings")
+"""The settings files of the working folder. They take precedence over the user's file."""
 
 
 def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
@@ -47,10 +49,10 @@ def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
 
 
 def missing_key(mode: str, key_env: str, environment: Mapping[str, str]) -> str | None:
-    """Why W&B cannot be reached in `online` mode for want of a key; None where there is one."""
+    """Returns the error for `online` mode without a key; None if wandb finds a key."""
     if mode != "online" or environment.get(key_env) or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
         return None
-    if key_env == "WANDB_API_KEY" and (_netrc_has_a_key(environment) or any(map(_exists, _SETTINGS))):
+    if key_env == "WANDB_API_KEY" and (_netrc_has_a_key(environment) or _settings_have_a_key(environment)):
         return None
     return (
         f"logger.wandb.mode=online needs a key, and the environment has no {key_env} (logger.wandb.key_env); "
@@ -63,7 +65,7 @@ def _exists(path: str) -> bool:
 
 
 def _netrc_has_a_key(environment: Mapping[str, str]) -> bool:
-    """Whether `wandb login` has left a key."""
+    """Whether the netrc file, into which `wandb login` writes, has a key for the server."""
     host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
     for path in (environment.get("NETRC"), "~/.netrc", "~/_netrc"):
         if path and _exists(path):
@@ -74,19 +76,35 @@ def _netrc_has_a_key(environment: Mapping[str, str]) -> bool:
     return False
 
 
-_TOLD = ("model", "quantization", "lora", "data", "prompt", "retriever", "chunking", "training", "trainer")
-"""Groups whose numbers and switches are told; strings never are."""
+def _settings_have_a_key(environment: Mapping[str, str]) -> bool:
+    """Whether a settings file of wandb has a key. A file with other settings only (`mode`, `base_url`) has none."""
+    folder = environment.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
+    return any(_key_in(Path(path).expanduser()) for path in (f"{folder}/settings", *_SETTINGS))
+
+
+def _key_in(path: Path) -> bool:
+    """Whether a settings file has an `api_key`; False for a file that wandb cannot read either."""
+    settings = configparser.ConfigParser()
+    try:
+        settings.read(path)
+        return bool(settings.get("default", "api_key", fallback="").strip())
+    except (configparser.Error, OSError, UnicodeDecodeError):
+        return False
+
+
+_LOGGED = ("model", "quantization", "lora", "data", "prompt", "retriever", "chunking", "training", "trainer")
+"""Groups whose numbers and switches are logged; strings never are."""
 
 
 def allowed_config(run: Run) -> dict[str, Any]:
-    """The chosen options, and of the groups in the allow-list the numbers and switches, as one flat object."""
-    told: dict[str, Any] = dict(run.choices)
-    told["seed"] = run.config.get("seed")
-    for group in _TOLD:
+    """Returns the chosen options, and the numbers and switches of the groups in the allow-list, as one flat object."""
+    logged: dict[str, Any] = dict(run.choices)
+    logged["seed"] = run.config.get("seed")
+    for group in _LOGGED:
         settings = run.config.get(group)
         if isinstance(settings, dict):
-            told |= {f"{group}.{k}": v for k, v in settings.items() if isinstance(v, bool | int | float)}
-    return told
+            logged |= {f"{group}.{k}": v for k, v in settings.items() if isinstance(v, bool | int | float)}
+    return logged
 
 
 class NoLogger:
@@ -109,7 +127,7 @@ class Csv(NoLogger):
     def open(self) -> Any:
         from lightning.pytorch.loggers import CSVLogger
 
-        shutil.rmtree(self._run.folder / "csv", ignore_errors=True)  # a run that is gone on with tells all of it again
+        shutil.rmtree(self._run.folder / "csv", ignore_errors=True)  # a resumed run logs all of it again
         return CSVLogger(save_dir=self._run.folder, name="csv", version="")
 
 

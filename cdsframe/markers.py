@@ -12,15 +12,21 @@ from dataclasses import dataclass
 from cdsframe.units import may_become, unit_behind
 
 _NUMBERS = r"\d{1,3}(?:\s*[,;]\s*\d{1,3})*"
-_MARKER = re.compile(rf"(\s*)\[\s*({_NUMBERS})\s*\]")
-_UNFINISHED = re.compile(r"\s*(\[[\d\s,;\[]*)?$")
-_LAST = re.compile(rf"\s*\[\s*{_NUMBERS}\s*\][^\S\n]*(?P<behind>[^\n.,;:!?()\[\]]{{0,32}})$")
-"""The last marker of a text, with the words behind it."""
+_MARKER = re.compile(rf"(?<!\s)(\s*)\[\s*({_NUMBERS})\s*\]")
+_ONLY = re.compile(rf"\[\s*{_NUMBERS}\s*\]")
+_CUT_OFF = re.compile(r"[\d\s,;\[]*")
+"""Characters of a marker whose end is missing, and of the white space before it."""
+_BEHIND = re.compile(r"[^\S\n]*+(?P<words>[^\n.,;:!?()\[\]]{0,32})")
+"""Words behind a text's last marker that may become a unit. Punctuation ends them."""
 _HIGHEST = 99
-"""Passages that a prompt shows at most; a higher number in brackets is a value."""
+"""Maximum number of passages in a prompt; a higher number in brackets is a value."""
+_BEFORE = 64
+"""Characters before a bracket in which an amount or the word "range" is searched."""
 _INTERVAL = re.compile(
     r"\b(?:ranges?|intervals?|limits?|between|CI|normal|reference|values?|within)\s*[:=(]?\s*$", re.I
 )
+_AMOUNT = re.compile(r"\d\s*[^\s\d\[\]]{0,10}$")
+_COMPARATOR = re.compile(r"[<>≤≥=±]\s*$")
 _NO_UNIT = re.compile(r"\s*(?:(?:a|an|per)\b|days?\s+and\s+nights?\b|[A-Za-zµμ]\b(?!/))", re.I)
 """Words behind a marker that `unit_behind` could take for a unit: "[1] a day", "[1] day and night", "[1] C …"."""
 _LETTERS = re.compile(r"\s*[glL]\b(?![.’'])")
@@ -47,7 +53,8 @@ def find(text: str, shown: int = _HIGHEST) -> list[Marker]:
 
 def is_amount(text: str, start: int, end: int) -> bool:
     """Whether a bracket at `[start, end)` has a unit behind it. "5 mg [1] tablets" has its amount already."""
-    if re.search(r"\d\s*[^\s\d\[\]]{0,10}$", text[:start]) and not re.search(r"[<>≤≥=±]\s*$", text[:start]):
+    first = max(0, start - _BEFORE)
+    if _AMOUNT.search(text, first, start) and not _COMPARATOR.search(text, first, start):
         return False
     if _NO_UNIT.match(text, end) and not _LETTERS.match(text, end):
         return False
@@ -79,8 +86,9 @@ def settled(text: str, shown: int) -> str:
 
 def finished(text: str) -> str:
     """The text without a marker that its end cuts off."""
-    end = _UNFINISHED.search(text)
-    return text[: end.start()] if end else text
+    cut_off = _CUT_OFF.match(text[::-1])
+    opening = text.find("[", len(text) - (cut_off.end() if cut_off else 0))
+    return (text if opening < 0 else text[:opening]).rstrip()
 
 
 def unmarked(text: str, shown: int = _HIGHEST) -> str:
@@ -102,17 +110,19 @@ def _without_unknown(text: str, shown: int) -> tuple[str, int]:
 
 
 def _decided(text: str) -> str:
-    """The text without a marker at its end of which the next words may make an amount."""
-    end = _LAST.search(text)
-    if end is None:
+    """Drops a final marker that following words could turn into an amount."""
+    closing = text.rfind("]")
+    opening = text.rfind("[", 0, closing + 1)
+    end = _BEHIND.fullmatch(text, closing + 1)
+    if opening < 0 or end is None or not _ONLY.fullmatch(text, opening, closing + 1):
         return text
-    behind = end["behind"].removeprefix("/").lstrip()
+    behind = end["words"].removeprefix("/").lstrip()
     open_end = may_become(behind) or any(start.startswith(behind) for start in ("day and night", "days and nights"))
-    return text[: end.start()] if open_end else text
+    return text[:opening].rstrip() if open_end else text
 
 
 def _is_value(text: str, start: int, end: int, numbers: tuple[int, ...], shown: int) -> bool:
     if max(numbers) > max(_HIGHEST, shown) or is_amount(text, start, end):
         return True
     rising = len(numbers) == 2 and numbers[0] < numbers[1]
-    return rising and numbers[1] > shown and _INTERVAL.search(text[:start]) is not None
+    return rising and numbers[1] > shown and _INTERVAL.search(text, max(0, start - _BEFORE), start) is not None

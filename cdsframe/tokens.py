@@ -45,7 +45,7 @@ _NAMED_BY_LETTER = frozenset(
 """Nouns that a letter follows as a name, so that the "a" behind them is no article, even in lower case."""
 _MONTHS = _list("january february march april may june july august september october november december")
 
-_MARKER = re.compile(r"\s*\[\d+(?:\s*[,;-]\s*\d+)*\]")
+_MARKER = re.compile(r"(?<!\s)\s*\[\d+(?:\s*[,;-]\s*\d+)*\]")
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FROM_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣-", "-"))

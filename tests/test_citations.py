@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from time import process_time
 
 import pytest
 from answering import passage
@@ -147,6 +148,24 @@ def test_settled_text_of_random_pieces_never_changes_again() -> None:
             assert ready.startswith(sent), text
             sent = ready
         assert finished(clean(text, 2)[0]).startswith(sent), text
+
+
+@pytest.mark.parametrize("piece", ["[1] ", "[9] ", "[[1] ", "a   ", "5 mg [1]. "])
+def test_a_streamed_text_is_settled_piece_by_piece_without_a_search_of_all_of_it_for_each_marker(piece: str) -> None:
+    text, started = piece * 512, process_time()
+    for length in range(len(piece), len(text) + 1, len(piece)):
+        settled(text[:length], 5)
+    assert process_time() - started < 4
+
+
+@pytest.mark.parametrize(
+    "text",
+    [" " * 16_000 + "x", "[ " * 8_000 + "x", "[1]" + " " * 16_000 + "x.", "a [1" + " " * 16_000 + "x", "1 [1]" * 4_000],
+)
+def test_blanks_and_brackets_take_linear_time(text: str) -> None:
+    started = process_time()
+    finished(text), settled(text, 5), clean(text, 5), unmarked(text)
+    assert process_time() - started < 1
 
 
 def test_unmarked_text_has_no_markers() -> None:

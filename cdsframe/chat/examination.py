@@ -27,7 +27,7 @@ ASKED: tuple[Roles, ...] = (
 _HARMLESS = ("Which dose is given?", "Ask the ward.", "How often is it given?", "Twice daily.")
 _BRACKETS = re.compile(r"[\[<{|]\S*[\]>}|]")
 _PRINTS = 16
-"""So often is a conversation printed, to find templates that print another one each time."""
+"""Number of prints that detect a random template."""
 
 
 def examined(tokenizer: Any) -> ChatFormat:

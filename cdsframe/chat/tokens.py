@@ -92,8 +92,7 @@ class Tokens:
 def _is_text(token: Any, special: bool, own: set[str]) -> bool:
     """Whether an added token is a stretch of text: blanks, a byte, or a word of a user's own.
 
-    A word of a model that was tuned elsewhere is one where it must stand alone (`single_word`), as control tokens need
-    not, and has no brackets.
+    Words need `single_word` and no brackets.
     """
     name = token.content
     if _BYTE.fullmatch(name) or not name.replace("\u2581", " ").strip():
@@ -141,7 +140,7 @@ class _Fast:
         ]
 
     def _last_stretch(self, prompt: str) -> int:
-        """Where the last control token of a prompt stands: what is before it has no part in the tokens behind it."""
+        """Index of the prompt's last control token; earlier text does not affect later tokens."""
         return max(0, prompt.rfind(self._opening)) if self._opening else 0
 
     def _placed(

@@ -9,15 +9,16 @@ import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Literal
 
 from cdsframe.claims.clauses import Clause, Part
 from cdsframe.claims.words import DECISIVE, RELATIONS
 
 _QUOTED = "quoted"
-"""The measure of what `_with_parts` adds: it is no rival of the amounts that stand in the text."""
+"""Measure of the amounts that `_with_parts` adds; they do not compete with amounts in the text."""
 _NEAR = 3
-"""Parts between an operator and a word that it is about, at most."""
+"""Maximum number of parts between an operator and the word that it modifies."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def compare(
     groups = list(_joined(statement, matched))
     wrong = any(_contradicts(said, found, bool(form)) for said, found in groups)
     wrong = wrong or any(
-        not _amounts_agree(clause, found, fragment) or _borrows(clause, found, elsewhere)
+        not _amounts_agree(clause, found, fragment) or _borrows(clause, found, known, elsewhere)
         for clause, found in zip(statement, matched, strict=True)
     )
     share = held / total if total else 0.0
@@ -190,12 +191,23 @@ def _amounts_agree(clause: Clause, found: _Match, fragment: bool) -> bool:
     return fragment or _frequencies_kept(clause, found)
 
 
-def _borrows(clause: Clause, found: _Match, elsewhere: Collection[str]) -> bool:
-    """Whether an amount's clause has a word that only other sentences of the passage have."""
+def _borrows(clause: Clause, found: _Match, known: Collection[str], elsewhere: Collection[str]) -> bool:
+    """Whether an amount's clause takes its subject from elsewhere: another sentence, or the title instead of its own.
+
+    "Methotrexate 5 mg" is not what "Folic acid 5 mg" below the title "Methotrexate" says.
+    """
     if all(part.kind in ("word", "operator") for part in clause):
         return False
     here = {part.key for one in found.sentence for part in one}
-    return any(part.kind == "word" and part.key in elsewhere and part.key not in here for part in clause)
+    added = {part.key for part in clause if part.kind == "word"} - here
+    if added & set(elsewhere):
+        return True
+    said = {part.key for part in clause}
+    return bool(added & set(known)) and any(
+        part.kind not in ("word", "operator") and part.key in said and before.kind == "word" and before.key not in said
+        for one in found.sentence
+        for before, part in pairwise(one)
+    )
 
 
 def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Part]]:
@@ -215,12 +227,12 @@ def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
 
 
 def _with_parts(clause: Clause) -> Clause:
-    """The clause with what an amount alone may quote of it: a range's ends, and of "every 5 days" the 5 days."""
+    """Adds the amounts that a statement may quote alone: a range's ends, and "5 days" of "every 5 days"."""
     parts: list[Part] = []
     for part in clause:
         parts.append(part)
         value, _, kind = part.key.partition(" ")
-        if found := re.fullmatch(r"freq(\d+)x(\d+)", part.key):
+        if (found := re.fullmatch(r"freq(\d+)x(\d+)", part.key)) and int(found[1]):  # "0 times a day" has no interval
             parts.append(Part("amount", f"{int(found[2]) * 86400 // int(found[1])} time", "", _QUOTED))
         elif part.kind == "amount" and re.fullmatch(r"[\d.]+-[\d.]+", value):
             parts += [Part("amount", f"{end} {kind}", part.bound, _QUOTED) for end in value.split("-")]

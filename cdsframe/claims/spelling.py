@@ -29,7 +29,7 @@ _ABBREVIATED = [
     (r"\ba second\b", "another"),
 ]
 _DAYS = {"hour": "1/24", "day": "1", "week": "7", "month": "30", "year": "365", "minute": "1/1440", "fortnight": "14"}
-_COUNT = r"(?P<count>\d+|one|two|three|four|five|six|seven|eight|nine|ten|twelve)"
+_COUNT = r"(?P<count>\d{1,9}|one|two|three|four|five|six|seven|eight|nine|ten|twelve)"
 _PERIOD = r"(?P<period>minute|hour|day|week|fortnight|month|year)"
 _ADVERB = r"(?P<adverb>hourly|daily|nightly|weekly|fortnightly|monthly|yearly|annually)"
 _EACH = r"(?:a|an|per|each|every|in a|in each)"
@@ -56,7 +56,8 @@ _NO = (
     r"(?:\s+(?:be|go|goes|going|rise|rises|fall|falls|drop|drops|to|given|run|by|let))*"
 )
 _OVER = r"(?:above|over|beyond|past|exceed(?:s|ed|ing)?)"
-_AMOUNT = r"(\d[\d.,/]*(?:\s?[^\s\d,;.]+){0,2}?)"
+_AMOUNT = r"(?<!\d)(?<!\d[.,/])(\d[\d.,/]{0,30}(?:\s?[^\s\d,;.]{1,40}){0,2}?)"
+"""A number and up to two words. It begins where the number begins, and is bounded, so that the search is linear."""
 _NOTHING = r"(?!\s+(?:than\b|the\b|an?\b|\d))"
 """What must not follow "or more": a second amount."""
 _COMPARED = [
