@@ -21,6 +21,8 @@ from pathlib import Path
 
 import pypdfium2 as pdfium
 
+sys.path.append(str(Path(__file__).resolve().parent.parent))  # behind PYTHONPATH, which may name another version
+
 from cdsframe.corpus.parallel import TooLong, time_limit
 from cdsframe.corpus.readers import READERS, Refused
 

@@ -220,3 +220,24 @@ def test_headings_without_text_and_titles(tmp_path):
     document, _ = read_file(("a.html", tmp_path / "a.html"), tmp_path, 1 << 20, 60)
     assert document.title == "Drug"
     assert sections_of(document) == [(("Never in renal failure",), "Never in renal failure"), (("Dose",), "5 mg")]
+
+
+def test_items_of_a_long_list_keep_their_numbers():
+    text = text_of("<ol>" + "<li>dose" * 1500 + "</ol>")
+    assert text.endswith("1500. dose")
+
+
+def test_deep_markup_is_called_deep_and_not_a_lack_of_memory(tmp_path):
+    (tmp_path / "a.html").write_text("<p>x" + "<sup>2" * 3000)
+    item, _ = read_file(("a.html", tmp_path / "a.html"), tmp_path, 1 << 20, 60)
+    assert item == "is nested too deeply"
+
+
+@pytest.mark.parametrize("source", ["<a ", "<a<a", "<![CDATA[", "<!-- >", '<a x=">" ', "<style></style>", "</style "])
+def test_many_parts_without_their_ends_leave_the_text_in_front(source):
+    assert text_of("<p>Give 5 mg.</p>" + source * 300).startswith("Give 5 mg.")
+
+
+def test_the_end_of_each_raw_element_is_found_behind_others():
+    page = "<title>a</title><style>b</style><p>one</p><style>c</style><p>two</p><script>d</script><p>three</p>"
+    assert text_of(page) == "one\n\ntwo\n\nthree"

@@ -69,7 +69,14 @@ def test_mostly_valid_utf8_stays_utf8_and_wrong_bytes_are_counted(data, text, re
 
 
 def test_ascii_that_looks_like_escapes_is_left_alone():
-    for text in ("C++ and 3+4-5 a+b-c vitamin+D12-x", "\x1b[31mred", "~{ not", "gamma+delta-x"):
+    for text in (
+        "C++ and 3+4-5 a+b-c vitamin+D12-x",
+        "\x1b[31mred",
+        "~{ not",
+        "~{ABCD~} mg",
+        "~{PATIENTS~} and ~{DATE~}",
+        "gamma+delta-x",
+    ):
         assert decode(text.encode()).text == text
 
 
@@ -151,3 +158,10 @@ def test_comments_of_markdown_are_no_text_but_those_in_code_are():
         (("A", "B"), "x"),
     ]
     assert [(item.reason, item.count) for item in parsed.omitted] == [("comments", 2)]
+
+
+def test_sections_behind_many_comments_begin_at_their_headings():
+    source = "".join(f"<!-- {n} -->\n\n# h{n}\n\ntext {n}\n\n" for n in range(50))
+    parsed = read_markdown(source.encode(), 1)
+    shown = [parsed.text[section.start : section.end].split() for section in parsed.sections]
+    assert shown == [["text", str(n)] for n in range(50)]

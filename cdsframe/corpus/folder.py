@@ -125,7 +125,9 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
         return str(refusal), None
     except OSError as error:
         return in_words(error), None
-    except (MemoryError, RecursionError):
+    except RecursionError:
+        return "is nested too deeply", None
+    except MemoryError:
         return "needs more memory than there is", None
     except TooLong:
         return f"takes longer than {seconds:g} seconds to read (corpus.max_seconds)", None

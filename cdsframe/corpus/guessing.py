@@ -22,6 +22,12 @@ CODECS = {
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B](?:[\x21-\x7e]{2})+\x1b\([BJ]")
 _ISO_2022_KR = re.compile(rb"\x1b\$\)C.*?\x0e(?:[\x21-\x7e]{2})+\x0f", re.DOTALL)
 _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
+_HZ_OF_WORDS = re.compile(rb"~\{[\w .,:/-]*~\}")
+"""A placeholder in ASCII text, such as `~{NAME~}`."""
+
+_HZ_BYTES = 8
+"""Bytes of a run, `~{` not counted, that need no second run beside it."""
+
 _UTF7 = re.compile(rb"(?<![\w/+])\+([A-Za-z0-9+/]{3,})-|(?<=[a-zA-Z])\+([A-Za-z0-9+/]{3,})-(?=[a-zA-Z])")
 _SYMBOLS = re.compile(
     "(?<![^\\W\\d_])µ(?=(?:g|mol|l|L|m|M|s|kat|U|IU|Sv|Gy|W|A|V)\\b)|(?<![^\\W\\d_])[°±½¼¾×€£§]|"
@@ -48,12 +54,19 @@ def wide(data: bytes) -> str | None:
         return None
     if b"\x1b$" in data:
         return "iso2022_jp_ext" if _ISO_2022_JP.search(data) else "iso2022_kr" if _ISO_2022_KR.search(data) else None
-    if len(_HZ.findall(data)) and _is_readable(data, "hz"):
+    if _has_hz(data) and _is_readable(data, "hz"):
         return "hz"
     found = [one or two for one, two in _UTF7.findall(data[:_UTF7_SAMPLE])]
     if len(set(found)) > 1 and all(_is_readable(b"+" + token + b"-", "utf-7") for token in found):
         return "utf-7"
     return None
+
+
+def _has_hz(data: bytes) -> bool:
+    """Whether ASCII text has runs of HZ: two different ones or a longer one, and not all of them words."""
+    runs = set(_HZ.findall(data))
+    enough = len(runs) > 1 or any(len(run) >= _HZ_BYTES + 4 for run in runs)
+    return enough and not all(map(_HZ_OF_WORDS.fullmatch, runs))
 
 
 def _utf_32_or_16(data: bytes) -> str | None:

@@ -7,6 +7,7 @@ sees: scripts do not count, the largest part is never left out, and where most o
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 from cdsframe.corpus.readers.html_tree import NEVER_SHOWN, Node
@@ -107,6 +108,7 @@ def _take_back(marked: list[Node]) -> None:
 def _hidden_rule(root: Node) -> _Rule:
     """What a browser does not show and no click opens."""
     opened = set()
+    with_formula, formulas = _formulas(root)
     for node in root.descendants():
         for name in ("aria-controls", "data-target", "data-bs-target", "href"):
             value = node.get(name)
@@ -118,8 +120,8 @@ def _hidden_rule(root: Node) -> _Rule:
             return True
         if node.tag == "dialog":
             return "open" not in node.attributes
-        if node.get("aria-hidden") == "true" and _repeats_a_formula(node):
-            return True
+        if node.get("aria-hidden") == "true" and node.parent and formulas[node.parent] > (node in with_formula):
+            return True  # it repeats the formula of an element beside it
         hidden = "hidden" in node.attributes and node.get("hidden") != "until-found"
         if not hidden and not _NOT_SHOWN.search(node.get("style")):
             return False
@@ -129,9 +131,18 @@ def _hidden_rule(root: Node) -> _Rule:
     return rule
 
 
-def _repeats_a_formula(node: Node) -> bool:
-    siblings = node.parent.children if node.parent else []
-    return any(isinstance(child, Node) and _has(child, ("math",)) for child in siblings if child is not node)
+def _formulas(root: Node) -> tuple[set[Node], Counter[Node]]:
+    """The elements that are or contain a formula, and how many such children each element has."""
+    found: set[Node] = set()
+    children: Counter[Node] = Counter()
+    for node in root.descendants():
+        inner: Node | None = node if node.tag == "math" else None
+        while inner is not None and inner not in found:
+            found.add(inner)
+            if inner.parent is not None:
+                children[inner.parent] += 1
+            inner = inner.parent
+    return found, children
 
 
 def _is_struck(node: Node) -> bool:
@@ -201,15 +212,17 @@ def _by_links(node: Node) -> bool:
 def _only_main(root: Node) -> None:
     """Leaves out what stands outside `main`, except the title, where `main` has most of the letters."""
     mains = [node for node in _shown(root) if node.tag == "main" or node.get("role") == "main"]
-    outer = [node for node in mains if not any(around in mains for around in node.ancestors())]
+    every = set(mains)
+    outer = [node for node in mains if every.isdisjoint(node.ancestors())]
     if not outer or sum(node.letters for node in outer) < root.letters / 2:
         return
+    outermost = set(outer)
     kept = {*outer, *(around for node in outer for around in node.ancestors())}
     titled = any(_has(node, ("h1",)) for node in outer)
     stack = [root]
     while stack:
         for node in stack.pop().children:
-            if not isinstance(node, Node) or node.out or node in outer or node.tag in NEVER_SHOWN:
+            if not isinstance(node, Node) or node.out or node in outermost or node.tag in NEVER_SHOWN:
                 continue
             if node in kept or (not titled and node.tag != "h1" and _has(node, ("h1",))):
                 stack.append(node)

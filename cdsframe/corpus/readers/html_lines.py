@@ -60,6 +60,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
     before = ""
     seam: Node | None = None
     raised = False
+    numbers: dict[Node, dict[Node, int]] = {}  # of the items of each ordered list
     stack: list[Node | str | Break] = list(reversed(root.children))
     while stack:
         item = stack.pop()
@@ -92,7 +93,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             yield item
         else:
             seam = item if item.previous is not None else seam
-            stack += reversed(_opened(item, before, omitted))
+            stack += reversed(_opened(item, numbers, omitted))
 
 
 def _script(node: Node) -> Callable[[str, str], str] | None:
@@ -118,7 +119,7 @@ def _is_apart(node: Node, before: str, after: str) -> bool:
     return begins and bool({front.tag, node.tag} & {"a", "time"} or front.get("class") or node.get("class"))
 
 
-def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str | Break]:
+def _opened(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter[str]) -> list[Node | str | Break]:
     """What stands in an element's place."""
     tag = node.tag
     if tag in NEVER_SHOWN:
@@ -143,7 +144,7 @@ def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str |
     if tag in ("rt", "rp"):
         omitted[READINGS] += node.words
         return []
-    if tag == "li" and (number := _number(node)):
+    if tag == "li" and (number := _number(node, numbers)):
         return [Break.BLOCK, f"{number}. ", *node.children, Break.BLOCK]
     if tag not in INLINE and ":" not in tag:
         return [Break.BLOCK, *node.children, Break.BLOCK]
@@ -178,34 +179,36 @@ def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
     shown = options
     if "multiple" not in menu.attributes and menu.get("size") in ("", "0", "1"):
         shown = [option for option in options if "selected" in option.attributes] or options[:1]
-    omitted[CHOICES] += sum(option.words for option in options if option not in shown)
+    chosen = set(shown)
+    omitted[CHOICES] += sum(option.words for option in options if option not in chosen)
     return ["; ".join(" ".join("".join(option.texts()).split()) for option in shown)]
 
 
 _OF_MENUS = frozenset(("option", "optgroup", "hr", "legend", "selectedcontent"))
 
 
-def _number(item: Node) -> str:
+def _number(item: Node, numbers: dict[Node, dict[Node, int]]) -> str:
     """The number that a browser sets before an item of an ordered list; empty for other items."""
     list_ = item.parent
     if list_ is None or list_.tag != "ol" or "none" in list_.get("style"):
         return ""
-    items = [child for child in list_.children if isinstance(child, Node) and child.tag == "li"]
-    if len(items) > _LONGEST_LIST:
-        return ""
-    step = -1 if "reversed" in list_.attributes else 1
-    number = _integer(list_.get("start"), len(items) if step < 0 else 1) - step
-    for child in items:
-        number = _integer(child.get("value"), number + step)
-        if child is item:
-            break
-    kind = list_.get("type")
+    if list_ not in numbers:
+        numbers[list_] = _numbered(list_)
+    number, kind = numbers[list_][item], list_.get("type")
     if kind in ("a", "A") and 1 <= number <= 26:
         return chr(ord(kind) + number - 1)
     return _roman(number, kind) if kind in ("i", "I") and 1 <= number < 40 else str(number)
 
 
-_LONGEST_LIST = 1000
+def _numbered(list_: Node) -> dict[Node, int]:
+    """The items of an ordered list with their numbers."""
+    items = [child for child in list_.children if isinstance(child, Node) and child.tag == "li"]
+    step = -1 if "reversed" in list_.attributes else 1
+    number = _integer(list_.get("start"), len(items) if step < 0 else 1) - step
+    found: dict[Node, int] = {}
+    for child in items:
+        found[child] = number = _integer(child.get("value"), number + step)
+    return found
 
 
 def _integer(value: str, otherwise: int) -> int:
@@ -220,24 +223,24 @@ def _roman(number: int, kind: str) -> str:
 
 def line(node: Node, omitted: Counter[str], between: str = " ") -> str:
     """An element's words as one line; blocks in it are divided by `between`, and so are numbers on lines of a cell."""
-    parts: list[str] = [""]
+    parts: list[list[str]] = [[]]
     kinds: list[Break] = []
     for piece in pieces(node, omitted):
         if isinstance(piece, Break):
-            parts.append("")
+            parts.append([])
             kinds.append(piece)
         elif isinstance(piece, str):
-            parts[-1] += piece
+            parts[-1].append(piece)
     text = ""
-    kind = Break.LINE
+    kind, has_digit = Break.LINE, False
     for number, part in enumerate(parts):
         kind = Break.BLOCK if number and kinds[number - 1] is Break.BLOCK else kind
-        words = " ".join(part.split())
+        words = " ".join("".join(part).split())
         if not words:
             continue
-        numbers = kind is Break.BLOCK or (words[0].isdigit() and any(map(str.isdigit, text)))
+        numbers = kind is Break.BLOCK or (words[0].isdigit() and has_digit)
         text += (between if numbers else " ") * bool(text) + words
-        kind = Break.LINE
+        kind, has_digit = Break.LINE, has_digit or any(map(str.isdigit, words))
     return text
 
 

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from cdsframe.corpus.encodings import Decoded, decode, mark_of, mostly_utf8, replacing
 from cdsframe.corpus.guessing import CODECS
+from cdsframe.corpus.readers.html_tokens import Ahead, Token, Tokens
 from cdsframe.corpus.readers.parsed import Refused
 
 _HEAD = 1024
@@ -37,13 +38,8 @@ _LABELS = CODECS | {
 }  # fmt: skip
 _NOT_TEXT = ("utf-7", "utf_7", "idna", "punycode", "unicode_escape", "raw_unicode_escape", "undefined")
 
-_RAW = "script|style|title|textarea|iframe|noembed|noframes|xmp"
-_TOKEN = re.compile(
-    r"<!--(?P<comment>.*?)(?:-->|--!>|(?P<open>\Z))|<!\[CDATA\[(?P<cdata>.*?)\]\]>|"
-    rf"(?P<start><(?P<raw>{_RAW})(?=[\s/>])(?:=\s*\"[^\"]*\"|=\s*'[^']*'|[^>])*+>)|"
-    r"<(?P<end>/?)(?P<name>[a-z][^\s/>]*)(?:=\s*\"[^\"]*\"|=\s*'[^']*'|[^>])*+>",
-    re.IGNORECASE | re.DOTALL,
-)
+_RAW = frozenset(("script", "style", "title", "textarea", "iframe", "noembed", "noframes", "xmp"))
+_END_OF_RAW = {name: re.compile(rf"</{name}(?=[\s/>])[^>]*>", re.IGNORECASE) for name in _RAW}
 _CONTENT = re.compile(
     r"</?(?:p|div|h[1-6]|body|head|table|ul|ol|article|section|main|link|meta|script|span)\b", re.IGNORECASE
 )
@@ -160,31 +156,31 @@ def _repaired(text: str) -> tuple[str, int]:
     """
     parts: list[str] = []
     open_: Counter[str] = Counter()
-    endless: set[str] = set()
+    tokens = Tokens(text)
     deepest = position = copied = 0
     xml = text[:200].lstrip("\ufeff \n").startswith("<?xml")
-    while token := _TOKEN.search(text, position):
-        position = token.end()
-        if token["open"] is not None:
-            close = text.find(">", token.start() + 4) + 1
-            parts.append(text[copied : token.start()])
-            position = copied = close or len(text)
-        elif token["cdata"] is not None and xml:
-            parts += text[copied : token.start()], html.escape(token["cdata"])
+    while token := tokens.next(position):
+        position = token.end
+        source = text[token.start : token.end] if token.name else ""
+        if token.open:
+            parts.append(text[copied : token.start])
             copied = position
-        elif token["raw"]:
-            end = _end_of_raw(text, token, endless)
-            parts += text[copied:position], text[position : end[0]], f"</{token['raw']}>"
+        elif token.cdata is not None and xml:
+            parts += text[copied : token.start], html.escape(token.cdata)
+            copied = position
+        elif token.name in _RAW and not token.closing:
+            end = _end_of_raw(text, token, tokens.ahead)
+            parts += text[copied:position], text[position : end[0]], f"</{token.name}>"
             position = copied = end[1]
-        elif open_quote := _OPEN_QUOTE.search(token[0]):
-            position = token.start() + open_quote.end()
+        elif open_quote := _OPEN_QUOTE.search(source):
+            position = token.start + open_quote.end()
             parts += [text[copied : position - 1], open_quote[1], ">"]
             copied = position
-        elif name := (token["name"] or "").lower():
-            open_[name] += -1 if token["end"] else not token[0].endswith("/>")
+        elif name := token.name:
+            open_[name] += -1 if token.closing else not source.endswith("/>")
             deepest = max(deepest, open_[name]) if name in _NESTING else deepest
             if name == "plaintext":
-                parts += text[copied : token.start()], "<pre>"
+                parts += text[copied : token.start], "<pre>"
                 copied = position
     parts.append(text[copied:])
     if sum(count for name, count in open_.items() if name in _NESTING) > _DEEPEST or deepest > _DEEPEST:
@@ -192,23 +188,18 @@ def _repaired(text: str) -> tuple[str, int]:
     repaired = "".join(parts)
     many = [name for name in _FORMATTING if open_[name] > _MOST_OPEN]
     if many:
-        repaired = re.sub(rf"</?(?:{'|'.join(many)})(?=[\s/>])[^>]*>", "", repaired, flags=re.IGNORECASE)
+        end_of_tags = repaired.rfind(">") + 1
+        tag = re.compile(rf"</?(?:{'|'.join(many)})(?=[\s/>])[^>]*>", re.IGNORECASE)
+        repaired = tag.sub("", repaired[:end_of_tags]) + repaired[end_of_tags:]
     return repaired, sum(max(0, open_[name]) for name in _STRUCK)
 
 
-def _end_of_raw(text: str, token: re.Match[str], endless: set[str]) -> tuple[int, int]:
-    """Where the content of a script, title, text area, … ends, and where the page continues.
-
-    `endless` holds the names that are known to have no end tag any more.
-    """
-    name, begin = token["raw"].lower(), token.end()
-    closing = None
-    if name not in endless:
-        closing = re.compile(rf"</{name}(?=[\s/>])[^>]*>", re.IGNORECASE).search(text, begin)
-        if closing is None:
-            endless.add(name)
-    content = _CONTENT.search(text, begin)
-    if content and _SELF_CLOSED.search(token["start"]) and (closing is None or content.start() < closing.start()):
+def _end_of_raw(text: str, token: Token, ahead: Ahead) -> tuple[int, int]:
+    """Where the content of a script, title, text area, … ends, and where the page continues."""
+    name, begin = token.name, token.end
+    closing, content = ahead.search(_END_OF_RAW[name], begin), ahead.search(_CONTENT, begin)
+    self_closed = _SELF_CLOSED.search(text[token.start : token.end])
+    if content and self_closed and (closing is None or content.start() < closing.start()):
         return begin, begin
     if closing:
         return closing.start(), closing.end()

@@ -57,13 +57,14 @@ def lines_of(table: Node, omitted: Counter[str]) -> Iterator[str]:
     for row, starts in rows:
         values = []
         shown: set[int] = set()
+        spans_all = _spans_all(row, begins)
         for column in begins:
             cell = row.get(column)
-            long = cell is not None and (len(cell.text) > _REPEATED or _spans_all(row, begins))
+            long = cell is not None and (len(cell.text) > _REPEATED or spans_all)
             first = column in starts and cell is not None and id(cell) not in shown
             values.append(cell.text if cell is not None and (first or not long) else "")
             shown.add(id(cell))
-        text = " | ".join(values).rstrip(" |") if not _spans_all(row, begins) else values[0]
+        text = " | ".join(values).rstrip(" |") if not spans_all else values[0]
         if text.strip(" |"):
             yield text
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from cdsframe.corpus.encodings import Decoded, decode
@@ -87,12 +89,17 @@ class _Kept:
 
     def __init__(self, source: str, spans: list[tuple[int, int]]) -> None:
         self._spans = spans
+        self._starts = [start for start, _ in spans]
+        self._removed = list(accumulate((end - start for start, end in spans), initial=0))
+        """Letters of the first 0, 1, 2, … spans."""
         places = [0, *(place for span in spans for place in span), len(source)]
         self.text = "".join(source[a:b] for a, b in zip(places[::2], places[1::2], strict=True))
 
     def place(self, place: int) -> int:
         """Where a place of the source is in the text."""
-        return place - sum(min(end, place) - start for start, end in self._spans if start < place)
+        count = bisect_left(self._starts, place)
+        beyond = max(0, self._spans[count - 1][1] - place) if count else 0  # of the span around the place
+        return place - self._removed[count] + beyond
 
     def stripped(self, sections: list[Section]) -> tuple[str, tuple[Section, ...], int]:
         """The text without space at its ends, the sections within it, and how many spans were taken out."""
