@@ -117,7 +117,8 @@ def support(statement: str, passage: Passage, question: str = "") -> tuple[int, 
         rank = (agreement.share, -len(sentences), len(asked & terms(passage.text[start:end])), -start)
         if rank[0] > 0 and rank > best:
             best, span = rank, (passage.start + start, passage.start + end)
-    return *span, min(best[0], _by_single_sentences(statement, passage, known, elsewhere - known, form))
+    single = _by_single_sentences(statement, passage, known, elsewhere - known, form)
+    return *span, min(best[0], max(single, WORTH))
 
 
 def _by_single_sentences(
@@ -126,6 +127,7 @@ def _by_single_sentences(
     """The lowest support that a sentence of the statement has from one sentence of the passage.
 
     Words of several sentences can make a statement that none of them makes: a condition of one, an order of another.
+    Such a statement is supported in part at most.
     """
     text = [[clauses(passage.text[first:last])] for first, last in _sentences(passage.text)]
     lowest = 1.0

@@ -64,7 +64,7 @@ def test_a_marker_belongs_to_the_statement_before_it(text: str, expected: list) 
             "Dose 4.5 mg, repeat after 6 hours",
             DOSE,
             "The loading dose of velorapine is 4.5 mg. Repeat after 6 hours.",
-            1.0,
+            0.5,
         ),
         ("Give flowers", DOSE, DOSE, 0.0),
         ("2 mg", "Give 2 to 4 mg daily.", "Give 2 to 4 mg daily.", 1.0),
