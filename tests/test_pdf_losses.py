@@ -100,6 +100,32 @@ def test_lines_at_the_top_of_pages_that_differ_in_a_dose_stay():
     assert parsed.omitted == ()
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Step {n}: give {n} mg daily",
+        "Step {n}",
+        "Step {n} of 4",
+        "Contraindicated in pregnancy.",
+        "Never in asthma",
+        "Maximum 5 mg",
+        "{n}/2 tablets",
+    ],
+)
+@pytest.mark.parametrize("y", [60, 780])
+def test_instructions_in_the_margins_of_pages_stay(line, y):
+    pages = [shown(line.format(n=n), 50, y) + shown(f"Text of part {n} is here.", 50, 400) for n in range(1, 5)]
+    parsed = read(*pages)
+    assert sum(parsed.text.count(text) for text in {line.format(n=n) for n in range(1, 5)}) == 4
+    assert parsed.omitted == ()
+
+
+@pytest.mark.parametrize("line", ["Seite {n}", "- {n} -", "{n} of 4", "Ward 7 | {n}", "Protocol 12, page {n} of 4"])
+def test_page_numbers_stay_once(line):
+    pages = [shown(line.format(n=n), 50, 20) + shown(f"Text of part {n} is here.", 50, 400) for n in range(1, 5)]
+    assert [line.format(n=n) in read(*pages).text for n in range(1, 5)] == [True, False, False, False]
+
+
 def test_a_heading_below_a_line_that_differs_stays_on_every_page():
     pages = [
         shown(f"Drug {name}", 50, 780, 20) + shown("Dosing", 50, 750, 14) + shown(f"Give {name} with food.", 50, 400)

@@ -25,8 +25,8 @@ _STRAIGHT = 0.5
 _SMALLEST = 24.0
 """Points: a picture that is lower or narrower is a bullet or a rule."""
 
-_Matrix = tuple[float, float, float, float, float, float]
-_SAME: _Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
+Matrix = tuple[float, float, float, float, float, float]
+SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ def read_drawings(page: PdfPage) -> Drawings:
 
     found = Drawings()
     left, bottom, right, top = visible_box(page)
-    for number, (item, kind, matrix) in enumerate(_objects(raw, page.raw, _SAME, 0)):
+    for number, (item, kind, matrix) in enumerate(objects(raw, page.raw, SAME, 0)):
         if number >= _MOST_OBJECTS:
             break
         if kind == raw.FPDF_PAGEOBJ_PATH:
@@ -60,7 +60,7 @@ def read_drawings(page: PdfPage) -> Drawings:
     return found
 
 
-def _objects(raw: Any, parent: Any, matrix: _Matrix, depth: int) -> Iterator[tuple[Any, int, _Matrix]]:
+def objects(raw: Any, parent: Any, matrix: Matrix, depth: int) -> Iterator[tuple[Any, int, Matrix]]:
     """The objects of a page or form that are no forms, with the form's matrix."""
     inside = depth > 0
     count = (raw.FPDFFormObj_CountObjects if inside else raw.FPDFPage_CountObjects)(parent)
@@ -71,17 +71,17 @@ def _objects(raw: Any, parent: Any, matrix: _Matrix, depth: int) -> Iterator[tup
         if kind != raw.FPDF_PAGEOBJ_FORM:
             yield item, kind, matrix
         elif depth < _DEEPEST:
-            yield from _objects(raw, item, _times(_own(raw, item), matrix), depth + 1)
+            yield from objects(raw, item, times(own(raw, item), matrix), depth + 1)
 
 
-def _own(raw: Any, item: Any) -> _Matrix:
+def own(raw: Any, item: Any) -> Matrix:
     matrix = raw.FS_MATRIX()
     if not raw.FPDFPageObj_GetMatrix(item, matrix):
-        return _SAME
+        return SAME
     return matrix.a, matrix.b, matrix.c, matrix.d, matrix.e, matrix.f
 
 
-def _times(one: _Matrix, two: _Matrix) -> _Matrix:
+def times(one: Matrix, two: Matrix) -> Matrix:
     """The matrix that applies `one` first."""
     a, b, c, d, e, f = one
     return (
@@ -91,14 +91,14 @@ def _times(one: _Matrix, two: _Matrix) -> _Matrix:
     )
 
 
-def _rules(raw: Any, path: Any, matrix: _Matrix) -> list[Box]:
+def _rules(raw: Any, path: Any, matrix: Matrix) -> list[Box]:
     """The level and upright lines of a path that is drawn."""
     fill, stroke = ctypes.c_int(), ctypes.c_int()
     raw.FPDFPath_GetDrawMode(path, fill, stroke)
     count = raw.FPDFPath_CountSegments(path)
     if not (fill.value or stroke.value) or not 2 <= count <= 200:
         return []
-    whole = _times(_own(raw, path), matrix)
+    whole = times(own(raw, path), matrix)
     found: list[Box] = []
     first = last = (0.0, 0.0)
     x, y = ctypes.c_float(), ctypes.c_float()
@@ -127,7 +127,7 @@ def _rule(start: tuple[float, float], end: tuple[float, float]) -> list[Box]:
     return [(x0, y0, x1, y1)]
 
 
-def _extent(raw: Any, item: Any, matrix: _Matrix) -> tuple[float, float]:
+def _extent(raw: Any, item: Any, matrix: Matrix) -> tuple[float, float]:
     """Width and height of a picture: the unit square under its matrix."""
-    a, b, c, d, _, _ = _times(_own(raw, item), matrix)
+    a, b, c, d, _, _ = times(own(raw, item), matrix)
     return abs(a) + abs(c), abs(b) + abs(d)

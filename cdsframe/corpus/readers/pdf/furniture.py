@@ -1,6 +1,7 @@
 """Page headers and footers that repeat from page to page: the first stays, the others are left out and counted.
 
 A line repeats where its words stand in the same place on several pages and its numbers are the same or count the pages.
+A line with a dose, or with a word such as "never", stays on every page: it may belong to that page's drug.
 """
 
 from __future__ import annotations
@@ -23,6 +24,29 @@ _NEAR = 4.0
 """Points by which the place may differ."""
 
 _NUMBER = re.compile(r"\d+")
+
+_PAGE_NUMBER = re.compile(
+    r"\b(?:page|pages|pg|p|seite|s|blatt|pagina|página|pág|sida|side|sivu|strona|str)\b[.:]?\s*(\d+)"
+    r"|^\W*(\d+)\s*(?:(?:of|/|von|de|di|sur|av|af|van|z)\s*\d+)?\W*$"
+    r"|^(\d+)\s*[|·•]|[|·•]\s*(\d+)(?:\s*/\s*\d+)?$",
+    re.IGNORECASE,
+)
+"""A number that may count the pages. `Step 1` and `Give 1 mg` do not."""
+
+_DOSE = re.compile(
+    r"\d\s*(?:%|‰|°|(?:[munµμkc]?g|mcg|[mdµμc]?l|[mµμn]?mol|m?eq|iu|ie|units?|u|mm|cm|mmhg|kpa|bpm|kcal|h|hrs?|hours?|"
+    r"min|minutes?|days?|weeks?|months?|years?|times|tablets?|tab|capsules?|drops?|puffs?|doses?|stunden?|tage?n?|"
+    r"wochen?|tabletten?|tropfen)\b)",
+    re.IGNORECASE,
+)
+
+_WARNS = re.compile(
+    r"\b(?:not|no|never|don't|contra-?indicat\w*|avoid\w*|stop|must|only|maximum|max|minimum|dose|doses|dosage|daily|once|"
+    r"twice|hourly|allerg\w*|pregnan\w*|warning|caution|danger|nicht|nie|niemals|kein\w*|kontraindiziert|nur|dosis|"
+    r"täglich|jamais|ne|pas|contre-indiqu\w*|nunca|contraindicad\w*|mai|non|controindicat\w*)\b",
+    re.IGNORECASE,
+)
+"""Words by which a line may be an instruction; a line that repeats without need costs less than a lost one."""
 
 
 @dataclass(slots=True)
@@ -61,13 +85,23 @@ def _in_margin(line: Line, page: Page) -> bool:
 
 
 def _counts(seen: Sequence[_Seen]) -> bool:
-    """Whether each number of the line is the same on all pages, or grows with the page's number."""
-    numbers = [[int(number) for number in _NUMBER.findall(item.line.text)[:20]] for item in seen]
-    for column in zip(*numbers, strict=True):
-        offsets = {number - item.page for number, item in zip(column, seen, strict=True)}
-        if len(set(column)) > 1 and len(offsets) > 1:
-            return False
-    return True
+    """Whether the line's numbers are the same on all pages, except one that is written as a page number and grows with
+    the pages; and the line is no instruction."""
+    if any(_DOSE.search(item.line.text) or _WARNS.search(item.line.text) for item in seen):
+        return False
+    numbers = [[int(number) for number in _NUMBER.findall(item.line.text)] for item in seen]
+    changing = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
+    if not changing:
+        return True
+    if len(changing) > 1 or len({row[changing[0]] - item.page for row, item in zip(numbers, seen, strict=True)}) > 1:
+        return False
+    return all(_is_page_number(item.line.text, changing[0]) for item in seen)
+
+
+def _is_page_number(text: str, place: int) -> bool:
+    """Whether the number at a place among the line's numbers is written as a page number."""
+    start = [found.start() for found in _NUMBER.finditer(text)][place]
+    return any(match.start(match.lastindex or 0) == start for match in _PAGE_NUMBER.finditer(text))
 
 
 def _at_edges(page: Page, repeated: set[int]) -> set[int]:

@@ -18,6 +18,7 @@ from cdsframe.corpus.readers.pdf.pieces import Piece, pieces
 from cdsframe.corpus.readers.pdf.printed import known, once
 from cdsframe.corpus.readers.pdf.rows import Line, lines_of
 from cdsframe.corpus.readers.pdf.second import SecondReading, fill
+from cdsframe.corpus.readers.pdf.skipped import find_skipped, with_skipped
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
 from cdsframe.corpus.readers.pdf.tables import find_tables, place
 
@@ -83,7 +84,10 @@ def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> 
         read = read_letters(page, text)
     drawings = read_drawings(page)
     drawn = bool(drawings.paths or drawings.pictures)
-    letters, again = once(_better(read.letters, number, second, drawn))
+    found = read.letters
+    if skipped := find_skipped(page):
+        found = with_skipped(found, skipped, second.letters(number))
+    letters, again = once(_better(found, number, second, drawn))
     overlay = read_overlay(page, form, letters)
     upright = float(page.get_rotation() % 360)
     lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)

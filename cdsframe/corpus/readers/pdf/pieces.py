@@ -39,6 +39,8 @@ class Piece:
     table: bool = False
     spaced: bool = False
     """Whether white space follows it on its line."""
+    apart: bool = False
+    """Whether it is a fraction, which never joins a number or a word before it."""
 
     @property
     def middle(self) -> float:

@@ -5,15 +5,19 @@ from __future__ import annotations
 import re
 from bisect import bisect_left, insort
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+from cdsframe.corpus.readers.pdf.fractions import SMALL, built
 from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 _GLUED = 0.12
 """Gap in letter sizes below which two pieces are one word."""
+
+_SMALLEST_SCRIPT = 0.45
+"""Size of a superscript, as a share of its line's; the first letter of a chapter is larger beside its text."""
 
 _FAR = 3.0
 """Gap in letter sizes that no heading has."""
@@ -56,7 +60,7 @@ class _Row:
     def takes(self, piece: Piece) -> bool:
         """Whether the piece stands in this line."""
         shift = piece.base - self.base
-        if piece.size > 0.85 * self.size:
+        if piece.size > SMALL * self.size:
             if abs(shift) <= 0.3 * piece.size:
                 return True
             return piece.letters <= 4 and abs(shift) <= 0.6 * self.size and self.touches(piece, 0.15)
@@ -93,17 +97,14 @@ def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
 def _line(pieces: list[Piece], flow: int) -> Line:
     rtl = mostly_rtl(pieces)
     pieces = sorted(pieces, key=lambda piece: (-piece.right if rtl else piece.left, piece.order))
-    sizes: Counter[float] = Counter()
-    for piece in pieces:
-        sizes[piece.size] += piece.letters
-    size = sizes.most_common(1)[0][0]
+    size = _main_size(pieces)
     main = [piece for piece in pieces if piece.size == size]
     bases: Counter[float] = Counter()
     for piece in main:
         bases[round(piece.base, 1)] += piece.letters
     base = bases.most_common(1)[0][0]
     text, before = "", None
-    for piece in pieces:
+    for piece in pieces if rtl else built(pieces, base, size):
         text = _joined(text, before, piece, base, size, rtl)
         before = piece
     return Line(
@@ -120,6 +121,21 @@ def _line(pieces: list[Piece], flow: int) -> Line:
     )
 
 
+def _main_size(pieces: Sequence[Piece]) -> float:
+    """The size of most letters; of `10` with the superscript 12 the larger size, though both have two letters."""
+    sizes: Counter[float] = Counter()
+    for piece in pieces:
+        sizes[piece.size] += piece.letters
+    size = sizes.most_common(1)[0][0]
+    small = [piece for piece in pieces if piece.size == size]
+    larger = [piece for piece in pieces if _SMALLEST_SCRIPT * piece.size <= size <= SMALL * piece.size]
+    if larger and all(piece.letters <= _LONGEST_SCRIPT for piece in small):
+        main = max(larger, key=lambda piece: (piece.size, piece.letters))
+        if all(abs(piece.base - main.base) > 0.06 * main.size for piece in small):
+            return main.size
+    return size
+
+
 def _far(before: Piece, after: Piece, size: float) -> bool:
     gap = max(after.left - before.right, before.left - after.right)
     return gap > _FAR * size and not _NUMBERING.fullmatch(before.text)
@@ -129,9 +145,11 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
     """The line's text with the piece appended."""
     if before is None:
         return piece.text
+    if piece.apart:
+        return text + (" " if before.spaced or before.text[-1].isalnum() else "") + piece.text
     gap = (before.left - piece.right if rtl else piece.left - before.right) / size
     raised = (base - piece.base) / size
-    small = piece.size <= 0.85 * size
+    small = piece.size <= SMALL * size
     if gap < (0.15 if before.spaced else 0.3) and not rtl and piece.letters <= _LONGEST_SCRIPT:
         if (0.15 if small else 0.25) <= raised <= 0.75 and before.base - piece.base > 0.1 * size:
             return text + superscript(text, piece.text)
@@ -139,6 +157,9 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
             return text + subscript(text, piece.text)
     level = abs(before.base - piece.base) <= 0.2 * size or min(before.letters, piece.letters) <= 2
     glued = gap < _GLUED and level and not before.spaced and not _overlaps(before, piece)
+    if glued and text[-1:].isdigit() and piece.text[:1].isdigit():
+        shift = 0.2 if 0.85 < piece.size / before.size < 1.18 else 0.05
+        glued = abs(before.base - piece.base) <= shift * size  # 10^9 and 5 mg are two numbers
     return text + ("" if glued else " ") + piece.text
 
 

@@ -1,0 +1,176 @@
+"""Finds letters that pdfium skips and takes them from the second reading. Does not compare the rest of the readings.
+
+pdfium leaves out a text object that has no width. A single letter has none where its font is not in the file and the
+font that pdfium takes instead does not hold the letter: the `≥` of `Dose ≥ 5 mg`, or a Chinese line written letter by
+letter.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from cdsframe.corpus.readers.pdf.drawings import SAME, objects, own, times
+from cdsframe.corpus.readers.pdf.frames import Frame
+from cdsframe.corpus.readers.pdf.letters import Letter, visible_box
+from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
+
+if TYPE_CHECKING:
+    from pypdfium2 import PdfPage
+
+_NO_WIDTH = 0.01
+"""Points; pdfium's own limit."""
+
+_CELL = 8.0
+"""Points; side of the squares by which letters are looked up."""
+
+_FIRST_RUN = 500_000
+_STEPS_BACK = 20
+"""Letters among which the one before a skipped letter is looked for."""
+
+
+@dataclass(slots=True)
+class Skipped:
+    """Where a text object without width begins, in the file's axes, and its letter size."""
+
+    x: float
+    y: float
+    size: float
+
+
+def find_skipped(page: PdfPage) -> list[Skipped]:
+    """The visible text objects without width whose font is not in the file. Some of them are blanks."""
+    import pypdfium2.raw as raw
+
+    found: list[Skipped] = []
+    left, bottom, right, top = visible_box(page)
+    edges = [ctypes.c_float() for _ in range(4)]
+    size = ctypes.c_float()
+    for item, kind, matrix in objects(raw, page.raw, SAME, 0):
+        if kind != raw.FPDF_PAGEOBJ_TEXT or not raw.FPDFPageObj_GetBounds(item, *edges):
+            continue
+        if edges[2].value - edges[0].value >= _NO_WIDTH or raw.FPDFFont_GetIsEmbedded(raw.FPDFTextObj_GetFont(item)):
+            continue
+        whole = times(own(raw, item), matrix)
+        raw.FPDFTextObj_GetFontSize(item, size)
+        if left - 1 <= whole[4] <= right + 1 and bottom - 1 <= whole[5] <= top + 1:
+            height = abs(size.value) * math.hypot(whole[2], whole[3])
+            found.append(Skipped(whole[4], whole[5], max(height, 0.1)))
+    return found
+
+
+def with_skipped(letters: Sequence[Letter], skipped: Sequence[Skipped], others: Sequence[Letter]) -> list[Letter]:
+    """pdfium's letters and those that it skipped, each behind the letter that it follows.
+
+    Args:
+        others: the letters of the second reading. Where it has none and pdfium has some, it failed: each skipped text
+            object then counts as a letter without a Unicode meaning.
+    """
+    if letters and not others:
+        return [*letters, *(_unknown(item, number) for number, item in enumerate(skipped))]
+    places, own_places = _by_place(others), _by_place(letters)
+    added: dict[int, Letter] = {}
+    for item in skipped:
+        at = _nearest(item, others, places)
+        if at is None or at in added or _match(others[at], letters, own_places) is not None:
+            continue
+        added |= _object(item, at, others, letters, own_places)
+    behind: dict[int, list[Letter]] = defaultdict(list)
+    for at, letter in sorted(added.items()):
+        behind[_before(at, others, added, letters, own_places)].append(letter)
+    found = list(behind[-1])
+    for number, letter in enumerate(letters):
+        found += [letter, *behind.get(number, ())]
+    return found
+
+
+def _unknown(item: Skipped, number: int) -> Letter:
+    edges = (item.x, -item.y - 0.9 * item.size, item.x + 0.1, -item.y + 0.25 * item.size)
+    return Letter(UNKNOWN, *edges, -item.y, item.size, 0.0, _FIRST_RUN + number, " ")
+
+
+def _by_place(letters: Sequence[Letter]) -> dict[tuple[float, int, int], list[int]]:
+    found: dict[tuple[float, int, int], list[int]] = defaultdict(list)
+    for number, letter in enumerate(letters):
+        found[letter.turn, int(letter.left // _CELL), int(letter.base // _CELL)].append(number)
+    return found
+
+
+def _around(places: dict[tuple[float, int, int], list[int]], turn: float, left: float, base: float) -> list[int]:
+    column, row = int(left // _CELL), int(base // _CELL)
+    return [
+        number
+        for x in (column - 1, column, column + 1)
+        for y in (row - 1, row, row + 1)
+        for number in places.get((turn, x, y), ())
+    ]
+
+
+def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
+    """The letter that stands where the object begins. pdfminer's place leaves out by how much the letter is raised."""
+    best: tuple[float, int] | None = None
+    for turn in {turn for turn, _, _ in places}:
+        left, base = Frame(turn).point(item.x, item.y)
+        for number in _around(places, turn, left, base):
+            across, down = abs(others[number].left - left), abs(others[number].base - base)
+            if across <= min(1.0, 0.2 * item.size) and down <= 0.8 * item.size:
+                best = min(best or (math.inf, 0), (across + down, number))
+    return best[1] if best else None
+
+
+def _match(other: Letter, letters: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
+    """pdfium's letter in the place of one of the second reading."""
+    for number in _around(places, other.turn, other.left, other.base):
+        letter = letters[number]
+        reach = 0.3 * letter.size if letter.text == other.text else 0.1 * letter.size
+        if abs(letter.left - other.left) <= reach and abs(letter.base - other.base) <= 0.8 * letter.size:
+            return number
+    return None
+
+
+def _object(
+    item: Skipped,
+    at: int,
+    others: Sequence[Letter],
+    letters: Sequence[Letter],
+    places: dict[tuple[float, int, int], list[int]],
+) -> dict[int, Letter]:
+    """The letters of a skipped object: one, or several where it runs upwards or downwards."""
+    first = others[at]
+    base = Frame(first.turn).point(item.x, item.y)[1]
+    found: dict[int, Letter] = {}
+    for number in range(at, len(others)):
+        other = others[number]
+        if number > at:
+            before = others[number - 1]
+            apart = other.turn != first.turn or abs(other.base - first.base) > 0.1 * item.size
+            if apart or before.space or first.turn in (0.0, 180.0) or abs(other.left - before.right) > 0.2 * item.size:
+                break
+            if _match(other, letters, places) is not None:
+                break
+        top, bottom = base - 0.9 * item.size, base + 0.25 * item.size
+        found[number] = replace(other, top=top, bottom=bottom, base=base, size=item.size, run=_FIRST_RUN + at, cell=-1)
+    return found
+
+
+def _before(
+    at: int,
+    others: Sequence[Letter],
+    added: dict[int, Letter],
+    letters: Sequence[Letter],
+    places: dict[tuple[float, int, int], list[int]],
+) -> int:
+    """The number of pdfium's letter behind which a skipped one belongs; -1 for the beginning."""
+    for number in range(at - 1, max(at - 1 - _STEPS_BACK, -1), -1):
+        if number in added:
+            continue
+        match = _match(others[number], letters, places)
+        if match is not None:
+            if number == at - 1:  # pdfium took the gap of the skipped letter for a blank
+                letters[match].space = others[number].space
+            return match
+    return -1
