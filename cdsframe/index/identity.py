@@ -78,7 +78,7 @@ def _settings(made: Identity) -> str:
 def _override(key: str, value: str) -> str:
     """An override for Hydra with a value of any characters, quoted for the shell."""
     plain = re.fullmatch(r"[\w./-]+", value)
-    text = value if plain else '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    text = value if plain else '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
     return shlex.quote(f"{key}={text}")
 
 
