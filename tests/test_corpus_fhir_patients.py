@@ -6,6 +6,7 @@ import pytest
 from corpus_files import sections_of
 from test_corpus_fhir import corpus_of
 
+from cdsframe.corpus import references
 from cdsframe.errors import InputError
 from cdsframe.types import Document, Unreadable
 
@@ -265,3 +266,23 @@ def test_a_record_that_is_nested_too_deeply_is_named(read):
     form = {"resourceType": "QuestionnaireResponse", "status": "completed", "subject": {"reference": "Patient/p1"}}
     (*_, last) = read(ADA, {**form, "item": [item]})
     assert isinstance(last, Document) or "nested too deeply" in last.reason
+
+
+def test_patients_are_found_by_identifier_without_reading_them_again(monkeypatch):
+    identifiers = [{"system": "urn:mrn", "value": str(number)} for number in range(50)]
+    patients = [{"resourceType": "Patient", "identifier": [one, one, {"value": "7"}, "odd"]} for one in identifiers]
+    twins = [{"resourceType": "Patient", "id": id_, "identifier": [{"system": "s", "value": "both"}]} for id_ in "ab"]
+    odd = {"resourceType": "Patient", "identifier": [{"system": ["s"], "value": {"a": 1}}]}
+    entries = [references.Entry(number, "", resource) for number, resource in enumerate([*patients, *twins, odd])]
+    known = references.References(entries)
+    monkeypatch.setattr(references, "_identifiers", lambda resource: pytest.fail("a patient was read again"))
+    assert [known.identified(one) for one in identifiers] == entries[:50]
+    assert known.target({"reference": "Patient?identifier=urn:mrn|7"}, None) is entries[7]
+    for unknown in (
+        {"system": "s", "value": "both"},
+        {"value": "7"},
+        {"system": ["s"], "value": {"a": 1}},
+        "odd",
+        None,
+    ):
+        assert known.identified(unknown) is None
