@@ -23,7 +23,7 @@ _LISTED = 8
 """Up to how many values are all listed, where none of them is like the given one."""
 
 _NEAR = 0.6
-"""How alike two values are, from 0 to 1, of which one may be meant for the other."""
+"""Similarity (0 to 1) from which a name is suggested."""
 
 _LONGEST = 60
 """Characters of a value that a sentence shows."""

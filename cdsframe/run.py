@@ -103,8 +103,8 @@ def read_manifest(
 ) -> dict[str, Any]:
     """Reads a manifest of a format version, or of another `readable` one, whose keys `needed` have these types.
 
-    Raises InputError, with the mend, where there is none, where it is damaged, and (FormatVersionError) where another
-    format wrote it.
+    Raises InputError, and says how to fix it, where there is no manifest, where it is damaged, and (FormatVersionError)
+    where another format wrote it.
     """
     file = folder / "manifest.json"
     if not file.is_file():

@@ -6,6 +6,7 @@ import pytest
 from corpus_files import sections_of
 from test_corpus_fhir import corpus_of
 
+from cdsframe.corpus import references
 from cdsframe.errors import InputError
 from cdsframe.types import Document, Unreadable
 
@@ -345,3 +346,23 @@ def test_whole_names_and_numbers_are_removed_from_what_codes_display(read):
     assert "Gout of [removed], [removed]" in record.text
     assert "Rash of [removed]" in record.text
     assert "Ada" not in record.text
+
+
+def test_patients_are_found_by_identifier_without_reading_them_again(monkeypatch):
+    identifiers = [{"system": "urn:mrn", "value": str(number)} for number in range(50)]
+    patients = [{"resourceType": "Patient", "identifier": [one, one, {"value": "7"}, "odd"]} for one in identifiers]
+    twins = [{"resourceType": "Patient", "id": id_, "identifier": [{"system": "s", "value": "both"}]} for id_ in "ab"]
+    odd = {"resourceType": "Patient", "identifier": [{"system": ["s"], "value": {"a": 1}}]}
+    entries = [references.Entry(number, "", resource) for number, resource in enumerate([*patients, *twins, odd])]
+    known = references.References(entries)
+    monkeypatch.setattr(references, "_identifiers", lambda resource: pytest.fail("a patient was read again"))
+    assert [known.identified(one) for one in identifiers] == [[entry] for entry in entries[:50]]
+    assert known.target({"reference": "Patient?identifier=urn:mrn|7"}, None) is entries[7]
+    assert known.identified({"system": "s", "value": "both"}) == entries[50:52]
+    for unknown in (
+        {"value": "7"},
+        {"system": ["s"], "value": {"a": 1}},
+        "odd",
+        None,
+    ):
+        assert known.identified(unknown) == []

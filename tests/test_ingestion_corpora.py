@@ -14,13 +14,15 @@ import pytest
 from cdsframe.corpus.csv import Csv
 from cdsframe.corpus.folder import Folder
 from cdsframe.corpus.naming import corpus_name
-from cdsframe.errors import ConfigError, InputError
+from cdsframe.embedder import HashEmbedder
+from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.abandon import abandon
 from cdsframe.ingestion.live import Live
 from cdsframe.ingestion.purge import purge
 from cdsframe.ingestion.rebuild import rebuild
+from cdsframe.ingestion.share import claim
 from cdsframe.ingestion.update import update
 from cdsframe.ingestion.verify import verify
 from cdsframe.ingestion.watch import Watcher
@@ -192,43 +194,57 @@ def test_a_corpus_added_to_an_index_from_before_leaves_its_documents(index):
     assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
 
 
-def test_files_of_a_lance_index_from_before_are_adopted(tmp_path):
-    """Its table has no column for corpora, and its manifest does not count them."""
+def test_an_index_from_before_is_refused_and_rebuilt_with_a_name(tmp_path):
+    """As version 2 wrote it: no search form, no column for corpora, and no counts of them."""
     index = LanceIndex(str(tmp_path), "old", {})
     ingest(index, Some(*A.given))
     index._head().drop_columns(["corpus"])
-    manifest = json.loads((tmp_path / "old/manifest.json").read_text(encoding="utf-8"))
-    manifest["table_version"] = index._head().version
-    del manifest["corpora"], manifest["adopted"]
-    (tmp_path / "old/manifest.json").write_text(json.dumps(manifest), encoding="utf-8")
+    file = tmp_path / "old/manifest.json"
+    manifest = json.loads(file.read_text(encoding="utf-8"))
+    manifest |= {"format_version": 2, "table_version": index._head().version}
+    del manifest["corpora"], manifest["adopted"], manifest["identity"]["search_form"]
+    file.write_text(json.dumps(manifest), encoding="utf-8")
     index = LanceIndex(str(tmp_path), "old", {})
     assert dict(index.corpora) == {"": 2}
-    assert index.owned(["a"], committed=True) == {"a": (A.given[0].digest, "")}
-    assert counts(ingest(index, Named("protocols", A.given[0], document("b", "Plaster.")))) == (0, 1, 1, 0)
+    for refused in (lambda: ingest(index, A), lambda: purge(["a"], False, index)):
+        with pytest.raises(IndexMismatchError, match=r"ingestion=rebuild index\.name=old"):
+            refused()
+    rebuild(64, False, A, CHUNKING, EMBEDDER, index)
     ingest(index, B, add=True)
     assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
-    assert found(index) >= {"a", "x"}
-    assert found(index, "plaster") == {"b"}
-    purge(["a"], False, index)
-    assert {id_: owner for id_, (_, owner) in index.owned().items()} == {
-        "b": "protocols", **dict.fromkeys("xyz", "phone list")
-    }  # fmt: skip
 
 
-@pytest.mark.elasticsearch
-def test_a_server_index_from_before_is_adopted(request):
-    index = on_elasticsearch(request, {})
+def test_a_corpus_without_a_name_does_not_come_beside_named_ones(index):
+    """Its documents would count as those of the corpus that adopted the index's first ones."""
     ingest(index, Some(*A.given))
+    ingest(index, A)
+    nameless = Some(document("n"))
+    for how in ({}, {"add": True}, {"replace": True}):
+        with pytest.raises(ConfigError):
+            ingest(index, nameless, **how)
+    with pytest.raises(ConfigError, match=r"the corpus has no name.*\('protocols'\); give the corpus a name"):
+        ingest(index, nameless, add=True)
+    with Live(10, CHUNKING, EMBEDDER, index, corpus="") as live, pytest.raises(InputError, match="say whose"):
+        live.put([document("n")])
+    assert {id_: owner for id_, (_, owner) in index.owned().items()} == dict.fromkeys("ab", "protocols")
+    rebuild(64, True, nameless, CHUNKING, EMBEDDER, index)
+    assert dict(index.corpora) == {"": 1}
 
-    def before(state):
-        state.corpora, state.named = {}, False
 
-    index.ledger.change(before, refresh=True)
-    index = beside(index, {})
-    assert dict(index.corpora) == {"": 2}
-    assert counts(ingest(index, Named("protocols", A.given[0], document("b", "Plaster.")))) == (0, 1, 1, 0)
-    ingest(index, B, add=True)
-    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+def test_an_adopter_whose_documents_are_gone_adopts_no_new_ones(index):
+    ingest(index, Some(*A.given))
+    ingest(index, A)
+    purge(["a", "b"], False, index)
+    ingest(index, Some(document("n")))
+    assert dict(index.corpora) == {"": 1}
+    assert index.owned(committed=True) == {"n": (document("n").digest, "")}
+
+
+def test_each_document_is_judged_alone_and_one_refusal_stops_the_writing(index):
+    ingest(index, A)
+    share = claim(index, B, add=True, replace=False)
+    assert [share.meet(document(id_)) for id_ in ("x", "a", "y", "b")] == [True, False, True, False]
+    assert share.refused
 
 
 # ------------------------------------------------------------------------------------------------ other ways to write
@@ -345,6 +361,70 @@ def test_a_watched_folder_leaves_other_corpora_alone(index, tmp_path, caplog):
     assert "two.txt has the id of a document of the corpus others" in caplog.text
     assert set(index.documents()) == {"two.txt", "x", "three.txt"}
     assert found(index, "morphine") == set()
+
+
+def meanwhile(first):
+    """An embedder that calls `first` once, before it embeds."""
+
+    waiting = [first]
+
+    class Meanwhile(HashEmbedder):
+        def encode_passages(self, texts):
+            if waiting:
+                waiting.pop()()
+            return super().encode_passages(texts)
+
+    return Meanwhile()
+
+
+def test_a_live_document_does_not_take_an_id_that_another_corpus_took_meanwhile(index):
+    ingest(index, Named("protocols", *A.given))
+    with Live(10, CHUNKING, meanwhile(lambda: ingest(index, B, add=True)), index, corpus="protocols") as live:
+        with pytest.raises(InputError, match="'x' belongs to the corpus 'phone list'"):
+            live.put([document("x", "Morphine.")])
+        live.put([document("n")])
+    assert index.owned(["x", "n"], committed=True) == {
+        "x": (B.given[0].digest, "phone list"), "n": (document("n").digest, "protocols")
+    }  # fmt: skip
+
+
+def test_a_live_document_of_no_given_corpus_is_refused_if_the_index_got_a_second_one(index):
+    ingest(index, A)
+    with Live(10, CHUNKING, meanwhile(lambda: ingest(index, B, add=True)), index) as live:
+        with pytest.raises(InputError, match="'n' is new, and the index has several corpora"):
+            live.put([document("n")])
+        live.put([document("a", "Plaster.")])
+    assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
+    assert found(index, "plaster") == {"a"}
+
+
+def test_a_watched_file_does_not_take_an_id_that_another_corpus_took_meanwhile(index, tmp_path, caplog):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "one.txt").write_text("Fever and cough.", encoding="utf-8")
+    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None), CHUNKING, EMBEDDER, index)
+    watcher.first()
+    other = Named("others", document("two.txt"))
+    watcher._embedder = meanwhile(lambda: ingest(index, other, add=True))
+    for name in ("two.txt", "three.txt"):
+        (folder / name).write_text("Morphine.", encoding="utf-8")
+    assert watcher.round() == 1
+    assert "two.txt has the id of a document of the corpus others" in caplog.text
+    assert index.owned(["two.txt"], committed=True) == {"two.txt": (other.given[0].digest, "others")}
+    assert found(index, "morphine") == {"three.txt"}
+
+
+def test_a_watched_file_does_not_take_the_id_of_a_document_without_a_corpus(index, tmp_path, caplog):
+    folder = tmp_path / "notes"
+    folder.mkdir()
+    (folder / "one.txt").write_text("Fever and cough.", encoding="utf-8")
+    ingest(index, Some(document("two.txt")))
+    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None), CHUNKING, EMBEDDER, index)
+    watcher.first(add=True)
+    (folder / "two.txt").write_text("Morphine.", encoding="utf-8")
+    assert watcher.round() == 0
+    assert "two.txt has the id of a document of a corpus without a name" in caplog.text
+    assert dict(index.corpora) == {"": 1, "notes": 1}
 
 
 def test_every_way_to_ingest_reports_what_readers_left_out(tmp_path, monkeypatch, caplog):

@@ -346,7 +346,7 @@ def test_what_a_repair_could_not_mend_is_not_called_mended(index, monkeypatch):
     fill(index, document("a"))
     monkeypatch.setattr(type(index), "write", lambda *_: None)
     report = verify(True, Some(document("a"), document("new")), CHUNKING, EMBEDDER, index)
-    assert report.text.endswith("not mended")
+    assert report.text.endswith("not fixed")
     assert report.failure == "the index still differs after the repair; make it anew with ingestion=rebuild"
 
 

@@ -2,9 +2,11 @@
 
 import json
 import re
+import shlex
 import unicodedata
 
 import pytest
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -268,21 +270,40 @@ def test_a_title_without_spaces_keeps_its_beginning():
 
 
 def test_an_index_from_before_the_form_is_refused_and_made_anew_in_its_place(tmp_path):
-    filled(LanceIndex(str(tmp_path), "old", {}))
+    index = filled(LanceIndex(str(tmp_path), "old", {}))
+    index._head().drop_columns(["corpus"])  # it had no column for the names of corpora
     file = tmp_path / "old/manifest.json"
     manifest = json.loads(file.read_text())
-    del manifest["identity"]["search_form"]
+    del manifest["identity"]["search_form"], manifest["corpora"], manifest["adopted"]
+    manifest["table_version"] = index._head().version
     file.write_text(json.dumps({**manifest, "format_version": 2}))
     old = LanceIndex(str(tmp_path), "old", {})
-    command = re.escape("python ingest.py ingestion=rebuild index.name=old")
+    command = re.escape(f"python ingest.py ingestion=rebuild index.name=old index.path={tmp_path} ")
     with pytest.raises(IndexMismatchError, match=command):
         old.search([Request(3, text="µg")])
     with pytest.raises(IndexMismatchError, match=command), old.writer():
         pass
+    for read in (old.owned, old.documents):
+        with pytest.raises(IndexMismatchError, match=command):
+            read()
     with old.rebuild() as fresh:
         filled(fresh)
     assert len(LanceIndex(str(tmp_path), "old", {}).search([Request(3, text="µg")])[0]) == 2
     assert json.loads(file.read_text())["format_version"] == FORMAT_VERSION
+
+
+def test_the_command_for_a_rebuild_names_a_folder_of_any_characters(tmp_path):
+    folder = tmp_path / 'it\'s 2 "wards"'
+    filled(LanceIndex(str(folder), "old", {}))
+    file = folder / "old/manifest.json"
+    manifest = json.loads(file.read_text())
+    del manifest["identity"]["search_form"]
+    file.write_text(json.dumps(manifest))
+    with pytest.raises(IndexMismatchError) as refused, LanceIndex(str(folder), "old", {}).writer():
+        pass
+    words = shlex.split(str(refused.value).partition("python ingest.py ")[2])
+    written = next(word for word in words if word.startswith("index.path="))
+    assert OverridesParser.create().parse_override(written).value() == str(folder)
 
 
 @pytest.mark.elasticsearch

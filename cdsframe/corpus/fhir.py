@@ -92,7 +92,7 @@ def _require_library() -> None:
 
 
 def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) -> _Items:
-    """What one file or line gives: its patients' documents, behind what of it could not be read."""
+    """Returns the patients' documents of a file or line, preceded by its read errors."""
     place, source, content = task
     if isinstance(content, str):
         return [(place, content)]

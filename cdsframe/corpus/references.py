@@ -91,13 +91,16 @@ class References:
     def __init__(self, entries: list[Entry]) -> None:
         self._by_url: dict[str, list[Entry]] = {}
         self._by_id: dict[tuple[str, str], list[Entry]] = {}
-        self._patients = [entry for entry in entries if entry.type == "Patient"]
+        self._by_identifier: dict[tuple[str, str], list[Entry]] = {}
         for entry in entries:
             found = literal(entry.url)
             if url := found.url if found else entry.url:
                 self._by_url.setdefault(url, []).append(entry)
             if entry.id:
                 self._by_id.setdefault((entry.type, entry.id), []).append(entry)
+            if entry.type == "Patient":
+                for key in _identifiers(entry.resource):
+                    self._by_identifier.setdefault(key, []).append(entry)
 
     def target(self, reference: Resource, holder: Entry | None) -> Entry | None:
         """The entry that a reference names; None where it leads out of the bundle, or to more than one resource.
@@ -138,10 +141,8 @@ class References:
 
     def identified(self, identifier: Any) -> list[Entry]:
         """The patients who have an identifier, by its system and its value."""
-        if not isinstance(identifier, Mapping):
-            return []
-        key = identifier.get("system"), identifier.get("value")
-        return [entry for entry in self._patients if all(key) and key in _identifiers(entry.resource)]
+        key = _identifier(identifier)
+        return self._by_identifier.get(key, []) if key else []
 
     def _searched(self, type_: str, query: str) -> list[Entry]:
         """The patients that a search by one identifier with its system finds."""
@@ -152,10 +153,18 @@ class References:
         return self.identified({"system": system, "value": value})
 
 
-def _identifiers(resource: Resource) -> list[tuple[Any, Any]]:
+def _identifiers(resource: Resource) -> set[tuple[str, str]]:
+    """The identifiers of a resource that have a system and a value."""
     items = resource.get("identifier", ())
-    objects = [item for item in items if isinstance(item, Mapping)] if isinstance(items, list) else []
-    return [(item.get("system"), item.get("value")) for item in objects]
+    return {key for item in items if (key := _identifier(item))} if isinstance(items, list) else set()
+
+
+def _identifier(item: Any) -> tuple[str, str] | None:
+    """An identifier's system and value; None where it lacks one of them."""
+    if not isinstance(item, Mapping):
+        return None
+    system, value = item.get("system"), item.get("value")
+    return (system, value) if isinstance(system, str) and isinstance(value, str) and system and value else None
 
 
 def entered_in_error(resource: Resource) -> bool:

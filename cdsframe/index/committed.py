@@ -1,8 +1,8 @@
 """What is committed of LanceDB tables in a folder, read while it is written. Does not replace a table (see `lance`).
 
 `manifest.json` is the commit point. Readers see the table and the version of it that the manifest names; writes make
-newer versions that nobody sees until `commit`, so a killed writer changes no answer, and the next one goes on from what
-it left behind.
+newer versions that nobody sees until `commit`, so a killed writer changes no answer, and the next writer resumes from
+the uncommitted version.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _KEEP_OLD = timedelta(minutes=10)
 """How long a superseded version stays on disk for readers that are in the middle of a search."""
 
 _SMALL = 4000
-"""Up to how many records every commit makes the indexes anew: it takes a tenth of a second."""
+"""Tables up to this many records are re-indexed on every commit (about 0.1 s)."""
 
 _PIECES = 64
 """Over how many files a table may be spread before a commit joins them and adds new rows to the indexes."""
@@ -179,12 +179,12 @@ class CommittedTable:
         opened = self._opened
         if opened is None or opened[0] != stamp:
             manifest = manifest_of(self._folder)
-            require_same(self._name, manifest["identity"], self._identity)
+            self._require_same(manifest, writing=False)
             try:
                 committed = self._connect().open_table(manifest["table"])
                 committed.checkout(manifest["table_version"])
             except ValueError:  # so LanceDB says that there is none
-                raise damaged(self._folder, "its table is not there") from None
+                raise damaged(self._folder, "its table is missing") from None
             opened = self._opened = stamp, committed, manifest
         return opened[1:]
 
@@ -198,9 +198,9 @@ class CommittedTable:
                 self._require_same(self._manifest())
             yield
 
-    def _require_same(self, manifest: Mapping[str, Any] | None) -> None:
+    def _require_same(self, manifest: Mapping[str, Any] | None, *, writing: bool = True) -> None:
         if manifest is not None:
-            require_same(self._name, manifest["identity"], self._identity, writing=True)
+            require_same(self._name, manifest["identity"], self._identity, writing=writing, path=self._path)
 
     @contextmanager
     def _hold(self, wait: float) -> Iterator[None]:
@@ -233,7 +233,6 @@ class CommittedTable:
                 schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
                 head = table.create(self._connect(), self._table_name(), schema)
             require_dimension(self._name, table.dimension(head), dimension)
-            table.widen(head)
             table.delete(head, [record.document_id for record in records])
             table.add(head, records, vectors, corpus)
 
@@ -277,7 +276,8 @@ class CommittedTable:
     def _publish(self, head: Any, name: str, contents: table.Contents, optimized: bool) -> None:
         """Makes the table, as it is now, the one that is read."""
         documents, corpora, records = contents
-        adopted = self._adopting or (self._manifest() or {}).get("adopted", "")
+        unnamed = "" in corpora.values()
+        adopted = (self._adopting or (self._manifest() or {}).get("adopted", "")) if unnamed else ""
         manifest = {
             "format_version": FORMAT_VERSION,
             "name": self._name,
@@ -313,13 +313,12 @@ class CommittedTable:
         if not self._folder.is_dir():
             return None
         database, name, manifest = self._connect(), self._table_name(), self._manifest()
-        if self._lease.held:
-            self._require_same(manifest)
+        self._require_same(manifest, writing=self._lease.held)
         try:
             head = database.open_table(name)
         except ValueError:  # so LanceDB says that there is none
             if manifest is not None:
-                raise damaged(self._folder, "its table is not there") from None
+                raise damaged(self._folder, "its table is missing") from None
             return None
         made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
         if self._lease.held and made != self._identity and manifest is None:

@@ -6,6 +6,8 @@ Does not read an index's content.
 from __future__ import annotations
 
 import errno
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -32,16 +34,17 @@ def with_form(identity: Identity) -> Identity:
     return {**identity, _FORM: {"version": _FORM_VERSION}}
 
 
-def require_same(index: str, made: Identity, asked: Identity, *, writing: bool = False) -> None:
-    """Raises IndexMismatchError that names each key that differs, both values, and the mend.
+def require_same(index: str, made: Identity, asked: Identity, *, writing: bool = False, path: str = "") -> None:
+    """Raises IndexMismatchError that names each key that differs, both values, and how to fix it.
 
     A reader is compared in the groups that both sides have (an index is read without knowing its chunking, and by
-    words without its embedder); a writer in all of its own.
+    words without its embedder); a writer in all of its own. `path`: the folder that holds the indexes, if one does.
     """
     if made.get(_FORM, {}) != asked.get(_FORM, {}):
+        place = f"{_override('index.path', path)} " if path else ""
         raise IndexMismatchError(
             f"the index {index} was made by another version of cdsframe, which indexed texts in another form; to make "
-            f"it anew in its place: python ingest.py ingestion=rebuild index.name={index} {_settings(made)}"
+            f"it anew in its place: python ingest.py ingestion=rebuild index.name={index} {place}{_settings(made)}"
         )
     different = []
     for group in sorted(asked):
@@ -54,10 +57,10 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
             if mine.get(key) != its.get(key)
         ]
     if different:
-        mend = "ingest into another index.name" if writing else "ingest again into another index.name"
+        fix = "ingest into another index.name" if writing else "ingest again into another index.name"
         raise IndexMismatchError(
             f"the index {index} was made with other settings: {'; '.join(different)}; use the settings of the index, "
-            f"or {mend}"
+            f"or {fix}"
         )
 
 
@@ -69,7 +72,14 @@ def _settings(made: Identity) -> str:
         written = f"[{','.join(map(str, value))}]" if isinstance(value, list) else "null" if value is None else value
         found.append(f"chunking={value}" if key == "name" else f"'chunking.{key}={written}'")
     found.append(f"embedder.name={embedder['name']}" if "name" in embedder else "embedder=none")
-    return " ".join([*found, "corpus=… corpus.path=…"])
+    return " ".join([*found, "corpus=KIND corpus.path=PATH"])
+
+
+def _override(key: str, value: str) -> str:
+    """An override for Hydra with a value of any characters, quoted for the shell."""
+    plain = re.fullmatch(r"[\w./-]+", value)
+    text = value if plain else '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
+    return shlex.quote(f"{key}={text}")
 
 
 def require_dimension(index: str, dimension: int | None, vector: int | None) -> None:
@@ -101,13 +111,13 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def damaged(folder: Path, fault: str) -> ConfigError:
-    """The error that refuses an index whose manifest is there and whose content is not."""
+    """Error for an index that has a manifest but no table."""
     return ConfigError(f"index: {folder} is damaged: {fault}; delete {folder} and ingest again")
 
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Puts in words what LanceDB tells by a RuntimeError: that the disk is full, that files are gone or cut off."""
+    """Turns LanceDB's RuntimeError into an error for a full disk or missing files."""
     try:
         yield
     except RuntimeError as error:

@@ -88,7 +88,7 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
     import pyarrow as pa
     from lancedb.expr import col
 
-    columns = ["document_id", "digest", "level", *([CORPUS] if CORPUS in table.schema.names else [])]
+    columns = ["document_id", "digest", "level", CORPUS]
     if document_ids is None:
         rows = table.search().select(columns).limit(None).to_arrow()
     else:
@@ -99,19 +99,13 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
     kept = [(name, "max") for name in columns if name in ("digest", CORPUS)]  # a document's records have the same
     documents = rows.group_by("document_id").aggregate(kept)
     ids = documents["document_id"].to_pylist()
-    names = documents[f"{CORPUS}_max"].to_pylist() if CORPUS in columns else [None] * len(ids)
+    names = documents[f"{CORPUS}_max"].to_pylist()
     counts = {row["values"]: row["counts"] for row in rows["level"].value_counts().to_pylist()}
     return Contents(
         dict(zip(ids, documents["digest_max"].to_pylist(), strict=True)),
         dict(zip(ids, (name or "" for name in names), strict=True)),
         {level: counts[level] for level in LEVELS if level in counts},
     )
-
-
-def widen(table: Any) -> None:
-    """Gives a table from before there were names of corpora the column for them."""
-    if CORPUS not in table.schema.names:
-        table.add_columns({CORPUS: "CAST(NULL AS string)"})
 
 
 def pieces(table: Any) -> int:

@@ -94,7 +94,7 @@ def tell_of_rebuild(index: Index) -> None:
 
 
 def note_update(index: Index, corpus: str) -> None:
-    """Keeps beside the index that it holds, of this corpus, exactly its documents, as an update leaves it."""
+    """Notes that an update of this corpus is complete."""
     index.note({"by": "corpus", "corpus": corpus, "put": [], "remove": [], "complete": True})
 
 
@@ -116,10 +116,10 @@ def in_shard(document_id: str, shard: int, num_shards: int) -> bool:
 
 
 def outstanding(noted: Sequence[JsonObject], began: int, corpus: str) -> list[JsonObject]:
-    """What a corpus's rebuild lacks whose reading of the corpus began when `began` changes had been noted.
+    """Returns the noted changes that a rebuild must replay.
 
-    The corpus that it read holds what the corpus said before; of the direct changes before, those count that no
-    complete update has undone.
+    `began`: how many changes were noted when the rebuild began to read the corpus. Of the changes before, those of the
+    corpus are in what it read; direct changes are replayed if no complete update followed them.
     """
     complete = (n for n in range(began) if "complete" in noted[n] and noted[n].get("corpus", "") in ("", corpus))
     undone = max(complete, default=-1)

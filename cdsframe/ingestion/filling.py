@@ -90,7 +90,7 @@ def require_kept(index: Index, new: Index, corpus: Corpus, report: Report, shard
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in report.unreadable[:3])
         raise InputError(
             f"{len(lost)} documents of the index ({', '.join(lost[:3])}…) have sources that cannot be read now "
-            f"({reasons}…); the index is left as it was: mend the sources, or take them out of the corpus, and rebuild "
+            f"({reasons}…); the index is left as it was: fix the sources, or take them out of the corpus, and rebuild "
             "again, which goes on from here"
         )
 
@@ -105,13 +105,14 @@ def _counted(
 ) -> Iterator[Document | Unreadable]:
     """Shows progress. The first document, of whichever shard, counts as seen: the corpus is there.
 
-    From the first document on whose id is another corpus's, nothing is given: all such ids are found without embedding.
+    From the first document on whose id is another corpus's, yields no document: all such ids are found without
+    embedding.
     """
     for item in items:
         if not seen and isinstance(item, Document):
             seen.add(item.id)
         bar.update()  # type: ignore[attr-defined]
-        if isinstance(item, Unreadable) or share.meet(item):
+        if isinstance(item, Unreadable) or (share.meet(item) and not share.refused):
             yield item
 
 

@@ -6,7 +6,7 @@ Callers that come while a commit is under way share the next one (group commit).
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import Future
 from types import TracebackType
 
@@ -16,8 +16,8 @@ from cdsframe.ingestion.changes import Changes, prepare, tell_of_rebuild
 from cdsframe.ingestion.filling import unfit
 from cdsframe.types import Document
 
-_Waiting = tuple[Changes, Mapping[str, str], "Future[None]"]
-"""Changes, the corpus of each of their documents, and who waits for them."""
+_Waiting = tuple[Changes, "Future[None]"]
+"""Changes, and who waits for them."""
 
 
 class Live:
@@ -75,11 +75,11 @@ class Live:
 
     def _submit(self, changes: Changes) -> None:
         done: Future[None] = Future()
-        owners = self._owners(changes)
+        self._owners(changes)
         with self._changed:
             if self._closed:
                 raise InputError("the index is no longer written here: the server is ending")
-            self._waiting.append((changes, owners, done))
+            self._waiting.append((changes, done))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="live", daemon=True)
                 self._thread.start()
@@ -104,6 +104,8 @@ class Live:
                     f"the document {named(id_)} is new, and the index has several corpora ({names}); say whose it is, "
                     "by Live(corpus=…)"
                 )
+        if self._corpus == "" and "" not in corpora:
+            raise InputError("the corpora of the index have names; say whose documents these are, by Live(corpus=…)")
         return {id_: known.get(id_, self._corpus or "") for id_ in changes}
 
     def _run(self) -> None:
@@ -114,27 +116,48 @@ class Live:
             if not group:
                 return
             try:
-                self._commit(
-                    {id_: document for changes, _, _ in group for id_, document in changes.items()},
-                    {id_: owner for _, owners, _ in group for id_, owner in owners.items()},
-                )
-            except BaseException as error:  # noqa: BLE001 (every caller of the group is told)
-                for *_, done in group:
-                    done.set_exception(error)
+                self._commit(group)
+            except BaseException as error:  # noqa: BLE001 (every caller of the group gets it)
+                for _, done in group:
+                    if not done.done():
+                        done.set_exception(error)
             else:
-                for *_, done in group:
-                    done.set_result(None)
+                for _, done in group:
+                    if not done.done():
+                        done.set_result(None)
 
-    def _commit(self, changes: Changes, owners: Mapping[str, str]) -> None:
+    def _commit(self, group: Sequence[_Waiting]) -> None:
+        """Writes the changes of a group; those whose documents are another corpus's get the error, not the others."""
         if not self._told:
             tell_of_rebuild(self._index)
             self._told = True
+        by_corpus = self._by_corpus(group)
+        while by_corpus:
+            prepared = [prepare(some, self._chunking, self._embedder, corpus) for corpus, some in by_corpus.items()]
+            with self._index.writer(self._wait):
+                # Another writer may have committed a document of the same id while these were embedded.
+                now = self._by_corpus(group)
+                if now == by_corpus:
+                    self._index.discard()
+                    for some_prepared in prepared:
+                        some_prepared.write(self._index, by="live")
+                    self._index.commit()
+                    return
+                by_corpus = now
+
+    def _by_corpus(self, group: Sequence[_Waiting]) -> dict[str, dict[str, Document | None]]:
+        """Corpus -> changes of its documents, as the committed index has them; fails the callers whose are refused."""
+        latest: dict[str, tuple[str, Document | None]] = {}
+        for changes, done in group:
+            if done.done():
+                continue
+            try:
+                owners = self._owners(changes)
+            except InputError as error:
+                done.set_exception(error)
+                continue
+            latest |= {id_: (owners[id_], document) for id_, document in changes.items()}
         by_corpus: dict[str, dict[str, Document | None]] = {}
-        for id_, document in changes.items():
-            by_corpus.setdefault(owners[id_], {})[id_] = document
-        prepared = [prepare(some, self._chunking, self._embedder, corpus) for corpus, some in by_corpus.items()]
-        with self._index.writer(self._wait):
-            self._index.discard()
-            for some_prepared in prepared:
-                some_prepared.write(self._index, by="live")
-            self._index.commit()
+        for id_, (owner, document) in latest.items():
+            by_corpus.setdefault(owner, {})[id_] = document
+        return by_corpus

@@ -40,7 +40,7 @@ def rebuild(
 
     Args:
         window: as for an update.
-        replace: the index holds this corpus only afterwards, whatever others it has.
+        replace: true: drops all other corpora from the index.
     """
     return rebuild_part(window, 0, 1, replace, corpus, chunking, embedder, index)
 
@@ -98,7 +98,7 @@ def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], l
     try:
         owned = index.owned(committed=True).items()
     except IndexMismatchError:
-        log.warning("other settings made the index: whether its documents are this corpus's cannot be seen")
+        log.warning("the index has other settings; document owners cannot be read")
         return others, [], []
     unnamed = [id_ for id_, (_, owner) in owned if adopts and not owner]
     return others, unnamed, [id_ for id_, (_, owner) in owned if guessed(corpus) and owner == name_of(corpus)]

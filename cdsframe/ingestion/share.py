@@ -20,11 +20,11 @@ _SHOWN = 5
 """Corpora, or documents, that a message names."""
 
 _NEAR = 0.6
-"""How alike two names are, from 0 to 1, of which one may be meant for the other."""
+"""Similarity (0 to 1) from which a name is suggested."""
 
 
 def both(add: bool, replace: bool) -> list[str]:
-    """Empty unless a corpus shall be added and replace the others at once."""
+    """Returns a problem if both flags are true."""
     return ["ingestion.add and ingestion.replace exclude each other; set one to false"] if add and replace else []
 
 
@@ -45,8 +45,8 @@ class Share:
         corpus: its name.
         documents: document id -> digest and corpus, of all documents.
         everything: whether the corpus takes the place of all others (`ingestion.replace=true`, a rebuild).
-        unnamed: ids of documents that no corpus has: one of them must be the corpus's, so that it adopts them all.
-        before: ids of which the corpus must have one, as its name was guessed.
+        unnamed: ids of documents without a corpus; the corpus must contain at least one to adopt them.
+        before: ids the corpus had; a guessed name needs one match.
     """
 
     def __init__(
@@ -83,13 +83,19 @@ class Share:
         return self.owns(document.id) and self._documents[document.id][0] == document.digest
 
     def meet(self, document: Document) -> bool:
-        """Takes note of a document of the corpus; whether its id is this corpus's to write."""
+        """Records a document. Returns whether the corpus may write its id."""
         self._met = self._met or document.id in self._unnamed
         self._met_before = self._met_before or document.id in self._before
-        if document.id in self._documents and not self.has(document.id):
-            source = document.metadata.get("source", document.id)
-            self._shared.append((document.id, source, self._documents[document.id][1]))
-        return not self._shared
+        if document.id not in self._documents or self.has(document.id):
+            return True
+        source = document.metadata.get("source", document.id)
+        self._shared.append((document.id, source, self._documents[document.id][1]))
+        return False
+
+    @property
+    def refused(self) -> bool:
+        """Whether a recorded document has the id of another corpus's document: `require` raises."""
+        return bool(self._shared)
 
     def gone(self, seen: AbstractSet[str]) -> list[str]:
         """The documents that this corpus had and that were not seen in it, in order."""
@@ -98,9 +104,9 @@ class Share:
     def require(self) -> None:
         """Raises InputError where the corpus cannot be in the index: an id is another corpus's, or it adopts nothing.
 
-        To be called when the whole corpus was met, before anything is removed.
+        Call after the whole corpus is read, before removals.
         """
-        if self._shared:
+        if self.refused:
             raise InputError(self._in_two_corpora())
         if self.adopts and not self._met:
             raise InputError(
@@ -134,16 +140,18 @@ class Share:
 def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
     """The corpus's share of an index that an update writes; within the index's `writer()`.
 
-    What another corpus's ingest wrote and did not commit is dropped. Raises ConfigError where the index does not know
-    the corpus and has others, unless `add` or `replace` says what becomes of these.
+    Drops the uncommitted documents of another corpus's ingest. Raises ConfigError where the index does not know the
+    corpus and has others, unless `add` or `replace` says what becomes of these; and where a corpus without a name
+    would come beside named ones.
     """
     name, committed = name_of(corpus), index.corpora
     require_known(index, corpus, add=add, replace=replace)
+    _require_name(name, committed)
     documents = index.owned()
     foreign = _foreign(documents, name)
     several = bool(foreign) or any(other not in ("", name) for other in committed)
     if several and not replace and foreign != _foreign(index.owned(committed=True), name):
-        log.warning("what an ingest of another corpus wrote and did not commit is dropped; run that ingest again")
+        log.warning("dropped uncommitted documents of another corpus's ingest; run that ingest again")
         index.discard()
         documents = index.owned()
     if replace:
@@ -151,6 +159,20 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
     unnamed = _committed_of(index, "", documents) if adopting(index, corpus) and not add else ()
     before = _committed_of(index, name, documents) if guessed(corpus) and name in committed else ()
     return Share(name, documents, everything=False, unnamed=unnamed, before=before)
+
+
+def _require_name(name: str, committed: Mapping[str, int]) -> None:
+    """Raises ConfigError for a corpus without a name in an index of named corpora.
+
+    A corpus may have adopted the documents without a name: the index would count new ones as that corpus's.
+    """
+    if name or not committed or "" in committed:
+        return
+    listed = ", ".join(map(named, list(committed)[:_SHOWN]))
+    raise ConfigError(
+        f"the corpus has no name, and the corpora of the index have names ({listed}); give the corpus a name of its "
+        "own, by corpus.name=NAME or, for a class of your own, an attribute `name`"
+    )
 
 
 def _committed_of(index: Index, corpus: str, documents: Mapping[str, tuple[str, str]]) -> list[str]:

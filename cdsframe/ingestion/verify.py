@@ -1,4 +1,4 @@
-"""Compares an index with its manifest and with its corpus, record by record, and mends what differs if asked to.
+"""Compares an index with its manifest and with its corpus, record by record, and fixes what differs if asked to.
 
 Does not compute vectors again: a vector that is wrong is not found.
 """
@@ -82,7 +82,7 @@ class Verified:
                 "records share ids as listed above; give each its own, in the chunker or the corpus, and ingest again"
             )
         if self.remaining is None:
-            return "the index differs as listed above; mend it with ingestion.repair=true"
+            return "the index differs as listed above; fix it with ingestion.repair=true"
         still = "the index still differs after the repair; make it anew with ingestion=rebuild"
         return still if self.remaining else None
 
@@ -97,7 +97,7 @@ class Verified:
         lines += [f"and {len(self.repeated) - _SHOWN} more such ids"] if len(self.repeated) > _SHOWN else []
         lines += [plain(f"could not be read: {item.source}: {item.reason}", keep="") for item in self.unreadable]
         lines += omission_lines(self.omitted)
-        verdict = "nothing differs" if not self.score else "mended" if self.remaining == 0 else "not mended"
+        verdict = "nothing differs" if not self.score else "fixed" if self.remaining == 0 else "not fixed"
         return "\n".join([*lines, verdict])
 
 
@@ -112,7 +112,7 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
     """
     require_known(index, corpus)
 
-    def mend(changes: Changes) -> None:
+    def fix(changes: Changes) -> None:
         if changes:
             prepare(changes, chunking, embedder, name_of(corpus)).write(index, by="corpus")
 
@@ -120,9 +120,9 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
         return _look(corpus, chunking, index)
     with index.writer():
         index.discard()
-        found = _look(corpus, chunking, index, mend)
+        found = _look(corpus, chunking, index, fix)
         if found.score:
-            mend(dict.fromkeys(found.superfluous))
+            fix(dict.fromkeys(found.superfluous))
             if adopting(index, corpus):
                 index.adopt(name_of(corpus))
             index.commit(optimize=True)
@@ -130,8 +130,8 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
     return found
 
 
-def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Changes], None] | None = None) -> Verified:
-    """Compares what is committed with the corpus; `mend` is given, as they are met, the documents to write anew."""
+def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Changes], None] | None = None) -> Verified:
+    """Compares what is committed with the corpus; calls `fix` with the documents to write anew."""
     from tqdm import tqdm
 
     found = Verified()
@@ -147,8 +147,8 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, mend: Callable[[Chang
                 [document for document in documents if share.meet(document)], chunking, index, found, counted, repeated
             )
             seen.update(document.id for document in documents)
-            if mend is not None:
-                mend(wrong)
+            if fix is not None:
+                fix(wrong)
             bar.update(len(some))
     require_documents(seen, found.unreadable)
     share.require()

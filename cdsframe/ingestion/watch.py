@@ -148,31 +148,41 @@ class Watcher:
         """Writes what differs from the index; adds to `refused` the sources whose ids are another corpus's."""
         if not changes:
             return 0
+        new = self._differing(changes, refused)
+        while new:
+            prepared = prepare(new, self._chunking, self._embedder, name_of(self._corpus))
+            with self._index.writer(_WAIT):
+                # Another writer may have committed a document of the same id while these were embedded.
+                now = self._differing(changes, refused)
+                if now == new:
+                    self._index.discard()
+                    prepared.write(self._index, by="corpus")
+                    self._index.commit()
+                    log.info("%d documents written, %d removed", *_counts(new))
+                    return len(new)
+                new = now
+        return 0
+
+    def _differing(self, changes: Mapping[str, Document | None], refused: set[str]) -> dict[str, Document | None]:
+        """The changes that the committed index lacks, without those of other corpora's documents."""
         require_known(self._index, self._corpus)
         known, own = self._index.owned(list(changes), committed=True), name_of(self._corpus)
         new = {}
         for id_, document in changes.items():
             digest, owner = known.get(id_, (None, own))
-            if owner not in ("", own):
+            if owner != own:  # also a document without a corpus: an update adopts these, a round does not
                 self._refuse(id_, document, owner, refused)
             elif digest != (document.digest if document else None):
                 new[id_] = document
-        if not new:
-            return 0
-        prepared = prepare(new, self._chunking, self._embedder, own)
-        with self._index.writer(_WAIT):
-            self._index.discard()
-            prepared.write(self._index, by="corpus")
-            self._index.commit()
-        log.info("%d documents written, %d removed", *_counts(new))
-        return len(new)
+        return new
 
     def _refuse(self, id_: str, document: Document | None, owner: str, refused: set[str]) -> None:
         """Reports a document whose id is another corpus's; its source is read again in the next round."""
         if document is not None:
             source = document.metadata.get("source", id_)
             refused.add(source)
-            self._tell([Unreadable(source, f"has the id of a document of the corpus {owner}, {id_}")])
+            other = f"the corpus {owner}" if owner else "a corpus without a name"
+            self._tell([Unreadable(source, f"has the id of a document of {other}, {id_}")])
 
     def _note(self, item: Document | Unreadable) -> None:
         if isinstance(item, Document):

@@ -197,7 +197,7 @@ def encoded(
     try:
         return orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError):
-        raise InputError(f"the document {named(record.document_id)} has signs that are not Unicode; mend it") from None
+        raise InputError(f"the document {named(record.document_id)} has signs that are not Unicode; fix it") from None
 
 
 def _searched(value: str | Sequence[str]) -> Any:

@@ -47,8 +47,6 @@ class State:
     """Corpus -> how many of its documents are committed."""
     adopted: str = ""
     """The corpus that the records belong to which were written without one."""
-    named: bool = False
-    """Whether the engine's index has the field of the records' corpus: false for one from before there were names."""
     token: int = 0
     lease: JsonObject | None = None
     rebuild: JsonObject | None = None
@@ -74,7 +72,8 @@ class State:
 
     def adopt(self, corpora: Mapping[str, int], adopting: str) -> None:
         """Takes over the counts by corpus; the documents without one belong to who adopts them, or has."""
-        self.adopted, self.corpora = adopting or self.adopted, {}
+        self.adopted = (adopting or self.adopted) if "" in corpora else ""
+        self.corpora = {}
         for name, number in sorted(corpora.items()):
             owner = name or self.adopted
             self.corpora[owner] = self.corpora.get(owner, 0) + number

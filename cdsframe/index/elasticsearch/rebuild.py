@@ -146,7 +146,7 @@ class Rebuildable(Store):
                 now.committed, now.aborted = view.generation, list(view.aborted)
                 now.generation = max(part.generation for part in done)
                 now.documents, now.records, now.levels = counts.documents, counts.records, counts.levels
-                now.adopted, now.named = "", True
+                now.adopted = ""
                 now.adopt(counts.corpora, "")
                 now.open, now.rebuild = None, None
 

@@ -288,7 +288,6 @@ class Store:
             require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
         if self._vacant(self._state) and self._state.physical is not None:
             self._engine.widen(self._state.physical, dimension)
-        named = self._state.named
         dropped: list[str] = []
         left: list[int] = []
 
@@ -304,7 +303,6 @@ class Store:
                 state.format_version = FORMAT_VERSION
             if self._vacant(state):
                 state.dimension = dimension
-            state.named = True
             if state.open is not None:
                 left.extend([state.open["generation"], *state.open["left"]])
                 state.aborted.append(state.open["generation"])
@@ -316,8 +314,6 @@ class Store:
         for gone in dropped:
             self._engine.remove(gone)
         made = self._engine.make(physical, state.dimension)
-        if not made and not named:
-            self._engine.widen(physical, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
         self._open = Writes(self._connection, self._bulk, physical, view, empty, self.settings.layout.route)

@@ -223,7 +223,7 @@ def counted(connection: Connection, physical: str, view: View) -> Counts:
     if records != expected:
         raise InputError(
             f"the Elasticsearch index {physical} has {records} records where its documents have {expected}; nothing "
-            "was committed: run it again, or mend it by ingestion=rebuild"
+            "was committed: run it again, or fix it by ingestion=rebuild"
         )
     levels, corpora = (
         {row["key"]: row["doc_count"] for row in buckets}
