@@ -220,3 +220,23 @@ def test_headings_without_text_and_titles(tmp_path):
     document, _ = read_file(("a.html", tmp_path / "a.html"), tmp_path, 1 << 20, 60)
     assert document.title == "Drug"
     assert sections_of(document) == [(("Never in renal failure",), "Never in renal failure"), (("Dose",), "5 mg")]
+
+
+@pytest.mark.parametrize("blank", [" ", "&nbsp;", "\n      ", "<b> </b>", " &nbsp;"])
+def test_a_superscript_behind_a_blank_is_no_number_of_its_own(blank):
+    assert text_of(f"<p>WBC 4.0 x 10{blank}<sup>9</sup>/L") == "WBC 4.0 x 10 ^9/L"
+    assert text_of(f"<table><tr><td>WBC<td>10{blank}<sup>9</sup>/L</table>") == "WBC | 10 ^9/L"
+    assert text_of(f"<p>Give 1{blank}<sup>1</sup>/<sub>2</sub> tablets") == "Give 1 1/2 tablets"
+    assert text_of(f"<p>see note{blank}<sup>2</sup>") == "see note 2"
+
+
+@pytest.mark.parametrize("tag", ["s", "strike", "del"])
+def test_one_open_strike_through_mark_does_not_bring_closed_ones_back(tag):
+    page = parsed(
+        f"<p>Give <{tag}>50 mg</{tag}> <b style='text-decoration:line-through'>60</b> 5 mg.</p><p>Fee <{tag}>old</p>"
+        f"<p>Never <{tag}/>in <{tag}>70</{tag}> asthma.</p>"
+    )
+    assert page.text == "Give 5 mg.\n\nFee old\n\nNever in asthma."
+    assert {item.reason: (item.count, item.text) for item in page.omitted} == {
+        "strike-through marks that are not closed": (1, True), "struck-out words": (4, False),
+    }  # fmt: skip

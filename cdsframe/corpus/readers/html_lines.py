@@ -67,16 +67,16 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             before = ""
             yield item
         elif isinstance(item, str):
-            dated = before.isdigit() and _NAME.match(item) and getattr(item, "front", None)
+            dated = before[-1:].isdigit() and _NAME.match(item) and getattr(item, "front", None)
             if dated and dated.get("class"):
                 yield " "
             item = item.replace("\xad", "")  # a soft hyphen is not seen within a line
-            if seam is not None and item and _is_apart(seam, before, item[0]):
+            if seam is not None and item and _is_apart(seam, before[-1:], item[0]):
                 yield " "
             if raised and item[:1].isdigit():
                 yield " "  # 2 behind the subscript of log10
             seam, raised = (seam, raised) if not item else (None, False)
-            before = item[-1:] or before
+            before = _ending(before + item)
             yield item
         elif item.out:
             omitted[item.out] += item.words
@@ -84,8 +84,8 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             before = ""
             yield " " if item.tag in INLINE else Break.BLOCK
         elif write := _script(item):
-            text = write(before, line(item, omitted))
-            before, raised, seam = text[-1:] or before, True, None
+            text = write(before[-1:] if _is_numerator(stack) else before, line(item, omitted))
+            before, raised, seam = _ending(before + text), True, None
             yield text
         elif apart(item):
             before = ""
@@ -93,6 +93,21 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
         else:
             seam = item if item.previous is not None else seam
             stack += reversed(_opened(item, before, omitted))
+
+
+def _ending(text: str) -> str:
+    """The last letters of a text, and one blank where white space stands behind them."""
+    words = text.rstrip()
+    return words[-_ENOUGH:] + " " * (len(words) < len(text))
+
+
+_ENOUGH = 4
+
+
+def _is_numerator(following: list[Node | str | Break]) -> bool:
+    """Whether a superscript is the upper part of a fraction, by what follows: `<sup>1</sup>/<sub>2</sub>`."""
+    stroke, below = (*following[-2:][::-1], "", "")[:2]
+    return isinstance(stroke, str) and stroke.strip() in ("/", "⁄") and isinstance(below, Node) and below.tag == "sub"
 
 
 def _script(node: Node) -> Callable[[str, str], str] | None:

@@ -78,7 +78,7 @@ class Source(NamedTuple):
     controls: int
     """NUL and other control characters, which are taken out."""
     struck_open: int
-    """Marks that strike text out and are not closed."""
+    """Marks that strike text out and are not closed, which are taken out: the text behind them stays."""
 
 
 def source_of(data: bytes) -> Source:
@@ -160,6 +160,7 @@ def _repaired(text: str) -> tuple[str, int]:
     """
     parts: list[str] = []
     open_: Counter[str] = Counter()
+    struck: dict[str, list[int]] = {name: [] for name in _STRUCK}
     endless: set[str] = set()
     deepest = position = copied = 0
     xml = text[:200].lstrip("\ufeff \n").startswith("<?xml")
@@ -183,17 +184,26 @@ def _repaired(text: str) -> tuple[str, int]:
         elif name := (token["name"] or "").lower():
             open_[name] += -1 if token["end"] else not token[0].endswith("/>")
             deepest = max(deepest, open_[name]) if name in _NESTING else deepest
+            if name in struck and not token["end"]:
+                parts += text[copied : token.start()], "" if token[0].endswith("/>") else token[0]
+                copied = position
+                struck[name] += [] if token[0].endswith("/>") else [len(parts) - 1]
+            elif name in struck:
+                del struck[name][-1:]
             if name == "plaintext":
                 parts += text[copied : token.start()], "<pre>"
                 copied = position
     parts.append(text[copied:])
     if sum(count for name, count in open_.items() if name in _NESTING) > _DEEPEST or deepest > _DEEPEST:
         raise Refused("is nested too deeply")  # what is below would be lost without a word
+    unclosed = [number for numbers in struck.values() for number in numbers]
+    for number in unclosed:
+        parts[number] = ""
     repaired = "".join(parts)
     many = [name for name in _FORMATTING if open_[name] > _MOST_OPEN]
     if many:
         repaired = re.sub(rf"</?(?:{'|'.join(many)})(?=[\s/>])[^>]*>", "", repaired, flags=re.IGNORECASE)
-    return repaired, sum(max(0, open_[name]) for name in _STRUCK)
+    return repaired, len(unclosed)
 
 
 def _end_of_raw(text: str, token: re.Match[str], endless: set[str]) -> tuple[int, int]:
