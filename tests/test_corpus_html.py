@@ -240,3 +240,15 @@ def test_one_open_strike_through_mark_does_not_bring_closed_ones_back(tag):
     assert {item.reason: (item.count, item.text) for item in page.omitted} == {
         "strike-through marks that are not closed": (1, True), "struck-out words": (4, False),
     }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["<div role=row><span role=cell>1</span><span role=cell>5 mg</span></div>",
+     "<div style='display:flex'><span>1</span><span>5 mg</span></div>",
+     "<span style='display: inline-grid'><b>1</b><b>5 mg</b></span>",
+     "<p>1<span style='display:inline-block'>5 mg</span>", "<p>1<span style='float:right'>5 mg</span>",
+     "<p>1<span style='position:absolute'>5 mg</span>", "<p><meter>1</meter><output>5 mg</output>"],
+)  # fmt: skip
+def test_parts_that_are_laid_out_apart_do_not_glue(page):
+    assert text_of(page).split() == ["1", "5", "mg"]

@@ -151,3 +151,14 @@ def test_comments_of_markdown_are_no_text_but_those_in_code_are():
         (("A", "B"), "x"),
     ]
     assert [(item.reason, item.count) for item in parsed.omitted] == [("comments", 2)]
+
+
+@pytest.mark.parametrize("text", ["WBC 4.0 ×10³/µL", "10¹²/L, WBC 10³", "¥5", "Ø 5 mm", "1.73m²"])
+def test_western_signs_beside_numbers_are_no_letters_of_other_code_pages(text):
+    assert decode(text.encode("cp1252")).text == text
+
+
+def test_a_comment_of_markdown_that_is_not_closed_hides_nothing():
+    text = "Give 5 mg.\n\n<!-- todo\n\n# Never in asthma\n\nStop at once."
+    assert read_markdown(text.encode(), 1).text == text
+    assert "Never in asthma." in read_markdown(b"Fee <!--> Never in asthma. <!-- x --> End", 1).text

@@ -21,7 +21,7 @@ INLINE = frozenset(
      "button", "input", "select", "rt", "rp", "math", "svg", "audio", "video", "canvas", "object", "embed", "g",
      "textpath", "switch", "foreignobject")
 )  # fmt: skip
-_SPACED = frozenset(("button", "input", "select", "label", "tspan", "svg", "math"))
+_SPACED = frozenset(("button", "input", "select", "label", "tspan", "svg", "math", "meter", "output", "progress"))
 """Inline elements that style sheets set apart from what stands beside them."""
 
 MEDIA = frozenset(("audio", "video", "canvas", "object", "embed"))
@@ -32,6 +32,14 @@ PICTURES, FRAMES, CHOICES, READINGS = (
     "words of readings above others (ruby)",
 )
 _BLOCK_STYLE = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
+_APART_STYLE = re.compile(
+    r"display\s*:\s*inline-(?:block|flex|grid|table)|float\s*:\s*(?:left|right)|position\s*:\s*(?:absolute|fixed)",
+    re.IGNORECASE,
+)
+_ITEMS_STYLE = re.compile(r"display\s*:\s*(?:inline-)?(?:flex|grid)\b", re.IGNORECASE)
+"""Styles of elements whose children are laid out as blocks."""
+
+_CELLS = frozenset(("cell", "gridcell", "columnheader", "rowheader"))
 _RAISED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 _NAME = re.compile("[A-Z][a-z]")
 """Where a name begins behind a date that a style sheet sets apart: `<span class=date>26.09.2019</span>Komoot`."""
@@ -164,7 +172,11 @@ def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str |
         return [Break.BLOCK, *node.children, Break.BLOCK]
     if node.get("style") and _BLOCK_STYLE.search(node.get("style")):
         return [Break.BLOCK, *node.children, Break.BLOCK]
-    return [" ", *node.children, " "] if tag in _SPACED else [*node.children]
+    if node.get("role") in _CELLS or (node.parent is not None and _ITEMS_STYLE.search(node.parent.get("style"))):
+        return [Break.BLOCK, *node.children, Break.BLOCK]
+    if tag in _SPACED or _APART_STYLE.search(node.get("style")):
+        return [" ", *node.children, " "]
+    return [*node.children]
 
 
 def _alternative(picture: Node, omitted: Counter[str]) -> str:

@@ -22,7 +22,7 @@ _KNOWN = ("id", "title", *METADATA_FIELDS)
 """Keys of front matter that are read."""
 
 _KNOWN_LINE = re.compile(rf"^(?:{'|'.join(_KNOWN)})[ \t]*:", re.MULTILINE)
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_COMMENT = re.compile(r"<!-->|<!--->|<!--.*?-->", re.DOTALL)
 _RAISED = re.compile(r"</?(su[pb])\b[^>]*>", re.IGNORECASE)
 
 
