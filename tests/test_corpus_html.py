@@ -252,3 +252,8 @@ def test_one_open_strike_through_mark_does_not_bring_closed_ones_back(tag):
 )  # fmt: skip
 def test_parts_that_are_laid_out_apart_do_not_glue(page):
     assert text_of(page).split() == ["1", "5", "mg"]
+
+
+def test_items_without_numbers_and_disabled_choices_are_read_as_shown():
+    assert text_of("<ol><li style='list-style:none'>wash</ol>") == "wash"
+    assert text_of("<p>Give <select><option disabled>choose<option>5 mg</select>") == "Give 5 mg"

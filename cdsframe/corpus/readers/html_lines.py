@@ -39,6 +39,7 @@ _APART_STYLE = re.compile(
 _ITEMS_STYLE = re.compile(r"display\s*:\s*(?:inline-)?(?:flex|grid)\b", re.IGNORECASE)
 """Styles of elements whose children are laid out as blocks."""
 
+_NO_NUMBER = re.compile(r"list-style(?:-type)?\s*:[^;]*\bnone\b", re.IGNORECASE)
 _CELLS = frozenset(("cell", "gridcell", "columnheader", "rowheader"))
 _RAISED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 _NAME = re.compile("[A-Z][a-z]")
@@ -166,7 +167,7 @@ def _opened(node: Node, before: str, omitted: Counter[str]) -> list[Node | str |
     if tag in ("rt", "rp"):
         omitted[READINGS] += node.words
         return []
-    if tag == "li" and (number := _number(node)):
+    if tag == "li" and not _NO_NUMBER.search(node.get("style")) and (number := _number(node)):
         return [Break.BLOCK, f"{number}. ", *node.children, Break.BLOCK]
     if tag not in INLINE and ":" not in tag:
         return [Break.BLOCK, *node.children, Break.BLOCK]
@@ -204,9 +205,18 @@ def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
         return [Break.BLOCK, *menu.children, Break.BLOCK]
     shown = options
     if "multiple" not in menu.attributes and menu.get("size") in ("", "0", "1"):
-        shown = [option for option in options if "selected" in option.attributes] or options[:1]
+        shown = [option for option in options if "selected" in option.attributes] or (
+            [option for option in options if not _is_disabled(option)] or options
+        )[:1]
     omitted[CHOICES] += sum(option.words for option in options if option not in shown)
     return ["; ".join(" ".join("".join(option.texts()).split()) for option in shown)]
+
+
+def _is_disabled(option: Node) -> bool:
+    group = option.parent
+    return "disabled" in option.attributes or (
+        group is not None and group.tag == "optgroup" and "disabled" in group.attributes
+    )
 
 
 _OF_MENUS = frozenset(("option", "optgroup", "hr", "legend", "selectedcontent"))
