@@ -241,3 +241,40 @@ def test_many_parts_without_their_ends_leave_the_text_in_front(source):
 def test_the_end_of_each_raw_element_is_found_behind_others():
     page = "<title>a</title><style>b</style><p>one</p><style>c</style><p>two</p><script>d</script><p>three</p>"
     assert text_of(page) == "one\n\ntwo\n\nthree"
+
+
+@pytest.mark.parametrize("blank", [" ", "&nbsp;", "\n      ", "<b> </b>", " &nbsp;"])
+def test_a_superscript_behind_a_blank_is_no_number_of_its_own(blank):
+    assert text_of(f"<p>WBC 4.0 x 10{blank}<sup>9</sup>/L") == "WBC 4.0 x 10 ^9/L"
+    assert text_of(f"<table><tr><td>WBC<td>10{blank}<sup>9</sup>/L</table>") == "WBC | 10 ^9/L"
+    assert text_of(f"<p>Give 1{blank}<sup>1</sup>/<sub>2</sub> tablets") == "Give 1 1/2 tablets"
+    assert text_of(f"<p>see note{blank}<sup>2</sup>") == "see note 2"
+
+
+@pytest.mark.parametrize("tag", ["s", "strike", "del"])
+def test_one_open_strike_through_mark_does_not_bring_closed_ones_back(tag):
+    page = parsed(
+        f"<p>Give <{tag}>50 mg</{tag}> <b style='text-decoration:line-through'>60</b> 5 mg.</p><p>Fee <{tag}>old</p>"
+        f"<p>Never <{tag}/>in <{tag}>70</{tag}> asthma.</p>"
+    )
+    assert page.text == "Give 5 mg.\n\nFee old\n\nNever in asthma."
+    assert {item.reason: (item.count, item.text) for item in page.omitted} == {
+        "strike-through marks that are not closed": (1, True), "struck-out words": (4, False),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "page",
+    ["<div role=row><span role=cell>1</span><span role=cell>5 mg</span></div>",
+     "<div style='display:flex'><span>1</span><span>5 mg</span></div>",
+     "<span style='display: inline-grid'><b>1</b><b>5 mg</b></span>",
+     "<p>1<span style='display:inline-block'>5 mg</span>", "<p>1<span style='float:right'>5 mg</span>",
+     "<p>1<span style='position:absolute'>5 mg</span>", "<p><meter>1</meter><output>5 mg</output>"],
+)  # fmt: skip
+def test_parts_that_are_laid_out_apart_do_not_glue(page):
+    assert text_of(page).split() == ["1", "5", "mg"]
+
+
+def test_items_without_numbers_and_disabled_choices_are_read_as_shown():
+    assert text_of("<ol><li style='list-style:none'>wash</ol>") == "wash"
+    assert text_of("<p>Give <select><option disabled>choose<option>5 mg</select>") == "Give 5 mg"

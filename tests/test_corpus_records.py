@@ -3,6 +3,7 @@
 import gzip
 import re
 import tracemalloc
+import unicodedata
 
 import pytest
 from corpus_files import sections_of, write_lines
@@ -320,3 +321,12 @@ def test_a_key_that_stands_twice_is_refused_and_a_text_beside_sections_is_read(t
     assert sections_of(beside) == [((), "beside"), (("H",), "one")]
     assert sections_of(repeated) == [(("H",), "one")]
     assert other.reason == "has a section with neither heading nor text"
+
+
+def test_a_column_is_found_in_any_normal_form_and_suggested_in_any_case(tmp_path):
+    data = "id,Größe\n1,a\n"
+    for form in ("NFC", "NFD"):
+        given = unicodedata.normalize("NFD" if form == "NFC" else "NFC", "Größe")
+        assert rows(tmp_path, unicodedata.normalize(form, data), {"id": "id", "text": given})[0].text == "a"
+    with pytest.raises(InputError, match="did you mean Größe"):
+        rows(tmp_path, data, {"id": "id", "text": "GRÖßE"})

@@ -115,3 +115,7 @@ def test_a_placeholder_is_no_title(tmp_path, title):
     )
     (document,) = Folder(str(tmp_path), True, 1, 60, 0, None).documents()
     assert document.title == "discharge"
+
+
+def test_a_quotation_mark_behind_a_blank_opens_a_value():
+    assert lines('Drug, "Dose, max"\nA, "5, then 6"\n') == ["Drug: A; Dose, max: 5, then 6"]

@@ -6,6 +6,7 @@ from corpus_files import sections_of
 from cdsframe.corpus.encodings import decode, encoding_of
 from cdsframe.corpus.folder import Folder
 from cdsframe.corpus.guessing import guess
+from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.readers.text import read_markdown, read_text
 
 SENTENCES = [
@@ -165,3 +166,21 @@ def test_sections_behind_many_comments_begin_at_their_headings():
     parsed = read_markdown(source.encode(), 1)
     shown = [parsed.text[section.start : section.end].split() for section in parsed.sections]
     assert shown == [["text", str(n)] for n in range(50)]
+
+
+@pytest.mark.parametrize("text", ["WBC 4.0 ×10³/µL", "10¹²/L, WBC 10³", "¥5", "Ø 5 mm", "1.73m²"])
+def test_western_signs_beside_numbers_are_no_letters_of_other_code_pages(text):
+    assert decode(text.encode("cp1252")).text == text
+
+
+def test_a_comment_of_markdown_that_is_not_closed_hides_nothing():
+    text = "Give 5 mg.\n\n<!-- todo\n\n# Never in asthma\n\nStop at once."
+    assert read_markdown(text.encode(), 1).text == text
+    assert "Never in asthma." in read_markdown(b"Fee <!--> Never in asthma. <!-- x --> End", 1).text
+
+
+def test_an_open_comment_is_reported_and_a_key_named_twice_is_refused():
+    omitted = read_markdown(b"Give 5 mg.\n\n<!-- todo\n\nStop.", 1).omitted
+    assert [item.reason for item in omitted] == ["comments that are not closed, kept as text"]
+    with pytest.raises(Refused, match="has front matter that names title twice; remove one of them"):
+        read_markdown(b"---\ntitle: A\ntitle: B\n---\ntext", 1)

@@ -10,6 +10,7 @@ import gzip
 import io
 import logging
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from dataclasses import replace
@@ -57,7 +58,11 @@ class Csv:
         name: CorpusName,
     ) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
-        self._path, self._fields, self._delimiter = path, fields, delimiter
+        self._path, self._fields, self._delimiter = (
+            path,
+            {key: _composed(name) for key, name in fields.items()},
+            delimiter,
+        )
         self._strict, self._limit = strict, max_megabytes << 20
 
     @staticmethod
@@ -99,7 +104,7 @@ class Csv:
             missing = "has no header, a row that names the columns"
             yield f"{name}, row 1", (header.problem if header else None) or missing
             return
-        columns = [column.strip() for column in header.values]
+        columns = [unicodedata.normalize("NFC", column.strip()) for column in header.values]
         self._look_for_columns(name, columns)
         number, last = 1, header.last
         for row in rows:
@@ -128,12 +133,20 @@ class Csv:
         for key in self._fields:
             for column in names_of(self._fields, key):
                 if column not in columns:
-                    near = get_close_matches(column, columns, n=1)
-                    hint = f"did you mean {near[0]}?" if near else f"its first row has {len(columns)} values"
+                    folded = {name.casefold(): name for name in columns}
+                    near = get_close_matches(column.casefold(), folded, n=1)
+                    hint = f"did you mean {folded[near[0]]}?" if near else f"its first row has {len(columns)} values"
                     raise InputError(f"corpus.fields.{key}: {name} has no column {column}; {hint}")
                 if columns.count(column) > 1:
                     twice = f"{name} has {columns.count(column)} columns that are named {column}"
                     raise InputError(f"corpus.fields.{key}: {twice}; rename all but one of them in its first row")
+
+
+def _composed(name: str | list[str] | None) -> str | list[str] | None:
+    """A column's name, or several, in NFC."""
+    if isinstance(name, list):
+        return [unicodedata.normalize("NFC", item) for item in name]
+    return name and unicodedata.normalize("NFC", name)
 
 
 def _lines(text: io.TextIOWrapper, limit: int) -> Iterator[str]:

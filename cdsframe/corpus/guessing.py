@@ -31,7 +31,7 @@ _HZ_BYTES = 8
 _UTF7 = re.compile(rb"(?<![\w/+])\+([A-Za-z0-9+/]{3,})-|(?<=[a-zA-Z])\+([A-Za-z0-9+/]{3,})-(?=[a-zA-Z])")
 _SYMBOLS = re.compile(
     "(?<![^\\W\\d_])µ(?=(?:g|mol|l|L|m|M|s|kat|U|IU|Sv|Gy|W|A|V)\\b)|(?<![^\\W\\d_])[°±½¼¾×€£§]|"
-    "(?<=\\bm)[²³]|(?<=\\b[cdkm]m)[²³]|(?<=\\w)[’™®](?!\\w)|(?<=[A-Za-z])’(?=[a-z])|(?<!\\w)[‘’“”–—…•©«»\xa0]|"
+    "(?<=\\bm)[²³]|(?<=\\b[cdkm]m)[²³]|(?<=[^A-Za-z]m)[²³]|(?<=\\d)[¹²³]+|¥(?=\\s?\\d)|(?<!\\w)Ø(?=\\s?\\d)|(?<=\\w)[’™®](?!\\w)|(?<=[A-Za-z])’(?=[a-z])|(?<!\\w)[‘’“”–—…•©«»\xa0]|"
     "[“”–—…•«»\xa0](?!\\w)|(?<=\\d)[–—](?=\\d)"
 )
 """Signs of Windows-1252 where English text has them; the same bytes are letters of other code pages elsewhere."""

@@ -29,7 +29,7 @@ def read_html(data: bytes, limit: int) -> Parsed:
     """HTML: h1 to h6 open sections, each block is a paragraph, a table's row is a line; what is not text goes."""
     source = source_of(data)
     root = tree_of(source.text)
-    mark(root, bool(source.struck_open))
+    mark(root)
     omitted: Counter[str] = Counter()
     text, sections = assemble(_blocks(root, omitted))
     if not sections and b"\0" in data:

@@ -51,14 +51,13 @@ _WHOLE = frozenset(("html", "body", "main", "article", "p", "td", "th", "tr", "t
 _Rule = Callable[[Node], bool]
 
 
-def mark(root: Node, struck_open: bool) -> None:
+def mark(root: Node) -> None:
     """Sets `out` of the elements that are left out, and takes their letters from those around."""
     whole = root.letters
     hidden = _leave_out(root, HIDDEN, _hidden_rule(root), whole / 2)
     if root.letters < whole / 2:
         _take_back(hidden)  # a page that scripts unfold
-    if not struck_open:
-        _leave_out(root, STRUCK, _is_struck, root.letters + 1)
+    _leave_out(root, STRUCK, _is_struck, root.letters + 1)
     _protect(root)
     prose = root.letters - root.linked
     for rules in ((_by_tag, _by_name, _by_links), (_by_tag, _by_name), (_by_tag,), ()):

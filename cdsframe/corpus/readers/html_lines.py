@@ -21,7 +21,7 @@ INLINE = frozenset(
      "button", "input", "select", "rt", "rp", "math", "svg", "audio", "video", "canvas", "object", "embed", "g",
      "textpath", "switch", "foreignobject")
 )  # fmt: skip
-_SPACED = frozenset(("button", "input", "select", "label", "tspan", "svg", "math"))
+_SPACED = frozenset(("button", "input", "select", "label", "tspan", "svg", "math", "meter", "output", "progress"))
 """Inline elements that style sheets set apart from what stands beside them."""
 
 MEDIA = frozenset(("audio", "video", "canvas", "object", "embed"))
@@ -32,6 +32,15 @@ PICTURES, FRAMES, CHOICES, READINGS = (
     "words of readings above others (ruby)",
 )
 _BLOCK_STYLE = re.compile(r"display\s*:\s*(?:block|flex|grid|table|list-item)", re.IGNORECASE)
+_APART_STYLE = re.compile(
+    r"display\s*:\s*inline-(?:block|flex|grid|table)|float\s*:\s*(?:left|right)|position\s*:\s*(?:absolute|fixed)",
+    re.IGNORECASE,
+)
+_ITEMS_STYLE = re.compile(r"display\s*:\s*(?:inline-)?(?:flex|grid)\b", re.IGNORECASE)
+"""Styles of elements whose children are laid out as blocks."""
+
+_NO_NUMBER = re.compile(r"list-style(?:-type)?\s*:[^;]*\bnone\b", re.IGNORECASE)
+_CELLS = frozenset(("cell", "gridcell", "columnheader", "rowheader"))
 _RAISED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 _NAME = re.compile("[A-Z][a-z]")
 """Where a name begins behind a date that a style sheet sets apart: `<span class=date>26.09.2019</span>Komoot`."""
@@ -68,16 +77,16 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             before = ""
             yield item
         elif isinstance(item, str):
-            dated = before.isdigit() and _NAME.match(item) and getattr(item, "front", None)
+            dated = before[-1:].isdigit() and _NAME.match(item) and getattr(item, "front", None)
             if dated and dated.get("class"):
                 yield " "
             item = item.replace("\xad", "")  # a soft hyphen is not seen within a line
-            if seam is not None and item and _is_apart(seam, before, item[0]):
+            if seam is not None and item and _is_apart(seam, before[-1:], item[0]):
                 yield " "
             if raised and item[:1].isdigit():
                 yield " "  # 2 behind the subscript of log10
             seam, raised = (seam, raised) if not item else (None, False)
-            before = item[-1:] or before
+            before = _ending(before + item)
             yield item
         elif item.out:
             omitted[item.out] += item.words
@@ -85,8 +94,8 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             before = ""
             yield " " if item.tag in INLINE else Break.BLOCK
         elif write := _script(item):
-            text = write(before, line(item, omitted))
-            before, raised, seam = text[-1:] or before, True, None
+            text = write(before[-1:] if _is_numerator(stack) else before, line(item, omitted))
+            before, raised, seam = _ending(before + text), True, None
             yield text
         elif apart(item):
             before = ""
@@ -94,6 +103,21 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
         else:
             seam = item if item.previous is not None else seam
             stack += reversed(_opened(item, numbers, omitted))
+
+
+def _ending(text: str) -> str:
+    """The last letters of a text, and one blank where white space stands behind them."""
+    words = text.rstrip()
+    return words[-_ENOUGH:] + " " * (len(words) < len(text))
+
+
+_ENOUGH = 4
+
+
+def _is_numerator(following: list[Node | str | Break]) -> bool:
+    """Whether a superscript is the upper part of a fraction, by what follows: `<sup>1</sup>/<sub>2</sub>`."""
+    stroke, below = (*following[-2:][::-1], "", "")[:2]
+    return isinstance(stroke, str) and stroke.strip() in ("/", "⁄") and isinstance(below, Node) and below.tag == "sub"
 
 
 def _script(node: Node) -> Callable[[str, str], str] | None:
@@ -144,13 +168,17 @@ def _opened(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter[s
     if tag in ("rt", "rp"):
         omitted[READINGS] += node.words
         return []
-    if tag == "li" and (number := _number(node, numbers)):
+    if tag == "li" and not _NO_NUMBER.search(node.get("style")) and (number := _number(node, numbers)):
         return [Break.BLOCK, f"{number}. ", *node.children, Break.BLOCK]
     if tag not in INLINE and ":" not in tag:
         return [Break.BLOCK, *node.children, Break.BLOCK]
     if node.get("style") and _BLOCK_STYLE.search(node.get("style")):
         return [Break.BLOCK, *node.children, Break.BLOCK]
-    return [" ", *node.children, " "] if tag in _SPACED else [*node.children]
+    if node.get("role") in _CELLS or (node.parent is not None and _ITEMS_STYLE.search(node.parent.get("style"))):
+        return [Break.BLOCK, *node.children, Break.BLOCK]
+    if tag in _SPACED or _APART_STYLE.search(node.get("style")):
+        return [" ", *node.children, " "]
+    return [*node.children]
 
 
 def _alternative(picture: Node, omitted: Counter[str]) -> str:
@@ -178,10 +206,18 @@ def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
         return [Break.BLOCK, *menu.children, Break.BLOCK]
     shown = options
     if "multiple" not in menu.attributes and menu.get("size") in ("", "0", "1"):
-        shown = [option for option in options if "selected" in option.attributes] or options[:1]
+        usable = [option for option in options if not _is_disabled(option)] or options
+        shown = [option for option in options if "selected" in option.attributes] or usable[:1]
     chosen = set(shown)
     omitted[CHOICES] += sum(option.words for option in options if option not in chosen)
     return ["; ".join(" ".join("".join(option.texts()).split()) for option in shown)]
+
+
+def _is_disabled(option: Node) -> bool:
+    group = option.parent
+    return "disabled" in option.attributes or (
+        group is not None and group.tag == "optgroup" and "disabled" in group.attributes
+    )
 
 
 _OF_MENUS = frozenset(("option", "optgroup", "hr", "legend", "selectedcontent"))

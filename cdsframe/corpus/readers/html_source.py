@@ -74,7 +74,7 @@ class Source(NamedTuple):
     controls: int
     """NUL and other control characters, which are taken out."""
     struck_open: int
-    """Marks that strike text out and are not closed."""
+    """Marks that strike text out and are not closed, which are taken out: the text behind them stays."""
 
 
 def source_of(data: bytes) -> Source:
@@ -157,6 +157,7 @@ def _repaired(text: str) -> tuple[str, int]:
     parts: list[str] = []
     open_: Counter[str] = Counter()
     tokens = Tokens(text)
+    struck: dict[str, list[int]] = {name: [] for name in _STRUCK}
     deepest = position = copied = 0
     xml = text[:200].lstrip("\ufeff \n").startswith("<?xml")
     while token := tokens.next(position):
@@ -179,19 +180,29 @@ def _repaired(text: str) -> tuple[str, int]:
         elif name := token.name:
             open_[name] += -1 if token.closing else not source.endswith("/>")
             deepest = max(deepest, open_[name]) if name in _NESTING else deepest
+            if name in struck and not token.closing:
+                empty = source.endswith("/>")
+                parts += text[copied : token.start], "" if empty else source
+                copied = position
+                struck[name] += [] if empty else [len(parts) - 1]
+            elif name in struck:
+                del struck[name][-1:]
             if name == "plaintext":
                 parts += text[copied : token.start], "<pre>"
                 copied = position
     parts.append(text[copied:])
     if sum(count for name, count in open_.items() if name in _NESTING) > _DEEPEST or deepest > _DEEPEST:
         raise Refused("is nested too deeply")  # what is below would be lost without a word
+    unclosed = [number for numbers in struck.values() for number in numbers]
+    for number in unclosed:
+        parts[number] = ""
     repaired = "".join(parts)
     many = [name for name in _FORMATTING if open_[name] > _MOST_OPEN]
     if many:
         end_of_tags = repaired.rfind(">") + 1
         tag = re.compile(rf"</?(?:{'|'.join(many)})(?=[\s/>])[^>]*>", re.IGNORECASE)
         repaired = tag.sub("", repaired[:end_of_tags]) + repaired[end_of_tags:]
-    return repaired, sum(max(0, open_[name]) for name in _STRUCK)
+    return repaired, len(unclosed)
 
 
 def _end_of_raw(text: str, token: Token, ahead: Ahead) -> tuple[int, int]:

@@ -59,7 +59,7 @@ def _rows(text: str, delimiter: str, limit: int) -> Iterator[list[str]]:
     """The rows that are not blank. Raises Refused where a quotation mark is not closed at the end."""
     csv.field_size_limit(max(limit, 1 << 17))
     lines = chain(io.StringIO(text if text.endswith(("\n", "\r")) else f"{text}\n", newline=""), [f"{_END}\n"])
-    reader = csv.reader(lines, delimiter=delimiter)
+    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
     try:
         begins = 1
         for row in reader:
@@ -80,7 +80,9 @@ def _delimiters(text: str) -> list[str]:
     beginning = list(islice(io.StringIO(text, newline=""), _SAMPLE))
 
     def quality(delimiter: str) -> tuple[int, int]:
-        widths = Counter(len(row) for row in csv.reader(beginning, delimiter=delimiter) if len(row) > 1)
+        widths = Counter(
+            len(row) for row in csv.reader(beginning, delimiter=delimiter, skipinitialspace=True) if len(row) > 1
+        )
         width, rows = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
         return rows, width
 

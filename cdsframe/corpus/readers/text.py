@@ -24,7 +24,7 @@ _KNOWN = ("id", "title", *METADATA_FIELDS)
 """Keys of front matter that are read."""
 
 _KNOWN_LINE = re.compile(rf"^(?:{'|'.join(_KNOWN)})[ \t]*:", re.MULTILINE)
-_COMMENT = re.compile(r"<!--.*?(?:-->|\Z)", re.DOTALL)
+_COMMENT = re.compile(r"<!-->|<!--->|<!--.*?-->", re.DOTALL)
 _RAISED = re.compile(r"</?(su[pb])\b[^>]*>", re.IGNORECASE)
 
 
@@ -44,9 +44,16 @@ def read_markdown(data: bytes, limit: int) -> Parsed:
     omitted = (
         Omission("keys of front matter that are not used", unused, text=False),
         Omission("comments", comments, text=False),
+        Omission("comments that are not closed, kept as text", int(_is_open(text)), text=False),
         *decoded.omitted,
     )
     return replace(with_sections(text, sections, omitted=omitted), front=front, remark=decoded.remark)
+
+
+def _is_open(text: str) -> bool:
+    """Whether a line begins a comment that no later line closes."""
+    last = text.rfind("-->")
+    return bool(re.search(r"^ {0,3}<!--(?!-?>)", text[last + 3 if last >= 0 else 0 :], re.MULTILINE))
 
 
 def _sections(source: str) -> tuple[str, tuple[Section, ...], int]:
@@ -173,6 +180,10 @@ def _front_matter(text: str) -> tuple[dict[str, str], int, str]:
         return {}, 0, text
     if not isinstance(values, dict) or not any(key in _KNOWN for key in values):
         return {}, 0, text
+    node = yaml.compose(found[1], Loader=yaml.BaseLoader)
+    names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
+    if twice := [key for key in _KNOWN if names.count(key) > 1]:
+        raise Refused(f"has front matter that names {twice[0]} twice; remove one of them")
     lists = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
     front = {str(key): value.strip() for key, value in lists.items() if isinstance(value, str)}
     unused = sum(1 for key, value in values.items() if value and (key not in _KNOWN or key not in front))
