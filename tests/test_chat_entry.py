@@ -11,7 +11,7 @@ from entry_points import exit_code
 
 from cdsframe.config import build, examine
 from cdsframe.encoding import chat_digest
-from cdsframe.errors import AdapterMismatchError, ConfigError
+from cdsframe.errors import AdapterMismatchError, ConfigError, InputError
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.model import LanguageModel
 from cdsframe.quantization import NoQuantization
@@ -47,7 +47,7 @@ def test_a_model_without_a_tokenizer_is_refused(tmp_path):
     bare = model(tmp_path)
     for file in [*tmp_path.glob("tokenizer*"), *tmp_path.glob("chat_template*")]:
         file.unlink()
-    with pytest.raises(ConfigError, match="it has no tokenizer that can be read"):
+    with pytest.raises(InputError, match="its tokenizer cannot be read"):
         bare.examine()
 
 

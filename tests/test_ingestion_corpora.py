@@ -111,6 +111,23 @@ def test_two_folders_of_one_name_by_chance_do_not_replace_each_other(index, tmp_
     assert dict(index.corpora) == {"documents": 3}
 
 
+def test_one_file_name_in_common_makes_no_two_folders_one_corpus(index, tmp_path):
+    folders = []
+    for ward in ("cardiology", "oncology"):
+        folder = tmp_path / ward / "documents"
+        folder.mkdir(parents=True)
+        for name in ("README", *(f"{ward}-{number}" for number in range(5))):
+            (folder / f"{name}.txt").write_text(f"Fever and cough in {ward}.", encoding="utf-8")
+        folders.append(Folder(str(folder), True, 1, 60, 0, None))
+    ingest(index, folders[0])
+    with pytest.raises(InputError, match="only 1 of the 6 documents of the corpus 'documents'"):
+        ingest(index, folders[1])
+    assert len(found(index)) == 6
+    for number in range(1, 4):  # three of six files are gone: the corpus is the same
+        (tmp_path / "cardiology" / "documents" / f"cardiology-{number}.txt").unlink()
+    assert ingest(index, folders[0]).removed == 3
+
+
 def test_equal_ids_of_two_corpora_are_refused_and_named(index):
     ingest(index, A)
     twice = Named("exports", document("n"), document("b", source="b.pdf"), document("a"))

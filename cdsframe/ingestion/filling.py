@@ -63,7 +63,11 @@ def fill(
             _count(records, embedder, report)
             bar.set_postfix(passages=report.passages)
     require_documents(seen, report.unreadable)
-    share.require()
+    try:
+        share.require()
+    except InputError:
+        index.discard()  # else the next ingest would count, and remove, what this one has written
+        raise
     _remove([id_ for id_ in share.gone(seen) if in_shard(id_, shard, num_shards)], index, share, report, noting=noting)
     return report
 

@@ -19,6 +19,9 @@ log = logging.getLogger(__name__)
 _SHOWN = 5
 """Corpora, or documents, that a message names."""
 
+_KEPT = 0.25
+"""Share of a corpus's documents that an ingest by a guessed name must find again; else it may be another corpus."""
+
 _NEAR = 0.6
 """Similarity (0 to 1) from which a name is suggested."""
 
@@ -46,7 +49,7 @@ class Share:
         documents: document id -> digest and corpus, of all documents.
         everything: whether the corpus takes the place of all others (`ingestion.replace=true`, a rebuild).
         unnamed: ids of documents without a corpus; the corpus must contain at least one to adopt them.
-        before: ids the corpus had; a guessed name needs one match.
+        before: ids the corpus had; a guessed name must find a quarter of them again.
     """
 
     def __init__(
@@ -61,7 +64,7 @@ class Share:
         self.corpus, self._documents, self._everything = corpus, documents, everything
         self._unnamed = frozenset(unnamed)
         self._before = frozenset(before)
-        self._met = self._met_before = False
+        self._met, self._met_before = False, 0
         self._shared: list[tuple[str, str, str]] = []
 
     @property
@@ -85,7 +88,7 @@ class Share:
     def meet(self, document: Document) -> bool:
         """Records a document. Returns whether the corpus may write its id."""
         self._met = self._met or document.id in self._unnamed
-        self._met_before = self._met_before or document.id in self._before
+        self._met_before += document.id in self._before
         if document.id not in self._documents or self.has(document.id):
             return True
         source = document.metadata.get("source", document.id)
@@ -114,10 +117,11 @@ class Share:
                 f"the corpus {named(self.corpus)}; the index is left as it was: to keep both, ingest this corpus with "
                 "ingestion.add=true; to remove those documents, with ingestion.replace=true"
             )
-        if len(self._before) > 1 and not self._met_before:
+        if len(self._before) > 1 and self._met_before < _KEPT * len(self._before):
+            kept = f"only {self._met_before}" if self._met_before else "none"
             raise InputError(
-                f"none of the {len(self._before)} documents of the corpus {named(self.corpus)} in the index is in the "
-                "corpus at this path; the index is left as it was: if this is another corpus, give it a name, by "
+                f"{kept} of the {len(self._before)} documents of the corpus {named(self.corpus)} in the index is in "
+                "the corpus at this path; the index is left as it was: if this is another corpus, give it a name, by "
                 "corpus.name=NAME with ingestion.add=true; if these documents shall take the place of the others, add "
                 f"corpus.name={self.corpus!r}"
             )
