@@ -128,7 +128,7 @@ def test_medquads_answers_stand_on_their_pages(real_data):
     from cdsframe.data.medquad import MedQuad
 
     pairs = MedQuad(str(real_data), None, ["hpo_table", "templated", "short", "echo", "bad_question"], True, "all", 300)
-    data = Raft(pairs, Passages(str(real_data), True), 80, 0.8)
+    data = Raft(pairs, Passages(str(real_data), True, None), 80, 0.8)
     found = data.questions("validation")
     assert len(found) >= 297
     assert all(evidence.document_id == question.group for question in found for evidence in question.evidence)

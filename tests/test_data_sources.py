@@ -219,5 +219,5 @@ def test_a_set_that_cannot_be_read_is_one_sentence(tmp_path):
     write(tmp_path / "rows.jsonl", {"input": "Q?", "output": GOOD})
     with pytest.raises(InputError, match=r"split train: no column text; there is input, output"):
         hub(tmp_path, answer="text").questions("train")
-    with pytest.raises(InputError, match=r"nobody/nothing cannot be read .* is HF_HUB_OFFLINE set"):
+    with pytest.raises(InputError, match=r"nobody/nothing cannot be read: .* is HF_HUB_OFFLINE set"):
         hub("nobody/nothing").questions("train")
