@@ -23,7 +23,9 @@ _HIGHEST = 99
 _BEFORE = 64
 """Characters before a bracket in which an amount or the word "range" is searched."""
 _INTERVAL = re.compile(
-    r"\b(?:ranges?|intervals?|limits?|between|CI|normal|reference|values?|within)\s*[:=(]?\s*$", re.I
+    r"\b(?:ranges?|intervals?|limits?|between|CI|normal|reference|values?|within|targets?|goals?|INR|pH)"
+    r"(?:\s+(?:of|is|are|was|were|from))?\s*[:=(]?\s*$",
+    re.I,
 )
 _AMOUNT = re.compile(r"\d\s*[^\s\d\[\]]{0,10}$")
 _COMPARATOR = re.compile(r"[<>≤≥=±]\s*$")

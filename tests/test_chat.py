@@ -415,3 +415,17 @@ def test_a_chat_digest_is_of_the_tokens_and_not_of_the_templates_text():
     same = "{# a remark #}" + TEMPLATES["chatml"]
     assert chat_digest(tokenizer(same)) == chat_digest(tokenizer("chatml"))
     assert chat_digest(tokenizer("gemma")) != chat_digest(tokenizer("chatml"))
+
+
+def test_a_normalizer_that_removes_private_letters_leaves_the_turns_whole():
+    from tokenizers.normalizers import BertNormalizer
+    from transformers import AddedToken
+
+    made = tokenizer("chatml")
+    made.backend_tokenizer.normalizer = BertNormalizer(lowercase=False)
+    made.backend_tokenizer.add_tokens([AddedToken("<|im_start|>", normalized=True)])
+    encoded = encode(made, [Message("user", "Which dose?")], "5 mg")
+    assert encoded.input_ids[: len(encode(made, [Message("user", "Which dose?")]).input_ids)] == (
+        encode(made, [Message("user", "Which dose?")]).input_ids
+    )
+    assert "5 mg" in made.decode(encoded.input_ids)

@@ -170,3 +170,8 @@ def test_blanks_and_brackets_take_linear_time(text: str) -> None:
 
 def test_unmarked_text_has_no_markers() -> None:
     assert unmarked("It is 5 mg [1, 2]. Go [3] on.") == "It is 5 mg. Go on."
+
+
+@pytest.mark.parametrize("text", ["The target is [1, 2] with meals [1].", "A range of [1, 3] [1].", "INR [2, 3] [1]."])
+def test_an_interval_behind_its_name_is_no_citation(text):
+    assert clean(text, 1)[0] == text

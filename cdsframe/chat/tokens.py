@@ -113,8 +113,12 @@ class _Fast:
 
         described = json.loads(tokenizer.backend_tokenizer.to_str())
         described |= {"truncation": None, "padding": None, "post_processor": None}
+        normalizer = tokenizer.backend_tokenizer.normalizer
         for token in described["added_tokens"]:
-            token["content"] = secret.get(token["content"], token["content"])
+            name = secret.get(token["content"], token["content"])
+            if name != token["content"] and normalizer is not None and normalizer.normalize_str(name) != name:
+                token["normalized"] = False  # else the tokenizer would not know the secret name again
+            token["content"] = name
         _rename(described["model"], secret)
         self._copy = Tokenizer.from_str(json.dumps(described))
         self._copy.encode_special_tokens = False
