@@ -28,6 +28,7 @@ from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
 from cdsframe.index.elasticsearch.layout import View, check_ids, decoded, encoded, searchable
 from cdsframe.types import Passage
+from tests.children import patience
 from tests.indexes import EMBEDDER, IDENTITY, on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
@@ -315,7 +316,7 @@ def test_bm25_of_an_index_that_is_changed_live_stays_that_of_a_fresh_one(request
     for n in range(2):
         replace_live(index, passage("d", 0, f"plaster later{n}"))
         time.sleep(0.6)
-    until = time.monotonic() + 20
+    until = time.monotonic() + patience(20)
     while abs(score(index) / score(fresh) - 1) > 0.03 and time.monotonic() < until:
         time.sleep(0.2)
     assert score(index) == pytest.approx(score(fresh), rel=0.03)
@@ -518,7 +519,8 @@ def test_the_engines_index_is_strict_and_says_what_made_it(request):
     mapping = asked(index, "GET", f"{index.ledger.name}/_mapping")[physical]["mappings"]
     assert mapping["dynamic"] == "strict"
     own = {"analyzer": "english", "k1": 1.2, "b": 0.75, "routing": None}
-    assert mapping["_meta"]["identity"] == {**IDENTITY, "index": own}
+    form = mapping["_meta"]["identity"]["search_form"]
+    assert mapping["_meta"]["identity"] == {**IDENTITY, "index": own, "search_form": form}
     assert mapping["properties"]["kind"] == {"type": "keyword"}
     hit = asked(index, "POST", f"{index.ledger.name}/_search", {"size": 1})["hits"]["hits"][0]["_source"]
     assert "vector" not in hit["passage"]

@@ -15,16 +15,23 @@ from typing import Any
 
 @contextmanager
 def passing() -> Iterator[None]:
-    """Drops what cannot be printed because its reader has left or the stream is closed, while this is entered."""
+    """Drops what cannot be printed because its reader has left or the stream is closed, while this is entered.
+
+    Replaces the process's own streams only: absl closes the stream of its log handler unless it is a standard stream.
+    """
     streams = sys.stdout, sys.stderr
+    if streams != (sys.__stdout__, sys.__stderr__):
+        yield
+        return
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        sys.stdout, sys.stderr = (_Passing(stream or nowhere) for stream in streams)
+        passing = [_Passing(nowhere if stream is None or stream.closed else stream) for stream in streams]
+        sys.stdout, sys.stderr = passing
         try:
             yield
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
             sys.stdout, sys.stderr = streams
+            for stream in passing:
+                stream.flush()
 
 
 class _Passing:
@@ -40,6 +47,8 @@ class _Passing:
             if not _silence():
                 raise
             return len(text)
+        except ValueError:  # the stream was closed meanwhile
+            return len(text)
 
     def flush(self) -> None:
         try:
@@ -47,6 +56,8 @@ class _Passing:
         except BrokenPipeError:
             if not _silence():
                 raise
+        except ValueError:
+            pass
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)
