@@ -38,7 +38,7 @@ def kept(blocks):
     return [[line[: int(180 / size / 0.9)].strip() for line in lines] for lines, size, _ in blocks]
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 @given(PAGES, st.sampled_from([0, 90, 180, 270]))
 def test_each_word_is_in_the_text_in_its_order_or_counted(pages, rotation):
     parsed = read_pdf(write_pdf(*map(drawn, pages), page=f"/Rotate {rotation}"), 1 << 20)
@@ -47,10 +47,15 @@ def test_each_word_is_in_the_text_in_its_order_or_counted(pages, rotation):
     for page in pages:
         for block in kept(page):
             wanted = " ".join(block).split()
-            if not _in_order(wanted, words):
-                assert counted >= len(wanted), (wanted, parsed.text)
+            assert counted >= _missing(wanted, words), (wanted, parsed.text)
 
 
-def _in_order(wanted, words):
-    rest = iter(words)
-    return all(word in rest for word in wanted)
+def _missing(wanted, words):
+    """How many of the words do not stand in the text in their order."""
+    place = missing = 0
+    for word in wanted:
+        if word in words[place:]:
+            place = words.index(word, place) + 1
+        else:
+            missing += 1
+    return missing
