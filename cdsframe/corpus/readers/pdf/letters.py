@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from cdsframe.corpus.readers.pdf.frames import Box, Frame, straight
+from cdsframe.corpus.readers.pdf.placed import Placed
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN, decoded
 
 if TYPE_CHECKING:
@@ -23,20 +24,9 @@ _HYPHENS = (0x02, 0xFFFE)
 
 
 @dataclass(slots=True)
-class Letter:
-    """A letter in the frame of its direction: text runs to the right, lines go down.
+class Letter(Placed):
+    """A letter. `text` is several letters for a ligature, and the whole value of a form field."""
 
-    `text` is several letters for a ligature, and all of a form's value.
-    """
-
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    base: float
-    """The baseline, on the same axis as `top`."""
-    size: float
     turn: float
     """Degrees counter-clockwise in the file's axes."""
     run: int

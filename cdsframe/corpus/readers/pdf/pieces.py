@@ -12,6 +12,7 @@ from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.bidi import in_reading_order, kind, reads_right_to_left
 from cdsframe.corpus.readers.pdf.letters import Letter
+from cdsframe.corpus.readers.pdf.placed import Placed
 
 WIDE = 0.8
 """Gap in letter sizes behind a space from which on a line is cut: the gutter of two columns may begin there."""
@@ -21,16 +22,9 @@ _APART = 2.0
 
 
 @dataclass(slots=True)
-class Piece:
+class Piece(Placed):
     """Part of a line, or a whole table (`table`)."""
 
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    base: float
-    size: float
     order: int
     """Place in the file's own order."""
     letters: int
@@ -41,11 +35,6 @@ class Piece:
     """Whether white space follows it on its line."""
     apart: bool = False
     """Whether it is a fraction, which never joins a number or a word before it."""
-
-    @property
-    def middle(self) -> float:
-        """Of its height."""
-        return (self.top + self.bottom) / 2
 
 
 def pieces(letters: Sequence[Letter]) -> list[Piece]:

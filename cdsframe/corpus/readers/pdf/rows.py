@@ -11,6 +11,7 @@ from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.fractions import SMALL, built
 from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
+from cdsframe.corpus.readers.pdf.placed import Placed
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 _GLUED = 0.12
@@ -29,17 +30,9 @@ _LONGEST_SCRIPT = 8
 
 
 @dataclass(slots=True)
-class Line:
-    """A line with its place in the frame of its direction; a table is one."""
+class Line(Placed):
+    """A line, or a whole table (`table`)."""
 
-    text: str
-    left: float
-    top: float
-    right: float
-    bottom: float
-    base: float
-    size: float
-    """Of most of its letters, in points."""
     table: bool = False
     flow: int = 0
     """Lines of one number stand below each other in one column."""
