@@ -43,7 +43,7 @@ def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
         return []
     found = [name for name in _JOINS if environment.get(name)]
     return [
-        f"the environment has {name}: each job of a multirun is a W&B run of its own; unset {name}, or give logger=csv"
+        f"the environment has {name}: each job of a multirun needs a separate W&B run; unset {name}, or give logger=csv"
         for name in found
     ]
 

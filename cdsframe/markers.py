@@ -1,4 +1,4 @@
-"""Finds the markers of an answer (`[1]`, `[1, 2]`, `[1][2]`) and tells them from other numbers in brackets.
+"""Finds the markers of an answer (`[1]`, `[1, 2]`, `[1][2]`) and distinguishes them from other numbers in brackets.
 
 A bracket with a unit behind it is an amount ("[136, 145] mmol/L", "[2] mg"), and so are numbers that no passage can
 have (145) and an interval behind a word such as "range". Does not judge what a marker cites (see `cdsframe.citations`).

@@ -115,7 +115,7 @@ class LanguageModel:
     def tokenizer(self) -> Any:
         """The Hugging Face tokenizer with a chat template and a padding token, which are set where it has none.
 
-        A new token is a word of its own, never a part of another one. Raises ConfigError where it is not new, and where
+        A new token matches whole words only. Raises ConfigError where it is not new, and where
         the model has no tokenizer.
         """
         from transformers import AddedToken, AutoTokenizer

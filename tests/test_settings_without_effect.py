@@ -74,7 +74,7 @@ def test_the_environment_cannot_make_the_jobs_of_a_multirun_one_run(name):
 def test_a_multirun_with_a_run_id_in_the_environment_is_refused_before_work(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("WANDB_RUN_ID", "same123")
     assert exit_code(tmp_path / "run", "-m", "lora.r=2,4", "model=tiny") == 2
-    assert "WANDB_RUN_ID: each job of a multirun is a W&B run of its own" in capsys.readouterr().err
+    assert "WANDB_RUN_ID: each job of a multirun needs a separate W&B run" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.wandb"))
 
 

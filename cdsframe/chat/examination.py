@@ -124,7 +124,7 @@ def _repairs(format: ChatFormat, forms: dict[Roles, Form]) -> Iterator[str]:
 def _warnings(format: ChatFormat, unmarked: bool) -> Iterator[str]:
     if format.openings is not None or unmarked:
         yield (
-            "it marks turns with plain text, not with tokens of its own; these words are cut into letters in "
+            "it marks turns with plain text, not with added tokens; these words are cut into letters in "
             "documents, but a document can imitate a turn better than with a template that has such tokens"
         )
 

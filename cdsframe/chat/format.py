@@ -137,7 +137,7 @@ class ChatFormat:
             return known.closing
         if self.eos is None:
             raise ConfigError(
-                "the chat template ends an answer without a token of its own and the tokenizer has no eos token: "
+                "the chat template ends an answer without an end token and the tokenizer has no eos token: "
                 "generation would not stop; use another model, or set eos_token in its tokenizer_config.json"
             )
         return self.tokens.named(self.eos[0])

@@ -118,7 +118,7 @@ def _begins_with_bos(tokenizer: Any) -> bool:
 
 
 def _with_frozen_clock(text: str) -> str:
-    """The template with a `strftime_now` of its own, which says the same every day.
+    """The template with a `strftime_now` that returns the same date every day.
 
     A macro, since transformers hands no function of ours to a template. `+%}` keeps the line break behind it.
     """

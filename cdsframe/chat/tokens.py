@@ -172,7 +172,7 @@ class _Fast:
 
 
 class _Slow:
-    """A tokenizer that is written in Python: each stretch between control tokens is tokenised by itself."""
+    """A tokenizer written in Python: it tokenises each stretch between control tokens separately."""
 
     def __init__(self, tokenizer: Any, secret: dict[str, str]) -> None:
         self._tokenizer = tokenizer

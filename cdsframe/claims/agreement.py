@@ -192,7 +192,7 @@ def _amounts_agree(clause: Clause, found: _Match, fragment: bool) -> bool:
 
 
 def _borrows(clause: Clause, found: _Match, known: Collection[str], elsewhere: Collection[str]) -> bool:
-    """Whether an amount's clause takes its subject from elsewhere: another sentence, or the title instead of its own.
+    """Whether an amount's clause takes its subject from another sentence, or from the title.
 
     "Methotrexate 5 mg" is not what "Folic acid 5 mg" below the title "Methotrexate" says.
     """

@@ -33,7 +33,7 @@ class Part:
         kind: "word", "amount", "frequency" or "operator".
         key: what equal parts share: a word's stem, an amount in its measure's base, an operator's name.
         bound: of an amount, the comparison in front of it ("ge", "gt", "le", "lt"), else "".
-        measure: of an amount, what it measures ("mass/volume"), "" for a bare number.
+        measure: the dimension of an amount ("mass/volume"), "" for a number without unit.
     """
 
     kind: str

@@ -1,4 +1,4 @@
-"""The patients of one FHIR R4 bundle: which resource belongs to whom, what is left out, and what must be reported.
+"""Assigns the resources of one FHIR R4 bundle to its patients, and reports what is omitted.
 
 A resource whose patient is not known for certain is reported and not read. Validates nothing and writes no lines.
 """

@@ -1,4 +1,4 @@
-"""Guesses the encoding of bytes that are not UTF-8: chardetng, the guesser of Firefox, and what it does not know.
+"""Guesses the encoding of bytes that are not UTF-8: by chardetng (Firefox), and by rules for what it does not know.
 
 Prefers the code pages in common use. Does not decode whole files.
 """

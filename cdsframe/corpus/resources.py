@@ -128,7 +128,7 @@ class Teller:
         return f"an unnamed {noun}", ""
 
     def _medication(self, target: Resource) -> str:
-        """The form and the ingredients of a Medication, which has no line of its own."""
+        """The form and the ingredients of a Medication, which has no separate line."""
         if target.get("resourceType") != "Medication":
             return ""
         skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
@@ -176,7 +176,7 @@ class Teller:
             yield added
 
     def _element(self, key: str, value: Any, resource: Resource, day: str) -> Iterator[str]:
-        """A top element without a place of its own in the line."""
+        """A top-level element without a fixed place in the line."""
         items = value if isinstance(value, list) else [value]
         if key.startswith("_") or value is None or (isinstance(value, str) and day and value[:10] == day):
             return
@@ -194,7 +194,7 @@ class Teller:
         elif key == "section" and resource["resourceType"] == "Composition":
             yield from (text for item in items for text in self._section(item, resource))
         else:
-            # Of several objects with parts, each has a detail of its own.
+            # Several objects with parts become one detail each.
             apart = len(items) > 1 and all(isinstance(item, Mapping) and not set(item) & _WHOLE for item in items)
             for item in items if apart else [value]:
                 if text := self._values.element(key, item, resource):

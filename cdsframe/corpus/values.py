@@ -1,6 +1,6 @@
 """FHIR R4 data types as words: amounts with their digits, codes, times, dosages, references, and any other element.
 
-An element without a rule of its own is written part by part under its names, so that no value is passed over; what is
+An element without a specific rule is written part by part under its names, so that no value is passed over; what is
 left out (see `LEFT_OUT`) is counted. Resources were validated before.
 """
 
@@ -171,7 +171,7 @@ class Values:
         return found
 
     def note(self, value: Resource, holder: Resource) -> str:
-        """An annotation's text; its author is left out."""
+        """An annotation's text, without its author."""
         self.left_out[STAFF] += sum(1 for key in ("authorString", "authorReference") if key in value)
         return self.free(value.get("text") or "")
 
@@ -181,7 +181,7 @@ class Values:
         return f"waveform from {amount(value['origin'])}"
 
     def attachment(self, value: Resource, holder: Resource) -> str:
-        """An attachment's title; its content is left out."""
+        """An attachment's title, without its content."""
         self.left_out["attachments"] += 1
         return self.free(value.get("title") or "")
 

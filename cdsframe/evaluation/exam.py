@@ -49,7 +49,7 @@ def _choice(record: JsonObject, where: str) -> Choice:
     if not all(isinstance(text, str) and text.strip() for text in options.values()):
         raise InputError(f"{where}: an option is empty or no text")
     if len({label.strip() for label in options} - {""}) < len(options):
-        raise InputError(f"{where}: the options' labels must differ and not be empty; give each a letter of its own")
+        raise InputError(f"{where}: the options' labels must differ and not be empty; give each a different letter")
     if record.get("answer") not in options:
         raise InputError(f"{where}: answer must be one of {', '.join(options)}")
     dataset = record.get("dataset") or ""

@@ -57,7 +57,7 @@ def pack(model: Any) -> bool:
         ValueError,
         RuntimeError,
         AttributeError,
-    ):  # a layer that does not hand `lengths` on, or has an attention of its own
+    ):  # a layer that does not hand `lengths` on, or has a custom attention
         apart = False
     if not apart:
         causal.set_attn_implementation(own)

@@ -44,7 +44,7 @@ def read_docx(data: bytes, limit: int) -> Parsed:
 
 
 def _titles(blocks: Iterable[Block], in_boxes: Iterable[str]) -> Iterator[str]:
-    """The document's titles: of its own paragraphs, then of its text boxes."""
+    """Title paragraphs of the body, then those of text boxes."""
     yield from (block.text for block in blocks if block.level == TITLE)
     yield from in_boxes
 

@@ -64,7 +64,7 @@ Piece = str | Break | Node
 def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = lambda node: False) -> Iterator[Piece]:
     """The words and breaks of an element in order; elements that `apart` names come whole.
 
-    Counts what is left out, by reason. A superscript is written behind the words in front of it.
+    Counts omitted parts by reason. A superscript is appended to the words before it.
     """
     before = ""
     seam: Node | None = None

@@ -42,7 +42,7 @@ class Node:
         self.kept = False
         """Whether no name and no kind of element makes it a surrounding part."""
         self.out: str | None = None
-        """Why the element is left out of the text, if it is."""
+        """The reason for omitting the element; None or empty where it is read."""
 
     def get(self, name: str) -> str:
         """An attribute's value, empty where there is none."""

@@ -25,7 +25,7 @@ _LONG_LABEL = 100
 _SAMPLE = 100
 """Rows that the delimiter and the header are guessed from."""
 _END = "\x1e"
-"""A row of its own behind the last one, unless a quotation mark is open there."""
+"""Appended as the last row; it is part of the row before where a quotation mark is open."""
 _SEPARATOR = re.compile(r"\Asep=(.)[ \t]*\n", re.IGNORECASE)
 """How Excel notes the delimiter."""
 
@@ -93,7 +93,7 @@ def _delimiters(text: str) -> list[str]:
 def _pieces(rows: Sequence[list[str]]) -> Iterator[tuple[tuple[str, ...], str]]:
     """Headings and text of one line after the other, from the header on with the columns' names.
 
-    The header is a line of its own where a column has no value in any row: no name is lost.
+    The header becomes a separate line where a column has no value in any row, so no column name is lost.
     """
     sample = rows[:_SAMPLE]
     usual = Counter(map(_width, sample)).most_common(1)[0][0] if sample else 0

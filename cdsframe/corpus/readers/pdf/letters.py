@@ -144,7 +144,7 @@ class _Reading:
             turn = math.degrees(math.atan2(matrix.b * sign, matrix.a * sign)) % 360
             size = abs(given) * math.hypot(matrix.c, matrix.d)
             height = max(self._box.top - self._box.bottom, self._box.right - self._box.left)
-            if not 0.3 * height <= size <= 3 * height:  # a Type 3 font has units of its own
+            if not 0.3 * height <= size <= 3 * height:  # a Type 3 font defines its own units
                 size = 0.85 * height
             run = self._runs[key] = _Run(len(self._runs), straight(turn), max(size, 0.1), self._font(index))
         return run

@@ -31,7 +31,7 @@ _SCAN = 0.5
 
 @dataclass(slots=True)
 class Page:
-    """A page's lines in reading order, its comments, and what it shows that is not in them."""
+    """A page's lines in reading order, its comments, and visible parts that are in neither."""
 
     lines: list[Line] = field(default_factory=list)
     top: float = 0.0

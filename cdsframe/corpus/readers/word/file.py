@@ -1,4 +1,4 @@
-"""A Word file as blocks, and the counts of what is left out of them. Chooses no title and makes no sections."""
+"""A Word file as blocks, with counts of omitted parts. Chooses no title and makes no sections."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class WordFile:
 
     @property
     def omitted(self) -> list[Omission]:
-        """What is not in the blocks."""
+        """Omissions: parts of the file that are not in the blocks."""
         own = [Omission(reason, count, text) for (reason, text), count in self._omitted.items()]
         damaged = [Omission("damaged parts", len(self._package.damaged), True)] if self._package.damaged else []
         return [*own, *damaged, *self._inner]

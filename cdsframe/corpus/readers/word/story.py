@@ -68,7 +68,7 @@ class Reader:
         root: the part's root element.
         styles: of the file.
         note: gives the text of a foot- or endnote by its reference element.
-        omitted: counts what is left out, by `(reason, whether it is text)`.
+        omitted: counts of omitted parts by `(reason, whether it is text)`.
     """
 
     def __init__(
