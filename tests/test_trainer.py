@@ -33,7 +33,8 @@ def losses(folder):
 def two_processes(folder, *overrides):
     folder.mkdir(exist_ok=True)
     command = [sys.executable, str(ROOT / "train.py"), *RUN, "trainer=ddp", *overrides]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    environment = {name: value for name, value in os.environ.items() if name != "CDSFRAME_DATA"}
+    environment["OMP_NUM_THREADS"] = "1"
     with (
         (folder / "told").open("a") as told,
         child(command, cwd=folder, env=environment, stdout=told, stderr=told) as process,
