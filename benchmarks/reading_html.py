@@ -20,8 +20,8 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from cdsframe.corpus.readers import READERS, Parsed, Refused
-from cdsframe.corpus.readers.html_source import source_of
-from cdsframe.corpus.readers.html_tree import tree_of
+from cdsframe.corpus.readers.html.source import source_of
+from cdsframe.corpus.readers.html.tree import tree_of
 
 
 def main() -> None:

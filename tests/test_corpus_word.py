@@ -8,7 +8,7 @@ from word_files import STYLES, field, make_docx, p, r, t, table, text_box, tr
 
 from cdsframe.corpus.folder import read_file
 from cdsframe.corpus.readers import Refused
-from cdsframe.corpus.readers.docx import read_docx
+from cdsframe.corpus.readers.word import read_docx
 
 LIMIT = 1 << 20
 TRACKED = 'w:id="1" w:author="A"'

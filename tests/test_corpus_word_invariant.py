@@ -6,7 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from word_files import field, make_docx, p, r, table, text_box
 
-from cdsframe.corpus.readers.docx import read_docx
+from cdsframe.corpus.readers.word import read_docx
 
 _ON = 'w:id="1" w:author="A"'
 _SHOWN = (

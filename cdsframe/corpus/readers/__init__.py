@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from cdsframe.corpus.readers.docx import read_docx
 from cdsframe.corpus.readers.html import read_html
 from cdsframe.corpus.readers.parsed import Parsed, Refused
 from cdsframe.corpus.readers.pdf import read_pdf
 from cdsframe.corpus.readers.table import read_table
 from cdsframe.corpus.readers.text import read_markdown, read_text
+from cdsframe.corpus.readers.word import read_docx
 
 READERS: dict[str, Callable[[bytes, int], Parsed]] = {
     ".txt": read_text,

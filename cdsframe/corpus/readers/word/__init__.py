@@ -1,1 +1,7 @@
-"""The parts of the Word reader (see `readers.docx`): package, styles, numbering, paragraphs, tables."""
+"""Word files: package, styles, numbering, paragraphs, tables. Does not read the old binary format."""
+
+from __future__ import annotations
+
+from cdsframe.corpus.readers.word.reader import read_docx
+
+__all__ = ["read_docx"]

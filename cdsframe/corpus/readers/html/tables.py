@@ -9,8 +9,8 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from cdsframe.corpus.readers.html_lines import line
-from cdsframe.corpus.readers.html_tree import Node
+from cdsframe.corpus.readers.html.lines import line
+from cdsframe.corpus.readers.html.tree import Node
 
 _LONG_CELL = 500
 """Letters of a cell with headings or tables in it, above which a table only lays out the page."""

@@ -10,7 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
-from cdsframe.corpus.readers.html_tree import NEVER_SHOWN, Node
+from cdsframe.corpus.readers.html.tree import NEVER_SHOWN, Node
 
 HIDDEN, STRUCK, AROUND = (
     "hidden words",

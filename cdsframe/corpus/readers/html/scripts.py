@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 
-from cdsframe.corpus.readers.html_tree import Node
+from cdsframe.corpus.readers.html.tree import Node
 from cdsframe.types import Omission
 
 _STRING = re.compile(r'"((?:[^"\\\n]|\\.){100,})"')

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cdsframe.corpus.readers.html_tree import NEVER_SHOWN, Node
+from cdsframe.corpus.readers.html.tree import NEVER_SHOWN, Node
 
 
 def formula(node: Node, depth: int = 0) -> str:

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from cdsframe.corpus.encodings import undecoded
-from cdsframe.corpus.readers.html_around import mark
-from cdsframe.corpus.readers.html_lines import Break, as_written, line, pieces
-from cdsframe.corpus.readers.html_scripts import in_scripts
-from cdsframe.corpus.readers.html_source import source_of
-from cdsframe.corpus.readers.html_tables import is_data, lines_of
-from cdsframe.corpus.readers.html_tree import HEADINGS, Node, tree_of
+from cdsframe.corpus.readers.html.around import mark
+from cdsframe.corpus.readers.html.lines import Break, as_written, line, pieces
+from cdsframe.corpus.readers.html.scripts import in_scripts
+from cdsframe.corpus.readers.html.source import source_of
+from cdsframe.corpus.readers.html.tables import is_data, lines_of
+from cdsframe.corpus.readers.html.tree import HEADINGS, Node, tree_of
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.records import Block, assemble
 from cdsframe.types import Omission

@@ -1,6 +1,6 @@
 """Finds the tags, comments and CDATA sections of a web page's source in time that is linear in its length.
 
-Does not repair the source (`html_source` does) nor parse it (`html_tree` does).
+Does not repair the source (`source` does) nor parse it (`tree` does).
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """A page's elements as a stream of words and breaks, and one element's words as a line.
 
-Does not decide which elements are text (`html_around` does) nor how tables are laid out (`html_tables`).
+Does not decide which elements are text (`around` does) nor how tables are laid out (`tables`).
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from enum import Enum
 
-from cdsframe.corpus.readers.html_formulas import formula
-from cdsframe.corpus.readers.html_tree import NEVER_SHOWN, Node
+from cdsframe.corpus.readers.html.formulas import formula
+from cdsframe.corpus.readers.html.tree import NEVER_SHOWN, Node
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 INLINE = frozenset(

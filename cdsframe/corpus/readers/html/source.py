@@ -1,6 +1,6 @@
 """A web page's bytes to text, by the Encoding Standard, and repairs of source that would hide the rest of the page.
 
-Does not build a tree (see `html_tree`).
+Does not build a tree (see `tree`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from cdsframe.corpus.encodings import Decoded, decode, mark_of, mostly_utf8, replacing
 from cdsframe.corpus.guessing import CODECS
-from cdsframe.corpus.readers.html_tokens import Ahead, Token, Tokens
+from cdsframe.corpus.readers.html.tokens import Ahead, Token, Tokens
 from cdsframe.corpus.readers.parsed import Refused
 
 _HEAD = 1024
