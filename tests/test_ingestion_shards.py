@@ -160,7 +160,7 @@ def test_a_rebuild_by_other_settings_begins_after_the_change_that_is_under_way(r
     with live(index) as writer, ThreadPoolExecutor(2) as pool:
         put = pool.submit(writer.put, [document("new", "Zebra stripes.")])
         writing.wait(patience(60))
-        rebuilt = pool.submit(rebuild, 64, Some(*DOCUMENTS), CHUNKING, EMBEDDER, new)
+        rebuilt = pool.submit(rebuild, 64, False, Some(*DOCUMENTS), CHUNKING, EMBEDDER, new)
         time.sleep(1)
         assert not beside(index, {}).rebuilding
         go_on.set()
