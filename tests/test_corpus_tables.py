@@ -61,6 +61,10 @@ def test_rows_are_lines_with_their_columns_names(text, expected):
     assert lines(text) == expected
 
 
+def test_a_quotation_mark_that_is_not_doubled_is_read_within_its_line():
+    assert lines('drug,dose\nA,"5" mg\nB,10 mg\n') == ["drug: A; dose: 5 mg", "drug: B; dose: 10 mg"]
+
+
 def test_old_encodings():
     assert lines("Station,Küche\nInnere,Müller\n", "cp1252") == ["Station: Innere; Küche: Müller"]
 
@@ -68,7 +72,9 @@ def test_old_encodings():
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ('a,b\n1,2\n3,"open\n4,5\n', "has a quotation mark in the row of line 3 that is not closed"),
+        ('a,b\n1,2\n3,"open\n4,5\n', r"has a quotation mark that is not closed \(line 3\)"),
+        ('drug,dose\nA,"5 mg\nB,10 mg\nC,15 mg"\nD,20 mg\n', r"has a quotation mark that is not closed \(line 2\)"),
+        ('drug,dose\nA,"5 mg\nB,"10 mg" daily\n', r"that is not doubled \(line 3\)"),
         (",,\n,,\n", "has no text"),
         ("a,b\n1,\0\n", "is binary"),
     ],

@@ -20,7 +20,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.corpus.csv_rows import Row, delimiter_of, rows_of
+from cdsframe.corpus.csv_rows import Row, delimiters_of, rows_of
 from cdsframe.corpus.encodings import encoding_of, undecoded
 from cdsframe.corpus.fields import Fields, document_of, names_of, problems_of
 from cdsframe.corpus.naming import CorpusName, corpus_name
@@ -96,13 +96,13 @@ class Csv:
         lines = _lines(text, self._limit)
         beginning = list(islice(lines, 20))
         used = [column for key in self._fields for column in names_of(self._fields, key)]
-        found, before = delimiter_of(beginning, used)
+        found, before = delimiters_of(beginning, used)
         too_long = f"has a value that is longer than {self._limit >> 20} MB (corpus.max_megabytes)"
-        rows = rows_of(chain(beginning[before:], lines), self._delimiter or found, too_long, before + 1)
+        rows = rows_of(chain(beginning[before:], lines), self._delimiter or found[0], too_long, before + 1)
         header = next(rows, None)
         if header is None or header.problem:
             missing = "has no header, a row that names the columns"
-            yield f"{name}, row 1", (header.problem if header else None) or missing
+            yield f"{name}, row 1", (header.problem + header.unread if header and header.problem else missing)
             return
         columns = [unicodedata.normalize("NFC", column.strip()) for column in header.values]
         self._look_for_columns(name, columns)
@@ -110,13 +110,14 @@ class Csv:
         for row in rows:
             number += row.first - last  # blank lines count as rows, too
             last = row.last
-            yield f"{name}, row {number}", row.problem or self._document(row, columns, used)
+            yield f"{name}, row {number}", self._document(row, columns, used)
 
     def _document(self, row: Row, columns: list[str], used: list[str]) -> Document | str:
+        if row.problem:
+            return row.problem + row.unread
         if len(row.values) != len(columns):
-            several = f"; the lines {row.first} to {row.last} are not read" if row.last > row.first else ""
             counts = f"has {len(row.values)} values, the header names {len(columns)} columns"
-            return f"{counts} (is a quotation mark not closed?){several}"
+            return f"{counts} (is a quotation mark not closed?){row.unread}"
         if any("\0" in value for value in row.values):
             return "is binary (it holds NUL bytes)"
         record = dict(zip(columns, row.values, strict=True))

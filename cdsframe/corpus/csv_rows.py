@@ -1,13 +1,14 @@
-"""Lines of a table to rows, with the lines that each row takes; a quotation mark that is not closed is found.
+"""Lines of a table to rows, with the lines that each row takes; finds quotation marks that are not closed.
 
-Does not know what the columns mean.
+Serves `corpus=csv` and the tables in a folder. Does not know what the columns mean.
 """
 
 from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 DELIMITERS = ",;\t|"
@@ -23,6 +24,11 @@ class Row(NamedTuple):
     first: int
     """Its first line, from 1."""
     last: int
+
+    @property
+    def unread(self) -> str:
+        """The lines that are lost with the row, to be appended to its problem; empty for one line."""
+        return f"; the lines {self.first} to {self.last} are not read" if self.last > self.first else ""
 
 
 class _Counted:
@@ -41,7 +47,9 @@ class _Counted:
         return line
 
 
-def rows_of(lines: Iterator[str], delimiter: str, too_long: str, first_line: int = 1) -> Iterator[Row]:
+def rows_of(
+    lines: Iterator[str], delimiter: str, too_long: str, first_line: int = 1, *, lenient: bool = False
+) -> Iterator[Row]:
     """Each row that is not blank. A row whose quotation marks are wrong has a problem, and none of its lines is a row.
 
     Args:
@@ -49,10 +57,12 @@ def rows_of(lines: Iterator[str], delimiter: str, too_long: str, first_line: int
         delimiter: between values.
         too_long: the problem of a value that is longer than `csv.field_size_limit`.
         first_line: the number of the first line.
+        lenient: whether a quotation mark that is not doubled, within one line, is read as it stands. Blanks before a
+            quotation mark are passed over then, too.
     """
     counted = _Counted(lines)
     counted.number = first_line - 1
-    reader = csv.reader(counted, delimiter=delimiter, strict=True)
+    reader = csv.reader(counted, delimiter=delimiter, strict=True, skipinitialspace=lenient)
     width = 0
     while True:
         counted.taken, first = [], counted.number + 1
@@ -60,25 +70,27 @@ def rows_of(lines: Iterator[str], delimiter: str, too_long: str, first_line: int
         try:
             values = next(reader, None)
         except csv.Error as error:
-            values, problem = _after(str(error), counted.taken, delimiter, first, too_long)
+            values, problem = _after(str(error), counted.taken, delimiter, first, too_long, lenient)
         if values is None:
             return
         last = counted.number
         width = width or len(values)
         if problem is None and len(counted.taken) > 1 and _swallows(counted.taken, values, width, delimiter):
             problem = f"has a quotation mark that is not closed (line {_open_line(counted.taken, first)})"
-        if problem and last > first:
-            problem += f"; the lines {first} to {last} are not read"
         if problem or any(value.strip() for value in values):
             yield Row(values, problem, first, last)
 
 
-def _after(error: str, taken: list[str], delimiter: str, first: int, too_long: str) -> tuple[list[str], str | None]:
+def _after(
+    error: str, taken: list[str], delimiter: str, first: int, too_long: str, lenient: bool
+) -> tuple[list[str], str | None]:
     """The values of a row that the strict reader refuses, or the problem."""
     if "field limit" in error:
         return [], too_long
     if "unexpected end" in error:
         return [], f"has a quotation mark that is not closed (line {_open_line(taken, first)})"
+    if len(taken) == 1 and lenient:
+        return next(csv.reader(taken, delimiter=delimiter, skipinitialspace=True)), None
     if len(taken) == 1:
         try:
             return next(csv.reader([_TRAILING_SPACE.sub('"', taken[0])], delimiter=delimiter, strict=True)), None
@@ -105,21 +117,23 @@ def _shape(value: str) -> str:
     return re.sub("[^\\W\\d_]+", "a", re.sub("\\d+", "9", value.strip()))
 
 
-def delimiter_of(beginning: list[str], wanted: Sequence[str]) -> tuple[str, int]:
-    """The delimiter of a table's first lines, and how many lines stand before its header.
+def delimiters_of(beginning: list[str], wanted: Collection[str] = ()) -> tuple[list[str], int]:
+    """The likely delimiters of a table's first lines, best first, and how many lines stand before the table.
 
-    A line `sep=;`, which Excel writes, says it. Else it is the one that finds the most of the wanted columns, then
-    the one that gives the most columns in the same number in the most rows.
+    A line `sep=;`, which Excel writes, names the delimiter. Else the best one finds the most of the wanted columns in
+    the first row, then gives the most rows of one width, then the widest rows.
     """
     blank = next((number for number, line in enumerate(beginning) if line.strip()), 0)
     said = _SEPARATOR.fullmatch(beginning[blank].strip("\r\n")) if beginning else None
     if said:
-        return said[1], blank + 1
+        return [said[1]], blank + 1
 
     def quality(delimiter: str) -> tuple[int, int, int]:
-        rows = [row for row in csv.reader(beginning[blank:], delimiter=delimiter) if row]
-        widths = [len(row) for row in rows]
+        rows = [row for row in csv.reader(beginning[blank:], delimiter=delimiter, skipinitialspace=True) if row]
         found = len({value.strip() for value in rows[0]} & set(wanted)) if rows else 0
-        return (found, widths.count(widths[0]) if widths and widths[0] > 1 else 0, widths[0] if widths else 0)
+        widths = Counter(len(row) for row in rows if len(row) > 1)
+        width, alike = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
+        return found, alike, width
 
-    return max(DELIMITERS, key=quality), blank
+    likely = [delimiter for delimiter in DELIMITERS if quality(delimiter) > (0, 0, 0)]
+    return sorted(likely, key=quality, reverse=True) or [DELIMITERS[0]], blank

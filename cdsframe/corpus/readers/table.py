@@ -8,86 +8,57 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain, islice
 
+from cdsframe.corpus.csv_rows import delimiters_of, rows_of
 from cdsframe.corpus.encodings import decode
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.types import Section
 
-_DELIMITERS = ",;\t|"
 _LONG_ROW = 400
 """Characters above which a row is a section, and a value in it has a heading: about half of a passage."""
 _LONG_LABEL = 100
 _SAMPLE = 100
 """Rows that the delimiter and the header are guessed from."""
-_END = "\x1e"
-"""Appended as the last row; it is part of the row before where a quotation mark is open."""
-_SEPARATOR = re.compile(r"\Asep=(.)[ \t]*\n", re.IGNORECASE)
-"""How Excel notes the delimiter."""
 
 
 def read_table(data: bytes, limit: int) -> Parsed:
-    """A table whose first rows may be lines of text above the names of the columns."""
+    """A table whose first rows may be lines of text above the names of the columns.
+
+    Raises Refused where a quotation mark makes rows unreadable by every likely delimiter.
+    """
     try:
         decoded = decode(data)
     except ValueError as error:
         raise Refused(str(error)) from None
-    text = decoded.text
-    noted = _SEPARATOR.match(text)
-    text = text[noted.end() :] if noted else text
-    rows = _first_whole(text, [noted[1]] if noted else _delimiters(text), limit)
+    csv.field_size_limit(max(limit, 1 << 17))
+    lines = list(io.StringIO(decoded.text, newline=""))
+    delimiters, before = delimiters_of(lines[:_SAMPLE])
+    rows = _first_whole(lines, delimiters, before)
     parsed = with_sections(*_assembled(_pieces(rows)), title="", omitted=decoded.omitted)
     return replace(parsed, remark=decoded.remark)
 
 
-def _first_whole(text: str, delimiters: list[str], limit: int) -> list[list[str]]:
+def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -> list[list[str]]:
     """The rows by the first delimiter that leaves no quotation mark open; raises what the first one raised."""
     refused: Refused | None = None
     for delimiter in delimiters:
         try:
-            return list(_rows(text, delimiter, limit))
+            return [*_rows(lines, delimiter, before)]
         except Refused as refusal:
             refused = refused or refusal
     raise refused or Refused("has no text")
 
 
-def _rows(text: str, delimiter: str, limit: int) -> Iterator[list[str]]:
-    """The rows that are not blank. Raises Refused where a quotation mark is not closed at the end."""
-    csv.field_size_limit(max(limit, 1 << 17))
-    lines = chain(io.StringIO(text if text.endswith(("\n", "\r")) else f"{text}\n", newline=""), [f"{_END}\n"])
-    reader = csv.reader(lines, delimiter=delimiter, skipinitialspace=True)
-    try:
-        begins = 1
-        for row in reader:
-            if row == [_END]:
-                return
-            if any(_END in value for value in row):
-                break
-            if any(value.strip() for value in row):
-                yield [" ".join(value.split()) for value in row]
-            begins = reader.line_num + 1
-    except csv.Error:
-        raise Refused(f"has a value in line {reader.line_num} that is longer than a file may be") from None
-    raise Refused(f"has a quotation mark in the row of line {begins} that is not closed; close it or take it out")
-
-
-def _delimiters(text: str) -> list[str]:
-    """The likely delimiters, first the one that gives the most rows of one number of columns, then the most columns."""
-    beginning = list(islice(io.StringIO(text, newline=""), _SAMPLE))
-
-    def quality(delimiter: str) -> tuple[int, int]:
-        widths = Counter(
-            len(row) for row in csv.reader(beginning, delimiter=delimiter, skipinitialspace=True) if len(row) > 1
-        )
-        width, rows = max(widths.items(), key=lambda item: (item[1], item[0]), default=(0, 0))
-        return rows, width
-
-    likely = [delimiter for delimiter in _DELIMITERS if quality(delimiter) > (0, 0)]
-    return sorted(likely, key=quality, reverse=True) or [_DELIMITERS[0]]
+def _rows(lines: Sequence[str], delimiter: str, before: int) -> Iterator[list[str]]:
+    """The rows that are not blank, with single blanks. Raises Refused where a quotation mark is wrong."""
+    too_long = "has a value that is longer than a file may be"
+    for row in rows_of(iter(lines[before:]), delimiter, too_long, before + 1, lenient=True):
+        if row.problem:
+            raise Refused(f"{row.problem}; correct it, or take it out")
+        yield [" ".join(value.split()) for value in row.values]
 
 
 def _pieces(rows: Sequence[list[str]]) -> Iterator[tuple[tuple[str, ...], str]]:
