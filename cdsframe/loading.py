@@ -1,6 +1,6 @@
-"""The boundary around the libraries that load a model: their errors become one sentence that says what helps.
+"""Turns errors of the libraries that load a model into one sentence with a remedy.
 
-Does not load anything itself.
+Does not load anything.
 """
 
 from __future__ import annotations

@@ -154,4 +154,6 @@ def test_a_models_own_build_hands_the_folder_on(tmp_path):
     from omegaconf import OmegaConf
 
     node = OmegaConf.load("configs/model/smollm2.yaml")
-    build(node, quantization=NoQuantization(), adapter=adapter(tmp_path / "demo")).examine()
+    made = build(node, quantization=NoQuantization(), adapter=adapter(tmp_path / "demo"))
+    made.examine()  # raises nothing
+    assert made.adapter == str(tmp_path / "demo")

@@ -1,4 +1,4 @@
-"""How a conversation with a model is written: its chat template, examined once, and the tokens of what it prints.
+"""The chat format of a model: its chat template, examined once, and the tokens of a printed conversation.
 
-Nothing here chooses passages or knows a model by name. `cdsframe.encoding` is what other modules call.
+Chooses no passages and has no list of known models. Other modules call `cdsframe.encoding`.
 """

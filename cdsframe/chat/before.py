@@ -1,7 +1,7 @@
-"""How conversations were tokenised until adapters named their chat format: by it an older adapter is judged.
+"""The tokenisation of conversations before adapters recorded their chat format. It only decides whether such an adapter
+still fits.
 
-Each content was tokenised by itself, and the first token behind the answer was taken for the end of its turn. Nothing
-is trained or asked in this form any more.
+It tokenised each content separately and took the first token behind the answer for the end of the turn.
 """
 
 from __future__ import annotations

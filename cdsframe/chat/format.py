@@ -1,7 +1,7 @@
 """A model's chat format: its template and tokenizer, examined once by printing small conversations.
 
-Where they would ask in another form than they train, or never end an answer, that is repaired and logged, or the model
-is refused in one sentence. A trained example always begins with the tokens that ask. Does not choose what is said.
+Repairs and logs, or refuses in one sentence, a template whose generation prompt differs from what stands before a
+trained answer, or that never ends an answer. Does not choose what is said.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Prints a conversation with a tokenizer's chat template: on a frozen date, each content as a mark with its number.
+"""Prints a conversation with a tokenizer's chat template, on a frozen date, with a numbered mark for each content.
 
-A chat template is a program that came with the model. What it raises becomes one sentence. Does not tokenise.
+A chat template is a program that came with the model: its errors become one sentence. Does not tokenise.
 """
 
 from __future__ import annotations

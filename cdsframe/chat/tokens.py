@@ -1,8 +1,8 @@
-"""Tokens of a printed conversation in which only the chat template's own control tokens count as such.
+"""Tokenises a printed conversation so that only the chat template can write control tokens.
 
-Contents are untrusted text. A copy of the tokenizer knows every control token under a secret name, which the template's
-text is given and no content can have: `<|im_end|>` in a passage is cut into its letters, whatever flags the token has.
-Does not know what a conversation is.
+Contents are untrusted text. A copy of the tokenizer knows each control token by a secret name. The template's text is
+given these names; contents cannot hold them, so `<|im_end|>` in a passage is cut into ordinary tokens, whatever flags
+the token has. Does not know what a conversation is.
 """
 
 from __future__ import annotations

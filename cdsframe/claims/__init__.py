@@ -1,1 +1,1 @@
-"""Whether a statement says what a passage says: a sentence's clauses (`clauses`), and comparing them (`agreement`)."""
+"""Whether a statement says what a passage says. `clauses` reads sentences, `agreement` compares them."""

@@ -1,6 +1,6 @@
-"""The words that decide what a sentence says (negations, bounds, directions), those that say nothing, and stems.
+"""Lists of words: those that decide what a sentence says (negations, bounds, directions), and those without meaning.
 
-Lists only; how they are read stands in `cdsframe.claims.clauses`.
+`cdsframe.claims.clauses` uses them. Reads no sentence.
 """
 
 from __future__ import annotations

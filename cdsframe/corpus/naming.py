@@ -1,6 +1,6 @@
-"""The name of a corpus, by which an index knows it again: given, or made of the name of its file or folder.
+"""The name by which an index identifies a corpus: the configured one, or one derived from its file's or folder's name.
 
-Does not look into files.
+Does not read files.
 """
 
 from __future__ import annotations

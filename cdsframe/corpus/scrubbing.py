@@ -1,6 +1,6 @@
-"""Removes from free text what names a patient: names, addresses, numbers and identifiers of the patient's resources.
+"""Removes identifying text from free text: names, addresses, numbers and identifiers of the patient's resources.
 
-Goes by literal values, and by capitals and separators that people vary; a name that is spelt otherwise stays.
+Matches literal values, with other capitals and separators too. Does not find a name that is spelt otherwise.
 """
 
 from __future__ import annotations

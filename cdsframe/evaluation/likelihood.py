@@ -1,7 +1,7 @@
-"""How probable a model finds each of several answers, by lm-eval's HFLM over tokens that `cdsframe.encoding` made.
+"""Log-likelihoods of several answers to a question, by lm-eval's HFLM over the tokens of `cdsframe.encoding`.
 
-No content can inject a special token, and what is scored is the turn as the model was trained and is served. Softmax
-and sums are float32, whatever the model computes in. Does not decide which answer wins.
+No content can inject a special token, and the scored turn has the tokens of training and serving. Softmax and sums are
+float32 in every compute dtype. Does not decide which answer wins.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""One normal form for texts that Unicode lets people write in several ways. Does not change what a number means.
+"""One normal form for texts that Unicode can write in several ways. Does not change the value of a number.
 
-NFKC (Unicode Standard Annex 15), but for the characters whose compatibility form would merge two numbers or words
-(10⁹, 1½, 2①, Aspirin™); invisible characters removed; hyphens, quotes, spaces and digits of one kind each; words that
-a line end divides joined.
+NFKC (Unicode Standard Annex 15), except for characters whose compatibility form would merge two numbers or words
+(10⁹, 1½, 2①, Aspirin™). It also removes invisible characters, writes hyphens, quotes, spaces and digits in one way,
+and joins words that a line end divides.
 """
 
 from __future__ import annotations

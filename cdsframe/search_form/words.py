@@ -1,7 +1,7 @@
-"""A text's words as an index keeps them and as a question asks for them, for an engine's own tokenizer.
+"""The words of a text for an engine's tokenizer: as an index keeps them, and as a question asks for them.
 
-On top of the normal form: accents, vowel signs and variants of letters that people leave out; words that are written in
-one and in two, in both spellings; scripts without spaces in pieces. Models read the normal form alone.
+On top of the normal form, it removes accents, vowel signs and letter variants that people omit, writes words that have
+two spellings in both, and cuts scripts without spaces into pieces. Models read the normal form only.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Which parts of a page are not its text: hidden and struck-out parts, and what surrounds the text.
+"""Decides which parts of a page are not its text: hidden and struck-out parts, and page furniture around the text.
 
-Goes by elements, ARIA roles, the names that sites give such parts, and lists of links. The measure is what a reader
-sees: scripts do not count, the largest part is never left out, and where most of the prose would go the page is kept.
+Goes by elements, ARIA roles, class names that sites use for furniture, and lists of links. Counts visible words only,
+without scripts. Never leaves out the largest part, and keeps the whole page where most of the prose would be lost.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""The letters of a line with right-to-left text, from their places into the order in which they are read.
+"""Reading order of the letters of a line with right-to-left text, computed from their places.
 
-The reverse of Unicode's bidirectional algorithm, for what hospitals print: words of a left-to-right script and numbers
-keep their order. pdfium's own order turns `mg/kg` around there, and the parts of an Arabic ligature. Does not shape.
+It reverses Unicode's bidirectional algorithm for common text: words of a left-to-right script and numbers keep their
+order. pdfium's own order reverses `mg/kg` and the parts of an Arabic ligature. Does not shape letters.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Places on a PDF page, in the file's axes and in the frame of a direction of text."""
+"""Places on a PDF page: in the file's axes, in the frame of a direction of text, and text with its place."""
 
 from __future__ import annotations
 
@@ -37,3 +37,23 @@ def straight(turn: float) -> float:
     """The angle, or the multiple of 90 that it hardly differs from."""
     quarter = round(turn / 90) * 90
     return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 1)
+
+
+@dataclass(slots=True)
+class Placed:
+    """Text in the frame of its direction, in points: text runs to the right, lines go down."""
+
+    text: str
+    left: float
+    top: float
+    right: float
+    bottom: float
+    base: float
+    """The baseline, on the same axis as `top`."""
+    size: float
+    """The font size of most of its letters."""
+
+    @property
+    def middle(self) -> float:
+        """Half-way between top and bottom."""
+        return (self.top + self.bottom) / 2

@@ -1,7 +1,7 @@
 """The letters of a PDF page as pdfium reads them, with place, size and direction. Does not order or join them.
 
-pdfium decodes the fonts, finds spaces between words by the size of the letters, and puts right-to-left text into
-reading order. A letter that no font maps to Unicode is UNKNOWN here.
+pdfium decodes the fonts and finds spaces between words by the size of the letters. A letter that no font maps to
+Unicode is UNKNOWN here. `bidi` puts right-to-left text into reading order.
 """
 
 from __future__ import annotations
@@ -12,8 +12,7 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from cdsframe.corpus.readers.pdf.frames import Box, Frame, straight
-from cdsframe.corpus.readers.pdf.placed import Placed
+from cdsframe.corpus.readers.pdf.frames import Box, Frame, Placed, straight
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN, decoded
 
 if TYPE_CHECKING:

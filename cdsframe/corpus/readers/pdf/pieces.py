@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.bidi import in_reading_order, kind, reads_right_to_left
+from cdsframe.corpus.readers.pdf.frames import Placed
 from cdsframe.corpus.readers.pdf.letters import Letter
-from cdsframe.corpus.readers.pdf.placed import Placed
 
 WIDE = 0.8
 """Gap in letter sizes behind a space from which on a line is cut: the gutter of two columns may begin there."""

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.fractions import SMALL, built
+from cdsframe.corpus.readers.pdf.frames import Placed
 from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
-from cdsframe.corpus.readers.pdf.placed import Placed
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 _GLUED = 0.12

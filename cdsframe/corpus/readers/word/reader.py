@@ -1,7 +1,7 @@
 """Word documents: text, headings, tables, notes and text boxes as a reader of the document sees them.
 
-Does not read page headers and footers, comments, and pictures; deleted, struck-out and hidden text is no text. All of
-it is counted. Numbers and bullets of lists are computed.
+Counts, and does not read, page headers and footers, comments, pictures, and deleted, struck-out and hidden text.
+Computes the numbers and bullets of lists.
 """
 
 from __future__ import annotations
