@@ -1,6 +1,6 @@
-"""Prints to a reader that may leave early (`python ask.py … | head -1`): the work goes on, and no traceback is printed.
+"""Lets a program go on without a traceback when the reader of its output leaves early (`python ask.py … | head -1`).
 
-Passes over nothing else: a broken pipe that is not one of the standard streams stays an error.
+Handles the standard streams only: any other broken pipe stays an error.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ def passing() -> Iterator[None]:
         yield
         return
     with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        passing = [_Passing(nowhere if stream is None or stream.closed else stream) for stream in streams]
-        sys.stdout, sys.stderr = passing
+        wrapped = [_Passing(nowhere if stream is None or stream.closed else stream) for stream in streams]
+        sys.stdout, sys.stderr = wrapped
         try:
             yield
         finally:
             sys.stdout, sys.stderr = streams
-            for stream in passing:
+            for stream in wrapped:
                 stream.flush()
 
 
@@ -74,6 +74,7 @@ def _silence() -> bool:
 
 
 def _closed() -> list[int]:
+    """The descriptors of standard output and error whose reader has left."""
     found = []
     for descriptor in (1, 2):
         poll = select.poll()
