@@ -286,10 +286,10 @@ def main() -> None:
         rest = [tally.words.count(name) / max(len(tally.words), 1) for name in ("partly supported", "unsupported")]
         print(f"{tally.name:32} {len(tally.words):6d} {tally.share:10.3f} {rest[0]:8.3f} {rest[1]:12.3f}")
         right = tally.name not in ALTERED
-        told = [
+        misjudged = [
             said for said, name in zip(tally.statements, tally.words, strict=True) if (name == "supported") != right
         ]
-        for statement in told[: asked.show]:
+        for statement in misjudged[: asked.show]:
             print("   ", statement)
 
 

@@ -2,9 +2,9 @@
 
     python benchmarks/training_memory.py [--steps 8] [--tokens 400] [--only nf4-bfloat16-packed …] [--isa NAME]
 
-Every setting is a process of its own. Measured is the process's peak (VmHWM) minus what it holds right before the
-weights are loaded. Four examples a step, of random tokens and of other lengths in each step, the first step as long as
-the estimate assumes. `--isa AVX512_CORE_BF16` keeps oneDNN from AMX. Prints no times: other work does not change the
+Every setting runs in a separate process. The measured figure is the process's peak (VmHWM) minus its memory right
+before the weights are loaded. A step has four examples of random tokens; lengths differ from step to step, and the
+first step is as long as the estimate assumes. `--isa AVX512_CORE_BF16` keeps oneDNN from AMX. Prints no times: other work does not change the
 figures.
 """
 

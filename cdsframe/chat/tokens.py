@@ -17,7 +17,7 @@ from typing import Any
 from cdsframe.errors import ConfigError
 
 WORDS = "new_tokens"
-"""The key of a tokenizer's settings that names the words that `model.new_tokens` gave tokens of their own."""
+"""The key of a tokenizer's settings that names the words that `model.new_tokens` made tokens."""
 
 _BRACKETED = re.compile(r"[<\[{(|].*[>\]})|]", re.DOTALL)
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")

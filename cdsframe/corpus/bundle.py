@@ -19,7 +19,7 @@ from cdsframe.corpus.values import OUTSIDE
 from cdsframe.types import Document, Omission
 
 _NAMED = ("Patient", "Medication")
-"""Types without lines of their own: a Patient heads a document, a Medication is named where others refer to it."""
+"""Types without separate lines: a Patient heads a document, a Medication is named where others refer to it."""
 _NOT_OF_PATIENTS = "resources about a group, a device or a place"
 _FEW = 10
 """Patients in a bundle up to which each one's names go out of the texts of all: a mother and her child."""
@@ -155,7 +155,7 @@ class Bundle:
         return bool(patients) and all(target is None or item.resource != target.resource for item in patients)
 
     def _add_contained(self, entry: Entry, group: _Group) -> None:
-        """Gives the contained resources lines of their own, where their types have sections."""
+        """Gives the contained resources separate lines, where their types have sections."""
         siblings = entry.resource.get("contained") or ()
         for item in siblings:
             type_ = item.get("resourceType")

@@ -221,7 +221,7 @@ class Teller:
             yield from self._answers(below, resource)
 
     def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """A composition's section: its narrative where it has no entries, which have lines of their own."""
+        """A composition's section: its narrative where it has no entries, which have separate lines."""
         title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
         narrative = item.get("text") or {}
         if narrative and not item.get("entry"):

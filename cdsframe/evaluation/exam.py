@@ -17,7 +17,7 @@ from cdsframe.types import Choice, JsonObject
 log = logging.getLogger(__name__)
 
 _KEEPS_ITS_MEANING = ("<super>", "<sub>", "<fraction>")
-"""Unicode's decompositions that change what is said: 10⁹ is not 109."""
+"""Unicode's decompositions that change the meaning: 10⁹ is not 109."""
 _SIGNS = {ord(dash): "-" for dash in "‐‑‒–—―−﹣"} | {ord(quote): "'" for quote in "‘’‚‛"}
 _SIGNS |= {ord(quote): '"' for quote in "“”„‟"}
 _PAIRS = re.compile(r"(?:([a-z])\1)+")

@@ -1,7 +1,7 @@
 """Tables of separated values as one document: a line for each row, each value behind its column's name.
 
 A row that is long is a section below its first value, so that each of its passages says whose values they are. Does not
-read the rows as documents of their own (see `cdsframe.corpus.csv`), nor spreadsheets' own formats.
+read each row as a document (see `cdsframe.corpus.csv`), nor spreadsheets' own formats.
 """
 
 from __future__ import annotations

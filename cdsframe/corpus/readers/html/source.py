@@ -48,7 +48,7 @@ _SELF_CLOSED = re.compile(r"(?:[\s\"']|^<\w+)/>\Z")
 _OPEN_QUOTE = re.compile(
     r"\s(?:href|src|class|id|name|rel|target)\s*=\s*([\"'])(?:(?!\1)[^<>])*>(?=(?:(?!\1).)*<)", re.DOTALL
 )
-"""An attribute's value that goes on behind the end of its tag, and has another tag in it: it is not closed."""
+"""An attribute's value that is not closed: it continues behind the end of its tag and holds another tag."""
 
 _FORMATTING = ("b", "big", "code", "em", "font", "i", "nobr", "small", "strong", "tt", "u")
 _STRUCK = ("s", "strike", "del")

@@ -33,7 +33,7 @@ _UNFINISHED = re.compile(
     r"|le|les|d[ue]s?|et|en|pour|avec|sans|el|l[ao]s|y|con|sin|para|il|lo|gli|per|di)",
     re.IGNORECASE,
 )
-"""A heading's line that ends in one of these words goes on."""
+"""A heading that ends in one of these words continues on the next line."""
 
 
 def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
@@ -107,8 +107,11 @@ def _merged(lines: Sequence[Line], body: float) -> list[Line]:
 
 
 def _wraps(before: Line, after: Line, right: float) -> bool:
-    """Whether a heading goes on in the next line: it does in small letters, behind a word such as "of", where the next
-    word had no room left, and where both lines are centred."""
+    """Whether a heading continues on the next line.
+
+    It does in small letters, behind a word such as "of", where the next word had no room left, and where both lines are
+    centred.
+    """
     if _NUMBERED.match(after.text):
         return False
     if after.text[0].islower() or before.text[-1] in "-–,:&(/" or _UNFINISHED.fullmatch(before.text.split()[-1]):
@@ -185,7 +188,7 @@ def _goes_on(before: str, after: str) -> bool:
 
 
 def _flowing(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks, a paragraph that goes on over the page as one."""
+    """The blocks, a paragraph that continues on the next page as one."""
     found: list[Block] = []
     for block in (block for block in blocks if block.text):
         if found and not found[-1].level and not block.level and "|" not in found[-1].text:

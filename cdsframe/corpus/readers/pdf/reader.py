@@ -116,7 +116,7 @@ def _omissions(pages: Sequence[Page], repeated: int, xfa: bool) -> Iterator[Omis
     yield Omission("pages that cannot be read", *_where(page.broken for page in pages))
     yield Omission("scanned pages without text", *_where(scanned))
     yield Omission("letters without a Unicode meaning", *_where(page.undecoded for page in pages))
-    yield Omission("stamps without a text of their own", *_where(page.overlay.stamps for page in pages))
+    yield Omission("stamps without text", *_where(page.overlay.stamps for page in pages))
     yield Omission("XFA forms, whose fields are not read", int(xfa), text=True)
     yield Omission("drawn pages without text", *_where(drawn, text=False))
     yield Omission("words of repeated page headers and footers", repeated, text=False)

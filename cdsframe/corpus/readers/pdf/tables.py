@@ -17,7 +17,7 @@ _MOST_RULES = 1500
 """A page with more ruled lines is a drawing: looking for cells in it would take minutes."""
 
 _BESIDE = 8.0
-"""Letter sizes within which a line goes on beside a table."""
+"""Letter sizes within which a line continues beside a table."""
 
 _NEAR = 2.0
 """Points within which edges of cells belong to one row or column."""

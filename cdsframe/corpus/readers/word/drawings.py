@@ -1,4 +1,4 @@
-"""The words and numbers of charts and of SmartArt diagrams, which lie in parts of their own. Reads no picture."""
+"""The words and numbers of charts and of SmartArt diagrams, which are separate parts of the file. Reads no picture."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ _BRACKETED = re.compile(r"\([^()]*\)")
 
 
 def linear(element: Any) -> str:
-    """The formula's text. Parts without a rule of their own are written in their order."""
+    """The formula's text. Parts without a specific rule are written in their order."""
     shown, last = "", ""
     for text, tag in _written(element):
         if text and shown and (last or tag) and _is_apart(shown, text, last, tag):
