@@ -4,8 +4,8 @@
 
 Every setting runs in a separate process. The measured figure is the process's peak (VmHWM) minus its memory right
 before the weights are loaded. A step has four examples of random tokens; lengths differ from step to step, and the
-first step is as long as the estimate assumes. `--isa AVX512_CORE_BF16` keeps oneDNN from AMX. Prints no times: other work does not change the
-figures.
+first step is as long as the estimate assumes. `--isa AVX512_CORE_BF16` keeps oneDNN from AMX. Prints no times, so other
+work does not change the figures.
 """
 
 from __future__ import annotations
