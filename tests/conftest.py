@@ -20,9 +20,11 @@ import pytest
 
 from cdsframe.contracts import Index
 from cdsframe.environment import set_defaults
+from cdsframe.shared_cores import watch
 from tests.indexes import KINDS, empty_index
 
 set_defaults()  # before a test loads torch
+watch()
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect

@@ -226,6 +226,10 @@ def test_an_index_from_before_is_refused_and_rebuilt_with_a_name(tmp_path):
     for refused in (lambda: ingest(index, A), lambda: purge(["a"], False, index)):
         with pytest.raises(IndexMismatchError, match=r"ingestion=rebuild index\.name=old"):
             refused()
+    with pytest.raises(InputError, match="none of them is in the corpus 'phone list'"):
+        rebuild(64, False, B, CHUNKING, EMBEDDER, index)
+    abandon(index)
+    assert dict(index.corpora) == {"": 2}
     rebuild(64, False, A, CHUNKING, EMBEDDER, index)
     ingest(index, B, add=True)
     assert dict(index.corpora) == {"phone list": 3, "protocols": 2}
@@ -290,6 +294,23 @@ def test_a_rebuild_gives_an_index_from_before_its_name(index):
     assert found(index) == {"a", "b"}
     rebuild(64, False, A, CHUNKING, EMBEDDER, index)
     assert dict(index.corpora) == {"protocols": 2}
+
+
+def test_a_rebuild_with_other_settings_is_as_careful(index, tmp_path):
+    """What an index made by another embedder holds can be listed: it is not replaced by an unrelated corpus."""
+    if isinstance(index, MemoryIndex):
+        pytest.skip("it has the settings of its object")
+    ingest(index, Some(*A.given))
+    settings = {"chunking": {"size": 128}}
+    other = LanceIndex(str(tmp_path), "test", settings) if isinstance(index, LanceIndex) else beside(index, settings)
+    assert set(other.owned(committed=True)) == {"a", "b"}
+    with pytest.raises(IndexMismatchError, match="other settings"):
+        ingest(other, A)
+    with pytest.raises(InputError, match="none of them is in the corpus 'phone list'"):
+        rebuild(64, False, B, CHUNKING, EMBEDDER, other)
+    abandon(other)
+    rebuild(64, False, A, CHUNKING, EMBEDDER, other)
+    assert dict(other.corpora) == {"protocols": 2}
 
 
 def test_a_corpus_added_during_a_rebuild_is_in_the_rebuilt_index(index):

@@ -183,8 +183,11 @@ def test_a_citation_is_supported_by_any_form_of_its_words():
     for statement, written in (
         ("Give 50 μg for atrial fibrillation.", "Give 50 µg for atrial ﬁbrillation."),
         ("肾功能不全者禁用。", "每日二十毫克口服。肾功能不全者禁用。"),
+        ("It is contraindicated in hypertension.", "It is contraindicated in hyper-\ntension. Give it daily."),
+        ("It is contraindicated in hypertension.", "It is contraindicated in hyper\u00ad\n  tension. Give it daily."),
     ):
         assert support(statement, passage("p", written))[2] == 1
+    assert support("It is not hypertension.", passage("p", "- It is hyper-\ntension -\nnot Hyper-\n\ntension."))[2] == 0
     assert support("Platelets below 109/L.", passage("p", "Platelets below 10⁹/L."))[2] == 0
 
 

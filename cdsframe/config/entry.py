@@ -40,6 +40,7 @@ from cdsframe.interrupt import EXIT_CODE, over
 from cdsframe.logger import several_in_one
 from cdsframe.printable import plain
 from cdsframe.run import Run
+from cdsframe.shared_cores import watch
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
@@ -149,6 +150,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     def job(cfg: DictConfig) -> float | None:
         run = None
         set_defaults()
+        watch()
         try:
             if asked:
                 cfg.question = as_text(asked[-1])

@@ -111,7 +111,8 @@ class CommittedTable:
 
     def documents(self, *, committed: bool = False) -> dict[str, str]:
         if committed:
-            return {} if self._manifest() is None else self._read(lambda head, _: table.digests(head))
+            found = self._manifest() is not None
+            return self._read(lambda head, _: table.digests(head), of_any_settings=True) if found else {}
         with explained(self._folder):
             head = self._head()
             return {} if head is None else table.digests(head)
@@ -126,7 +127,7 @@ class CommittedTable:
 
         manifest = self._manifest()
         if committed:
-            return {} if manifest is None else self._read(pairs)
+            return {} if manifest is None else self._read(pairs, of_any_settings=True)
         with explained(self._folder):
             head = self._head()
             return {} if head is None else pairs(head, manifest or {})
@@ -138,7 +139,7 @@ class CommittedTable:
         return self._read(lambda committed, _: table_search.values(committed, field, filter, limit))
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
-        return self._read(lambda committed, _: table.of_documents(committed, document_ids, level))
+        return self._read(lambda committed, _: table.of_documents(committed, document_ids, level), of_any_settings=True)
 
     def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
         return self._read(lambda committed, _: table.between(committed, stretches))
@@ -152,13 +153,19 @@ class CommittedTable:
 
         return self._read(found)
 
-    def _read(self, read: Callable[[Any, dict[str, Any]], _T]) -> _T:
-        """Calls `read` with the committed table and its manifest; once more if a commit removed the files meanwhile."""
+    def _read(self, read: Callable[[Any, dict[str, Any]], _T], *, of_any_settings: bool = False) -> _T:
+        """Calls `read` with the committed table and its manifest; once more if a commit removed the files meanwhile.
+
+        Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
+        """
         while True:
             stamp = self._stamp()
             try:
                 with explained(self._folder):
-                    return read(*self._reader(stamp))
+                    committed, manifest = self._reader(stamp)
+                    if not of_any_settings:
+                        self._require_same(manifest, writing=False)
+                    return read(committed, manifest)
             except ConfigError:
                 if stamp == self._stamp():
                     raise
@@ -179,7 +186,6 @@ class CommittedTable:
         opened = self._opened
         if opened is None or opened[0] != stamp:
             manifest = manifest_of(self._folder)
-            self._require_same(manifest, writing=False)
             try:
                 committed = self._connect().open_table(manifest["table"])
                 committed.checkout(manifest["table_version"])

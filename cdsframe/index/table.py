@@ -88,7 +88,7 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
     import pyarrow as pa
     from lancedb.expr import col
 
-    columns = ["document_id", "digest", "level", CORPUS]
+    columns = [name for name in ("document_id", "digest", "level", CORPUS) if name in table.schema.names]
     if document_ids is None:
         rows = table.search().select(columns).limit(None).to_arrow()
     else:
@@ -99,7 +99,7 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
     kept = [(name, "max") for name in columns if name in ("digest", CORPUS)]  # a document's records have the same
     documents = rows.group_by("document_id").aggregate(kept)
     ids = documents["document_id"].to_pylist()
-    names = documents[f"{CORPUS}_max"].to_pylist()
+    names = documents[f"{CORPUS}_max"].to_pylist() if CORPUS in columns else [""] * len(ids)
     counts = {row["values"]: row["counts"] for row in rows["level"].value_counts().to_pylist()}
     return Contents(
         dict(zip(ids, documents["digest_max"].to_pylist(), strict=True)),

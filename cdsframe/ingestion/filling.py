@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from operator import length_hint
 from threading import Event
 from typing import TYPE_CHECKING
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
-from cdsframe.errors import IndexMismatchError, InputError
+from cdsframe.errors import InputError
 from cdsframe.identifiers import ids_problem
 from cdsframe.ingestion.changes import in_shard, note
 from cdsframe.ingestion.report import Report
@@ -19,8 +18,6 @@ from cdsframe.types import Document, Passage, Unreadable
 
 if TYPE_CHECKING:
     import numpy as np
-
-log = logging.getLogger(__name__)
 
 _Cut = tuple[Document, list[Passage]]
 
@@ -83,13 +80,9 @@ def require_kept(index: Index, new: Index, corpus: Corpus, report: Report, shard
     """Raises InputError where a rebuilt index would lose documents whose sources are there and cannot be read."""
     if not report.unreadable:
         return
-    try:
-        own = {id_ for id_, (_, owner) in index.owned(committed=True).items() if owner in ("", name_of(corpus))}
-        known = own - new.documents().keys()
-        lost = sorted(kept_for([id_ for id_ in known if in_shard(id_, shard, num_shards)], report.unreadable, index))
-    except IndexMismatchError:
-        log.warning("other settings made the index: what it holds of sources that cannot be read now is not kept")
-        return
+    own = {id_ for id_, (_, owner) in index.owned(committed=True).items() if owner in ("", name_of(corpus))}
+    known = own - new.documents().keys()
+    lost = sorted(kept_for([id_ for id_ in known if in_shard(id_, shard, num_shards)], report.unreadable, index))
     if lost:
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in report.unreadable[:3])
         raise InputError(

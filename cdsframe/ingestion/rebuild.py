@@ -6,20 +6,17 @@ before the swap. Does not stop readers, and writers only for the swap.
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace as replaced
 from typing import Annotated
 
 from pydantic import Field
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
-from cdsframe.errors import ConfigError, IndexMismatchError, named
+from cdsframe.errors import ConfigError, named
 from cdsframe.ingestion.changes import Replaying, in_shard, note_part, outstanding, parts_behind
 from cdsframe.ingestion.filling import fill, require_kept
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.share import Share, adopting, guessed, name_of, others_of, require_known
-
-log = logging.getLogger(__name__)
 
 _WAIT = 600.0
 """Seconds that the swap waits for another writer's end."""
@@ -95,11 +92,7 @@ def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], l
     adopts = adopting(index, corpus)
     if replace or not (adopts or guessed(corpus)):
         return others, [], []
-    try:
-        owned = index.owned(committed=True).items()
-    except IndexMismatchError:
-        log.warning("the index has other settings; document owners cannot be read")
-        return others, [], []
+    owned = index.owned(committed=True).items()
     unnamed = [id_ for id_, (_, owner) in owned if adopts and not owner]
     return others, unnamed, [id_ for id_, (_, owner) in owned if guessed(corpus) and owner == name_of(corpus)]
 

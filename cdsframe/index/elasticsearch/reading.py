@@ -55,7 +55,7 @@ class Reader:
         self._looked = 0.0
 
     def committed(self, until: float | None = None) -> State:
-        """The state as it is. Raises ConfigError where nothing was committed yet, or by other settings."""
+        """The state as it is. Raises ConfigError where nothing was committed yet."""
         state = self._ledger.read(until)
         if state is None or state.view is None:
             name = self._ledger.name
@@ -63,7 +63,6 @@ class Reader:
                 f"there is no index {name} on the Elasticsearch server at {self._connection.where}; make one: python "
                 f"ingest.py index=elasticsearch index.name={name}"
             )
-        self._require(state)
         return state
 
     def saw(self, state: State) -> None:
@@ -149,7 +148,7 @@ class Reader:
         """All records of one level of the documents, ordered by document id and ordinal."""
         ids = list(dict.fromkeys(document_ids))
         parts = [required(ids[first : first + _PAGE]) for first in range(0, len(ids), _PAGE) or [0]]
-        return self._records(parts, level)
+        return self._records(parts, level, of_any_settings=True)
 
     def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
         """The passages of documents from one ordinal to another, both included."""
@@ -189,7 +188,7 @@ class Reader:
             )
         return dict(found)
 
-    def _records(self, parts: Sequence[JsonObject], level: Level) -> list[Passage]:
+    def _records(self, parts: Sequence[JsonObject], level: Level, *, of_any_settings: bool = False) -> list[Passage]:
         """The records of one level that fulfil one of some conditions, ordered by document id and ordinal."""
         found: list[Passage] = []
         for part in parts:
@@ -200,21 +199,25 @@ class Reader:
             def search(state: State, query: Callable[[State], JsonObject] = query) -> list[JsonObject | None]:
                 return [{"index": state.physical, "query": query(state), "size": _PAGE, **WITH_TEXT}]
 
-            (rows,), _ = self._round(search, self._connection.deadline())
+            (rows,), _ = self._round(search, self._connection.deadline(), of_any_settings=of_any_settings)
             if len(rows) == _PAGE:
-                with self.snapshot() as (snapshot, state):
+                with self.snapshot(of_any_settings=of_any_settings) as (snapshot, state):
                     rows = list(scan(self._connection, snapshot, query(state), size=_PAGE, **WITH_TEXT))
             found += [decoded(row["_source"]) for row in rows]
         return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
     def _round(
-        self, searches: Callable[[State], list[JsonObject | None]], until: float
+        self, searches: Callable[[State], list[JsonObject | None]], until: float, *, of_any_settings: bool = False
     ) -> tuple[list[list[Any]], State]:
-        """The hits of each search, all of them of one commit, the last that there is; and its state."""
+        """The hits of each search, all of them of one commit, the last that there is; and its state.
+
+        Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
+        """
         state = self._seen or self.committed(until)
-        self._require(state)
         tries = 0
         while True:
+            if not of_any_settings:
+                self._require(state)
             bodies = searches(state)
             asked = [body for body in bodies if body is not None]
             started = time.monotonic()
@@ -234,7 +237,6 @@ class Reader:
                 self.saw(state)
                 rest = iter(answers[1:])
                 return [[] if body is None else next(rest)["hits"]["hits"] for body in bodies], state
-            self._require(now)
             state = now
 
     def _send(self, bodies: Sequence[JsonObject], until: float) -> list[Any]:
@@ -263,13 +265,18 @@ class Reader:
         time.sleep(pause)
 
     @contextmanager
-    def snapshot(self) -> Iterator[tuple[str, State]]:
-        """A point in time that `scan` reads, and the state that it shows."""
+    def snapshot(self, *, of_any_settings: bool = False) -> Iterator[tuple[str, State]]:
+        """A point in time that `scan` reads, and the state that it shows.
+
+        Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
+        """
         from elasticsearch import NotFoundError
 
         until, tries = self._connection.deadline(), 0
         while True:
             state = self.committed(until)
+            if not of_any_settings:
+                self._require(state)
             started = time.monotonic()
             try:
                 with point(self._connection, str(state.physical)) as snapshot:

@@ -133,7 +133,7 @@ class Store:
         state = self.ledger.read()
         if state is None or state.committed is None:
             return {}
-        with self._reader.snapshot() as (snapshot, state):
+        with self._reader.snapshot(of_any_settings=True) as (snapshot, state):
             view = self._view(state, int(state.committed or 0))
             return self._documents(snapshot, view, state.adopted, document_ids)
 

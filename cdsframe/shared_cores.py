@@ -1,0 +1,129 @@
+"""Makes OpenMP's threads sleep at once, instead of spinning, while other programs use the same cores.
+
+GNU's OpenMP, which PyTorch's wheels for Linux have, lets a waiting thread spin (`GOMP_SPINCOUNT`) before it sleeps.
+That is fast on idle cores. On cores that other programs use too, the thread that it waits for is often not running: a
+step then takes a multiple of its CPU time. While a process has more OpenMP threads than cores, its threads spin for
+about a microsecond only (libgomp's manual, "GOMP_SPINCOUNT"). So while other programs are busy, `watch` keeps more
+threads than cores, in teams that do nothing. The threads that compute stay the same, and so does each bit of the
+results.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import sys
+import threading
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import NamedTuple
+
+from cdsframe.environment import waiting_by_default
+
+_STATISTICS = Path("/proc/stat")
+_EVERY = 0.5
+"""Seconds between two looks at the other programs."""
+_BUSY, _QUIET = 0.5, 0.25
+"""By how many cores the machine lacks cores when the threads begin to sleep at once, and when they spin again."""
+_ELEMENTS = 1 << 16
+"""Elements for each thread of an operation that PyTorch divides among its threads (it gives each 32,768 or more)."""
+
+_start = threading.Lock()
+_watcher: threading.Thread | None = None
+
+
+class Times(NamedTuple):
+    """When the cores were read, and the CPU-seconds that all programs and this one had used by then."""
+
+    at: float
+    all: float
+    own: float
+
+
+def watch() -> None:
+    """Starts a thread that looks at other programs until the process ends; once per process.
+
+    Does nothing where the user has set how OpenMP's threads wait, and on systems without Linux's `/proc/stat`.
+    """
+    global _watcher
+    cores = usable_cores()
+    if len(cores) < 2 or not _STATISTICS.is_file() or not waiting_by_default():
+        return
+    with _start:
+        if _watcher is None:
+            _watcher = threading.Thread(target=_look, args=(cores,), name="shared-cores", daemon=True)
+            _watcher.start()
+
+
+def usable_cores() -> Collection[int]:
+    """The numbers of the cores on which this process may run; none where the system does not say."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
+
+
+def times(cores: Collection[int]) -> Times:
+    """The CPU time used on these cores so far, by all programs, hypervisors' share included, and by this process."""
+    ticks = 0
+    for line in _STATISTICS.read_text(encoding="ascii").splitlines():
+        name, *values = line.split()
+        if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in cores:
+            user, nice, system, _idle, _waiting, *rest = map(int, values)
+            ticks += user + nice + system + sum(rest[:3])  # interrupts (two kinds) and time stolen; guests are in user
+    return Times(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time())
+
+
+def used_by_others(before: Times, now: Times) -> float:
+    """How many cores other programs used between two readings, on average."""
+    return ((now.all - before.all) - (now.own - before.own)) / (now.at - before.at)
+
+
+class IdleTeam:
+    """A team of OpenMP threads that does nothing until `end`."""
+
+    def __init__(self) -> None:
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._hold, name="idle-team", daemon=True)
+        self._thread.start()
+
+    def _hold(self) -> None:
+        import torch
+
+        torch.zeros(_ELEMENTS * torch.get_num_threads())  # OpenMP makes the team; it lives as long as this thread
+        self._ended.wait()
+
+    def end(self) -> None:
+        """Ends the team's threads."""
+        self._ended.set()
+        self._thread.join()
+
+
+def teams_needed(threads: int, cores: int) -> int:
+    """How many idle teams of `threads` threads a process needs, beside the team that works, to have more than `cores`.
+
+    A team's first thread does not count: it is the program's own.
+    """
+    return math.ceil((cores + 1 - threads) / (threads - 1))
+
+
+def _look(cores: Collection[int]) -> None:
+    teams, before = list[IdleTeam](), times(cores)
+    while True:
+        time.sleep(_EVERY)
+        now = times(cores)
+        others, before = used_by_others(before, now), now
+        threads = _threads()
+        lacking = threads + others - len(cores) if threads > 1 else 0.0
+        if not teams and lacking >= _BUSY:
+            teams = [IdleTeam() for _ in range(teams_needed(threads, len(cores)))]
+        elif teams and lacking < _QUIET:
+            while teams:
+                teams.pop().end()
+
+
+def _threads() -> int:
+    """The threads of PyTorch's operations; 0 where it is not loaded."""
+    if "torch" not in sys.modules:
+        return 0
+    import torch  # waits until another thread that imports it is done
+
+    return torch.get_num_threads()

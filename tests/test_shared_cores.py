@@ -1,0 +1,127 @@
+"""OpenMP's threads sleep at once while other programs use the cores, and results stay the same to the bit."""
+
+import json
+import os
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from cdsframe import shared_cores as module
+from cdsframe.environment import set_defaults, waiting_by_default
+from cdsframe.shared_cores import Times, teams_needed, times, usable_cores, used_by_others
+from tests.children import patience, run_child
+
+ROOT = Path(__file__).parent.parent
+SEVERAL = pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores and Linux")
+
+
+def run(code, **options):
+    """The last line that a program prints, as JSON; with the defaults of the entry points."""
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(len(usable_cores()))}
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        environment.pop(name, None)
+    set_defaults(environment)
+    done = run_child([sys.executable, "-c", code], env=environment, **options)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_only_the_time_of_other_programs_on_this_programs_cores_counts(tmp_path, monkeypatch):
+    ticks = os.sysconf("SC_CLK_TCK")
+    file = tmp_path / "stat"
+    monkeypatch.setattr(module, "_STATISTICS", file)
+    rows = [
+        "cpu  9 9 9 9 9 9 9 9 9 9",
+        f"cpu0 {ticks} 0 {ticks} 500 500 {ticks} {ticks} {ticks} {ticks} 0",
+        f"cpu1 {2 * ticks} {ticks} 0 500 500 0 0 0 0 0",
+        f"cpu12 {100 * ticks} 0 0 0 0 0 0 0 0 0",
+        "intr 7 7",
+    ]
+    file.write_text("\n".join(rows), encoding="ascii")
+    assert times({0, 1}).all == 5 + 3
+    assert times({0}).all == 5
+    assert used_by_others(Times(10, 5, 2), Times(12, 9, 3)) == 1.5
+
+
+@pytest.mark.parametrize(("threads", "cores", "needed"), [(2, 2, 1), (4, 4, 1), (4, 8, 2), (2, 3, 2), (16, 16, 1)])
+def test_idle_teams_make_more_threads_than_cores(threads, cores, needed):
+    assert teams_needed(threads, cores) == needed
+    assert threads + needed * (threads - 1) > cores >= threads + (needed - 1) * (threads - 1)
+
+
+@pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+def test_nothing_is_watched_where_the_user_says_how_threads_wait(variable, monkeypatch):
+    monkeypatch.setattr(module, "_watcher", None)
+    monkeypatch.setenv(variable, "7")
+    started = threading.active_count()
+    module.watch()
+    assert (module._watcher, threading.active_count()) == (None, started)
+
+
+def test_a_program_that_another_one_starts_is_watched_too():
+    environment = {}
+    set_defaults(environment)
+    assert waiting_by_default(environment)
+    set_defaults(environment)
+    assert waiting_by_default(environment)
+
+
+@SEVERAL
+def test_beside_an_idle_team_threads_sleep_and_compute_the_same():
+    waits = """
+import json, resource, time, torch
+from cdsframe.shared_cores import IdleTeam
+
+def work():
+    total, before = torch.zeros(1 << 18), resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
+    for step in range(400):
+        total += torch.sin(total + step)
+        until = time.perf_counter() + 5e-5
+        while time.perf_counter() < until:
+            pass
+    return resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw - before, total
+
+work()
+alone, first = work()
+team = IdleTeam()
+beside, second = work()
+team.end()
+print(json.dumps([alone, beside, bool((first == second).all())]))
+"""
+    alone, beside, equal = run(waits)
+    assert equal
+    assert beside > 400, "each step has two waits of 50 microseconds, which is longer than threads may spin now"
+    assert alone < beside
+
+
+@SEVERAL
+def test_busy_neighbours_are_noticed_and_their_end_too():
+    looks = """
+import json, subprocess, sys, threading, time, torch
+from cdsframe.shared_cores import watch
+
+def held():
+    return any(thread.name == "idle-team" for thread in threading.enumerate())
+
+def comes(state):
+    until = time.monotonic() + PATIENCE
+    while held() != state and time.monotonic() < until:
+        time.sleep(0.1)
+    return held() == state
+
+watch()
+watch()
+watching = sum(thread.name == "shared-cores" for thread in threading.enumerate())
+torch.zeros(1 << 20)
+neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+begun = comes(True)
+for neighbour in neighbours:
+    neighbour.kill()
+    neighbour.wait()
+print(json.dumps([watching, begun, QUIET or comes(False)]))
+"""
+    quiet = os.getloadavg()[0] < 0.5  # else other programs may be there before and after
+    looks = looks.replace("PATIENCE", repr(patience(20))).replace("QUIET", repr(not quiet))
+    assert run(looks) == [1, True, True]
