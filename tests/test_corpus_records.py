@@ -292,7 +292,21 @@ def test_values_of_several_lines_and_sloppy_quotation_marks_are_read(tmp_path):
 def test_a_column_named_twice_is_refused_where_it_is_used(tmp_path):
     with pytest.raises(InputError, match=r"corpus\.fields\.text: t\.csv has 2 columns that are named text; rename"):
         rows(tmp_path, "id,text,text\n1,a,b\n")
-    assert rows(tmp_path, "id,text,note,note,,\n1,a,b,c,,\n")[0].text == "a"
+    [document] = rows(tmp_path, "id,text,note,note,,\n1,a,b,c,,\n")
+    assert document.text == "a"
+    assert [(one.reason, one.count, one.text) for one in document.omitted] == [
+        ("values of columns that corpus.fields does not name", 2, False)
+    ]
+
+
+def test_values_of_json_lines_that_no_field_takes_are_counted(tmp_path):
+    record = {"id": 1, "text": "t", "allergy": "latex", "empty": "", "metadata": {"kind": "note", "ward": "5 B"}}
+    path = write_lines(tmp_path / "docs.jsonl", record, {"id": 2, "text": "t"}, {"id": 3, "a": {"b": "t", "c": "u"}})
+    first, second, third = jsonl(path, {**OWN, "text": ["text", "a.b"]}).documents()
+    assert [(one.reason, one.count, one.text) for one in first.omitted] == [
+        ("values under names that corpus.fields does not have", 2, False)
+    ]
+    assert (second.omitted, third.omitted) == ((), ())
 
 
 def test_the_columns_that_are_wanted_decide_the_delimiter(tmp_path):

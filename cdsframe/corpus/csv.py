@@ -28,7 +28,7 @@ from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.errors import InputError
 from cdsframe.files import InputFile, require_file
-from cdsframe.types import METADATA_FIELDS, Document, Unreadable
+from cdsframe.types import METADATA_FIELDS, Document, Omission, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +128,10 @@ class Csv:
             document = document_of(record.get, self._fields, {key: value for key, value in named.items() if value})
         except ValueError as error:
             return str(error)
-        return replace(document, omitted=undecoded(wrong, f"line {row.first}")) if wrong else document
+        values = zip(columns, row.values, strict=True)
+        unnamed = sum(bool(value.strip()) for column, value in values if column not in used)
+        omitted = [Omission("values of columns that corpus.fields does not name", unnamed, text=False)] * bool(unnamed)
+        return replace(document, omitted=(*undecoded(wrong, f"line {row.first}"), *omitted))
 
     def _look_for_columns(self, name: str, columns: list[str]) -> None:
         for key in self._fields:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import IO, Annotated, Any
 
@@ -16,7 +17,7 @@ from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import Block, assemble, checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.files import InputFile, parse_object, require_file
-from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
+from cdsframe.types import METADATA_FIELDS, Document, Omission, Section, Unreadable
 
 
 class Jsonl:
@@ -68,7 +69,19 @@ class Jsonl:
                     metadata[key] = text
         texts = [value_at(record, name) for name in names_of(self._fields, "text")]
         body = _joined(record["sections"], texts) if record.get("sections") else None
-        return document_of(lambda name: value_at(record, name), self._fields, metadata, body)
+        document = document_of(lambda name: value_at(record, name), self._fields, metadata, body)
+        unnamed = self._unnamed(record)
+        omitted = Omission("values under names that corpus.fields does not have", unnamed, text=False)
+        return replace(document, omitted=(omitted,)) if unnamed else document
+
+    def _unnamed(self, record: Mapping[str, Any]) -> int:
+        """How many values of the record, and of its `metadata`, no field takes."""
+        used = {name for key in self._fields for name in names_of(self._fields, key)}
+        first = {name.split(".")[0] for name in used} | used | {"sections", "metadata"}
+        inner = record.get("metadata")
+        rest = [record[name] for name in record.keys() - first]
+        rest += [inner[name] for name in inner.keys() - first] if isinstance(inner, Mapping) else []
+        return sum(value not in (None, "", [], {}) for value in rest)
 
 
 def value_at(record: Mapping[str, Any], path: str) -> Any:
