@@ -11,6 +11,7 @@ RESULTS_EVALUATE ?=
 DEMO := index.name=demo prompt.max_tokens=300
 DEMO_TRAIN ?= training.train_limit=90 training.validation_limit=8 training.max_epochs=2
 DEMO_EVALUATE ?= evaluation.limit=32 generator.max_new_tokens=32
+TESTS_AT_ONCE ?= 2
 QUESTION ?= What strength of chlorine is used to clean after norovirus?
 
 .DEFAULT_GOAL := help
@@ -35,8 +36,8 @@ demo: setup  ## the whole road on a synthetic hospital: ingest, train, evaluate,
 	$(PY) evaluate.py -m $(DEMO) adapter=null,outputs/adapters/demo retriever=none,hybrid $(DEMO_EVALUATE)
 	$(PY) ask.py $(DEMO) adapter=outputs/adapters/demo question="$(QUESTION)"
 
-test: setup  ## the tests (no network needed; CDSFRAME_DATA adds those on real data)
-	$(PY) -m pytest
+test: setup  ## the tests (no network needed; CDSFRAME_DATA adds those on real data; TESTS_AT_ONCE=2 processes)
+	$(PY) -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
 
 serve: setup  ## the demo's model at http://127.0.0.1:8000
 	$(PY) serve.py $(DEMO) adapter=outputs/adapters/demo

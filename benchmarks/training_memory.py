@@ -23,6 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import headline, last_line
+from cdsframe.environment import set_defaults
 
 SETTINGS = ["-".join(parts) for parts in product(("nf4", "none"), ("bfloat16", "float32"), ("packed", "padded"))]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -83,6 +84,7 @@ def main() -> None:
     parser.add_argument("--setting", choices=SETTINGS, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.setting:
+        set_defaults()
         print(json.dumps(measured(given.setting, given.steps, given.tokens, given.model)))
         return
     headline("training memory")

@@ -2,6 +2,7 @@
 
 import http.client
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -25,6 +26,8 @@ from tests.indexes import KINDS, empty_index
 
 set_defaults()  # before a test loads torch
 watch()
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background; tests that press Ctrl-C need it
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _LOCAL = ("127.0.0.1", "::1", "localhost", "0.0.0.0")
 _connect = socket.socket.connect
