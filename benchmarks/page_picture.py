@@ -80,7 +80,7 @@ def chromium() -> Iterator[Browser]:
         os.dup2(ours[0], 3)
         os.dup2(ours[1], 4)
 
-    with TemporaryDirectory() as profile:
+    with TemporaryDirectory(ignore_cleanup_errors=True) as profile:
         options = ["--headless=new", "--no-sandbox", "--disable-gpu", "--remote-debugging-pipe", "--hide-scrollbars"]
         process = subprocess.Popen(
             [program, *options, f"--user-data-dir={profile}"],
@@ -89,7 +89,7 @@ def chromium() -> Iterator[Browser]:
         try:
             yield Browser(to_read[0], to_write[1])
         finally:
-            process.kill()
+            process.terminate()  # it ends its own processes then
             process.wait()
 
 

@@ -8,7 +8,7 @@ programs `cdsframe.shared_cores` lets them sleep at once (figures: docs/speed.md
 In bfloat16, oneDNN makes kernels for each new number of tokens, about 1 MB each, and keeps 1,024 of them: a gigabyte
 that no estimate of tensors sees. All decoder layers have the same shapes, so a step reuses its kernels with 64, too.
 
-Does not change a variable that the user has set, and does nothing for libraries that are already loaded.
+LanceDB's log shows errors only. Does not change a variable that the user has set, and does nothing for libraries that are already loaded.
 """
 
 from __future__ import annotations
@@ -29,6 +29,9 @@ _COUNT = "OMP_NUM_THREADS"
 _KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 """Kernels that oneDNN keeps, and torch's layer above it."""
 
+_LOGS = {"LANCEDB_LOG": "error"}
+"""LanceDB warns of each new index, "No existing dataset at …", else."""
+
 _KERNELS_BY_DEFAULT = 1024
 
 _CGROUP_2 = Path("/sys/fs/cgroup/cpu.max")
@@ -36,7 +39,7 @@ _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
 
 def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Bounds how long OpenMP's threads spin, their number by a container's limit, and oneDNN's caches.
+    """Bounds how long OpenMP's threads spin, their number by a container's limit, and oneDNN's caches; see above.
 
     joblib divides the cores among the jobs of a sweep: it sets `OMP_NUM_THREADS` in its processes, which stays.
     """
@@ -45,8 +48,8 @@ def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
     quota = cpu_quota()
     if quota is not None and _COUNT not in environment and quota < (os.cpu_count() or 1):
         environment[_COUNT] = str(quota)
-    for name, capacity in _KERNELS.items():
-        environment.setdefault(name, capacity)
+    for name, value in (_KERNELS | _LOGS).items():
+        environment.setdefault(name, value)
 
 
 def waiting_by_default(environment: Mapping[str, str] = os.environ) -> bool:
