@@ -8,7 +8,8 @@ programs `cdsframe.shared_cores` lets them sleep at once (figures: docs/speed.md
 In bfloat16, oneDNN makes kernels for each new number of tokens, about 1 MB each, and keeps 1,024 of them: a gigabyte
 that no estimate of tensors sees. All decoder layers have the same shapes, so a step reuses its kernels with 64, too.
 
-LanceDB's log shows errors only. Does not change a variable that the user has set, and does nothing for libraries that are already loaded.
+LanceDB's log shows errors only. Does not change a variable that the user has set, and does nothing for libraries that
+are already loaded.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
 
 def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Bounds how long OpenMP's threads spin, their number by a container's limit, and oneDNN's caches; see above.
+    """Bounds how long OpenMP's threads spin, their number by a container's limit, and oneDNN's caches.
 
     joblib divides the cores among the jobs of a sweep: it sets `OMP_NUM_THREADS` in its processes, which stays.
     """
     if not any(name in environment for name in _WAITING):
         environment.update(_BRIEF)
     quota = cpu_quota()
-    if quota is not None and _COUNT not in environment and quota < (os.cpu_count() or 1):
+    if quota is not None and _COUNT not in environment and quota < _cores():
         environment[_COUNT] = str(quota)
     for name, value in (_KERNELS | _LOGS).items():
         environment.setdefault(name, value)
@@ -58,11 +59,16 @@ def waiting_by_default(environment: Mapping[str, str] = os.environ) -> bool:
 
 
 def cached_kernels() -> int:
-    """The most kernels that oneDNN keeps in this process."""
+    """The most kernels that oneDNN keeps in this process, at most its own default: a training makes no more."""
     try:
-        return int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])
+        return min(max(0, int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])), _KERNELS_BY_DEFAULT)
     except (KeyError, ValueError):
         return _KERNELS_BY_DEFAULT
+
+
+def _cores() -> int:
+    """How many cores the system lets this process run on."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cpu_quota() -> int | None:

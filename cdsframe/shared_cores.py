@@ -16,6 +16,7 @@ import sys
 import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -25,7 +26,7 @@ _STATISTICS = Path("/proc/stat")
 _EVERY = 0.5
 """Seconds between two looks at the other programs."""
 _BUSY, _QUIET = 0.5, 0.25
-"""By how many cores the machine lacks cores when the threads begin to sleep at once, and when they spin again."""
+"""Missing cores (demand minus supply) at which idle teams start, and below which they end."""
 _ELEMENTS = 1 << 16
 """Elements for each thread of an operation that PyTorch divides among its threads (it gives each 32,768 or more)."""
 
@@ -42,17 +43,16 @@ class Times(NamedTuple):
 
 
 def watch() -> None:
-    """Starts a thread that looks at other programs until the process ends; once per process.
+    """Starts a thread that looks at other programs until the process ends; once per process, after a fork again.
 
     Does nothing where the user has set how OpenMP's threads wait, and on systems without Linux's `/proc/stat`.
     """
     global _watcher
-    cores = usable_cores()
-    if len(cores) < 2 or not _STATISTICS.is_file() or not waiting_by_default():
+    if len(usable_cores()) < 2 or not _STATISTICS.is_file() or not waiting_by_default():
         return
     with _start:
-        if _watcher is None:
-            _watcher = threading.Thread(target=_look, args=(cores,), name="shared-cores", daemon=True)
+        if _watcher is None or not _watcher.is_alive():  # a forked process inherits it without its thread
+            _watcher = threading.Thread(target=_look, name="shared-cores", daemon=True)
             _watcher.start()
 
 
@@ -67,8 +67,8 @@ def times(cores: Collection[int]) -> Times:
     for line in _STATISTICS.read_text(encoding="ascii").splitlines():
         name, *values = line.split()
         if name.startswith("cpu") and name[3:].isdecimal() and int(name[3:]) in cores:
-            user, nice, system, _idle, _waiting, *rest = map(int, values)
-            ticks += user + nice + system + sum(rest[:3])  # interrupts (two kinds) and time stolen; guests are in user
+            used = [int(value) for value in values[:8]]
+            ticks += sum(used[:3]) + sum(used[5:])  # without idle and waiting; time of guests is in the first two
     return Times(time.monotonic(), ticks / os.sysconf("SC_CLK_TCK"), time.process_time())
 
 
@@ -105,19 +105,27 @@ def teams_needed(threads: int, cores: int) -> int:
     return math.ceil((cores + 1 - threads) / (threads - 1))
 
 
-def _look(cores: Collection[int]) -> None:
-    teams, before = list[IdleTeam](), times(cores)
+def crowded(already: bool, others: float, threads: int, cores: int) -> bool:
+    """Whether other programs, which use `others` cores, leave fewer than this program's threads need."""
+    return threads > 1 and threads + others - cores >= (_QUIET if already else _BUSY)
+
+
+def _look() -> None:
+    """Starts idle teams while other programs are busy, and ends them afterwards; never returns."""
+    teams, before = list[IdleTeam](), None
     while True:
         time.sleep(_EVERY)
-        now = times(cores)
-        others, before = used_by_others(before, now), now
-        threads = _threads()
-        lacking = threads + others - len(cores) if threads > 1 else 0.0
-        if not teams and lacking >= _BUSY:
-            teams = [IdleTeam() for _ in range(teams_needed(threads, len(cores)))]
-        elif teams and lacking < _QUIET:
-            while teams:
-                teams.pop().end()
+        with suppress(OSError, ValueError, RuntimeError):  # no file, odd lines, no further thread: look again later
+            cores = usable_cores()
+            now = times(cores)
+            others, before = used_by_others(before, now) if before else 0.0, now
+            threads = _threads()
+            if crowded(bool(teams), others, threads, len(cores)):
+                while len(teams) < teams_needed(threads, len(cores)):
+                    teams.append(IdleTeam())
+            else:
+                while teams:
+                    teams.pop().end()
 
 
 def _threads() -> int:

@@ -41,10 +41,16 @@ def test_the_users_own_way_of_waiting_stays(no_limit, name):
 )
 def test_a_containers_limit_is_its_number_of_threads(no_limit, text, cores, monkeypatch):
     (no_limit / "cpu.max").write_text(text, encoding="ascii")
-    monkeypatch.setattr(os, "cpu_count", lambda: 64)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: range(64), raising=False)
     assert cpu_quota() == cores
     assert defaults().get("OMP_NUM_THREADS") == (str(cores) if cores else None)
     assert defaults(OMP_NUM_THREADS="9")["OMP_NUM_THREADS"] == "9"
+
+
+def test_a_limit_above_the_cores_of_the_process_does_not_count(no_limit, monkeypatch):
+    (no_limit / "cpu.max").write_text("800000 100000", encoding="ascii")
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1}, raising=False)
+    assert "OMP_NUM_THREADS" not in defaults()
 
 
 def test_few_kernels_are_kept_unless_the_user_says_otherwise(no_limit, monkeypatch):
@@ -52,6 +58,9 @@ def test_few_kernels_are_kept_unless_the_user_says_otherwise(no_limit, monkeypat
     assert defaults(ONEDNN_PRIMITIVE_CACHE_CAPACITY="500")["ONEDNN_PRIMITIVE_CACHE_CAPACITY"] == "500"
     monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", "500")
     assert cached_kernels() == 500
+    for text, kernels in (("100000", 1024), ("-1", 0), ("many", 1024)):
+        monkeypatch.setenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY", text)
+        assert cached_kernels() == kernels
     monkeypatch.delenv("ONEDNN_PRIMITIVE_CACHE_CAPACITY")
     assert cached_kernels() == 1024
 

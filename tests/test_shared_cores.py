@@ -14,13 +14,14 @@ from cdsframe.shared_cores import Times, teams_needed, times, usable_cores, used
 from tests.children import patience, run_child
 
 ROOT = Path(__file__).parent.parent
+WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 SEVERAL = pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores and Linux")
 
 
 def run(code, **options):
     """The last line that a program prints, as JSON; with the defaults of the entry points."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": str(len(usable_cores()))}
-    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+    for name in WAITING:
         environment.pop(name, None)
     set_defaults(environment)
     done = run_child([sys.executable, "-c", code], env=environment, **options)
@@ -51,7 +52,7 @@ def test_idle_teams_make_more_threads_than_cores(threads, cores, needed):
     assert threads + needed * (threads - 1) > cores >= threads + (needed - 1) * (threads - 1)
 
 
-@pytest.mark.parametrize("variable", ["OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"])
+@pytest.mark.parametrize("variable", WAITING)
 def test_nothing_is_watched_where_the_user_says_how_threads_wait(variable, monkeypatch):
     monkeypatch.setattr(module, "_watcher", None)
     monkeypatch.setenv(variable, "7")
@@ -96,32 +97,98 @@ print(json.dumps([alone, beside, bool((first == second).all())]))
     assert alone < beside
 
 
+def test_idle_teams_start_when_cores_are_missing_and_end_afterwards(monkeypatch):
+    """Two threads on two cores; the file cannot be read once, and lacks a column once."""
+    readings = [
+        Times(0, 0, 0),
+        Times(1, 2, 1.9),
+        OSError,
+        Times(2, 4, 2.9),
+        ValueError,
+        Times(3, 5.3, 3.9),
+        Times(4, 7, 5.8),
+    ]
+    running, seen = [], []
+
+    class Team:
+        def __init__(self):
+            running.append(self)
+
+        def end(self):
+            running.remove(self)
+
+    def sleep(_):
+        seen.append(len(running))
+        if not readings:
+            raise SystemExit
+
+    def reading(_):
+        if isinstance(now := readings.pop(0), Times):
+            return now
+        raise now
+
+    for name, value in (("IdleTeam", Team), ("times", reading), ("_threads", lambda: 2)):
+        monkeypatch.setattr(module, name, value)
+    monkeypatch.setattr(module, "usable_cores", lambda: {0, 1})
+    monkeypatch.setattr(module.time, "sleep", sleep)
+    with pytest.raises(SystemExit):
+        module._look()
+    assert seen == [0, 0, 0, 0, 1, 1, 1, 0]
+
+
 @SEVERAL
-def test_busy_neighbours_are_noticed_and_their_end_too():
+def test_busy_neighbours_are_noticed_in_a_forked_process_too():
     looks = """
-import json, subprocess, sys, threading, time, torch
+import json, multiprocessing, subprocess, sys, threading, time
 from cdsframe.shared_cores import watch
 
 def held():
     return any(thread.name == "idle-team" for thread in threading.enumerate())
 
-def comes(state):
+def look(answers):
+    import torch
+    torch.zeros(1 << 20)
+    watch()
+    watch()
+    watching = sum(thread.name == "shared-cores" for thread in threading.enumerate())
     until = time.monotonic() + PATIENCE
-    while held() != state and time.monotonic() < until:
+    while not held() and time.monotonic() < until:
         time.sleep(0.1)
-    return held() == state
+    answers.put([watching, held()])
 
 watch()
-watch()
-watching = sum(thread.name == "shared-cores" for thread in threading.enumerate())
-torch.zeros(1 << 20)
 neighbours = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
-begun = comes(True)
-for neighbour in neighbours:
-    neighbour.kill()
-    neighbour.wait()
-print(json.dumps([watching, begun, QUIET or comes(False)]))
+context = multiprocessing.get_context("fork")
+answers = context.SimpleQueue()
+child = context.Process(target=look, args=(answers,))
+child.start()
+print(json.dumps(answers.get()))
+for process in (child, *neighbours):
+    process.kill()
 """
-    quiet = os.getloadavg()[0] < 0.5  # else other programs may be there before and after
-    looks = looks.replace("PATIENCE", repr(patience(20))).replace("QUIET", repr(not quiet))
-    assert run(looks) == [1, True, True]
+    assert run(looks.replace("PATIENCE", repr(patience(20)))) == [1, True]
+
+
+def test_a_job_of_a_sweep_is_watched_where_it_works(tmp_path):
+    """It works in a forked process, which has no thread of the process that started it."""
+    program = tmp_path / "job.py"
+    program.write_text(
+        "import sys, threading\n"
+        "from cdsframe.config.entry import entry\n"
+        "sys.modules['cdsframe.config.entry'].check = lambda cfg: None\n"
+        "@entry\n"
+        "def main(cfg, run):\n"
+        "    print([thread.name for thread in threading.enumerate()], flush=True)\n"
+        "    return 0.0\n"
+        "main()\n",
+        encoding="utf-8",
+    )
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "configs/job.yaml").write_text("own_process: true\nx: 1\n", encoding="utf-8")
+    environment = {name: value for name, value in os.environ.items() if name not in WAITING}
+    done = run_child(
+        [sys.executable, program, "-m", "x=1,2", f"hydra.sweep.dir={tmp_path}/out"],
+        env={**environment, "PYTHONPATH": str(ROOT)},
+        cwd=tmp_path,
+    )
+    assert done.stdout.count("'shared-cores'") == 2, done.stdout + done.stderr

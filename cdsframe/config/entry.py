@@ -150,13 +150,16 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     def job(cfg: DictConfig) -> float | None:
         run = None
         set_defaults()
-        watch()
         try:
             if asked:
                 cfg.question = as_text(asked[-1])
             check(cfg)
             run = start_run(cfg)
-            work = functools.partial(function, cfg, run)
+
+            def work() -> float | None:
+                watch()  # here: a job of a sweep may work in a forked process
+                return function(cfg, run)
+
             return work() if run.sweep_folder is None else job_of_sweep(run, work, cfg.get("own_process") is True)
         except CdsframeError as error:
             _tell(name, error, started=run is not None)
