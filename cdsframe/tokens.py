@@ -48,6 +48,9 @@ _MONTHS = _list("january february march april may june july august september oct
 _MARKER = re.compile(r"(?<!\s)\s*\[\d+(?:\s*[,;-]\s*\d+)*\]")
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FROM_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
+_THOUSANDS = re.compile(r"(?<![\w.,/:-])\d{1,3}(?:[ \u00a0\u2009\u202f'’]\d{3})+(?![\d/:]|[.,-]\d)")
+"""A number whose thousands are set apart: "12 500", "12'500"."""
+_MIXED = re.compile(r"(?<![\w.,/:-])(\d{1,3}) ([1-9])/([2-9])(?![\w/:]|[.,]\d)")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣-", "-"))
 _MONTH = "(?P<month>" + "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS) + r")\.?"
 _DATES = (
@@ -91,16 +94,23 @@ def read(text: str) -> list[Token]:
 
 def _prepare(text: str) -> str:
     """One spelling for what Unicode, dates and words spell in several ways."""
-    text = re.sub("(?<=\\d)[\u00a0\u2009\u202f](?=\\d{3}(?!\\d))", "", text)
+    text = _THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text)
     text = _SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(_FROM_SUPERSCRIPT), text)
     text = re.sub("(?<=\\d)(?=[¼-¾⅐-⅞])", " ", text)
     text = unicodedata.normalize("NFKC", text).translate(_DASHES).replace("⁄", "/").replace("×", " x ")
     text = re.sub(r"(?<=\d)\s?x\s?(?=10[\^*])", " x ", " ".join(strip_markers(text).split()), flags=re.I)
+    text = _MIXED.sub(_decimal, text)
     for pattern in _DATES:
         text = pattern.sub(_iso_date, text)
     for sign, words in _COMPARATORS.items():
         text = re.sub(rf"\b(?:{words})\s+(?=[+-]?[.\d])", sign, text, flags=re.I)
     return text
+
+
+def _decimal(found: re.Match[str]) -> str:
+    """A whole number with a fraction as a decimal: "1 1/2" is "1.5"; as it stands where it is none, as in "1 4/3"."""
+    whole, above, below = map(int, found.groups())
+    return found[0] if above >= below else f"{whole + above / below:.3f}".rstrip("0")
 
 
 def _iso_date(found: re.Match[str]) -> str:

@@ -63,7 +63,9 @@ def compare(
     groups = list(_joined(statement, matched))
     wrong = any(_contradicts(said, found, bool(form)) for said, found in groups)
     wrong = wrong or any(
-        not _amounts_agree(clause, found, fragment) or _borrows(clause, found, known, elsewhere)
+        not _amounts_agree(clause, found, fragment)
+        or _borrows(clause, found, known, elsewhere)
+        or (not fragment and _from_another_clause(clause, found))
         for clause, found in zip(statement, matched, strict=True)
     )
     share = held / total if total else 0.0
@@ -208,6 +210,22 @@ def _borrows(clause: Clause, found: _Match, known: Collection[str], elsewhere: C
         for one in found.sentence
         for before, part in pairwise(one)
     )
+
+
+def _from_another_clause(clause: Clause, found: _Match) -> bool:
+    """Whether an amount stands in a clause without the statement's words, and the clause of these has another amount.
+
+    "Children get 10 mg" is not what "children get 5 mg, those over 12 get 10 mg" says.
+    """
+    words = {part.key for part in clause if part.kind == "word"}
+    amounts = {part.key: part.measure for part in clause if part.kind == "amount" and part.measure}
+    parts = {number: found.sentence[number] for number in found.clauses}
+    own = [number for number in parts if words & {part.key for part in parts[number]}]
+    others = {
+        part.measure for number in own for part in parts[number] if part.kind == "amount" and part.key not in amounts
+    }
+    here = {part.key for number in own for part in parts[number]}
+    return any(key not in here and measure in others for key, measure in amounts.items())
 
 
 def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Part]]:

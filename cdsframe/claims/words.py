@@ -20,7 +20,7 @@ _NEGATORS = frozenset(
 )
 _CRITICAL = {
     "stop": "stop stops stopped stopping discontinue discontinues discontinued discontinuing cease ceases ceased halt "
-    "halts halted suspend suspends suspended",
+    "halts halted suspend suspends suspended hold holds held holding",
     "except": "except excepting excluding exclude excludes excluded exclusion unless exempt save barring bar bars",
     "only": "only solely exclusively",
     "hardly": "hardly scarcely barely rarely seldom infrequently unlikely",
@@ -30,6 +30,11 @@ _CRITICAL = {
     "instead": "insteadof against unsuitable unsafe inappropriate inadvisable unnecessary useless",
     "off": "off",
     "cancel": "cancel cancels cancelled postpone postponed",
+    "half": "half",
+    "third": "third thirds",
+    "quarter": "quarter quarters",
+    "double": "double doubles doubled doubling twofold",
+    "triple": "triple triples tripled tripling threefold",
 }
 """Words that turn a sentence around. A statement that leaves one of its clause out says something else."""
 _DIRECTIONS = {
