@@ -15,8 +15,9 @@ import argparse
 import json
 import random
 import re
+import textwrap
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdsframe.citations import check
 from cdsframe.confidence import word
@@ -239,21 +240,33 @@ def sections() -> Iterator[Passage]:
             )  # fmt: skip
 
 
+def wrapped(passage: Passage, width: int) -> Passage:
+    """The passage with lines of at most `width` characters."""
+    lines = (textwrap.wrap(line, width) or [""] for line in passage.text.split("\n"))
+    text = "\n".join("\n".join(parts) for parts in lines)
+    return replace(passage, text=text, end=passage.start + len(text))
+
+
 def called(statement: str, passage: Passage) -> str:
     """The word for an answer that is this statement and cites this passage."""
     return word(check(f"{statement.rstrip('. ')} [1].", [passage])).word
 
 
-def measure(passages: list[Passage], seed: int = 1) -> list[Tally]:
-    """The words of every sentence, verbatim, altered in each way and paraphrased."""
+def measure(passages: list[Passage], seed: int = 1, width: int | None = None) -> list[Tally]:
+    """The words of every sentence, verbatim, altered in each way and paraphrased.
+
+    Args:
+        width: of the lines into which the cited passages are wrapped; None: as they are.
+    """
     dice = random.Random(seed)
     said: dict[str, list[tuple[str, Passage]]] = {name: [] for name in ("verbatim", *ALTERED, "paraphrased by code")}
     for passage in passages:
+        cited = wrapped(passage, width) if width else passage
         for sentence in sentences(passage):
-            said["verbatim"].append((sentence, passage))
+            said["verbatim"].append((sentence, cited))
             for name, alter in ALTERED.items():
-                said[name] += [(one, passage) for one in alter(sentence, passage.text, dice)]
-            said["paraphrased by code"] += [(one, passage) for one in paraphrased(sentence)]
+                said[name] += [(one, cited) for one in alter(sentence, passage.text, dice)]
+            said["paraphrased by code"] += [(one, cited) for one in paraphrased(sentence)]
     return [_tally(name, pairs) for name, pairs in said.items()]
 
 
@@ -274,10 +287,11 @@ def _tally(name: str, said: list[tuple[str, Passage]]) -> Tally:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--show", type=int, default=0, help="wrongly judged statements to print of each class")
+    parser.add_argument("--wrap", type=int, help="the longest line of the passages, as files have it that are wrapped")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
     asked = parser.parse_args()
     passages = list(sections())
-    tallies = [*measure(passages), short_answers(passages)]
+    tallies = [*measure(passages, width=asked.wrap), short_answers(passages)]
     if asked.json:
         print(json.dumps({tally.name: {"n": len(tally.words), "supported": tally.share} for tally in tallies}))
         return

@@ -12,14 +12,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from cdsframe.claims.agreement import compare
-from cdsframe.claims.clauses import Part, clauses, fragment
+from cdsframe.claims.clauses import Clause, Part, clauses, fragment
 from cdsframe.markers import clean, find, finished
 from cdsframe.search_form import search_words
+from cdsframe.sentences import divides_words, sentences, words_of
 from cdsframe.types import Citation, Passage
 
-_DIVIDED = r"(?<=[^\W\d_][-\u2010\u00ad\u0002\ufffe])\r?\n[^\S\n]*(?=[^\W\d_A-Z])"
-"""The end of a line that divides a word, behind a hyphen in one of its forms."""
-_SENTENCE_END = re.compile(rf"(?<=[.!?])\s+(?=[^a-z\s])|(?!{_DIVIDED})\n+")
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
 SUPPORTED, WORTH = 1.0, 0.5
 """Minimum support for a whole statement (SUPPORTED) and for part of it (WORTH)."""
@@ -104,41 +102,53 @@ def support(statement: str, passage: Passage, question: str = "") -> tuple[int, 
     Words of the passage's title and heading count neither way, since the prompt shows them too. Where no sentence
     supports the statement, or each that does contradicts it, the span is the whole passage and the support 0.
     """
-    said = [clause for start, end in _sentences(statement) for clause in clauses(statement[start:end])]
-    elsewhere = {part.key for first, last in _sentences(passage.text) for part in _words(passage.text[first:last])}
-    known = {part.key for part in _words(" ".join((passage.title, *passage.heading)))}
+    readings = (True, False) if divides_words(passage.text) or divides_words(statement) else (True,)
+    return max((_support(statement, passage, question, joined) for joined in readings), key=lambda found: found[2])
+
+
+def _support(statement: str, passage: Passage, question: str, join_divided: bool) -> tuple[int, int, float]:
+    """As `support`, with words that a line's end divides read in one way."""
+    said = [clauses(words_of(statement, one, join_divided=join_divided)) for one in sentences(statement)]
+    found = sentences(passage.text)
+    text = [clauses(words_of(passage.text, one, join_divided=join_divided)) for one in found]
+    if not statement.rstrip().endswith("?"):  # what is asked is not said
+        text = [() if passage.text[: one.end].endswith("?") else said for one, said in zip(found, text, strict=True)]
+    elsewhere = {part.key for sentence in text for part in _words(sentence)}
+    known = {part.key for part in _words(clauses(" ".join((passage.title, *passage.heading))))}
     asked, form = terms(question), fragment(statement)
     best = (0.0, 0, 0, 0)
     span = (passage.start, passage.end)
-    for start, end, sentences in _windows(passage.text):
-        agreement = compare(
-            said, [clauses(passage.text[first:last]) for first, last in sentences], known, elsewhere - known, form
-        )
+    for first, last in _windows(len(found)):
+        start, end = found[first].start, found[last].end
+        whole = [clause for sentence in said for clause in sentence]
+        agreement = compare(whole, text[first : last + 1], known, elsewhere - known, form)
         if agreement.contradicted:
             continue
-        rank = (agreement.share, -len(sentences), len(asked & terms(passage.text[start:end])), -start)
+        rank = (agreement.share, first - last, len(asked & terms(passage.text[start:end])), -start)
         if rank[0] > 0 and rank > best:
             best, span = rank, (passage.start + start, passage.start + end)
-    single = _by_single_sentences(statement, passage, known, elsewhere - known, form)
+    single = _by_single_sentences(said, text, known, elsewhere - known, form)
     return *span, min(best[0], max(single, WORTH))
 
 
 def _by_single_sentences(
-    statement: str, passage: Passage, known: set[str], elsewhere: set[str], form: Literal["", "amount", "phrase"]
+    said: Sequence[Sequence[Clause]],
+    text: Sequence[Sequence[Clause]],
+    known: set[str],
+    elsewhere: set[str],
+    form: Literal["", "amount", "phrase"],
 ) -> float:
     """The lowest support that a sentence of the statement has from one sentence of the passage.
 
     Words of several sentences can make a statement that none of them makes: a condition of one, an order of another.
     Such a statement is supported in part at most.
     """
-    text = [[clauses(passage.text[first:last])] for first, last in _sentences(passage.text)]
     lowest = 1.0
-    for start, end in _sentences(statement):
-        said = clauses(statement[start:end])
-        if not any(said):
+    for sentence in said:
+        if not any(sentence):
             lowest = min(lowest, _UNCOMPARED)
             continue
-        found = (compare([*said], sentence, known, elsewhere, form) for sentence in text)
+        found = (compare([*sentence], [one], known, elsewhere, form) for one in text)
         lowest = min(lowest, max((one.share for one in found if not one.contradicted), default=0.0))
     return lowest
 
@@ -162,25 +172,12 @@ def _spell(token: str) -> str:
     return _COUNTS.get(token, token)
 
 
-def _words(text: str) -> Iterator[Part]:
-    return (part for clause in clauses(text) for part in clause if part.kind == "word")
+def _words(sentence: Sequence[Clause]) -> Iterator[Part]:
+    return (part for clause in sentence for part in clause if part.kind == "word")
 
 
-def _sentences(text: str) -> list[tuple[int, int]]:
-    """Where a text's sentences start and end."""
-    found, position = [], 0
-    for end in [*_SENTENCE_END.finditer(text), None]:
-        stop = end.start() if end else len(text)
-        if text[position:stop].strip():
-            found.append((position, stop))
-        position = end.end() if end else stop
-    return found
-
-
-def _windows(text: str) -> Iterator[tuple[int, int, list[tuple[int, int]]]]:
-    """Spans of one sentence, of two neighbouring ones, and so on: `(start, end, sentences)`."""
-    sentences = _sentences(text)
-    for size in range(1, min(_WIDEST, len(sentences)) + 1):
-        for first in range(len(sentences) - size + 1):
-            chosen = sentences[first : first + size]
-            yield chosen[0][0], chosen[-1][1], chosen
+def _windows(count: int) -> Iterator[tuple[int, int]]:
+    """The first and the last of one sentence, of two neighbouring ones, and so on."""
+    for size in range(1, min(_WIDEST, count) + 1):
+        for first in range(count - size + 1):
+            yield first, first + size - 1

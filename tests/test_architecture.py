@@ -21,7 +21,7 @@ LAYERS = [
     {
         "types", "contracts", "digests", "identifiers", "printable", "errors", "files", "encoding", "run", "packaged",
         "prompt", "adapter", "shingles", "interrupt", "environment", "search_form", "chat", "filters", "units",
-        "tokens", "markers", "claims", "loading",
+        "tokens", "markers", "claims", "loading", "sentences", "shared_cores",
     },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",

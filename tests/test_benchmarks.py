@@ -67,10 +67,11 @@ def test_a_benchmark_says_what_it_measures(name, monkeypatch, capsys):
     assert f"python benchmarks/{name}.py" in capsys.readouterr().out
 
 
-def test_altered_sentences_of_the_hospital_are_not_called_supported_and_verbatim_ones_are():
+@pytest.mark.parametrize("width", [None, 60])
+def test_altered_sentences_of_the_hospital_are_not_called_supported_and_verbatim_ones_are(width):
     from benchmarks import altered_statements as altered
 
-    shares = {tally.name: tally.share for tally in altered.measure(list(altered.sections())[::6])}
+    shares = {tally.name: tally.share for tally in altered.measure(list(altered.sections())[::6], width=width)}
     assert shares.pop("verbatim") >= 0.99
     assert shares.pop("paraphrased by code") >= 0.9
     assert {name: share for name, share in shares.items() if share > 0.1} == {}

@@ -57,6 +57,25 @@ def called(statement: str, text: str, title: str = "") -> str:
         (NOT, "Do not give velorapine unless the systolic pressure is below 100 mmHg"),
         (NOT, "Do not withhold velorapine when the systolic pressure is below 100 mmHg"),
         (AGES, "Children get 5 mg"),
+        ("Adults get 5 mg, children get 2 mg.", "Children get 5 mg"),
+        ("Children under 12 get 5 mg, those over 12 get 10 mg.", "Children under 12 get 10 mg"),
+        ("Take half a tablet at night.", "Take a tablet at night"),
+        ("Double the dose after a week.", "Give the dose after a week"),
+        ("Take 1 1/2 tablets at night.", "Take 1 tablets at night"),
+        ("Take 1½ tablets at night.", "Take 1 tablet at night"),
+        ("Give 12 500 units of heparin.", "Give 500 units of heparin"),
+        ("Give 1'000 units of heparin.", "Give 1 units of heparin"),
+        ("Hold metformin for 48 hours.", "Give metformin for 48 hours"),
+        ("Is zelnorin safe in pregnancy? It is not.", "Zelnorin is safe in pregnancy"),
+        ("Patients should be given few fluids.", "Patients should be given fluids"),
+        ("In acute severe asthma do not\ngive zelnorin to patients.", "Give zelnorin to patients"),
+        ("The ward team, as all of us, should never\nDr Smith said, give zelnorin.", "Dr Smith said, give zelnorin"),
+        ("Give 10 mg daily\nor less.", "Give 10 mg daily"),
+        ("The dose is 15 mg\nper kg.", "The dose is 15 mg"),
+        ("Give 5-\n10 mg.", "Give 10 mg"),
+        ("Do not:\n- take zelnorin\n- drive", "Take zelnorin"),
+        ("You must not\n1. drive after treatment. Swim at sea\n2. drink", "Swim at sea"),
+        ("The following must not be given:\n\n- aspirin\n- ibuprofen", "Ibuprofen may be given"),
         (AGES, "Adults: 2 mg"),
         (AGES, "Infants get 2 mg"),
         (PACKAGE, "Metformin is indicated in renal failure"),
@@ -113,6 +132,30 @@ def test_a_count_of_thousands_of_digits_is_not_a_frequency() -> None:
     ],
 )
 def test_other_words_for_the_same_are_supported(text: str, statement: str) -> None:
+    assert called(statement, text) == "supported"
+
+
+@pytest.mark.parametrize(
+    ("text", "statement"),
+    [
+        ("Give beta-\nblockers.", "Give beta-blockers"),
+        ("It treats hyper-\ntension.", "It treats hypertension"),
+        ("COVID-\n19 patients stay 5-\n10 days.", "COVID-19 patients stay 5-10 days"),
+        (
+            "Check it. Do not give amicosine when the\nclearance is below 20 mL/min.",
+            "Do not give amicosine when the clearance is below 20 mL/min",
+        ),
+        ("Do not:\n- take zelnorin\n- drive", "Do not drive"),
+        ("Call the team if:\n- the pulse is above 120\n- it hurts", "Call the team if it hurts"),
+        ("Department: Pharmacy\nOpening hours: 8 to 17\nTelephone: 6112", "Opening hours: 8 to 17"),
+        ("2024-03-01: Potassium 3.1 mmol/L\n2024-03-02: No allergy", "2024-03-01: Potassium 3.1 mmol/L"),
+        ("The total must not exceed 60 mg in one day.", "The total must not exceed 60 mg per day"),
+        ("The catheter stays 4 days at most.", "The catheter stays at most 4 days"),
+        ("Give 12 500 units of heparin.", "Give 12,500 units of heparin"),
+        ("Take 1½ tablets at night.", "Take 1.5 tablets at night"),
+    ],
+)
+def test_lines_lists_and_other_spellings_do_not_hide_what_is_said(text: str, statement: str) -> None:
     assert called(statement, text) == "supported"
 
 

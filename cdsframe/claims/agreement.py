@@ -17,6 +17,7 @@ from cdsframe.claims.words import DECISIVE, RELATIONS
 
 _QUOTED = "quoted"
 """Measure of the amounts that `_with_parts` adds; they do not compete with amounts in the text."""
+_EXCEPTION = "except"
 _NEAR = 3
 """Maximum number of parts between an operator and the word that it modifies."""
 
@@ -69,8 +70,19 @@ def compare(
         for clause, found in zip(statement, matched, strict=True)
     )
     share = held / total if total else 0.0
-    bare = bool(form) and _count(statement, DECISIVE) != _count((one for _, found in groups for one in found), DECISIVE)
-    return Agreement(share / 2 if bare else share, wrong or not held)
+    incomplete = bool(form) and _count(statement, DECISIVE) != _count(
+        (one for _, found in groups for one in found), DECISIVE
+    )
+    incomplete = incomplete or (not form and any(_leaves_exception_out(statement, found) for found in matched))
+    return Agreement(share / 2 if incomplete else share, wrong or not held)
+
+
+def _leaves_exception_out(statement: Sequence[Clause], found: _Match) -> bool:
+    """Whether the text goes on with an exception ("unless the pulse is below 50") and the statement has none."""
+    if any(part.kind == "operator" and part.key == _EXCEPTION for clause in statement for part in clause):
+        return False
+    behind = (found.sentence[number + 1] for number in found.clauses if number + 1 < len(found.sentence))
+    return any(clause[:1] == (Part("operator", _EXCEPTION),) for clause in behind)
 
 
 def _count(clauses: Iterable[Clause], names: Collection[str]) -> int:
@@ -230,7 +242,7 @@ def _from_another_clause(clause: Clause, found: _Match) -> bool:
 
 def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Part]]:
     """Each part with the names of its neighbours."""
-    names = [None, *(part.key for part in clause), None]
+    names = [None, *(part.bound + part.key for part in clause), None]
     for place, part in enumerate(clause):
         yield (names[place], names[place + 2]), part
 

@@ -15,7 +15,6 @@ from typing import Literal
 
 from cdsframe.claims.spelling import spelled_out
 from cdsframe.claims.words import BOUNDS, DECISIVE, EMPTY, LIGHT, OPERATORS, SPELLED, VERB, stem
-from cdsframe.search_form import search_form
 from cdsframe.tokens import Token, read
 from cdsframe.units import measure
 
@@ -51,8 +50,7 @@ def clauses(sentence: str) -> tuple[Clause, ...]:
     """The clauses of a sentence. Operators alone belong to the next clause, amounts alone to the one before."""
     found: list[Clause] = []
     waiting: Clause = ()
-    whole = search_form(sentence) if "\n" in sentence else sentence  # a line's end divides a word
-    for piece in _CLAUSE_END.split(spelled_out(whole)):
+    for piece in _CLAUSE_END.split(spelled_out(sentence)):
         parts = _parts(piece)
         if waiting and parts and parts[0].key in DECISIVE and any(part.kind == "amount" for part in waiting):
             found, waiting = [waiting], ()  # "not exceed 150 mg without …": what is denied is not the amount

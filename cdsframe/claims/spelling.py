@@ -32,7 +32,7 @@ _DAYS = {"hour": "1/24", "day": "1", "week": "7", "month": "30", "year": "365", 
 _COUNT = r"(?P<count>\d{1,9}|one|two|three|four|five|six|seven|eight|nine|ten|twelve)"
 _PERIOD = r"(?P<period>minute|hour|day|week|fortnight|month|year)"
 _ADVERB = r"(?P<adverb>hourly|daily|nightly|weekly|fortnightly|monthly|yearly|annually)"
-_EACH = r"(?:a|an|per|each|every|in a|in each)"
+_EACH = r"(?:a|an|per|each|every|in a|in each|in one|in any)"
 _OVER_PERIOD = _PERIOD.replace("period", "over")
 _FREQUENCIES = [
     re.compile(pattern, re.I)
@@ -41,7 +41,7 @@ _FREQUENCIES = [
         rf"\bevery\s+(?P<other>other|second|alternate)\s+{_PERIOD}\b|\b(?P<alternate>alternate)\s+{_OVER_PERIOD}s\b",
         rf"\bevery\s+{_COUNT}\s+{_PERIOD}s?\b",
         rf"\b{_COUNT}[\s-]+{_ADVERB}\b",
-        rf"\b(?:every|each)\s+{_PERIOD}\b|\b(?:a|per)\s+(?P<over>day|week|month|year|night)\b|/(?:day|d)\b",
+        rf"\b(?:every|each)\s+{_PERIOD}\b|\b(?:a|per|in one|in any|in each)\s+(?P<over>day|week|month|year|night)\b|/(?:day|d)\b",
         rf"\b{_ADVERB}\b",
     )
 ]
@@ -60,7 +60,11 @@ _AMOUNT = r"(?<!\d)(?<!\d[.,/])(\d[\d.,/]{0,30}(?:\s?[^\s\d,;.]{1,40}){0,2}?)"
 """A number and up to two words. It begins where the number begins, and is bounded, so that the search is linear."""
 _NOTHING = r"(?!\s+(?:than\b|the\b|an?\b|\d))"
 """What must not follow "or more": a second amount."""
+_NO_AMOUNT_BEHIND = r"(?!\s*(?:\d|freq|one\b|two\b|three\b|four\b|five\b|six\b|a\b|an\b))"
+"""What must not follow "5 mg at most": an amount that "at most" is about."""
 _COMPARED = [
+    (rf"{_AMOUNT},?\s+(?:at\s+(?:the\s+)?(?:very\s+)?most|maximum)\b{_NO_AMOUNT_BEHIND}", r"≤ \1"),
+    (rf"{_AMOUNT},?\s+(?:at\s+(?:the\s+)?(?:very\s+)?least|minimum)\b{_NO_AMOUNT_BEHIND}", r"≥ \1"),
     (rf"\b{_NO}\s+(?:{_MORE}(?:\s+often|\s+frequently)?\s+than|{_OVER})\b", "≤"),
     (rf"\b{_NO}\s+(?:{_LESS}(?:\s+often|\s+frequently)?\s+than|below|under)\b", "≥"),
     (r"\bat\s+(?:the\s+)?least\b|\b(?:a\s+)?minimum\s+of\b|\bupwards?\s+of\b|>=|=>", "≥"),

@@ -23,7 +23,7 @@ _CRITICAL = {
     "halts halted suspend suspends suspended hold holds held holding",
     "except": "except excepting excluding exclude excludes excluded exclusion unless exempt save barring bar bars",
     "only": "only solely exclusively",
-    "hardly": "hardly scarcely barely rarely seldom infrequently unlikely",
+    "hardly": "hardly scarcely barely rarely seldom infrequently unlikely few",
     "fail": "fail fails failed failing unable impossible lack lacks lacked lacking absent absence freeof devoid",
     "deny": "deny denies denied denying refuse refuses refused refusing decline declines declined reject rejects "
     "rejected",

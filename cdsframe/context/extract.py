@@ -7,14 +7,12 @@ still the passage's text, and no reader takes two distant sentences for neighbou
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import replace
 
 from cdsframe.context.words import meaningful
 from cdsframe.contracts import Embedder
+from cdsframe.sentences import sentences
 from cdsframe.types import Hit
-
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？｡])(?=[^。！？｡\s])|\n+")
 
 
 def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:
@@ -27,7 +25,7 @@ def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:
     begins = [start for start, _ in embedder.offsets(passage.text)]
     if len(begins) <= tokens:
         return hit
-    spans = _sentences(passage.text)
+    spans = [(one.start, one.end) for one in sentences(passage.text)]
     sizes = [sum(start <= begin < end for begin in begins) for start, end in spans]
     worth = _worth(query, " ".join((passage.title, *passage.heading)), [passage.text[a:b] for a, b in spans])
     best, chosen = -1.0, (0, 0)
@@ -44,20 +42,9 @@ def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:
     return replace(hit, passage=cut)
 
 
-def _sentences(text: str) -> list[tuple[int, int]]:
-    """Their spans, without the blanks between them."""
-    spans, position = [], 0
-    for end in [*_SENTENCE_END.finditer(text), None]:
-        stop = end.start() if end else len(text)
-        if text[position:stop].strip():
-            spans.append((position, stop))
-        position = end.end() if end else stop
-    return spans
-
-
-def _worth(query: str, shown: str, sentences: list[str]) -> list[float]:
+def _worth(query: str, shown: str, texts: list[str]) -> list[float]:
     asked = meaningful(query)
     asked = asked - meaningful(shown) or asked
-    found = [meaningful(sentence) & asked for sentence in sentences]
+    found = [meaningful(text) & asked for text in texts]
     rarity = {word: math.log(1 + len(found) / max(1, sum(word in own for own in found))) for word in asked}
     return [sum(rarity[word] for word in sorted(own)) for own in found]
