@@ -157,7 +157,7 @@ def test_the_option_leaves_its_figures(tmp_path):
     small = ["model=tiny", "embedder=none", "retriever=none", "trainer=cpu", "logger=none", "training.train_limit=8"]
     run_train(tmp_path, "training=estimate", *small)
     metrics = json.loads(next(tmp_path.glob("outputs/runs/train/*/metrics.json")).read_text())
-    parts = ("weights", "trained", "optimizer", "activations", "libraries")
+    parts = ("weights", "trained", "optimizer", "activations", "libraries", "fragments")
     assert metrics["memory/total_gb"] == pytest.approx(sum(metrics[f"memory/{part}_gb"] for part in parts))
 
 

@@ -13,7 +13,7 @@ from itertools import pairwise
 from typing import Literal
 
 from cdsframe.claims.clauses import Clause, Part
-from cdsframe.claims.words import DECISIVE, RELATIONS
+from cdsframe.claims.words import DECISIVE, RELATIONS, TURNING
 
 _QUOTED = "quoted"
 """Measure of the amounts that `_with_parts` adds; they do not compete with amounts in the text."""
@@ -70,10 +70,10 @@ def compare(
         for clause, found in zip(statement, matched, strict=True)
     )
     share = held / total if total else 0.0
-    incomplete = bool(form) and _count(statement, DECISIVE) != _count(
-        (one for _, found in groups for one in found), DECISIVE
-    )
-    incomplete = incomplete or (not form and any(_leaves_exception_out(statement, found) for found in matched))
+    if form:
+        incomplete = _count(statement, TURNING) != _count((one for _, found in groups for one in found), TURNING)
+    else:
+        incomplete = any(_leaves_exception_out(statement, found) for found in matched)
     return Agreement(share / 2 if incomplete else share, wrong or not held)
 
 

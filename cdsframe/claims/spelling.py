@@ -41,7 +41,8 @@ _FREQUENCIES = [
         rf"\bevery\s+(?P<other>other|second|alternate)\s+{_PERIOD}\b|\b(?P<alternate>alternate)\s+{_OVER_PERIOD}s\b",
         rf"\bevery\s+{_COUNT}\s+{_PERIOD}s?\b",
         rf"\b{_COUNT}[\s-]+{_ADVERB}\b",
-        rf"\b(?:every|each)\s+{_PERIOD}\b|\b(?:a|per|in one|in any|in each)\s+(?P<over>day|week|month|year|night)\b|/(?:day|d)\b",
+        rf"\b(?:every|each)\s+{_PERIOD}\b|\b(?:a|per|in one|in any|in each)\s+(?P<over>day|week|month|year|night)\b|"
+        r"/(?:day|d)\b",
         rf"\b{_ADVERB}\b",
     )
 ]

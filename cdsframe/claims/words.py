@@ -20,7 +20,7 @@ _NEGATORS = frozenset(
 )
 _CRITICAL = {
     "stop": "stop stops stopped stopping discontinue discontinues discontinued discontinuing cease ceases ceased halt "
-    "halts halted suspend suspends suspended hold holds held holding",
+    "halts halted suspend suspends suspended hold holding",
     "except": "except excepting excluding exclude excludes excluded exclusion unless exempt save barring bar bars",
     "only": "only solely exclusively",
     "hardly": "hardly scarcely barely rarely seldom infrequently unlikely few",
@@ -30,13 +30,16 @@ _CRITICAL = {
     "instead": "insteadof against unsuitable unsafe inappropriate inadvisable unnecessary useless",
     "off": "off",
     "cancel": "cancel cancels cancelled postpone postponed",
+}
+"""Words that turn a sentence around. A statement that leaves one of its clause out says something else."""
+_SHARES = {
     "half": "half",
     "third": "third thirds",
     "quarter": "quarter quarters",
     "double": "double doubles doubled doubling twofold",
     "triple": "triple triples tripled tripling threefold",
 }
-"""Words that turn a sentence around. A statement that leaves one of its clause out says something else."""
+"""Words that multiply an amount."""
 _DIRECTIONS = {
     "before": "before prior preceding ahead beforehand",
     "after": "after following afterwards post",
@@ -60,12 +63,14 @@ _DIRECTIONS = {
 """Words whose opposite can stand in the same sentence: what they are about must agree, too."""
 OPERATORS = {
     **dict.fromkeys(_NEGATORS, NEGATION),
-    **{word: name for name, words in (_CRITICAL | _DIRECTIONS).items() for word in listed(words)},
+    **{word: name for name, words in (_CRITICAL | _SHARES | _DIRECTIONS).items() for word in listed(words)},
     **dict(zip("≥>≤<", BOUNDS, strict=True)),
 }
 RELATIONS = frozenset({*BOUNDS, "before", "after", "until", "since", "during"})
 """Operators that a statement must keep where it repeats the parts on both sides of them."""
-DECISIVE = frozenset({NEGATION, *_CRITICAL})
+TURNING = frozenset({NEGATION, *_CRITICAL})
+"""Operators that turn their clause around."""
+DECISIVE = TURNING | frozenset(_SHARES)
 """Operators that a statement must keep where it repeats words of their clause."""
 
 EMPTY = frozenset(

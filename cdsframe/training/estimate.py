@@ -54,10 +54,12 @@ class Memory:
 
     libraries: int = 0
     """What the libraries take beside tensors, on a CPU: code and buffers, and oneDNN's kernels."""
+    fragments: int = 0
+    """What the heap keeps between tensors, on a CPU."""
 
     @property
     def total(self) -> int:
-        return self.weights + self.trained + self.optimizer + self.activations + self.libraries
+        return self.weights + self.trained + self.optimizer + self.activations + self.libraries + self.fragments
 
     def __str__(self) -> str:
         parts = ", ".join(f"{name} {value / _GB:.2f}" for name, value in asdict(self).items())
@@ -173,7 +175,7 @@ def needed(
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
-    from cdsframe.training.caches import library_bytes
+    from cdsframe.training.caches import fragment_bytes, library_bytes
     from cdsframe.training.fused import fuse
 
     module = model.without_weights()
@@ -192,13 +194,14 @@ def needed(
             f"the memory that {model.public_name} takes cannot be estimated: its code does not run on tensors without "
             f"contents in {str(model.compute_dtype).removeprefix('torch.')}"
         ) from error
-    on_cuda = torch.device(model.device).type == "cuda"
+    kind = torch.device(model.device).type
     return Memory(
         weights=0 if whole else frozen,
         trained=trained * (4 + 4),
-        optimizer=trained * MOMENT_BYTES[optimizer if optimizer != "auto" else "paged_adamw" if on_cuda else "adamw"],
+        optimizer=trained * MOMENT_BYTES[optimizer if optimizer != "auto" else "paged_adamw" if kind == "cuda" else "adamw"],
         activations=activations,
-        libraries=library_bytes(torch.device(model.device).type, model.compute_dtype != torch.float32),
+        libraries=library_bytes(kind, model.compute_dtype != torch.float32),
+        fragments=fragment_bytes(kind, activations),
     )
 
 
