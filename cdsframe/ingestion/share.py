@@ -50,6 +50,7 @@ class Share:
         everything: whether the corpus takes the place of all others (`ingestion.replace=true`, a rebuild).
         unnamed: ids of documents without a corpus; the corpus must contain at least one to adopt them.
         before: ids the corpus had; a guessed name must find a quarter of them again.
+        adds: whether the corpus is to come beside what the index has: a guessed name must find all of them again.
     """
 
     def __init__(
@@ -60,10 +61,11 @@ class Share:
         everything: bool,
         unnamed: Iterable[str] = (),
         before: Iterable[str] = (),
+        adds: bool = False,
     ) -> None:
         self.corpus, self._documents, self._everything = corpus, documents, everything
         self._unnamed = frozenset(unnamed)
-        self._before = frozenset(before)
+        self._before, self._adds = frozenset(before), adds
         self._met, self._met_before = False, 0
         self._shared: list[tuple[str, str, str]] = []
 
@@ -117,6 +119,14 @@ class Share:
                 f"the corpus {named(self.corpus)}; the index is left as it was: to keep both, ingest this corpus with "
                 "ingestion.add=true; to remove those documents, with ingestion.replace=true"
             )
+        lost = len(self._before) - self._met_before
+        if self._adds and lost:
+            raise InputError(
+                f"the index has a corpus {named(self.corpus)} already, and {lost} of its {len(self._before)} documents "
+                "are not in the corpus at this path; ingestion.add=true removes nothing, and the index is left as it "
+                "was: if this is another corpus, give it a name of its own, by corpus.name=NAME; if it is the same, "
+                "leave ingestion.add=true out"
+            )
         if len(self._before) > 1 and self._met_before < _KEPT * len(self._before):
             kept = f"only {self._met_before}" if self._met_before else "none"
             raise InputError(
@@ -162,7 +172,8 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
         return Share(name, documents, everything=True)
     unnamed = _committed_of(index, "", documents) if adopting(index, corpus) and not add else ()
     before = _committed_of(index, name, documents) if guessed(corpus) and name in committed else ()
-    return Share(name, documents, everything=False, unnamed=unnamed, before=before)
+    adds = add and guessed(corpus) and name in committed
+    return Share(name, documents, everything=False, unnamed=unnamed, before=before, adds=adds)
 
 
 def _require_name(name: str, committed: Mapping[str, int]) -> None:
@@ -207,7 +218,7 @@ def require_known(index: Index, corpus: object, *, add: bool = False, replace: b
     near = get_close_matches(name, others, n=1, cutoff=_NEAR) or list(others)[:1]
     raise ConfigError(
         f"the index has the corpus {listed}{more} and does not know the corpus {named(name)}: to keep both, ingest it "
-        "with ingestion.add=true; to remove all others, with ingestion.replace=true; if it is one of them at another "
+        "with ingestion=update ingestion.add=true; to remove all others, with ingestion.replace=true; if it is one of them at another "
         f"path, with corpus.name={near[0]!r}"
     )
 
