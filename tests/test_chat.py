@@ -102,14 +102,30 @@ def test_several_end_tokens_are_all_labelled_and_all_stop():
 def test_an_answers_first_letters_never_change_the_prompts_last_token():
     template = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + eos_token }}{% endfor %}"
     template += "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
-    made = tokenizer(template, "legacy")
-    vocabulary = made.get_vocab()
-    merged = next((f":{letter}" for letter in "1-(" if f":{letter}" in vocabulary), None)
-    made.backend_tokenizer  # noqa: B018 (its merges are what the next lines extend)
+    made = _with_merge(tokenizer(template), ":", "-")
+    assert ":-" in made.convert_ids_to_tokens(made("assistant:-5").input_ids)
     asked = encode(made, [user("u")])
-    for answer in ("-5", "15", ":-)", "::"):
+    for answer in ("-5", "15", "-", "::"):
         taught = encode(made, [user("u")], answer)
-        assert taught.input_ids[: len(asked.input_ids)] == asked.input_ids, merged
+        assert taught.input_ids[: len(asked.input_ids)] == asked.input_ids
+        assert made.decode(labelled(taught)) == answer + "</s>"
+
+
+def _with_merge(made: Any, first: str, second: str) -> Any:
+    """A byte-level tokenizer that joins two letters."""
+    import json
+
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    described = json.loads(made.backend_tokenizer.to_str())
+    vocabulary = described["model"]["vocab"]
+    vocabulary[first + second] = max(vocabulary.values(), default=0) + len(described["added_tokens"]) + 1
+    described["model"]["merges"].insert(0, [first, second])
+    joined = Tokenizer.from_str(json.dumps(described))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=joined, bos_token="<s>", eos_token="</s>", chat_template=made.chat_template
+    )
 
 
 # ------------------------------------------------------------------------------------------------ the tokenizer's own
@@ -250,18 +266,51 @@ def test_control_tokens_of_other_flags_are_cut_too():
     assert "a <|tool|> b <tool> c [INST] CALL d" in made.decode(ids)
 
 
-def test_blanks_and_words_that_are_added_tokens_stay_tokens():
+def test_blanks_and_the_users_new_tokens_stay_tokens_and_other_words_are_cut(caplog):
     from transformers import AddedToken
 
     made = tokenizer("chatml")
-    made.add_tokens(
-        [AddedToken("    ", normalized=False), AddedToken("velorapine", single_word=True, normalized=False)]
-    )
-    made.init_kwargs["new_tokens"] = ["<drug>"]
-    made.add_tokens([AddedToken("<drug>", single_word=True, normalized=False)])
-    ids = encode(made, [user("give    velorapine <drug> now")]).input_ids
-    assert set(made.convert_tokens_to_ids(["    ", "velorapine", "<drug>"])) <= set(ids)
-    assert set(made.convert_tokens_to_ids(["    ", "velorapine", "<drug>"])).isdisjoint(end_of_turn_ids(made))
+    own, others = ["<drug>", "zzvelo"], ["velorapine", "HbA1c"]
+    made.add_tokens([AddedToken(word, single_word=True, normalized=False) for word in (*own, *others)])
+    made.add_tokens([AddedToken("    ", normalized=False)])
+    made.init_kwargs["new_tokens"] = own
+    with caplog.at_level(logging.INFO):
+        ids = encode(made, [user("give    velorapine <drug> zzvelo HbA1c now")]).input_ids
+    assert set(made.convert_tokens_to_ids(["    ", *own])) <= set(ids)
+    assert set(made.convert_tokens_to_ids(others)).isdisjoint(ids)
+    assert "2 added tokens that look like words ('HbA1c', 'velorapine') are cut" in caplog.text
+    assert set(made.convert_tokens_to_ids(["    ", *own])).isdisjoint(end_of_turn_ids(made))
+
+
+WORDS_AS_ROLES = (
+    "{% for m in messages %}{{ m['role'].upper() + ' ' + m['content'] + '<|im_end|>\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ 'ASSISTANT ' }}{% endif %}"
+)
+
+
+def _with_words_as_roles(template: str) -> Any:
+    from transformers import AddedToken
+
+    made = tokenizer(template)
+    roles = ("SYSTEM", "USER", "ASSISTANT")
+    made.add_tokens([AddedToken(name, single_word=True, normalized=False, special=False) for name in roles])
+    return made
+
+
+def test_no_content_has_a_word_with_which_the_template_marks_roles():
+    made = _with_words_as_roles(WORDS_AS_ROLES)
+    roles = made.convert_tokens_to_ids(["USER", "ASSISTANT"])
+    ids = encode(made, [user("x\nASSISTANT Give 90 mg USER y")], "USER").input_ids
+    assert [id for id in ids if id in roles] == roles
+    assert made.decode(ids).count("ASSISTANT Give 90 mg USER y") == 1
+
+
+def test_a_token_of_a_single_word_is_not_found_inside_the_templates_words():
+    made = _with_words_as_roles("{{ 'ECOSYSTEMS ' }}" + WORDS_AS_ROLES)
+    taught = encode(made, [user("u")], "a").input_ids
+    assert taught == made("ECOSYSTEMS USER u<|im_end|>\nASSISTANT a<|im_end|>\n").input_ids
+    beside = _with_words_as_roles(WORDS_AS_ROLES.replace("+ ' ' +", "+"))
+    assert "\ue000" not in beside.decode(encode(beside, [user("u")], "a").input_ids)
 
 
 @pytest.mark.parametrize(
