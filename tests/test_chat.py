@@ -7,7 +7,7 @@ import logging
 from typing import Any
 
 import pytest
-from chat_models import KINDS, TEMPLATES, tokenizer
+from chat_models import KINDS, TEMPLATES, tokenizer, with_merge
 
 from cdsframe.chat.format import ChatFormat
 from cdsframe.encoding import IGNORED, chat_digest, encode, encode_many, encodes_as_before, end_of_turn_ids
@@ -102,30 +102,13 @@ def test_several_end_tokens_are_all_labelled_and_all_stop():
 def test_an_answers_first_letters_never_change_the_prompts_last_token():
     template = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + eos_token }}{% endfor %}"
     template += "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
-    made = _with_merge(tokenizer(template), ":", "-")
+    made = with_merge(tokenizer(template), ":", "-")
     assert ":-" in made.convert_ids_to_tokens(made("assistant:-5").input_ids)
     asked = encode(made, [user("u")])
     for answer in ("-5", "15", "-", "::"):
         taught = encode(made, [user("u")], answer)
         assert taught.input_ids[: len(asked.input_ids)] == asked.input_ids
         assert made.decode(labelled(taught)) == answer + "</s>"
-
-
-def _with_merge(made: Any, first: str, second: str) -> Any:
-    """A byte-level tokenizer that joins two letters."""
-    import json
-
-    from tokenizers import Tokenizer
-    from transformers import PreTrainedTokenizerFast
-
-    described = json.loads(made.backend_tokenizer.to_str())
-    vocabulary = described["model"]["vocab"]
-    vocabulary[first + second] = max(vocabulary.values(), default=0) + len(described["added_tokens"]) + 1
-    described["model"]["merges"].insert(0, [first, second])
-    joined = Tokenizer.from_str(json.dumps(described))
-    return PreTrainedTokenizerFast(
-        tokenizer_object=joined, bos_token="<s>", eos_token="</s>", chat_template=made.chat_template
-    )
 
 
 # ------------------------------------------------------------------------------------------------ the tokenizer's own
@@ -423,6 +406,25 @@ def test_a_missing_template_gets_the_documented_one():
     plain = PreTrainedTokenizerFast(tokenizer_object=_without_added(made), eos_token="</s>")
     assert shown(plain, [system("s"), user("u")], "a") == "### System\ns\n\n### User\nu\n\n### Assistant\na</s>\n\n"
     assert [plain.convert_ids_to_tokens(id) for id in end_of_turn_ids(plain)] == ["</s>"]
+
+
+@pytest.mark.parametrize("name", ["llama2", "lines", "vicuna", "chatml"])
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("drops", ["WhitespaceSplit", "Whitespace", "Strip"])
+def test_a_tokenizer_that_drops_blanks_still_ends_its_answers(name, kind, drops):
+    from tokenizers import normalizers, pre_tokenizers
+
+    made = tokenizer(name, kind)
+    if drops == "Strip":
+        made.backend_tokenizer.normalizer = normalizers.Strip()
+    else:
+        made.backend_tokenizer.pre_tokenizer = getattr(pre_tokenizers, drops)()
+    for answer in ("15 mg", "", " ", "a\n\n"):
+        asked, taught = encode(made, [user("q")]), encode(made, [user("q")], answer)
+        assert taught.input_ids[: len(asked.input_ids)] == asked.input_ids
+        learnt = labelled(taught)
+        assert learnt[-1] in end_of_turn_ids(made)
+        assert not set(learnt[: -taught.closing]) & set(end_of_turn_ids(made))
 
 
 def _without_added(made: Any) -> Any:

@@ -152,15 +152,15 @@ class _Fast:
     def _placed(
         self, whole: Any, place: int, asked: list[int], prompt: str, answer: str, closing: str, rest: str
     ) -> Spoken:
-        first = whole.char_to_token(place) if place else 0
+        first = _token_at(whole, place) if place else 0
         before, start, asks = [], len(prompt), whole.ids[:first] + asked
         if whole.ids[first : first + len(asked)] != asked:  # the answer's first letters change the prompt's last token
             before, start = asks, len(self._cut_text)
             [whole] = self._encode([f"{self._cut_text}{answer}{closing}{rest}"])
         behind = start + len(answer)
-        answered = whole.char_to_token(behind)
+        answered = _token_at(whole, behind)
         answered += whole.token_to_chars(answered)[0] < behind  # a token with the answer's last letter is the answer's
-        closed = whole.char_to_token(behind + len(closing) - 1) + 1
+        closed = _token_at(whole, behind + len(closing) - 1) + 1
         prior = self._own(before)
         ends = (len(prior) + len(self._own(whole.ids[:end])) for end in (answered, closed))
         return Spoken(prior + self._own(whole.ids), len(self._own(asks)), *ends)
@@ -171,6 +171,15 @@ class _Fast:
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         return list(self._copy.encode_batch(list(texts), add_special_tokens=False))
+
+
+def _token_at(whole: Any, place: int) -> int:
+    """Index of the token of the letter at a place, or of the next letter that has one: some tokenizers drop blanks."""
+    length = whole.offsets[-1][1] if whole.ids else 0
+    found = next((token for at in range(place, length) if (token := whole.char_to_token(at)) is not None), None)
+    if found is None:
+        raise ConfigError("the tokenizer drops the tokens that end an answer; use another model")
+    return int(found)
 
 
 class _Slow:
