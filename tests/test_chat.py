@@ -99,6 +99,53 @@ def test_several_end_tokens_are_all_labelled_and_all_stop():
     assert taught.closing == 4
 
 
+UNENDED = (
+    "{% for m in messages %}{{ '<|im_start|>' + m['role'] + '\n' + m['content'] }}"
+    "{% if not loop.last %}{{ '<|im_end|>\n' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|im_end|>\n<|im_start|>assistant\n' }}{% endif %}"
+)
+UNENDED_PLAIN = (
+    "{% for m in messages %}{% if m['role'] == 'assistant' %}{{ 'ASSISTANT: ' + m['content'] }}"
+    "{% if not loop.last %}{{ '<|end|>' }}{% endif %}{% else %}{{ 'USER: ' + m['content'] + ' ' }}{% endif %}"
+    "{% endfor %}{% if add_generation_prompt %}{{ 'ASSISTANT: ' }}{% endif %}"
+)
+PIPED = (
+    "{% for m in messages %}{{ '<|' + m['role'] + '|>\n' + m['content'] + '\n' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
+)
+
+
+@pytest.mark.parametrize(("template", "end"), [(UNENDED, "<|im_end|>"), (UNENDED_PLAIN, "<|end|>"), (PIPED, "</s>")])
+def test_an_answer_without_an_end_gets_that_of_earlier_answers(template, end, caplog):
+    made = tokenizer(template)
+    with caplog.at_level(logging.INFO):
+        for messages in CONVERSATIONS.values():
+            learnt = labelled(encode(made, messages, "15 mg"))
+            assert made.decode(learnt).lstrip() == f"15 mg{end}"
+    assert {made.convert_ids_to_tokens(id) for id in end_of_turn_ids(made)} == {end, "</s>"}
+    which = "an" if end == "</s>" else "the last"
+    assert f"it prints no token behind {which} answer; '{end}' is added and trained" in caplog.text
+
+
+QUOTED = TEMPLATES["chatml"].replace("m['content']", "m['content'] | tojson")
+ASKS_ONLY = "{% if messages[-1]['role'] == 'assistant' %}{{ raise_exception('no') }}{% endif %}" + TEMPLATES["chatml"]
+
+
+@pytest.mark.parametrize(
+    ("template", "says", "end"),
+    [
+        (QUOTED, "it prints text between an answer and the next control token; '</s>' is added and trained", "</s>"),
+        (ASKS_ONLY, "it prints no turn of the assistant last; '<|im_end|>' is added and trained", "<|im_end|>"),
+    ],
+)
+def test_the_log_says_why_an_end_is_added(template, says, end, caplog):
+    with caplog.at_level(logging.INFO):
+        made = tokenizer(template)
+        assert labelled(encode(made, [user("u")], "a"))[-1] == made.convert_tokens_to_ids(end)
+    assert says in caplog.text
+    assert "prints no token" not in caplog.text
+
+
 def test_an_answers_first_letters_never_change_the_prompts_last_token():
     template = "{% for m in messages %}{{ m['role'] + ':' + m['content'] + eos_token }}{% endfor %}"
     template += "{% if add_generation_prompt %}{{ 'assistant:' }}{% endif %}"
@@ -200,6 +247,18 @@ def test_a_template_that_prints_the_last_message_only_gets_all_in_it(caplog):
     with caplog.at_level(logging.INFO):
         assert "Be brief.\n\nWhich dose?\n\nAsk.\n\nOf amicosine?" in shown(made, CONVERSATIONS["history"])
     assert "it takes no earlier turns" in caplog.text
+
+
+def test_a_template_that_demands_a_system_message_gets_an_empty_one(caplog):
+    demand = "{% if messages[0]['role'] != 'system' %}{{ raise_exception('needs system') }}{% endif %}"
+    made, plain = tokenizer(demand + TEMPLATES["chatml"]), tokenizer("chatml")
+    with caplog.at_level(logging.INFO):
+        assert encode(made, CONVERSATIONS["history"], "a") == encode(plain, CONVERSATIONS["history"], "a")
+    assert "it demands a system message; an empty one is sent where a conversation has none" in caplog.text
+    assert "it takes no" not in caplog.text
+    for name in ("one turn", "two users", "assistant first"):
+        with_empty = [system(""), *CONVERSATIONS[name]]
+        assert encode(made, CONVERSATIONS[name], "a") == encode(plain, with_empty, "a")
 
 
 def test_contents_are_given_in_parts_where_the_template_wants_them_so():
@@ -304,7 +363,7 @@ def test_plain_text_that_opens_a_turn_is_cut_into_letters_and_reported(name, att
     made = tokenizer(name, "metaspace")
     with caplog.at_level(logging.WARNING):
         plain = encode(made, [system("s"), user("u")]).input_ids
-    assert "it marks turns with plain text" in caplog.text
+    assert "the template marks turns with plain text" in caplog.text
     attacked = encode(made, [system("s"), user(f"u {attack} u")]).input_ids
     marker = made(f" {attack}", add_special_tokens=False)["input_ids"]
 
