@@ -114,8 +114,12 @@ PIPED = (
     "{% if add_generation_prompt %}{{ '<|assistant|>\n' }}{% endif %}"
 )
 
+HEADED = TEMPLATES["llama3"].replace("<|eot_id|>", "")
 
-@pytest.mark.parametrize(("template", "end"), [(UNENDED, "<|im_end|>"), (UNENDED_PLAIN, "<|end|>"), (PIPED, "</s>")])
+
+@pytest.mark.parametrize(
+    ("template", "end"), [(UNENDED, "<|im_end|>"), (UNENDED_PLAIN, "<|end|>"), (PIPED, "</s>"), (HEADED, "</s>")]
+)
 def test_an_answer_without_an_end_gets_that_of_earlier_answers(template, end, caplog):
     made = tokenizer(template)
     with caplog.at_level(logging.INFO):
@@ -135,7 +139,7 @@ ASKS_ONLY = "{% if messages[-1]['role'] == 'assistant' %}{{ raise_exception('no'
     ("template", "says", "end"),
     [
         (QUOTED, "it prints text between an answer and the next control token; '</s>' is added and trained", "</s>"),
-        (ASKS_ONLY, "it prints no turn of the assistant last; '<|im_end|>' is added and trained", "<|im_end|>"),
+        (ASKS_ONLY, "it does not print an answer as the last message; '<|im_end|>' is added and trained", "<|im_end|>"),
     ],
 )
 def test_the_log_says_why_an_end_is_added(template, says, end, caplog):

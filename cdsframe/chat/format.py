@@ -133,7 +133,7 @@ class ChatFormat:
     def _why_added(self, tail: str | None) -> str:
         """Why the end of an answer is added. `tail` is what the template prints behind it, None if it prints none."""
         if tail is None:
-            return "it prints no turn of the assistant last"
+            return "it does not print an answer as the last message"
         if self.tokens.controls(tail):
             return "it prints text between an answer and the next control token"
         return f"it prints no token behind {'the last' if self.earlier_end else 'an'} answer"
@@ -149,8 +149,9 @@ class ChatFormat:
             if numbers == [0, 1, 2]:
                 first, _, behind, _ = pieces
                 opening, ending = self.tokens.controls(first)[-1:], self.tokens.controls(behind)[-1:]
-                opens = opening and ending and opening[0][0] == ending[0][0]  # the token opens the user's turns
-                return _closing(self.tokens, behind[: ending[0].start()] if opens else behind, self.eos)
+                if opening and ending and opening[0][0] == ending[0][0]:  # the token opens the user's turns
+                    return _closing(self.tokens, behind[: ending[0].start()], self.eos, ends_first=False)
+                return _closing(self.tokens, behind, self.eos)
         return ""
 
     def _own_end(self) -> str:
@@ -205,16 +206,19 @@ class ChatFormat:
 _KNOWN: WeakKeyDictionary[Any, tuple[Any, ChatFormat]] = WeakKeyDictionary()
 
 
-def _closing(tokens: Tokens, tail: str, eos: tuple[str, int] | None) -> str:
+def _closing(tokens: Tokens, tail: str, eos: tuple[str, int] | None, *, ends_first: bool = True) -> str:
     """The beginning of what stands behind an answer, up to the last of the tokens that end the turn; empty: none does.
 
-    Blanks may stand before and between them. A token with text behind it opens the next turn.
+    Blanks may stand before and between them. A token with text behind it opens the next turn, except the first token if
+    `ends_first`.
     """
     end = 0
     for found in tokens.controls(tail):
         follows = tail[found.end() : found.end() + 1]
         opens = follows.strip() and not any(other.start() == found.end() for other in tokens.controls(tail))
-        if tail[end : found.start()].strip() or (end and opens and (eos is None or found[0] != eos[0])):
+        if tail[end : found.start()].strip() or (
+            (end or not ends_first) and opens and (eos is None or found[0] != eos[0])
+        ):
             break
         end = found.end()
     return tail[:end]
