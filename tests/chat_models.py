@@ -120,6 +120,22 @@ def tokenizer(template: str | None, kind: str = "bytes", special: bool = True, *
     return made
 
 
+def with_merge(made: Any, first: str, second: str) -> Any:
+    """A byte-level tokenizer that joins two letters."""
+    from tokenizers import Tokenizer
+    from transformers import PreTrainedTokenizerFast
+
+    described = json.loads(made.backend_tokenizer.to_str())
+    vocabulary = described["model"]["vocab"]
+    vocabulary[first + second] = max(vocabulary.values(), default=0) + len(described["added_tokens"]) + 1
+    described["model"]["merges"].insert(0, [first, second])
+    described["pre_tokenizer"]["use_regex"] = False  # else a line break is apart from the letter before it
+    joined = Tokenizer.from_str(json.dumps(described))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=joined, bos_token="<s>", eos_token="</s>", chat_template=made.chat_template
+    )
+
+
 def save_model(folder: Path, tokenizer: Any) -> Path:
     """A Llama of two small layers with random weights, and the tokenizer, in a folder."""
     import torch

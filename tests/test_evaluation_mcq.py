@@ -3,13 +3,16 @@
 import json
 import logging
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from chat_models import tokenizer, with_merge
 from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run_in
 
 from cdsframe.encoding import encode
 from cdsframe.errors import InputError
+from cdsframe.evaluation import likelihood
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.mcq import Form, evaluate
@@ -79,6 +82,25 @@ def test_log_likelihoods_are_the_modules_own(model: TinyLanguageModel) -> None:
         assert score == pytest.approx(sum(float(logs[n - 1, encoded.input_ids[n]]) for n in places), abs=1e-3)
     end_of_turn = model.tokenizer.convert_tokens_to_ids("<|im_end|>")
     assert encode(model.tokenizer, messages, "<|im_end|>").input_ids.count(end_of_turn) == 3  # one for each turn
+
+
+def test_options_whose_last_letter_shares_a_token_with_the_turns_end_are_scored_with_that_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = with_merge(tokenizer("lines"), ".", "\u010a")  # a full stop and a line break
+    scored: list[Any] = []
+
+    class Harness:
+        def _loglikelihood_tokens(self, pairs: list[Any]) -> list[tuple[float, bool]]:
+            scored.extend(pairs)
+            return [(0.0, True)] * len(pairs)
+
+    monkeypatch.setattr(likelihood, "_harness", lambda model, batch_size: Harness())
+    model = SimpleNamespace(tokenizer=made, name="x")
+    for options, ends in ((["Yes.", "No"], "\n</s>"), (["No", "Yes."], "\n</s>"), (["Yes", "No"], "")):
+        scored.clear()
+        score_options(model, [([Message("user", "Q?")], options)], 1)
+        assert [made.decode(target) for *_, target in scored] == [option + ends for option in options]
 
 
 def test_the_right_option_counts(model: TinyLanguageModel, exam: str, tmp_path: Path) -> None:

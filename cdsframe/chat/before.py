@@ -13,7 +13,7 @@ from cdsframe.chat.template import FROZEN_DATE, mark, split_at_marks
 
 
 def spoken_before(tokenizer: Any, roles: Sequence[str], contents: Sequence[str]) -> tuple[list[int], int, int] | None:
-    """The tokens, where the answer (the last content) began in them, where the labels ended; None: it was refused."""
+    """Returns token ids, the answer's first index and the end of the labels; None if the template refuses."""
     try:
         text = tokenizer.apply_chat_template(
             [{"role": role, "content": mark(number)} for number, role in enumerate(roles)],

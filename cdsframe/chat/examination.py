@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from cdsframe.chat.format import ChatFormat, Form, Roles
+from cdsframe.chat.format import ChatFormat, Form
 from cdsframe.chat.template import RefusedError, split_at_marks
+from cdsframe.chat.turns import EMPTY_SYSTEM, Roles
 from cdsframe.errors import ConfigError, named
 
 log = logging.getLogger(__name__)
@@ -34,12 +35,14 @@ def examined(tokenizer: Any) -> ChatFormat:
     """The format of a tokenizer. Logs what was repaired; raises ConfigError where it cannot be used."""
     format = _readable(tokenizer)
     forms = {roles: format.form(tokenizer, roles) for roles in ASKED}
-    if len({format.template.show(tokenizer, [("user", (0,))], asks=True) for _ in range(_PRINTS)}) > 1:
+    asked = forms[ASKED[0]].turns
+    if len({format.template.show(tokenizer, asked, asks=True) for _ in range(_PRINTS)}) > 1:
         raise ConfigError(
             "the chat template prints the same conversation differently each time, so that answers would change; put a "
             "chat_template.jinja without random choices into the model's folder"
         )
-    ends = {id for form in forms.values() for id in _end_ids(format, form)}
+    closings = [format.tokens.named(format.earlier_end), *(form.closing for form in forms.values())]
+    ends = {format.tokens.control[name] for closing in closings for name in _end_names(format, closing)}
     format.ends = frozenset(ends | ({format.eos[1]} if format.eos else set()))
     format.openings, unmarked = _openings(format, tokenizer, forms[ASKED[-1]])
     for remark in _repairs(format, forms):
@@ -66,15 +69,15 @@ def _readable(tokenizer: Any) -> ChatFormat:
     return format
 
 
-def _end_ids(format: ChatFormat, form: Form) -> list[int]:
+def _end_names(format: ChatFormat, closing: str) -> list[str]:
     """The control tokens of the end of an answer."""
-    return [id for name, id in format.tokens.control.items() if format.tokens.named(name) in form.closing]
+    return [name for name in format.tokens.control if format.tokens.named(name) in closing]
 
 
 def _openings(format: ChatFormat, tokenizer: Any, form: Form) -> tuple[re.Pattern[str] | None, bool]:
-    """Plain text that marks turns, as a pattern, and whether some turns are marked by blanks alone.
+    """Returns the plain text that opens turns, as a pattern, and whether blanks alone separate some turns.
 
-    None of a template that has a control token between every two contents: nothing but these tokens opens its turns.
+    The pattern is None if a control token separates every two contents.
     """
     try:
         whole = format.template.show(tokenizer, [*form.turns, ("assistant", (len(form.numbers),))], asks=False)
@@ -102,17 +105,20 @@ def _repairs(format: ChatFormat, forms: dict[Roles, Form]) -> Iterator[str]:
     asked, instructed, later = forms[ASKED[0]], forms[ASKED[1]], forms[ASKED[2]]
     if format.template.in_parts:
         yield "contents are given as lists of parts, as it expects"
-    if len(instructed.turns) < 2:
+    if EMPTY_SYSTEM in asked.turns:
+        yield "it demands a system message; an empty one is sent where a conversation has none"
+    if ("system", (0,)) not in instructed.turns:
         yield "it takes no system message; the instructions stand at the beginning of the user's turn"
-    if len(later.turns) < 3:
+    if ("assistant", (1,)) not in later.turns:
         yield "it takes no earlier turns; they stand in the user's turn"
     if asked.repaired:
         yield (
             f"what stands before an answer differs from the generation prompt by {named(asked.repaired)}; questions "
             "are asked in the form in which answers are trained"
         )
-    if asked.adds_eos:
-        yield f"it prints no token behind an answer; {named(format.eos[0] if format.eos else '')} is added and trained"
+    if asked.added:
+        names = " and ".join(map(named, _end_names(format, asked.closing)))
+        yield f"{asked.added}; {names} is added and trained"
     if format.tokens.words:
         words = ", ".join(map(named, format.tokens.words[:5]))
         yield (
@@ -124,8 +130,8 @@ def _repairs(format: ChatFormat, forms: dict[Roles, Form]) -> Iterator[str]:
 def _warnings(format: ChatFormat, unmarked: bool) -> Iterator[str]:
     if format.openings is not None or unmarked:
         yield (
-            "it marks turns with plain text, not with added tokens; these words are cut into letters in "
-            "documents, but a document can imitate a turn better than with a template that has such tokens"
+            "the template marks turns with plain text. cdsframe splits this text in documents, but the model can still "
+            "read it as a turn; prefer a template with control tokens"
         )
 
 
@@ -144,9 +150,9 @@ def _different_tokens(format: ChatFormat, tokenizer: Any) -> Iterator[str]:
         except RefusedError:
             continue
         theirs = tokenizer(text, add_special_tokens=False)["input_ids"]
-        until = ours.answered if form.adds_eos else len(ours.ids)
-        whole = form.adds_eos or len(theirs) == until
-        differing += not (form.repaired and form.adds_eos) and not (whole and theirs[:until] == ours.ids[:until])
+        until = ours.answered if form.added else len(ours.ids)
+        whole = bool(form.added) or len(theirs) == until
+        differing += not (form.repaired and form.added) and not (whole and theirs[:until] == ours.ids[:until])
     if differing:
         yield (
             f"{differing} of {len(ASKED)} small conversations have other tokens than the tokenizer's own "

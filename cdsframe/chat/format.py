@@ -7,17 +7,15 @@ trained answer, or that never ends an answer. Does not choose what is said.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from cdsframe.chat.template import RefusedError, Template, Turn, mark, split_at_marks, template_of
 from cdsframe.chat.tokens import Spoken, Tokens
+from cdsframe.chat.turns import EMPTY_SYSTEM, Roles, arrangements
 from cdsframe.errors import ConfigError
-
-Role = Literal["system", "user", "assistant"]
-Roles = tuple[Role, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,8 +29,8 @@ class Form:
         closing: what ends the assistant's turn, with the tokens at which generation stops.
         rest: what the template prints behind it.
         turns: the turns that the template prints, with the numbers of the contents in each.
-        repaired: what the prompt has and the template's generation prompt lacks, or has instead; empty: nothing.
-        adds_eos: whether the template prints no end of an answer, so that `closing` is the eos token.
+        repaired: text before the answer that the generation prompt lacks or has differently; empty if equal.
+        added: why `closing` is not what the template prints behind the answer; empty if it is.
     """
 
     before: tuple[str, ...]
@@ -42,7 +40,7 @@ class Form:
     rest: str
     turns: tuple[Turn, ...]
     repaired: str
-    adds_eos: bool
+    added: str
 
     def prompt(self, contents: Sequence[str]) -> str:
         """The text that asks."""
@@ -65,6 +63,8 @@ class ChatFormat:
         self._forms: dict[Roles, Form] = {}
         name, id = tokenizer.eos_token, tokenizer.eos_token_id
         self.eos = (str(name), int(id)) if name is not None and id is not None and name.strip() else None
+        self.earlier_end = self._earlier_end(tokenizer)
+        """What ends an answer that is not the last message: some templates end no other. Empty if nothing does."""
 
     @staticmethod
     def of(tokenizer: Any) -> ChatFormat:
@@ -108,7 +108,7 @@ class ChatFormat:
         turns, answered = self._arranged(tokenizer, roles)
         asked = self.template.show(tokenizer, turns, asks=True)
         if answered is None:  # the template has no way to print an answer behind these turns
-            return self._made(turns, asked, "", "", "")
+            return self._made(turns, asked, "", None, "")
         prefix, tail = answered
         if prefix.rstrip() == asked.rstrip():
             prompt = _shared(prefix, asked)
@@ -119,22 +119,51 @@ class ChatFormat:
         same = len(_shared(prefix, asked))
         return self._made(turns, prefix, "", tail, prefix[same:] or asked[same:])
 
-    def _made(self, turns: Sequence[Turn], prompt: str, gap: str, tail: str, repaired: str) -> Form:
+    def _made(self, turns: Sequence[Turn], prompt: str, gap: str, tail: str | None, repaired: str) -> Form:
         """The form of a prompt, the blanks between it and the answer, and what stands behind the answer."""
         stripped = prompt.rstrip(" ")  # a blank before a word is part of its token
         pieces, numbers = split_at_marks(stripped)
-        named, end = self.tokens.named, _closing(self.tokens, tail, self.eos)
-        closing, rest = named(end), named(tail[len(end) :])
+        named, end = self.tokens.named, _closing(self.tokens, tail or "", self.eos)
+        closing, rest, added = named(end), named((tail or "")[len(end) :]), ""
         if not end:
-            closing, rest = self._own_end(), ""
+            closing, rest, added = self._own_end(), "", self._why_added(tail)
         gap = prompt[len(stripped) :] + gap
-        return Form(tuple(map(named, pieces)), tuple(numbers), gap, closing, rest, tuple(turns), repaired, not end)
+        return Form(tuple(map(named, pieces)), tuple(numbers), gap, closing, rest, tuple(turns), repaired, added)
+
+    def _why_added(self, tail: str | None) -> str:
+        """Why the end of an answer is added. `tail` is what the template prints behind it, None if it prints none."""
+        if tail is None:
+            return "it does not print an answer as the last message"
+        if self.tokens.controls(tail):
+            return "it prints text between an answer and the next control token"
+        return f"it prints no token behind {'the last' if self.earlier_end else 'an'} answer"
+
+    def _earlier_end(self, tokenizer: Any) -> str:
+        """The text that ends an answer which is not the last message; empty if the template prints no such end."""
+        turns: list[Turn] = [("user", (0,)), ("assistant", (1,)), ("user", (2,))]
+        for some in (turns, [EMPTY_SYSTEM, *turns]):
+            try:
+                pieces, numbers = split_at_marks(self.template.show(tokenizer, some, asks=True))
+            except RefusedError:
+                continue
+            if numbers == [0, 1, 2]:
+                first, _, behind, _ = pieces
+                opening, ending = self.tokens.controls(first)[-1:], self.tokens.controls(behind)[-1:]
+                if opening and ending and opening[0][0] == ending[0][0]:  # the token opens the user's turns
+                    return _closing(self.tokens, behind[: ending[0].start()], self.eos, ends_first=False)
+                return _closing(self.tokens, behind, self.eos)
+        return ""
 
     def _own_end(self) -> str:
-        """The end of an answer behind which the template prints none: that of a single turn's, else the eos token."""
+        """The end of an answer behind which the template prints none.
+
+        That of a single turn's, else that of an earlier answer, else the eos token.
+        """
         known = self._forms.get(("user",))
         if known is not None:
             return known.closing
+        if self.earlier_end:
+            return self.tokens.named(self.earlier_end)
         if self.eos is None:
             raise ConfigError(
                 "the chat template ends an answer without an end token and the tokenizer has no eos token: "
@@ -143,14 +172,15 @@ class ChatFormat:
         return self.tokens.named(self.eos[0])
 
     def _arranged(self, tokenizer: Any, roles: Roles) -> tuple[list[Turn], tuple[str, str] | None]:
-        """The turns that the template prints whole, and how an answer to them is printed: before it, and behind it.
+        """Returns the first arrangement of turns that the template prints completely, with the text before and behind
+        an answer. Order: unchanged; system message in the user's turn; adjacent equal roles merged; one turn; the same
+        with an empty system message.
 
-        As they are, else with the system message in the user's turn, else with adjoining turns of one role in one, else
-        all in one turn; first those to which an answer can be printed.
+        Returns None instead of the two texts if the template prints an answer behind none of them.
         """
         refusal = "it leaves out or repeats a message"
         asking: list[Turn] | None = None
-        for turns in _arrangements(roles):
+        for turns in arrangements(roles):
             try:
                 if not _shows(self.template.show(tokenizer, turns, asks=True), range(len(roles))):
                     continue
@@ -176,16 +206,19 @@ class ChatFormat:
 _KNOWN: WeakKeyDictionary[Any, tuple[Any, ChatFormat]] = WeakKeyDictionary()
 
 
-def _closing(tokens: Tokens, tail: str, eos: tuple[str, int] | None) -> str:
+def _closing(tokens: Tokens, tail: str, eos: tuple[str, int] | None, *, ends_first: bool = True) -> str:
     """The beginning of what stands behind an answer, up to the last of the tokens that end the turn; empty: none does.
 
-    Blanks may stand before and between them. A token with text behind it opens the next turn.
+    Blanks may stand before and between them. A token with text behind it opens the next turn, except the first token if
+    `ends_first`.
     """
     end = 0
     for found in tokens.controls(tail):
         follows = tail[found.end() : found.end() + 1]
         opens = follows.strip() and not any(other.start() == found.end() for other in tokens.controls(tail))
-        if tail[end : found.start()].strip() or (end and opens and (eos is None or found[0] != eos[0])):
+        if tail[end : found.start()].strip() or (
+            (end or not ends_first) and opens and (eos is None or found[0] != eos[0])
+        ):
             break
         end = found.end()
     return tail[:end]
@@ -200,35 +233,3 @@ def _shared(first: str, second: str) -> str:
 def _shows(text: str, numbers: Sequence[int]) -> bool:
     """Whether a printed conversation has each content once."""
     return sorted(split_at_marks(text)[1]) == list(numbers)
-
-
-def _arrangements(roles: Roles) -> Iterator[list[Turn]]:
-    turns: list[Turn] = [(role, (number,)) for number, role in enumerate(roles)]
-    folded = _folded(turns)
-    one: list[Turn] = [("user", tuple(range(len(roles))))]
-    tried: list[list[Turn]] = []
-    for some in (turns, folded, _merged(turns), _merged(folded), one):
-        if some not in tried:
-            tried.append(some)
-            yield some
-
-
-def _folded(turns: Sequence[Turn]) -> list[Turn]:
-    """With each system message, and whatever stands before the first user's turn, at the beginning of that turn."""
-    roles = [role for role, _ in turns]
-    first = roles.index("user") if "user" in roles else len(turns)
-    early = [numbers for role, numbers in turns[:first]] + [n for role, n in turns[first:] if role == "system"]
-    later = [turn for turn in turns[first:] if turn[0] != "system"]
-    opening = tuple(number for numbers in [*early, *(turn[1] for turn in later[:1])] for number in numbers)
-    return [("user", opening), *later[1:]]
-
-
-def _merged(turns: Sequence[Turn]) -> list[Turn]:
-    """With adjoining turns of one role in one."""
-    found: list[Turn] = []
-    for role, numbers in turns:
-        if found and found[-1][0] == role:
-            found[-1] = role, (*found[-1][1], *numbers)
-        else:
-            found.append((role, numbers))
-    return found

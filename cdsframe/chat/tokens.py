@@ -19,7 +19,6 @@ from cdsframe.errors import ConfigError
 WORDS = "new_tokens"
 """The key of a tokenizer's settings that names the words that `model.new_tokens` made tokens."""
 
-_BRACKETED = re.compile(r"[<\[{(|].*[>\]})|]", re.DOTALL)
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
@@ -37,19 +36,20 @@ class Tokens:
     """The tokens of texts in which control tokens have secret names (`named`).
 
     Args:
-        tokenizer: a Hugging Face tokenizer; the texts' control tokens are those of its added tokens that are not words.
+        tokenizer: a Hugging Face tokenizer. Control tokens are its added tokens, except blanks, single bytes and the
+            words of `model.new_tokens`.
     """
 
     def __init__(self, tokenizer: Any) -> None:
         added = tokenizer.added_tokens_decoder
         special = {*tokenizer.all_special_tokens, *(token.content for token in added.values() if token.special)}
         own = {*tokenizer.init_kwargs.get(WORDS, ())}
-        self.control = {
-            token.content: id for id, token in added.items() if not _is_text(token, token.content in special, own)
-        }
-        self.words = sorted(name for name in self.control if name.isalpha() and name not in special)
+        control = {id: t for id, t in added.items() if not _is_text(t.content, t.content in special, own)}
+        self.control = {token.content: id for id, token in control.items()}
+        self.words = sorted(name for name in self.control if name.isalnum() and name not in special)
         """Control tokens that look like words; they are cut into their letters all the same."""
-        self._pattern = re.compile("|".join(map(re.escape, sorted(self.control, key=len, reverse=True))) or "(?!)")
+        longest_first = sorted(control.values(), key=lambda token: len(token.content), reverse=True)
+        self._pattern = re.compile("|".join(map(_spelled, longest_first)) or "(?!)")
         nonce = secrets.token_hex(8)
         self._secret = {name: f"\ue000{nonce}:{id}\ue001" for name, id in self.control.items()}
         self._break = f"\ue000{nonce}\ue001"
@@ -89,16 +89,16 @@ class Tokens:
         return self._plain.spoken(texts)
 
 
-def _is_text(token: Any, special: bool, own: set[str]) -> bool:
-    """Whether an added token is a stretch of text: blanks, a byte, or a word of a user's own.
+def _is_text(name: str, special: bool, own: set[str]) -> bool:
+    """Whether an added token stays a token in contents: blanks, single bytes, words of model.new_tokens."""
+    blank = not name.replace("\u2581", " ").strip()
+    return blank or _BYTE.fullmatch(name) is not None or (name in own and not special)
 
-    Words need `single_word` and no brackets.
-    """
-    name = token.content
-    if _BYTE.fullmatch(name) or not name.replace("\u2581", " ").strip():
-        return True
-    alone = token.single_word and not _BRACKETED.fullmatch(name)
-    return not special and (alone or name in own)
+
+def _spelled(token: Any) -> str:
+    """The pattern of an added token in text: a token of a single word is not found inside a longer word."""
+    name = re.escape(token.content)
+    return rf"(?<!\w){name}(?!\w)" if token.single_word else name
 
 
 class _Fast:
@@ -118,6 +118,8 @@ class _Fast:
             name = secret.get(token["content"], token["content"])
             if name != token["content"] and normalizer is not None and normalizer.normalize_str(name) != name:
                 token["normalized"] = False  # else the tokenizer would not know the secret name again
+            if name != token["content"]:
+                token["single_word"] = False  # else a content's letters beside the secret name would hide it
             token["content"] = name
         _rename(described["model"], secret)
         self._copy = Tokenizer.from_str(json.dumps(described))
@@ -150,15 +152,15 @@ class _Fast:
     def _placed(
         self, whole: Any, place: int, asked: list[int], prompt: str, answer: str, closing: str, rest: str
     ) -> Spoken:
-        first = whole.char_to_token(place) if place else 0
+        first = _token_at(whole, place) if place else 0
         before, start, asks = [], len(prompt), whole.ids[:first] + asked
         if whole.ids[first : first + len(asked)] != asked:  # the answer's first letters change the prompt's last token
             before, start = asks, len(self._cut_text)
             [whole] = self._encode([f"{self._cut_text}{answer}{closing}{rest}"])
         behind = start + len(answer)
-        answered = whole.char_to_token(behind)
+        answered = _token_at(whole, behind)
         answered += whole.token_to_chars(answered)[0] < behind  # a token with the answer's last letter is the answer's
-        closed = whole.char_to_token(behind + len(closing) - 1) + 1
+        closed = _token_at(whole, behind + len(closing) - 1) + 1
         prior = self._own(before)
         ends = (len(prior) + len(self._own(whole.ids[:end])) for end in (answered, closed))
         return Spoken(prior + self._own(whole.ids), len(self._own(asks)), *ends)
@@ -169,6 +171,15 @@ class _Fast:
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
         return list(self._copy.encode_batch(list(texts), add_special_tokens=False))
+
+
+def _token_at(whole: Any, place: int) -> int:
+    """Index of the token of the letter at a place, or of the next letter that has one: some tokenizers drop blanks."""
+    length = whole.offsets[-1][1] if whole.ids else 0
+    found = next((token for at in range(place, length) if (token := whole.char_to_token(at)) is not None), None)
+    if found is None:
+        raise ConfigError("the tokenizer drops the tokens that end an answer; use another model")
+    return int(found)
 
 
 class _Slow:

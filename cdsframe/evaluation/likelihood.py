@@ -25,7 +25,8 @@ def score_options(
     """The log-likelihood (natural) of each target as the assistant's words, by conversation.
 
     Where the tokens of one target begin another's, the longer target could never win: then the end of the turn is
-    scored with each target of that conversation.
+    scored with each target of that conversation. The same applies where targets end differently: one token may hold a
+    target's last letter and the line break that begins the end of the turn.
 
     Args:
         labels: the targets are labels. Labels of unequal length in tokens are scored with the end of the turn, too.
@@ -36,17 +37,18 @@ def score_options(
     for messages, targets in asked:
         encoded = [encode(model.tokenizer, messages, target) for target in targets]
         spans = [[place for place, label in enumerate(one.labels) if label != IGNORED] for one in encoded]
-        end = encoded[0].closing
-        said = [one.input_ids[s[0] : s[-1] + 1 - end] for one, s in zip(encoded, spans, strict=True)]
-        overlapping = _one_begins_another(said) or (labels and len(set(map(len, said))) > 1)
-        if overlapping and not end:
+        ends = [one.closing for one in encoded]
+        said = [one.input_ids[s[0] : s[-1] + 1 - one.closing] for one, s in zip(encoded, spans, strict=True)]
+        unequal = len(set(ends)) > 1 or (labels and len(set(map(len, said))) > 1)
+        overlapping = unequal or _one_begins_another(said)
+        if overlapping and not min(ends):
             raise InputError("the chat template writes no end of the turn: labels of several tokens cannot be compared")
         with_end += overlapping
         for one, span in zip(encoded, spans, strict=True):
-            until = span[-1] + 1 - (0 if overlapping else end)
+            until = span[-1] + 1 - (0 if overlapping else one.closing)
             pairs.append((("", ""), one.input_ids[: span[0]], one.input_ids[span[0] : until]))
     if with_end:
-        log.info("%d questions have options of unequal length: the end of the turn is scored with them", with_end)
+        log.info("%d questions have options of unequal length or end: the turn's end is scored with them", with_end)
     found = [score for score, _ in _harness(model, batch_size)._loglikelihood_tokens(pairs)]
     if broken := sum(not math.isfinite(score) for score in found):
         raise InputError(f"{model.name}: {broken} of {len(found)} log-likelihoods are no finite numbers; {_NO_NUMBERS}")

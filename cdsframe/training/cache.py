@@ -22,8 +22,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
 
 from cdsframe import __version__, encoding, prompt, shingles
+from cdsframe.chat import examination, template, tokens, turns
 from cdsframe.chat import format as chat_format
-from cdsframe.chat import template, tokens
 from cdsframe.digests import digest
 from cdsframe.encoding import IGNORED, Encoded
 from cdsframe.errors import InputError
@@ -48,7 +48,9 @@ _DAY = 24 * 60 * 60
 _FILE = "examples.arrow"
 _RETRIEVAL = ("retriever", "fusion", "embedder", "index", "chunking", "data")
 """The groups of a configuration that say what is retrieved."""
-_CODE: tuple[ModuleType, ...] = (encoding, chat_format, template, tokens, prompt, shingles, evidence, examples)
+_CODE: tuple[ModuleType, ...] = (
+    encoding, chat_format, examination, template, tokens, turns, prompt, shingles, evidence, examples,
+)  # fmt: skip
 """What makes examples: kept ones are those of the same code."""
 
 
