@@ -7,9 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from cdsframe.config.shadow import shadowed
-from cdsframe.logger import Wandb, missing_key, several_in_one
+from cdsframe.logger import Wandb, chosen, missing_key, several_in_one
 from cdsframe.run import Run
 from tests.entry_points import exit_code
+from tests.test_sft import SMALL
 
 ROOT = Path(__file__).parent.parent
 BUILT_IN = (ROOT / "configs/lora/all_linear.yaml").read_text(encoding="utf-8")
@@ -134,6 +135,21 @@ def test_a_multirun_with_a_run_id_in_the_environment_is_refused_before_work(tmp_
     assert exit_code(tmp_path / "run", "-m", "lora.r=2,4", "model=tiny") == 2
     assert "WANDB_RUN_ID: each job of a multirun needs a separate W&B run" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_a_logger_that_is_null_is_switched_off(tmp_path):
+    off = OmegaConf.create({"csv": None})
+    assert chosen(off) == {}
+    assert chosen(None) == {}
+    assert several_in_one(off, {"WANDB_RUN_ID": "same"}) == []
+    assert exit_code(tmp_path, *SMALL, "quantization=none", "trainer.max_steps=1", "logger=csv", "logger.csv=null") == 0
+    assert not list(tmp_path.rglob("csv"))
+
+
+@pytest.mark.parametrize("given", ["logger.csv=5", "+logger.mine={project:x}"])
+def test_a_logger_without_a_target_is_refused(tmp_path, capsys, given):
+    assert exit_code(tmp_path, "model=tiny", "logger=csv", given) == 2
+    assert " is no logger: it has no _target_; use logger." in capsys.readouterr().err
 
 
 def test_a_missing_key_is_reported_before_work(tmp_path, monkeypatch, capsys):
