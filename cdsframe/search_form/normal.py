@@ -19,7 +19,7 @@ _INVISIBLE = (
 _DIVIDED = re.compile("(?<=[^\\W\\d_])[\u00ad\x02\ufffe](?:[^\\S\\n]*\\n\\s*)?")
 """A hyphen that is there for the line's end only: the soft one, and what PDFium writes in its place."""
 _READ_AS_NOT = re.compile("(?<=[^\\W\\d_])¬[^\\S\\n]*\\n\\s*")
-"""What OCR writes in its place."""
+"""The character ¬ that OCR writes for a hyphen at a line's end."""
 _REMOVED = re.compile(f"[{_INVISIBLE}]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _LINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
