@@ -101,7 +101,7 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
 
 
 def _loggers_can_start(cfg: DictConfig) -> list[str]:
-    found = []
+    found: list[str | None] = []
     for name, node in chosen(cfg.get("logger")).items():
         if not isinstance(node, DictConfig) or "_target_" not in node:
             found.append(f"logger.{name} is no logger: it has no _target_; use logger.{name}=null to switch it off")
