@@ -24,7 +24,7 @@ def main(cfg: DictConfig, run: Run) -> float:
     retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=cfg.seed)
     if index.ephemeral and retriever.top_k > 0:
         build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
-    loggers = [build(node, run=run, name=cfg.name) for node in cfg.logger.values()]
+    loggers = [build(node, run=run, name=cfg.name) for node in cfg.logger.values() if node is not None]
     failed = True
     try:
         loss = build(

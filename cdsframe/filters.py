@@ -20,7 +20,7 @@ LIMIT = 1_000
 """Values of a field, the most frequent ones, among which the meant one is looked for."""
 
 _LISTED = 8
-"""Up to how many values are all listed, where none of them is like the given one."""
+"""If no value is similar, list all values up to this many."""
 
 _NEAR = 0.6
 """Similarity (0 to 1) from which a name is suggested."""
@@ -53,7 +53,7 @@ def unmatched(filter: Filter, index: Index) -> str | None:
 
 
 def _hint(field: str, filter: Filter, rest: Filter, index: Index) -> str:
-    """What may have been meant by a field's value; what there is, where that is little."""
+    """Suggests values near the given one; lists all values if there are at most eight."""
     known = index.values(field, rest, LIMIT)
     name = "" if len(filter) == 1 else f"{field} = "
     for given in _values(filter[field]):
@@ -66,7 +66,7 @@ def _hint(field: str, filter: Filter, rest: Filter, index: Index) -> str:
 
 
 def nearest(given: str, known: Sequence[str]) -> list[str]:
-    """At most three of the known values: those that differ in case, signs or blanks only, else those that are alike."""
+    """Up to three known values: equal except for case, punctuation and blanks; else similar ones."""
     wanted, by_key = _key(given), dict[str, list[str]]()
     for value in known:
         by_key.setdefault(_key(value), []).append(value)

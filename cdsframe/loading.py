@@ -15,8 +15,8 @@ from cdsframe.errors import CdsframeError, ConfigError, InputError, named
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
-        r"(?P<what>\w+) does not support an attention implementation|(?P<other>\w+) does not support Flash ?Attention",
-        "model.attention: {what} has no such attention; use model.attention=eager",
+        r"does not support an attention implementation|does not support Flash ?Attention",
+        "model.attention: this model has no such attention; use model.attention=eager",
     ),
     (
         r"flash.?attn|FlashAttention2? .*(?:install|package)",
@@ -69,7 +69,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 def loading(place: str) -> Iterator[None]:
     """Turns what a library raises while it loads a model into ConfigError or InputError. Our own errors pass.
 
-    An error of an unknown kind keeps the first lines of its text.
+    An error of an unknown kind is not quoted: its text can hold names of classes, paths and tokens.
 
     Args:
         place: the key and its value, `model.name: NAME`.
@@ -90,14 +90,11 @@ def _in_words(place: str, error: Exception) -> CdsframeError:
     for pattern, sentence in _KNOWN:
         for text in texts:
             if match := re.search(pattern, text):
-                what = next((value for value in match.groupdict().values() if value), "the model")
-                words = sentence.format(model=place, what=what, named=_of_type(match))
+                words = sentence.format(model=place, named=_of_type(match))
                 return ConfigError(words) if words.startswith("model.attention") else InputError(words)
-    lines = [re.sub(r"^\s*\w*(?:Error|Exception): ", "", line).strip() for line in texts[0].splitlines()]
-    reason = named(" ".join(line for line in lines if line)[:200] or "no reason given")[1:-1]
     return InputError(
-        f"{place} cannot be loaded ({reason}); check that its folder is complete and that transformers knows its "
-        "architecture (CDSFRAME_TRACEBACKS=1 shows where)"
+        f"{place} cannot be loaded; check that its folder is complete and that transformers knows its architecture "
+        "(CDSFRAME_TRACEBACKS=1 shows the library's own error)"
     )
 
 

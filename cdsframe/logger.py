@@ -22,7 +22,7 @@ from cdsframe.run import Run
 log = logging.getLogger(__name__)
 
 _JOINS = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_SWEEP_ID")
-"""Variables that name one W&B run or the place of one: with several jobs, each would be that run."""
+"""Variables that select an existing W&B run. All jobs of a multirun would write into that run."""
 _DECIDED = {
     "WANDB_PROJECT": "logger.wandb.project decides",
     "WANDB_MODE": "logger.wandb.mode decides; logger=csv sends and writes nothing of W&B's",
@@ -32,14 +32,19 @@ _DECIDED = {
     "WANDB_JOB_TYPE": "it is the entry point's name",
     "WANDB_DIR": "it is the run's folder, below paths.outputs",
 }
-"""Variables of wandb that have no effect here, and what has."""
+"""W&B variables that cdsframe overrides, each with the setting that applies instead."""
 _SETTINGS = ("wandb/settings", ".wandb/settings")
 """The settings files of the working folder. They take precedence over the user's file."""
 
 
+def chosen(nodes: Any) -> dict[str, Any]:
+    """The loggers' configurations by name, without those that are null: `logger.csv=null` switches CSV off."""
+    return {str(name): node for name, node in (nodes or {}).items() if node is not None}
+
+
 def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
-    """What would make the jobs of a multirun one W&B run, where `nodes` (the loggers' configurations) has W&B."""
-    if not any(str(node.get("_target_")).endswith(".Wandb") for node in (nodes or {}).values()):
+    """Errors for variables that would merge a multirun's jobs into one W&B run. Empty without a W&B logger."""
+    if not any(str(node.get("_target_")).endswith(".Wandb") for node in chosen(nodes).values()):
         return []
     found = [name for name in _JOINS if environment.get(name)]
     return [

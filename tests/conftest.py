@@ -22,6 +22,7 @@ import pytest
 from cdsframe.contracts import Index
 from cdsframe.environment import set_defaults
 from cdsframe.shared_cores import watch
+from tests.children import patience
 from tests.indexes import KINDS, empty_index
 
 set_defaults()  # before a test loads torch
@@ -77,7 +78,9 @@ def elasticsearch() -> Iterator[str]:
     if urls := os.environ.get("CDSFRAME_ELASTICSEARCH_URL"):
         url = urls.split(",")[0]
         try:
-            with closing(http.client.HTTPConnection(urlsplit(url).netloc.rpartition("@")[2], timeout=30)) as connection:
+            with closing(
+                http.client.HTTPConnection(urlsplit(url).netloc.rpartition("@")[2], timeout=patience(30))
+            ) as connection:
                 connection.connect()
         except OSError as error:
             unmet("elasticsearch", f"Nothing answers at CDSFRAME_ELASTICSEARCH_URL: {error}")

@@ -11,6 +11,7 @@ from cdsframe.embedder import HashEmbedder
 from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
+from tests.children import patience
 
 ROOT = Path(__file__).parent.parent
 EMBEDDER = HashEmbedder(16)
@@ -39,7 +40,7 @@ def on_elasticsearch(request, identity=IDENTITY, patch=None, **options):
 
     def delete():
         for path in (f"{name}.state", f"{name}-*"):
-            httpx.delete(f"{url}/{path}?ignore_unavailable=true&expand_wildcards=all", timeout=60)
+            httpx.delete(f"{url}/{path}?ignore_unavailable=true&expand_wildcards=all", timeout=patience(60))
 
     request.addfinalizer(delete)
     return ElasticsearchIndex(**{**settings, "name": name, **options}, identity=identity)

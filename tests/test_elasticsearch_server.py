@@ -31,7 +31,7 @@ def _ask(url, body=None, user=None, method=None):
     data = json.dumps(body).encode() if body is not None else None
     request = urllib.request.Request(url, data, headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=patience(60)) as answer:
             return answer.status, json.load(answer)
     except urllib.error.HTTPError as error:
         with error:

@@ -18,6 +18,7 @@ from cdsframe.serving.service import Service
 from cdsframe.serving.terminal import show_hits
 from cdsframe.types import Passage
 from tests.answering import AsFound, context, prompt
+from tests.children import patience
 from tests.indexes import KINDS, empty_index
 from tests.test_serving import serving
 
@@ -144,7 +145,7 @@ def ask(url, filter, stream=False):
         "model": "demo", "messages": [{"role": "user", "content": "Chlorine strength?"}],
         "cdsframe": {"filter": filter}, "stream": stream,
     }  # fmt: skip
-    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=30)
+    return httpx.post(f"{url}/v1/chat/completions", json=body, timeout=patience(30))
 
 
 def test_the_api_says_why_refuses_empty_values_and_offers_those_that_exist():

@@ -72,7 +72,9 @@ def offline(name="test", **options):
 
 def asked(index, method, path, body=None):
     """The server's own answer, past everything of ours."""
-    answer = httpx.request(method, f"{os.environ['CDSFRAME_ELASTICSEARCH_URL']}/{path}", json=body, timeout=60)
+    answer = httpx.request(
+        method, f"{os.environ['CDSFRAME_ELASTICSEARCH_URL']}/{path}", json=body, timeout=patience(60)
+    )
     assert answer.status_code < 300, answer.text
     return answer.json()
 
@@ -504,7 +506,7 @@ def test_purging_leaves_no_byte_on_the_disk(monkeypatch):
 
         assert holding()
         index.purge(["gone"])
-        until = time.monotonic() + 20
+        until = time.monotonic() + patience(20)
         while holding() and time.monotonic() < until:
             time.sleep(0.2)
         assert holding() == []
@@ -631,11 +633,13 @@ def test_a_user_or_an_api_key_opens_a_server_that_asks_for_one(monkeypatch):
         index = offline(timeout=60)
         write(index, corpus(2))
         basic = ("elastic", cluster.password)
-        made = httpx.post(f"{cluster.addresses[0]}/_security/api_key", json={"name": "k"}, auth=basic, timeout=60)
+        path = f"{cluster.addresses[0]}/_security/api_key"
+        made = httpx.post(path, json={"name": "k"}, auth=basic, timeout=patience(60))
         key = made.json()["encoded"]
         monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_API_KEY", key)
-        known, until = f"{cluster.addresses[0]}/_security/_authenticate", time.monotonic() + 30
-        while httpx.get(known, headers={"authorization": f"ApiKey {key}"}).status_code != 200:  # a new server is slow
+        known, until = f"{cluster.addresses[0]}/_security/_authenticate", time.monotonic() + patience(30)
+        headers = {"authorization": f"ApiKey {key}"}
+        while httpx.get(known, headers=headers, timeout=patience(5)).status_code != 200:  # a new server is slow
             assert time.monotonic() < until
             time.sleep(0.2)
         monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_PASSWORD", "wrong")

@@ -89,7 +89,7 @@ def test_a_change_beside_shards_that_fill_goes_into_its_own_alone(request):
             writer.remove([gone])
         barrier.wait(patience(60))
         for shard in shards:
-            shard.result(120)
+            shard.result(patience(120))
     assert not index.rebuilding
     assert len({p.id for p in index.passages(["new"])}) == len(index.passages(["new"])) > 0
     assert found(index, "zebra") == {"new"}
@@ -164,8 +164,8 @@ def test_a_rebuild_by_other_settings_begins_after_the_change_that_is_under_way(r
         time.sleep(1)
         assert not beside(index, {}).rebuilding
         go_on.set()
-        put.result(60)
-        rebuilt.result(120)
+        put.result(patience(60))
+        rebuilt.result(patience(120))
     assert set(new.documents()) == {d.id for d in DOCUMENTS}
     assert not new.rebuilding
     assert new.ledger.read().identity["index"]["k1"] == 0.9

@@ -28,6 +28,7 @@ from cdsframe.serving.app import create_app
 from cdsframe.serving.http import serve
 from cdsframe.serving.service import Service
 from cdsframe.types import Generation, Message
+from tests.children import patience
 
 QUESTION = "What is the loading dose of velorapine?"
 ASKED = {"model": "demo", "messages": [{"role": "user", "content": QUESTION}]}
@@ -245,7 +246,10 @@ def test_a_full_queue_says_when_to_come_back() -> None:
     generator = Slow("word " * 40)
     with serving(pipeline(generator), concurrency=1, queue=1) as address:
         answers: list[httpx.Response] = []
-        post = lambda: answers.append(httpx.post(f"{address}/v1/chat/completions", json=ASKED, timeout=30))  # noqa: E731
+
+        def post() -> None:
+            answers.append(httpx.post(f"{address}/v1/chat/completions", json=ASKED, timeout=patience(30)))
+
         threads = [threading.Thread(target=post) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -255,7 +259,7 @@ def test_a_full_queue_says_when_to_come_back() -> None:
         refused = next(answer for answer in answers if answer.status_code == 503)
         assert refused.headers["retry-after"] == "2"
         assert refused.json()["error"]["code"] == "overloaded"
-        assert httpx.post(f"{address}/v1/chat/completions", json=ASKED, timeout=30).status_code == 200
+        assert httpx.post(f"{address}/v1/chat/completions", json=ASKED, timeout=patience(30)).status_code == 200
 
 
 @pytest.mark.parametrize(("stream", "threshold"), [(True, 0.0), (False, 0.0), (True, 0.5)])
@@ -274,7 +278,7 @@ def test_a_client_that_leaves_stops_the_generation(stream: bool, threshold: floa
         time.sleep(0.2)
         assert generator.said == said
         after = {"model": "demo", "messages": [{"role": "user", "content": "When do visitors leave?"}]}
-        assert httpx.post(path, json=after, timeout=30).status_code == 200
+        assert httpx.post(path, json=after, timeout=patience(30)).status_code == 200
 
 
 @pytest.mark.parametrize("sent", [b"", b'{"model": "demo", ', b"x" * 3000])
@@ -287,7 +291,7 @@ def test_an_upload_that_is_broken_off_is_one_line_of_status_499(
         with socket.create_connection((host, int(port))) as raw:
             raw.sendall(head.encode() + b"content-length: 20000000\r\n\r\n" + sent)
             time.sleep(0.2)
-        until = time.monotonic() + 20
+        until = time.monotonic() + patience(20)
         while "status 499" not in caplog.text and time.monotonic() < until:
             time.sleep(0.05)
     assert len(re.findall(r"request \w+: status 499", caplog.text)) == 1
@@ -300,7 +304,7 @@ def test_questions_wait_until_the_model_is_loaded() -> None:
 
     class Loading(ScriptedGenerator):
         def load(self) -> None:
-            gate.wait(10)
+            gate.wait(patience(10))
 
     with serving(pipeline(Loading("4.5 mg [1].")), ready=False) as address:
         assert httpx.get(f"{address}/health").status_code == 200

@@ -7,9 +7,10 @@ import pytest
 from omegaconf import OmegaConf
 
 from cdsframe.config.shadow import shadowed
-from cdsframe.logger import Wandb, missing_key, several_in_one
+from cdsframe.logger import Wandb, chosen, missing_key, several_in_one
 from cdsframe.run import Run
 from tests.entry_points import exit_code
+from tests.test_sft import SMALL
 
 ROOT = Path(__file__).parent.parent
 BUILT_IN = (ROOT / "configs/lora/all_linear.yaml").read_text(encoding="utf-8")
@@ -46,6 +47,64 @@ def test_a_second_configuration_folder_is_refused(tmp_path, capsys):
     assert "--config-dir is given more than once" in capsys.readouterr().err
 
 
+def test_an_interpolated_search_path_is_resolved_before_its_files_are_compared(tmp_path, capsys, monkeypatch):
+    mine = folder_with(tmp_path / "mine", "lora/all_linear.yaml", "r: 3\n")
+    monkeypatch.setenv("MINE", str(mine))
+    assert exit_code(tmp_path / "run", "hydra.searchpath=[file://${oc.env:MINE}]", "--cfg", "job") == 2
+    told = capsys.readouterr().err
+    assert f"lora/all_linear.yaml of '{mine}' has the name of a file in" in told
+    assert "hydra.searchpath has ${…} on the command line, where Hydra does not resolve it" in told
+    first = folder_with(tmp_path / "primary", "mine.yaml", "hydra:\n  searchpath: ['file://${oc.env:MINE}']\n")
+    assert exit_code(tmp_path / "run", "--config-dir", str(first), "--config-name=mine", "--cfg", "job") == 2
+    assert f"lora/all_linear.yaml of '{mine}' has the name of a file in" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("given", ["hydra.searchpath=[${oc.env:NOPE}/x]", "hydra.searchpath=[file://${oc.env:PATH}]"])
+def test_an_interpolation_that_hydra_leaves_as_it_is_is_refused(tmp_path, capsys, monkeypatch, given):
+    monkeypatch.delenv("NOPE", raising=False)
+    assert exit_code(tmp_path / "run", given, "--cfg", "job") == 2
+    told = capsys.readouterr().err
+    assert told.count("\n") == 1
+    assert "refused: hydra.searchpath has ${…} on the command line" in told
+
+
+UNUSABLE = {
+    "unset variable": ("hydra:\n  searchpath: ['file://${oc.env:NOPE}/x']\n", "'NOPE' not found", 1),
+    "not closed": ("seed: [1\nname: x\n", "own.yaml, line 2, column 5: this is not valid YAML (expected ',' or ']'", 2),
+    "a character": ("seed: \x01\n", "own.yaml: this is not valid YAML (special characters are not allowed)", 2),
+    "a key twice": ("seed: 1\nseed: 2\n", "own.yaml, line 2, column 1: this is not valid YAML (found duplicate key", 2),
+}
+
+
+@pytest.mark.parametrize("fault", UNUSABLE)
+def test_a_primary_that_cannot_be_used_is_one_sentence(tmp_path, capsys, monkeypatch, fault):
+    text, words, code = UNUSABLE[fault]
+    monkeypatch.delenv("NOPE", raising=False)
+    mine = folder_with(tmp_path / "mine", "own.yaml", text)
+    assert exit_code(tmp_path / "run", "--config-dir", str(mine), "--config-name", "own", "--cfg", "job") == code
+    told = capsys.readouterr().err
+    assert words in told
+    assert told.count("\n") == 1
+    assert "KeyError" not in told
+
+
+def test_an_option_that_is_not_valid_yaml_is_one_sentence(tmp_path, capsys):
+    mine = folder_with(tmp_path / "mine", "lora/mine.yaml", "r: [1\n")
+    assert exit_code(tmp_path / "run", "--config-dir", str(mine), "lora=mine", "--cfg", "job") == 2
+    assert "lora/mine.yaml, line 2, column 1: this is not valid YAML" in capsys.readouterr().err
+
+
+def test_a_configuration_file_without_permission_is_one_sentence(tmp_path, capsys, monkeypatch):
+    def read(path):
+        raise PermissionError(13, "Permission denied", str(path))
+
+    mine = folder_with(tmp_path / "mine", "lora/all_linear.yaml", BUILT_IN)
+    monkeypatch.setattr(Path, "read_bytes", read)
+    assert exit_code(tmp_path / "run", "--config-dir", str(mine), "--cfg", "job") == 2
+    told = capsys.readouterr().err
+    assert f"'{mine}/lora/all_linear.yaml' cannot be read (Permission denied); make it readable" in told
+
+
 def test_many_hidden_files_are_counted(tmp_path):
     for number in range(9):
         folder_with(tmp_path / "first", f"lora/{number}.yaml", "r: 1\n")
@@ -76,6 +135,21 @@ def test_a_multirun_with_a_run_id_in_the_environment_is_refused_before_work(tmp_
     assert exit_code(tmp_path / "run", "-m", "lora.r=2,4", "model=tiny") == 2
     assert "WANDB_RUN_ID: each job of a multirun needs a separate W&B run" in capsys.readouterr().err
     assert not list(tmp_path.rglob("*.wandb"))
+
+
+def test_a_logger_that_is_null_is_switched_off(tmp_path):
+    off = OmegaConf.create({"csv": None})
+    assert chosen(off) == {}
+    assert chosen(None) == {}
+    assert several_in_one(off, {"WANDB_RUN_ID": "same"}) == []
+    assert exit_code(tmp_path, *SMALL, "quantization=none", "trainer.max_steps=1", "logger=csv", "logger.csv=null") == 0
+    assert not list(tmp_path.rglob("csv"))
+
+
+@pytest.mark.parametrize("given", ["logger.csv=5", "+logger.mine={project:x}"])
+def test_a_logger_without_a_target_is_refused(tmp_path, capsys, given):
+    assert exit_code(tmp_path, "model=tiny", "logger=csv", given) == 2
+    assert " is no logger: it has no _target_; use logger." in capsys.readouterr().err
 
 
 def test_a_missing_key_is_reported_before_work(tmp_path, monkeypatch, capsys):

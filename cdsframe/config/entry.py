@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import functools
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from omegaconf.resolvers import oc
+from yaml import YAMLError
 
 from cdsframe.config.arguments import (
     as_text,
@@ -109,7 +111,7 @@ def start_run(cfg: DictConfig) -> Run:
 
 
 def _refuse_settings_of_hydra(runtime: Any, multirun: bool) -> None:
-    """Refuses what Hydra would do behind the back of the paths and the jobs' folders."""
+    """Refuses Hydra settings that move the working folder or rename the jobs' folders."""
     if runtime.job.chdir:
         raise ConfigError(
             "hydra.job.chdir=true would make paths such as paths.outputs start at the run's folder, and not where you "
@@ -180,11 +182,11 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     def run() -> None:
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
-        asked[:] = take_question(configs / f"{name}.yaml")
-        refuse_groups_without_option(name, configs)
-        refuse_to_resume_nothing(name)
-        refuse_shadowed(name, configs)
         try:
+            asked[:] = take_question(configs / f"{name}.yaml")
+            refuse_groups_without_option(name, configs)
+            refuse_to_resume_nothing(name)
+            refuse_shadowed(name, configs)
             over()
             main()
         except KeyboardInterrupt as stop:
@@ -227,12 +229,27 @@ def _exit_code(name: str, error: Exception) -> int:
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
         cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        sys.stderr.write(f"{error}{cause}{_near_miss(error.__cause__)}\n")
+        text = re.sub(r"^\w+Error raised while resolving interpolation: ", "", f"{error}{cause}".strip(), flags=re.M)
+        sys.stderr.write(f"{text}{_near_miss(error.__cause__)}\n")
         return 1
+    if isinstance(error, YAMLError) and (fault := _fault_of_yaml(error)):
+        sys.stderr.write(f"{name}: the configuration is refused: {plain(fault)}\n")
+        return ConfigError.exit_code
     if isinstance(error, OSError) and error.errno in _ON_DISK:
         sys.stderr.write(f"{name}: failed: {_ON_DISK[error.errno]} {error.filename or 'the outputs'}\n")
         return 1
     raise error
+
+
+def _fault_of_yaml(error: YAMLError) -> str | None:
+    """Says which file is not valid YAML, and where. None if the text does not come from a YAML file."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    file = str(getattr(mark, "name", None) or getattr(error, "name", ""))
+    if not file.endswith((".yaml", ".yml")):
+        return None
+    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "no reason given"
+    return f"{file}{place}: this is not valid YAML ({reason}); correct the file"
 
 
 def _near_miss(error: BaseException | None) -> str:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import os
 import select
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from functools import cached_property
 from typing import Any
 
 
 @contextmanager
 def passing() -> Iterator[None]:
-    """Drops what cannot be printed because its reader has left or the stream is closed, while this is entered.
+    """Inside this context, discards output whose reader has left or whose stream is closed.
 
     Replaces the process's own streams only: absl closes the stream of its log handler unless it is a standard stream.
     """
@@ -35,14 +36,27 @@ def passing() -> Iterator[None]:
 
 
 class _Passing:
-    """A stream whose writes after its reader has left go nowhere."""
+    """A stream of text or of bytes. Writes after its reader has left go nowhere, those to its `buffer` too."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
-    def write(self, text: str) -> int:
+    @cached_property
+    def buffer(self) -> _Passing:
+        return _Passing(self._stream.buffer)
+
+    @cached_property
+    def raw(self) -> _Passing:
+        return _Passing(self._stream.raw)
+
+    def writelines(self, lines: Iterable[str | bytes]) -> None:
+        for line in lines:
+            self.write(line)
+
+    def write(self, text: str | bytes) -> int:
         try:
-            return int(self._stream.write(text))
+            written: int = self._stream.write(text)
+            return written
         except BrokenPipeError:
             if not _silence():
                 raise

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.files import expanded
-from cdsframe.logger import missing_key
+from cdsframe.logger import chosen, missing_key
 
 
 def _target(cfg: DictConfig, group: str) -> str:
@@ -100,10 +100,12 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
     return []
 
 
-def _wandb_has_a_key(cfg: DictConfig) -> list[str]:
-    found = []
-    for node in (cfg.get("logger") or {}).values():
-        if str(node.get("_target_")).endswith(".Wandb"):
+def _loggers_can_start(cfg: DictConfig) -> list[str]:
+    found: list[str | None] = []
+    for name, node in chosen(cfg.get("logger")).items():
+        if not isinstance(node, DictConfig) or "_target_" not in node:
+            found.append(f"logger.{name} is no logger: it has no _target_; use logger.{name}=null to switch it off")
+        elif str(node["_target_"]).endswith(".Wandb"):
             found.append(missing_key(str(node.mode), str(node.key_env), os.environ))
     return [problem for problem in found if problem]
 
@@ -117,5 +119,5 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _new_tokens_are_trained,
     _retriever_is_trained,
     _adapter_exists,
-    _wandb_has_a_key,
+    _loggers_can_start,
 )

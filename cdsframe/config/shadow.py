@@ -24,7 +24,12 @@ def refuse_shadowed(name: str, configs: Path) -> None:
     given = [argument for argument in sys.argv[1:] if argument.split("=")[0] in ("--config-dir", "-cd")]
     first = configs if arguments.config_path is None else configs.parent / arguments.config_path
     own = [Path(arguments.config_dir)] if arguments.config_dir else []
-    problems = shadowed([*_hydras(), first, *own, *_search_path(arguments, [first, *own], name)])
+    entries, problems = _entries(arguments, [first, *own], name)
+    try:
+        problems += shadowed([*_hydras(), first, *own, *_folders(entries)])
+    except OSError as error:
+        place = ascii(str(error.filename)) if error.filename else "a file of a configuration folder"
+        problems.append(f"{place} cannot be read ({error.strerror or 'no reason given'}); make it readable")
     if len(given) > 1:
         problems.append("--config-dir is given more than once, and Hydra reads the last one only; give one folder")
     if problems:
@@ -32,7 +37,7 @@ def refuse_shadowed(name: str, configs: Path) -> None:
 
 
 def shadowed(folders: Sequence[Path]) -> list[str]:
-    """Of each file that an earlier folder hides: both files, and how to choose the own one. Copies hide nothing."""
+    """One sentence per hidden file: both paths and how to select the user's file. Identical copies are ignored."""
     problems = []
     places = list(dict.fromkeys(folder.resolve() for folder in folders))
     for number, folder in enumerate(places[:-1]):
@@ -71,9 +76,9 @@ def _of_package(name: str) -> list[Path]:
     return [Path(place) for place in (spec.submodule_search_locations or [])] if spec else []
 
 
-def _search_path(arguments: Namespace, folders: Sequence[Path], name: str) -> Iterator[Path]:
-    """The folders of `hydra.searchpath`, from the command line or else from the primary configuration."""
-    for entry in _entries(arguments, folders, name):
+def _folders(entries: Sequence[str]) -> Iterator[Path]:
+    """The folders that entries of `hydra.searchpath` name."""
+    for entry in entries:
         kind, separator, place = entry.partition("://")
         if kind == "pkg" and separator:
             yield from _of_package(place.replace("/", "."))
@@ -81,23 +86,38 @@ def _search_path(arguments: Namespace, folders: Sequence[Path], name: str) -> It
             yield Path(place or kind)
 
 
-def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> list[str]:
+def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[list[str], list[str]]:
+    """The resolved entries of `hydra.searchpath`, and the problem of entries that Hydra would not resolve.
+
+    The command line takes precedence over the primary configuration. Values that Hydra refuses give no entries.
+    """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
     from omegaconf import ListConfig, OmegaConf
     from omegaconf.errors import OmegaConfBaseException
+    from yaml import YAMLError
 
     wanted = [o for o in arguments.overrides if o.lstrip("+").startswith("hydra.searchpath=")]
+    problems: list[str] = []
     try:
         if wanted:
             value = OverridesParser.create().parse_override(wanted[0]).value()
+            if isinstance(value, list):
+                problems = [_UNRESOLVED] if any("${" in str(entry) for entry in value) else []
+                value = OmegaConf.create({"entries": value}).entries
         else:
             primary = f"{(arguments.config_name or name).removesuffix('.yaml')}.yaml"
             file = next((folder / primary for folder in folders if (folder / primary).is_file()), None)
             value = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") if file else None
-    except (HydraException, OmegaConfBaseException, OSError, ValueError):
-        return []  # Hydra refuses it in its own words
-    return [str(entry) for entry in value] if isinstance(value, list | ListConfig) else []
+        return [str(entry) for entry in value] if isinstance(value, ListConfig) else [], problems
+    except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError):
+        return [], problems  # Hydra refuses it in its own words
+
+
+_UNRESOLVED = (
+    "hydra.searchpath has ${…} on the command line, where Hydra does not resolve it; write the folder itself, or let "
+    'your shell write it ("hydra.searchpath=[file://$FOLDER]")'
+)
 
 
 def _refuse(name: str, problems: Sequence[str]) -> None:

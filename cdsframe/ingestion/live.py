@@ -17,7 +17,7 @@ from cdsframe.ingestion.filling import unfit
 from cdsframe.types import Document
 
 _Waiting = tuple[Changes, "Future[None]"]
-"""Changes, and who waits for them."""
+"""A group of changes and the callers that wait for its commit."""
 
 
 class Live:

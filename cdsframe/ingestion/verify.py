@@ -170,7 +170,7 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Change
 
 
 def _share(index: Index, corpus: Corpus, known: Mapping[str, tuple[str, str]]) -> Share:
-    """What of the index is compared: also documents without a corpus, where this one would adopt them."""
+    """The documents to compare: this corpus's, and unnamed ones that it would adopt."""
     adopts = adopting(index, corpus)
     unnamed = (id_ for id_, (_, owner) in known.items() if adopts and not owner)
     return Share(name_of(corpus), known, everything=False, unnamed=unnamed)

@@ -19,7 +19,7 @@ _INVISIBLE = (
 _DIVIDED = re.compile("(?<=[^\\W\\d_])[\u00ad\x02\ufffe](?:[^\\S\\n]*\\n\\s*)?")
 """A hyphen that is there for the line's end only: the soft one, and what PDFium writes in its place."""
 _READ_AS_NOT = re.compile("(?<=[^\\W\\d_])¬[^\\S\\n]*\\n\\s*")
-"""What OCR writes in its place."""
+"""The character ¬ that OCR writes for a hyphen at a line's end."""
 _REMOVED = re.compile(f"[{_INVISIBLE}]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _LINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
@@ -84,8 +84,8 @@ _SUSPENDED = re.compile(r"(?:and|or|to|und|oder|bzw|bis|et|ou|y|o|e|en|of)\b", r
 def search_form(text: str) -> str:
     """The form of a text in which it is embedded, reranked, counted and compared; applied twice it stays the same.
 
-    A word that a hyphen at a line's end divides is joined before a small letter and keeps its hyphen elsewhere: "hyper-
-    tension" is "hypertension", "10-\\n20 mg" is "10-20 mg".
+    A word that a hyphen at a line's end divides is joined before a small letter. It keeps its hyphen elsewhere, and
+    behind a single letter. "hyper-\\ntension" is "hypertension", "10-\\n20 mg" is "10-20 mg", "T-\\ncell" is "T-cell".
     """
     form = normal(text)
     return _AT_LINE_END.sub(_joined, form) if "\n" in form else form
@@ -115,8 +115,9 @@ def _joined(found: re.Match[str]) -> str:
     if _SUSPENDED.match(text, end):
         return "- "
     before, behind = text[max(0, start - 2) : start], text[end : end + 2]
-    capitals = len(before) == 2 and before.isupper() and behind.isupper()
-    return "" if before[-1].isalpha() and (behind[0].islower() or capitals) else "-"
+    if not before.isalpha() or len(before) == 1:  # a single letter is a name of its own: T-cell, N-acetyl, β-blocker
+        return "-"
+    return "" if behind[0].islower() or (before.isupper() and behind.isupper()) else "-"
 
 
 def _numbers(text: str) -> str:

@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _GB = 1e9
-_MARGIN = 1.1
-"""For what is not counted: buffers of the libraries, fragments. Between the sum and this much more it is tight."""
 _CGROUP = Path("/sys/fs/cgroup")
 
 
@@ -206,7 +204,7 @@ def needed(
 
 
 def _tried(model: Any, shape: Shape, checkpointing: bool) -> int:
-    """Bytes of the activations; of padded examples where the model's layers cannot be packed."""
+    """Activation bytes. If the layers cannot be packed, counts padded examples."""
     from cdsframe.training.attention import use_packed
 
     own = str(base_of(model).config._attn_implementation)

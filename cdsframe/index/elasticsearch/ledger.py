@@ -71,7 +71,10 @@ class State:
         return {} if self.committed is None else self.corpora or unnamed
 
     def adopt(self, corpora: Mapping[str, int], adopting: str) -> None:
-        """Takes over the counts by corpus; the documents without one belong to who adopts them, or has."""
+        """Sets the counts by corpus.
+
+        Documents without a corpus count for `adopting`, else for the corpus that adopted them before.
+        """
         self.adopted = (adopting or self.adopted) if "" in corpora else ""
         self.corpora = {}
         for name, number in sorted(corpora.items()):

@@ -209,7 +209,7 @@ class Reader:
     def _round(
         self, searches: Callable[[State], list[JsonObject | None]], until: float, *, of_any_settings: bool = False
     ) -> tuple[list[list[Any]], State]:
-        """The hits of each search, all of them of one commit, the last that there is; and its state.
+        """Returns the hits of all searches at the latest commit, and that commit's state.
 
         Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
         """
