@@ -125,7 +125,7 @@ def test_one_file_name_in_common_makes_no_two_folders_one_corpus(index, tmp_path
     assert len(found(index)) == 6
     for number in range(1, 4):  # three of six files are gone: the corpus is the same
         (tmp_path / "cardiology" / "documents" / f"cardiology-{number}.txt").unlink()
-    with pytest.raises(InputError, match="3 of its 6 documents are not in .*; ingestion.add=true removes nothing"):
+    with pytest.raises(InputError, match=r"3 of its 6 documents are not in .*; ingestion\.add=true removes nothing"):
         ingest(index, folders[0], add=True)
     assert len(found(index)) == 6
     assert ingest(index, folders[0]).removed == 3

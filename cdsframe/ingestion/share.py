@@ -218,8 +218,8 @@ def require_known(index: Index, corpus: object, *, add: bool = False, replace: b
     near = get_close_matches(name, others, n=1, cutoff=_NEAR) or list(others)[:1]
     raise ConfigError(
         f"the index has the corpus {listed}{more} and does not know the corpus {named(name)}: to keep both, ingest it "
-        "with ingestion=update ingestion.add=true; to remove all others, with ingestion.replace=true; if it is one of them at another "
-        f"path, with corpus.name={near[0]!r}"
+        "with ingestion=update ingestion.add=true; to remove all others, with ingestion.replace=true; if it is one of "
+        f"them at another path, with corpus.name={near[0]!r}"
     )
 
 

@@ -193,10 +193,11 @@ def needed(
             f"contents in {str(model.compute_dtype).removeprefix('torch.')}"
         ) from error
     kind = torch.device(model.device).type
+    chosen = optimizer if optimizer != "auto" else "paged_adamw" if kind == "cuda" else "adamw"
     return Memory(
         weights=0 if whole else frozen,
         trained=trained * (4 + 4),
-        optimizer=trained * MOMENT_BYTES[optimizer if optimizer != "auto" else "paged_adamw" if kind == "cuda" else "adamw"],
+        optimizer=trained * MOMENT_BYTES[chosen],
         activations=activations,
         libraries=library_bytes(kind, model.compute_dtype != torch.float32),
         fragments=fragment_bytes(kind, activations),
