@@ -94,6 +94,13 @@ def test_an_option_that_is_not_valid_yaml_is_one_sentence(tmp_path, capsys):
     assert "lora/mine.yaml, line 2, column 1: this is not valid YAML" in capsys.readouterr().err
 
 
+def test_a_configuration_file_that_is_not_utf8_is_one_sentence(tmp_path, capsys):
+    mine = folder_with(tmp_path / "mine", "lora/mine.yaml", "r: 1\n")
+    (mine / "lora/mine.yaml").write_bytes(b"r: 1  # \xff\n")
+    assert exit_code(tmp_path / "run", "--config-dir", str(mine), "lora=mine", "--cfg", "job") == 2
+    assert "a file of it is not UTF-8 text" in capsys.readouterr().err
+
+
 def test_a_configuration_file_without_permission_is_one_sentence(tmp_path, capsys, monkeypatch):
     def read(path):
         raise PermissionError(13, "Permission denied", str(path))

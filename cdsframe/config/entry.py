@@ -147,10 +147,12 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     script = Path(function.__code__.co_filename)
     name, configs = script.stem, script.resolve().parent / "configs"
     asked: list[str] = []
+    composed: list[DictConfig] = []
 
     @functools.wraps(function)
     def job(cfg: DictConfig) -> float | None:
         run = None
+        composed.append(cfg)
         set_defaults()
         try:
             if asked:
@@ -195,6 +197,8 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
         except Exception as error:
             if _TRACEBACKS:
                 raise
+            if isinstance(error, UnicodeDecodeError) and not composed:
+                sys.exit(_not_utf8(name))
             sys.exit(_exit_code(name, error))
         finally:
             _tell_of_multiruns(name)
@@ -239,6 +243,15 @@ def _exit_code(name: str, error: Exception) -> int:
         sys.stderr.write(f"{name}: failed: {_ON_DISK[error.errno]} {error.filename or 'the outputs'}\n")
         return 1
     raise error
+
+
+def _not_utf8(name: str) -> int:
+    """The exit code of a configuration file whose bytes are not text; which file it is, Hydra does not say."""
+    sys.stderr.write(
+        f"{name}: the configuration is refused: a file of it is not UTF-8 text; save the files of --config-dir and "
+        "hydra.searchpath as UTF-8\n"
+    )
+    return ConfigError.exit_code
 
 
 def _fault_of_yaml(error: YAMLError) -> str | None:
