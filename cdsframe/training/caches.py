@@ -9,8 +9,8 @@ from cdsframe.environment import cached_kernels
 
 KERNEL_BYTES = 1 << 20
 """Bytes of one oneDNN kernel and its buffers (measured: .95 MB with AMX, .6 to .7 without)."""
-FRAGMENTS = 0.26
-"""Bytes of holes between tensors in the C library's heap, for each byte of activations (measured: .14 to .47)."""
+FRAGMENTS = 0.31
+"""Bytes of holes between tensors in the C library's heap, for each byte of activations (measured: .14 to .53)."""
 LIBRARIES_BYTES = 10**8
 """Pages of the libraries' code and buffers that the first training step touches (measured)."""
 
