@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from cdsframe.corpus.wide import utf_16
+
 UNKNOWN = "is neither UTF-8 nor in another encoding that could be recognised"
 
 CODECS = {
@@ -49,15 +51,15 @@ _NO_HEBREW = re.compile("(?<!\\w)[\u05b0-\u05c3][\u05d0-\u05ea]|[ךםןףץ][\u0
 def wide(data: bytes) -> str | None:
     """UTF-16 or UTF-32 without a byte order mark, or an encoding that writes letters as ASCII behind escapes."""
     if b"\0" in data:
-        return _utf_32_or_16(data)
-    if not data.isascii():
-        return None
+        return _utf_32_or_16(data) or utf_16(data)
+    if (found := utf_16(data)) or not data.isascii():
+        return found
     if b"\x1b$" in data:
         return "iso2022_jp_ext" if _ISO_2022_JP.search(data) else "iso2022_kr" if _ISO_2022_KR.search(data) else None
     if _has_hz(data) and _is_readable(data, "hz"):
         return "hz"
-    found = [one or two for one, two in _UTF7.findall(data[:_UTF7_SAMPLE])]
-    if len(set(found)) > 1 and all(_is_readable(b"+" + token + b"-", "utf-7") for token in found):
+    tokens = [one or two for one, two in _UTF7.findall(data[:_UTF7_SAMPLE])]
+    if len(set(tokens)) > 1 and all(_is_readable(b"+" + token + b"-", "utf-7") for token in tokens):
         return "utf-7"
     return None
 
