@@ -40,6 +40,13 @@ _SYMBOLS = re.compile(
 
 _UTF7_SAMPLE = 1 << 20
 _DOS = re.compile("[^\\W\\d_][„”‚†‡ˆ‰\x81\x8d\x90\x9d][^\\W\\d_]")
+_NOT_WESTERN = re.compile("(?<=[a-z])[ŠŽŸŒÕ](?![A-Z])|(?<=[A-Za-z])[§¦¨¶‡†‰‹„¢£\x81\x8d\x8f\x90\x9d\ufffd](?=[a-z])")
+"""Signs within words, and capitals behind small letters, where Windows-1252 is not the encoding."""
+
+_WESTERN = re.compile(
+    "[äöüßéèêëàâçîïôûùñáíóúãõøåæ]|(?<![a-zß-ÿ])[ÄÖÜÉÈÀÇÑØÅÆÁÍÓÚ]|(?<![^\\W\\d_])[µ°±–—‘“•«£≥≤]|(?<=[\\w.!?])[’”…»%]"
+)
+_OLD = ("mac-roman", "cp850")
 _BALTIC = frozenset("ąčęėįšųūžāēģīķļņŗõäöüĄČĘĖĮŠŲŪŽĀĒĢĪĶĻŅÕÄÖÜ")
 _TURKISH = frozenset("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
 _DOS_TABLE = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)}
@@ -112,6 +119,8 @@ def guess(sample: bytes) -> str:
 
 def _second_look(sample: bytes, western: str, found: str) -> str:
     """What the guesser takes for a rare encoding is looked at again: it was made for long pages."""
+    if found == "cp1252" and _NOT_WESTERN.search(western) and _is_mac_roman(sample):
+        return "mac-roman"
     if found == "cp1252" and _DOS.search(sample.decode("latin-1").translate(_DOS_TABLE)):
         dos = _beyond(sample, "cp850")
         return "cp850" if sum(map(str.isalpha, dos)) > 0.9 * len(dos) else found
@@ -127,6 +136,12 @@ def _second_look(sample: bytes, western: str, found: str) -> str:
     if found == "cp1255" and _NO_HEBREW.search(sample.decode("cp1255", "replace")):
         return "cp1251"
     return found
+
+
+def _is_mac_roman(sample: bytes) -> bool:
+    """Whether all letters beyond ASCII are Western ones where words have them, and not all as DOS has them."""
+    wrong = [_beyond(_WESTERN.sub("", sample.decode(name, "replace")).encode(), "utf-8") for name in _OLD]
+    return not wrong[0] and bool(wrong[1])
 
 
 def _beyond(sample: bytes, encoding: str) -> str:
