@@ -290,6 +290,21 @@ def test_a_reference_and_an_identifier_of_two_patients_are_refused(read, subject
     ]
 
 
+@pytest.mark.parametrize("contained", [False, True])
+def test_an_identifier_of_the_patients_system_with_another_value_is_a_contradiction(read, contained):
+    identifier = {"system": "urn:mrn", "value": "778898"}
+    inner = {"resourceType": "Patient", "id": "c", "identifier": [MRN["identifier"][0], identifier]}
+    subject = {"reference": "#c"} if contained else {"reference": "Patient/p1", "identifier": identifier}
+    items = read({**ADA, **MRN}, allergy(subject, contained=[inner] * contained))
+    assert allergies(items) == {}
+    assert reasons(items) == [
+        (
+            "b.json, entry 2 (AllergyIntolerance)",
+            "its reference leads to a patient who has another identifier of the system that it names",
+        )
+    ]
+
+
 @pytest.mark.parametrize("identifier", [MRN["identifier"][0], {"system": "urn:other", "value": "1"}, {"value": "2"}])
 def test_an_identifier_that_fits_or_is_unknown_is_no_contradiction(read, identifier):
     items = read({**ADA, **MRN}, {**BEN, **MRN_2}, allergy({"reference": "Patient/p1", "identifier": identifier}))

@@ -71,6 +71,56 @@ def test_what_was_dropped_without_a_word_is_written(record):
     assert omitted["references without a name to resources that are not in the bundle"] == (1, True)
 
 
+def heart_rate(*focus, **more):
+    value = {"value": 140, "unit": "/min"}
+    code = concept("heart rate")
+    return {
+        "resourceType": "Observation",
+        "status": "final",
+        "code": code,
+        "focus": [*focus],
+        "valueQuantity": value,
+    } | more
+
+
+@pytest.mark.parametrize(
+    ("focus", "about"),
+    [
+        ({"reference": "RelatedPerson/baby", "display": "Baby Doe"}, " (about related person, not the patient)"),
+        ({"reference": "Patient/baby"}, " (about another patient)"),
+        ({"display": "Baby Doe"}, " (about another subject, not the patient)"),
+        ({"reference": "urn:uuid:0-1", "type": "Group"}, " (about group, not the patient)"),
+        ({"reference": "Device/d"}, " (about pacemaker)"),
+        ({"reference": "Device/elsewhere", "display": "pump"}, " (about pump)"),
+        (SUBJECT, ""),
+    ],
+)
+def test_an_observation_names_whom_it_is_about_where_that_is_not_the_patient(record, focus, about):
+    device = {"resourceType": "Device", "id": "d", "type": concept("pacemaker")}
+    found = record(
+        heart_rate(focus, id="o"),
+        {"resourceType": "DiagnosticReport", "status": "final", "code": concept("CTG"),
+         "result": [{"reference": "Observation/o"}]},
+        device,
+    )  # fmt: skip
+    assert f"heart rate{about} = 140 /min; final" in lines(found)
+    assert f"CTG; final; results heart rate{about}" in lines(found)
+    assert "Baby" not in found.text
+    omitted = {item.reason: item.count for item in found.omitted}
+    named = "names of persons other than the patient whom a resource is about"
+    assert bool(omitted.get(named)) == ("Baby" in str(focus))
+
+
+def test_a_section_of_a_composition_names_whom_it_is_about(record):
+    text = {"status": "generated", "div": '<div xmlns="http://www.w3.org/1999/xhtml">Apgar 9</div>'}
+    sections = [{"title": "Newborn", "focus": {"reference": "RelatedPerson/baby"}, "text": text}]
+    found = record(
+        {"resourceType": "Composition", "status": "final", "type": concept("letter"), "date": "2024-01-01",
+         "author": [{"display": "Dr X"}], "title": "Letter", "section": sections},
+    )  # fmt: skip
+    assert "Newborn (about related person, not the patient): Apgar 9" in lines(found)[0]
+
+
 def test_types_that_are_not_read_are_counted(record):
     found = record(
         {"resourceType": "Flag", "status": "active", "code": concept("x")},

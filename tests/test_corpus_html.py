@@ -1,5 +1,7 @@
 """Web pages: each word is read in its place, keeps its meaning, or is counted; no part of the source hides the rest."""
 
+import time
+
 import pytest
 from corpus_files import sections_of
 
@@ -192,6 +194,48 @@ def test_a_page_whose_text_is_in_its_scripts_is_reported():
     (item,) = parsed(page).omitted
     assert (item.reason, item.text) == ("words that scripts hold and the page does not show", True)
     assert not parsed(f"<h1>Zelnorin</h1><p>{prose}</p><script>var d = '{prose}'</script>").omitted
+
+
+NEVER = "Never give zelnorin to children or patients with asthma"
+WRITTEN, HELD = "words that scripts write into the page", "words that scripts hold and the page does not show"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason", "count"),
+    [
+        (f"<script>document.write('<p>{NEVER}</p>')</script>", WRITTEN, 9),
+        ("<script>document.write('<p>Give ' + n +\n' mg');</script>", WRITTEN, 2),
+        (f"<script>// don't\nx = `{NEVER}`</script>", HELD, 9),
+        (f"<script>x = '{NEVER}'</script>", HELD, 9),
+        (f"<script type=text/template><p>{NEVER} {{{{x}}}}</p></script>", HELD, 9),
+        (f'<script>window.__DATA__={{"text":"{NEVER}"}}</script>', HELD, 9),
+        ('<script type="application/json">{"a": "喘息患者には投与しない"}</script>', HELD, 1),
+    ],
+)
+def test_text_that_only_scripts_hold_is_counted_whatever_its_quotation_marks(script, reason, count):
+    (item,) = parsed(f"<p>Hi</p>{script}").omitted
+    assert (item.reason, item.count, item.text) == (reason, count, True)
+    with pytest.raises(Refused, match=f"has no text; left out: {count} {reason}"):
+        parsed(f"<title>Zelnorin</title>{script}")
+
+
+def test_strings_of_scripts_that_are_no_text_or_the_pages_own_are_not_counted():
+    code = '"use strict"; a = "btn btn-primary active"; b = "a b c"; f("/x/y", \'it\', `${n}px`)'
+    page = f"<p>Warning. {NEVER}.</p><script>{code}; w = '{NEVER}'</script>"
+    page += (
+        f'<script type="application/ld+json">{{"description": "All About Zelnorin"}}</script><script>{NEVER}</script>'
+    )
+    assert not parsed(page).omitted
+    (item,) = parsed(f"{page}<script>'Please wait until it loads.'</script>").omitted
+    assert (item.reason, item.count, item.text) == (HELD, 5, False)
+
+
+def test_strings_of_scripts_are_found_in_linear_time():
+    words = " ".join(f"Dose {n} of the drug" for n in range(40_000))
+    strings = ",".join(f'"Dose {n} of the drug"' for n in range(40_000))
+    began = time.process_time()
+    assert not parsed(f"<p>{words}</p><script>[{strings}]</script>").omitted
+    assert time.process_time() - began < 20
 
 
 def test_most_of_the_prose_is_kept_whatever_its_parts_are_called():

@@ -299,14 +299,80 @@ def test_a_column_named_twice_is_refused_where_it_is_used(tmp_path):
     ]
 
 
+UNNAMED = "values under names that corpus.fields does not have"
+
+
+def unnamed(document, reason=UNNAMED):
+    assert all((one.reason, one.text) == (reason, False) for one in document.omitted)
+    return sum(one.count for one in document.omitted)
+
+
 def test_values_of_json_lines_that_no_field_takes_are_counted(tmp_path):
     record = {"id": 1, "text": "t", "allergy": "latex", "empty": "", "metadata": {"kind": "note", "ward": "5 B"}}
-    path = write_lines(tmp_path / "docs.jsonl", record, {"id": 2, "text": "t"}, {"id": 3, "a": {"b": "t", "c": "u"}})
-    first, second, third = jsonl(path, {**OWN, "text": ["text", "a.b"]}).documents()
-    assert [(one.reason, one.count, one.text) for one in first.omitted] == [
-        ("values under names that corpus.fields does not have", 2, False)
-    ]
-    assert (second.omitted, third.omitted) == ((), ())
+    path = write_lines(
+        tmp_path / "docs.jsonl",
+        record,
+        {"id": 2, "text": "t", "source": "S", "metadata": {"source": "S"}},
+        {"id": 3, "a": {"b": "t", "c": "u"}},
+        {"id": 4, "text": "t", "note": {"by": ["A", "B", None], "at": [{"ward": 5, "bed": " "}]}},
+        {"id": 5, "text": "t", "source": "one", "metadata": {"source": "two", "title": "three"}},
+    )
+    documents = list(jsonl(path, {**OWN, "text": ["text", "a.b"]}).documents())
+    assert [unnamed(document) for document in documents] == [2, 0, 1, 3, 2]
+    assert documents[4].metadata == {"source": "two"}
+
+
+def test_values_beside_a_dotted_field_are_counted(tmp_path):
+    record = {
+        "id": 1, "text": "t", "meta": {"dept": "ICU", "warning": "never give it"},
+        "authors": [{"name": "A"}, {"name": "B"}],
+    }  # fmt: skip
+    path = write_lines(tmp_path / "docs.jsonl", record)
+    (document,) = jsonl(path, {**OWN, "department": "meta.dept", "author": "authors.0.name"}).documents()
+    assert document.metadata == {"department": "ICU", "author": "A"}
+    assert unnamed(document) == 2
+
+
+def test_sections_within_sections_are_read_and_their_other_values_counted(tmp_path):
+    inner = [{"heading": "I", "text": "deep", "sections": [{"text": "deeper", "by": {"name": "A"}}]}]
+    deep = {"text": "x"}
+    for _ in range(60):
+        deep = {"heading": "H", "sections": [deep]}
+    path = write_lines(
+        tmp_path / "docs.jsonl",
+        {"id": "a", "sections": [{"heading": "H", "text": "x", "note": "never give it"}]},
+        {"id": "b", "sections": [{"heading": "H", "sections": inner}, {"heading": "J", "text": "end"}]},
+        {"id": "c", "sections": [{"heading": "H", "sections": "deep"}]},
+        {"id": "d", "sections": [deep]},
+    )
+    note, nested, wrong, too_deep = jsonl(path).documents()
+    assert (sections_of(note), unnamed(note)) == ([(("H",), "x")], 1)
+    assert sections_of(nested) == [(("H", "I"), "deep\n\ndeeper"), (("J",), "end")]
+    assert unnamed(nested) == 1
+    assert wrong.reason == "has sections that are not a list of objects"
+    assert too_deep.reason == "has sections that are nested more than 50 levels deep"
+
+
+def test_a_text_beside_sections_is_left_out_only_where_they_repeat_the_whole_of_it(tmp_path):
+    parts = [{"heading": "H", "text": "Never Give 15 mg/kg"}, {"heading": "I", "text": "Stop"}]
+    texts = ["Give 1", "Give 15 mg", "Never Give 15  mg/kg", "Never Give 15 mg/kg Stop", 5, ["a", "b"]]
+    records = [{"id": str(n), "text": text, "sections": parts} for n, text in enumerate(texts)]
+    documents = list(jsonl(write_lines(tmp_path / "docs.jsonl", *records)).documents())
+    own = [(("H",), "Never Give 15 mg/kg"), (("I",), "Stop")]
+    beside = [[((), "Give 1")], [((), "Give 15 mg")], [], [], [((), "5")], []]
+    assert [sections_of(document) for document in documents] == [[*first, *own] for first in beside]
+    assert [unnamed(document) for document in documents] == [0, 0, 0, 0, 0, 2]
+
+
+def test_further_values_of_a_beir_record_are_counted(tmp_path):
+    path = write_lines(
+        tmp_path / "corpus.jsonl",
+        {"_id": "a", "title": "T", "text": "x", "note": "never give it", "metadata": {"source": "S", "w": "warning"}},
+        {"_id": "b#0", "document_id": "b", "text": "x", "pair_id": "1", "metadata": {}, "author": "A"},
+        {"_id": "b#1", "document_id": "b", "text": "y", "author": "B", "links": [1, 2]},
+    )
+    reason = "values under names that corpus=beir does not read"
+    assert [unnamed(document, reason) for document in beir(path).documents()] == [2, 3]
 
 
 def test_the_columns_that_are_wanted_decide_the_delimiter(tmp_path):

@@ -384,6 +384,41 @@ def test_the_style_title_names_the_document_and_stays_in_it(tmp_path):
     assert read_docx(boxed, LIMIT).title == "Cover title"
 
 
+EMPTY_RUN = '<w:r><w:rPr><w:rFonts w:ascii="Symbol"/></w:rPr></w:r>'
+PICTURE = "<w:r><w:drawing><pic:pic/></w:drawing></w:r>"
+
+
+@pytest.mark.parametrize("result", ["", EMPTY_RUN, r(" ")])
+def test_a_field_with_an_empty_result_counts_as_one_without(result):
+    parsed = read(p("Take ", field(" EQ \\f(1,2) ", result), " tablet"))
+    assert " ".join(parsed.text.split()) == "Take tablet"
+    assert omitted_of(parsed) == {"fields that Word draws (EQ, SYMBOL, AUTONUM)": (1, True)}
+    quoted = read(p("x ", field(' QUOTE "never give" ', result), " y"))
+    assert " ".join(quoted.text.split()) == "x never give y"
+
+
+@pytest.mark.parametrize("result", [r("½"), '<w:r><w:sym w:font="Symbol" w:char="F0A3"/></w:r>', PICTURE])
+def test_a_field_with_a_result_is_not_counted(result):
+    omitted = omitted_of(read(p("Take ", field(" EQ \\f(1,2) ", result), " tablet")))
+    assert "fields that Word draws (EQ, SYMBOL, AUTONUM)" not in omitted
+
+
+@pytest.mark.parametrize(
+    ("instruction", "right"),
+    [
+        (' SYMBOL 163 \\f "Symbol" \\s 12 ', "dose ≤ 5 mg"),
+        ("symbol 0xA3 \\s 12 \\f Symbol", "dose ≤ 5 mg"),
+        (' SYMBOL 163 \\f "Arial" ', None),
+        (" SYMBOL 163 ", None),
+    ],
+)
+def test_a_symbol_field_without_a_result_shows_its_sign_or_is_counted(instruction, right):
+    for element in (unresolved(instruction), field(instruction, EMPTY_RUN)):
+        parsed = read(p("dose ", element, " 5 mg"))
+        counted = omitted_of(parsed) == {"fields that Word draws (EQ, SYMBOL, AUTONUM)": (1, True)}
+        assert parsed.text == right if right else counted
+
+
 def numbered(id_, depth=0):
     return f'<w:numPr><w:ilvl w:val="{depth}"/><w:numId w:val="{id_}"/></w:numPr>'
 
@@ -434,6 +469,17 @@ def test_numbers_and_bullets_are_computed():
         (("2 Storage", "2.1 Cold"), "- bullet\n\nA. A\n\n5 restarted"),
         (("none",), "none"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("bullet", "right"), [("Never:", "Never: give it"), ("o", "- give it"), ("\uf0b7", "- give it"), ("", "- give it")]
+)
+def test_words_that_stand_as_a_bullet_are_kept(bullet, right):
+    bullets = f'<w:abstractNum w:abstractNumId="0">{level(0, "bullet", bullet)}</w:abstractNum>'
+    numbering = bullets + '<w:num w:numId="1"><w:abstractNumId w:val="0"/></w:num>'
+    assert read(p("give it", properties=numbered(1)), numbering=numbering).text == right
+    symbols = numbering.replace("</w:lvl>", '<w:rPr><w:rFonts w:ascii="Wingdings"/></w:rPr></w:lvl>')
+    assert read(p("give it", properties=numbered(1)), numbering=symbols).text == "- give it"
 
 
 def test_table_cells_keep_their_columns():

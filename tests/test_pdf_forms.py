@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+from corpus_files import sections_of
 from pdf_files import shown, stream, write_pdf
 
 from cdsframe.corpus.readers.pdf import read_pdf
@@ -42,6 +44,15 @@ def test_values_stand_behind_their_labels():
         "Page 1\n\nAllergy: Penicillin anaphylaxis\nDose: 5 mg\n[x] Asthma\n[ ] Glaucoma\nWard: Marram\n"
         "Drugs: zelnorin, corvex"
     )
+
+
+@pytest.mark.parametrize(("rect", "label"), [("50 775 300 798", 10), ("100 755 300 771", 14)])
+def test_what_somebody_fills_in_is_no_title(rect, label):
+    content = "".join(shown(f"This sheet stays with its patient on the ward {n}", 50, 700 - 14 * n) for n in range(4))
+    parsed = form(shown("Name", 50, 760, label) + content, widget(rect, "/FT /Tx /T (n) /V (Oswin Tarrell)"))
+    assert "Oswin Tarrell" in parsed.text
+    assert not parsed.title
+    assert sections_of(parsed)[0][0] == ("Page 1",)
 
 
 def test_typed_text_and_notes_are_read():

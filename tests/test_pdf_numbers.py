@@ -73,6 +73,45 @@ def test_a_built_fraction_stands_apart_from_the_whole_number(parts):
     assert lines_of(shown("Give it", 50, 700) + fraction + shown("5 times", 97, 700)) == ["Give it 1/2 5 times"]
 
 
+RULE = "0.4 w 75 702.5 m 81 702.5 l S\n"
+
+
+@pytest.mark.parametrize("rule", ["", RULE])
+@pytest.mark.parametrize(("up", "down", "size"), [(4, 4, 7), (5, 5, 7), (5.9, 5.5, 7.3), (6.8, 6.9, 10), (3.9, 3.5, 7)])
+def test_numbers_above_each_other_beside_the_baseline_are_a_fraction(up, down, size, rule):
+    fraction = shown("1", 76, 700 + up, size) + rule + shown("2", 76, 700 - down, size)
+    around = shown("The line before", 50, 718) + shown("The line after", 50, 682)
+    content = shown("Take", 50, 700) + fraction + shown("tablet daily", 83, 700) + around
+    assert lines_of(content) == ["The line before", "Take 1/2 tablet daily", "The line after"]
+    first = shown("The line before", 76, 718) + fraction + shown("tablet daily", 83, 700)
+    if rule or size < 10:
+        assert lines_of(first) == ["The line before", "1/2 tablet daily"]
+
+
+def test_a_fraction_in_a_turned_line_and_in_a_cell_is_read():
+    turned = shown("Take", 300, 600, angle=90) + shown("1", 293, 625, 10, angle=90) + shown("2", 307, 625, 10, angle=90)
+    turned += "0.4 w 297.5 624 m 297.5 631 l S\n" + shown("tablet daily", 300, 633, angle=90)
+    assert "Take 1/2 tablet daily" in lines_of(turned)
+    content = grid([45, 145, 245], [632, 662, 692])
+    for y in (642, 672):
+        content += shown("Take", 50, y) + shown("1", 76, y + 5, 7) + shown("2", 76, y - 5, 7) + shown("tablet", 83, y)
+        content += shown("daily", 150, y)
+    assert lines_of(content) == ["Take 1/2 tablet | daily"] * 2
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        shown("Stop it", 50, 700) + shown("1", 84, 704, 6) + shown("Start it", 50, 688) + shown("2", 84, 692, 6),
+        shown("Dose", 50, 700) + shown("1", 90, 706) + shown("2", 90, 694) + shown("Route", 120, 700),
+        shown("5", 50, 712) + "0.4 w 49 709 m 57 709 l S\n" + shown("7", 50, 700) + shown("in all", 59, 700),
+        shown("1", 50, 712) + shown("first", 58, 712) + shown("2", 50, 700) + shown("second", 58, 700),
+    ],
+)
+def test_numbers_of_two_lines_are_no_fraction(content):
+    assert "/" not in "".join(lines_of(content))
+
+
 def test_an_index_below_an_exponent_is_no_fraction():
     content = shown("Give SO", 50, 700) + shown("2", 87, 704, 6) + shown("4", 87, 698, 6)
     assert "/" not in lines_of(content)[0]

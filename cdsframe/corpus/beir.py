@@ -13,12 +13,13 @@ from typing import Any
 from cdsframe.corpus.fields import as_text
 from cdsframe.corpus.jsonl import records
 from cdsframe.corpus.naming import CorpusName, corpus_name
+from cdsframe.corpus.record_values import count_values, metadata_of, unnamed
 from cdsframe.corpus.records import checked
 from cdsframe.files import InputFile, resolve
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
-_Record = tuple[str, str, str | None, str, Mapping[str, str]]
-"""Passage id, title, section id, text, metadata."""
+_Record = tuple[str, str, str | None, str, Mapping[str, str], int]
+"""Passage id, title, section id, text, metadata, and how many values no name takes."""
 
 _LONGEST = 100 << 20
 """Bytes of a line: a longer one is no passage."""
@@ -29,6 +30,7 @@ class Beir:
 
     Records of one `document_id` make one document, in the order of the file, their texts separated by blank lines. A
     passage id that stands twice is numbered from the second on: `x`, `x-2`, by the next number that no earlier one has.
+    Further values of a record, and metadata that a document's first record does not have, are counted.
 
     Args:
         path: a `.jsonl` file, or `.jsonl.gz`.
@@ -118,18 +120,22 @@ def _record(record: Mapping[str, Any]) -> tuple[str, _Record]:
     id_ = as_text(record.get(name), name, needed=True)
     text = as_text(record.get("text"), "text", needed=True)
     section = as_text(record.get("pair_id"), "pair_id") or None
-    inner = record.get("metadata")
-    merged = {**record, **inner} if isinstance(inner, Mapping) else record
-    metadata = {key: value for key in METADATA_FIELDS if (value := as_text(merged.get(key), key))}
+    metadata, places = metadata_of(record, {key: (key,) for key in METADATA_FIELDS})
     document = as_text(record.get("document_id"), "document_id") or id_
-    return document, (id_, as_text(record.get("title"), "title"), section, text, metadata)
+    places |= {(key,) for key in (name, "text", "pair_id", "title", "document_id")}
+    passage = (id_, as_text(record.get("title"), "title"), section, text, metadata, count_values(record, places))
+    return document, passage
 
 
 def _join(key: str, passages: list[_Record]) -> Document:
-    title, position = passages[0][1], 0
+    title, position, left = passages[0][1], 0, 0
     sections = []
-    for id_, own_title, section, text, _ in passages:
+    for id_, own_title, section, text, metadata, count in passages:
         heading = (own_title,) if own_title and own_title != title else ()
         sections.append(Section(heading, position, position + len(text), section, id_))
         position += len(text) + 2
-    return Document(key, title, "\n\n".join(passage[3] for passage in passages), tuple(sections), passages[0][4])
+        left += count + len(metadata.items() - passages[0][4].items())
+    whole = "\n\n".join(passage[3] for passage in passages)
+    return Document(
+        key, title, whole, tuple(sections), passages[0][4], omitted=unnamed(left, "corpus=beir does not read")
+    )

@@ -12,7 +12,7 @@ from datetime import datetime
 from typing import Any
 
 from cdsframe.corpus.patient import SECTIONS, document_of
-from cdsframe.corpus.references import Entry, References, Resource, entered_in_error, kind_of, literal
+from cdsframe.corpus.references import Entry, References, Resource, contradicts, entered_in_error, kind_of, literal
 from cdsframe.corpus.resources import Teller
 from cdsframe.corpus.scrubbing import Scrubber
 from cdsframe.corpus.values import OUTSIDE
@@ -143,6 +143,8 @@ class Bundle:
             return None, f"more than one patient of the bundle has the id or identifier that it names ({how})"
         if any(self._differs(item, target) for item in identifiers):
             return None, "its reference and its identifiers lead to different patients"
+        if target is not None and any(contradicts(item, target) for item in identifiers):
+            return None, "its reference leads to a patient who has another identifier of the system that it names"
         if target is not None:
             return self._groups[self._ids[target.number]], None
         if named is None:

@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+from cdsframe.corpus.wide import utf_16
+
 UNKNOWN = "is neither UTF-8 nor in another encoding that could be recognised"
 
 CODECS = {
@@ -38,6 +40,13 @@ _SYMBOLS = re.compile(
 
 _UTF7_SAMPLE = 1 << 20
 _DOS = re.compile("[^\\W\\d_][„”‚†‡ˆ‰\x81\x8d\x90\x9d][^\\W\\d_]")
+_NOT_WESTERN = re.compile("(?<=[a-z])[ŠŽŸŒÕ](?![A-Z])|(?<=[A-Za-z])[§¦¨¶‡†‰‹„¢£\x81\x8d\x8f\x90\x9d\ufffd](?=[a-z])")
+"""Signs within words, and capitals behind small letters, where Windows-1252 is not the encoding."""
+
+_WESTERN = re.compile(
+    "[äöüßéèêëàâçîïôûùñáíóúãõøåæ]|(?<![a-zß-ÿ])[ÄÖÜÉÈÀÇÑØÅÆÁÍÓÚ]|(?<![^\\W\\d_])[µ°±–—‘“•«£≥≤]|(?<=[\\w.!?])[’”…»%]"
+)
+_OLD = ("mac-roman", "cp850")
 _BALTIC = frozenset("ąčęėįšųūžāēģīķļņŗõäöüĄČĘĖĮŠŲŪŽĀĒĢĪĶĻŅÕÄÖÜ")
 _TURKISH = frozenset("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
 _DOS_TABLE = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)}
@@ -49,15 +58,15 @@ _NO_HEBREW = re.compile("(?<!\\w)[\u05b0-\u05c3][\u05d0-\u05ea]|[ךםןףץ][\u0
 def wide(data: bytes) -> str | None:
     """UTF-16 or UTF-32 without a byte order mark, or an encoding that writes letters as ASCII behind escapes."""
     if b"\0" in data:
-        return _utf_32_or_16(data)
-    if not data.isascii():
-        return None
+        return _utf_32_or_16(data) or utf_16(data)
+    if (found := utf_16(data)) or not data.isascii():
+        return found
     if b"\x1b$" in data:
         return "iso2022_jp_ext" if _ISO_2022_JP.search(data) else "iso2022_kr" if _ISO_2022_KR.search(data) else None
     if _has_hz(data) and _is_readable(data, "hz"):
         return "hz"
-    found = [one or two for one, two in _UTF7.findall(data[:_UTF7_SAMPLE])]
-    if len(set(found)) > 1 and all(_is_readable(b"+" + token + b"-", "utf-7") for token in found):
+    tokens = [one or two for one, two in _UTF7.findall(data[:_UTF7_SAMPLE])]
+    if len(set(tokens)) > 1 and all(_is_readable(b"+" + token + b"-", "utf-7") for token in tokens):
         return "utf-7"
     return None
 
@@ -110,6 +119,8 @@ def guess(sample: bytes) -> str:
 
 def _second_look(sample: bytes, western: str, found: str) -> str:
     """What the guesser takes for a rare encoding is looked at again: it was made for long pages."""
+    if found == "cp1252" and _NOT_WESTERN.search(western) and _is_mac_roman(sample):
+        return "mac-roman"
     if found == "cp1252" and _DOS.search(sample.decode("latin-1").translate(_DOS_TABLE)):
         dos = _beyond(sample, "cp850")
         return "cp850" if sum(map(str.isalpha, dos)) > 0.9 * len(dos) else found
@@ -125,6 +136,12 @@ def _second_look(sample: bytes, western: str, found: str) -> str:
     if found == "cp1255" and _NO_HEBREW.search(sample.decode("cp1255", "replace")):
         return "cp1251"
     return found
+
+
+def _is_mac_roman(sample: bytes) -> bool:
+    """Whether all letters beyond ASCII are Western ones where words have them, and not all as DOS has them."""
+    wrong = [_beyond(_WESTERN.sub("", sample.decode(name, "replace")).encode(), "utf-8") for name in _OLD]
+    return not wrong[0] and bool(wrong[1])
 
 
 def _beyond(sample: bytes, encoding: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import IO, Annotated, Any
@@ -14,16 +14,24 @@ from pydantic import Field
 from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.readers.parsed import Refused
+from cdsframe.corpus.record_values import count_values, metadata_of, place_of, scalar, unnamed, value_at
 from cdsframe.corpus.records import Block, assemble, checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.files import InputFile, parse_object, require_file
-from cdsframe.types import METADATA_FIELDS, Document, Omission, Section, Unreadable
+from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
+
+_SECTION = frozenset(("heading", "text", "sections"))
+"""The names of a section's values."""
+
+_DEEPEST = 50
+"""Levels of sections within sections that are read."""
 
 
 class Jsonl:
     """Records `{id, title, text}` or `{id, title, sections: [{heading, text}]}`, metadata beside them or in `metadata`.
 
-    Where there are sections, their texts with their headings between are the document's text. The file is streamed.
+    Where there are sections, their texts with their headings between are the document's text. A section may have
+    `sections` too, which are one level deeper. Values that no field takes are counted. The file is streamed.
 
     Args:
         path: a `.jsonl` file, or `.jsonl.gz`.
@@ -61,63 +69,54 @@ class Jsonl:
                 yield source, str(error)
 
     def _document(self, record: Mapping[str, Any]) -> Document:
-        metadata = {}
-        for key in METADATA_FIELDS:
-            for name in names_of(self._fields, key):
-                inner = value_at(record, f"metadata.{name}")
-                if text := as_text(value_at(record, name) if inner is None else inner, name):
-                    metadata[key] = text
-        texts = [value_at(record, name) for name in names_of(self._fields, "text")]
-        body = _joined(record["sections"], texts) if record.get("sections") else None
+        names = {key: names_of(self._fields, key) for key in METADATA_FIELDS}
+        metadata, places = metadata_of(record, names)
+        texts = names_of(self._fields, "text")
+        parts, body, more = record.get("sections"), None, 0
+        if parts:
+            beside = [text for name in texts if (text := scalar(value_at(record, name)))]
+            texts = [name for name in texts if scalar(value_at(record, name))]
+            body, more = _joined(parts, beside), _unread(parts)
+            places.add(("sections",))
         document = document_of(lambda name: value_at(record, name), self._fields, metadata, body)
-        unnamed = self._unnamed(record)
-        omitted = Omission("values under names that corpus.fields does not have", unnamed, text=False)
-        return replace(document, omitted=(omitted,)) if unnamed else document
-
-    def _unnamed(self, record: Mapping[str, Any]) -> int:
-        """How many values of the record, and of its `metadata`, no field takes."""
-        used = {name for key in self._fields for name in names_of(self._fields, key)}
-        first = {name.split(".")[0] for name in used} | used | {"sections", "metadata"}
-        inner = record.get("metadata")
-        rest = [record[name] for name in record.keys() - first]
-        rest += [inner[name] for name in inner.keys() - first] if isinstance(inner, Mapping) else []
-        return sum(value not in (None, "", [], {}) for value in rest)
+        named = (*names_of(self._fields, "id"), *names_of(self._fields, "title"), *texts)
+        places |= {place for name in named if (place := place_of(record, name)) is not None}
+        return replace(document, omitted=unnamed(count_values(record, places) + more))
 
 
-def value_at(record: Mapping[str, Any], path: str) -> Any:
-    """What stands under a name, or at a dotted path; None where nothing does."""
-    if path in record:
-        return record[path]
-    value: Any = record
-    for step in path.split("."):
-        if isinstance(value, Mapping):
-            value = value.get(step)
-        elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-            value = value[int(step)]
-        else:
-            return None
-    return value
-
-
-def _joined(parts: Any, texts: list[Any]) -> tuple[str, tuple[Section, ...]]:
+def _joined(parts: Any, texts: Sequence[str]) -> tuple[str, tuple[Section, ...]]:
     """The sections' text. Texts beside the sections stand before them, unless the sections repeat them."""
-    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
-        raise ValueError("has sections that are not a list of objects")
-    if any(part and not {"heading", "text"} & part.keys() for part in parts):
-        raise ValueError("has a section with neither heading nor text")
-    blocks = [
-        block
-        for part in parts
-        for block in (Block(as_text(part.get("heading"), "heading"), 1), Block(as_text(part.get("text"), "text")))
-    ]
-    own = _words(block.text for block in blocks if not block.level)
-    whole = _words(block.text for block in blocks)
-    named = (text.strip() for text in texts if isinstance(text, str))
-    beside = [text for text in named if _words([text]) not in whole and _words([text]) != own]
-    text, sections = assemble([*map(Block, beside), *blocks])
+    blocks = list(_blocks(parts, 1))
+    own = [block.text for block in blocks if not block.level]
+    repeated = {_words([text]) for text in own} | {_words(own), _words(block.text for block in blocks)}
+    text, sections = assemble([*(Block(text) for text in texts if _words([text]) not in repeated), *blocks])
     if not sections:
         raise ValueError("has no text in its sections")
     return text, sections
+
+
+def _blocks(parts: Any, level: int) -> Iterator[Block]:
+    """The headings and texts of sections, and of those within them one level deeper."""
+    if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
+        raise ValueError("has sections that are not a list of objects")
+    if level > _DEEPEST:
+        raise ValueError(f"has sections that are nested more than {_DEEPEST} levels deep")
+    for part in parts:
+        if part and not _SECTION & part.keys():
+            raise ValueError("has a section with neither heading nor text")
+        yield Block(as_text(part.get("heading"), "heading"), level)
+        yield Block(as_text(part.get("text"), "text"))
+        if part.get("sections"):
+            yield from _blocks(part["sections"], level + 1)
+
+
+def _unread(parts: Iterable[Mapping[str, Any]]) -> int:
+    """How many values of sections stand under other names than a section has."""
+    return sum(
+        sum(count_values(value) for key, value in part.items() if key not in _SECTION)
+        + _unread(part.get("sections") or ())
+        for part in parts
+    )
 
 
 def _words(texts: Iterable[str]) -> str:

@@ -167,6 +167,13 @@ def _identifier(item: Any) -> tuple[str, str] | None:
     return (system, value) if isinstance(system, str) and isinstance(value, str) and system and value else None
 
 
+def contradicts(identifier: Any, target: Entry) -> bool:
+    """Whether a resource has identifiers of an identifier's system, and all of them have other values."""
+    key = _identifier(identifier)
+    same = {found for found in _identifiers(target.resource) if key and found[0] == key[0]}
+    return bool(same) and key not in same
+
+
 def entered_in_error(resource: Resource) -> bool:
     """Whether a resource says that it should not exist."""
     status = resource.get("verificationStatus")

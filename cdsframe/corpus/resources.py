@@ -10,10 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cdsframe.corpus.datatypes import amount, codes, label_of
-from cdsframe.corpus.references import Entry, References, Resource, entered_in_error
+from cdsframe.corpus.references import Entry, References, Resource, entered_in_error, literal
 from cdsframe.corpus.scrubbing import Scrubber
-from cdsframe.corpus.values import LEFT_OUT, Values
+from cdsframe.corpus.values import LEFT_OUT, PEOPLE, Values
 
+_NAMES_OF_OTHERS = "names of persons other than the patient whom a resource is about"
 _NAMES = (
     "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "title", "description", "relationship",
     "type", "procedureCode", "device", "deviceName", "codeCodeableConcept", "event", "policyRule", "lensSpecification",
@@ -79,11 +80,13 @@ class Teller:
         used: set[str] = set()
         begin, end = _dates(resource, used)
         name, code = self._name(resource, used)
+        about = self._about(resource.get("focus"), resource)
+        used.add("focus")
         values = [
             text for part in (resource, *resource.get("component", ())) if (text := self._value(part, resource, used))
         ]
         head = f"{begin}: " if begin else ""
-        head += name + (f" ({code})" if code else "") + (f" = {', '.join(values)}" if values else "")
+        head += name + (f" ({code})" if code else "") + about + (f" = {', '.join(values)}" if values else "")
         details = list(self._details(resource, end, begin[:10], used))
         vague = name.startswith("an unnamed ") or not any(resource.get(key) for key in _NAMES[:-2])
         details += self._narrative(resource, needed=vague and not values)
@@ -101,8 +104,32 @@ class Teller:
         target = self._target(reference, holder)
         if target is None:
             return None
-        name = self._name(target, set(), follow=False)[0]
+        name = self._name(target, set(), follow=False)[0] + self._about(target.get("focus"), target)
         return f"{name} (entered in error)" if entered_in_error(target) else name
+
+    def _about(self, focus: Any, resource: Resource) -> str:
+        """Whom a statement is about by its `focus`, where that is not the resource's subject; else ""."""
+        items = focus if isinstance(focus, list) else [focus] if focus else []
+        subject = resource.get("subject") or {}
+        shown = dict.fromkeys(self._other(item, resource) for item in items if not self._same(item, subject, resource))
+        return f" (about {', '.join(shown)})" if shown else ""
+
+    def _same(self, reference: Resource, other: Resource, holder: Resource) -> bool:
+        """Whether two references name the same resource."""
+        if reference.get("reference") and reference["reference"] == other.get("reference"):
+            return True
+        target = self._target(reference, holder)
+        return target is not None and target == self._target(other, holder)
+
+    def _other(self, reference: Resource, holder: Resource) -> str:
+        """Whom or what a `focus` names; a person only by the kind, whose name is counted."""
+        target, named = self._target(reference, holder), literal(str(reference.get("reference", "")))
+        kind = str((target or {}).get("resourceType") or (named and named.type) or reference.get("type") or "")
+        if kind and kind not in PEOPLE:
+            name = self._target_name(reference, holder) if target and not target.get("focus") else None
+            return name or self._values.free(reference.get("display") or "") or label_of(kind)
+        self._left_out[_NAMES_OF_OTHERS] += bool(reference.get("display"))
+        return "another patient" if kind == "Patient" else f"{label_of(kind) or 'another subject'}, not the patient"
 
     def _name(self, resource: Resource, used: set[str], follow: bool = True) -> tuple[str, str]:
         """What a resource is, with its codes."""
@@ -223,6 +250,7 @@ class Teller:
     def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
         """A composition's section: its narrative where it has no entries, which have separate lines."""
         title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
+        title += self._about(item.get("focus"), resource)
         narrative = item.get("text") or {}
         if narrative and not item.get("entry"):
             yield f"{title}: {self._values.narrative(narrative)}".strip(": ")

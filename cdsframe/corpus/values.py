@@ -43,7 +43,7 @@ LEFT_OUT = {
 }  # fmt: skip
 """Elements that are left out wherever they stand, with the reason by which they are counted."""
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "fhir_comments")
-_PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Location", "Encounter", "CareTeam",
+PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Location", "Encounter", "CareTeam",
            "Patient", "Group", "HealthcareService", "EpisodeOfCare", "Account", "Coverage")  # fmt: skip
 _UNNAMED = ("summary", "code", "value", "text", "concept", "content", "attachment", "outcomeCodeableConcept", "repeat")
 """Elements whose name adds nothing to what they hold."""
@@ -160,7 +160,7 @@ class Values:
         """What a reference leads to, by its name; "" for persons and places, which are counted."""
         text = str(value.get("reference", ""))
         kind = value.get("type") or next((t for t in re.split(r"[/?]", text) if t[:1].isupper() and t.isalpha()), "")
-        if kind in _PEOPLE:
+        if kind in PEOPLE:
             self.left_out[STAFF] += 1
             return ""
         found = self._name(value, holder)

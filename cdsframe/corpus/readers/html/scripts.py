@@ -1,48 +1,144 @@
-"""Finds out whether a page's text stands in its scripts, which a browser would run. Does not read that text."""
+"""Counts the text of a page that stands in its scripts, which a browser would run. Does not read that text.
+
+Text is what a script writes into the page, what a template in a script holds, and each string that reads as prose.
+"""
 
 from __future__ import annotations
 
 import html
 import re
+from collections.abc import Iterator
 
 from cdsframe.corpus.readers.html.tree import Node
 from cdsframe.types import Omission
 
-_STRING = re.compile(r'"((?:[^"\\\n]|\\.){100,})"')
-_ESCAPE = re.compile(r"\\u([0-9a-fA-F]{4})|\\(.)")
-_TAG = re.compile(r"<[^>]*>")
+_STRING = re.compile(r"""(?s)"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|`((?:[^`\\]|\\.)*)`""")
+_LONG = re.compile(r'"((?:[^"\\\n]|\\.){100,})"')
+"""A string that is found whatever quotation marks stand before it."""
+
+_WRITES = re.compile(r"\bdocument\s*\.\s*write(?:ln)?\s*\(\s*\Z")
+_CONTINUES = re.compile(r"[\s+,\w.]*")
+_BEFORE = 60
+"""Letters before a string in which the call stands that writes it."""
+
+_TEMPLATES = re.compile(r".*\b(?:template|tmpl|handlebars|mustache|ejs|hogan|underscore|html)\b")
+"""Types of scripts that hold parts of a page."""
+
+_ESCAPE = re.compile(r"\\u\{?([0-9a-fA-F]{4,5})\}?|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
+_TAG = re.compile(r"<[^>]*>|\{\{[^}]*\}\}|\$\{[^}]*\}|<%|%>")
 _CODE = re.compile(r"[{}=;_|\\$#]|https?:|\w\(")
 _MOST_CODE = 0.01
 """Signs of code for each letter of prose."""
 
+_WORD = re.compile(r"[^\W\d_][\w'’-]*")
+_WORDS = 3
+"""Words of the shortest prose."""
+
+_UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
+_LEAST_UNSPACED = 6
+"""Letters of the shortest prose in a script without spaces."""
+
+_BEGINS = re.compile(r"[\W\d_]*[^\Wa-z\d_]")
+_ENDS = re.compile(r"[.!?。！？।](?:\s|$)")
 _SAME = 40
 """Letters by which a sentence is found in the page."""
 
+_KEY = 8
+_PLACES = 50
+"""Places of the page that begin with the same letters, above which no further one is compared."""
+
 
 def in_scripts(root: Node, text: str) -> tuple[Omission, ...]:
-    """An omission where scripts hold more prose than the page's own text, which is not that text again."""
+    """The omissions of what scripts write, and of other text in them, which is not the page's own text again.
+
+    The other text is lost text where it is more than the page shows.
+    """
     letters = sum(map(str.isalnum, text))
-    own = "".join("".join(root.texts()).split())
-    words = found = 0
-    for node in root.descendants():
-        if node.tag != "script":
+    scripts = [node for node in root.descendants() if node.tag == "script" and node.children]
+    page = _Page(root if scripts else Node("html", {}, None))
+    written = words = found = 0
+    for prose, is_written in (item for node in scripts for item in _texts(node)):
+        if not page.is_new(prose):
             continue
-        for string in _STRING.findall("".join(child for child in node.children if isinstance(child, str))):
-            prose = _prose(string)
-            begin = "".join(prose.split())[:_SAME]
-            if prose and begin not in own:
-                words, found = words + len(prose.split()), found + sum(map(str.isalnum, prose))
-    if found <= letters:
-        return ()
-    return (Omission("words that scripts hold and the page does not show", words, text=True),)
+        if is_written:
+            written += len(prose.split())
+        else:
+            words += len(prose.split())
+            found += sum(map(str.isalnum, prose))
+    items = (
+        Omission("words that scripts write into the page", written, text=True),
+        Omission("words that scripts hold and the page does not show", words, text=found > letters),
+    )
+    return tuple(item for item in items if item.count)
+
+
+class _Page:
+    """Finds a text in a page by its first letters, in time that does not grow with the page."""
+
+    def __init__(self, root: Node) -> None:
+        words = re.findall(r"\w+", " ".join(root.texts()))
+        self._letters = "".join(words)
+        self._places: dict[str, list[int]] = {}
+        self._seen: set[str] = set()
+        place = 0
+        for word in words:
+            places = self._places.setdefault(self._letters[place : place + _KEY], [])
+            if len(places) < _PLACES:
+                places.append(place)
+            place += len(word)
+
+    def is_new(self, text: str) -> bool:
+        """Whether a text has letters, does not stand in the page, and was not asked for before."""
+        begin = "".join(re.findall(r"\w+", text))[:_SAME]
+        if not begin or begin in self._seen:
+            return False
+        self._seen.add(begin)
+        if len(begin) < _KEY:
+            return begin not in self._letters
+        return not any(self._letters.startswith(begin, place) for place in self._places.get(begin[:_KEY], ()))
+
+
+def _texts(node: Node) -> Iterator[tuple[str, bool]]:
+    """The texts of a script, and whether the script writes them into the page."""
+    code = "".join(child for child in node.children if isinstance(child, str))
+    kind = node.get("type").strip().lower()
+    if _TEMPLATES.match(kind):
+        yield _plain(code), False
+        return
+    for string in _LONG.findall(code):
+        yield _prose(string), False
+    if "ld+json" in kind:
+        return  # describes the page, and no browser shows it
+    last, writes = 0, False
+    for match in _STRING.finditer(code):
+        continued = writes and _CONTINUES.fullmatch(code, last, match.start())
+        writes = bool(continued or _WRITES.search(code, max(0, match.start() - _BEFORE), match.start()))
+        last = match.end()
+        string = next(group for group in match.groups() if group is not None)
+        yield (_plain(_unescaped(string)), True) if writes else (_prose(string), False)
+
+
+def _unescaped(string: str) -> str:
+    """A script's string without its escapes."""
+
+    def letter(found: re.Match[str]) -> str:
+        code = found[1] or found[2]
+        return chr(int(code, 16)) if code else {"n": " ", "t": " ", "\n": ""}.get(found[3], found[3])
+
+    return _ESCAPE.sub(letter, string)
+
+
+def _plain(text: str) -> str:
+    """The words of a piece of a page, without tags and places that a template fills."""
+    return " ".join(_TAG.sub(" ", html.unescape(text)).split())
 
 
 def _prose(string: str) -> str:
     """The words of a script's string; empty where it is code, data or a list of names."""
-    plain = _ESCAPE.sub(
-        lambda found: chr(int(found[1], 16)) if found[1] else {"n": " ", "t": " "}.get(found[2], found[2]), string
-    )
-    words = " ".join(_TAG.sub(" ", html.unescape(plain)).split())
-    if words.count(" ") < 12 or not re.search(r"[.!?。！？।]", words):
+    words = _plain(_unescaped(string))
+    unspaced = len(_UNSPACED.findall(words)) >= _LEAST_UNSPACED
+    if not unspaced and sum(len(word) > 1 for word in _WORD.findall(words)) < _WORDS:
+        return ""
+    if not (unspaced or _BEGINS.match(words) or _ENDS.search(words)):
         return ""
     return "" if len(_CODE.findall(words)) > _MOST_CODE * len(words) else words

@@ -6,7 +6,7 @@ Each becomes a letter at its place, so that it stands behind its label. Does not
 from __future__ import annotations
 
 import ctypes
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -162,6 +162,11 @@ def _value(text: str, box: Box, turn: float, beside: list[Letter], number: int) 
         label = min(level, key=lambda letter: abs(letter.left - right))
     if label is not None:
         base, size = label.base, label.size
+    if beside:
+        sizes = Counter(round(letter.size, 1) for letter in beside)
+        size = min(
+            size, sizes.most_common(1)[0][0]
+        )  # or a name that somebody filled in becomes a heading and the title
     edges = (left, base - size, max(right, left + 1), base + 0.2 * size)
     return Letter(text, *edges, base, size, turn, _FIRST_RUN + number, " \n"), label, bool(before)
 

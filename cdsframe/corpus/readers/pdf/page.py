@@ -19,6 +19,7 @@ from cdsframe.corpus.readers.pdf.printed import known, once
 from cdsframe.corpus.readers.pdf.rows import Line, lines_of
 from cdsframe.corpus.readers.pdf.second import SecondReading, fill
 from cdsframe.corpus.readers.pdf.skipped import find_skipped, with_skipped
+from cdsframe.corpus.readers.pdf.stacked import with_stacked
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
 from cdsframe.corpus.readers.pdf.tables import find_tables, place
 
@@ -138,7 +139,9 @@ def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> 
         turn, piece = table_piece(table, inside, order, _cell_lines)
         by_turn[turn].append(piece)
     for turn, group in _directions(letter for letter in kept if letter.cell < 0):
-        by_turn[turn] += pieces(group)
+        frame = Frame(turn)
+        lines_here = [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in rules]
+        by_turn[turn] += with_stacked(pieces(group), lines_here)
     lines: list[Line] = []
     for turn in sorted(by_turn, key=lambda turn: _rank(turn, upright, by_turn[turn])):
         for flow in flows(by_turn[turn]):
@@ -169,4 +172,9 @@ def _slant(turn: float, step: float = 90) -> float:
 
 def _cell_lines(letters: Sequence[Letter]) -> list[Line]:
     """A cell's lines in reading order."""
-    return [line for _, group in _directions(letters) for flow in flows(pieces(group)) for line in lines_of(flow)]
+    return [
+        line
+        for _, group in _directions(letters)
+        for flow in flows(with_stacked(pieces(group), ()))
+        for line in lines_of(flow)
+    ]

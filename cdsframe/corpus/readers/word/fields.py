@@ -6,7 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from cdsframe.corpus.readers.word.names import attribute, child, flag, name, number, value
+from cdsframe.corpus.readers.word.names import TEXTS, attribute, child, flag, name, number, value
+from cdsframe.corpus.readers.word.symbols import is_symbol_font, sign
 
 _DRAWN = frozenset(
     (
@@ -19,6 +20,10 @@ _SHOWN = re.compile(
     r'\s*(?:(?:MACROBUTTON|GOTOBUTTON)\s+(?:"[^"]*"|\S+)|(QUOTE))(?:\s+(.*))?', re.DOTALL | re.IGNORECASE
 )
 """Fields that show words of their instruction: behind the name of a macro or a bookmark, or all words."""
+_SYMBOL = re.compile(r'\s*SYMBOL\s+"?(\d+|0x[0-9a-f]+)"?\s(?:.*\s)?\\f\s*"?([^"\\]+)"?.*', re.DOTALL | re.IGNORECASE)
+_SHOWING = ("w:sym", "w:drawing", "w:pict", "w:object", "w:ffData", "w:footnoteReference", "w:endnoteReference")
+"""Elements without text that a reader sees in a field's result."""
+
 _SWITCH = re.compile(r"\\[*#@]\s*(?:\"[^\"]*\"|\S+)|\\!")
 _QUOTED = re.compile(r'\\(["\\])|"')
 
@@ -35,7 +40,7 @@ class Fields:
 
     def __init__(self, root: Any) -> None:
         self._open: list[_Open] = []
-        self._begins = _begins(root)
+        self._begins, self._filled = _begins(root)
 
     @property
     def shown(self) -> bool:
@@ -43,7 +48,7 @@ class Fields:
         return all(item.result for item in self._open)
 
     def mark(self, element: Any) -> str | None:
-        """Passes a `w:fldChar`. Returns the instruction where the field ends without a result."""
+        """Passes a `w:fldChar`. Returns the instruction where the field ends without a result, or with an empty one."""
         begin = self._begins.get(element)
         if begin is None:
             return None
@@ -58,7 +63,7 @@ class Fields:
             self._open[place].result = True
             return None
         last = self._open.pop()
-        return None if last.result else "".join(last.instruction)
+        return None if last.result and begin in self._filled else "".join(last.instruction)
 
     def instruct(self, text: str) -> None:
         """Passes a part of an instruction, or what a field within it shows."""
@@ -70,6 +75,14 @@ class Fields:
 def is_drawn(instruction: str) -> bool:
     """Whether Word draws a field from its instruction, so that its text is not in the file."""
     return next(iter(instruction.split()), "").upper() in _DRAWN
+
+
+def drawn_symbol(instruction: str) -> str:
+    """The sign of a SYMBOL field that names one of the symbol fonts; empty for other fields and unknown signs."""
+    found = _SYMBOL.fullmatch(instruction)
+    if found is None or not is_symbol_font(font := found[2].strip()):
+        return ""
+    return sign(int(found[1], 0) if found[1].lower().startswith("0x") else int(found[1]), font) or ""
 
 
 def shown_words(instruction: str) -> str:
@@ -98,19 +111,27 @@ def form_value(element: Any) -> str:
     return ""
 
 
-def _begins(root: Any) -> dict[Any, Any]:
-    """Mark -> the begin of its field, for the fields that have an end."""
+def _begins(root: Any) -> tuple[dict[Any, Any], set[Any]]:
+    """Mark -> the begin of its field, for the fields that have an end; and the begins of fields whose result shows."""
     found: dict[Any, Any] = {}
+    filled: set[Any] = set()
     stack: list[list[Any]] = []
+    results: list[bool] = []
     for element in root.iter():
-        if name(element) != "w:fldChar":
+        tag = name(element)
+        if stack and (tag in _SHOWING or (tag in TEXTS and (element.text or "").strip())):
+            filled.update(marks[0] for marks, result in zip(stack, results, strict=True) if result)
+        if tag != "w:fldChar":
             continue
         kind = attribute(element, "fldCharType")
         if kind == "begin":
             stack.append([element])
+            results.append(False)
         elif stack:
             stack[-1].append(element)
+            results[-1] = True
             if kind == "end":
                 marks = stack.pop()
+                results.pop()
                 found.update(dict.fromkeys(marks, marks[0]))
-    return found
+    return found, filled

@@ -1,20 +1,25 @@
 """The number or bullet that Word shows before a paragraph, computed from a file's numbering definitions. Reads no text.
 
 Counts as Word does: lists that share a definition share their counters, a deeper level restarts below a higher one, and
-`startOverride` restarts a list at its first paragraph. A bullet is "-". Formats without a rule here are digits.
+`startOverride` restarts a list at its first paragraph. A bullet is "-", unless it holds a word. Formats without a rule
+here are digits.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
 from cdsframe.corpus.readers.word.names import attribute, child, flag, name, number, value
 from cdsframe.corpus.readers.word.styles import Styles
+from cdsframe.corpus.readers.word.symbols import is_symbol_font
 
 _ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"),
           (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))  # fmt: skip
 _LEVELS = 9
+_WORD = re.compile(r"[^\W\d_]{2}")
+"""Letters of a word; a single letter stands for a sign of a symbol font (`o`, `l`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +56,7 @@ class Numbering:
         counters = self._counters[attribute(definition, "abstractNumId") or ""]
         level = levels[depth]
         if level.format == "bullet":
-            return "-"
+            return level.text.strip() if _WORD.search(level.text) else "-"
         text = level.text
         for n in reversed(range(depth + 1)):
             if (shown := levels.get(n)) is not None:
@@ -121,13 +126,15 @@ class Numbering:
             found = next((item for item in levels if attribute(item, "ilvl") == str(depth)), None)
         if found is None:
             return None
+        other = value(found, "mc:AlternateContent", "mc:Fallback", "w:numFmt")
+        format_ = value(found, "w:numFmt") or other or "decimal"
+        font = child(found, "w:rPr", "w:rFonts")
+        signs = font is not None and is_symbol_font(attribute(font, "ascii") or attribute(font, "hAnsi") or "")
         start, restart = number(found, "w:start"), number(found, "w:lvlRestart")
         return _Level(
             start=0 if start is None else start,
-            format=value(found, "w:numFmt")
-            or value(found, "mc:AlternateContent", "mc:Fallback", "w:numFmt")
-            or "decimal",
-            text=value(found, "w:lvlText") or "",
+            format=format_,
+            text="" if signs and format_ == "bullet" else value(found, "w:lvlText") or "",
             restart=depth if restart is None else restart,
             legal=bool(flag(found, "w:isLgl")),
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from cdsframe.corpus.readers.scripts import FORMULA, joined
-from cdsframe.corpus.readers.word.fields import Fields, form_value, is_drawn, shown_words
+from cdsframe.corpus.readers.word.fields import Fields, drawn_symbol, form_value, is_drawn, shown_words
 from cdsframe.corpus.readers.word.formulas import is_built, linear
 from cdsframe.corpus.readers.word.names import TEXTS, attribute, child, flag, name, texts
 from cdsframe.corpus.readers.word.styles import Format, Styles
@@ -203,7 +203,9 @@ class Reader:
 
     def _unresolved(self, instruction: str, format_: Format, out: Pieces) -> None:
         """A field without a result: what Word shows of its instruction is read or counted."""
-        if is_drawn(instruction):
+        if symbol := drawn_symbol(instruction):
+            self._emit(symbol, format_, out)
+        elif is_drawn(instruction):
             self._omitted["fields that Word draws (EQ, SYMBOL, AUTONUM)", True] += 1
         elif words := shown_words(instruction):
             self._fields.instruct(words)
