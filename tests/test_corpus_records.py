@@ -344,8 +344,17 @@ def test_sections_within_sections_are_read_and_their_other_values_counted(tmp_pa
         {"id": "b", "sections": [{"heading": "H", "sections": inner}, {"heading": "J", "text": "end"}]},
         {"id": "c", "sections": [{"heading": "H", "sections": "deep"}]},
         {"id": "d", "sections": [deep]},
+        {
+            "id": "e",
+            "sections": [
+                {"heading": "H", "sections": [{"heading": "I", "text": "never"}]},
+                {"text": "Give 5 mg", "sections": [{"heading": "J"}]},
+                {"text": "end"},
+            ],
+        },
     )
-    note, nested, wrong, too_deep = jsonl(path).documents()
+    note, nested, wrong, too_deep, after = jsonl(path).documents()
+    assert sections_of(after) == [(("H", "I"), "never"), (("H",), "Give 5 mg"), (("H", "J"), "J"), (("H",), "end")]
     assert (sections_of(note), unnamed(note)) == ([(("H",), "x")], 1)
     assert sections_of(nested) == [(("H", "I"), "deep\n\ndeeper"), (("J",), "end")]
     assert unnamed(nested) == 1

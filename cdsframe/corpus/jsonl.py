@@ -104,6 +104,7 @@ def _blocks(parts: Any, level: int) -> Iterator[Block]:
     for part in parts:
         if part and not _SECTION & part.keys():
             raise ValueError("has a section with neither heading nor text")
+        yield Block("", closes=level + 1)  # a section without a heading continues the one before, not its inner ones
         yield Block(as_text(part.get("heading"), "heading"), level)
         yield Block(as_text(part.get("text"), "text"))
         if part.get("sections"):

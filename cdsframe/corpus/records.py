@@ -22,6 +22,8 @@ class Block:
 
     text: str
     level: int = 0
+    closes: int = 0
+    """Ends the headings at this level and deeper, and holds nothing; 0 for other blocks."""
 
 
 def descend(path: Path, level: int, heading: str) -> Path:
@@ -50,6 +52,9 @@ def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
             sections.append(Section(heading, unused, end))
 
     for block in blocks:
+        if block.closes and path and path[-1][0] >= block.closes:
+            close(block.closes)
+            start, unused, path = None, None, tuple(item for item in path if item[0] < block.closes)
         if not block.text.strip():
             continue
         if block.level:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 from cdsframe.corpus.readers.pdf.fractions import SMALL
@@ -50,8 +50,8 @@ def with_stacked(pieces: Sequence[Piece], rules: Sequence[Box]) -> list[Piece]:
     for upper in by_base:
         if id(upper) in joined or not _NUMBER.fullmatch(upper.text):
             continue
-        near = by_base[bisect_left(bases, upper.base + _BETWEEN[0] * upper.size) :]
-        for lower in _until(near, upper.base + _BETWEEN[1] * upper.size):
+        first, last = (upper.base + distance * upper.size for distance in _BETWEEN)
+        for lower in by_base[bisect_left(bases, first) : bisect_right(bases, last)]:
             if id(lower) in joined or not _is_above(upper, lower):
                 continue
             reach = upper.size * 2
@@ -64,13 +64,6 @@ def with_stacked(pieces: Sequence[Piece], rules: Sequence[Box]) -> list[Piece]:
                 break
     found = (joined.get(id(piece), piece) for piece in pieces)
     return [piece for piece in found if piece is not None]
-
-
-def _until(pieces: Sequence[Piece], base: float) -> Iterator[Piece]:
-    for piece in pieces:
-        if piece.base > base:
-            return
-        yield piece
 
 
 def _is_above(upper: Piece, lower: Piece) -> bool:
