@@ -28,17 +28,19 @@ from cdsframe.corpus.readers import READERS, Refused
 
 _FEWEST = 60
 _SECONDS = 900
-_UNSPACED = re.compile("[\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff]")
+_CJK = "\\u3040-\\u30ff\\u3400-\\u4dbf\\u4e00-\\u9fff"
+_UNSPACED = re.compile(f"(?<=[{_CJK}])(?=[^{_CJK}])|(?<=[^{_CJK}])(?=[{_CJK}])")
 _HYPHEN = re.compile(r"[-\u00ad\u2010]\s*\n\s*|[\u0002\ufffe]\s*")
 
 
 def words(text: str) -> list[str]:
-    """Words of letters and digits; a word that a line's end divides is one, and so is each Chinese or Japanese letter.
+    """Words of letters and digits; a word that a line's end divides is one, and one of Chinese or Japanese letters ends
+    where others begin.
 
     Of an Arabic word the order of the letters does not count: pdfium turns the two of a ligature around.
     """
     text = unicodedata.normalize("NFKC", _HYPHEN.sub("", text)).casefold()
-    text = _UNSPACED.sub(r" \g<0> ", text)
+    text = _UNSPACED.sub(" ", text)
     cleaned = ("".join(filter(str.isalnum, word)) for word in text.split())
     return ["".join(sorted(word)) if "\u0600" <= word[0] < "\u0700" else word for word in cleaned if word]
 
