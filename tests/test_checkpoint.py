@@ -19,7 +19,7 @@ from cdsframe.packaged import weights_digest
 from cdsframe.training import fitting
 from cdsframe.training.batches import Batches, Layout
 from cdsframe.training.checkpoint import Checkpoints, alone, random_states, restore_random_states
-from cdsframe.training.fitting import Course, Fit, Plan
+from cdsframe.training.fitting import Plan, TrainingLoop, TrainingState
 from cdsframe.training.module import SupervisedFineTuning
 from tests.entry_points import run_folder, run_train
 
@@ -58,9 +58,9 @@ def interrupted(folder, step, overrides=RUN):
             raise KilledError
         return keep(fit, *rest)
 
-    keep = Fit._keep_or_stop
+    keep = TrainingLoop._keep_or_stop
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting.Fit, "_keep_or_stop", dying)
+        patch.setattr(fitting.TrainingLoop, "_keep_or_stop", dying)
         with pytest.raises(KilledError):
             run_train(folder, *overrides)
     return run_folder(folder)
@@ -283,9 +283,11 @@ def _fit(tmp_path, tuning, epoch=5, **plan):
         gather=lambda value: [value],
     )
     batches = type("Batches", (), {"__len__": lambda _: epoch, "after": lambda *_: iter(lambda: {"tokens": 1}, None)})()
-    keeper = SimpleNamespace(validated=lambda loss, course: None, go_on=lambda: None)
+    keeper = SimpleNamespace(validated=lambda loss, course: None, resume=lambda: None)
     checkpoints = Checkpoints(tmp_path, IDENTITY)
-    return Fit(Plan(**{**settings, "progress": False, **plan}), tuning, batches, [], one, checkpoints, keeper, [])
+    return TrainingLoop(
+        Plan(**{**settings, "progress": False, **plan}), tuning, batches, [], one, checkpoints, keeper, []
+    )
 
 
 def test_training_stops_after_so_many_validations_without_a_lower_loss(tmp_path):
@@ -382,7 +384,7 @@ def test_batches_go_on_where_they_were():
 
 
 def test_the_course_is_told_again_after_a_break():
-    assert Course(**json.loads(json.dumps({"step": 3, "lowest": 1.5}))).step == 3
+    assert TrainingState(**json.loads(json.dumps({"step": 3, "lowest": 1.5}))).step == 3
 
 
 def test_a_loss_that_is_not_finite_stops_with_the_batchs_ids_and_changes_nothing():

@@ -662,9 +662,10 @@ def test_old_versions_go_after_a_while(tmp_path, monkeypatch):
 def test_other_settings_are_refused_by_name(tmp_path, group, values, message):
     write(on_disk(tmp_path), corpus(2))
     other = on_disk(tmp_path, **{group: values})
-    for action in (lambda: other.passages([]), lambda: other.search([words("x")]), lambda: other.delete(["d00"])):
+    for action in (lambda: other.holds({}), lambda: other.search([words("x")]), lambda: other.delete(["d00"])):
         with pytest.raises(IndexMismatchError, match=message.replace(".", r"\.")):
             action()
+    assert {one.document_id for one in other.passages(list(other.documents(committed=True)))} == {"d00", "d01"}
 
 
 def test_readers_are_compared_in_what_both_know(tmp_path):

@@ -19,8 +19,8 @@ from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.run import Run
 from cdsframe.training.examples import ExampleBuilder, sample
-from cdsframe.training.fitting import Course
-from cdsframe.training.keeping import Best
+from cdsframe.training.fitting import TrainingState
+from cdsframe.training.keeping import BestCheckpoint
 from cdsframe.training.module import SupervisedFineTuning
 from cdsframe.types import Evidence, Hit, Passage, Question
 from tests.entry_points import run_train
@@ -130,13 +130,13 @@ def test_the_best_adapter_is_kept_not_the_last(tmp_path):
         saved.append(folder)
         (folder / "config.json").write_text("{}")
 
-    keeper = Best(tmp_path / "adapter", save)
+    keeper = BestCheckpoint(tmp_path / "adapter", save)
     for step, loss in enumerate((2.0, 1.0, float("nan"), 1.5), start=1):
-        keeper.validated(loss, Course(step=step, history=[{"train/loss": 3.0}]))
+        keeper.validated(loss, TrainingState(step=step, history=[{"train/loss": 3.0}]))
     assert len(saved) == 2
     assert keeper.metrics == {"val/loss": 1.0, "train/steps": 2.0, "train/loss": 3.0}
-    again = Best(tmp_path / "adapter", save)
-    again.go_on()
+    again = BestCheckpoint(tmp_path / "adapter", save)
+    again.resume()
     assert again.metrics == keeper.metrics
 
 

@@ -41,7 +41,7 @@ class Plan:
 
 
 @dataclass(slots=True)
-class Course:
+class TrainingState:
     """How far the run has come: what a checkpoint keeps of it besides weights, optimiser and random states."""
 
     step: int = 0
@@ -59,11 +59,11 @@ class Course:
         return self.tokens / max(self.seconds, 1e-9)
 
 
-class Fit:
+class TrainingLoop:
     """Trains to the end of the plan, from the last checkpoint where there is one.
 
     Args:
-        keeper: has `validated(loss, course)`, called in the first process after each validation, and `go_on()`.
+        keeper: has `validated(loss, course)`, called in the first process after each validation, and `resume()`.
         loggers: Lightning's loggers, of the first process.
     """
 
@@ -80,13 +80,13 @@ class Fit:
     ) -> None:
         self._plan, self._tuning, self._train, self._validation = plan, tuning, train, validation
         self._devices, self._checkpoints, self._keeper, self._loggers = devices, checkpoints, keeper, loggers
-        self.course, self._saved, self._saved_at = Course(), 0, time.monotonic()
+        self.course, self._saved, self._saved_at = TrainingState(), 0, time.monotonic()
 
-    def run(self) -> Course:
+    def run(self) -> TrainingState:
         """Trains; raises Stopped, with a checkpoint written, after a signal."""
         from tqdm import tqdm
 
-        self._go_on()
+        self._resume()
         course, batches = self.course, self._train.after(self.course.step)
         hidden = not (self._plan.progress and self._devices.first)
         with (
@@ -189,7 +189,7 @@ class Fit:
             raise fault or SystemExit(0)
         self._saved, self._saved_at = course.step, time.monotonic()
 
-    def _go_on(self) -> None:
+    def _resume(self) -> None:
         """Takes up the last checkpoint, and tells the loggers what was before it."""
         found = self._devices.tell(self._checkpoints.latest() if self._devices.first else None)
         if found is None:
@@ -197,9 +197,9 @@ class Fit:
         tensors, state = found
         self._tuning.restore(tensors, state["optimizer"])
         restore_random_states(state["random"][self._devices.rank])
-        self.course = Course(**state["course"])
+        self.course = TrainingState(**state["course"])
         if self._devices.first:
-            self._keeper.go_on()
+            self._keeper.resume()
         self._saved = self.course.step
         for row in self.course.history:
             self._tell(row)

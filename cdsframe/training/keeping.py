@@ -17,12 +17,12 @@ from cdsframe.run import Run
 from cdsframe.types import Metrics
 
 if TYPE_CHECKING:
-    from cdsframe.training.fitting import Course
+    from cdsframe.training.fitting import TrainingState
 
 log = logging.getLogger(__name__)
 
 
-class Best:
+class BestCheckpoint:
     """Keeps the model in `folder` whenever the validation loss is the lowest so far, its metrics beside it.
 
     Args:
@@ -40,13 +40,13 @@ class Best:
             raise CdsframeError("no validation loss was finite, so nothing was kept; lower training.learning_rate")
         return self._metrics
 
-    def go_on(self) -> None:
+    def resume(self) -> None:
         """Takes up what the interrupted run has kept."""
         remove_partials(self._folder)
         if (self._folder / "metrics.json").is_file():
             self._metrics = read_json(self._folder / "metrics.json", "resume")
 
-    def validated(self, loss: float, course: Course) -> None:
+    def validated(self, loss: float, course: TrainingState) -> None:
         """Called after each validation."""
         if not loss < self._metrics.get("val/loss", float("inf")):
             return

@@ -19,7 +19,7 @@ from cdsframe.files import write_json, write_text
 from cdsframe.packaged import model_path, public_name, weights_digest
 from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
-from cdsframe.training.keeping import Best
+from cdsframe.training.keeping import BestCheckpoint
 from cdsframe.training.pairs import Pair, PairBuilder, comparable
 from cdsframe.training.settings import Data
 from cdsframe.types import Metrics
@@ -140,7 +140,7 @@ def course(
 
     Returns the lowest validation loss (nats per question).
     """
-    from cdsframe.training.fitting import Fit, Plan
+    from cdsframe.training.fitting import Plan, TrainingLoop
     from cdsframe.training.ranking import PairBatches
 
     batches = PairBatches(pairs.train, recipe.batch_size, trained.collate, recipe.seed, shuffle=True)
@@ -173,9 +173,9 @@ def course(
     checkpoints = Checkpoints(task.run.folder / "checkpoints", identity)
     loggers = [opened for one in logger if (opened := one.open()) is not None]
     before = tuning.validate(held_out, lambda: False)
-    keeper = Best(task.folder, trained.save)
+    keeper = BestCheckpoint(task.folder, trained.save)
     with alone(task.run.folder):
-        done = Fit(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
+        done = TrainingLoop(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
     metrics = keeper.metrics | {"train/pairs": float(len(pairs.train)), "val/loss_before": float(before or 0.0)}
     metrics["train/tokens_per_second"] = done.tokens_per_second
     _finish(task, pairs, metrics)

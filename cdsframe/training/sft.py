@@ -29,7 +29,7 @@ from cdsframe.training.cache import cached
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder, sample
-from cdsframe.training.keeping import Best, ended
+from cdsframe.training.keeping import BestCheckpoint, ended
 from cdsframe.training.optimizers import Optimizer
 from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, NonNegative, Positive, Share
 from cdsframe.types import Metrics
@@ -87,7 +87,7 @@ def sft(
     from cdsframe.lora import count_trainable
     from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
-    from cdsframe.training.fitting import Fit, Plan
+    from cdsframe.training.fitting import Plan, TrainingLoop
     from cdsframe.training.module import SupervisedFineTuning
 
     if (loss := ended(run, "adapter")) is not None:
@@ -124,10 +124,10 @@ def sft(
     plan = Plan(steps, validations, patience, *timing, *_arithmetic(tuned, devices.device, model.compute_dtype))
     identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
     checkpoints = Checkpoints(run.folder / "checkpoints", identity)
-    keeper = Best(run.folder / "adapter", partial(_save, tuned, model))
+    keeper = BestCheckpoint(run.folder / "adapter", partial(_save, tuned, model))
     loggers = [opened for one in logger if devices.first and (opened := one.open()) is not None]
     with alone(run.folder) if devices.first else nullcontext():
-        course = Fit(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
+        course = TrainingLoop(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
     if not devices.first:
         return course.lowest
 
