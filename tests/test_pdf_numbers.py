@@ -120,3 +120,12 @@ def test_an_index_below_an_exponent_is_no_fraction():
 def test_an_exponent_before_a_slash_is_no_numerator():
     content = "BT /F1 10 Tf 50 700 Td (Count 10) Tj /F1 6 Tf 4 Ts (9) Tj 0 Ts /F1 10 Tf (/2 L) Tj ET\n"
     assert lines_of(content) == ["Count 10^9/2 L"]
+
+
+@pytest.mark.parametrize(("sign", "meant"), [("<", "≤"), (">", "≥")])
+def test_a_comparator_on_a_line_of_its_own_is_or_equal(sign, meant):
+    words = shown("Clearance", 50, 700) + shown(sign, 98, 700) + shown("30 mL/min", 108, 700)
+    assert lines_of(words + "0.5 w 98 699 m 103.8 699 l S\n") == [f"Clearance {meant} 30 mL/min"]
+    assert lines_of(words) == [f"Clearance {sign} 30 mL/min"]
+    underlined = "0.5 w 50 698.5 m 150 698.5 l S\n"
+    assert lines_of(words + underlined) == [f"Clearance {sign} 30 mL/min"]

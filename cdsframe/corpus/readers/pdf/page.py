@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.corpus.readers.pdf.cells import table_piece
 from cdsframe.corpus.readers.pdf.columns import flows
+from cdsframe.corpus.readers.pdf.comparators import with_lines_below
 from cdsframe.corpus.readers.pdf.drawings import read_drawings
 from cdsframe.corpus.readers.pdf.forms import Overlay, read_overlay, with_values
 from cdsframe.corpus.readers.pdf.frames import Box, Frame
@@ -126,7 +127,7 @@ def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> 
         rules: ruled lines.
         upright: the direction of text that stands upright as the page is shown.
     """
-    kept, undecoded = known(list(letters))
+    kept, undecoded = known(with_lines_below(letters, rules))
     by_turn: dict[float, list[Piece]] = defaultdict(list)
     in_cells: dict[int, list[Letter]] = defaultdict(list)
     tables = place(kept, find_tables(rules))
