@@ -102,6 +102,8 @@ def test_control_characters_do_not_end_a_page():
         ("<math><msup><mn>10</mn><mn>9</mn></msup><mo>/</mo><mi>L</mi></math>", "10^9/L"),
         ("<math><mfrac><mn>1</mn><mn>2</mn></mfrac></math> tablet", "1/2 tablet"),
         ("<p>1.5 x 10<sup>9</sup>/L above 10<sup>2</sup>, 5 mg<sup>2</sup>", "1.5 x 10^9/L above 10^2, 5 mg^2"),
+        ("<p>Clearance <u>&lt;</u> 30, dose <u> &gt; </u>5", "Clearance ≤ 30, dose ≥ 5"),
+        ("<p><u>Dose &lt; 30</u>", "Dose < 30"),
         ("<p>10<span style='vertical-align: super'>9</span>/L", "10^9/L"),
         ("<p><a>one</a><a>two</a> <span class=d>1</span><span class=u>5 mg</span>", "one two 1 5 mg"),
         ("<p>log<sub>10</sub>2, 10<sup>9</sup>5", "log10 2, 10^9 5"),

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+OR_EQUAL = {"<": "≤", ">": "≥"}
+"""What a comparator with a line of its own below it means."""
 SUPERSCRIPT, SUBSCRIPT, FORMULA = "superscript", "subscript", "formula"
 
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "ère", "ème", "º", "ª", "™", "®", "©", "°"))

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from cdsframe.corpus.readers.pdf.frames import Box
 from cdsframe.corpus.readers.pdf.letters import Letter
+from cdsframe.corpus.readers.scripts import OR_EQUAL
 
-_OR_EQUAL = {"<": "≤", ">": "≥"}
 _BELOW = 0.35
 """How far below the sign's baseline the line may be, in sizes of the sign."""
 _APART = 0.2
@@ -19,8 +19,8 @@ def with_lines_below(letters: Sequence[Letter], rules: Sequence[Box]) -> list[Le
     """The letters, each upright comparator that stands on a ruled line of its own width with the line's meaning."""
     level = [rule for rule in rules if rule[3] - rule[1] <= 1]
     return [
-        replace(letter, text=_OR_EQUAL[letter.text])
-        if letter.text in _OR_EQUAL and not letter.turn and any(_stands_on(letter, rule) for rule in level)
+        replace(letter, text=OR_EQUAL[letter.text])
+        if letter.text in OR_EQUAL and not letter.turn and any(_stands_on(letter, rule) for rule in level)
         else letter
         for letter in letters
     ]
