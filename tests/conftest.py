@@ -17,6 +17,7 @@ os.environ.pop("HYDRA_FULL_ERROR", None)
 
 from pathlib import Path
 
+import absl.logging
 import pytest
 
 from cdsframe.contracts import Index
@@ -27,6 +28,9 @@ from tests.indexes import KINDS, empty_index
 
 set_defaults()  # before a test loads torch
 watch()
+absl.logging.get_absl_handler().python_handler.stream = (
+    sys.__stderr__
+)  # it closes pytest's own, when Hydra sets logs up
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # started in the background; tests that press Ctrl-C need it
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
