@@ -42,7 +42,7 @@ class Browser:
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
 
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """The result of a command; passes over events."""
+        """Sends a command and returns its result. Ignores events."""
         self._number += 1
         session = {"sessionId": self._session} if self._session else {}
         self._out.write(
@@ -69,7 +69,7 @@ class Browser:
 
 @contextmanager
 def chromium() -> Iterator[Browser]:
-    """A browser with a profile of its own, which is removed at the end."""
+    """A browser with a temporary profile."""
     program = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     if not program:
         sys.exit("Chromium is not installed")

@@ -1,6 +1,7 @@
 """Measures how OpenMP's threads wait for each other: alone on the machine and beside programs that use its cores.
 
     python benchmarks/shared_cores.py [--pairs 12] [--neighbours 0 2] [--work train encode answer] [--at-once 3]
+                                      [--policies spin cdsframe passive]
 
 Each policy is a process that loads the model once and then works on command; the policies take turns, so each pair has
 the same conditions. Prints, for each kind of work, the ratio of each policy to `spin` (OpenMP's default) in wall and

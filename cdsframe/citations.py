@@ -116,11 +116,11 @@ def _support(statement: str, passage: Passage, question: str, join_divided: bool
     elsewhere = {part.key for sentence in text for part in _words(sentence)}
     known = {part.key for part in _words(clauses(" ".join((passage.title, *passage.heading))))}
     asked, form = terms(question), fragment(statement)
+    whole = [clause for sentence in said for clause in sentence]
     best = (0.0, 0, 0, 0)
     span = (passage.start, passage.end)
     for first, last in _windows(len(found)):
         start, end = found[first].start, found[last].end
-        whole = [clause for sentence in said for clause in sentence]
         agreement = compare(whole, text[first : last + 1], known, elsewhere - known, form)
         if agreement.contradicted:
             continue
@@ -148,7 +148,7 @@ def _by_single_sentences(
         if not any(sentence):
             lowest = min(lowest, _UNCOMPARED)
             continue
-        found = (compare([*sentence], [one], known, elsewhere, form) for one in text)
+        found = (compare(sentence, [one], known, elsewhere, form) for one in text)
         lowest = min(lowest, max((one.share for one in found if not one.contradicted), default=0.0))
     return lowest
 
@@ -177,7 +177,7 @@ def _words(sentence: Sequence[Clause]) -> Iterator[Part]:
 
 
 def _windows(count: int) -> Iterator[tuple[int, int]]:
-    """The first and the last of one sentence, of two neighbouring ones, and so on."""
+    """Yields the first and last index of each span of one sentence, then of two neighbouring ones, and so on."""
     for size in range(1, min(_WIDEST, count) + 1):
         for first in range(count - size + 1):
             yield first, first + size - 1

@@ -2,8 +2,8 @@
 
 OpenMP's threads wait for each other at the end of each parallel loop. By default they spin there for milliseconds. On
 cores that other programs use too, a thread then spins while the thread that it waits for is not running, and a step
-takes a multiple of its CPU time. Here they spin for a part of that time, which is enough on idle cores; beside other
-programs `cdsframe.shared_cores` lets them sleep at once (figures: docs/speed.md).
+takes a multiple of its CPU time. These defaults shorten the spinning to what idle cores need; while other programs are
+busy, `cdsframe.shared_cores` makes the threads sleep at once (figures: docs/speed.md).
 
 In bfloat16, oneDNN makes kernels for each new number of tokens, about 1 MB each, and keeps 1,024 of them: a gigabyte
 that no estimate of tensors sees. All decoder layers have the same shapes, so a step reuses its kernels with 64, too.
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
@@ -31,7 +31,7 @@ _KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
 """Kernels that oneDNN keeps, and torch's layer above it."""
 
 _LOGS = {"LANCEDB_LOG": "error"}
-"""LanceDB warns of each new index, "No existing dataset at …", else."""
+"""At its default level, LanceDB warns of each new index: "No existing dataset at …"."""
 
 _KERNELS_BY_DEFAULT = 1024
 
@@ -47,7 +47,7 @@ def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
     if not any(name in environment for name in _WAITING):
         environment.update(_BRIEF)
     quota = cpu_quota()
-    if quota is not None and _COUNT not in environment and quota < _cores():
+    if quota is not None and _COUNT not in environment and quota < len(usable_cores()):
         environment[_COUNT] = str(quota)
     for name, value in (_KERNELS | _LOGS).items():
         environment.setdefault(name, value)
@@ -66,9 +66,9 @@ def cached_kernels() -> int:
         return _KERNELS_BY_DEFAULT
 
 
-def _cores() -> int:
-    """How many cores the system lets this process run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def usable_cores() -> Collection[int]:
+    """The numbers of the cores on which the system lets this process run."""
+    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def cpu_quota() -> int | None:

@@ -14,14 +14,14 @@ from cdsframe.search_form import search_form
 _DIVIDED = re.compile(r"[^\W_][-\u2010\u2011\u00ad\u0002\ufffe]\Z")
 """The end of a line that divides a word or a range of numbers."""
 _ITEM = re.compile(r"\s*(?:[-*+•‣◦▪–—·]\s|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{2,5})[.)]\s|\||#{1,6}\s|>\s)\s*")
-"""The beginning of a line that stands for itself: a list's item, a row of a table, a heading, a quotation."""
+"""The beginning of a line that continues no sentence: of a list's item, a table's row, a heading, a quotation."""
 _RECORD = re.compile(r"\d{4}-\d\d-\d\d\b|[^\W_a-z][^\n.!?;:,]{0,60}:\s")
 """The beginning of a line with a value behind its name: "Department: Pharmacy", "2024-03-01: …"."""
 _END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？｡])(?=[^。！？｡\s])|\s*\n\s*")
 _WITHIN_WORD = "\v"
-"""Stands for the end of a line that divides a word: as long as the line's end."""
+"""Replaces the end of a line that divides a word; one character, as the line's end is."""
 _NARROWEST = 30
-"""Characters of a paragraph's longest line from which its lines may be wrapped ones."""
+"""Characters of the longest line of a paragraph; the lines of a narrower one are not taken for wrapped prose."""
 
 
 class Sentence(NamedTuple):
@@ -29,7 +29,7 @@ class Sentence(NamedTuple):
 
     Attributes:
         start, end: its characters, without blanks around it.
-        lead: where it is an item of a list, the words above the list ("Do not"); else "".
+        lead: for an item of a list, the line above the list ("Do not"); else "".
     """
 
     start: int
@@ -79,8 +79,8 @@ def divides_words(text: str) -> bool:
 def _joined(text: str) -> str:
     """The text, as long as before, with a blank for each line's end within a sentence.
 
-    Sentences go on where the next line begins with a small letter, or where its first word had no room behind a line
-    of prose.
+    A sentence continues where the next line begins with a small letter, or where the next line's first word did not fit
+    on a line of prose.
     """
     if "\n" not in text:
         return text
@@ -105,7 +105,7 @@ def _widths(lines: list[str]) -> list[int]:
 
 
 def _between(line: str, following: str, width: int) -> str:
-    """What stands for the end of a line: a blank within a sentence, another sign within a word."""
+    """Returns the replacement of a line's end: a blank within a sentence, `_WITHIN_WORD` within a word, else itself."""
     line, following = line.rstrip(), following.strip()
     if not line or not following:
         return "\n"

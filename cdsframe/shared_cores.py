@@ -20,11 +20,11 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from cdsframe.environment import waiting_by_default
+from cdsframe.environment import usable_cores, waiting_by_default
 
 _STATISTICS = Path("/proc/stat")
 _EVERY = 0.5
-"""Seconds between two looks at the other programs."""
+"""Seconds between two measurements of other programs."""
 _BUSY, _QUIET = 0.5, 0.25
 """Missing cores (demand minus supply) at which idle teams start, and below which they end."""
 _ELEMENTS = 1 << 16
@@ -35,7 +35,7 @@ _watcher: threading.Thread | None = None
 
 
 class Times(NamedTuple):
-    """When the cores were read, and the CPU-seconds that all programs and this one had used by then."""
+    """The time of a reading, and the CPU-seconds that all programs and this one had used until then."""
 
     at: float
     all: float
@@ -43,9 +43,10 @@ class Times(NamedTuple):
 
 
 def watch() -> None:
-    """Starts a thread that looks at other programs until the process ends; once per process, after a fork again.
+    """Starts a thread that measures other programs' CPU use until the process ends, once per process.
 
-    Does nothing where the user has set how OpenMP's threads wait, and on systems without Linux's `/proc/stat`.
+    A forked process may call it again. Does nothing where the user has set how OpenMP's threads wait, and on systems
+    without Linux's `/proc/stat`.
     """
     global _watcher
     if len(usable_cores()) < 2 or not _STATISTICS.is_file() or not waiting_by_default():
@@ -56,13 +57,8 @@ def watch() -> None:
             _watcher.start()
 
 
-def usable_cores() -> Collection[int]:
-    """The numbers of the cores on which this process may run; none where the system does not say."""
-    return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else ()
-
-
 def times(cores: Collection[int]) -> Times:
-    """The CPU time used on these cores so far, by all programs, hypervisors' share included, and by this process."""
+    """Reads the CPU time of all programs on these cores, with the hypervisor's share, and of this process."""
     ticks = 0
     for line in _STATISTICS.read_text(encoding="ascii").splitlines():
         name, *values = line.split()

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
+
+import pytest
 
 from cdsframe.confidence import NoCalibration
 from cdsframe.contracts import Item
+from cdsframe.evaluation import likelihood
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline
@@ -139,3 +143,16 @@ def run_in(folder: Path, **config: object) -> Run:
     choices = {str(k): str(v) for k, v in config.items() if k in ("retriever", "model", "evaluation")}
     text = "".join(f"{key}: {value if value is not None else 'null'}\n" for key, value in config.items())
     return Run(folder, "evaluate", {"seed": 1, "name": "test", **config}, text or "{}\n", choices, "group")
+
+
+def scored_pairs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """A list that receives the pairs of tokens that `score_options` gives to its harness. Each scores 0."""
+    scored: list[Any] = []
+
+    class Harness:
+        def _loglikelihood_tokens(self, pairs: list[Any]) -> list[tuple[float, bool]]:
+            scored.extend(pairs)
+            return [(0.0, True)] * len(pairs)
+
+    monkeypatch.setattr(likelihood, "_harness", lambda model, batch_size: Harness())
+    return scored

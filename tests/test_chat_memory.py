@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import torch
 from chat_models import FACTS, save_model, tokenizer
+from evaluation_doubles import scored_pairs
 
 from cdsframe.encoding import IGNORED, encode, encode_many
 from cdsframe.evaluation import likelihood
@@ -61,14 +62,7 @@ def test_what_is_learnt_by_heart_is_answered_and_ends(template, kind, tmp_path):
 @pytest.mark.parametrize(("template", "kind"), FAMILIES)
 def test_exams_are_scored_behind_the_tokens_that_ask(template, kind, tmp_path, monkeypatch):
     model = _language_model(tmp_path / "model", template, kind)
-    scored: list[Any] = []
-
-    class Harness:
-        def _loglikelihood_tokens(self, pairs: list[Any]) -> list[tuple[float, bool]]:
-            scored.extend(pairs)
-            return [(0.0, True)] * len(pairs)
-
-    monkeypatch.setattr(likelihood, "_harness", lambda model, batch_size: Harness())
+    scored = scored_pairs(monkeypatch)
     targets = ["A", "15 mg twice daily"]
     likelihood.score_options(model, [(_asked("Which?"), targets)], 1)
     asked = encode(model.tokenizer, _asked("Which?")).input_ids

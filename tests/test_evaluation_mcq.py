@@ -8,11 +8,10 @@ from typing import Any
 
 import pytest
 from chat_models import tokenizer, with_merge
-from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run_in
+from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run_in, scored_pairs
 
 from cdsframe.encoding import encode
 from cdsframe.errors import InputError
-from cdsframe.evaluation import likelihood
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.mcq import Form, evaluate
@@ -88,14 +87,7 @@ def test_options_whose_last_letter_shares_a_token_with_the_turns_end_are_scored_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     made = with_merge(tokenizer("lines"), ".", "\u010a")  # a full stop and a line break
-    scored: list[Any] = []
-
-    class Harness:
-        def _loglikelihood_tokens(self, pairs: list[Any]) -> list[tuple[float, bool]]:
-            scored.extend(pairs)
-            return [(0.0, True)] * len(pairs)
-
-    monkeypatch.setattr(likelihood, "_harness", lambda model, batch_size: Harness())
+    scored = scored_pairs(monkeypatch)
     model = SimpleNamespace(tokenizer=made, name="x")
     for options, ends in ((["Yes.", "No"], "\n</s>"), (["No", "Yes."], "\n</s>"), (["Yes", "No"], "")):
         scored.clear()

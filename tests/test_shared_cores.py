@@ -9,13 +9,15 @@ from pathlib import Path
 import pytest
 
 from cdsframe import shared_cores as module
-from cdsframe.environment import set_defaults, waiting_by_default
-from cdsframe.shared_cores import Times, teams_needed, times, usable_cores, used_by_others
+from cdsframe.environment import set_defaults, usable_cores, waiting_by_default
+from cdsframe.shared_cores import Times, teams_needed, times, used_by_others
 from tests.children import patience, run_child
 
 ROOT = Path(__file__).parent.parent
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-SEVERAL = pytest.mark.skipif(len(usable_cores()) < 2, reason="needs two cores and Linux")
+SEVERAL = pytest.mark.skipif(
+    len(usable_cores()) < 2 or not module._STATISTICS.is_file(), reason="needs two cores and Linux"
+)
 
 
 def run(code, **options):

@@ -1,5 +1,4 @@
-"""The tokenisation of conversations before adapters recorded their chat format. It only decides whether such an adapter
-still fits.
+"""Tokenises conversations as was done before adapters recorded their chat format, to check such an adapter.
 
 It tokenised each content separately and took the first token behind the answer for the end of the turn.
 """

@@ -172,11 +172,9 @@ class ChatFormat:
         return self.tokens.named(self.eos[0])
 
     def _arranged(self, tokenizer: Any, roles: Roles) -> tuple[list[Turn], tuple[str, str] | None]:
-        """Returns the first arrangement of turns that the template prints completely, with the text before and behind
-        an answer. Order: unchanged; system message in the user's turn; adjacent equal roles merged; one turn; the same
-        with an empty system message.
+        """Returns the first arrangement (see `arrangements`) that the template prints completely.
 
-        Returns None instead of the two texts if the template prints an answer behind none of them.
+        With it comes the text before and behind an answer, or None if the template prints an answer behind none.
         """
         refusal = "it leaves out or repeats a message"
         asking: list[Turn] | None = None

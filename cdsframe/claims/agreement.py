@@ -48,8 +48,8 @@ def compare(
         known: words that count neither way: those of the title and heading that a prompt shows beside the text.
         elsewhere: the words of the whole passage: an amount whose subject stands in another sentence is not that
             subject's.
-        form: of a statement without a verb, whether it is an amount alone or begins with one. Both may leave out what
-            negates them in the text, which halves the share. An amount alone may leave out its bound, too.
+        form: kind of a statement without a verb: an amount ("amount") or a phrase that begins with one ("phrase"). Both
+            may omit the text's negation, which halves the share. "amount" may also omit the bound.
     """
     parts = [part for clause in statement for part in clause]
     counted = [part for part in parts if part.kind != "operator"]
@@ -78,7 +78,7 @@ def compare(
 
 
 def _leaves_exception_out(statement: Sequence[Clause], found: _Match) -> bool:
-    """Whether the text goes on with an exception ("unless the pulse is below 50") and the statement has none."""
+    """Whether an exception ("unless the pulse is below 50") follows in the text and the statement has none."""
     if any(part.kind == "operator" and part.key == _EXCEPTION for clause in statement for part in clause):
         return False
     behind = (found.sentence[number + 1] for number in found.clauses if number + 1 < len(found.sentence))
@@ -101,7 +101,7 @@ class _Match:
 
 
 def _match(clause: Clause, text: Sequence[Sequence[Clause]], known: Collection[str]) -> _Match:
-    """The sentence that holds most of a clause; in it the best clause and those that hold further words of it."""
+    """The sentence with most words of the clause, its best clause, and further clauses that add words."""
     return max(
         (_match_in(clause, sentence, place, known) for place, sentence in enumerate(text)),
         key=lambda found: (found.held, -len(found.clauses), -found.place),
@@ -225,7 +225,7 @@ def _borrows(clause: Clause, found: _Match, known: Collection[str], elsewhere: C
 
 
 def _from_another_clause(clause: Clause, found: _Match) -> bool:
-    """Whether an amount stands in a clause without the statement's words, and the clause of these has another amount.
+    """Whether the text has the amount in one clause, and the statement's words in another that has another amount.
 
     "Children get 10 mg" is not what "children get 5 mg, those over 12 get 10 mg" says.
     """

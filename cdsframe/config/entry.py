@@ -159,11 +159,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
                 cfg.question = as_text(asked[-1])
             check(cfg)
             run = start_run(cfg)
-
-            def work() -> float | None:
-                watch()  # here: a job of a sweep may work in a forked process
-                return function(cfg, run)
-
+            work = functools.partial(_watched, function, cfg, run)
             return work() if run.sweep_folder is None else job_of_sweep(run, work, cfg.get("own_process") is True)
         except CdsframeError as error:
             _tell(name, error, started=run is not None)
@@ -206,6 +202,12 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     return run
 
 
+def _watched(function: Callable[[DictConfig, Run], float | None], cfg: DictConfig, run: Run) -> float | None:
+    """Calls the function, with other programs measured in the process that works: a sweep's job may be a forked one."""
+    watch()
+    return function(cfg, run)
+
+
 def _tell_of_multiruns(name: str) -> None:
     """Prints what there is to tell of multiruns; where that fails for a user's reason, says it and ends with 1."""
     pending = sys.exc_info()[0]
@@ -246,7 +248,7 @@ def _exit_code(name: str, error: Exception) -> int:
 
 
 def _not_utf8(name: str) -> int:
-    """The exit code of a configuration file whose bytes are not text; which file it is, Hydra does not say."""
+    """Prints that a configuration file is not UTF-8 and returns the exit code. Hydra does not report which file."""
     sys.stderr.write(
         f"{name}: the configuration is refused: a file of it is not UTF-8 text; save the files of --config-dir and "
         "hydra.searchpath as UTF-8\n"

@@ -1,4 +1,4 @@
-"""Lets a program go on without a traceback when the reader of its output leaves early (`python ask.py … | head -1`).
+"""Lets a program continue without a traceback when the reader of its output leaves early (`python ask.py … | head -1`).
 
 Handles the standard streams only: any other broken pipe stays an error.
 """

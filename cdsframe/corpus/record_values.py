@@ -61,12 +61,12 @@ def metadata_of(record: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -
 
 
 def unnamed(count: int, whose: str = "corpus.fields does not have") -> tuple[Omission, ...]:
-    """The omission of values whose names nothing reads, and what does not have them; none where `count` is 0."""
+    """The omission of values that no field takes, none where `count` is 0. `whose` ends the reason "… names that"."""
     return (Omission(f"values under names that {whose}", count, text=False),) if count else ()
 
 
 def count_values(value: Any, but: Collection[Place] = ()) -> int:
-    """How many texts, numbers and truth values stand in a value, at any depth, but at some places of it."""
+    """Counts the texts, numbers and truth values of a value at any depth, without those at the places `but`."""
     count = 0
     waiting: list[tuple[Place, Any]] = [((), value)]
     while waiting:

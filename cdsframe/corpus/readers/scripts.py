@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 
 OR_EQUAL = {"<": "≤", ">": "≥"}
-"""What a comparator with a line of its own below it means."""
+"""The meaning of a comparator with a line below it."""
 SUPERSCRIPT, SUBSCRIPT, FORMULA = "superscript", "subscript", "formula"
 
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "ère", "ème", "º", "ª", "™", "®", "©", "°"))

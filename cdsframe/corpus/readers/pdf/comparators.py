@@ -1,4 +1,4 @@
-"""Reads `<` and `>` with a line of their own below them as `≤` and `≥`. Does not look at underlined text."""
+"""Reads `<` and `>` with a short line drawn below them as `≤` and `≥`. Ignores lines that are wider than the sign."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cdsframe.corpus.readers.pdf.letters import Letter
 from cdsframe.corpus.readers.scripts import OR_EQUAL
 
 _BELOW = 0.35
-"""How far below the sign's baseline the line may be, in sizes of the sign."""
+"""Largest distance of the line below the sign's baseline, in font sizes."""
 _APART = 0.2
-"""How far the line's ends may be from the sign's, in sizes of the sign: what is longer underlines words."""
+"""Largest distance between the ends of the line and of the sign, in font sizes."""
 
 
 def with_lines_below(letters: Sequence[Letter], rules: Sequence[Box]) -> list[Letter]:
-    """The letters, each upright comparator that stands on a ruled line of its own width with the line's meaning."""
+    """Returns the letters, with `≤` or `≥` for each upright comparator above a line as wide as the sign."""
     level = [rule for rule in rules if rule[3] - rule[1] <= 1]
     return [
         replace(letter, text=OR_EQUAL[letter.text])
@@ -27,6 +27,7 @@ def with_lines_below(letters: Sequence[Letter], rules: Sequence[Box]) -> list[Le
 
 
 def _stands_on(letter: Letter, rule: Box) -> bool:
+    """Whether a line lies directly below a sign and is as wide as the sign."""
     left, top, right, bottom = rule
     near = _APART * letter.size
     ends = abs(left - letter.left) <= near and abs(right - letter.right) <= near
