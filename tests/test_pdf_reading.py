@@ -248,3 +248,59 @@ def test_the_title(given, title):
 def test_a_large_line_below_body_text_is_no_title():
     body = lines_at([f"Body line {n} with ordinary words about the whole of the ward." for n in range(9)])
     assert read(body + shown("Storage", 50, 500, 16) + shown("Keep it cool.", 50, 480)).title == ""
+
+
+def test_notes_in_the_margin_stand_apart_from_the_lines_that_they_meet():
+    lines = [f"This is line {n} of a text that runs on over the whole width of its column" for n in range(12)]
+    content = "".join(shown(line, 120, 700 - 12 * n) for n, line in enumerate(lines))
+    content += "".join(shown(line, 480, 656 - 15 * n) for n, line in enumerate(["Another note", "that is", "longer"]))
+    content += shown("One note", 40, 686, 11)
+    text = text_of(content)
+    assert "\n".join(lines) in text
+    assert "Another note\nthat is\nlonger" in text
+    assert "One note" in text
+
+
+def test_columns_of_short_lines_behind_bullets_are_read_one_after_the_other():
+    columns = [[f"{letter}{n} entry" for n in range(8)] for letter in "ab"]
+    content = "".join(
+        shown("\u2022", 50 + 200 * c, 700 - 14 * n - 7 * c, font="U") + shown(text, 65 + 200 * c, 700 - 14 * n - 7 * c)
+        for c, column in enumerate(columns)
+        for n, text in enumerate(column)
+    )
+    assert text_of(content).split() == [word for c in columns for text in c for word in ("\u2022", *text.split())]
+
+
+def test_numbers_of_equations_stay_with_their_equations():
+    prose = [f"Text number {n} that runs on for a whole line of its column" for n in range(6)]
+    equations = [("f(x) = sin x", "(2.1)"), ("f(y) = sin y", "(2.2)")]
+    content = "".join(shown(line, 50, 700 - 12 * n) for n, line in enumerate(prose))
+    for n, (equation, number) in enumerate(equations):
+        content += shown(equation, 90, 620 - 15 * n) + shown("2", 136, 624 - 15 * n, 6)
+        content += shown(number, 300, 620 - 15 * n)
+    content += "".join(shown(line, 50, 560 - 12 * n) for n, line in enumerate(prose))
+    assert "\nf(x) = sin x^2 (2.1)\nf(y) = sin y^2 (2.2)\n" in text_of(content)
+
+
+def test_a_narrow_cell_of_many_lines_in_the_head_of_a_table_is_one_cell():
+    head = ["Prevention of", "stroke and", "embolism in", "adults with", "one or more", "risk factors", "for bleeding"]
+    content = grid([50, 200, 300], [700, 600, 580]) + shown("Class", 55, 688) + shown("Anaemia", 55, 586)
+    content += "".join(shown(line, 205, 688 - 12 * n) for n, line in enumerate(head)) + shown("Common", 205, 586)
+    assert text_of(content).split("\n") == [f"Class | {' '.join(head)}", "Anaemia | Common"]
+
+
+def test_a_cell_of_several_lines_in_a_table_without_rules_is_read_whole():
+    head = shown("Age", 50, 694) + shown("Starting", 150, 700) + shown("dose", 150, 688) + shown("Route", 250, 694)
+    rows = "".join(shown(cell, 50 + 100 * n, 660) for n, cell in enumerate(["Adults", "20 mg", "oral"]))
+    text = text_of(head + rows)
+    assert text.split("\n")[0] == "Age Starting dose Route"
+    wrapped = shown("Hypersensitivity, allergic", 50, 640) + shown("Rare", 200, 640) + shown("oedema", 50, 628)
+    assert "Hypersensitivity, allergic oedema Rare" in text_of(head + rows + wrapped)
+
+
+def test_rows_of_words_in_lower_case_stay_rows():
+    rows = [("aspirin", "daily"), ("warfarin",), ("heparin", "weekly")]
+    content = "".join(
+        shown(cell, 50 + 150 * c, 700 - 12 * n) for n, row in enumerate(rows) for c, cell in enumerate(row)
+    )
+    assert text_of(content) == "\n".join(" ".join(row) for row in rows)

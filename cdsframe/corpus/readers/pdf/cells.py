@@ -16,6 +16,9 @@ _LARGEST_CELL = 600
 _MOST_LINES = 6
 """Letters and lines: frames around more of them lay out the page; such a row keeps the lines of its cells."""
 
+_MOST_RUNNING_LINES = 12
+"""Lines of running text in the narrow cell of a table's head."""
+
 _Cell = list[Line]
 _LayOut = Callable[[Sequence[Letter]], list[Line]]
 
@@ -66,7 +69,9 @@ def _numbers_rows(cell: _Cell) -> bool:
 
 
 def _is_layout(cell: _Cell) -> bool:
-    return len(cell) > _MOST_LINES or sum(len(line.text) for line in cell) > _LARGEST_CELL
+    running = sum(line.text[0].islower() for line in cell) >= 0.25 * len(cell)
+    most = _MOST_RUNNING_LINES if running else _MOST_LINES
+    return len(cell) > most or sum(len(line.text) for line in cell) > _LARGEST_CELL
 
 
 def _index(places: Sequence[float], value: float) -> int:

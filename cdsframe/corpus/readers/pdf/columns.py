@@ -19,8 +19,8 @@ _CANDIDATES = 12
 _BIN = 1.0
 """Points: how finely gutters are looked for."""
 
-_FIGURE = re.compile(r"[^\w]*(\d[^.)]|\d$|$)|(n/?a|nil|none)$", re.IGNORECASE)
-"""A number, a dash, or a sign that takes a number's place; `1.` and `1)` number a list."""
+_FIGURE = re.compile(r"[^\w]*(\d[^.)]|\d$|$)|\(\d+(\.\d+)*\)$|(n/?a|nil|none)$", re.IGNORECASE)
+"""A number, a dash, a sign that takes a number's place, or `(2.1)` behind an equation; `1.` and `1)` number a list."""
 
 _NARROWEST = 0.55
 """Width of a gutter in letter sizes."""
@@ -119,15 +119,14 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
     """Whether the two sides are columns of text, and not cells of the same rows."""
     left, right = _sides(band, x)
     lines, others = _bases(left), _bases(right)
-    if min(len(lines), len(others)) < 2:
-        return False
+    size = median(piece.size for piece in band)
     if len(others) < len(lines):
-        lines, others = others, lines
-    tolerance = 0.25 * median(piece.size for piece in band)
-    aligned = sum(_has_near(others, base, tolerance) for base in lines) / len(lines)
-    if _is_figures(_firsts(left)) or _is_figures(_firsts(right)):
+        lines, others, left, right = others, lines, right, left
+    if len(lines) < 2:
+        return bool(lines) and _is_note(left, lines[0], right, others, size)
+    if _is_figures(left) or _is_figures(right):
         return False
-    if aligned < 0.6:
+    if _aligned(lines, others, size) < 0.6:
         return True
     by_column = _switches(band, x) <= max(2, 0.1 * len(lines))
     prose = _is_prose(left), _is_prose(right)
@@ -136,24 +135,43 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
     return by_column or _continues(left) + _continues(right) >= 0.4
 
 
+def _is_note(note: Sequence[Piece], base: float, text: Sequence[Piece], bases: Sequence[float], size: float) -> bool:
+    """Whether a line in the margin of running text stands in none of its lines; a number of a line or an item does."""
+    letters = sum(map(str.isalpha, "".join(piece.text for piece in note)))
+    return letters >= 4 and len(bases) >= 4 and _is_prose(text) and abs(_shift(bases, base)) > 0.12 * size
+
+
 def _is_figures(pieces: Sequence[Piece]) -> bool:
-    """Whether many pieces begin with a number or stand for one, as the cells of a table do."""
-    figures = sum(_FIGURE.match(piece.text) is not None for piece in pieces)
-    return figures >= 0.4 * len(pieces)
+    """Whether many lines begin with a number or a sign that stands for one, as the cells of a table do."""
+    first = [_behind_bullet(line) for line in _rows(pieces)]
+    return sum(_FIGURE.match(piece.text) is not None for piece in first) >= 0.4 * len(first)
+
+
+def _behind_bullet(line: Sequence[Piece]) -> Piece:
+    """The first piece of a line, or the second where the first is a sign alone, as a bullet is."""
+    ordered = sorted(line, key=lambda piece: piece.left)
+    return ordered[not any(map(str.isalnum, ordered[0].text)) and len(ordered) > 1]
 
 
 def _bases(pieces: Sequence[Piece]) -> list[float]:
-    """The baselines of the lines that the pieces stand in, sorted."""
-    found: list[float] = []
-    for piece in sorted(pieces, key=lambda piece: piece.base):
-        if not found or piece.base - found[-1] > 0.4 * piece.size:
-            found.append(piece.base)
-    return found
+    """The baselines of the lines that the pieces stand in, sorted; superscripts have none of their own."""
+    return [max(line, key=lambda piece: piece.size).base for line in _rows(pieces)]
 
 
-def _has_near(bases: list[float], base: float, tolerance: float) -> bool:
-    place = bisect_left(bases, base - tolerance)
-    return place < len(bases) and bases[place] <= base + tolerance
+def _aligned(lines: Sequence[float], others: Sequence[float], size: float) -> float:
+    """The share of baselines that stand level with one of the others, all of them shifted by about the same distance.
+
+    The cells of a row may be shifted against each other. Texts with a different leading meet here and there by chance.
+    """
+    shifts = [shift for base in lines if abs(shift := _shift(others, base)) <= 0.25 * size]
+    usual = median(shifts) if shifts else 0.0
+    return sum(abs(shift - usual) <= 0.12 * size for shift in shifts) / len(lines)
+
+
+def _shift(bases: Sequence[float], base: float) -> float:
+    """The distance to the nearest baseline."""
+    place = bisect_left(bases, base)
+    return min((other - base for other in bases[max(place - 1, 0) : place + 1]), key=abs)
 
 
 def _is_prose(pieces: Sequence[Piece]) -> bool:
@@ -178,9 +196,14 @@ def _continues(pieces: Sequence[Piece]) -> float:
 
 def _firsts(pieces: Sequence[Piece]) -> list[Piece]:
     """The leftmost piece of each line."""
+    return [min(line, key=lambda piece: piece.left) for line in _rows(pieces)]
+
+
+def _rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
+    """The pieces of each line, from top to bottom."""
     lines: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: piece.base):
         if not lines or piece.base - lines[-1][0].base > 0.4 * piece.size:
             lines.append([])
         lines[-1].append(piece)
-    return [min(line, key=lambda piece: piece.left) for line in lines]
+    return lines

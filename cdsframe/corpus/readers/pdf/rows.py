@@ -6,12 +6,13 @@ import re
 from bisect import bisect_left, insort
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.fractions import SMALL, built
 from cdsframe.corpus.readers.pdf.frames import Placed
 from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
+from cdsframe.corpus.readers.pdf.wrapped import cells_of
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 _GLUED = 0.12
@@ -58,13 +59,17 @@ class _Row:
                 return True
             return piece.letters <= 4 and abs(shift) <= 0.6 * self.size and self.touches(piece, 0.15)
         return -0.8 * self.size <= shift <= 0.45 * self.size and (
-            abs(shift) <= 0.15 * self.size or self.touches(piece, 0.5)
+            abs(shift) <= 0.15 * self.size or self.touches(piece, 0.5, SMALL * self.size)
         )
 
-    def touches(self, piece: Piece, gap: float) -> bool:
-        """Whether the piece stands within a gap, in letter sizes, of another one of the row."""
+    def touches(self, piece: Piece, gap: float, least: float = 0.0) -> bool:
+        """Whether the piece stands within a gap, in letter sizes, of another one of the row that is not small."""
         reach = gap * self.size
-        return any(other.left - reach <= piece.right and piece.left <= other.right + reach for other in self.pieces)
+        return any(
+            other.left - reach <= piece.right and piece.left <= other.right + reach
+            for other in self.pieces
+            if other.size > least
+        )
 
 
 def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
@@ -83,8 +88,28 @@ def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
         else:
             insort(bases, (piece.base, len(rows)))
             rows.append(_Row(piece.base, piece.size, [piece]))
-    found += [_line(row.pieces, flow) for row in rows]
+    rows.sort(key=lambda row: row.base)
+    if mostly_rtl(piece for row in rows for piece in row.pieces):
+        found += [_line(row.pieces, flow) for row in rows]
+    else:
+        found += [_lines_as_one([_line(run, flow) for run in runs]) for runs in cells_of([row.pieces for row in rows])]
     return sorted(found, key=lambda line: (line.top if line.table else line.base, line.left))
+
+
+def _lines_as_one(lines: Sequence[Line]) -> Line:
+    """The lines of the cells of one row as one."""
+    first = lines[0]
+    if len(lines) == 1:
+        return first
+    return replace(
+        first,
+        text=" ".join(line.text for line in lines),
+        left=min(line.left for line in lines),
+        top=min(line.top for line in lines),
+        right=max(line.right for line in lines),
+        bottom=max(line.bottom for line in lines),
+        scattered=True,
+    )
 
 
 def _line(pieces: list[Piece], flow: int) -> Line:
