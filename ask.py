@@ -1,15 +1,16 @@
 """Answers one question in the terminal: `python ask.py --help`."""
 
-import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
+import cdsframe.cli.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from cdsframe.adapter import require_match
+from cdsframe.artifacts.adapter import require_match
 from cdsframe.confidence import identity_of, open_calibration
-from cdsframe.config import build, entry, examine
+from cdsframe.cli.entry import entry
+from cdsframe.config import build, examine
 from cdsframe.pipeline import Pipeline
-from cdsframe.run import Run
+from cdsframe.artifacts.run import Run
 from cdsframe.serving.terminal import show_answer, show_hits
 
 

@@ -1,11 +1,12 @@
 """Brings an index up to date with a corpus: `python ingest.py --help`."""
 
-import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
+import cdsframe.cli.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from omegaconf import DictConfig
 
-from cdsframe.config import build, entry
+from cdsframe.cli.entry import entry
+from cdsframe.config import build
 from cdsframe.errors import InputError
-from cdsframe.run import Run
+from cdsframe.artifacts.run import Run
 
 
 @entry

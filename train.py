@@ -1,11 +1,12 @@
 """Fine-tunes a model on questions with their passages: `python train.py --help`."""
 
-import cdsframe.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
+import cdsframe.cli.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
 from omegaconf import DictConfig
 
-from cdsframe.adapter import kind_left
-from cdsframe.config import build, entry, examine
-from cdsframe.run import Run
+from cdsframe.artifacts.adapter import kind_left
+from cdsframe.cli.entry import entry
+from cdsframe.config import build, examine
+from cdsframe.artifacts.run import Run
 
 
 @entry

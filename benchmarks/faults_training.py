@@ -35,7 +35,7 @@ from threading import RLock
 from typing import Any
 
 from benchmarks.measuring import headline, last_line
-from cdsframe.packaged import weights_digest
+from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.training.checkpoint import Checkpoints
 
 RUN = (

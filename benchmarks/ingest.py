@@ -44,10 +44,10 @@ from benchmarks.measuring import (
     sample,
 )
 from benchmarks.vectors import KeptVectors, Precomputed, minilm
+from cdsframe.artifacts.packaged import model_path
 from cdsframe.config import build
 from cdsframe.contracts import Embedder
 from cdsframe.embedder import NoEmbedder
-from cdsframe.packaged import model_path
 from cdsframe.types import Passage
 
 

@@ -23,8 +23,8 @@ from typing import Any
 from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
+from cdsframe.artifacts.run import processor
 from cdsframe.corpus.beir import MedQuad
-from cdsframe.run import processor
 from cdsframe.types import Document
 
 ROOT = Path(__file__).resolve().parent.parent

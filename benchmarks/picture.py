@@ -7,9 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
+from cdsframe.artifacts.files import read_json
 from cdsframe.evaluation.compare import to_text
 from cdsframe.evaluation.picture import draw
-from cdsframe.files import read_json
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
 

@@ -21,10 +21,11 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.vectors import KeptVectors, minilm
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.run import processor
 from cdsframe.chunking.section import SectionChunker
 from cdsframe.contracts import Choose, Embedder, Index, Retriever
 from cdsframe.corpus.beir import Beir, MedQuad
-from cdsframe.digests import digest
 from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.ranking import Qrels, score_rankings
 from cdsframe.evaluation.retrieval import MEASURES, Query, read_qrels
@@ -37,7 +38,6 @@ from cdsframe.retriever.base import Search
 from cdsframe.retriever.flat import Bm25, Hybrid, Knn, Vectors, Words
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.oracle import Random
-from cdsframe.run import processor
 from cdsframe.types import Filter, Hit, Passage, Request
 
 OUT = Path("outputs/benchmarks")

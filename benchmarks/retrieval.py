@@ -46,10 +46,10 @@ from benchmarks.measuring import (
     percentile,
 )
 from benchmarks.vectors import KeptVectors, Precomputed, minilm
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.run import processor
 from cdsframe.config import build
 from cdsframe.contracts import Embedder, Retriever
-from cdsframe.digests import digest
-from cdsframe.run import processor
 from cdsframe.types import Document, Passage
 
 TOP_K, CANDIDATES = 10, 100

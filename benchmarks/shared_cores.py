@@ -29,8 +29,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from scipy.stats import binom
 
-from cdsframe.environment import set_defaults
-from cdsframe.shared_cores import watch
+from cdsframe.machine.environment import set_defaults
+from cdsframe.machine.shared_cores import watch
 
 POLICIES: dict[str, dict[str, str]] = {
     "spin": {},

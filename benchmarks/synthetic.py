@@ -15,8 +15,8 @@ import numpy as np
 
 from benchmarks.measuring import composed, medquad_documents
 from benchmarks.vectors import KeptVectors, minilm
+from cdsframe.artifacts.digests import digest
 from cdsframe.config import build
-from cdsframe.digests import digest
 from cdsframe.types import Passage
 
 NOISE = 0.5

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from cdsframe.files import read_json
+from cdsframe.artifacts.files import read_json
 
 MEASURED = Path("outputs/benchmarks/retrieval.json")
 PICTURE = Path(__file__).resolve().parent.parent / "docs/images/retrieval.svg"

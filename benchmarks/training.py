@@ -79,7 +79,7 @@ def train(order: dict[str, Any]) -> dict[str, float]:
     import lightning
     import torch
 
-    from cdsframe.encoding import Encoded
+    from cdsframe.chat.encoding import Encoded
     from cdsframe.lora import Lora
     from cdsframe.model import LanguageModel
     from cdsframe.quantization import NoQuantization
@@ -159,8 +159,8 @@ def main() -> None:
     if given.order:
         print(json.dumps(train(json.loads(Path(given.order).read_text(encoding="utf-8")))))
         return
+    from cdsframe.artifacts.packaged import model_path
     from cdsframe.model import probe_compute_dtype
-    from cdsframe.packaged import model_path
 
     headline("training")
     precision = probe_compute_dtype()[0] if given.precision == "auto" else given.precision

@@ -23,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import headline, last_line
-from cdsframe.environment import set_defaults
+from cdsframe.machine.environment import set_defaults
 
 SETTINGS = ["-".join(parts) for parts in product(("nf4", "none"), ("bfloat16", "float32"), ("packed", "padded"))]
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -32,7 +32,7 @@ BATCH = 4
 
 def measured(setting: str, steps: int, tokens: int, name: str) -> dict[str, float]:
     """One training in this process: `estimate` and `measured`, in GB."""
-    from cdsframe.encoding import IGNORED, Encoded
+    from cdsframe.chat.encoding import IGNORED, Encoded
     from cdsframe.lora import Lora
     from cdsframe.model import LanguageModel
     from cdsframe.quantization import Nf4, NoQuantization

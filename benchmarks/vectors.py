@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from cdsframe.artifacts.digests import digest
 from cdsframe.contracts import Embedder
-from cdsframe.digests import digest
 from cdsframe.embedder import NoEmbedder, SentenceEmbedder
-from cdsframe.search_form import search_form
+from cdsframe.text.search_form import search_form
 
 _AT_ONCE = 512
 """Texts that are encoded before their vectors are kept: what an interrupted run loses at most."""

@@ -13,12 +13,12 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+from cdsframe.artifacts.files import expanded, read_json, write_json
+from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.artifacts.run import Run
 from cdsframe.citations import SUPPORTED, WORTH, Checked, support, terms
 from cdsframe.errors import CalibrationMismatchError, InputError
-from cdsframe.files import expanded, read_json, write_json
-from cdsframe.markers import unmarked
-from cdsframe.packaged import weights_digest
-from cdsframe.run import Run
+from cdsframe.text.markers import unmarked
 from cdsframe.types import Confidence, Generation, Hit
 
 FORMAT_VERSION = 3

@@ -15,9 +15,9 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import InputFile, read_jsonl, resolve, write_jsonl
 from cdsframe.errors import EmptySplitError, InputError
-from cdsframe.files import InputFile, read_jsonl, resolve, write_jsonl
-from cdsframe.shingles import normalised, shingles, words
+from cdsframe.text.shingles import normalised, shingles, words
 from cdsframe.types import JsonObject, Question
 
 log = logging.getLogger(__name__)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import expanded
+from cdsframe.artifacts.packaged import model_path
+from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.files import expanded
-from cdsframe.packaged import model_path
-from cdsframe.run import read_manifest
-from cdsframe.search_form import UNSPACED, search_form
+from cdsframe.text.search_form import UNSPACED, search_form
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 
 from cdsframe.contracts import Index
-from cdsframe.printable import plain
+from cdsframe.text.printable import plain
 from cdsframe.types import Filter
 
 SHOWN_FIELDS = ("kind", "department", "date")

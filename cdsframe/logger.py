@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
 
+from cdsframe.artifacts.run import Run
 from cdsframe.errors import CdsframeError, ConfigError
-from cdsframe.run import Run
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.adapter import quiet_peft
+from cdsframe.artifacts.adapter import quiet_peft
 from cdsframe.errors import ConfigError
 
 log = logging.getLogger(__name__)

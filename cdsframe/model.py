@@ -11,14 +11,14 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
-from cdsframe.adapter import quiet_peft, require_tokens
+from cdsframe.artifacts.adapter import quiet_peft, require_tokens
+from cdsframe.artifacts.files import expanded
+from cdsframe.artifacts.loading import loading, require_weights
+from cdsframe.artifacts.packaged import cache_folder, make_once, model_path, public_name, weights_digest
+from cdsframe.chat.encoding import chat_digest, encode, encodes_as_before
 from cdsframe.chat.template import default_template
 from cdsframe.chat.tokens import WORDS
-from cdsframe.encoding import chat_digest, encode, encodes_as_before
 from cdsframe.errors import ConfigError, named
-from cdsframe.files import expanded
-from cdsframe.loading import loading, require_weights
-from cdsframe.packaged import cache_folder, make_once, model_path, public_name, weights_digest
 from cdsframe.types import Message
 
 log = logging.getLogger(__name__)
@@ -56,7 +56,7 @@ class LanguageModel:
     """A decoder from a hub id, a folder or `package:NAME`.
 
     Args:
-        name: what `cdsframe.packaged.model_path` takes.
+        name: what `cdsframe.artifacts.packaged.model_path` takes.
         compute_dtype: `auto` asks the hardware; weights that are not quantized are held in it.
         attention: the attention implementation, transformers' own names.
         new_tokens: words that become tokens of their own (`lora=embeddings` or `lora=none` trains them).

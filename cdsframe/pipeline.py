@@ -14,8 +14,8 @@ from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
 from cdsframe.contracts import Context, Generator, Index, Reranker, Retriever
 from cdsframe.errors import QuestionError
 from cdsframe.filters import unmatched
-from cdsframe.markers import settled
 from cdsframe.prompt import Prompt
+from cdsframe.text.markers import settled
 from cdsframe.types import Answer, Filter, Generation, Hit, Message, Passage
 
 UNSURE = "I am not sure enough to answer; please read the passages below."

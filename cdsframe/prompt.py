@@ -1,7 +1,7 @@
 """Prompt templates: system instructions, numbered passages with their provenance, the question.
 
 A template knows its variables and refuses a missing or an extra one when it is made. Does not tokenise (see
-`cdsframe.encoding`) and does not retrieve.
+`cdsframe.chat.encoding`) and does not retrieve.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from cdsframe.digests import digest, flatten
+from cdsframe.artifacts.digests import digest, flatten
 
 METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
 """What a document can say of itself. A field that does not apply is absent, never an empty string."""

@@ -21,8 +21,8 @@ import absl.logging
 import pytest
 
 from cdsframe.contracts import Index
-from cdsframe.environment import set_defaults
-from cdsframe.shared_cores import watch
+from cdsframe.machine.environment import set_defaults
+from cdsframe.machine.shared_cores import watch
 from tests.children import patience
 from tests.indexes import KINDS, empty_index
 

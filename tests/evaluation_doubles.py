@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from cdsframe.artifacts.run import Run
 from cdsframe.confidence import NoCalibration
 from cdsframe.contracts import Item
 from cdsframe.evaluation import likelihood
@@ -16,7 +17,6 @@ from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline
 from cdsframe.prompt import Prompt
-from cdsframe.run import Run
 from cdsframe.types import Evidence, Filter, Hit, Message, Passage, Question, Request
 
 TEXTS = {

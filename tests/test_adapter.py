@@ -6,9 +6,9 @@ from multiprocessing import get_context
 
 import pytest
 
-from cdsframe.adapter import publish, require_match, require_publishable
+from cdsframe.artifacts.adapter import publish, require_match, require_publishable
+from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import AdapterMismatchError, InputError
-from cdsframe.run import read_manifest
 
 WHOLE = {"format_version": 1, "choices": {"model": "tiny"}, "identity": {"model": {"name": "a"}}}
 

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from chat_models import KINDS, TEMPLATES, tokenizer, with_merge
 
+from cdsframe.chat.encoding import IGNORED, chat_digest, encode, encode_many, encodes_as_before, end_of_turn_ids
 from cdsframe.chat.format import ChatFormat
-from cdsframe.encoding import IGNORED, chat_digest, encode, encode_many, encodes_as_before, end_of_turn_ids
 from cdsframe.errors import ConfigError
 from cdsframe.types import Message
 

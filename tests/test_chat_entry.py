@@ -9,8 +9,8 @@ import pytest
 from chat_models import TEMPLATES, save_model, tokenizer
 from entry_points import exit_code
 
+from cdsframe.chat.encoding import chat_digest
 from cdsframe.config import build, examine
-from cdsframe.encoding import chat_digest
 from cdsframe.errors import AdapterMismatchError, ConfigError, InputError
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.model import LanguageModel
@@ -105,7 +105,7 @@ def test_a_model_without_a_template_carries_the_default_one_on(tmp_path, caplog)
 def test_new_tokens_stay_tokens_in_a_tokenizer_that_is_saved(tmp_path):
     from transformers import AutoTokenizer
 
-    from cdsframe.encoding import encode
+    from cdsframe.chat.encoding import encode
     from cdsframe.types import Message
 
     save_model(tmp_path / "base", tokenizer("chatml"))

@@ -9,7 +9,7 @@ import torch
 from chat_models import FACTS, save_model, tokenizer
 from evaluation_doubles import scored_pairs
 
-from cdsframe.encoding import IGNORED, encode, encode_many
+from cdsframe.chat.encoding import IGNORED, encode, encode_many
 from cdsframe.evaluation import likelihood
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.model import LanguageModel

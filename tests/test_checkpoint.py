@@ -14,8 +14,8 @@ import numpy
 import pytest
 import torch
 
+from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.packaged import weights_digest
 from cdsframe.training import fitting
 from cdsframe.training.batches import Batches, Layout
 from cdsframe.training.checkpoint import Checkpoints, alone, random_states, restore_random_states

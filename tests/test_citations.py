@@ -9,7 +9,7 @@ import pytest
 from answering import passage
 
 from cdsframe.citations import check, statements, support
-from cdsframe.markers import clean, finished, settled, unmarked
+from cdsframe.text.markers import clean, finished, settled, unmarked
 
 DOSE = "Check the pulse first. The loading dose of velorapine is 4.5 mg. Repeat after 6 hours."
 

@@ -8,10 +8,10 @@ import pytest
 from answering import passage
 
 from cdsframe.citations import check, support
-from cdsframe.claims.clauses import clauses, fragment
-from cdsframe.claims.spelling import spelled_out
+from cdsframe.citations.clauses import clauses, fragment
+from cdsframe.citations.spelling import spelled_out
 from cdsframe.confidence import word
-from cdsframe.tokens import strip_markers
+from cdsframe.text.tokens import strip_markers
 from cdsframe.types import Passage
 
 ECG = "The check ECG is now taken 6 hours after the first dose."

@@ -15,12 +15,12 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from cdsframe.artifacts.run import Run
 from cdsframe.citations import check
 from cdsframe.confidence import Calibrator, Identity, NoCalibration, identity_of, open_calibration, word
 from cdsframe.config import build
 from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.generator.scripted import ScriptedGenerator
-from cdsframe.run import Run
 
 
 def sigmoid(value: float) -> float:

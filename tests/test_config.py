@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+from cdsframe.cli.entry import entry, without_environment
 from cdsframe.config import build, check
-from cdsframe.config.entry import entry, without_environment
 from cdsframe.errors import ConfigError
 from tests.children import run_child
 

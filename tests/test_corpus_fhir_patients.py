@@ -6,8 +6,8 @@ import pytest
 from corpus_files import sections_of
 from test_corpus_fhir import corpus_of
 
-from cdsframe.corpus import references
 from cdsframe.errors import InputError
+from cdsframe.fhir import references
 from cdsframe.types import Document, Unreadable
 
 ADA = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1960-01-02"}

@@ -3,9 +3,10 @@
 import pytest
 
 from cdsframe.corpus.readers.scripts import joined, subscript, superscript
-from cdsframe.corpus.records import Block, assemble, checked
+from cdsframe.corpus.records import checked
 from cdsframe.errors import InputError
 from cdsframe.ingestion.report import Report
+from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import Document, Omission, Section
 
 

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cdsframe.encoding import IGNORED
+from cdsframe.chat.encoding import IGNORED
 from cdsframe.errors import InputError
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.model import TinyLanguageModel
@@ -85,7 +85,7 @@ def test_it_says_which_length_would_take_the_examples(tokenizer):
 
 
 def test_an_example_without_a_labelled_token_of_the_answer_is_left_out(tokenizer, monkeypatch):
-    from cdsframe.encoding import Encoded
+    from cdsframe.chat.encoding import Encoded
     from cdsframe.training import examples
 
     masked = Encoded([1, 2, 3], [IGNORED] * 3)

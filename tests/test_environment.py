@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from cdsframe import environment as module
-from cdsframe.environment import cached_kernels, cpu_quota, set_defaults
+from cdsframe.machine import environment as module
+from cdsframe.machine.environment import cached_kernels, cpu_quota, set_defaults
 from tests.children import run_child
 
 ROOT = Path(__file__).parent.parent
@@ -80,7 +80,7 @@ def test_an_entry_point_sets_them_before_torch_is_loaded(tmp_path):
         "def probe(cfg):\n"
         "    print(os.environ.get('GOMP_SPINCOUNT'), 'torch' in sys.modules)\n"
         "    raise SystemExit\n"
-        "sys.modules['cdsframe.config.entry'].check = probe\n"
+        "sys.modules['cdsframe.cli.entry'].check = probe\n"
         "sys.argv = ['ingest.py', 'hydra.run.dir=.', 'hydra.output_subdir=null']\n"
         "ingest.main()\n"
     )

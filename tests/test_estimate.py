@@ -6,11 +6,11 @@ import random
 import pytest
 import torch
 
-from cdsframe.encoding import IGNORED, Encoded
+from cdsframe.artifacts.packaged import model_path
+from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import Lora, NoLora
 from cdsframe.model import LanguageModel, TinyLanguageModel
-from cdsframe.packaged import model_path
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training import estimate
 from cdsframe.training.attention import use_packed

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from evaluation_doubles import First, InOrder, Questions, Search, memory_index, prompt, question_of, run_in
 
+from cdsframe.artifacts.files import write_jsonl
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
 from cdsframe.data.jsonl import Jsonl
 from cdsframe.errors import CalibrationMismatchError, ConfigError
 from cdsframe.evaluation.calibrate import choose_threshold, evaluate, expected_calibration_error, split_by_group
 from cdsframe.evaluation.result import Result
-from cdsframe.files import write_jsonl
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
 from cdsframe.types import Document, JsonObject, Message, Question, Unreadable

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 from evaluation_doubles import QUESTIONS, Questions, passages, pipeline, question_of, run_in
 
+from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
 from cdsframe.evaluation import text
 from cdsframe.evaluation.compare import Finished, Pair, compare, evaluate, summarise
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
-from cdsframe.files import write_jsonl
 from cdsframe.types import Message, Question
 
 GOLD = {question.question: question.answer for question in QUESTIONS}

@@ -10,7 +10,7 @@ import pytest
 from chat_models import tokenizer, with_merge
 from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run_in, scored_pairs
 
-from cdsframe.encoding import encode
+from cdsframe.chat.encoding import encode
 from cdsframe.errors import InputError
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options

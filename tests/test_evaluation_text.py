@@ -4,9 +4,9 @@ import re
 
 import pytest
 
+from cdsframe.artifacts.files import read_jsonl
 from cdsframe.evaluation.text import exact_match, rouge_l, token_f1, tokens, wrong_dose
-from cdsframe.files import read_jsonl
-from cdsframe.tokens import strip_markers
+from cdsframe.text.tokens import strip_markers
 
 EQUAL = [
     ("15 mg", "15mg"),

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from cdsframe.artifacts.files import atomic_folder, expanded, read_json, read_jsonl, write_json, write_jsonl
 from cdsframe.errors import InputError
-from cdsframe.files import atomic_folder, expanded, read_json, read_jsonl, write_json, write_jsonl
 
 NOT_JSON = {
     "cut off": '{"a": ',

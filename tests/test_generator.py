@@ -45,7 +45,7 @@ def test_all_generators_keep_the_contract() -> None:
 def test_greedy_batches_equal_single_answers_and_transformers_own_generate() -> None:
     import torch
 
-    from cdsframe.encoding import encode, end_of_turn_ids
+    from cdsframe.chat.encoding import encode, end_of_turn_ids
 
     generator, model = transformers("smollm2", max_new_tokens=8), language_model("smollm2")
     first, second = generator.generate(CONVERSATIONS[:2])
@@ -77,7 +77,7 @@ def test_a_stream_says_the_same_with_the_same_log_probabilities() -> None:
 def test_log_probabilities_are_those_of_a_forward_pass() -> None:
     import torch
 
-    from cdsframe.encoding import encode
+    from cdsframe.chat.encoding import encode
 
     generator, model = transformers(max_new_tokens=5), language_model()
     [said] = generator.generate([CONVERSATIONS[0]])
@@ -95,7 +95,7 @@ def test_log_probabilities_are_those_of_a_forward_pass() -> None:
 def test_a_drawn_tokens_log_probability_is_its_own_and_not_the_most_probable_ones() -> None:
     import torch
 
-    from cdsframe.encoding import encode
+    from cdsframe.chat.encoding import encode
 
     generator, model = transformers(temperature=1.5, max_new_tokens=5), language_model()
     prompt = encode(model.tokenizer, CONVERSATIONS[0]).input_ids

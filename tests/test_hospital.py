@@ -5,9 +5,9 @@ from collections import Counter
 
 import pytest
 
+from cdsframe.artifacts.files import read_jsonl, resolve
 from cdsframe.corpus.hospital import hospital as hospital_corpus
 from cdsframe.data.jsonl import SPLITS, hospital
-from cdsframe.files import read_jsonl, resolve
 from cdsframe.types import Document
 
 KINDS = {"guideline", "protocol", "formulary", "discharge_letter", "note", "procedure"}

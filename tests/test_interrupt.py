@@ -39,7 +39,7 @@ def interrupted_after(module, *command):
     return process.returncode, "".join(lines)
 
 
-@pytest.mark.parametrize("module", ["cdsframe.interrupt", "yaml", "omegaconf", "pydantic", "cdsframe.types"])
+@pytest.mark.parametrize("module", ["cdsframe.cli.interrupt", "yaml", "omegaconf", "pydantic", "cdsframe.types"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_while_modules_are_imported_it_ends_without_a_word(script, module):
     assert interrupted_after(module, f"{script}.py") == (130, "")

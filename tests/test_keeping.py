@@ -4,8 +4,8 @@ import json
 
 import pytest
 
+from cdsframe.artifacts.run import Run
 from cdsframe.errors import InputError
-from cdsframe.run import Run
 from cdsframe.training import sft
 from cdsframe.training.keeping import ended
 from tests.entry_points import exit_code

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, BloomConfig, Gemma2Config, Qwen3MoeConfig
 
+from cdsframe.artifacts.loading import loading
 from cdsframe.errors import CdsframeError, ConfigError, InputError
-from cdsframe.loading import loading
 from cdsframe.lora import Lora
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import NoQuantization

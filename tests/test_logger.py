@@ -2,9 +2,9 @@
 
 import pytest
 
+from cdsframe.artifacts.run import Run
 from cdsframe.errors import CdsframeError
 from cdsframe.logger import Wandb, missing_key
-from cdsframe.run import Run
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from cdsframe.artifacts.packaged import make_once, model_path
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.packaged import make_once, model_path
 
 
 def test_two_that_start_at_once_make_it_once(tmp_path):

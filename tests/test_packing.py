@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, Gemma2Config, Lfm2Config, LlamaConfig, MambaConfig, MistralConfig
 
-from cdsframe.encoding import IGNORED, Encoded
+from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.lora import Lora
 from cdsframe.model import LanguageModel
 from cdsframe.quantization import Nf4, NoQuantization

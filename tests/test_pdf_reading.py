@@ -304,3 +304,25 @@ def test_rows_of_words_in_lower_case_stay_rows():
         shown(cell, 50 + 150 * c, 700 - 12 * n) for n, row in enumerate(rows) for c, cell in enumerate(row)
     )
     assert text_of(content) == "\n".join(" ".join(row) for row in rows)
+
+
+@pytest.mark.parametrize("leading", [11, 12, 13, 14])
+@pytest.mark.parametrize("shift", [0, 2, 3])
+@pytest.mark.parametrize(
+    "rows",
+    [
+        [("Sodium", "140", "", ""), ("Potassium", "6.8", "3.5 - 5.0", "High"), ("Chloride", "101", "", "")],
+        [("Adults", ""), ("Children", "20 mg"), ("Elderly", "")],
+        [("Normal kidneys", "20 mg", "Once daily"), ("eGFR below 30", "contraindicated", "")],
+        [("Warfarin", "5 mg", "Daily"), ("with aspirin", "never", "")],
+        [("Adults", "20 mg", "daily"), ("pregnant women", "", "")],
+    ],
+)
+def test_values_stay_with_their_labels_in_dense_tables_without_rules(rows, leading, shift):
+    content = "".join(
+        shown(cell, 50 + 110 * c, 700 - leading * n - shift * (c == 1))
+        for n, row in enumerate(rows)
+        for c, cell in enumerate(row)
+        if cell
+    )
+    assert text_of(content).split("\n") == [" ".join(filter(None, row)) for row in rows]

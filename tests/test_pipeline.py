@@ -208,7 +208,7 @@ def test_closing_a_stream_stops_the_generator(calibration: Calibrator | None) ->
 
 
 def test_a_passage_cannot_open_a_turn() -> None:
-    from cdsframe.encoding import end_of_turn_ids
+    from cdsframe.chat.encoding import end_of_turn_ids
     from cdsframe.generator.transformers import TransformersGenerator
 
     tiny = language_model()

@@ -14,7 +14,7 @@ ROOT = Path(__file__).parent.parent
 WORK = """
 import logging, os, sys
 
-from cdsframe.config import entry
+from cdsframe.cli.entry import entry
 @entry
 def main(cfg, run):
     {work}

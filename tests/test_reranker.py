@@ -22,7 +22,7 @@ def make(folder: Path, labels: int = 1) -> str:
     import torch
     from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
 
-    from cdsframe.packaged import model_path
+    from cdsframe.artifacts.packaged import model_path
 
     torch.manual_seed(1)
     config = BertConfig(

@@ -265,9 +265,9 @@ def test_words_on_real_questions(real_data, tmp_path):
     """BM25 over MedQuAD's passages and validation questions; measured .566 (.527 by the set's own account)."""
     import ir_measures
 
+    from cdsframe.artifacts.files import read_jsonl
     from cdsframe.chunking.section import SectionChunker
     from cdsframe.corpus.beir import MedQuad
-    from cdsframe.files import read_jsonl
     from cdsframe.ingestion.update import update
 
     index = LanceIndex(str(tmp_path), "medquad", {})

@@ -19,9 +19,9 @@ from cdsframe.expansion.abbreviations import Abbreviations
 from cdsframe.index.identity import FORMAT_VERSION
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.printable import plain
 from cdsframe.retriever.flat import Bm25
-from cdsframe.search_form import search_form, search_words
+from cdsframe.text.printable import plain
+from cdsframe.text.search_form import search_form, search_words
 from cdsframe.types import Document, Passage, Request, Section
 from tests.indexes import on_elasticsearch
 

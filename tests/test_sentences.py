@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cdsframe.sentences import sentences, words_of
+from cdsframe.text.sentences import sentences, words_of
 
 
 def said(text):

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from omegaconf import OmegaConf
 
-from cdsframe.config.shadow import shadowed
+from cdsframe.artifacts.run import Run
+from cdsframe.cli.shadow import shadowed
 from cdsframe.logger import Wandb, chosen, missing_key, several_in_one
-from cdsframe.run import Run
 from tests.entry_points import exit_code
 from tests.test_sft import SMALL
 

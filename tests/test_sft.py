@@ -8,16 +8,16 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from cdsframe.adapter import require_match
-from cdsframe.encoding import IGNORED
+from cdsframe.artifacts.adapter import require_match
+from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.artifacts.run import Run
+from cdsframe.chat.encoding import IGNORED
 from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.logger import allowed_config
 from cdsframe.model import LanguageModel, TinyLanguageModel
-from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
-from cdsframe.run import Run
 from cdsframe.training.examples import ExampleBuilder, sample
 from cdsframe.training.fitting import TrainingState
 from cdsframe.training.keeping import BestCheckpoint

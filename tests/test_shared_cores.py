@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from cdsframe import shared_cores as module
-from cdsframe.environment import set_defaults, usable_cores, waiting_by_default
-from cdsframe.shared_cores import Times, teams_needed, times, used_by_others
+from cdsframe.machine import shared_cores as module
+from cdsframe.machine.environment import set_defaults, usable_cores, waiting_by_default
+from cdsframe.machine.shared_cores import Times, teams_needed, times, used_by_others
 from tests.children import patience, run_child
 
 ROOT = Path(__file__).parent.parent
@@ -75,7 +75,7 @@ def test_a_program_that_another_one_starts_is_watched_too():
 def test_beside_an_idle_team_threads_sleep_and_compute_the_same():
     waits = """
 import json, resource, time, torch
-from cdsframe.shared_cores import IdleTeam
+from cdsframe.machine.shared_cores import IdleTeam
 
 def work():
     total, before = torch.zeros(1 << 18), resource.getrusage(resource.RUSAGE_SELF).ru_nvcsw
@@ -142,7 +142,7 @@ def test_idle_teams_start_when_cores_are_missing_and_end_afterwards(monkeypatch)
 def test_busy_neighbours_are_noticed_in_a_forked_process_too():
     looks = """
 import json, multiprocessing, subprocess, sys, threading, time
-from cdsframe.shared_cores import watch
+from cdsframe.machine.shared_cores import watch
 
 def held():
     return any(thread.name == "idle-team" for thread in threading.enumerate())
@@ -176,8 +176,8 @@ def test_a_job_of_a_sweep_is_watched_where_it_works(tmp_path):
     program = tmp_path / "job.py"
     program.write_text(
         "import sys, threading\n"
-        "from cdsframe.config.entry import entry\n"
-        "sys.modules['cdsframe.config.entry'].check = lambda cfg: None\n"
+        "from cdsframe.cli.entry import entry\n"
+        "sys.modules['cdsframe.cli.entry'].check = lambda cfg: None\n"
         "@entry\n"
         "def main(cfg, run):\n"
         "    print([thread.name for thread in threading.enumerate()], flush=True)\n"

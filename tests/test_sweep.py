@@ -15,11 +15,13 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
-from cdsframe.config import AfterEachJob, check, multirun
-from cdsframe.config.resume import interrupted_run
-from cdsframe.config.sweep import claim
+from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.cli import multirun
+from cdsframe.cli.multirun import AfterEachJob
+from cdsframe.cli.resume import interrupted_run
+from cdsframe.cli.sweep import claim
+from cdsframe.config import check
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.packaged import weights_digest
 from cdsframe.training import leaderboard
 from cdsframe.training.leaderboard import publish_best, summarise
 from tests.children import child, patience, run_child
@@ -140,9 +142,9 @@ def test_a_job_finds_its_folder_by_its_configuration(tmp_path):
 OWN_PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from cdsframe.config.sweep import job_of_sweep
+from cdsframe.cli.sweep import job_of_sweep
 from cdsframe.errors import ConfigError, CdsframeError
-from cdsframe.run import Run
+from cdsframe.artifacts.run import Run
 
 def killed(): os.kill(os.getpid(), signal.SIGKILL)
 def refused(): raise ConfigError(["no", "never"])
@@ -192,7 +194,7 @@ def test_a_summary_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys)
     def broken(_):
         raise InputError("the board cannot be written")
 
-    entry = sys.modules["cdsframe.config.entry"]  # the package's attribute of that name is the function
+    entry = sys.modules["cdsframe.cli.entry"]  # the package's attribute of that name is the function
     monkeypatch.setattr(leaderboard, "summarise", broken)
     monkeypatch.setattr(multirun, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None, None)})
     with pytest.raises(SystemExit) as stopped:

@@ -5,7 +5,7 @@ import random
 import pytest
 import torch
 
-from cdsframe.encoding import IGNORED, Encoded
+from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.lora import Lora, NoLora, count_trainable
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization

@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import pytest
 
-from cdsframe.encoding import IGNORED, encode, encode_many, tokenizer_digest
+from cdsframe.chat.encoding import IGNORED, encode, encode_many, tokenizer_digest
 from cdsframe.errors import InputError
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.model import TinyLanguageModel

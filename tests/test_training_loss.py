@@ -14,7 +14,7 @@ from transformers import (
     Qwen2Config,
 )
 
-from cdsframe.encoding import IGNORED, Encoded
+from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.training import loss as module
 from cdsframe.training.attention import pack
 from cdsframe.training.batches import Layout

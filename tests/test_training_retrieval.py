@@ -16,7 +16,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.reranker.cross_encoder import CrossEncoder
 from cdsframe.retriever.flat import Hybrid
 from cdsframe.retriever.none import NoRetriever
-from cdsframe.shingles import normalised
+from cdsframe.text.shingles import normalised
 from cdsframe.training.pairs import Pair, PairBuilder, comparable, keys
 from cdsframe.training.ranking import Contrastive, Listwise, PairBatches, side_by_side, together
 from cdsframe.types import Evidence, Hit, Passage, Question
@@ -34,7 +34,7 @@ def tiny(tmp_path_factory):
     """A small encoder with random weights and MiniLM's tokenizer."""
     from transformers import AutoTokenizer, BertConfig, BertModel
 
-    from cdsframe.packaged import model_path
+    from cdsframe.artifacts.packaged import model_path
 
     folder = tmp_path_factory.mktemp("tiny")
     torch.manual_seed(1)

@@ -14,10 +14,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cdsframe.artifacts.digests import digest
 from cdsframe.chunking.cutting import Breaks, breaks
 from cdsframe.chunking.records import records
 from cdsframe.contracts import Embedder
-from cdsframe.digests import digest
 from cdsframe.types import HEADS, Document, Head, Passage, Section, headed
 
 Size = Annotated[int, Field(ge=16)]

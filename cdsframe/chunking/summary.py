@@ -13,7 +13,7 @@ from itertools import islice
 from statistics import fmean
 
 from cdsframe.chunking.cutting import sentences
-from cdsframe.search_form import search_words
+from cdsframe.text.search_form import search_words
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 

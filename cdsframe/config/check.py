@@ -17,10 +17,10 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field
 
+from cdsframe.artifacts.files import InputFile, InputFolder
 from cdsframe.config.build import DEPENDENCIES, locate
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, named
-from cdsframe.files import InputFile, InputFolder
 from cdsframe.filters import empty_fields
 from cdsframe.types import METADATA_FIELDS
 

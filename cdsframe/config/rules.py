@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
-from cdsframe.files import expanded
+from cdsframe.artifacts.files import expanded
 from cdsframe.logger import chosen, missing_key
 
 

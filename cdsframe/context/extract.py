@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from cdsframe.context.words import meaningful
 from cdsframe.contracts import Embedder
-from cdsframe.sentences import sentences
+from cdsframe.text.sentences import sentences
 from cdsframe.types import Hit
 
 

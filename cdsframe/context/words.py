@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from cdsframe.search_form import MARKS, UNSPACED, grams, search_words
+from cdsframe.text.search_form import MARKS, UNSPACED, grams, search_words
 
 _WORD = re.compile(rf"[\w{MARKS}]+(?:[.,]\d+)*")
 _STOP = """a an the of in on at to for and or is are was were be been by with as it its this that what which who whom

@@ -10,12 +10,12 @@ from collections.abc import Iterator, Mapping
 from hashlib import blake2b
 from typing import Any
 
+from cdsframe.artifacts.files import InputFile, resolve
 from cdsframe.corpus.fields import as_text
 from cdsframe.corpus.jsonl import records
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.record_values import count_values, metadata_of, unnamed
 from cdsframe.corpus.records import checked
-from cdsframe.files import InputFile, resolve
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 _Record = tuple[str, str, str | None, str, Mapping[str, str], int]

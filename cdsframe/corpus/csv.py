@@ -20,6 +20,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import InputFile, require_file
 from cdsframe.corpus.csv_rows import Row, delimiters_of, rows_of
 from cdsframe.corpus.encodings import encoding_of, undecoded
 from cdsframe.corpus.fields import Fields, document_of, names_of, problems_of
@@ -27,7 +28,6 @@ from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.errors import InputError
-from cdsframe.files import InputFile, require_file
 from cdsframe.types import METADATA_FIELDS, Document, Omission, Unreadable
 
 log = logging.getLogger(__name__)

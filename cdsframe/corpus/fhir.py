@@ -13,16 +13,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.corpus.bundle import Bundle
+from cdsframe.artifacts.files import InputPath, parse_object, resolve
 from cdsframe.corpus.jsonl import lines
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, ordered
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.records import checked
-from cdsframe.corpus.references import Entry
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.errors import InputError
-from cdsframe.files import InputPath, parse_object, resolve
+from cdsframe.fhir.bundle import Bundle
+from cdsframe.fhir.references import Entry
 from cdsframe.types import Document, Unreadable
 
 _Task = tuple[str, str, Path | bytes | str]

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any, Literal
 
-from cdsframe.corpus.records import Block, assemble
-from cdsframe.digests import digest
+from cdsframe.artifacts.digests import digest
+from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import METADATA_FIELDS, Document, Section
 
 FIELDS = ("id", "title", "text", *METADATA_FIELDS)

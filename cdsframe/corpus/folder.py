@@ -14,13 +14,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import InputFolder, resolve
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
 from cdsframe.corpus.readers import READERS, Refused
-from cdsframe.corpus.records import checked, under_title
+from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, read_bytes, walk
-from cdsframe.files import InputFolder, resolve
-from cdsframe.printable import plain
+from cdsframe.text.blocks import under_title
+from cdsframe.text.printable import plain
 from cdsframe.types import METADATA_FIELDS, Document, Unreadable
 
 log = logging.getLogger(__name__)

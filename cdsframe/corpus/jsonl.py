@@ -11,13 +11,14 @@ from typing import IO, Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import InputFile, parse_object, require_file
 from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.record_values import count_values, metadata_of, place_of, scalar, unnamed, value_at
-from cdsframe.corpus.records import Block, assemble, checked
+from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
-from cdsframe.files import InputFile, parse_object, require_file
+from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 _SECTION = frozenset(("heading", "text", "sections"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from zlib import crc32
 
-from cdsframe.shingles import normalised, quantities, words
+from cdsframe.text.shingles import normalised, quantities, words
 from cdsframe.types import Question
 
 _SHINGLE = 5

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.digests import digest
 from cdsframe.data.cleaning import Flag, flags, without_prefix
 from cdsframe.data.splits import split_of
-from cdsframe.digests import digest
 from cdsframe.errors import EmptySplitError, InputError
-from cdsframe.shingles import normalised
+from cdsframe.text.shingles import normalised
 from cdsframe.types import Question
 
 log = logging.getLogger(__name__)

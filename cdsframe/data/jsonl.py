@@ -12,10 +12,10 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import InputFile, read_jsonl
 from cdsframe.contracts import Corpus
 from cdsframe.data.splits import SPLITS
 from cdsframe.errors import EmptySplitError, InputError
-from cdsframe.files import InputFile, read_jsonl
 from cdsframe.types import Document, Evidence, Question
 
 

@@ -19,10 +19,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import read_jsonl, resolve
 from cdsframe.data.cleaning import Flag, without_prefix
 from cdsframe.data.medquad_xml import is_medquad, read_xml
 from cdsframe.errors import ConfigError, EmptySplitError, InputError
-from cdsframe.files import read_jsonl, resolve
 from cdsframe.types import Question
 
 log = logging.getLogger(__name__)

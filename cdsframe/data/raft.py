@@ -20,7 +20,7 @@ from pydantic import Field
 from cdsframe.contracts import Corpus
 from cdsframe.data.source import Source
 from cdsframe.errors import ConfigError, EmptySplitError
-from cdsframe.shingles import sentences, shingles, words
+from cdsframe.text.shingles import sentences, shingles, words
 from cdsframe.types import Document, Evidence, Question
 
 log = logging.getLogger(__name__)

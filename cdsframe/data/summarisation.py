@@ -12,9 +12,9 @@ from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
+from cdsframe.artifacts.files import read_jsonl, resolve
 from cdsframe.data.splits import SPLITS
 from cdsframe.errors import ConfigError, EmptySplitError, InputError
-from cdsframe.files import read_jsonl, resolve
 from cdsframe.types import Question
 
 _SECTIONS = {

@@ -17,7 +17,7 @@ from pydantic import Field
 from cdsframe.data.cleaning import Flag
 from cdsframe.data.medquad import MedQuad
 from cdsframe.errors import EmptySplitError
-from cdsframe.shingles import sentences
+from cdsframe.text.shingles import sentences
 from cdsframe.types import Question
 
 _NAME = "this condition"

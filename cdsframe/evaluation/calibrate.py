@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import write_jsonl
+from cdsframe.artifacts.run import Run
 from cdsframe.confidence import Calibrator, NoCalibration
-from cdsframe.digests import digest
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.qa import Data, Judged
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, stratified, with_table
 from cdsframe.evaluation.statistics import interval_of
-from cdsframe.files import write_jsonl
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.pipeline import Pipeline
-from cdsframe.run import Run
 
 if TYPE_CHECKING:
     import numpy as np

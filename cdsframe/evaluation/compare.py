@@ -15,14 +15,14 @@ from typing import Annotated
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import InputFolder, read_json, read_jsonl, write_json, write_text
+from cdsframe.artifacts.run import Run
 from cdsframe.errors import InputError
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.result import Result
 from cdsframe.evaluation.statistics import holm, mcnemar, paired_difference
 from cdsframe.evaluation.text import METRICS
-from cdsframe.files import InputFolder, read_json, read_jsonl, write_json, write_text
-from cdsframe.run import Run
 from cdsframe.types import JsonObject, Metrics
 
 log = logging.getLogger(__name__)

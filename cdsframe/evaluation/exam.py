@@ -10,8 +10,8 @@ import re
 import unicodedata
 from collections.abc import Sequence
 
+from cdsframe.artifacts.files import read_jsonl
 from cdsframe.errors import InputError
-from cdsframe.files import read_jsonl
 from cdsframe.types import Choice, JsonObject
 
 log = logging.getLogger(__name__)

@@ -1,4 +1,4 @@
-"""Log-likelihoods of several answers to a question, by lm-eval's HFLM over the tokens of `cdsframe.encoding`.
+"""Log-likelihoods of several answers to a question, by lm-eval's HFLM over the tokens of `cdsframe.chat.encoding`.
 
 No content can inject a special token, and the scored turn has the tokens of training and serving. Softmax and sums are
 float32 in every compute dtype. Does not decide which answer wins.
@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
-from cdsframe.encoding import IGNORED, encode
+from cdsframe.chat.encoding import IGNORED, encode
 from cdsframe.errors import InputError
 from cdsframe.types import Message
 
@@ -77,7 +77,7 @@ def _harness(model: Any, batch_size: int) -> Any:
             """Refuses texts: only pairs of tokens that `encode` made are scored, and nothing is cut silently."""
 
             def tok_encode(self, *args: Any, **kwargs: Any) -> list[int]:
-                raise NotImplementedError("texts are encoded by cdsframe.encoding only")
+                raise NotImplementedError("texts are encoded by cdsframe.chat.encoding only")
 
             def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
                 longest = max(len(context) + len(target) for _, context, target in requests)

@@ -13,16 +13,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import InputFile, write_jsonl
+from cdsframe.artifacts.run import Run
+from cdsframe.chat.encoding import encode
 from cdsframe.contracts import Context, Index, Reranker, Retriever
-from cdsframe.digests import digest
-from cdsframe.encoding import encode
 from cdsframe.evaluation.exam import distinguishable, read_exam
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
-from cdsframe.files import InputFile, write_jsonl
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
-from cdsframe.run import Run
 from cdsframe.types import Choice, JsonObject, Message, Passage
 
 log = logging.getLogger(__name__)

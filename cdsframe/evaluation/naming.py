@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from cdsframe.files import require_file
-from cdsframe.run import read_manifest
+from cdsframe.artifacts.files import require_file
+from cdsframe.artifacts.run import read_manifest
 
 _WORDS = {
     ("retriever", "none"): "closed-book",

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cdsframe.files import atomic
+from cdsframe.artifacts.files import atomic
 from cdsframe.types import JsonObject
 
 _PANELS = {

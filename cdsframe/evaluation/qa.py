@@ -16,6 +16,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 
+from cdsframe.artifacts.files import write_jsonl
+from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Index
 from cdsframe.errors import InputError
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
@@ -29,10 +31,8 @@ from cdsframe.evaluation.result import (
     with_table,
 )
 from cdsframe.evaluation.text import METRICS, wrong_dose
-from cdsframe.files import write_jsonl
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.pipeline import Pipeline
-from cdsframe.run import Run
 from cdsframe.types import Answer, JsonObject, Question
 
 log = logging.getLogger(__name__)

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from cdsframe.artifacts.files import write_text
 from cdsframe.contracts import Index
-from cdsframe.files import write_text
 from cdsframe.types import Passage, Question
 
 Qrels = dict[str, dict[str, int]]

@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cdsframe.files import write_text
-from cdsframe.run import Run
+from cdsframe.artifacts.files import write_text
+from cdsframe.artifacts.run import Run
 from cdsframe.types import JsonObject, Metrics
 
 _EXAMPLES = 25

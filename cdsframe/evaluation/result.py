@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from cdsframe.digests import digest
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.evaluation.statistics import Interval, interval
-from cdsframe.packaged import weights_digest
 from cdsframe.types import Metrics, Question
 
 Item = TypeVar("Item")

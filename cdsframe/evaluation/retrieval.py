@@ -14,16 +14,16 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
+from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Context, Index, Reranker, Retriever
-from cdsframe.digests import digest
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.qa import Data
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.result import Result, Scores, stratified, with_table
-from cdsframe.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
 from cdsframe.pipeline import retrieve
-from cdsframe.run import Run
 from cdsframe.types import Hit
 
 log = logging.getLogger(__name__)

@@ -1,7 +1,7 @@
 """Scores an answer's text against gold answers as medicine compares them.
 
 Exact match and token F1 follow SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250), whose own normalisation makes "1.5 mg"
-equal "15 mg" and "<7.0" equal "70"; the tokens of `cdsframe.tokens` do not. Does not judge meaning.
+equal "15 mg" and "<7.0" equal "70"; the tokens of `cdsframe.text.tokens` do not. Does not judge meaning.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-from cdsframe.tokens import read
-from cdsframe.units import measure
+from cdsframe.text.tokens import read
+from cdsframe.text.units import measure
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,10 @@ from typing import Annotated, Any, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import InputFile, write_json
+from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Index, Retriever
-from cdsframe.digests import digest
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import clusters, locate
 from cdsframe.evaluation.qa import Data
@@ -20,8 +22,6 @@ from cdsframe.evaluation.ranking import Qrels, score_rankings
 from cdsframe.evaluation.result import Result, Scores
 from cdsframe.evaluation.retrieval import Query, files_problems, load
 from cdsframe.evaluation.statistics import Difference, paired_difference
-from cdsframe.files import InputFile, write_json
-from cdsframe.run import Run
 from cdsframe.types import Hit
 from cdsframe.types import Query as Searched
 

@@ -11,11 +11,11 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 
+from cdsframe.artifacts.files import InputFile, require_file
 from cdsframe.contracts import Retriever
 from cdsframe.errors import InputError
 from cdsframe.expansion.base import Expanding
-from cdsframe.files import InputFile, require_file
-from cdsframe.search_form import search_form
+from cdsframe.text.search_form import search_form
 from cdsframe.types import Filter, Query
 
 

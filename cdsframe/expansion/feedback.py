@@ -16,7 +16,7 @@ from pydantic import Field
 
 from cdsframe.contracts import Index, Retriever
 from cdsframe.expansion.base import Expanding
-from cdsframe.search_form import search_words
+from cdsframe.text.search_form import search_words
 from cdsframe.types import Filter, Hit, Query, Request
 
 _WORD = re.compile(r"[^\W\d_]{3,}")

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.digests import digest
-from cdsframe.encoding import encode, end_of_turn_ids
+from cdsframe.artifacts.digests import digest
+from cdsframe.chat.encoding import encode, end_of_turn_ids
 from cdsframe.errors import InputError
 from cdsframe.types import Generation, Message
 

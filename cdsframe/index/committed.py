@@ -17,10 +17,10 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from cdsframe.artifacts.digests import digest, flatten
+from cdsframe.artifacts.files import write_json
 from cdsframe.contracts import Choose
-from cdsframe.digests import digest, flatten
 from cdsframe.errors import ConfigError
-from cdsframe.files import write_json
 from cdsframe.index import table, table_search
 from cdsframe.index.identity import (
     FORMAT_VERSION,

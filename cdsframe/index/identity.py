@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.run import read_manifest
 
 FORMAT_VERSION = 3
 """3: texts are indexed in their search form. An index of the format before can be read by a rebuild only."""
@@ -23,7 +23,7 @@ READABLE = (2, FORMAT_VERSION)
 
 _FORM = "search_form"
 _FORM_VERSION = 1
-"""Rises with every change of `cdsframe.search_form` that changes what an index holds."""
+"""Rises with every change of `cdsframe.text.search_form` that changes what an index holds."""
 
 Identity = Mapping[str, Mapping[str, Any]]
 """Group (`embedder`, `chunking`) -> the settings that the index's content depends on; an empty group: none."""

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cdsframe.artifacts.files import read_json, write_json
 from cdsframe.errors import ConfigError
-from cdsframe.files import read_json, write_json
 from cdsframe.index import table
 from cdsframe.index.committed import CommittedTable
 from cdsframe.index.identity import Identity

@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.artifacts.digests import digest, flatten
 from cdsframe.contracts import Choose
-from cdsframe.digests import digest, flatten
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.stretches import Stretch, disjoint
-from cdsframe.search_form import MARKS, search_words
+from cdsframe.text.search_form import MARKS, search_words
 from cdsframe.types import METADATA_FIELDS, Filter, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cdsframe.index.stopwords import STOP_WORDS
 from cdsframe.index.stretches import Stretch, disjoint
-from cdsframe.search_form import search_words
+from cdsframe.text.search_form import search_words
+from cdsframe.text.stopwords import STOP_WORDS
 from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 from cdsframe.contracts import Choose
 from cdsframe.errors import InputError
 from cdsframe.index.table import AT_ONCE, BARE, COLUMNS, passage_of, words
-from cdsframe.search_form import search_words
+from cdsframe.text.search_form import search_words
 from cdsframe.types import METADATA_FIELDS, Filter, Hit, Level, Passage, Request
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))

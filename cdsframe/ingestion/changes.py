@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from cdsframe.artifacts.digests import digest
 from cdsframe.contracts import Chunker, Embedder, Index
-from cdsframe.digests import digest
 from cdsframe.ingestion.vectors import vectors_of
 from cdsframe.types import Document, JsonObject, Omission, Passage, Section
 

@@ -7,9 +7,9 @@ from operator import length_hint
 from threading import Event
 from typing import TYPE_CHECKING
 
+from cdsframe.artifacts.identifiers import ids_problem
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.errors import InputError
-from cdsframe.identifiers import ids_problem
 from cdsframe.ingestion.changes import in_shard, note
 from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.share import Share, name_of

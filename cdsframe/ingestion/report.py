@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from cdsframe.printable import plain
+from cdsframe.text.printable import plain
 from cdsframe.types import Document, Metrics, Omission, Unreadable
 
 _NAMED = 5

@@ -17,7 +17,7 @@ from cdsframe.ingestion.filling import kept_for, require_documents
 from cdsframe.ingestion.repeated import Repeated
 from cdsframe.ingestion.report import omission_lines, omission_metrics, omissions_of
 from cdsframe.ingestion.share import Share, adopting, name_of, require_known
-from cdsframe.printable import plain
+from cdsframe.text.printable import plain
 from cdsframe.types import Document, Level, Metrics, Omission, Passage, Unreadable
 
 _AT_ONCE = 200

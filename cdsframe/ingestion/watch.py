@@ -19,7 +19,7 @@ from cdsframe.ingestion.changes import prepare
 from cdsframe.ingestion.report import Report, omission_lines, omissions_of
 from cdsframe.ingestion.share import both, guessed, name_of, require_known
 from cdsframe.ingestion.update import update
-from cdsframe.printable import plain
+from cdsframe.text.printable import plain
 from cdsframe.types import Document, Unreadable
 
 log = logging.getLogger(__name__)

@@ -16,9 +16,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.packaged import model_path
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.packaged import model_path
-from cdsframe.search_form import search_form
+from cdsframe.text.search_form import search_form
 from cdsframe.types import Hit, Part
 
 log = logging.getLogger(__name__)

@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cdsframe.citations import supports
 from cdsframe.filters import empty_fields
-from cdsframe.markers import find
+from cdsframe.text.markers import find
 from cdsframe.types import METADATA_FIELDS, Answer, Filter, Hit, Message
 
 

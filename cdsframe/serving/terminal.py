@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from cdsframe.citations import supports
 from cdsframe.context.words import meaningful, places
-from cdsframe.printable import plain
+from cdsframe.text.printable import plain
 from cdsframe.types import Answer, Hit
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from cdsframe.encoding import IGNORED
+from cdsframe.chat.encoding import IGNORED
 from cdsframe.training.attention import Lengths
 from cdsframe.training.examples import Example
 

@@ -21,15 +21,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, overload
 
-from cdsframe import __version__, encoding, prompt, shingles
-from cdsframe.chat import examination, template, tokens, turns
+from cdsframe import __version__, prompt
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import write_json
+from cdsframe.artifacts.packaged import make_once
+from cdsframe.artifacts.run import read_manifest
+from cdsframe.chat import encoding, examination, template, tokens, turns
 from cdsframe.chat import format as chat_format
-from cdsframe.digests import digest
-from cdsframe.encoding import IGNORED, Encoded
+from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.errors import InputError
-from cdsframe.files import write_json
-from cdsframe.packaged import make_once
-from cdsframe.run import read_manifest
+from cdsframe.text import shingles
 from cdsframe.training import evidence, examples
 from cdsframe.training.examples import Example, ExampleBuilder, tell_left_out
 from cdsframe.types import Question

@@ -1,11 +1,11 @@
 """Memory that libraries take in training on a CPU beside all tensors. Does not set the caches' bounds.
 
-`cdsframe.environment` does.
+`cdsframe.machine.environment` does.
 """
 
 from __future__ import annotations
 
-from cdsframe.environment import cached_kernels
+from cdsframe.machine.environment import cached_kernels
 
 KERNEL_BYTES = 1 << 20
 """Bytes of one oneDNN kernel and its buffers (measured: .95 MB with AMX, .6 to .7 without)."""

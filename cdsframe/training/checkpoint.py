@@ -15,9 +15,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.artifacts.files import atomic_folder, remove_partials
+from cdsframe.artifacts.run import FORMAT_VERSION, read_manifest
 from cdsframe.errors import CdsframeError, FormatVersionError, InputError
-from cdsframe.files import atomic_folder, remove_partials
-from cdsframe.run import FORMAT_VERSION, read_manifest
 from cdsframe.types import JsonObject
 
 if TYPE_CHECKING:

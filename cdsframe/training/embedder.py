@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.packaged import model_path
+from cdsframe.artifacts.run import Run
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Embedder, Index, Retriever
-from cdsframe.packaged import model_path
-from cdsframe.run import Run
-from cdsframe.search_form import search_form
+from cdsframe.text.search_form import search_form
 from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course

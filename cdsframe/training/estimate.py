@@ -14,11 +14,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Index, Retriever
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import base_of
 from cdsframe.prompt import Prompt
-from cdsframe.run import Run
 from cdsframe.training.cache import cached
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from cdsframe.contracts import Index
 from cdsframe.prompt import Prompt
-from cdsframe.shingles import sentences
+from cdsframe.text.shingles import sentences
 from cdsframe.types import Passage, Question
 
 _DOCUMENTS_AT_ONCE = 500

@@ -13,8 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cdsframe.chat.encoding import Encoded, encode, encode_many, tokenizer_digest
 from cdsframe.contracts import Index, Retriever
-from cdsframe.encoding import Encoded, encode, encode_many, tokenizer_digest
 from cdsframe.errors import InputError
 from cdsframe.prompt import Prompt
 from cdsframe.training.evidence import cited_answer, gold_passages, without_evidence

@@ -11,9 +11,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cdsframe.artifacts.files import atomic_folder, read_json, remove_partials, write_json
+from cdsframe.artifacts.run import Run
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.files import atomic_folder, read_json, remove_partials, write_json
-from cdsframe.run import Run
 from cdsframe.types import Metrics
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdsframe.adapter import kind_left, publish
+from cdsframe.artifacts.adapter import kind_left, publish
+from cdsframe.artifacts.files import atomic, read_json, write_text
 from cdsframe.errors import InputError
-from cdsframe.files import atomic, read_json, write_text
 
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
 _NOT_COMPARED = ("resume", "own_process", "paths", "logger", "trainer.progress")

@@ -12,14 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from cdsframe.adapter import publish, quiet_peft, require_match, require_publishable
+from cdsframe.artifacts.adapter import publish, quiet_peft, require_match, require_publishable
+from cdsframe.artifacts.files import InputFolder, atomic_folder, expanded, remove_partials
+from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.artifacts.run import Run
+from cdsframe.chat.encoding import IGNORED
 from cdsframe.contracts import Index, Retriever
-from cdsframe.encoding import IGNORED
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.files import InputFolder, atomic_folder, expanded, remove_partials
-from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
-from cdsframe.run import Run
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.keeping import ended
 from cdsframe.training.settings import Count, Data, MaxLength, NonNegative, Share

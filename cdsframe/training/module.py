@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch.nn import functional
 
-from cdsframe.encoding import IGNORED
+from cdsframe.chat.encoding import IGNORED
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import base_of
 from cdsframe.training.attention import NAME, Lengths

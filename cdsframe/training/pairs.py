@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from cdsframe.contracts import Index, Retriever
 from cdsframe.errors import InputError
-from cdsframe.shingles import normalised
+from cdsframe.text.shingles import normalised
 from cdsframe.training.examples import sample
 from cdsframe.types import Passage, Question
 

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cdsframe.adapter import publish, require_publishable
+from cdsframe.artifacts.adapter import publish, require_publishable
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import write_json, write_text
+from cdsframe.artifacts.packaged import model_path, public_name, weights_digest
+from cdsframe.artifacts.run import Run
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Index, Retriever
-from cdsframe.digests import digest
-from cdsframe.files import write_json, write_text
-from cdsframe.packaged import model_path, public_name, weights_digest
-from cdsframe.run import Run
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.keeping import BestCheckpoint
 from cdsframe.training.pairs import Pair, PairBuilder, comparable

@@ -15,16 +15,16 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.adapter import name_base, publish, require_publishable, write_card
+from cdsframe.artifacts.adapter import name_base, publish, require_publishable, write_card
+from cdsframe.artifacts.digests import digest_of
+from cdsframe.artifacts.files import write_json
+from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.artifacts.run import Run
+from cdsframe.chat.encoding import chat_digest
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import Index, Retriever
-from cdsframe.digests import digest_of
-from cdsframe.encoding import chat_digest
 from cdsframe.errors import named
-from cdsframe.files import write_json
-from cdsframe.packaged import weights_digest
 from cdsframe.prompt import Prompt
-from cdsframe.run import Run
 from cdsframe.training.cache import cached
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.estimate import longest, needed, require_fit

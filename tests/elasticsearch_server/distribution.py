@@ -18,7 +18,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from cdsframe.packaged import cache_folder
+from cdsframe.artifacts.packaged import cache_folder
 
 VERSION = "9.2.0"
 _ARTIFACT = f"org.elasticsearch.distribution.integ-test-zip:elasticsearch:{VERSION}:zip"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from cdsframe.corpus.encodings import Decoded, decode
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.scripts import SUBSCRIPT, SUPERSCRIPT, joined
-from cdsframe.corpus.records import Path, descend
+from cdsframe.text.blocks import Path, descend
 from cdsframe.types import METADATA_FIELDS, Omission, Section
 
 if TYPE_CHECKING:

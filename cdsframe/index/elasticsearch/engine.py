@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from cdsframe.digests import digest
+from cdsframe.artifacts.digests import digest
 from cdsframe.index.elasticsearch.connection import Connection, reason
 from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION

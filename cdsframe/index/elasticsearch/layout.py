@@ -17,10 +17,10 @@ from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.artifacts.identifiers import ids_problem
 from cdsframe.errors import ConfigError, InputError, named
-from cdsframe.identifiers import ids_problem
-from cdsframe.index.stopwords import STOP_WORDS
-from cdsframe.search_form import search_words
+from cdsframe.text.search_form import search_words
+from cdsframe.text.stopwords import STOP_WORDS
 from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
 
 if TYPE_CHECKING:

@@ -16,8 +16,8 @@ from threading import RLock
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+from cdsframe.artifacts.digests import digest, flatten
 from cdsframe.contracts import Choose
-from cdsframe.digests import digest, flatten
 from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection

@@ -18,7 +18,7 @@ from cdsframe.corpus.readers.html.source import source_of
 from cdsframe.corpus.readers.html.tables import is_data, lines_of
 from cdsframe.corpus.readers.html.tree import HEADINGS, Node, tree_of
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
-from cdsframe.corpus.records import Block, assemble
+from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import Omission
 
 _AS_WRITTEN = frozenset(("pre", "textarea", "listing", "xmp", "plaintext"))

@@ -11,7 +11,7 @@ from statistics import median
 
 from cdsframe.corpus.readers.pdf.page import Page
 from cdsframe.corpus.readers.pdf.rows import Line
-from cdsframe.corpus.records import Block
+from cdsframe.text.blocks import Block
 
 _LONGEST_LINE = 120
 """Characters: a longer line is a paragraph, whatever its size."""

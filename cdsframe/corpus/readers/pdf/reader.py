@@ -13,7 +13,7 @@ from cdsframe.corpus.readers.pdf.headings import blocks_of
 from cdsframe.corpus.readers.pdf.page import Page, lay_out, read_page
 from cdsframe.corpus.readers.pdf.second import SecondReading
 from cdsframe.corpus.readers.pdf.titles import sensible
-from cdsframe.corpus.records import assemble
+from cdsframe.text.blocks import assemble
 from cdsframe.types import Omission
 
 if TYPE_CHECKING:

@@ -1,14 +1,15 @@
 """Finds the cells that take several lines in a table without rules, so that the text of each cell is read as a whole.
 
-Two kinds are known: cells that are centred beside each other, and a line in lower case below a row, which continues a
-cell. Lines that stand level with each other may be rows of their own and stay so.
+Two kinds are known: a line half-way between two lines of another cell, and a line in lower case below a cell that has
+no more room. Lines that stand level with each other may be rows of their own and stay so: a value beside the wrong
+label is worse than a cell in two parts.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from itertools import chain, combinations
+from itertools import chain, combinations, pairwise
 
 from cdsframe.corpus.readers.pdf.pieces import Piece
 
@@ -70,7 +71,7 @@ def _meet(one: Iterable[_Run], other: Iterable[_Run]) -> bool:
 
 
 def _centred(rows: Sequence[list[_Run]]) -> list[list[list[_Run]]]:
-    """The rows as cells of one or more lines, where short cells are centred beside longer ones."""
+    """The rows as cells of one or more lines, where cells are centred beside longer ones."""
     cells: list[list[_Run]] = []
     for run in chain.from_iterable(rows):
         above = [cell for cell in cells[-60:] if _is_below(cell[-1], run) and _meet(cell, [run])]
@@ -110,20 +111,19 @@ def _bands(cells: Sequence[list[_Run]]) -> list[list[list[_Run]]]:
 
 
 def _is_row(band: Sequence[list[_Run]]) -> bool:
-    """Whether cells of up to four lines stand beside each other, and shorter ones are centred beside the longest."""
+    """Whether cells of up to four lines stand beside each other, and a line of one stands half-way between two others.
+
+    Columns of a table's rows may be shifted by less, and where all lines are level each of them may be a row.
+    """
     longest = max(band, key=len)
     if len(band) < 2 or not 2 <= len(longest) <= _MOST_LINES or any(_meet(*pair) for pair in combinations(band, 2)):
         return False
-    bases = [_base(run) for run in longest]
-    near = 0.25 * _size(longest[0])
-    between = any(all(abs(_base(run) - base) > near for base in bases) for run in chain.from_iterable(band))
-    return between or any(_is_centred(cell, bases, near) for cell in band)
+    gaps = [(_base(upper), _base(lower)) for upper, lower in pairwise(longest)]
+    return any(_half_way(_base(run), gap) for run in chain.from_iterable(band) for gap in gaps)
 
 
-def _is_centred(cell: list[_Run], bases: Sequence[float], near: float) -> bool:
-    """Whether the middle of a shorter cell is that of the baselines."""
-    middle = (_base(cell[0]) + _base(cell[-1])) / 2
-    return len(cell) < len(bases) and abs(middle - (bases[0] + bases[-1]) / 2) <= near
+def _half_way(base: float, gap: tuple[float, float]) -> bool:
+    return 0.4 <= (base - gap[0]) / (gap[1] - gap[0]) <= 0.6
 
 
 def _continued(rows: Sequence[list[list[_Run]]]) -> list[list[_Run]]:
@@ -145,19 +145,21 @@ def _in_reading_order(row: Sequence[list[_Run]]) -> list[_Run]:
 
 
 def _continued_cells(above: list[list[_Run]], row: list[list[_Run]]) -> list[list[_Run]] | None:
-    """The cell above that each cell of the row continues; None where one continues none.
+    """The cell above that a line continues, as the only item; None where it continues none.
 
-    A line continues cells where it has fewer than the row, all begin in lower case and no cell of the row does: a table
-    of words in lower case has a row in each line.
+    The line is one cell in lower case, and its first word has no room behind the cell above, before the next column. A
+    row in which a value is missing has room there.
     """
-    if len(row) >= len(above) or any(len(cell) > 1 for cell in row):
+    if len(row) > 1 or len(above) < 2 or len(row[0]) > 1:
         return None
-    if any(cell[0][0].text[:1].islower() for cell in above) or not all(cell[0][0].text[:1].islower() for cell in row):
+    text = row[0][0][0].text
+    uppers = [number for number, upper in enumerate(above) if _meet(upper, row[0])]
+    if not text[:1].islower() or len(uppers) != 1 or uppers[0] + 1 == len(above):
         return None
-    found = []
-    for cell in row:
-        uppers = [upper for upper in above if _meet(upper, cell)]
-        if len(uppers) != 1 or not _is_below(uppers[0][-1], cell[0]):
-            return None
-        found.append(uppers[0])
-    return found if len({id(upper) for upper in found}) == len(found) else None
+    upper, following = above[uppers[0]], above[uppers[0] + 1]
+    first = row[0][0][0]
+    word = (first.right - first.left) * len(text.split()[0]) / len(text)
+    room = _left(following) - _right(upper[-1:]) - _GAP * first.size
+    if upper[0][0].text[:1].islower() or not _is_below(upper[-1], row[0][0]) or word <= room:
+        return None
+    return [upper]

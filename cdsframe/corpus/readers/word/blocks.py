@@ -13,7 +13,7 @@ from cdsframe.corpus.readers.word.names import attribute, child, flag, name, num
 from cdsframe.corpus.readers.word.numbering import Numbering
 from cdsframe.corpus.readers.word.story import Pieces, Reader
 from cdsframe.corpus.readers.word.styles import Styles
-from cdsframe.corpus.records import Block
+from cdsframe.text.blocks import Block
 
 TITLE = 1
 """The level of paragraphs in the style Title; that of Heading 1 is the next."""

@@ -15,7 +15,7 @@ from cdsframe.corpus.readers.word.numbering import Numbering
 from cdsframe.corpus.readers.word.package import Package
 from cdsframe.corpus.readers.word.story import Reader
 from cdsframe.corpus.readers.word.styles import Styles
-from cdsframe.corpus.records import Block
+from cdsframe.text.blocks import Block
 from cdsframe.types import Omission
 
 _NOTES = {"w:footnoteReference": "footnote", "w:endnoteReference": "endnote"}

@@ -17,7 +17,7 @@ from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.word.blocks import TITLE
 from cdsframe.corpus.readers.word.file import WordFile, plain_text
 from cdsframe.corpus.readers.word.package import Package
-from cdsframe.corpus.records import Block, assemble
+from cdsframe.text.blocks import Block, assemble
 
 _NO_TITLE = re.compile(
     r"|(?:word[ _-]?)?doc(?:ument)?[ _-]?\d*|dokument[ _-]?\d*|document sans titre|documento[ _-]?\d*|"

@@ -1,0 +1,206 @@
+"""An adapter's folder: PEFT's own files, a manifest of what it was trained on, and a model card.
+
+Plain `PeftModel.from_pretrained` loads it. Does not train and does not load weights.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, Protocol
+
+from cdsframe.artifacts.files import atomic_folder, expanded, read_json, remove_partials, write_json, write_text
+from cdsframe.artifacts.run import read_manifest
+from cdsframe.errors import AdapterMismatchError, InputError
+from cdsframe.types import Metrics
+
+_USE = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it in
+`adapter=FOLDER`."""
+_USE_WITH_TOKENS = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, or name it in `adapter=FOLDER`. Its
+tokenizer lies in this folder. The base is quantized as above and, where it has fewer rows than the tokenizer has
+tokens, given rows first: `base.resize_token_embeddings(len(tokenizer))`."""
+_USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
+
+_SETTINGS = ("double_quant", "threshold")
+"""Of what components are known by: the keys that an override sets as they stand."""
+
+_KINDS = ("adapter", "embedder", "reranker", "model")
+
+
+class _Identified(Protocol):
+    @property
+    def identity(self) -> Mapping[str, Any]: ...
+
+
+def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:
+    """The manifest of an adapter that was trained with the given components (`model=…, quantization=…, prompt=…`).
+
+    Raises AdapterMismatchError that says of each component what differs and which overrides mend it, and where the
+    folder is damaged or not of train.py. None gives None.
+    """
+    if folder is None:
+        return None
+    files = expanded(folder)
+    if not (files / "manifest.json").is_file():
+        raise AdapterMismatchError(f"adapter: {folder} was not made by train.py (it has no manifest.json); train one")
+    try:
+        manifest = read_manifest(files, "adapter", "train it again", {"identity": dict, "choices": dict})
+        if not any((files / name).is_file() for name in ("adapter_model.safetensors", "model.safetensors")):
+            raise InputError(f"adapter: {folder} is damaged: it has no adapter_model.safetensors; train it again")
+    except InputError as error:
+        raise AdapterMismatchError(str(error)) from None
+    problems = []
+    for group, component in components.items():
+        trained, wanted = manifest["identity"].get(group, {}), dict(component.identity)
+        differing = sorted(key for key in trained.keys() | wanted.keys() if trained.get(key) != wanted.get(key))
+        if differing:
+            first = differing[0]
+            more = f"; {', '.join(differing[1:])} too" if len(differing) > 1 else ""
+            mend = _overrides(group, manifest["choices"].get(group), trained, differing)
+            problems.append(
+                f"the adapter {folder} was trained with another {group} ({first}: {trained.get(first)!r}, not "
+                f"{wanted.get(first)!r}{more}); add {mend}"
+            )
+    if problems:
+        raise AdapterMismatchError(problems)
+    return manifest
+
+
+def require_tokens(folder: str, chat: str, as_before: Callable[[], bool]) -> None:
+    """Refuses an adapter that was trained on conversations with other tokens than it would be asked with.
+
+    Args:
+        chat: the digest of the model's chat format.
+        as_before: whether conversations have the tokens that they had before adapters named their chat format.
+    """
+    manifest = read_json(Path(folder) / "manifest.json", "adapter")
+    if manifest["chat"] == chat if "chat" in manifest else as_before():
+        return
+    why = "another chat template or tokenizer" if "chat" in manifest else "an older cdsframe, whose tokens were wrong"
+    chosen = sorted(manifest.get("choices", {}).items())
+    choices = " ".join(f"{group}={choice}" for group, choice in chosen if choice != "None")  # of before: no option
+    raise AdapterMismatchError(
+        f"the adapter {folder} was trained with {why} for this model, and would be asked with other tokens than it "
+        f"learnt; train it again: python train.py {choices} name={Path(folder).name}, and its other overrides"
+    )
+
+
+def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:
+    """What to add so that a component is as it was in training, as far as an adapter can tell."""
+    told = [f"{group}={choice}"]
+    told += [f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _SETTINGS and key in trained]
+    if "new_tokens" in differing:
+        words = trained.get("new_tokens", ())
+        plain = all(re.fullmatch("[A-Za-z][A-Za-z0-9]*", word) for word in words)
+        told.append(f"model.new_tokens=[{','.join(words)}]" if plain else f"'model.new_tokens={json.dumps(words)}'")
+    if "digest" in differing:
+        told.append("model.name=FOLDER, the folder of its base" if "digest" in trained else "without model.name=FOLDER")
+    return " ".join(told)
+
+
+def name_base(folder: Path, base: str) -> None:
+    """Writes the base model's name into PEFT's configuration, which has the path where this machine keeps it."""
+    file = folder / "adapter_config.json"
+    if file.is_file():
+        write_json(file, {**read_json(file, "adapter"), "base_model_name_or_path": base})
+
+
+@contextmanager
+def quiet_peft() -> Iterator[None]:
+    """PEFT 0.21 asks transformers 5.23 by a name that is about to be renamed; nothing a user could mend."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+        yield
+
+
+def kind_left(folder: Path) -> str | None:
+    """What a training run has left in its folder: the name of the folder in it, whose plural names its path."""
+    return next((kind for kind in _KINDS if (folder / kind).is_dir()), None)
+
+
+def require_publishable(target: Path) -> None:
+    """Finds out before any work whether `publish` can write there, by making what it makes first; leaves nothing.
+
+    Raises InputError where something stands there that training has not made, OSError where nothing can be written.
+    """
+    _require_ours(target)
+    made = [folder for folder in target.parents if not folder.exists()]
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".partial.old"):
+            pass
+    finally:
+        with suppress(OSError):  # another run has put something there
+            for folder in made:
+                folder.rmdir()
+
+
+def _require_ours(target: Path) -> None:
+    if target.exists() and not (target / "manifest.json").is_file():
+        raise InputError(f"{target} is there and was not made by train.py; move it away or give another name=…")
+
+
+def publish(source: Path, target: Path) -> None:
+    """Copies the folder of an adapter, or of another trained model, to where people name it, whole or not at all.
+
+    One process after the other, and what a killed one left beside it is removed. Raises InputError where something
+    stands there that training has not made: it is not replaced.
+    """
+    from filelock import FileLock
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(target.with_name(f".{target.name}.lock")):
+        _require_ours(target)
+        remove_partials(target)
+        _copy(source, target)
+
+
+def _copy(source: Path, target: Path) -> None:
+    with atomic_folder(target) as partial:
+        for file in sorted(source.rglob("*")):  # copytree would gather the errors of the disk into one of its own
+            copy = partial / file.relative_to(source)
+            if file.is_dir():
+                copy.mkdir(exist_ok=True)
+            else:
+                shutil.copyfile(file, copy)
+
+
+def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:
+    """Writes the model card (README.md in the hub's format), of an adapter or of a model that is trained as a whole."""
+    whole = not (folder / "adapter_config.json").is_file()
+    rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
+    choices = ", ".join(f"{group}={choice}" for group, choice in sorted(manifest["choices"].items()))
+    new_tokens = manifest["identity"]["model"].get("new_tokens", ())
+    words = f" Its tokenizer has {len(new_tokens)} new tokens: {', '.join(new_tokens)}." if new_tokens else ""
+    library, tag, what, use = (
+        ("transformers", "full-fine-tuning", "All weights of", _USE_WHOLE)
+        if whole
+        else ("peft", "qlora", "A LoRA adapter for", _USE_WITH_TOKENS if new_tokens else _USE)
+    )
+    text = f"""---
+base_model: {base}
+library_name: {library}
+tags: [{tag}, cdsframe]
+---
+# {name}
+
+{what} `{base}`, trained by cdsframe {manifest["versions"]["cdsframe"]} on: {manifest["scope"]}.{words}
+
+Composition: {choices}; seed {manifest["seed"]}; {manifest["trainable"]:,} trainable weights.
+
+| metric | value |
+|---|---|
+{rows}
+
+{use}
+
+Not a medical device. It repeats what it was trained on, with errors; a clinician decides. Whoever may not see the
+training data should not get this adapter.
+"""
+    write_text(folder / "README.md", text)

@@ -1,0 +1,183 @@
+"""Checks an answer's markers (`[1]`, `[1, 2]`, `[1][2]`) against the passages that the prompt showed.
+
+The support of a statement is lexical: the share of its words that a few neighbouring sentences of the passage hold, and
+none at all where its polarity, a bound, a frequency or an amount differs from theirs. It does not judge entailment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from cdsframe.citations.agreement import compare
+from cdsframe.citations.clauses import Clause, Part, clauses, fragment
+from cdsframe.text.markers import clean, find, finished
+from cdsframe.text.search_form import search_words
+from cdsframe.text.sentences import divides_words, sentences, words_of
+from cdsframe.types import Citation, Passage
+
+_TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
+SUPPORTED, WORTH = 1.0, 0.5
+"""Minimum support for a whole statement (SUPPORTED) and for part of it (WORTH)."""
+_UNCOMPARED = 0.9
+"""The most support of a statement with a sentence that has no word to compare, such as "Yes."."""
+_WIDEST = 3
+"""Maximum number of neighbouring sentences in a supporting span."""
+
+_STOP = """a an the of in on at to for and or is are was were be been by with as it its this that these those from
+should must may can will has have had do does not than then there which who when if per into about over under"""
+_COUNT = "one two three four five six seven eight nine ten eleven twelve"
+_STOP_WORDS = frozenset(_STOP.split())
+_COUNTS = {word: str(number) for number, word in enumerate(_COUNT.split(), start=1)}
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """An answer's text without the markers that name no shown passage, and the citations of the other markers."""
+
+    text: str
+    citations: tuple[Citation, ...]
+    statements: int
+    """Number of statements into which the markers divide the text."""
+    cited: int
+    """Number of statements that cite a passage."""
+    removed: int
+    supports: tuple[tuple[float, ...], ...] = ()
+    """For each statement with citations, the support by each cited passage, in [0, 1]."""
+
+
+def supports(citation: Citation) -> bool:
+    """Whether the cited span supports its statement, so that it may be marked as its evidence."""
+    return citation.support >= SUPPORTED
+
+
+def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked:
+    """Checks a text against the passages shown, numbered from 1; removes a marker that the end of the text cuts off.
+
+    The question only breaks ties: of two spans with equal support, the span with more words of the question wins.
+    """
+    cleaned, removed = clean(text, len(passages))
+    cleaned = finished(cleaned)
+    found = list(statements(cleaned, len(passages)))
+    cited = [
+        [
+            Citation(number, passages[number - 1], *support(statement, passages[number - 1], question))
+            for number in numbers
+        ]
+        for statement, numbers in found
+        if numbers
+    ]
+    supports = tuple(tuple(citation.support for citation in group) for group in cited)
+    citations = tuple(citation for group in cited for citation in group)
+    return Checked(cleaned, citations, len(found), len(cited), removed, supports)
+
+
+def statements(text: str, shown: int = 99) -> Iterator[tuple[str, tuple[int, ...]]]:
+    """Yields `(statement, numbers it cites)`. Markers follow their statement, unless the text begins with one."""
+    groups: list[tuple[int, int, tuple[int, ...]]] = []
+    for marker in find(text, shown):
+        if groups and groups[-1][1] == marker.start:
+            start, _, numbers = groups.pop()
+            groups.append((start, marker.end, numbers + marker.numbers))
+        else:
+            groups.append((marker.start, marker.end, marker.numbers))
+    ends = [start for start, _, _ in groups] + [len(text)]
+    starts = [0] + [end for _, end, _ in groups]
+    cited = [tuple(dict.fromkeys(numbers)) for _, _, numbers in groups]
+    if groups and not terms(text[: ends[0]]):
+        starts, ends = starts[1:], ends[1:]
+    else:
+        cited.append(())
+    for start, end, numbers in zip(starts, ends, cited, strict=True):
+        statement = text[start:end].strip(" \n.,;:")
+        if terms(statement):
+            yield statement, numbers
+
+
+def support(statement: str, passage: Passage, question: str = "") -> tuple[int, int, float]:
+    """Returns `(start, end, support)`: the span of the source document with the highest support, in [0, 1].
+
+    Words of the passage's title and heading count neither way, since the prompt shows them too. Where no sentence
+    supports the statement, or each that does contradicts it, the span is the whole passage and the support 0.
+    """
+    readings = (True, False) if divides_words(passage.text) or divides_words(statement) else (True,)
+    return max((_support(statement, passage, question, joined) for joined in readings), key=lambda found: found[2])
+
+
+def _support(statement: str, passage: Passage, question: str, join_divided: bool) -> tuple[int, int, float]:
+    """As `support`, with words that a line's end divides read in one way."""
+    said = [clauses(words_of(statement, one, join_divided=join_divided)) for one in sentences(statement)]
+    found = sentences(passage.text)
+    text = [clauses(words_of(passage.text, one, join_divided=join_divided)) for one in found]
+    if not statement.rstrip().endswith("?"):  # what is asked is not said
+        text = [() if passage.text[: one.end].endswith("?") else said for one, said in zip(found, text, strict=True)]
+    elsewhere = {part.key for sentence in text for part in _words(sentence)}
+    known = {part.key for part in _words(clauses(" ".join((passage.title, *passage.heading))))}
+    asked, form = terms(question), fragment(statement)
+    whole = [clause for sentence in said for clause in sentence]
+    best = (0.0, 0, 0, 0)
+    span = (passage.start, passage.end)
+    for first, last in _windows(len(found)):
+        start, end = found[first].start, found[last].end
+        agreement = compare(whole, text[first : last + 1], known, elsewhere - known, form)
+        if agreement.contradicted:
+            continue
+        rank = (agreement.share, first - last, len(asked & terms(passage.text[start:end])), -start)
+        if rank[0] > 0 and rank > best:
+            best, span = rank, (passage.start + start, passage.start + end)
+    single = _by_single_sentences(said, text, known, elsewhere - known, form)
+    return *span, min(best[0], max(single, WORTH))
+
+
+def _by_single_sentences(
+    said: Sequence[Sequence[Clause]],
+    text: Sequence[Sequence[Clause]],
+    known: set[str],
+    elsewhere: set[str],
+    form: Literal["", "amount", "phrase"],
+) -> float:
+    """The lowest support that a sentence of the statement has from one sentence of the passage.
+
+    Words of several sentences can make a statement that none of them makes: a condition of one, an order of another.
+    Such a statement is supported in part at most.
+    """
+    lowest = 1.0
+    for sentence in said:
+        if not any(sentence):
+            lowest = min(lowest, _UNCOMPARED)
+            continue
+        found = (compare(sentence, [one], known, elsewhere, form) for one in text)
+        lowest = min(lowest, max((one.share for one in found if not one.contradicted), default=0.0))
+    return lowest
+
+
+def terms(text: str) -> set[str]:
+    """The words and numbers of a text that carry meaning, in one spelling."""
+    return {token for token in _tokens(text) if token not in _STOP_WORDS}
+
+
+def _tokens(text: str) -> list[str]:
+    folded = search_words(text, question=True).casefold().replace("μg", "mcg").replace("microgram", "mcg")
+    return [_spell(token) for token in _TOKEN.findall(folded)]
+
+
+def _spell(token: str) -> str:
+    if token[0].isdecimal():
+        number = token.replace(",", "")
+        return (number.rstrip("0").rstrip(".") if "." in number else number).lstrip("0") or "0"
+    if len(token) > 3 and token.endswith("s") and not token.endswith("ss"):
+        token = token[:-1]
+    return _COUNTS.get(token, token)
+
+
+def _words(sentence: Sequence[Clause]) -> Iterator[Part]:
+    return (part for clause in sentence for part in clause if part.kind == "word")
+
+
+def _windows(count: int) -> Iterator[tuple[int, int]]:
+    """Yields the first and last index of each span of one sentence, then of two neighbouring ones, and so on."""
+    for size in range(1, min(_WIDEST, count) + 1):
+        for first in range(count - size + 1):
+            yield first, first + size - 1

@@ -1,0 +1,110 @@
+"""Lists of words: those that decide what a sentence says (negations, bounds, directions), and those without meaning.
+
+`cdsframe.citations.clauses` uses them. Reads no sentence.
+"""
+
+from __future__ import annotations
+
+import re
+
+listed = re.compile(r"\S+").findall
+
+NEGATION, BOUNDS = "neg", ("ge", "gt", "le", "lt")
+_NEGATORS = frozenset(
+    listed(
+        "not never no none nobody nothing nowhere neither nor without avoid avoids avoided avoiding contraindicated "
+        "contraindicates contraindication forbidden forbid forbids prohibited prohibit prohibits disallowed banned "
+        "withhold withheld withholding withholds omit omits omitted omitting cannot noone dont doesnt isnt arent wasnt "
+        "werent shouldnt mustnt cant wont neednt hasnt havent didnt couldnt wouldnt refrain refrains"
+    )
+)
+_CRITICAL = {
+    "stop": "stop stops stopped stopping discontinue discontinues discontinued discontinuing cease ceases ceased halt "
+    "halts halted suspend suspends suspended hold holding",
+    "except": "except excepting excluding exclude excludes excluded exclusion unless exempt save barring bar bars",
+    "only": "only solely exclusively",
+    "hardly": "hardly scarcely barely rarely seldom infrequently unlikely few",
+    "fail": "fail fails failed failing unable impossible lack lacks lacked lacking absent absence freeof devoid",
+    "deny": "deny denies denied denying refuse refuses refused refusing decline declines declined reject rejects "
+    "rejected",
+    "instead": "insteadof against unsuitable unsafe inappropriate inadvisable unnecessary useless",
+    "off": "off",
+    "cancel": "cancel cancels cancelled postpone postponed",
+}
+"""Words that turn a sentence around. A statement that leaves one of its clause out says something else."""
+_SHARES = {
+    "half": "half",
+    "third": "third thirds",
+    "quarter": "quarter quarters",
+    "double": "double doubles doubled doubling twofold",
+    "triple": "triple triples tripled tripling threefold",
+}
+"""Words that multiply an amount."""
+_DIRECTIONS = {
+    "before": "before prior preceding ahead beforehand",
+    "after": "after following afterwards post",
+    "until": "until till",
+    "since": "since",
+    "during": "during",
+    "left": "left",
+    "right": "right",
+    "up": "increase increases increased increasing raise raises raised raising rise rises risen climb climbs climbed",
+    "down": "decrease decreases decreased decreasing reduce reduces reduced reducing lower lowers lowered fall falls "
+    "fallen drop drops dropped halve halved",
+    "start": "start starts started starting begin begins began begun beginning commence commenced commences resume "
+    "resumed restart restarted",
+    "oral": "oral orally mouth po",
+    "intravenous": "intravenous intravenously iv",
+    "ge": "minimum",
+    "le": "maximum within inside",
+    "gt": "above over beyond past exceed exceeds exceeded exceeding",
+    "lt": "below under",
+}
+"""Words whose opposite can stand in the same sentence: what they are about must agree, too."""
+OPERATORS = {
+    **dict.fromkeys(_NEGATORS, NEGATION),
+    **{word: name for name, words in (_CRITICAL | _SHARES | _DIRECTIONS).items() for word in listed(words)},
+    **dict(zip("≥>≤<", BOUNDS, strict=True)),
+}
+RELATIONS = frozenset({*BOUNDS, "before", "after", "until", "since", "during"})
+"""Operators that a statement must keep where it repeats the parts on both sides of them."""
+TURNING = frozenset({NEGATION, *_CRITICAL})
+"""Operators that turn their clause around."""
+DECISIVE = TURNING | frozenset(_SHARES)
+"""Operators that a statement must keep where it repeats words of their clause."""
+
+EMPTY = frozenset(
+    listed(
+        "a an the of in on at to for and or is are was were be been being by with as it its this that these those from "
+        "should must may can will would could might shall has have had having do does did than there here he she they "
+        "them their his her we our us you your i me my also then so who whom which when if while where because "
+        "although though since whereas into onto about per via either any each such but yes"
+    )
+)
+"""Words that a statement may add or leave out."""
+LIGHT = frozenset(
+    listed(
+        "give gives given giving use uses used using take takes taken taking administer administers administered "
+        "receive receives received get gets got getting go goes let make makes made need needs needed"
+    )
+)
+"""Verbs that say nothing without their object, and that a statement may exchange for each other."""
+VERB = re.compile(rf"\b(?:is|are|was|were|be|do|does|did|must|should|may|can|will|has|have|{'|'.join(LIGHT)})\b", re.I)
+_SAME = {
+    "phone": "ring rings call calls called phone phones telephone telephones telephoned bleep",
+    "percent": "% percent percentage",
+    "repeat": "repeat repeats repeated repeating",
+}
+SPELLED = {word: name for name, words in _SAME.items() for word in listed(words)}
+
+
+def stem(word: str) -> str:
+    """A word without the endings of number and tense; short words keep theirs."""
+    word = word.strip("-+")
+    for ending, instead in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
+        if word.endswith(ending) and len(word) - len(ending) >= 4 and not word.endswith(("ss", "us", "is")):
+            word = word[: -len(ending)] + instead
+            break
+    if len(word) > 4 and word[-1] == word[-2] and word[-1] not in "ls":
+        word = word[:-1]
+    return word

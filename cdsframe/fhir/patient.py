@@ -1,0 +1,142 @@
+"""One patient's FHIR R4 resources as a readable document: a section for each type, a line for each resource.
+
+Resources were validated before. Types that are not in SECTIONS are left out (billing, scheduling), and so is, unless
+wanted, what names the patient.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from cdsframe.fhir.references import Entry, Resource
+from cdsframe.fhir.resources import Teller
+from cdsframe.fhir.scrubbing import plain
+from cdsframe.text.blocks import Block, assemble
+from cdsframe.types import Document
+
+SECTIONS = {
+    "Flag": "Alerts",
+    "Consent": "Consents and directives",
+    "AllergyIntolerance": "Allergies",
+    "AdverseEvent": "Adverse events",
+    "DetectedIssue": "Detected issues",
+    "Condition": "Conditions",
+    "MedicationStatement": "Medications",
+    "MedicationRequest": "Medications",
+    "MedicationAdministration": "Medications",
+    "MedicationDispense": "Medications",
+    "Observation": "Observations",
+    "DiagnosticReport": "Diagnostic reports",
+    "ImagingStudy": "Imaging",
+    "Procedure": "Procedures",
+    "Immunization": "Immunizations",
+    "Encounter": "Encounters",
+    "CarePlan": "Care plans",
+    "Goal": "Goals",
+    "ServiceRequest": "Orders",
+    "FamilyMemberHistory": "Family history",
+    "ClinicalImpression": "Impressions",
+    "RiskAssessment": "Risks",
+    "DeviceUseStatement": "Devices",
+    "Device": "Devices",
+    "DeviceRequest": "Devices",
+    "ImmunizationEvaluation": "Immunizations",
+    "ImmunizationRecommendation": "Immunizations",
+    "NutritionOrder": "Nutrition",
+    "VisionPrescription": "Vision",
+    "Specimen": "Specimens",
+    "BodyStructure": "Body structures",
+    "EpisodeOfCare": "Episodes of care",
+    "QuestionnaireResponse": "Questionnaires",
+    "Communication": "Communications",
+    "CommunicationRequest": "Communications",
+    "Media": "Media",
+    "Composition": "Documents",
+    "DocumentReference": "Documents",
+}
+"""The types that are read, with their sections, in the order of the record."""
+
+
+def document_of(
+    id_: str,
+    patient: Resource | None,
+    entries: Sequence[Entry],
+    teller: Teller,
+    *,
+    source: str,
+    demographics: bool,
+) -> Document:
+    """The record of one patient; lines are ordered by date, then by code. `metadata["date"]` is the latest event's.
+
+    Args:
+        id_: the document's id.
+        patient: the Patient; None where the bundle does not hold a valid one.
+        entries: of the types in SECTIONS, none entered in error.
+        teller: writes the lines.
+        source: the file's name.
+        demographics: also write who it is.
+    """
+    person = patient or {}
+    groups: dict[str, list[tuple[str, str, str]]] = {heading: [] for heading in SECTIONS.values()}
+    for entry in entries:
+        groups[SECTIONS[entry.type]].append(teller.line(entry))
+    blocks = [Block("Patient", 1), Block("\n".join(_about(person, demographics)))] if person else []
+    for heading, lines in groups.items():
+        if lines:
+            blocks += [Block(heading, 1), Block("\n".join(line for _, _, line in sorted(lines)))]
+    text, sections = assemble(blocks)
+    dates = [date[:10] for lines in groups.values() for date, _, _ in lines if date]
+    metadata = {"kind": "patient record", "patient": id_, "source": source} | ({"date": max(dates)} if dates else {})
+    return Document(id_, _title(person, demographics), text, sections, metadata)
+
+
+def _full_name(name: Resource) -> str:
+    return plain(name.get("text") or " ".join([*name.get("given", ()), name.get("family", "")]))
+
+
+def _title(person: Resource, demographics: bool) -> str:
+    known = [person.get("gender", ""), f"born {person['birthDate'][:4]}" if person.get("birthDate") else ""]
+    name = _full_name(next(iter(person.get("name", ())), {})) if demographics else ""
+    return "Patient record" + (f" of {name}" if name else "") + (f" ({', '.join(filter(None, known))})" * any(known))
+
+
+def _about(person: Resource, demographics: bool) -> Iterator[str]:
+    """Gender, year of birth and death; with `demographics` also who it is."""
+    if demographics:
+        yield from (f"Name: {_full_name(name)}" for name in person.get("name", ()))
+        yield f"Born: {person.get('birthDate', 'unknown')}"
+        for address in person.get("address", ()):
+            parts = [*address.get("line", ()), address.get("postalCode"), address.get("city"), address.get("country")]
+            yield "Address: " + plain(address.get("text") or ", ".join(filter(None, parts)))
+        yield from (f"{item.get('system', 'contact')}: {item.get('value', '')}" for item in person.get("telecom", ()))
+        for item in person.get("identifier", ()):
+            yield f"Identifier: {item.get('value', '')} ({word(item.get('type')) or item.get('system', '')})"
+        for contact in person.get("contact", ()):
+            reached = (item.get("value", "") for item in contact.get("telecom", ()))
+            yield "Contact: " + ", ".join(filter(None, (_full_name(contact.get("name", {})), *reached)))
+    elif person.get("birthDate"):
+        yield f"Born in {person['birthDate'][:4]}"
+    yield f"Gender: {person.get('gender', 'unknown')}"
+    if person.get("active") is False:
+        yield "This record is not in use"
+    yield from (f"Linked to another record ({link.get('type', 'seealso')})" for link in person.get("link", ()))
+    if marital := word(person.get("maritalStatus")):
+        yield f"Marital status: {marital}"
+    for birth in ("multipleBirthInteger", "multipleBirthBoolean"):
+        if person.get(birth):
+            yield "Multiple birth" + (f", number {person[birth]}" if birth.endswith("Integer") else "")
+    languages = (word(item.get("language")) for item in person.get("communication", ()))
+    if spoken := ", ".join(filter(None, languages)):
+        yield f"Language: {spoken}"
+    if dead := person.get("deceasedDateTime") or person.get("deceasedBoolean"):
+        yield "Deceased" + (f" {dead[:10]}" if isinstance(dead, str) else "")
+
+
+def word(value: Any) -> str:
+    """A concept's text, or what its first code displays or is."""
+    if not isinstance(value, Mapping):
+        return ""
+    codings = value.get("coding", ())
+    shown = (coding.get(key) for key in ("display", "code") for coding in codings)
+    return plain(value.get("text") or next(filter(None, shown), ""))

@@ -1,0 +1,244 @@
+"""FHIR R4 data types as words: amounts with their digits, codes, times, dosages, references, and any other element.
+
+An element without a specific rule is written part by part under its names, so that no value is passed over; what is
+left out (see `LEFT_OUT`) is counted. Resources were validated before.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+from cdsframe.fhir.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period
+from cdsframe.fhir.references import Resource
+from cdsframe.fhir.scrubbing import Scrubber, plain
+
+STAFF = "references to staff, places and encounters"
+OUTSIDE = "references without a name to resources that are not in the bundle"
+TECHNICAL = "identifiers, versions and other technical elements"
+LEFT_OUT = {
+    **dict.fromkeys(
+        (
+            "performer", "requester", "recorder", "asserter", "author", "participant", "informationSource", "encounter",
+            "location", "organization", "custodian", "serviceProvider", "managingOrganization", "careManager", "team",
+            "generalPractitioner", "enterer", "informant", "witness", "contributor", "sender", "recipient", "owner",
+            "authenticator", "operator", "authority", "actor", "resultsInterpreter", "performerFunction", "assessor",
+            "manufacturer", "attester", "detector", "assigner", "receiver", "destination", "dispenser", "prescriber",
+            "collector", "authorReference", "authorString", "expressedBy", "interpreter", "member", "careTeam",
+        ),
+        STAFF,
+    ),
+    **dict.fromkeys(
+        (
+            "identifier", "meta", "groupIdentifier", "instantiatesCanonical", "instantiatesUri", "implicitRules",
+            "language", "masterIdentifier", "linkId", "sequence", "accession", "requisition", "questionnaire", "uid",
+            "definition", "endpoint", "versionId", "accessionIdentifier", "insurance", "claim", "serialNumber",
+            "lotNumber", "deviceIdentifier", "eventHistory", "relevantHistory", "account", "udiCarrier",
+            "distinctIdentifier",
+        ),
+        TECHNICAL,
+    ),
+}  # fmt: skip
+"""Elements that are left out wherever they stand, with the reason by which they are counted."""
+_STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "fhir_comments")
+PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Location", "Encounter", "CareTeam",
+           "Patient", "Group", "HealthcareService", "EpisodeOfCare", "Account", "Coverage")  # fmt: skip
+_UNNAMED = ("summary", "code", "value", "text", "concept", "content", "attachment", "outcomeCodeableConcept", "repeat")
+"""Elements whose name adds nothing to what they hold."""
+_DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?|\d\d:\d\d:\d\d")
+_CODES = frozenset(
+    (
+        "status", "intent", "priority", "criticality", "severity", "category", "type", "lifecycleStatus", "docStatus",
+        "kind", "mode", "use", "onsetCode", "dayOfWeek", "when", "code", "action", "eye", "base",
+    )
+)  # fmt: skip
+"""Elements whose strings are codes of FHIR, not free text."""
+_CODE = re.compile(r"[A-Za-z][\w\-]*")
+_UNITS = {"s": "second", "min": "minute", "h": "hour", "d": "day", "wk": "week", "mo": "month", "a": "year"}
+
+
+class Values:
+    """Writes values of resources.
+
+    Args:
+        scrubber: takes names out of free text.
+        name: the name of the resource that a reference leads to, by `(reference, holder)`; None where it leads out.
+        left_out: counts what is not written, by reason.
+    """
+
+    def __init__(
+        self, scrubber: Scrubber, name: Callable[[Resource, Resource], str | None], left_out: Counter[str]
+    ) -> None:
+        self.free, self._coded = scrubber.free, scrubber.coded
+        self._name, self.left_out = name, left_out
+        self._rules: list[tuple[frozenset[str], frozenset[str], Callable[[Resource, Resource], str]]] = [
+            (frozenset(needed.split()), frozenset(f"{needed} {others}".split()), write)
+            for needed, others, write in (
+                ("coding", "text", self.concept),
+                ("code display", "system version userSelected", self.concept),
+                ("value", "comparator unit system code currency", lambda v, _: amount(v)),
+                ("low high", "", lambda v, _: amount(v)),
+                ("numerator denominator", "", lambda v, _: amount(v)),
+                ("start end", "", lambda v, _: period(v)),
+                ("reference display identifier", "type", self.named),
+                ("repeat event", "code", self.timing),
+                ("time authorString authorReference", "text", self.note),
+                ("origin", "period factor lowerLimit upperLimit dimensions data", self.samples),
+                ("contentType url data", "language size hash title creation", self.attachment),
+                ("div", "status", lambda v, _: self.narrative(v)),
+            )
+        ]
+        """For each data type: elements of which it has one, all that it may have, and how it is written."""
+
+    def word(self, value: Any, holder: Resource) -> str:
+        """Any value in words; "" where it holds none."""
+        if isinstance(value, list):
+            return ", ".join(dict.fromkeys(filter(None, (self.word(item, holder) for item in value))))
+        if not isinstance(value, Mapping):
+            return amount(value) if not isinstance(value, str) else self.text(value)
+        keys = set(value) - {"id", "extension"}
+        added = self.extensions(value, holder)
+        for needed, allowed, write in self._rules:
+            if keys & needed and keys <= allowed and isinstance(value.get("code", ""), str):
+                return " ".join(filter(None, (write(value, holder), added)))
+        return ", ".join(filter(None, (*self.parts(value, holder), added)))
+
+    def text(self, text: str, key: str = "") -> str:
+        """Free text; an instant to the minute; a code as it is."""
+        if instant := INSTANT.fullmatch(text):
+            return f"{instant[1]} {instant[2]}"
+        code = _DATE.fullmatch(text) or (key in _CODES and _CODE.fullmatch(text))
+        return text if code else self.free(text)
+
+    def element(self, key: str, item: Any, holder: Resource) -> str:
+        """The value of an element of this name."""
+        items = item if isinstance(item, list) else [item]
+        if key in _CODES and all(isinstance(part, str) for part in items):
+            return ", ".join(self.text(part, key) for part in items)
+        return self.word(item, holder)
+
+    def parts(self, value: Resource, holder: Resource, skip: Sequence[str] = ()) -> Iterator[str]:
+        """Every element of an object under its name, but those in `skip`."""
+        for key, item in value.items():
+            if key in skip or key in _STRUCTURE or key == "extension" or key.startswith("_") or item is None:
+                continue
+            if reason := LEFT_OUT.get(key):
+                self.left_out[reason] += len(item) if isinstance(item, list) else 1
+            elif shown := self.element(key, item, holder):
+                label = label_of(key)
+                yield shown if key in _UNNAMED or CHOICE.sub("", key) in _UNNAMED else f"{label} {shown}"
+
+    def extensions(self, value: Resource, holder: Resource) -> str:
+        """The extensions of an object and of its primitive elements, each under the last part of its address."""
+        found = []
+        for key, item in value.items():
+            holders = item if isinstance(item, list) else [item]
+            if key == "extension" or key.startswith("_"):
+                nested = [holders] if key == "extension" else [(x or {}).get("extension", ()) for x in holders]
+                for extension in (x for group in nested for x in group):
+                    shown = self.extensions(extension, holder) if extension.get("extension") else ""
+                    shown = shown or ", ".join(self.parts(extension, holder, ("url",)))
+                    name = label_of(re.split("[/:]", str(extension.get("url", "")).rstrip("/"))[-1])
+                    of = "" if key == "extension" else f"{label_of(key[1:])} "
+                    found.append(f"{of}{name} {shown}".strip())
+        return f"[{'; '.join(found)}]" if found else ""
+
+    def concept(self, value: Resource, holder: Resource) -> str:
+        """What a code displays: its own words, else its code; the displays of further codings that say other words."""
+        codings = [item for item in (*value.get("coding", ()), value) if isinstance(item, Mapping)]
+        displays = [plain(item["display"]) for item in codings if item.get("display")]
+        text = plain(value.get("text") or "")
+        text = self.free(text) if text not in displays else self._coded(text)
+        displays = [self._coded(display) for display in displays]
+        text = text or next(iter(displays), "") or next((str(c["code"]) for c in codings if c.get("code")), "")
+        others = (shown for shown in dict.fromkeys(displays) if shown.casefold() not in text.casefold())
+        return text + "".join(f" ({shown})" for shown in others)
+
+    def named(self, value: Resource, holder: Resource) -> str:
+        """What a reference leads to, by its name; "" for persons and places, which are counted."""
+        text = str(value.get("reference", ""))
+        kind = value.get("type") or next((t for t in re.split(r"[/?]", text) if t[:1].isupper() and t.isalpha()), "")
+        if kind in PEOPLE:
+            self.left_out[STAFF] += 1
+            return ""
+        found = self._name(value, holder)
+        if found is None:
+            display = self.free(value.get("display") or "")
+            self.left_out[OUTSIDE] += not display
+            return display
+        return found
+
+    def note(self, value: Resource, holder: Resource) -> str:
+        """An annotation's text, without its author."""
+        self.left_out[STAFF] += sum(1 for key in ("authorString", "authorReference") if key in value)
+        return self.free(value.get("text") or "")
+
+    def samples(self, value: Resource, holder: Resource) -> str:
+        """A waveform's origin; its data are left out."""
+        self.left_out["waveforms"] += 1
+        return f"waveform from {amount(value['origin'])}"
+
+    def attachment(self, value: Resource, holder: Resource) -> str:
+        """An attachment's title, without its content."""
+        self.left_out["attachments"] += 1
+        return self.free(value.get("title") or "")
+
+    def narrative(self, value: Resource) -> str:
+        """A narrative's text."""
+        return self.free(narrative_text(str(value.get("div", ""))))
+
+    def timing(self, timing: Resource, holder: Resource) -> str:
+        """When something happens, as `2 times every 1 day, in the morning`."""
+        repeat = timing.get("repeat") or {}
+        parts = []
+        count, most = repeat.get("frequency"), repeat.get("frequencyMax")
+        if repeat.get("period") is not None:
+            unit = _UNITS.get(repeat.get("periodUnit", ""), "")
+            every = amount(repeat["period"]) + (f" to {amount(repeat['periodMax'])}" if "periodMax" in repeat else "")
+            times = f"{amount(count)}{f' to {amount(most)}' if most else ''} times every " if count else "every "
+            parts.append(f"{times}{every} {unit}{'' if every == '1' else 's'}".strip())
+        elif count:
+            parts.append(f"{amount(count)} times")
+        parts += [f"{amount(repeat['count'])} times in all"] if "count" in repeat else []
+        parts += [f"at most {amount(repeat['countMax'])} times"] if "countMax" in repeat else []
+        if "duration" in repeat:
+            most = f" to {amount(repeat['durationMax'])}" if "durationMax" in repeat else ""
+            unit = _UNITS.get(repeat.get("durationUnit", ""), "")
+            parts.append(f"for {amount(repeat['duration'])}{most} {unit}s".rstrip())
+        parts += [f"offset {amount(repeat['offset'])} minutes"] if "offset" in repeat else []
+        for key, before in (("dayOfWeek", "on "), ("timeOfDay", "at "), ("when", "")):
+            parts += [before + ", ".join(map(str, repeat[key]))] if repeat.get(key) else []
+        bounds = next((value for key, value in repeat.items() if key.startswith("bounds")), None)
+        parts += [f"during {self.word(bounds, holder)}"] if bounds else []
+        parts += [self.word(timing.get("code"), holder), self.word(timing.get("event"), holder)]
+        return ", ".join(filter(None, parts))
+
+    def dosage(self, dosage: Resource, holder: Resource) -> str:
+        """A dosage: its own text, and all that its parts say."""
+        doses = []
+        for rate in dosage.get("doseAndRate", ()):
+            dose = amount(rate.get("doseQuantity") or rate.get("doseRange") or {})
+            speed = amount(rate.get("rateQuantity") or rate.get("rateRange") or rate.get("rateRatio") or {})
+            kind = self.word(rate.get("type"), holder)
+            doses.append(" ".join(filter(None, (f"dose {dose}" * bool(dose), f"rate {speed}" * bool(speed), kind))))
+        doses += [f"dose {amount(dosage['dose'])}"] if "dose" in dosage else []
+        doses += [f"rate {amount(value)}" for key, value in dosage.items() if key.startswith("rate")]
+        needed = next((value for key, value in dosage.items() if key.startswith("asNeeded")), None)
+        reason = "" if isinstance(needed, bool | None) else self.word(needed, holder)
+        parts = [
+            *doses,
+            self.timing(dosage.get("timing") or {}, holder),
+            self.word(dosage.get("route"), holder),
+            *(["as needed" + (f" for {reason}" if reason else "")] if needed else []),
+            *(["not only as needed"] if needed is False else []),
+            self.word(dosage.get("additionalInstruction"), holder),
+            *(f"at most {amount(dosage[key])}" for key in dosage if key.startswith("maxDosePer")),
+            *(f"{before}{self.word(dosage.get(key), holder)}" for key, before in (("site", "at "), ("method", ""))
+              if dosage.get(key)),
+            self.free(dosage.get("patientInstruction") or ""),
+            self.extensions(dosage, holder),
+        ]  # fmt: skip
+        shown, text = ", ".join(filter(None, parts)), self.free(dosage.get("text") or "")
+        return f"{text} ({shown})" if text and shown else text or shown

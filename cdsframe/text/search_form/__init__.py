@@ -1,0 +1,10 @@
+"""The form in which texts are searched: one for documents and questions, on every index and for every model.
+
+The text that is shown and cited keeps its own characters. Does not tokenise Latin text: the engines and models do.
+"""
+
+from cdsframe.text.search_form.normal import search_form
+from cdsframe.text.search_form.scripts import MARKS, UNSPACED, grams
+from cdsframe.text.search_form.words import search_words
+
+__all__ = ["MARKS", "UNSPACED", "grams", "search_form", "search_words"]
