@@ -1,39 +1,7 @@
 """Serves cited, confident answers over HTTP: `python serve.py --help`."""
 
-import cdsframe.cli.interrupt  # noqa: F401, I001 (first: Ctrl-C while the others are imported)
-from omegaconf import DictConfig
-
-from cdsframe.artifacts.adapter import require_match
-from cdsframe.confidence import identity_of, open_calibration
-from cdsframe.cli.entry import entry
-from cdsframe.config import build, examine
-from cdsframe.pipeline import Pipeline
-from cdsframe.artifacts.run import Run
-
-
-@entry
-def main(cfg: DictConfig, run: Run) -> None:
-    """Builds the pipeline in order and serves it until it is interrupted."""
-    embedder = build(cfg.embedder)
-    index = build(cfg.index, identity={"embedder": embedder.identity})
-    quantization, prompt = build(cfg.quantization), build(cfg.prompt)
-    model = build(cfg.model, quantization=quantization, adapter=cfg.adapter)
-    require_match(cfg.adapter, model=model, quantization=quantization, prompt=prompt)
-    examine(cfg, model)
-    generator = build(cfg.generator, model=model, seed=cfg.seed)
-    retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), seed=cfg.seed)
-    identity = identity_of(run, model=model, quantization=quantization, embedder=embedder)
-    pipeline = Pipeline(
-        retriever=build(cfg.expansion, retriever=retriever, index=index, generator=generator),
-        reranker=build(cfg.reranker),
-        context=build(cfg.context, embedder=embedder, index=index),
-        prompt=prompt,
-        generator=generator,
-        calibration=open_calibration(cfg.calibration, identity),
-        index=index,
-    )
-    build(cfg.serving, pipeline=pipeline, name=cfg.name)
-
+import cdsframe.cli.interrupt  # noqa: F401 (first: Ctrl-C while the others are imported)
+from cdsframe.cli.serve import main
 
 if __name__ == "__main__":
     main()

@@ -190,7 +190,7 @@ def questions_and_contexts(own: Set, contexts: dict[str, dict[str, Any]]) -> Non
 class Found:
     """A retriever of what was found before, so that a context's time is its own."""
 
-    top_k = 4
+    top_k, searches = 4, True
 
     def __init__(self, hits: dict[str, list[Hit]]) -> None:
         self._hits = hits

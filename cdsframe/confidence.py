@@ -11,11 +11,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
-from cdsframe.artifacts.files import expanded, read_json, write_json
-from cdsframe.artifacts.packaged import weights_digest
-from cdsframe.artifacts.run import Run
+from cdsframe.artifacts.files import read_json, write_json
 from cdsframe.citations import SUPPORTED, WORTH, Checked, support, terms
 from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.text.markers import unmarked
@@ -30,26 +28,6 @@ REFUSED = Confidence("refused")
 
 Identity = Mapping[str, Mapping[str, Any]]
 """Group -> the settings of a composition that decide what its answers and their features look like."""
-_GROUPS = ("prompt", "expansion", "retriever", "fusion", "reranker", "context")
-"""Whose settings all count."""
-_GENERATOR = ("_target_", "model_name", "max_new_tokens", "temperature")
-"""Which of a generator's settings count: where it runs and how many it answers at once do not."""
-
-
-class _Identified(Protocol):
-    @property
-    def identity(self) -> Mapping[str, Any]: ...
-
-
-def identity_of(run: Run, **components: _Identified) -> Identity:
-    """What a calibration belongs to: the components' identities, the adapter's weights, the other groups' settings."""
-    adapter, generator = run.config["adapter"], run.config["generator"]
-    return {
-        "adapter": {"digest": weights_digest(expanded(adapter)) if adapter else None},
-        "generator": {key: generator[key] for key in _GENERATOR if key in generator},
-        **{group: dict(run.config[group]) for group in _GROUPS},
-        **{group: dict(component.identity) for group, component in components.items()},
-    }
 
 
 def features(
@@ -124,6 +102,7 @@ class Calibrator:
     threshold: float = 0.0
     usable: bool = True
     identity: Identity = field(default_factory=dict)
+    fitted: ClassVar[bool] = True
 
     @classmethod
     def fit(cls, features: Sequence[Mapping[str, float]], correct: Sequence[bool]) -> Calibrator:
@@ -194,15 +173,10 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class NoCalibration:
-    """No calibration: a word, never a number, and no answer is held back.
+    """No calibration: a word, never a number, and no answer is held back."""
 
-    Attributes:
-        identity: the composition, which one that is fitted on its answers will belong to.
-    """
-
-    identity: Identity = field(default_factory=dict)
     threshold = 0.0
-    usable = False
+    usable = fitted = False
 
     def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
         return word(checked)
@@ -211,10 +185,10 @@ class NoCalibration:
 def open_calibration(path: str | None, identity: Identity) -> Calibrator | NoCalibration:
     """The calibration of a file, or none. Raises CalibrationMismatchError that names how the compositions differ."""
     if path is None:
-        return NoCalibration(identity)
+        return NoCalibration()
     made = Calibrator.load(path)
     problems = []
-    for group in sorted(made.identity.keys() | identity.keys()):
+    for group in sorted(identity):  # a group that only the calibration has does not decide these answers
         fitted, wanted = made.identity.get(group, {}), identity.get(group, {})
         differing = sorted(key for key in fitted.keys() | wanted.keys() if fitted.get(key) != wanted.get(key))
         if differing:

@@ -11,11 +11,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
 from cdsframe.artifacts.files import InputFile, read_jsonl, resolve, write_jsonl
+from cdsframe.contracts import DataSource
 from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.text.shingles import normalised, shingles, words
 from cdsframe.types import JsonObject, Question
@@ -27,10 +28,6 @@ _ANSWERS = ("answer", "long_answer", "note", "section_text")
 _NOT_EVALUATION = ("train", "dev5shot")
 _MOST_PAIRS, _MOST_QUESTIONS = 0.5, 0.8
 """More of an evaluation set than this in the training data, and it was given as training data."""
-
-
-class _Data(Protocol):
-    def questions(self, split: str) -> list[Question]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +58,7 @@ class Screening:
 class NoContamination:
     """Nothing is compared."""
 
-    def screen(self, train: Sequence[Question], data: _Data, folder: Path) -> Screening:
+    def screen(self, train: Sequence[Question], data: DataSource, folder: Path) -> Screening:
         """All training questions."""
         return Screening(list(train), facts={"checked": False})
 
@@ -101,7 +98,7 @@ class Contamination:
         self._ngram, self._share, self._found = ngram, share, found
         self._against += [f"{folder}/{name}" for name in known if folder and (resolve(folder) / name).is_file()]
 
-    def screen(self, train: Sequence[Question], data: _Data, folder: Path) -> Screening:
+    def screen(self, train: Sequence[Question], data: DataSource, folder: Path) -> Screening:
         """The training questions that remain; `contamination.jsonl` in the folder lists what was found, by ids.
 
         Raises InputError where an evaluation set is given as training data, and with `found=refuse` where any is found.
@@ -142,7 +139,7 @@ class Contamination:
         else:
             log.info("none of %d training questions stands in an evaluation set (%s)", total, ", ".join(sets) or "none")
 
-    def _sets(self, data: _Data) -> Iterator[tuple[str, list[_Item]]]:
+    def _sets(self, data: DataSource) -> Iterator[tuple[str, list[_Item]]]:
         """The name and the items of each evaluation set."""
         for split in ("validation", "test") if self._own_splits else ():
             try:

@@ -52,6 +52,8 @@ class SentenceEmbedder:
         device: a torch device, or `auto`: CUDA if there is one.
     """
 
+    makes_vectors = True
+
     def __init__(
         self,
         name: str,
@@ -244,6 +246,7 @@ def _refuse_other_modules(name: str, modules: Path) -> None:
 class NoEmbedder:
     """No vectors: an index that is searched by words only."""
 
+    makes_vectors = False
     identity: Mapping[str, Any] = {}
     dimension = None
     max_tokens = None
@@ -267,6 +270,8 @@ class NoEmbedder:
 
 class HashEmbedder(NoEmbedder):
     """A double for tests: words hashed into a small vector, so that texts which share words are near. No model."""
+
+    makes_vectors = True
 
     def __init__(self, dimension: int = 32, max_tokens: int | None = None) -> None:
         self.dimension = dimension  # type: ignore[assignment]

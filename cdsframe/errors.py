@@ -4,10 +4,19 @@ They never carry the text of a document, a question or a secret. Anything else t
 keeps its traceback.
 """
 
+from collections.abc import Sequence
+from difflib import get_close_matches
+
 
 def named(name: str) -> str:
     """An id or a title as a message shows it: in ASCII, and of a very long one the beginning."""
     return ascii(name if len(name) <= 80 else f"{name[:80]}...")
+
+
+def near_miss(given: str, known: Sequence[str]) -> str:
+    """What may have been meant: "did you mean X?", or all that exists where nothing is near."""
+    near = get_close_matches(given, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 
 
 class CdsframeError(Exception):

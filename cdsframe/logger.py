@@ -97,21 +97,6 @@ def _key_in(path: Path) -> bool:
         return False
 
 
-_LOGGED = ("model", "quantization", "lora", "data", "prompt", "retriever", "chunking", "training", "trainer")
-"""Groups whose numbers and switches are logged; strings never are."""
-
-
-def allowed_config(run: Run) -> dict[str, Any]:
-    """Returns the chosen options, and the numbers and switches of the groups in the allow-list, as one flat object."""
-    logged: dict[str, Any] = dict(run.choices)
-    logged["seed"] = run.config.get("seed")
-    for group in _LOGGED:
-        settings = run.config.get(group)
-        if isinstance(settings, dict):
-            logged |= {f"{group}.{k}": v for k, v in settings.items() if isinstance(v, bool | int | float)}
-    return logged
-
-
 class NoLogger:
     """The run's own folder is enough."""
 
@@ -145,6 +130,12 @@ class Wandb(NoLogger):
         key_env: the environment variable that holds the key; read by wandb in `online` mode.
     """
 
+    @staticmethod
+    def problems(mode: str, key_env: str) -> list[str]:
+        """The error for `online` mode without a key."""
+        problem = missing_key(mode, key_env, os.environ)
+        return [problem] if problem else []
+
     def __init__(self, run: Run, name: str, project: str, mode: Literal["offline", "online"], key_env: str) -> None:
         self._run, self._name, self._project, self._mode, self._key_env = run, name, project, mode, key_env
         self._opened: Any = None
@@ -168,7 +159,7 @@ class Wandb(NoLogger):
                 job_type=self._run.task,
                 dir=self._run.folder,
                 mode=self._mode,
-                config=allowed_config(self._run),
+                config=dict(self._run.hyperparameters),
                 settings=wandb.Settings(
                     console="off",
                     silent=True,

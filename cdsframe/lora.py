@@ -28,6 +28,8 @@ class Lora:
         target_modules: names of the linear layers.
     """
 
+    trains_embeddings = trains_base = False
+
     def __init__(
         self,
         r: Annotated[int, Field(ge=1)],
@@ -95,6 +97,8 @@ class RankStabilisedLora(Lora):
 class LoraWithEmbeddings(Lora):
     """LoRA, and all rows of the embeddings trained beside; of a model with tied weights those are the output's, too."""
 
+    trains_embeddings = True
+
     def _further(self, module: Any) -> dict[str, Any]:
         embeddings, head = module.get_input_embeddings(), module.get_output_embeddings()
         names = {name.rpartition(".")[2] for name, child in module.named_modules() if child in (embeddings, head)}
@@ -103,6 +107,8 @@ class LoraWithEmbeddings(Lora):
 
 class NoLora:
     """Trains all weights (needs `quantization=none`)."""
+
+    trains_embeddings = trains_base = True
 
     def attach(self, module: Any) -> Any:
         """The module itself, every weight trainable and held in float32."""

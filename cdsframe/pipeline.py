@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from time import perf_counter
 
 from cdsframe.citations import check
-from cdsframe.confidence import REFUSED, Calibrator, NoCalibration, features
+from cdsframe.confidence import REFUSED, Calibrator, Identity, NoCalibration, features
 from cdsframe.contracts import Context, Generator, Index, Reranker, Retriever
 from cdsframe.errors import QuestionError
 from cdsframe.filters import unmatched
@@ -31,7 +31,7 @@ def retrieve(
     filter: Filter | None = None,
 ) -> list[list[Hit]]:
     """The best passages for each question: found as deep as the later steps look, reranked, chosen."""
-    if not top_k:
+    if not retriever.searches:
         return [[] for _ in questions]
     found = retriever.search_many(questions, max(top_k, reranker.depth, context.depth), filter)
     return [
@@ -41,10 +41,11 @@ def retrieve(
 
 
 class Pipeline:
-    """Answers questions over passages, or closed-book where the retriever is none (its `top_k` is 0).
+    """Answers questions over passages, or closed-book where the retriever does not search (`retriever=none`).
 
     Args:
         index: explains a filter that no document fulfils; None: such a question is refused like any other.
+        identity: group -> the settings of its component, of all that an answer depends on.
     """
 
     def __init__(
@@ -56,9 +57,11 @@ class Pipeline:
         generator: Generator,
         calibration: Calibrator | NoCalibration,
         index: Index | None = None,
+        identity: Identity | None = None,
     ) -> None:
         self.retriever, self.reranker, self.context, self.prompt = retriever, reranker, context, prompt
         self.generator, self.calibration, self.index = generator, calibration, index
+        self.identity: Identity = identity or {}
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as quick as the others."""
@@ -138,7 +141,7 @@ class Pipeline:
 
     def unmatched(self, filter: Filter | None) -> str:
         """Which part of a filter no document fulfils, in words; empty where documents fulfil it, or it has no part."""
-        if self.index is None or not filter or not self.retriever.top_k:
+        if self.index is None or not filter or not self.retriever.searches:
             return ""
         return unmatched(filter, self.index) or ""
 
@@ -156,7 +159,7 @@ class Pipeline:
 
     def _nothing_found(self, hits: Sequence[Hit]) -> bool:
         """A grounded question without a passage is refused; it never turns into a closed-book one."""
-        return not hits and self.retriever.top_k > 0
+        return not hits and self.retriever.searches
 
     def _abstain(self, question: str, retrieved: float, reason: str) -> Answer:
         return Answer(

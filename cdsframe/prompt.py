@@ -60,8 +60,8 @@ class Prompt:
         self._refuses = re.compile(refusal_pattern, re.IGNORECASE)
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """What an adapter depends on: it was taught this form."""
+    def form(self) -> Mapping[str, Any]:
+        """The settings that an adapter depends on: it was trained on conversations of this form."""
         return {
             "system": self._system,
             "system_closed_book": self._system_closed_book,

@@ -22,6 +22,8 @@ logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
 class NoQuantization:
     """Weights in the compute dtype."""
 
+    trains_base = True
+
     @property
     def identity(self) -> Mapping[str, Any]:
         return {"bits": 16}
@@ -39,6 +41,8 @@ class NoQuantization:
 
 class Int8(NoQuantization):
     """LLM.int8(): 8-bit weights, with activation outliers above `threshold` multiplied in 16 bits."""
+
+    trains_base = False
 
     def __init__(self, threshold: Annotated[float, Field(ge=0)]) -> None:
         self._threshold = threshold
@@ -61,6 +65,8 @@ class Nf4(NoQuantization):
         expand_on_cpu: in inference on a CPU, holds the 4-bit values expanded to the compute dtype. The numbers are the
             same; without it every token expands every layer anew, which is several times slower.
     """
+
+    trains_base = False
 
     def __init__(self, double_quant: bool, expand_on_cpu: bool) -> None:
         self._double_quant, self._expand_on_cpu = double_quant, expand_on_cpu

@@ -47,7 +47,7 @@ class Shelf:
     """A retriever that ranks a few passages by the words they share with the question."""
 
     def __init__(self, passages: Sequence[Passage] = PASSAGES, top_k: int = 2) -> None:
-        self.passages, self.top_k = passages, top_k
+        self.passages, self.top_k, self.searches = passages, top_k, True
 
     def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
         asked = set(re.findall(r"\w+", query.lower()))
@@ -70,7 +70,7 @@ class Shelf:
 class ClosedBook:
     """A retriever that finds nothing because it is asked for nothing."""
 
-    top_k = 0
+    top_k, searches = 0, False
 
     def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
         return []

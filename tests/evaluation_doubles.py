@@ -72,7 +72,7 @@ class Search:
     """BM25 over an index, `top_k` deep; with 0 it finds nothing, as `retriever=none` does."""
 
     def __init__(self, index: MemoryIndex, top_k: int) -> None:
-        self._index, self.top_k = index, top_k
+        self._index, self.top_k, self.searches = index, top_k, top_k > 0
 
     def search(self, query: str, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
         return self.search_many([query], top_k, filter)[0]
@@ -142,7 +142,23 @@ def question_of(messages: Sequence[Message]) -> str:
 def run_in(folder: Path, **config: object) -> Run:
     choices = {str(k): str(v) for k, v in config.items() if k in ("retriever", "model", "evaluation")}
     text = "".join(f"{key}: {value if value is not None else 'null'}\n" for key, value in config.items())
-    return Run(folder, "evaluate", {"seed": 1, "name": "test", **config}, text or "{}\n", choices, "group")
+    return Run(folder, "evaluate", 1, text or "{}\n", choices, "group")
+
+
+class SystemDouble:
+    """A system of given components."""
+
+    name, seed, adapter = "test", 1, None
+
+    def __init__(self, asked: Pipeline | None = None, **components: object) -> None:
+        self.data: object = Questions()
+        self.model: object = None
+        if asked is not None:
+            self.pipeline, self.calibration = asked, asked.calibration
+            self.retriever, self.reranker, self.context, self.prompt = (
+                asked.retriever, asked.reranker, asked.context, asked.prompt,
+            )  # fmt: skip
+        vars(self).update(components)
 
 
 def scored_pairs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:

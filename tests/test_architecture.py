@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cdsframe.config import DEPENDENCIES, locate
+from cdsframe.config import locate
+from cdsframe.config.build import is_dependency
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "cdsframe"
@@ -53,7 +54,16 @@ def _layer(group: str) -> int:
 
 def _imports(path: Path) -> set[str]:
     found = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    only_types = {
+        node
+        for test in ast.walk(tree)
+        if isinstance(test, ast.If) and isinstance(test.test, ast.Name) and test.test.id == "TYPE_CHECKING"
+        for node in ast.walk(test)
+    }
+    for node in ast.walk(tree):
+        if node in only_types:
+            continue
         if isinstance(node, ast.ImportFrom) and node.module:
             found |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
@@ -113,7 +123,7 @@ def test_an_option_mirrors_its_targets_signature(path):
     parameters = inspect.signature(locate(target)).parameters.values()
     assert all(p.kind is not inspect.Parameter.VAR_KEYWORD for p in parameters)
     keys = {key for key in node if not key.startswith("_")}
-    settings = [p for p in parameters if p.name in keys or p.name not in DEPENDENCIES]
+    settings = [p for p in parameters if p.name in keys or not is_dependency(p)]
     assert keys == {p.name for p in settings}
     for parameter in settings:
         assert parameter.default is inspect.Parameter.empty, f"{parameter.name} has a default: its value is the YAML's"

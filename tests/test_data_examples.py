@@ -23,7 +23,7 @@ PASSAGES = [passage(0, FIRST), passage(1, SECOND), passage(2, OTHER)]
 
 
 class Finds:
-    top_k = 3
+    top_k, searches = 3, True
 
     def search_many(self, queries, top_k=None, filter=None):
         return [[Hit(p, 1.0, n, {}) for n, p in enumerate(PASSAGES, start=1)] for _ in queries]

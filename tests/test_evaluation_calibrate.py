@@ -7,7 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from evaluation_doubles import First, InOrder, Questions, Search, memory_index, prompt, question_of, run_in
+from evaluation_doubles import (
+    First,
+    InOrder,
+    Questions,
+    Search,
+    SystemDouble,
+    memory_index,
+    prompt,
+    question_of,
+    run_in,
+)
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
@@ -37,9 +47,10 @@ def questions(count: int) -> list[Question]:
 
 def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Message]], str]) -> Result:
     index = memory_index()
-    asking = Pipeline(Search(index, 0), InOrder(), First(), prompt(), ScriptedGenerator(answer), NoCalibration())
+    parts = Search(index, 0), InOrder(), First(), prompt(), ScriptedGenerator(answer), NoCalibration()
+    system = SystemDouble(Pipeline(*parts, identity=IDENTITY), data=Questions(asked))
     return evaluate(
-        asking, Questions(asked), None, run_in(folder / "run"), NoCalibration(IDENTITY), 1,
+        system, run_in(folder / "run"), 1,
         "validation", None, 0.5, 0.9, 10, 200, str(folder / "out" / "calibration.json"),
     )  # fmt: skip
 
@@ -194,5 +205,6 @@ def test_calibration_error_by_hand() -> None:
 
 def test_a_calibration_in_use_is_refused(tmp_path: Path) -> None:
     used = Calibrator({}, {}, {}, 0.0)
+    system = SystemDouble(pipeline=None, calibration=used)
     with pytest.raises(ConfigError, match="calibration=null"):
-        evaluate(None, None, None, run_in(tmp_path), used, 1, "validation", None, 0.5, 0.8, 10, 200, "x")  # type: ignore[arg-type]
+        evaluate(system, run_in(tmp_path), 1, "validation", None, 0.5, 0.8, 10, 200, "x")

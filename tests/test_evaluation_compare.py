@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from evaluation_doubles import QUESTIONS, Questions, passages, pipeline, question_of, run_in
+from evaluation_doubles import QUESTIONS, Questions, SystemDouble, passages, pipeline, question_of, run_in
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
@@ -38,7 +38,7 @@ def wrong(messages: list[Message]) -> str:
 def job(folder: Path, knows: bool, retriever: str, adapter: str | None, questions: list[Question] = MANY) -> Path:
     asked, index = pipeline(right if knows else wrong, 0 if retriever == "none" else 2)
     run = run_in(folder, retriever=retriever, adapter=adapter)
-    ask(asked, Questions(questions), index, None, run, 1, "test", None, 200)
+    ask(SystemDouble(asked, index=index, data=Questions(questions)), run, 1, "test", None, 200)
     return folder
 
 
@@ -89,7 +89,8 @@ def citing(shown: bool) -> Callable[[list[Message]], str]:
 def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> None:
     for place, (answer, top_k) in enumerate([(citing(False), 2), (citing(True), 2), (right, 2), (right, 0)]):
         asked, index = pipeline(answer, top_k)
-        ask(asked, Questions(MANY), index, None, run_in(tmp_path / str(place), job=place), 1, "test", None, 200)
+        system = SystemDouble(asked, index=index, data=Questions(MANY))
+        ask(system, run_in(tmp_path / str(place), job=place), 1, "test", None, 200)
     runs = [Finished.read(tmp_path / str(place)) for place in range(4)]
     pairs = {
         (pair["measure"].partition(",")[0], pair["first"][-1], pair["second"][-1]): pair

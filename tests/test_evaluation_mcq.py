@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from chat_models import tokenizer, with_merge
-from evaluation_doubles import First, InOrder, Search, memory_index, prompt, run_in, scored_pairs
+from evaluation_doubles import First, InOrder, Search, SystemDouble, memory_index, prompt, run_in, scored_pairs
 
 from cdsframe.chat.encoding import encode
 from cdsframe.errors import InputError
@@ -60,8 +60,9 @@ def sit(
     model: Any, folder: Path, exam: str, top_k: int = 0, score_by: str = "letter", sample: int | None = None
 ) -> Result:
     index = memory_index()
+    parts = {"retriever": Search(index, top_k), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     return evaluate(
-        model, prompt(), Search(index, top_k), InOrder(), First(), index, run_in(folder), 1,
+        SystemDouble(**parts, model=model, index=index), run_in(folder), 1,
         exam, sample, "Answer by letter.", score_by, True, 2, 200,
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ import math
 from pathlib import Path
 
 import pytest
-from evaluation_doubles import First, InOrder, Questions, Search, memory_index, run_in
+from evaluation_doubles import First, InOrder, Questions, Search, SystemDouble, memory_index, run_in
 
 from cdsframe.errors import CdsframeError, ConfigError, InputError
 from cdsframe.evaluation.ranking import gold_passages, score_rankings
@@ -24,9 +24,8 @@ QUERIES = [
 def search(folder: Path, queries: str | None, qrels: str | None, sample: int | None = None, top_k: int = 2) -> Result:
     index = memory_index()
     retriever = Search(index, top_k)
-    return evaluate(
-        retriever, InOrder(), First(), index, Questions(), run_in(folder), 1, queries, qrels, "test", sample, 200
-    )
+    system = SystemDouble(retriever=retriever, reranker=InOrder(), context=First(), index=index)
+    return evaluate(system, run_in(folder), 1, queries, qrels, "test", sample, 200)
 
 
 @pytest.fixture

@@ -4,7 +4,7 @@ import json
 import random
 
 import pytest
-from evaluation_doubles import run_in
+from evaluation_doubles import SystemDouble, run_in
 
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, InputError
@@ -53,7 +53,8 @@ def hierarchical(index, **weights):
 
 
 def tune(folder, retriever, index, files, sample=None, folds=4, grid=GRID):
-    return evaluate(retriever, index, None, run_in(folder), 1, *files, "test", sample, grid, folds, 200)
+    system = SystemDouble(retriever=retriever, index=index)
+    return evaluate(system, run_in(folder), 1, *files, "test", sample, grid, folds, 200)
 
 
 def test_weights_are_found_that_help_on_queries_they_were_not_fitted_to(tmp_path, index, files):

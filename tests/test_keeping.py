@@ -32,7 +32,7 @@ def test_a_run_that_was_stopped_while_it_published_has_not_ended(tmp_path):
 
 
 def resumed(folder):
-    return Run(folder, "train", {}, "", {}, "group", resumed=True)
+    return Run(folder, "train", 1, "", {}, "group", resumed=True)
 
 
 def test_the_metrics_are_the_mark_of_the_end_and_what_is_left_beside_them_goes(tmp_path):

@@ -13,7 +13,7 @@ def test_online_without_a_key_is_refused_in_a_sentence(tmp_path, monkeypatch):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    run = Run(tmp_path, "train", {}, None, {}, "group")
+    run = Run(tmp_path, "train", 1, None, {}, "group")
     logger = Wandb(run, "demo", "cdsframe", "online", "WANDB_API_KEY")
     with pytest.raises(CdsframeError, match=r"needs a key, .* set WANDB_API_KEY.*mode=offline"):
         logger.open()

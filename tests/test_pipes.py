@@ -16,7 +16,7 @@ import logging, os, sys
 
 from cdsframe.cli.entry import entry
 @entry
-def main(cfg, run):
+def main(system):
     {work}
     return 0.0
 main()

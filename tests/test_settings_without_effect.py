@@ -184,7 +184,7 @@ def test_a_key_is_found_where_wandb_finds_it(tmp_path, monkeypatch):
 def test_variables_that_have_no_effect_are_reported_and_a_wrong_value_is_named(tmp_path, monkeypatch, caplog):
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     monkeypatch.setenv("WANDB_RESUME", "nonsense")
-    logger = Wandb(Run(tmp_path, "train", {}, None, {}, "group"), "demo", "cdsframe", "offline", "WANDB_API_KEY")
+    logger = Wandb(Run(tmp_path, "train", 1, None, {}, "group"), "demo", "cdsframe", "offline", "WANDB_API_KEY")
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="WANDB_RESUME") as raised:
         logger.open()
     assert type(raised.value).__name__ == "CdsframeError"

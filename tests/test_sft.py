@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from omegaconf import OmegaConf
 
 from cdsframe.artifacts.adapter import require_match
 from cdsframe.artifacts.packaged import weights_digest
-from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import IGNORED
+from cdsframe.config.hyperparameters import hyperparameters
 from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.logger import allowed_config
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
@@ -161,7 +161,7 @@ def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):
     with pytest.raises(AdapterMismatchError, match=r"add model=tiny"):
         require_match(folder, model=other)
     with pytest.raises(AdapterMismatchError, match="another prompt"):
-        require_match(folder, prompt=PROMPT)
+        require_match(folder, prompt=PROMPT.form)
     assert require_match(None, model=model) is None
 
 
@@ -210,6 +210,7 @@ class _Finds:
     """A retriever that finds the given passages whatever is asked."""
 
     def __init__(self, passages, top_k=3):
+        self.searches = top_k > 0
         self.top_k, self._hits = top_k, [Hit(p, 1.0, n, {}) for n, p in enumerate(passages, start=1)]
 
     def search_many(self, queries, top_k=None, filter=None):
@@ -316,7 +317,7 @@ def test_a_sample_keeps_the_types_in_proportion_and_is_the_same_for_the_same_see
     assert sample(questions, None, seed=1) == sample(questions, 100, seed=1) == questions
 
 
-def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):
+def test_what_a_tracker_sees_is_an_allow_list():
     config = {
         "seed": 0,
         "data": {"path": "/secret/place", "scope": "ward 7"},
@@ -324,7 +325,7 @@ def test_what_is_told_of_a_run_is_an_allow_list(tmp_path):
         "adapter": "/secret",
         "paths": {"data": "/x"},
     }
-    told = allowed_config(Run(tmp_path, "train", config, "", {"lora": "all_linear"}, "g"))
+    told = hyperparameters(OmegaConf.create(config), {"lora": "all_linear"})
     assert told == {"lora": "all_linear", "seed": 0, "lora.r": 8}
 
 

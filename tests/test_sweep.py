@@ -155,7 +155,7 @@ def waits():
     signal.pause()
 
 def job(number, work):
-    run = Run(Path(sys.argv[1]) / str(number), "train", {}, "", {}, "g", Path(sys.argv[1]))
+    run = Run(Path(sys.argv[1]) / str(number), "train", 1, "", {}, "g", None, Path(sys.argv[1]))
     try:
         return job_of_sweep(run, work, own_process=True)
     except (CdsframeError, KeyError) as error:
@@ -261,7 +261,7 @@ def test_a_job_has_finished_where_its_outcome_and_its_manifest_say_so(tmp_path):
     job_folder(tmp_path, 2, {"status": "finished", "value": 1.0}, metrics, manifest, r=3)
     summarise(tmp_path)
     assert {row["job"]: row["status"] for row in board(tmp_path)} == {"2": "finished", "0": "failed", "1": "unfinished"}
-    assert publish_best(tmp_path, lambda *_: tmp_path) == "nothing is published"
+    assert publish_best(tmp_path) == "nothing is published"
 
 
 def test_jobs_that_train_nothing_stand_on_the_board_by_what_they_returned(tmp_path):
@@ -274,31 +274,45 @@ def test_jobs_that_train_nothing_stand_on_the_board_by_what_they_returned(tmp_pa
     job_folder(tmp_path, 2, {"status": "finished", "value": 9.0}, many, {})
     assert summarise(tmp_path).count("6.5536e-05") == 9, "figures are not cut"
     assert "what the job returned" in (tmp_path / "leaderboard.svg").read_text(encoding="utf-8")
-    assert publish_best(tmp_path, lambda *_: tmp_path / "out") == "nothing is published"
+    assert publish_best(tmp_path) == "nothing is published"
 
 
-def trained(sweep, number, loss, validation="x"):
+def trained(sweep, number, loss, validation="x", published=None):
     outcome = {"status": "finished", "value": loss}
     job_folder(sweep, number, outcome, {"val/loss": loss}, {"validation": validation}, r=number)
     (sweep / str(number) / "adapter").mkdir()
     (sweep / str(number) / "adapter" / "manifest.json").write_text(str(number), encoding="utf-8")
+    goes_to(sweep, number, published or sweep / "out")
+
+
+def goes_to(sweep, number, target):
+    output = {"kind": "adapter", "published": str(target)}
+    (sweep / str(number) / "output.json").write_text(json.dumps(output), encoding="utf-8")
 
 
 def test_of_each_name_the_best_is_published(tmp_path):
     for number, loss in enumerate((3.0, 1.0, 2.0)):
         trained(tmp_path, number, loss)
-    told = publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("a" if job.name == "0" else "b"))
+    for number in range(3):
+        goes_to(tmp_path, number, tmp_path / "out" / ("a" if number == 0 else "b"))
+    told = publish_best(tmp_path)
     assert [(tmp_path / "out" / name / "manifest.json").read_text() for name in "ab"] == ["0", "1"]
     assert told.count("is published in") == 2
     (tmp_path / "out" / "c").mkdir()
     (tmp_path / "out" / "c" / "notes").touch()
+    for number in range(3):
+        goes_to(tmp_path, number, tmp_path / "out" / ("c" if number == 0 else "d"))
     with pytest.raises(InputError, match=r"job 0 is not published: .*/c is there .*; the adapter of job 1"):
-        publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("c" if job.name == "0" else "d"))
+        publish_best(tmp_path)
     assert (tmp_path / "out" / "d" / "manifest.json").read_text() == "1"
     trained(tmp_path, 3, 0.5, validation="y")
-    told = publish_best(tmp_path, lambda job, kind: tmp_path / "out" / ("f" if job.name == "3" else "g"))
+    for number in range(4):
+        goes_to(tmp_path, number, tmp_path / "out" / ("f" if number == 3 else "g"))
+    told = publish_best(tmp_path)
     assert told.count("is published in") == 2, "only jobs of one name are rivals"
-    assert "none is published" in publish_best(tmp_path, lambda *_: tmp_path / "out" / "e")
+    for number in range(4):
+        goes_to(tmp_path, number, tmp_path / "out" / "e")
+    assert "none is published" in publish_best(tmp_path)
     assert not (tmp_path / "out" / "e").exists()
 
 
@@ -308,7 +322,7 @@ def test_a_torn_manifest_and_what_a_refused_job_left_unresolved(tmp_path):
     (tmp_path / "0" / "manifest.json").write_text('{"validation": "x', encoding="utf-8")
     for number, cache in enumerate(("outputs/cache", "outputs/cache", "${paths.outputs}/cache")):
         job_folder(tmp_path / "three", number, {"status": "failed"}, r=number, cache=cache)
-    assert "is published in" in publish_best(tmp_path, lambda *_: tmp_path / "out")
+    assert "is published in" in publish_best(tmp_path)
     assert (tmp_path / "out" / "manifest.json").read_text() == "1"
     summarise(tmp_path)
     assert "manifest.json" in {row["job"]: row["reason"] for row in board(tmp_path)}["0"]

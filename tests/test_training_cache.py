@@ -53,7 +53,7 @@ class Finds:
     """A retriever that counts how often it is asked."""
 
     def __init__(self, top_k=2):
-        self.top_k, self.asked = top_k, 0
+        self.top_k, self.asked, self.searches = top_k, 0, top_k > 0
 
     def search_many(self, queries, top_k=None, filter=None):
         self.asked += 1

@@ -30,19 +30,20 @@ _USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(fo
 _SETTINGS = ("double_quant", "threshold")
 """Of what components are known by: the keys that an override sets as they stand."""
 
-_KINDS = ("adapter", "embedder", "reranker", "model")
-
 
 class _Identified(Protocol):
     @property
     def identity(self) -> Mapping[str, Any]: ...
 
 
-def require_match(folder: str | None, **components: _Identified) -> dict[str, Any] | None:
-    """The manifest of an adapter that was trained with the given components (`model=…, quantization=…, prompt=…`).
+def require_match(folder: str | None, **components: _Identified | Mapping[str, Any]) -> dict[str, Any] | None:
+    """Returns the manifest of an adapter that was trained with the given components; None for no adapter.
 
-    Raises AdapterMismatchError that says of each component what differs and which overrides mend it, and where the
-    folder is damaged or not of train.py. None gives None.
+    Args:
+        components: group -> component or its identity (`model=…, quantization=…, prompt=…`).
+
+    Raises AdapterMismatchError, with the overrides that fix it, where a component differs, and where the folder is
+    damaged or was not made by train.py.
     """
     if folder is None:
         return None
@@ -57,7 +58,8 @@ def require_match(folder: str | None, **components: _Identified) -> dict[str, An
         raise AdapterMismatchError(str(error)) from None
     problems = []
     for group, component in components.items():
-        trained, wanted = manifest["identity"].get(group, {}), dict(component.identity)
+        identity = component if isinstance(component, Mapping) else component.identity
+        trained, wanted = manifest["identity"].get(group, {}), dict(identity)
         differing = sorted(key for key in trained.keys() | wanted.keys() if trained.get(key) != wanted.get(key))
         if differing:
             first = differing[0]
@@ -117,11 +119,6 @@ def quiet_peft() -> Iterator[None]:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         yield
-
-
-def kind_left(folder: Path) -> str | None:
-    """What a training run has left in its folder: the name of the folder in it, whose plural names its path."""
-    return next((kind for kind in _KINDS if (folder / kind).is_dir()), None)
 
 
 def require_publishable(target: Path) -> None:

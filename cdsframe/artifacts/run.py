@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any
 
 from cdsframe import __version__
-from cdsframe.artifacts.files import parse_object, write_json, write_text
+from cdsframe.artifacts.files import parse_object, read_json, write_json, write_text
 from cdsframe.errors import FormatVersionError, InputError
 from cdsframe.types import Metrics
 
 FORMAT_VERSION = 1
+OUTPUT_FILE = "output.json"
 
 _NEEDED = {"choices": dict}
 
@@ -37,28 +38,30 @@ class Run:
     Args:
         folder: where the run writes; made if absent.
         task: the entry point's name.
-        config: the resolved configuration without secrets, as plain containers.
-        config_yaml: the same as text; None for a run that leaves nothing behind.
+        seed: the run's seed.
+        config_yaml: the resolved configuration without secrets; None for a run that writes nothing.
         choices: group -> the option that was chosen.
-        group: what the jobs of one multirun share; the run's own name otherwise.
+        group: the name that the jobs of one multirun share; the run's name otherwise.
+        hyperparameters: numbers and switches that a tracker may see, by their config path.
+        sweep_folder: the multirun's folder; None in a single run.
+        resumed: whether this run resumes an interrupted one, in its folder.
     """
 
     def __init__(
         self,
         folder: Path,
         task: str,
-        config: Mapping[str, Any],
+        seed: int,
         config_yaml: str | None,
         choices: Mapping[str, str],
         group: str,
+        hyperparameters: Mapping[str, Any] | None = None,
         sweep_folder: Path | None = None,
         resumed: bool = False,
     ) -> None:
-        self.folder, self.task, self.config, self.choices, self.group = folder, task, config, choices, group
-        self.sweep_folder = sweep_folder
-        """The multirun's folder, None in a single run."""
-        self.resumed = resumed
-        """Whether it goes on with a run that was interrupted, in its folder."""
+        self.folder, self.task, self.seed, self.choices, self.group = folder, task, seed, choices, group
+        self.hyperparameters = dict(hyperparameters or {})
+        self.sweep_folder, self.resumed = sweep_folder, resumed
         self._started = time.time()
         if config_yaml is not None:
             folder.mkdir(parents=True, exist_ok=True)
@@ -72,6 +75,18 @@ class Run:
         self.write_manifest(self.folder, digests, **facts)
         write_json(self.folder / "metrics.json", {k: float(v) for k, v in metrics.items() if math.isfinite(v)})
 
+    def leaves(self, kind: str, target: Path) -> None:
+        """Records what the run made: the folder `kind` in its own, to be published as `target`.
+
+        The best job of a multirun is published when the multirun ends.
+        """
+        write_json(self.folder / OUTPUT_FILE, {"kind": kind, "published": str(target)})
+
+    @property
+    def output(self) -> tuple[str, Path] | None:
+        """The kind (`adapter`, `embedder`, `reranker`, `model`) and where it is published; None for no output."""
+        return output_of(self.folder)
+
     def write_manifest(self, folder: Path, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
         """Writes `manifest.json` into any folder that the run leaves behind (a run, an adapter, a calibration)."""
         write_json(folder / "manifest.json", self.manifest(digests, **facts))
@@ -81,7 +96,7 @@ class Run:
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task,
-            "seed": self.config.get("seed"),
+            "seed": self.seed,
             "choices": dict(self.choices),
             "digests": dict(digests or {}),
             "versions": {"cdsframe": __version__, "python": platform.python_version(), **_versions()},
@@ -91,6 +106,15 @@ class Run:
             "seconds": round(time.time() - self._started, 3),
             **facts,
         }
+
+
+def output_of(folder: Path) -> tuple[str, Path] | None:
+    """What `Run.leaves` recorded in a run's folder."""
+    file = folder / OUTPUT_FILE
+    if not file.is_file():
+        return None
+    recorded = read_json(file, "output")
+    return str(recorded["kind"]), Path(str(recorded["published"]))
 
 
 def read_manifest(

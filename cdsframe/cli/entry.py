@@ -8,20 +8,17 @@ from __future__ import annotations
 import errno
 import functools
 import os
-import re
 import shutil
 import sys
 from collections.abc import Callable
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
-from omegaconf.resolvers import oc
+from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cdsframe.artifacts.run import Run
@@ -38,6 +35,12 @@ from cdsframe.cli.resume import interrupted_run
 from cdsframe.cli.shadow import refuse_shadowed
 from cdsframe.cli.sweep import claim, job_of_sweep, note_failure
 from cdsframe.config.check import check
+from cdsframe.config.components import config_folders
+from cdsframe.config.composition import Composition
+from cdsframe.config.folders import built_in
+from cdsframe.config.hydra_errors import fault_of_yaml, in_words
+from cdsframe.config.hyperparameters import hyperparameters
+from cdsframe.config.resolvers import without_environment
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.logger import several_in_one
 from cdsframe.machine.environment import set_defaults
@@ -46,35 +49,6 @@ from cdsframe.text.printable import plain
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
 """Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
-
-OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
-OmegaConf.register_new_resolver("either", lambda first, other: other if first is None else first, replace=True)
-
-
-_asked_environment: list[str] = []
-"""The variables whose values were asked for since this was cleared."""
-
-
-def _environment(*arguments: Any) -> Any:
-    _asked_environment.append(str(arguments[0]))
-    return oc.env(*arguments)
-
-
-OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
-
-
-def without_environment(node: Any) -> Any:
-    """The resolved configuration as plain containers; what comes from the environment stays as it is written."""
-    if not OmegaConf.is_config(node):
-        return node
-    keys = list(node) if isinstance(node, DictConfig) else range(len(node))
-    shown = {}
-    for key in keys:
-        _asked_environment.clear()
-        raw = node._get_node(key)._value()
-        value = raw if OmegaConf.is_missing(node, key) else node[key]
-        shown[key] = raw if _asked_environment else without_environment(value)
-    return shown if isinstance(node, DictConfig) else list(shown.values())
 
 
 def start_run(cfg: DictConfig) -> Run:
@@ -94,17 +68,19 @@ def start_run(cfg: DictConfig) -> Run:
         folder, resumed = claim(Path(runtime.sweep.dir), folder, written)
     elif cfg.get("resume"):
         folder, resumed = interrupted_run(cfg, written), True
+    choices = {
+        group: str(choice)
+        for group, choice in runtime.runtime.choices.items()
+        if choice is not None and not group.startswith("hydra/")
+    }
     return Run(
         folder,
         task=runtime.job.name,
-        config=cast(dict[str, Any], OmegaConf.to_container(cfg, resolve=True)),
+        seed=cfg.get("seed"),
         config_yaml=None if runtime.output_subdir is None else OmegaConf.to_yaml(OmegaConf.create(written)),
-        choices={
-            group: str(choice)
-            for group, choice in runtime.runtime.choices.items()
-            if choice is not None and not group.startswith("hydra/")
-        },
+        choices=choices,
         group=Path(runtime.sweep.dir).name if multirun else folder.name,
+        hyperparameters=hyperparameters(cfg, choices),
         sweep_folder=Path(runtime.sweep.dir).absolute() if multirun else None,
         resumed=resumed,
     )
@@ -138,14 +114,18 @@ _ON_DISK = {
 }
 
 
-def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], None]:
-    """Makes a script's `main`: Hydra composes, `check` refuses, the function works; users' errors print no traceback.
+def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]:
+    """Makes a command: Hydra composes, `check` refuses, the function works; users' errors print no traceback.
+
+    The command has the name of the function's file, and its primary configuration as well: in the folder `configs`
+    beside that file, else in cdsframe's.
 
     Exit codes: 0 done, 1 failed (and Hydra's own override errors), 2 configuration refused, 130 interrupted, 143 after
     a SIGTERM that left a checkpoint.
     """
-    script = Path(function.__code__.co_filename)
-    name, configs = script.stem, script.resolve().parent / "configs"
+    script = Path(function.__code__.co_filename).resolve()
+    name, configs = script.stem, script.parent / "configs"
+    configs = configs if configs.is_dir() else built_in()
     asked: list[str] = []
     composed: list[DictConfig] = []
 
@@ -184,7 +164,7 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
             asked[:] = take_question(configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
             refuse_to_resume_nothing(name)
-            refuse_shadowed(name, configs)
+            refuse_shadowed(name, configs, config_folders())
             over()
             main()
         except KeyboardInterrupt as stop:
@@ -202,10 +182,10 @@ def entry(function: Callable[[DictConfig, Run], float | None]) -> Callable[[], N
     return run
 
 
-def _watched(function: Callable[[DictConfig, Run], float | None], cfg: DictConfig, run: Run) -> float | None:
+def _watched(function: Callable[[Composition], float | None], cfg: DictConfig, run: Run) -> float | None:
     """Calls the function, with other programs measured in the process that works: a sweep's job may be a forked one."""
     watch()
-    return function(cfg, run)
+    return function(Composition(cfg, run))
 
 
 def _tell_of_multiruns(name: str) -> None:
@@ -234,11 +214,9 @@ def _exit_code(name: str, error: Exception) -> int:
     if isinstance(error, CdsframeError):
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
-        cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
-        text = re.sub(r"^\w+Error raised while resolving interpolation: ", "", f"{error}{cause}".strip(), flags=re.M)
-        sys.stderr.write(f"{text}{_near_miss(error.__cause__)}\n")
+        sys.stderr.write(f"{in_words(error)}\n")
         return 1
-    if isinstance(error, YAMLError) and (fault := _fault_of_yaml(error)):
+    if isinstance(error, YAMLError) and (fault := fault_of_yaml(error)):
         sys.stderr.write(f"{name}: the configuration is refused: {plain(fault)}\n")
         return ConfigError.exit_code
     if isinstance(error, OSError) and error.errno in _ON_DISK:
@@ -254,25 +232,6 @@ def _not_utf8(name: str) -> int:
         "hydra.searchpath as UTF-8\n"
     )
     return ConfigError.exit_code
-
-
-def _fault_of_yaml(error: YAMLError) -> str | None:
-    """Says which file is not valid YAML, and where. None if the text does not come from a YAML file."""
-    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    file = str(getattr(mark, "name", None) or getattr(error, "name", ""))
-    if not file.endswith((".yaml", ".yml")):
-        return None
-    place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
-    reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "no reason given"
-    return f"{file}{place}: this is not valid YAML ({reason}); correct the file"
-
-
-def _near_miss(error: BaseException | None) -> str:
-    """The key that was meant, perhaps, where there is none of that name."""
-    if not isinstance(error, ConfigKeyError | ConfigAttributeError) or not isinstance(error.parent_node, DictConfig):
-        return ""
-    near = get_close_matches(str(error.key), [str(key) for key in error.parent_node], n=1)
-    return f"\ndid you mean {str(error.full_key).removesuffix(str(error.key))}{near[0]}?" if near else ""
 
 
 def _tell(name: str, error: CdsframeError, started: bool) -> None:

@@ -21,8 +21,11 @@ def over() -> None:
 
 
 def _is_entry_point(script: str | None) -> bool:
-    """Whether the program is a script beside the package, not one that imports such a script."""
-    return script is not None and os.path.dirname(os.path.realpath(script)) == os.path.dirname(_PACKAGE)
+    """Whether the program is a script beside the package or a command of it, not one that imports such a script."""
+    if script is None:
+        return False
+    folder, name = os.path.split(os.path.realpath(script))
+    return folder in (os.path.dirname(_PACKAGE), _PACKAGE) or name in ("cdsframe", "cdsframe.exe")
 
 
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from cdsframe.config.build import locate
 
@@ -26,8 +26,7 @@ class AfterEachJob(Callback):
 
     Args:
         function: takes the multirun's folder, returns a text.
-        at_end: called once when the multirun ends, however it does, with its folder and with what tells, for a job's
-            folder and the kind of what it has left, where that is published; returns a text.
+        at_end: called once with the multirun's folder when the multirun ends, also after a failure; returns a text.
     """
 
     def __init__(self, function: str, at_end: str | None) -> None:
@@ -51,10 +50,4 @@ def told() -> Iterator[str]:
     for folder, (function, at_end, text) in ended:
         yield locate(function)(folder) if text is None else text
         if at_end is not None:
-            yield locate(at_end)(folder, _published)
-
-
-def _published(job: Path, kind: str) -> Path:
-    """Where what a job has left is to go, by its configuration and the environment of this process."""
-    cfg = OmegaConf.load(job / "config.yaml")
-    return Path(str(cfg.training[f"{kind}s"])) / str(cfg.name)
+            yield locate(at_end)(folder)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -16,8 +16,13 @@ from cdsframe.errors import ConfigError, named
 _SHOWN = 5
 
 
-def refuse_shadowed(name: str, configs: Path) -> None:
-    """Ends the program where a folder named on the command line has a file that a folder before it has, too."""
+def refuse_shadowed(name: str, configs: Path, packages: Mapping[str, Path]) -> None:
+    """Ends the program where a folder named on the command line, or of a component package, has a file that a folder
+    before it has, too. Adds the packages' folders to Hydra's search path.
+
+    Args:
+        packages: component package -> its folder of configuration files.
+    """
     from hydra._internal.utils import get_args_parser
 
     arguments, _ = get_args_parser().parse_known_args(sys.argv[1:])
@@ -25,6 +30,11 @@ def refuse_shadowed(name: str, configs: Path) -> None:
     first = configs if arguments.config_path is None else configs.parent / arguments.config_path
     own = [Path(arguments.config_dir)] if arguments.config_dir else []
     entries, problems = _entries(arguments, [first, *own], name)
+    if packages:
+        entries += [f"file://{folder}" for folder in packages.values()]
+        others = [given for given in sys.argv[1:] if not given.lstrip("+").startswith("hydra.searchpath=")]
+        sys.argv[1:] = others
+        sys.argv.append("hydra.searchpath=[" + ",".join(f"'{entry}'" for entry in entries) + "]")
     try:
         problems += shadowed([*_hydras(), first, *own, *_folders(entries)])
     except OSError as error:

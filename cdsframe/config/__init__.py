@@ -1,4 +1,4 @@
-"""Where configuration becomes objects: `check` refuses what is wrong, `build` makes components.
+"""Where configuration becomes objects: `check` refuses what is wrong, `Composition` builds a system of components.
 
 The only room of the package, beside `cli` and the entry points, that knows Hydra and sees a config.
 """
@@ -7,8 +7,9 @@ from typing import Any
 
 from cdsframe.config.build import DEPENDENCIES, build, examine, locate
 from cdsframe.config.check import check
+from cdsframe.config.composition import Composition
 
-__all__ = ["DEPENDENCIES", "build", "check", "examine", "locate"]
+__all__ = ["DEPENDENCIES", "Composition", "build", "check", "examine", "locate"]
 
 
 def __getattr__(name: str) -> Any:

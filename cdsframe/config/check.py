@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field
 
 from cdsframe.artifacts.files import InputFile, InputFolder
-from cdsframe.config.build import DEPENDENCIES, locate
+from cdsframe.config.build import DEPENDENCIES, is_dependency, locate
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, named
 from cdsframe.filters import empty_fields
@@ -96,11 +96,11 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
         return [f"{path}._target_: {problem}" for problem in error.problems]
     parameters = inspect.signature(target).parameters
     keys = [str(key) for key in node if key != "_target_"]
-    settings = [name for name in parameters if name in keys or name not in DEPENDENCIES]
+    settings = [name for name, parameter in parameters.items() if name in keys or not is_dependency(parameter)]
     problems = []
     for key in keys:
-        if key in DEPENDENCIES - {"name", "seed"}:
-            problems.append(f"{path}.{key} is handed over by the entry point and cannot be set")
+        if key in DEPENDENCIES - {"name", "seed"} and (key not in parameters or is_dependency(parameters[key])):
+            problems.append(f"{path}.{key} is a component of the system and cannot be set here; choose the group {key}")
         elif key not in parameters:
             near = get_close_matches(key, settings, n=1)
             hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {', '.join(settings) or 'no keys'}"

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 
 from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.artifacts.files import expanded
-from cdsframe.logger import chosen, missing_key
-
-
-def _target(cfg: DictConfig, group: str) -> str:
-    node = cfg.get(group)
-    return str(node["_target_"]) if isinstance(node, DictConfig) and "_target_" in node else ""
+from cdsframe.config.build import declared
+from cdsframe.logger import chosen
 
 
 def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
@@ -27,20 +22,23 @@ def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
 
 
 def _vectors_need_embedder(cfg: DictConfig) -> list[str]:
-    needs = _target(cfg, "retriever").rpartition(".")[2] in ("Knn", "Hybrid", "Hierarchical", "HierarchicalLight")
-    if needs and _target(cfg, "embedder").endswith(".NoEmbedder"):
+    if declared(cfg, "retriever", "needs_vectors", False) and not declared(cfg, "embedder", "makes_vectors", True):
         return ["the retriever searches vectors, and embedder=none makes none; use retriever=bm25 or embedder=minilm"]
     return []
 
 
 def _expansion_is_read(cfg: DictConfig) -> list[str]:
-    expansion, retriever = _target(cfg, "expansion").rpartition(".")[2], _target(cfg, "retriever").rpartition(".")[2]
-    if (expansion, retriever) == ("Feedback", "Knn"):
-        return ["expansion=feedback adds words for BM25, and retriever=knn searches none; use retriever=hybrid or bm25"]
-    if (expansion, retriever) == ("Hyde", "Bm25"):
-        return ["expansion=hyde adds a vector, and retriever=bm25 searches none; use retriever=hybrid or knn"]
-    if expansion == "Hyde" and _target(cfg, "generator").endswith(".NoGenerator"):
-        return ["expansion=hyde searches what the generator writes, and generator=none writes nothing; use another"]
+    words, vectors = (declared(cfg, "expansion", f"adds_{what}", False) for what in ("words", "vectors"))
+    reads_words = declared(cfg, "retriever", "reads_words", True)
+    reads_vectors = declared(cfg, "retriever", "needs_vectors", True)
+    if not declared(cfg, "retriever", "searches", True):
+        return []
+    if words and not vectors and not reads_words:
+        return ["the expansion adds words for BM25, and the retriever searches none; use retriever=hybrid or bm25"]
+    if vectors and not words and not reads_vectors:
+        return ["the expansion adds a vector, and the retriever searches none; use retriever=hybrid or knn"]
+    if declared(cfg, "expansion", "needs_generator", False) and not declared(cfg, "generator", "generates", True):
+        return ["the expansion searches what the generator writes, and generator=none writes nothing; use another"]
     return []
 
 
@@ -53,33 +51,32 @@ def _candidates_reach(cfg: DictConfig) -> list[str]:
 
 
 def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
-    quantized = _target(cfg, "quantization").rpartition(".")[2] in ("Nf4", "Int8")
-    if quantized and _target(cfg, "lora").endswith(".NoLora"):
+    if declared(cfg, "lora", "trains_base", False) and not declared(cfg, "quantization", "trains_base", True):
         return ["lora=none trains all weights, which 4-bit and 8-bit weights do not allow; add quantization=none"]
     return []
 
 
 def _new_tokens_are_trained(cfg: DictConfig) -> list[str]:
-    trains = _target(cfg, "training").rpartition(".")[2] in ("sft", "estimate")
+    trains = declared(cfg, "training", "trains", "") == "adapter"
     if not trains or not OmegaConf.select(cfg, "model.new_tokens"):
         return []
-    if _target(cfg, "lora").rpartition(".")[2] in ("LoraWithEmbeddings", "NoLora"):
+    if declared(cfg, "lora", "trains_embeddings", False):
         return []
     return ["model.new_tokens makes rows of the embeddings that this lora does not train; add lora=embeddings"]
 
 
 def _retriever_is_trained(cfg: DictConfig) -> list[str]:
-    kind = _target(cfg, "training").removeprefix("cdsframe.training.").removesuffix(".tune")
+    kind = declared(cfg, "training", "trains", "")
     if kind not in ("embedder", "reranker"):
         return []
     problems = []
     if OmegaConf.select(cfg, "trainer.strategy") != "single":
         problems.append(f"training={kind} trains on one device; use trainer=auto or trainer=cpu")
-    if kind == "embedder" and _target(cfg, "embedder").endswith(".NoEmbedder"):
+    if kind == "embedder" and not declared(cfg, "embedder", "makes_vectors", True):
         problems.append("training=embedder has no model to begin with; use embedder=minilm or another one")
     if kind == "embedder" and OmegaConf.select(cfg, "embedder.query_model"):
         problems.append("training=embedder tunes one encoder of queries and passages; set embedder.query_model=null")
-    if kind == "reranker" and _target(cfg, "retriever").endswith(".NoRetriever"):
+    if kind == "reranker" and not declared(cfg, "retriever", "searches", True):
         problems.append("training=reranker learns from what a retriever finds; use retriever=hybrid or bm25")
     depth, found = cfg.training.depth, OmegaConf.select(cfg, "retriever.num_candidates")
     if cfg.training.negatives and found is not None and depth > found:
@@ -93,10 +90,9 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
         return []
     if not any((expanded(adapter) / name).is_file() for name in ("adapter_config.json", "config.json")):
         return [f"adapter: {adapter} is no adapter folder (no adapter_config.json in it); train one, or adapter=null"]
-    if _target(cfg, "generator").endswith(".OpenAiGenerator"):
-        return [
-            "generator=openai answers with what its engine has loaded: load the adapter there and give adapter=null"
-        ]
+    generates, own = declared(cfg, "generator", "generates", False), declared(cfg, "generator", "uses_model", True)
+    if generates and not own:
+        return ["the generator answers with what its engine has loaded: load the adapter there and give adapter=null"]
     return []
 
 
@@ -105,8 +101,6 @@ def _loggers_can_start(cfg: DictConfig) -> list[str]:
     for name, node in chosen(cfg.get("logger")).items():
         if not isinstance(node, DictConfig) or "_target_" not in node:
             found.append(f"logger.{name} is no logger: it has no _target_; use logger.{name}=null to switch it off")
-        elif str(node["_target_"]).endswith(".Wandb"):
-            found.append(missing_key(str(node.mode), str(node.key_env), os.environ))
     return [problem for problem in found if problem]
 
 

@@ -14,9 +14,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from cdsframe.contracts import DataSource
 from cdsframe.data.drawing import Balance, draw, shares
 from cdsframe.data.duplicates import exact_copies, near_copies
-from cdsframe.data.source import Source
 from cdsframe.data.splits import SPLITS, split_of
 from cdsframe.errors import ConfigError, EmptySplitError
 from cdsframe.types import Question
@@ -65,7 +65,7 @@ class Mix:
         problems = self.problems(named, weights, caps, limit, balance, group_limit)
         if problems:
             raise ConfigError(problems)
-        self._sources: dict[str, Source] = dict(sources)
+        self._sources: dict[str, DataSource] = dict(sources)
         self.scope = " + ".join(dict.fromkeys(source.scope for source in self._sources.values()))
         self._weights, self._caps, self._limit, self._seed = dict(weights), dict(caps), limit, seed
         self._balance, self._group_limit = balance, group_limit

@@ -17,8 +17,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.contracts import Corpus
-from cdsframe.data.source import Source
+from cdsframe.contracts import Corpus, DataSource
 from cdsframe.errors import ConfigError, EmptySplitError
 from cdsframe.text.shingles import sentences, shingles, words
 from cdsframe.types import Document, Evidence, Question
@@ -54,7 +53,7 @@ class Raft:
     ) -> None:
         if source is None:
             raise ConfigError(self.problems(source))
-        self._source: Source = source
+        self._source: DataSource = source
         self._corpus, self._most, self._support = corpus, max_answer_words, support
         self.scope = self._source.scope
         self._found: dict[str, list[Question]] = {}

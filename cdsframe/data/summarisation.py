@@ -13,6 +13,7 @@ from functools import cache
 from typing import Any
 
 from cdsframe.artifacts.files import read_jsonl, resolve
+from cdsframe.contracts.declarations import checked_by
 from cdsframe.data.splits import SPLITS
 from cdsframe.errors import ConfigError, EmptySplitError, InputError
 from cdsframe.types import Question
@@ -80,11 +81,21 @@ class Dialogues:
         )
 
 
+def _problems(folder: str | None) -> list[str]:
+    if folder is None:
+        return ["data: dialogues need a data folder; set CDSFRAME_DATA to the one that holds summarisation/"]
+    if not (resolve(folder) / "summarisation").is_dir():
+        return [f"data: no folder summarisation/ in {folder} (paths.data)"]
+    return []
+
+
+@checked_by(_problems)
 def mts_dialog(folder: str | None) -> Dialogues:
     """MTS-Dialog: short dialogues, each with the one section of a note that was written of it."""
     return Dialogues("MTS-Dialog", _file(folder, "mts_dialog"), "section_text", "section_header")
 
 
+@checked_by(_problems)
 def aci_bench(folder: str | None) -> Dialogues:
     """ACI-Bench: whole visits with the whole note."""
     return Dialogues("ACI-Bench", _file(folder, "aci_bench"), "note", None)
@@ -94,14 +105,3 @@ def _file(folder: str | None, name: str) -> str:
     if problems := _problems(folder):
         raise ConfigError(problems)
     return f"{folder}/summarisation/{name}.jsonl.gz"
-
-
-def _problems(folder: str | None) -> list[str]:
-    if folder is None:
-        return ["data: dialogues need a data folder; set CDSFRAME_DATA to the one that holds summarisation/"]
-    if not (resolve(folder) / "summarisation").is_dir():
-        return [f"data: no folder summarisation/ in {folder} (paths.data)"]
-    return []
-
-
-mts_dialog.problems = aci_bench.problems = _problems  # type: ignore[attr-defined]  # config.check calls it

@@ -11,20 +11,20 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.artifacts.run import Run
-from cdsframe.confidence import Calibrator, NoCalibration
+from cdsframe.confidence import Calibrator
+from cdsframe.contracts import System
+from cdsframe.contracts.declarations import declares
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.evaluation.qa import Data, Judged
+from cdsframe.evaluation.qa import Judged
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, stratified, with_table
 from cdsframe.evaluation.statistics import interval_of
-from cdsframe.generator.transformers import TransformersGenerator
-from cdsframe.pipeline import Pipeline
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,12 +50,10 @@ class Sample:
         return self.judged.question.group
 
 
+@declares(asks_generator=True)
 def evaluate(
-    pipeline: Pipeline,
-    data: Data,
-    model: Any,
+    system: System,
     run: Run,
-    calibration: Any,
     seed: int,
     split: Literal["train", "validation", "test"],
     limit: Annotated[int, Field(ge=1)] | None,
@@ -70,11 +68,12 @@ def evaluate(
     An answer is right where its F1 is at least `correct_from` and it states no wrong dose ("10 mg twice daily" shares
     most words with "15 mg twice daily"). Refusals have no confidence and are left out.
     """
-    if not isinstance(calibration, NoCalibration):
+    pipeline = system.pipeline
+    if system.calibration.fitted:
         raise ConfigError(
             "evaluation=calibrate fits a calibration from answers that none has touched; use calibration=null"
         )
-    questions = stratified(data.questions(split), limit, seed, lambda question: question.type)
+    questions = stratified(system.data.questions(split), limit, seed, lambda question: question.type)
     answers = pipeline.answer_many([question.question for question in questions])
     judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
     parts = split_by_group([one.question.group or one.question.id for one in judged], seed)
@@ -91,7 +90,7 @@ def evaluate(
     threshold = choose_threshold(
         [sample.probability for sample in choosing], [sample.correct for sample in choosing], target_accuracy, minimum
     )
-    fitted = replace(fitted, threshold=threshold, identity=calibration.identity)
+    fitted = replace(fitted, threshold=threshold, identity=pipeline.identity)
 
     scores = Scores(resamples, seed)
     if tested:
@@ -111,7 +110,7 @@ def evaluate(
     write_jsonl(run.folder / "predictions.jsonl", rows)
     for path in (run.folder / "calibration.json", Path(output)):
         fitted.save(path)
-    digests = model_digests(model) if isinstance(pipeline.generator, TransformersGenerator) else {}
+    digests = model_digests(system.model) if pipeline.generator.uses_model else {}
     run.finish(metrics, {"data": question_digest(questions), **digests}, reasons=reasons)
     return with_table(metrics, "calibration/brier")
 

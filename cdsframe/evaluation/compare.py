@@ -17,6 +17,7 @@ from pydantic import Field
 
 from cdsframe.artifacts.files import InputFolder, read_json, read_jsonl, write_json, write_text
 from cdsframe.artifacts.run import Run
+from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
@@ -146,6 +147,7 @@ def summarise(sweep_folder: Path) -> str:
     return write(compare(same), sweep_folder) if len(same) > 1 else ""
 
 
+@declares(asks_generator=False)
 def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=2)]) -> Result:
     """`evaluation=compare`: compares the named run folders; the headline is the largest F1 (or accuracy, or nDCG)."""
     finished = [Finished.read(Path(folder)) for folder in runs]

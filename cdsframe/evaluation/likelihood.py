@@ -13,6 +13,7 @@ from itertools import pairwise
 from typing import Any
 
 from cdsframe.chat.encoding import IGNORED, encode
+from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
 from cdsframe.types import Message
 
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 
 
 def score_options(
-    model: Any, asked: Sequence[tuple[list[Message], list[str]]], batch_size: int, labels: bool = False
+    model: LanguageModel, asked: Sequence[tuple[list[Message], list[str]]], batch_size: int, labels: bool = False
 ) -> list[list[float]]:
     """The log-likelihood (natural) of each target as the assistant's words, by conversation.
 
@@ -65,7 +66,7 @@ def _one_begins_another(targets: Sequence[Sequence[int]]) -> bool:
     return any(a != b and b[: len(a)] == a for a, b in pairwise(ordered))
 
 
-def _harness(model: Any, batch_size: int) -> Any:
+def _harness(model: LanguageModel, batch_size: int) -> Any:
     """lm-eval's HFLM around the module that we loaded."""
     lm_eval_log = logging.getLogger("lm_eval")
     level = lm_eval_log.level

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -17,7 +17,8 @@ from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import InputFile, write_jsonl
 from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import encode
-from cdsframe.contracts import Context, Index, Reranker, Retriever
+from cdsframe.contracts import System
+from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.evaluation.exam import distinguishable, read_exam
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
@@ -61,18 +62,21 @@ class Form:
         return opening + [message for message in messages if message.role != "system"]
 
 
+def _problems(score_by: str, show_options: bool) -> list[str]:
+    if score_by == "letter" and not show_options:
+        return ["evaluation.score_by=letter needs evaluation.show_options=true: a letter means nothing without options"]
+    return []
+
+
+@declares(makes_prompts=True, asks_generator=False)
+@checked_by(_problems)
 def evaluate(
-    model: Any,
-    prompt: Prompt,
-    retriever: Retriever,
-    reranker: Reranker,
-    context: Context,
-    index: Index,
+    system: System,
     run: Run,
     seed: int,
     path: ExamFiles,
     sample: Annotated[int, Field(ge=1)] | None,
-    system: str,
+    system_message: str,
     score_by: Literal["letter", "text"],
     show_options: bool,
     batch_size: Annotated[int, Field(ge=1)],
@@ -87,11 +91,10 @@ def evaluate(
     exam = read_exam([path] if isinstance(path, str) else path)
     usable = distinguishable(exam)
     choices = stratified(usable, sample, seed, lambda choice: choice.dataset)
-    form = Form(system.strip(), score_by, show_options)
-    passages = _retrieve(retriever, reranker, context, choices)
-    prompts = _prompts(model, prompt, form, context, choices, passages)
+    form = Form(system_message.strip(), score_by, show_options)
+    prompts = _prompts(system, form, choices, _retrieve(system, choices))
     asked = [(messages, form.targets(choice)) for messages, choice in zip(prompts, choices, strict=True)]
-    found = score_options(model, asked, batch_size, labels=score_by == "letter")
+    found = score_options(system.model, asked, batch_size, labels=score_by == "letter")
     rows = [_row(choice, form.targets(choice), scores) for choice, scores in zip(choices, found, strict=True)]
 
     scores = Scores(resamples, seed)
@@ -111,44 +114,29 @@ def evaluate(
     write_jsonl(run.folder / "predictions.jsonl", rows)
     digests = {
         "data": digest(*(part for c in choices for part in (c.id, c.question, c.answer))),
-        **model_digests(model),
+        **model_digests(system.model),
     }
-    if retriever.top_k > 0:
-        digests["index"] = index.digest
+    if system.retriever.searches:
+        digests["index"] = system.index.digest
     run.finish(metrics, digests)
     return with_table(metrics, "mcq/accuracy")
 
 
-def _problems(score_by: str, show_options: bool) -> list[str]:
-    if score_by == "letter" and not show_options:
-        return ["evaluation.score_by=letter needs evaluation.show_options=true: a letter means nothing without options"]
-    return []
-
-
-evaluate.problems = _problems  # type: ignore[attr-defined]  # config.check calls it
-
-
-def _retrieve(
-    retriever: Retriever, reranker: Reranker, context: Context, choices: Sequence[Choice]
-) -> list[list[Passage]]:
+def _retrieve(system: System, choices: Sequence[Choice]) -> list[list[Passage]]:
     """The passages for each question; retrieval sees the question only, as MIRAGE does (arXiv 2402.13178)."""
     queries = [choice.question for choice in choices]
-    found = retrieve(retriever, reranker, context, queries, retriever.top_k)
+    found = retrieve(system.retriever, system.reranker, system.context, queries, system.retriever.top_k)
     return [[hit.passage for hit in hits] for hits in found]
 
 
 def _prompts(
-    model: Any,
-    prompt: Prompt,
-    form: Form,
-    context: Context,
-    choices: Sequence[Choice],
-    passages: Sequence[Sequence[Passage]],
+    system: System, form: Form, choices: Sequence[Choice], passages: Sequence[Sequence[Passage]]
 ) -> list[list[Message]]:
     """The conversations, with as many passages as `prompt.max_tokens` has room for."""
+    prompt, context, tokenizer = system.prompt, system.context, system.model.tokenizer
 
     def count(messages: Sequence[Message]) -> int:
-        return len(encode(model.tokenizer, form.instruct(messages)).input_ids)
+        return len(encode(tokenizer, form.instruct(messages)).input_ids)
 
     found, crowded = [], 0
     for choice, own in zip(choices, passages, strict=True):

@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
 from time import perf_counter
-from typing import Annotated, Any, Literal, Protocol
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.artifacts.run import Run
-from cdsframe.contracts import Index
+from cdsframe.contracts import Index, System
+from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
@@ -31,7 +32,6 @@ from cdsframe.evaluation.result import (
     with_table,
 )
 from cdsframe.evaluation.text import METRICS, wrong_dose
-from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.pipeline import Pipeline
 from cdsframe.types import Answer, JsonObject, Question
 
@@ -39,14 +39,6 @@ log = logging.getLogger(__name__)
 
 _DEPTH = 10
 """How deep rankings are measured, however few passages an answer is made from."""
-
-
-class Data(Protocol):
-    """Where questions come from."""
-
-    scope: str
-
-    def questions(self, split: str) -> list[Question]: ...
 
 
 @dataclass(frozen=True)
@@ -111,11 +103,9 @@ class Judged:
         }
 
 
+@declares(asks_generator=True)
 def evaluate(
-    pipeline: Pipeline,
-    data: Data,
-    index: Index,
-    model: Any,
+    system: System,
     run: Run,
     seed: int,
     split: Literal["train", "validation", "test"],
@@ -123,7 +113,8 @@ def evaluate(
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
-    questions = stratified(data.questions(split), limit, seed, lambda question: question.type)
+    pipeline, index = system.pipeline, system.index
+    questions = stratified(system.data.questions(split), limit, seed, lambda question: question.type)
     texts = [question.question for question in questions]
     rankings = _rank(pipeline, texts)
     pipeline.load()  # so that the seconds are those of answering
@@ -147,12 +138,12 @@ def evaluate(
         _score_citations(scores, judged)
         _score_retrieval(scores, judged, rankings, index, run, pipeline.retriever.top_k)
         digests["index"] = index.digest
-    if isinstance(pipeline.generator, TransformersGenerator):
-        digests |= model_digests(model)
+    if pipeline.generator.uses_model:
+        digests |= model_digests(system.model)
     metrics = scores.metrics | _costs(answers, seconds)
     write_jsonl(run.folder / "predictions.jsonl", rows)
-    write_report(run, metrics, rows)
-    run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=data.scope)
+    write_report(run, system, metrics, rows)
+    run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=system.data.scope)
     return with_table(metrics, "qa/f1")
 
 
@@ -161,7 +152,7 @@ def _rank(pipeline: Pipeline, questions: Sequence[str]) -> list[list[str]]:
 
     Before the questions are answered: a retriever that does not look so deep says so at once.
     """
-    if not pipeline.retriever.top_k:
+    if not pipeline.retriever.searches:
         return [[] for _ in questions]
     found = pipeline.retriever.search_many(questions, top_k=max(_DEPTH, pipeline.retriever.top_k))
     return [[hit.passage.id for hit in hits] for hits in found]

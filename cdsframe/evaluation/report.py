@@ -11,6 +11,7 @@ from typing import Any
 
 from cdsframe.artifacts.files import write_text
 from cdsframe.artifacts.run import Run
+from cdsframe.contracts import System
 from cdsframe.types import JsonObject, Metrics
 
 _EXAMPLES = 25
@@ -18,16 +19,16 @@ _EXAMPLES = 25
 _UNTOLD = ("paths", "experiment", "evaluation")
 
 
-def write_report(run: Run, metrics: Metrics, rows: Sequence[JsonObject]) -> None:
+def write_report(run: Run, system: System, metrics: Metrics, rows: Sequence[JsonObject]) -> None:
     """Writes `report.html` into the run's folder."""
     from jinja2 import Environment, StrictUndefined
 
     template = Path(__file__).with_name("report.html.j2").read_text(encoding="utf-8")
     page = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     text = page.from_string(template).render(
-        name=run.config.get("name", run.folder.name),
+        name=system.name,
         choices={group: choice for group, choice in sorted(run.choices.items()) if group not in _UNTOLD},
-        adapter=run.config.get("adapter") or "none (the base model)",
+        adapter=system.adapter or "none (the base model)",
         metrics=_lines(metrics),
         examples=_examples(rows),
     )

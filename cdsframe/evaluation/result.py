@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.contracts import LanguageModel
 from cdsframe.evaluation.statistics import Interval, interval
 from cdsframe.types import Metrics, Question
 
@@ -81,7 +82,7 @@ def question_digest(questions: Sequence[Question]) -> str:
     return digest(*(part for q in questions for part in (q.id, q.question, q.answer, *q.aliases)))
 
 
-def model_digests(model: Any) -> dict[str, str | None]:
+def model_digests(model: LanguageModel) -> dict[str, str | None]:
     """What was loaded: the base weights and the adapter."""
     return {"model": model.digest, "adapter": weights_digest(Path(model.adapter)) if model.adapter else None}
 

@@ -17,10 +17,10 @@ from pydantic import Field
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
 from cdsframe.artifacts.run import Run
-from cdsframe.contracts import Context, Index, Reranker, Retriever
+from cdsframe.contracts import Context, DataSource, Index, Reranker, Retriever, System
+from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import by_section, clusters, locate
-from cdsframe.evaluation.qa import Data
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.result import Result, Scores, stratified, with_table
 from cdsframe.pipeline import retrieve
@@ -42,12 +42,19 @@ class Query:
     group: str = ""
 
 
+def files_problems(queries: str | None, qrels: str | None) -> list[str]:
+    """Empty if both files are given, or neither."""
+    if (queries is None) == (qrels is None):
+        return []
+    return [
+        "evaluation.queries and evaluation.qrels belong together: give both files, or neither (the data's evidence)"
+    ]
+
+
+@declares(asks_generator=False)
+@checked_by(files_problems)
 def evaluate(
-    retriever: Retriever,
-    reranker: Reranker,
-    context: Context,
-    index: Index,
-    data: Data,
+    system: System,
     run: Run,
     seed: int,
     queries: InputFile | None,
@@ -57,13 +64,14 @@ def evaluate(
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Searches every query that has judgements (at most `sample`, seeded), 50 deep, and measures the rankings."""
-    if retriever.top_k == 0:
+    index, retriever = system.index, system.retriever
+    if not retriever.searches:
         raise ConfigError("evaluation=retrieval needs a retriever that searches; retriever=none finds nothing")
-    chosen, judged, left_out = load(queries, qrels, data, split, index, sample, seed)
+    chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
     log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
     places = locate(index, judged)
     groups = clusters(chosen, judged, places)
-    found = _search(retriever, reranker, context, chosen)
+    found = _search(retriever, system.reranker, system.context, chosen)
 
     scores = Scores(resamples, seed)
     rankings = {id: [hit.passage.id for hit in hits] for id, hits in found.items()}
@@ -84,18 +92,6 @@ def evaluate(
     )
     run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
     return with_table(metrics, "retrieval/ndcg@10")
-
-
-def files_problems(queries: str | None, qrels: str | None) -> list[str]:
-    """Empty if both files are given, or neither."""
-    if (queries is None) == (qrels is None):
-        return []
-    return [
-        "evaluation.queries and evaluation.qrels belong together: give both files, or neither (the data's evidence)"
-    ]
-
-
-evaluate.problems = files_problems  # type: ignore[attr-defined]  # config.check calls it
 
 
 def read_queries(path: str) -> list[Query]:
@@ -146,13 +142,13 @@ def _is_grade(cell: str) -> bool:
 
 
 def load(
-    queries: str | None, qrels: str | None, data: Data, split: str, index: Index, sample: int | None, seed: int
+    queries: str | None, qrels: str | None, system: System, split: str, sample: int | None, seed: int
 ) -> tuple[list[Query], Qrels, int]:
     """At most `sample` queries that have a relevant passage, their judgements, and how many have none.
 
     From the two files, or from the evidence of the data's questions. Raises InputError where no query is left.
     """
-    asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(data, split, index)
+    asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(system.data, split, system.index)
     relevant = [query for query in asked if any(judged.get(query.id, {}).values())]
     chosen = stratified(relevant, sample, seed, lambda _: "")
     if not chosen:
@@ -164,7 +160,7 @@ def _from_files(queries: str, qrels: str) -> tuple[list[Query], Qrels]:
     return read_queries(queries), read_qrels(qrels)
 
 
-def _from_data(data: Data, split: str, index: Index) -> tuple[list[Query], Qrels]:
+def _from_data(data: DataSource, split: str, index: Index) -> tuple[list[Query], Qrels]:
     questions = data.questions(split)
     return [Query(q.id, q.question, q.group) for q in questions], gold_passages(index, questions)
 

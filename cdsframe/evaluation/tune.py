@@ -14,10 +14,10 @@ from pydantic import Field
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import InputFile, write_json
 from cdsframe.artifacts.run import Run
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import System
+from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import clusters, locate
-from cdsframe.evaluation.qa import Data
 from cdsframe.evaluation.ranking import Qrels, score_rankings
 from cdsframe.evaluation.result import Result, Scores
 from cdsframe.evaluation.retrieval import Query, files_problems, load
@@ -50,10 +50,10 @@ class Weighted(Protocol):
     def join(self, legs: _Lists) -> list[Hit]: ...
 
 
+@declares(asks_generator=False)
+@checked_by(files_problems)
 def evaluate(
-    retriever: Retriever,
-    index: Index,
-    data: Data,
+    system: System,
     run: Run,
     seed: int,
     queries: InputFile | None,
@@ -69,9 +69,10 @@ def evaluate(
     Queries that share a document stay in one fold. Each fold is measured with the weights that the other folds choose
     (cross-fitting); their difference to the configured weights is paired, with a clustered interval and p.
     """
+    retriever, index = system.retriever, system.index
     if not isinstance(retriever, Weighted):
         raise ConfigError("evaluation=tune needs a retriever with weights: hybrid, hierarchical or hierarchical_light")
-    chosen, judged, left_out = load(queries, qrels, data, split, index, sample, seed)
+    chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
     groups = clusters(chosen, judged, locate(index, judged))
     fold_of = _folds(groups, folds, seed)
     tuner = _Tuner(retriever, chosen, judged, grid)
@@ -102,9 +103,6 @@ def evaluate(
     write_json(run.folder / "weights.json", dict(weights))
     run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
     return Result(metrics, f"retrieval/{_MEASURE}_tuned", _told(metrics, difference, weights))
-
-
-evaluate.problems = files_problems  # type: ignore[attr-defined]  # config.check calls it
 
 
 class _Tuner:

@@ -28,6 +28,8 @@ class Abbreviations(Expanding):
         retriever: searches the expanded question.
     """
 
+    adds_words = adds_vectors = True
+
     def __init__(self, path: InputFile, retriever: Retriever) -> None:
         super().__init__(retriever)
         self._path = path

@@ -16,8 +16,15 @@ class Expanding(ABC):
         retriever: searches them.
     """
 
+    adds_words = False
+    """Whether what it adds reaches BM25."""
+    adds_vectors = False
+    """Whether what it adds reaches kNN."""
+    needs_generator = False
+    """Whether the generator writes what it adds."""
+
     def __init__(self, retriever: Retriever) -> None:
-        self._retriever, self.top_k = retriever, retriever.top_k
+        self._retriever, self.top_k, self.searches = retriever, retriever.top_k, retriever.searches
 
     def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
         return self.search_many([query], top_k, filter)[0]
@@ -25,7 +32,7 @@ class Expanding(ABC):
     def search_many(
         self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
     ) -> list[list[Hit]]:
-        if not queries or not (self.top_k if top_k is None else top_k):
+        if not queries or not self.searches or top_k == 0:
             return [[] for _ in queries]
         asked = [query if isinstance(query, Query) else Query.plain(query) for query in queries]
         return self._retriever.search_many(self.expand(asked, filter or {}), top_k, filter)

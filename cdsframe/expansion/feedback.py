@@ -37,6 +37,8 @@ class Feedback(Expanding):
         index: is asked for the first passages.
     """
 
+    adds_words = True
+
     def __init__(
         self,
         num_passages: Annotated[int, Field(ge=1)],

@@ -23,6 +23,8 @@ class Hyde(Expanding):
         generator: writes.
     """
 
+    adds_vectors = needs_generator = True
+
     def __init__(self, instruction: str, retriever: Retriever, generator: Generator) -> None:
         super().__init__(retriever)
         self._instruction, self._generator = instruction, generator

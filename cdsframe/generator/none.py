@@ -10,8 +10,9 @@ from cdsframe.types import Generation, Message
 
 
 class NoGenerator:
-    """Gives no answers (`max_new_tokens` is 0) and refuses to be asked for one."""
+    """Gives no answers and refuses to be asked for one."""
 
+    generates = uses_model = False
     name, max_new_tokens, temperature = "none", 0, 0.0
 
     def load(self) -> None:

@@ -40,6 +40,9 @@ class OpenAiGenerator:
         log_probabilities: whether to ask for the tokens' log-probabilities (some engines refuse).
     """
 
+    generates = True
+    uses_model = False
+
     def __init__(
         self,
         base_url: Annotated[str, Field(pattern="^https?://")],
@@ -56,6 +59,16 @@ class OpenAiGenerator:
         self._concurrency, self._log_probabilities = concurrency, log_probabilities
         self._made: httpx.Client | None = None
         self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What an answer depends on: not where the engine runs."""
+        return {
+            "_target_": "cdsframe.generator.openai.OpenAiGenerator",
+            "model_name": self.name,
+            "max_new_tokens": self.max_new_tokens,
+            "temperature": self.temperature,
+        }
 
     def load(self) -> None:
         """Asks the engine for its models. Raises where it is unreachable or has no such model."""

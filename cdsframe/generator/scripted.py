@@ -14,6 +14,9 @@ class ScriptedGenerator:
     `conversations` keeps every conversation it was asked, `said` counts the words it has said.
     """
 
+    generates = True
+    uses_model = False
+
     name = "scripted"
     temperature = 0.0
 

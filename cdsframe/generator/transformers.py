@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -16,6 +16,7 @@ from pydantic import Field
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.chat.encoding import encode, end_of_turn_ids
+from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
 from cdsframe.types import Generation, Message
 
@@ -29,7 +30,7 @@ class TransformersGenerator:
     """Generates with a local causal language model.
 
     Args:
-        model: a `LanguageModel` (`.name`, `.tokenizer`, `.examine()`, `.load()`).
+        model: what answers.
         max_new_tokens: the most tokens of an answer.
         temperature: 0 takes the most probable token; above it, tokens are drawn, the same ones for the same seed and
             prompt, whoever shares the batch.
@@ -37,9 +38,12 @@ class TransformersGenerator:
         seed: of the draws.
     """
 
+    generates = True
+    uses_model = True
+
     def __init__(
         self,
-        model: Any,
+        model: LanguageModel,
         max_new_tokens: Annotated[int, Field(ge=1)],
         temperature: Annotated[float, Field(ge=0, le=2)],
         batch_size: Annotated[int, Field(ge=1)],
@@ -48,6 +52,12 @@ class TransformersGenerator:
         self._model, self._batch_size, self._seed = model, batch_size, seed
         self.name, self.max_new_tokens, self.temperature = model.name, max_new_tokens, temperature
         self._lock = threading.Lock()
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """What an answer depends on besides the model: not how many are decoded at once."""
+        target = "cdsframe.generator.transformers.TransformersGenerator"
+        return {"_target_": target, "max_new_tokens": self.max_new_tokens, "temperature": self.temperature}
 
     def load(self) -> None:
         """Examines the chat template, then loads the weights."""

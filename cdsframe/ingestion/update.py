@@ -10,6 +10,7 @@ from typing import Annotated
 from pydantic import Field
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
+from cdsframe.contracts.declarations import checked_by
 from cdsframe.ingestion.changes import note_update, tell_of_rebuild
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.rebuild import rebuild_part
@@ -17,6 +18,20 @@ from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.share import both, claim
 
 
+def _problems(shard: int, num_shards: int, add: bool, replace: bool) -> list[str]:
+    """Empty if there is such a shard, and at most one of the two is asked for."""
+    problems = both(add, replace)
+    if shard >= num_shards:
+        problems.append(f"ingestion.shard must be < ingestion.num_shards={num_shards}, got {shard}")
+    if add and num_shards > 1:
+        problems.append(
+            f"ingestion.add=true adds to the index, and ingestion.num_shards={num_shards} makes a new one of a single "
+            "corpus; use ingestion.num_shards=1"
+        )
+    return problems
+
+
+@checked_by(_problems)
 def update(
     window: Annotated[int, Field(ge=1)],
     shard: Annotated[int, Field(ge=0)],
@@ -54,19 +69,3 @@ def update(
             note_update(index, share.corpus)
         index.commit(optimize=True)
     return report
-
-
-def _problems(shard: int, num_shards: int, add: bool, replace: bool) -> list[str]:
-    """Empty if there is such a shard, and at most one of the two is asked for."""
-    problems = both(add, replace)
-    if shard >= num_shards:
-        problems.append(f"ingestion.shard must be < ingestion.num_shards={num_shards}, got {shard}")
-    if add and num_shards > 1:
-        problems.append(
-            f"ingestion.add=true adds to the index, and ingestion.num_shards={num_shards} makes a new one of a single "
-            "corpus; use ingestion.num_shards=1"
-        )
-    return problems
-
-
-update.problems = _problems  # type: ignore[attr-defined]

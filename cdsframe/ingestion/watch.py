@@ -14,6 +14,7 @@ from typing import Annotated, Protocol, runtime_checkable
 from pydantic import Field
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
+from cdsframe.contracts.declarations import checked_by
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
 from cdsframe.ingestion.report import Report, omission_lines, omissions_of
@@ -41,6 +42,7 @@ class Watched(Protocol):
         """The named sources and what they hold."""
 
 
+@checked_by(both)
 def watch(
     window: Annotated[int, Field(ge=1)],
     interval: Annotated[float, Field(gt=0)],
@@ -70,9 +72,6 @@ def watch(
     except KeyboardInterrupt:
         log.info("no longer following the corpus")
     return report
-
-
-watch.problems = both  # type: ignore[attr-defined]
 
 
 class Watcher:

@@ -72,6 +72,9 @@ class BaseRetriever(ABC):
         top_k: how many passages a search gives unless it is asked for another number.
     """
 
+    searches = True
+    """Whether it can find anything (`retriever=none` cannot)."""
+
     def __init__(self, top_k: int) -> None:
         self.top_k = top_k
 

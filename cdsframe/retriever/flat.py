@@ -7,41 +7,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.contracts import Embedder, Index
+from cdsframe.contracts import Embedder, Fusion, Index
 from cdsframe.retriever.base import Leg, Search, Searching, named
 from cdsframe.types import Hit, Level, Request
 
 TopK = Annotated[int, Field(ge=1)]
-
-
-class _Shares(Protocol):
-    @property
-    def absent(self) -> float: ...
-
-    def of(self, id: str) -> float: ...
-
-
-class Fusion(Protocol):
-    """What retrievers ask of a fusion (see `cdsframe.fusion.Fusion`)."""
-
-    @property
-    def weights(self) -> Mapping[str, float]: ...
-
-    def weighted(self, weights: Mapping[str, float]) -> Fusion: ...
-
-    def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]: ...
-
-    def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion: ...
-
-    def shares(self, legs: Mapping[str, Sequence[Hit]]) -> Mapping[str, _Shares]: ...
-
-    def scores(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, float]: ...
-
-    def ranked(self, legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]: ...
 
 
 class Words:
@@ -88,6 +62,8 @@ class Bm25(Searching):
         index: what is searched.
     """
 
+    reads_words, needs_vectors = True, False
+
     def __init__(self, top_k: TopK, num_candidates: TopK, index: Index) -> None:
         super().__init__(top_k, num_candidates, index)
 
@@ -107,6 +83,8 @@ class Knn(Searching):
         index: what is searched.
         embedder: the one that the index was made with.
     """
+
+    reads_words, needs_vectors = False, True
 
     def __init__(self, top_k: TopK, num_candidates: TopK, index: Index, embedder: Embedder) -> None:
         super().__init__(top_k, num_candidates, index)
@@ -129,6 +107,8 @@ class Hybrid(Searching):
         embedder: the one that the index was made with.
         fusion: joins the two lists.
     """
+
+    reads_words = needs_vectors = True
 
     def __init__(self, top_k: TopK, num_candidates: TopK, index: Index, embedder: Embedder, fusion: Fusion) -> None:
         super().__init__(top_k, num_candidates, index)

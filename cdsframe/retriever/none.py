@@ -11,6 +11,8 @@ from cdsframe.types import Filter, Hit, Query
 class NoRetriever(BaseRetriever):
     """Finds nothing."""
 
+    searches = False
+
     def __init__(self) -> None:
         super().__init__(0)
 

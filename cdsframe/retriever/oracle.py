@@ -9,20 +9,16 @@ from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
 from random import Random as Generator
-from typing import Annotated, Protocol
+from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.contracts import Index
+from cdsframe.contracts import DataSource, Index
 from cdsframe.errors import InputError
 from cdsframe.retriever.base import BaseRetriever, named
-from cdsframe.types import Evidence, Filter, Hit, Passage, Query, Question
+from cdsframe.types import Evidence, Filter, Hit, Passage, Query
 
 _SPLITS = ("train", "validation", "test")
-
-
-class _Data(Protocol):
-    def questions(self, split: str) -> list[Question]: ...
 
 
 class Gold(BaseRetriever):
@@ -34,7 +30,7 @@ class Gold(BaseRetriever):
         data: the questions, with their evidence.
     """
 
-    def __init__(self, top_k: Annotated[int, Field(ge=1)], index: Index, data: _Data) -> None:
+    def __init__(self, top_k: Annotated[int, Field(ge=1)], index: Index, data: DataSource) -> None:
         super().__init__(top_k)
         self._index, self._data = index, data
 

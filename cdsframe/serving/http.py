@@ -55,7 +55,7 @@ def serve(
     """
     import uvicorn
 
-    if pipeline.generator.max_new_tokens == 0:
+    if not pipeline.generator.generates:
         raise ConfigError("serve answers questions, and generator=none gives no answers; use generator=transformers")
     with _listen(host, port) as listener:
         service = Service(pipeline, concurrency, queue)

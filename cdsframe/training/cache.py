@@ -47,8 +47,10 @@ _AT_ONCE = 1024
 """Examples that are held in memory while they are written."""
 _DAY = 24 * 60 * 60
 _FILE = "examples.arrow"
-_RETRIEVAL = ("retriever", "fusion", "embedder", "index", "chunking", "data")
-"""The groups of a configuration that say what is retrieved."""
+_NOT_RETRIEVED = frozenset({
+    "model", "quantization", "lora", "prompt", "contamination", "ingestion", "logger", "trainer", "training",
+})  # fmt: skip
+"""The groups that do not decide what is retrieved; a group that is added later does, until it stands here."""
 _CODE: tuple[ModuleType, ...] = (
     encoding, chat_format, examination, template, tokens, turns, prompt, shingles, evidence, examples,
 )  # fmt: skip
@@ -56,16 +58,16 @@ _CODE: tuple[ModuleType, ...] = (
 
 
 def cached(
-    folder: str | None, builder: ExampleBuilder, questions: Sequence[Question], config: Mapping[str, Any]
+    folder: str | None, builder: ExampleBuilder, questions: Sequence[Question], identities: Mapping[str, Any]
 ) -> Sequence[Example]:
     """`builder.build(questions)`, kept in `folder`; None: built, and not kept.
 
     Args:
-        config: the run's, resolved; what it says of retrieval is part of the digest.
+        identities: group -> what its component is known by; those that decide what is retrieved are in the digest.
 
     Raises InputError where no example is left.
     """
-    key = None if folder is None else _key(builder, questions, config)
+    key = None if folder is None else _key(builder, questions, identities)
     if folder is None or key is None:
         return builder.build(questions)
     place = Path(folder) / key
@@ -116,12 +118,13 @@ class KeptExamples(Sequence[Example]):
         return Example(self._ids[number].as_py(), Encoded(tokens.tolist(), labels.tolist()))
 
 
-def _key(builder: ExampleBuilder, questions: Sequence[Question], config: Mapping[str, Any]) -> str | None:
+def _key(builder: ExampleBuilder, questions: Sequence[Question], identities: Mapping[str, Any]) -> str | None:
     """The digest of all that the examples depend on; None where it cannot be told."""
     identity = builder.identity
     if identity is None:
         return None
-    retrieval = {group: config.get(group) for group in _RETRIEVAL} if builder.grounded else {}
+    decides = {group: dict(identities[group]) for group in identities if group not in _NOT_RETRIEVED}
+    retrieval = decides if builder.grounded else {}
     settings = json.dumps([identity, retrieval], sort_keys=True, default=str)
     code = (inspect.getsource(module) for module in _CODE)
     return digest(str(_FORMAT_VERSION), __version__, *code, settings, *map(_as_text, questions))

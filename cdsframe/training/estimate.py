@@ -15,14 +15,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.artifacts.run import Run
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import DataSource, Index, LanguageModel, Lora, Quantization, Retriever, Trainer
+from cdsframe.contracts.declarations import declares
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import base_of
 from cdsframe.prompt import Prompt
 from cdsframe.training.cache import cached
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer
-from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, Share
+from cdsframe.training.settings import Checkpointing, Count, MaxLength, Share
 
 if TYPE_CHECKING:
     from cdsframe.training.batches import Layout
@@ -73,16 +74,18 @@ class Shape:
     packed: bool
 
 
+@declares(trains="adapter")
 def estimate(
-    model: Any,
-    quantization: Any,
-    lora: Any,
-    data: Data,
+    model: LanguageModel,
+    quantization: Quantization,
+    lora: Lora,
+    data: DataSource,
     retriever: Retriever,
     index: Index,
     prompt: Prompt,
-    trainer: Any,
+    trainer: Trainer,
     run: Run,
+    identities: Mapping[str, Any],
     seed: int,
     batch_size: Count,
     micro_batch_size: Count,
@@ -103,7 +106,7 @@ def estimate(
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
-    examples = cached(cache, builder, sample(data.questions("train"), train_limit, seed), run.config)
+    examples = cached(cache, builder, sample(data.questions("train"), train_limit, seed), identities)
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.padding_id())
     shape = longest(examples, batch_size, layout)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
@@ -161,9 +164,9 @@ def longest(examples: Sequence[Example], batch_size: int, layout: Layout) -> Sha
 
 
 def needed(
-    model: Any,
-    quantization: Any,
-    lora: Any,
+    model: LanguageModel,
+    quantization: Quantization,
+    lora: Lora,
     optimizer: Optimizer,
     fused: bool,
     shape: Shape,

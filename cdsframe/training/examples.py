@@ -104,7 +104,7 @@ class ExampleBuilder:
         tokenizer = tokenizer_digest(self._tokenizer)
         if tokenizer is None:
             return None
-        alone = {"tokenizer": tokenizer, "prompt": dict(self._prompt.identity), "max_length": self._max_length}
+        alone = {"tokenizer": tokenizer, "prompt": dict(self._prompt.form), "max_length": self._max_length}
         if not self.grounded:
             return alone
         return alone | {
@@ -119,7 +119,7 @@ class ExampleBuilder:
     @property
     def grounded(self) -> bool:
         """Whether examples show passages."""
-        return self._retriever.top_k > 0
+        return self._retriever.searches
 
     def build(self, questions: Sequence[Question]) -> list[Example]:
         """The examples in the questions' order; what is left out is counted and logged.
@@ -161,7 +161,7 @@ class ExampleBuilder:
         lengths.sort()
         half = lengths[len(lengths) // 2]
         mend = f"{half} would take half of these, {lengths[-1]} all"
-        mend += "; or a smaller prompt.max_tokens" if self._retriever.top_k > 0 else ""
+        mend += "; or a smaller prompt.max_tokens" if self._retriever.searches else ""
         return Counter({f"are longer than training.max_length={self._max_length} tokens ({mend})": len(lengths)})
 
     def _grounded(

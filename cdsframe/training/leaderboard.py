@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cdsframe.artifacts.adapter import kind_left, publish
+from cdsframe.artifacts.adapter import publish
 from cdsframe.artifacts.files import atomic, read_json, write_text
+from cdsframe.artifacts.run import output_of
 from cdsframe.errors import InputError
 
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
@@ -55,19 +56,17 @@ def summarise(sweep_folder: Path) -> str:
         return _table(settings, measured, finished, others)
 
 
-def publish_best(sweep_folder: Path, published: Callable[[Path, str], Path]) -> str:
-    """Publishes what the best job has left, or the best of each name where the jobs differ in it; says which and where.
+def publish_best(sweep_folder: Path) -> str:
+    """Publishes the best job's output, or the best of each name where the jobs have several. Returns which and where.
 
-    Args:
-        published: where what a job has left goes, by the job's folder and the kind (`adapter`, …).
-
-    Raises InputError, when all others are published, where something stands that training has not made.
+    Raises InputError, after publishing the others, where a target holds something that training has not made.
     """
     finished = _best_first(_jobs(sweep_folder))
     rivals: dict[Path, list[tuple[Job, str]]] = {}
     for job in finished:
-        if (kind := kind_left(job.folder)) is not None:
-            rivals.setdefault(published(job.folder, kind), []).append((job, kind))
+        if (output := output_of(job.folder)) is not None:
+            kind, target = output
+            rivals.setdefault(target, []).append((job, kind))
     told, refused = [], []
     for target, jobs in rivals.items():
         if len({job.validated_on for job, _ in jobs}) > 1:

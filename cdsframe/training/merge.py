@@ -17,21 +17,21 @@ from cdsframe.artifacts.files import InputFolder, atomic_folder, expanded, remov
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import IGNORED
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import DataSource, Index, LanguageModel, Quantization, Retriever
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.prompt import Prompt
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.keeping import ended
-from cdsframe.training.settings import Count, Data, MaxLength, NonNegative, Share
+from cdsframe.training.settings import Count, MaxLength, NonNegative, Share
 from cdsframe.types import Metrics
 
 log = logging.getLogger(__name__)
 
 
 def merge(
-    model: Any,
-    quantization: Any,
-    data: Data,
+    model: LanguageModel,
+    quantization: Quantization,
+    data: DataSource,
     retriever: Retriever,
     index: Index,
     prompt: Prompt,
@@ -53,7 +53,7 @@ def merge(
     """
     if (divergence := ended(run, "model", "merge/divergence")) is not None:
         return divergence
-    require_match(folder, model=model, quantization=quantization, prompt=prompt)
+    require_match(folder, model=model, quantization=quantization, prompt=prompt.form)
     adapted = model.with_adapter(folder)
     adapted.examine()
     if not (expanded(folder) / "adapter_config.json").is_file():
@@ -81,6 +81,7 @@ def merge(
         facts = {"precision": precision, "base": base, "metrics": metrics}
         digests = {"model": model.digest, "adapter": weights_digest(expanded(folder))}
         run.write_manifest(partial, digests, **facts)
+    run.leaves("model", Path(models) / name)
     if run.sweep_folder is None:
         publish(run.folder / "model", Path(models) / name)
     run.finish(metrics, digests, precision=precision)

@@ -14,25 +14,27 @@ from pydantic import Field
 from cdsframe.artifacts.packaged import model_path
 from cdsframe.artifacts.run import Run
 from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import DataSource, Index, Logger, Retriever, Trainer
+from cdsframe.contracts.declarations import declares
 from cdsframe.errors import ConfigError
 from cdsframe.text.search_form import search_form
 from cdsframe.training.keeping import ended
 from cdsframe.training.pairs import Pair
 from cdsframe.training.retrieval import Pairs, Recipe, Task, course
-from cdsframe.training.settings import Count, Data, NonNegative, Positive, Share
+from cdsframe.training.settings import Count, NonNegative, Positive, Share
 
 if TYPE_CHECKING:
     import torch
 
 
+@declares(trains="reranker")
 def tune(
-    data: Data,
+    data: DataSource,
     contamination: Contamination | NoContamination,
     retriever: Retriever,
     index: Index,
-    trainer: Any,
-    logger: list[Any],
+    trainer: Trainer,
+    logger: list[Logger],
     run: Run,
     name: str,
     seed: int,

@@ -17,11 +17,10 @@ from cdsframe.artifacts.files import write_json, write_text
 from cdsframe.artifacts.packaged import model_path, public_name, weights_digest
 from cdsframe.artifacts.run import Run
 from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import DataSource, Devices, Index, Logger, Retriever, Trainer
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.keeping import BestCheckpoint
 from cdsframe.training.pairs import Pair, PairBuilder, comparable
-from cdsframe.training.settings import Data
 from cdsframe.types import Metrics
 
 if TYPE_CHECKING:
@@ -56,7 +55,7 @@ class Task:
     kind: str
     base: str
     use: str
-    data: Data
+    data: DataSource
     run: Run
     name: str
     published: str
@@ -132,9 +131,9 @@ def course(
     recipe: Recipe,
     trained: Trained,
     method: Callable[..., SupervisedFineTuning],
-    trainer: Any,
-    devices: Any,
-    logger: Sequence[Any],
+    trainer: Trainer,
+    devices: Devices,
+    logger: Sequence[Logger],
 ) -> float:
     """Trains by the pairs and the loss of `method`, keeps the best weights, publishes them.
 
@@ -207,8 +206,9 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
         f"{task.data.scope}.\nUse it by `{task.use}`.\n\n| metric | value |\n|---|---|\n{rows}\n\n"
         "Whoever may not see the training data should not get this model.\n",
     )
+    target = Path(task.published) / task.name
+    task.run.leaves(task.kind, target)
     if task.run.sweep_folder is None:
-        target = Path(task.published) / task.name
         publish(task.folder, target)
         log.info("the %s is in %s; use it by %s", task.kind, target, task.use.replace("FOLDER", str(target)))
     task.run.finish(metrics, digests, **facts)

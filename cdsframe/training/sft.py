@@ -22,7 +22,8 @@ from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import chat_digest
 from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import DataSource, Index, LanguageModel, Logger, Lora, Quantization, Retriever, Trainer
+from cdsframe.contracts.declarations import declares
 from cdsframe.errors import named
 from cdsframe.prompt import Prompt
 from cdsframe.training.cache import cached
@@ -31,24 +32,26 @@ from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder, sample
 from cdsframe.training.keeping import BestCheckpoint, ended
 from cdsframe.training.optimizers import Optimizer
-from cdsframe.training.settings import Checkpointing, Count, Data, MaxLength, NonNegative, Positive, Share
+from cdsframe.training.settings import Checkpointing, Count, MaxLength, NonNegative, Positive, Share
 from cdsframe.types import Metrics
 
 log = logging.getLogger(__name__)
 
 
+@declares(trains="adapter")
 def sft(
-    model: Any,
-    quantization: Any,
-    lora: Any,
-    data: Data,
+    model: LanguageModel,
+    quantization: Quantization,
+    lora: Lora,
+    data: DataSource,
     contamination: Contamination | NoContamination,
     retriever: Retriever,
     index: Index,
     prompt: Prompt,
-    trainer: Any,
-    logger: list[Any],
+    trainer: Trainer,
+    logger: list[Logger],
     run: Run,
+    identities: Mapping[str, Any],
     name: str,
     seed: int,
     batch_size: Count,
@@ -98,8 +101,8 @@ def sft(
     tokenizer = model.tokenizer
     builder = ExampleBuilder(tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length)
     screening = contamination.screen(data.questions("train"), data, run.folder)
-    train = cached(cache, builder, sample(screening.kept, train_limit, seed), run.config)
-    validation = cached(cache, builder, sample(data.questions("validation"), validation_limit, seed=0), run.config)
+    train = cached(cache, builder, sample(screening.kept, train_limit, seed), identities)
+    validation = cached(cache, builder, sample(data.questions("validation"), validation_limit, seed=0), identities)
     log.info("%d training and %d validation examples", len(train), len(validation))
     _tell_unseen(model, train)
 
@@ -177,19 +180,20 @@ def _finish(
     run: Run,
     name: str,
     adapters: Path,
-    model: Any,
-    quantization: Any,
+    model: LanguageModel,
+    quantization: Quantization,
     prompt: Prompt,
     metrics: Metrics,
     facts: Mapping[str, Any],
 ) -> None:
     """Writes the adapter's manifest and card, publishes it in a single run, and says that the run has ended."""
     folder = run.folder / "adapter"
-    identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.identity}
+    identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.form}
     digests = {"model": model.digest, "adapter": weights_digest(folder)}
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
     write_card(folder, manifest, metrics, name=name, base=model.public_name)
+    run.leaves("adapter", adapters / name)
     if run.sweep_folder is None:
         publish(folder, adapters / name)
     run.finish(metrics, digests, **facts)

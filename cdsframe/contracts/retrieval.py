@@ -45,7 +45,9 @@ class Corpus(Protocol):
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into vectors. `dimension` is None where there are none (`embedder=none`)."""
+    """Turns texts into vectors. `dimension` is None where it makes none (`embedder=none`)."""
+
+    makes_vectors: bool
 
     @property
     def identity(self) -> Mapping[str, Any]:
@@ -204,6 +206,12 @@ class Retriever(Protocol):
     """Finds passages. `search(q, 5) == search(q, 50)[:5]`. `top_k=None` means the configured one."""
 
     top_k: int
+    searches: bool
+    """Whether it can find anything; False for `retriever=none`, which makes questions closed-book.
+
+    A class may declare two more: `reads_words` (it searches BM25, so that words of an expansion have an effect) and
+    `needs_vectors` (it searches kNN, so that it needs an embedder that makes vectors).
+    """
 
     def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]: ...
 
@@ -241,8 +249,12 @@ class Generator(Protocol):
     """Turns conversations into text. Deterministic (greedy) at temperature 0."""
 
     name: str
+    generates: bool
+    """Whether it gives answers; False for `generator=none`."""
+    uses_model: bool
+    """Whether the answers come from the system's own model and adapter, and not from an engine elsewhere."""
     max_new_tokens: int
-    """The most tokens that an answer has; 0 where the generator gives none (`generator=none`)."""
+    """The most tokens that an answer has."""
     temperature: float
 
     def load(self) -> None:
@@ -255,3 +267,39 @@ class Generator(Protocol):
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         """Pieces of text as they come, then the whole `Generation` as the last item."""
+
+
+class Shares(Protocol):
+    """A leg's shares of the fused score, its weight included."""
+
+    @property
+    def absent(self) -> float:
+        """The share of a passage that the leg did not find."""
+
+    def of(self, id: str) -> float: ...
+
+
+@runtime_checkable
+class Fusion(Protocol):
+    """Joins the hits of several legs into one list."""
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """Leg -> factor of its share."""
+
+    def weighted(self, weights: Mapping[str, float]) -> Fusion:
+        """The same fusion with other weights."""
+
+    def fuse(self, legs: Mapping[str, Sequence[Hit]]) -> list[Hit]:
+        """All passages that any leg found, best first."""
+
+    def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion:
+        """The fusion for these lists: this one, unless they are too short for it."""
+
+    def shares(self, legs: Mapping[str, Sequence[Hit]]) -> Mapping[str, Shares]: ...
+
+    def scores(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, float]:
+        """Passage id -> fused score."""
+
+    def ranked(self, legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]:
+        """The legs' passages by score and id, with each leg's rank and score."""

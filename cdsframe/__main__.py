@@ -1,0 +1,5 @@
+"""`python -m cdsframe COMMAND …`, as the command `cdsframe`."""
+
+from cdsframe.cli.main import main
+
+main()

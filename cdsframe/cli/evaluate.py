@@ -1,0 +1,20 @@
+"""Measures a system and compares runs."""
+
+import sys
+
+from cdsframe.cli.entry import entry
+from cdsframe.config import Composition
+from cdsframe.evaluation.result import Result
+
+
+@entry
+def main(system: Composition) -> float:
+    """Evaluates; returns the evaluation's headline number."""
+    system.refuse_misfits()
+    result: Result = system.do("evaluation")
+    sys.stdout.write(f"{result.text}\nin {system.run.folder}\n")
+    return result.value
+
+
+if __name__ == "__main__":
+    main()

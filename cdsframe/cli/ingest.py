@@ -1,0 +1,23 @@
+"""Brings an index up to date with a corpus."""
+
+import sys
+
+from cdsframe.cli.entry import entry
+from cdsframe.config import Composition
+from cdsframe.errors import InputError
+from cdsframe.ingestion.report import Report
+
+
+@entry
+def main(system: Composition) -> float:
+    """Ingests; returns what the report counts as its score."""
+    report: Report = system.do("ingestion")
+    system.run.finish(report.metrics, {"index": system.index.digest})
+    sys.stdout.write(f"{report.text}\n")
+    if report.failure:
+        raise InputError(report.failure)
+    return report.score
+
+
+if __name__ == "__main__":
+    main()

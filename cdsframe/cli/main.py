@@ -1,0 +1,46 @@
+"""The command `cdsframe`: its first argument names one of the commands, the others are that command's."""
+
+import cdsframe.cli.interrupt  # noqa: I001 (first: Ctrl-C while the others are imported)
+import sys
+from importlib import import_module
+
+from cdsframe.cli.completion import SHELLS, script
+from cdsframe.config.folders import PRIMARIES
+from cdsframe.errors import near_miss
+
+_USAGE = f"""usage: cdsframe COMMAND [KEY=VALUE ...]
+
+  ingest      bring an index up to date with a corpus
+  train       fine-tune a model on questions with their passages
+  evaluate    measure answers, retrieval or exams, and compare runs
+  serve       serve cited, confident answers over HTTP
+  ask         answer one question in the terminal
+
+cdsframe COMMAND --help lists a command's groups, options and examples.
+cdsframe completion {"|".join(SHELLS)} prints the completion for a shell: eval "$(cdsframe completion bash)"
+"""
+
+
+def main() -> None:
+    """Runs a command with the remaining arguments; exit code 2 where there is none of that name."""
+    name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
+    if name in ("--help", "-h", "help"):
+        sys.stdout.write(_USAGE)
+    elif name == "--version":
+        sys.stdout.write(f"cdsframe {cdsframe.__version__}\n")
+    elif name == "completion":
+        shell = arguments[0] if arguments else ""
+        if shell not in SHELLS:
+            _end(f"cdsframe completion: {shell!r} is no shell that is known; {near_miss(shell, SHELLS)}")
+        sys.stdout.write(script(shell))
+    elif name in PRIMARIES:
+        module = import_module(f"cdsframe.cli.{name}")
+        sys.argv = [str(module.__file__), *arguments]  # a process that Lightning starts runs this file
+        module.main()
+    else:
+        _end(f"cdsframe: no command {name!r}; {near_miss(name, PRIMARIES)}")
+
+
+def _end(text: str) -> None:
+    sys.stderr.write(text + "\n")
+    sys.exit(2)

@@ -1,0 +1,14 @@
+"""Serves cited, confident answers over HTTP."""
+
+from cdsframe.cli.entry import entry
+from cdsframe.config import Composition
+
+
+@entry
+def main(system: Composition) -> None:
+    """Serves the pipeline until it is interrupted."""
+    system.do("serving")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,38 @@
+"""Fine-tunes a model on questions with their passages."""
+
+import sys
+
+from cdsframe.cli.entry import entry
+from cdsframe.config import Composition
+
+
+@entry
+def main(system: Composition) -> float:
+    """Trains; returns the lowest validation loss."""
+    for split in ("train", "validation"):
+        system.data.questions(split)  # a file that cannot be used is refused before any work
+    _ = system.trainer, system.model
+    if system.index.ephemeral and system.retriever.searches:
+        system.do("ingestion")
+    failed = True
+    try:
+        loss: float = system.do("training")
+        failed = False
+    finally:
+        for logger in system.logger:
+            logger.close(failed)
+    if system.trainer.first:
+        sys.stdout.write(_summary(system, loss) + "\n")
+    return loss
+
+
+def _summary(system: Composition, loss: float) -> str:
+    if system.run.output is None:
+        return f"{loss:.4f}; figures in {system.run.folder}"
+    kind, published = system.run.output
+    where = published if system.run.sweep_folder is None else system.run.folder / kind
+    return f"{'validation loss ' if kind != 'model' else ''}{loss:.4f}; {kind} in {where}"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,86 @@
+"""Composes a system in Python, as the commands do: the same files, the same checks, no run folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from hydra import compose as hydra_compose
+from hydra import initialize_config_dir
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.singleton import Singleton
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
+
+from cdsframe.config import resolvers  # noqa: F401 (registers the interpolations)
+from cdsframe.config.check import check
+from cdsframe.config.components import config_folders
+from cdsframe.config.composition import Composition
+from cdsframe.config.folders import PRIMARIES, built_in
+from cdsframe.config.hydra_errors import fault_of_yaml, in_words
+from cdsframe.errors import ConfigError, near_miss
+from cdsframe.machine.environment import set_defaults
+
+
+def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Composition:
+    """Composes a system; its components are built when they are first used.
+
+    Args:
+        primary: `ask`, `serve`, `evaluate`, `train` or `ingest`: the groups that the system has.
+        overrides: as on the command line: `["retriever=hierarchical", "index.name=demo"]`.
+        config_dir: a folder with configuration files of your own, as `--config-dir`.
+
+    Raises ConfigError with all problems of the configuration. Example:
+
+        system = cdsframe.compose("serve", ["retriever=bm25", "index.name=demo"])
+        answer = system.pipeline.answer("Which dose is given to children?")
+    """
+    if primary not in PRIMARIES:
+        raise ConfigError(f"{primary!r} is no primary configuration; {near_miss(primary, PRIMARIES)}")
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides must be a list of texts, got one text; write [{overrides!r}]")
+    set_defaults()
+    folders = [*([Path(config_dir)] if config_dir is not None else []), *config_folders().values()]
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"config_dir: no folder {folder}")
+    cfg = _composed(primary, [*_search_path(folders, overrides), *overrides])
+    if primary == "ask" and "question" in cfg and OmegaConf.is_missing(cfg, "question"):
+        cfg.question = "-"  # each question is an argument of the pipeline
+    check(cfg)
+    return Composition(cfg)
+
+
+def _search_path(folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:
+    """The override that adds folders to Hydra's search path."""
+    if not folders:
+        return []
+    if any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides):
+        raise ConfigError("hydra.searchpath cannot be given beside config_dir or component packages; use config_dir")
+    entries = ",".join(f"'file://{folder.resolve()}'" for folder in folders)
+    return [f"hydra.searchpath=[{entries}]"]
+
+
+def _composed(primary: str, overrides: list[str]) -> DictConfig:
+    try:
+        with _own_hydra(), initialize_config_dir(str(built_in()), version_base="1.3"):
+            return hydra_compose(primary, overrides=overrides)
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(in_words(error)) from error
+    except YAMLError as error:
+        raise ConfigError(fault_of_yaml(error) or "a configuration file is not valid YAML") from error
+
+
+@contextmanager
+def _own_hydra() -> Iterator[None]:
+    """Lets Hydra be initialised inside a program that uses Hydra itself, and restores that program's state."""
+    state: Any = Singleton.get_state()
+    GlobalHydra.instance().clear()
+    try:
+        yield
+    finally:
+        Singleton.set_state(state)

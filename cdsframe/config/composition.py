@@ -1,0 +1,276 @@
+"""Builds the components of a system from a configuration: each when it is first asked for, once, all in this place.
+
+A component gets what its signature names: `retriever: Retriever` gets the system's retriever, `seed: int` its seed.
+Does not compose the configuration (see `compose`) and does not check it (see `check`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from cdsframe.artifacts.adapter import require_match
+from cdsframe.artifacts.files import expanded
+from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.config.build import DEPENDENCIES, build, examine, locate
+from cdsframe.errors import ConfigError
+
+if TYPE_CHECKING:
+    from cdsframe.artifacts.run import Run
+    from cdsframe.confidence import Calibrator, NoCalibration
+    from cdsframe.contamination import Contamination, NoContamination
+    from cdsframe.contracts import (
+        Chunker,
+        Context,
+        Corpus,
+        DataSource,
+        Embedder,
+        Fusion,
+        Generator,
+        Index,
+        LanguageModel,
+        Logger,
+        Lora,
+        Quantization,
+        Reranker,
+        Retriever,
+        Trainer,
+    )
+    from cdsframe.pipeline import Pipeline
+    from cdsframe.prompt import Prompt
+
+_ANSWERED_FROM = frozenset({"index", "corpus", "chunking", "data"})
+"""What a pipeline reads. A calibration holds for other documents, too."""
+
+
+class Composition:
+    """A system (`cdsframe.contracts.System`) whose components are built from a configuration.
+
+    Args:
+        cfg: a checked configuration.
+        run: the run's folder; None where nothing is written, as in a notebook.
+    """
+
+    def __init__(self, cfg: DictConfig, run: Run | None = None) -> None:
+        self._cfg, self._run = cfg, run
+        self._dependencies = _Dependencies(self)
+
+    @property
+    def cfg(self) -> DictConfig:
+        """The configuration, for the commands' own keys."""
+        return self._cfg
+
+    @property
+    def name(self) -> str:
+        return str(self._cfg.get("name", "default"))
+
+    @property
+    def seed(self) -> int:
+        return int(self._cfg.get("seed", 1))
+
+    @property
+    def adapter(self) -> str | None:
+        """The adapter's folder; None for the base model."""
+        adapter: str | None = self._cfg.get("adapter")
+        return adapter
+
+    @property
+    def run(self) -> Run:
+        """The run's folder. Raises ConfigError where the system was composed without one."""
+        if self._run is None:
+            raise ConfigError("this needs a run's folder, which the commands make (python evaluate.py, …)")
+        return self._run
+
+    @cached_property
+    def quantization(self) -> Quantization:
+        return self._built("quantization")
+
+    @cached_property
+    def prompt(self) -> Prompt:
+        return self._built("prompt")
+
+    @cached_property
+    def model(self) -> LanguageModel:
+        """The model with its adapter. Raises ConfigError where the adapter was trained with other components."""
+        model: LanguageModel = self._built("model")
+        require_match(self.adapter, model=model, quantization=self.quantization, prompt=self.prompt.form)
+        examine(self._cfg, model)
+        return model
+
+    @cached_property
+    def lora(self) -> Lora:
+        return self._built("lora")
+
+    @cached_property
+    def corpus(self) -> Corpus:
+        return self._built("corpus")
+
+    @cached_property
+    def chunking(self) -> Chunker:
+        return self._built("chunking")
+
+    @cached_property
+    def embedder(self) -> Embedder:
+        return self._built("embedder")
+
+    @cached_property
+    def index(self) -> Index:
+        return self._built("index")
+
+    @property
+    def identity(self) -> Mapping[str, Mapping[str, Any]]:
+        """The settings that an index depends on, by group."""
+        chunking = {"chunking": self.chunking.identity} if "chunking" in self._cfg else {}
+        return {"embedder": self.embedder.identity, **chunking}
+
+    @cached_property
+    def data(self) -> DataSource:
+        return self._built("data")
+
+    @cached_property
+    def contamination(self) -> Contamination | NoContamination:
+        return self._built("contamination")
+
+    @cached_property
+    def fusion(self) -> Fusion:
+        return self._built("fusion")
+
+    @cached_property
+    def retriever(self) -> Retriever:
+        """The retriever, behind the expansion of questions where the configuration has one."""
+        found: Retriever = self._built("retriever")
+        if "expansion" in self._cfg:
+            found = build(
+                self._cfg.expansion, {**self._dependencies.of(self._cfg.expansion, "retriever"), "retriever": found}
+            )
+        return found
+
+    @cached_property
+    def reranker(self) -> Reranker:
+        return self._built("reranker")
+
+    @cached_property
+    def context(self) -> Context:
+        return self._built("context")
+
+    @cached_property
+    def generator(self) -> Generator:
+        return self._built("generator")
+
+    @cached_property
+    def calibration(self) -> Calibrator | NoCalibration:
+        """Raises CalibrationMismatchError where the calibration was fitted on another composition's answers."""
+        from cdsframe.confidence import open_calibration
+
+        return open_calibration(self._cfg.get("calibration"), self.answers_depend_on)
+
+    @cached_property
+    def pipeline(self) -> Pipeline:
+        from cdsframe.pipeline import Pipeline
+
+        return Pipeline(
+            self.retriever,
+            self.reranker,
+            self.context,
+            self.prompt,
+            self.generator,
+            self.calibration,
+            self.index,
+            self.answers_depend_on,
+        )
+
+    @cached_property
+    def trainer(self) -> Trainer:
+        return self._built("trainer")
+
+    @cached_property
+    def logger(self) -> list[Logger]:
+        """The loggers that are switched on."""
+        return [build(node, self._dependencies) for node in self._cfg.logger.values() if node is not None]
+
+    @property
+    def identities(self) -> Mapping[str, Mapping[str, Any]]:
+        """Group -> what its component is known by: its `identity` where it declares one, else its settings."""
+        return {group: self._identity(group) for group in self._groups()}
+
+    @cached_property
+    def answers_depend_on(self) -> Mapping[str, Mapping[str, Any]]:
+        """The identities of all components that an answer comes through, and the digest of the adapter's weights.
+
+        Found by the signatures of the components, so that a component of a new group is never missing.
+        """
+        reached = self._reached({"model", "quantization", "embedder", "prompt", "expansion", "retriever", "reranker",
+                                 "context", "generator"})  # fmt: skip
+        adapter = {"digest": weights_digest(expanded(self.adapter)) if self.adapter else None}
+        return {"adapter": adapter, **{g: self._identity(g) for g in sorted(reached - _ANSWERED_FROM)}}
+
+    def refuse_misfits(self) -> None:
+        """Builds the pipeline, which loads nothing. Raises ConfigError where its components do not fit each other."""
+        _ = self.model, self.pipeline
+
+    def do(self, job: str) -> Any:
+        """Calls the function of a group that works on the system: `ingestion`, `training`, `evaluation`, `serving`."""
+        return self._built(job)
+
+    def _built(self, group: str) -> Any:
+        if group not in self._cfg:
+            raise ConfigError(f"the configuration has no {group}")
+        return build(self._cfg[group], self._dependencies)
+
+    def _groups(self) -> list[str]:
+        return [
+            str(group)
+            for group in self._cfg
+            if isinstance(node := self._cfg._get_node(group), DictConfig) and not node._is_none() and "_target_" in node
+        ]
+
+    def _identity(self, group: str) -> Mapping[str, Any]:
+        settings: dict[str, Any] = OmegaConf.to_container(self._cfg[group], resolve=True)  # type: ignore[assignment]
+        if not hasattr(locate(settings["_target_"]), "identity"):
+            return settings
+        return dict(getattr(self, group).identity)
+
+    def _reached(self, groups: set[str]) -> set[str]:
+        """The groups and all groups whose components theirs depend on."""
+        found: set[str] = set()
+        waiting = groups & set(self._groups())
+        while waiting:
+            found |= waiting
+            named = {name for group in waiting for name in _parameters(self._cfg[group])}
+            waiting = (named & set(self._groups())) - found
+        return found
+
+
+def _parameters(node: Any) -> Iterator[str]:
+    """The names of the arguments of a node's target and of the targets below it."""
+    if isinstance(node, DictConfig):
+        if "_target_" in node:
+            yield from inspect.signature(locate(str(node["_target_"]))).parameters
+        for key in node:
+            yield from _parameters(node._get_node(key))
+
+
+class _Dependencies(Mapping[str, Any]):
+    """The components of a system by name, each built when it is looked up."""
+
+    def __init__(self, system: Composition) -> None:
+        self._system = system
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in DEPENDENCIES:
+            raise KeyError(name)
+        return self._system if name == "system" else getattr(self._system, name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(DEPENDENCIES)
+
+    def __len__(self) -> int:
+        return len(DEPENDENCIES)
+
+    def of(self, node: DictConfig, *but: str) -> dict[str, Any]:
+        """Those that a node names."""
+        return {name: self[name] for name in _parameters(node) if name in DEPENDENCIES and name not in but}

@@ -1,0 +1,38 @@
+"""The interpolations that cdsframe adds to OmegaConf; importing this module registers them."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.resolvers import oc
+
+OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=True, replace=True)
+OmegaConf.register_new_resolver("either", lambda first, other: other if first is None else first, replace=True)
+
+
+_asked_environment: list[str] = []
+"""The variables whose values were read since this was cleared."""
+
+
+def _environment(*arguments: Any) -> Any:
+    _asked_environment.append(str(arguments[0]))
+    return oc.env(*arguments)
+
+
+OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
+
+
+def without_environment(node: Any) -> Any:
+    """The resolved configuration as plain containers; a value from the environment stays an interpolation."""
+    if not OmegaConf.is_config(node):
+        return node
+    keys = list(node) if isinstance(node, DictConfig) else range(len(node))
+    shown = {}
+    for key in keys:
+        _asked_environment.clear()
+        raw = node._get_node(key)._value()
+        value = raw if OmegaConf.is_missing(node, key) else node[key]
+        shown[key] = raw if _asked_environment else without_environment(value)
+    return shown if isinstance(node, DictConfig) else list(shown.values())

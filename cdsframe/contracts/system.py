@@ -1,0 +1,101 @@
+"""The contract of a composed system: its components by name, each built when it is first asked for, and once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Protocol
+
+from cdsframe.contracts.retrieval import Chunker, Context, Corpus, Embedder, Generator, Index, Reranker, Retriever
+from cdsframe.contracts.training import DataSource, LanguageModel, Lora, Quantization, Trainer
+
+if TYPE_CHECKING:
+    from cdsframe.artifacts.run import Run
+    from cdsframe.pipeline import Pipeline
+    from cdsframe.prompt import Prompt
+
+
+class System(Protocol):
+    """A system whose components fit each other. A component that the configuration lacks raises ConfigError."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def adapter(self) -> str | None: ...
+
+    @property
+    def run(self) -> Run: ...
+
+    @property
+    def corpus(self) -> Corpus: ...
+
+    @property
+    def chunking(self) -> Chunker: ...
+
+    @property
+    def embedder(self) -> Embedder: ...
+
+    @property
+    def index(self) -> Index: ...
+
+    @property
+    def retriever(self) -> Retriever: ...
+
+    @property
+    def reranker(self) -> Reranker: ...
+
+    @property
+    def context(self) -> Context: ...
+
+    @property
+    def prompt(self) -> Prompt: ...
+
+    @property
+    def quantization(self) -> Quantization: ...
+
+    @property
+    def model(self) -> LanguageModel: ...
+
+    @property
+    def lora(self) -> Lora: ...
+
+    @property
+    def data(self) -> DataSource: ...
+
+    @property
+    def trainer(self) -> Trainer: ...
+
+    @property
+    def generator(self) -> Generator: ...
+
+    @property
+    def calibration(self) -> Calibration: ...
+
+    @property
+    def pipeline(self) -> Pipeline: ...
+
+    @property
+    def identities(self) -> Mapping[str, Mapping[str, Any]]:
+        """Group -> the settings by which its component is known."""
+
+
+class Calibration(Protocol):
+    """Turns what is seen of an answer into a confidence."""
+
+    @property
+    def threshold(self) -> float:
+        """Answers with a lower probability are held back; 0 holds none back."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it gives probabilities; else it gives a word."""
+
+    @property
+    def fitted(self) -> bool:
+        """Whether it was fitted on answers."""
+
+    def confidence(self, features: Mapping[str, float], checked: Any) -> Any:
+        """The `Confidence` of an answer with these features and this check of its citations."""
