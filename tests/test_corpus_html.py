@@ -138,6 +138,42 @@ def test_tables_keep_their_columns(rows, right):
     assert text_of(f"<table>{rows}</table>") == right
 
 
+@pytest.mark.parametrize(
+    "part",
+    ["<tfoot class=table-footer><tr><td>never", "<tbody role=contentinfo><tr><td>never", "<tr class=nav><td>never",
+     "<tr role=navigation><td>never", "<tr><td role=complementary>never", "<tfoot id=footer><tr><td>never"],
+)  # fmt: skip
+def test_parts_of_a_table_stay_whatever_their_names_and_roles(part):
+    table = f"<table><thead class=nav><tr><th>Drug<th>Dose</thead><tr><td>a<td>5 mg</tr>{part}</table>"
+    page = f"{PARAGRAPHS}{table}"
+    assert text_of(page) == f"{EIGHT}\n\nDrug | Dose\na | 5 mg\nnever"
+    assert not omitted(page)
+
+
+def test_navigation_in_a_cell_of_a_layout_table_goes():
+    assert text_of(f"<table><tr><td role=navigation>All wards<td><h1>Zelnorin</h1>{PARAGRAPHS}</table>") == (
+        f"Zelnorin\n\n{EIGHT}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("<tr hidden><td>no longer<td>given", "hidden words"),
+        ("<tbody style='display:none'><tr><td>no longer<td>given", "hidden words"),
+        ("<tr style='text-decoration:line-through'><td>no longer<td>given", "struck-out words"),
+        ("<tfoot style='text-decoration:line-through'><tr><td>no longer<td>given", "struck-out words"),
+        ("<tr><td>b<td>6 mg<template>no longer given</template>", "hidden words"),
+        ("<tr><template>no longer given</template><td>b<td>6 mg", "hidden words"),
+    ],
+)
+def test_parts_of_a_table_that_are_not_read_are_counted(part, reason):
+    page = f"{PARAGRAPHS}<table><tr><th>Drug<th>Dose</tr><tr><td>a<td>5 mg</tr>{part}</table>"
+    assert "Drug | Dose\na | 5 mg" in text_of(page)
+    assert "given" not in text_of(page)
+    assert omitted(page) == {reason: 3}
+
+
 def test_a_table_that_lays_out_the_page_is_read_by_blocks():
     page = f"<table><tr><td><h1>Zelnorin</h1>{PARAGRAPHS}</td><td>beside</td></tr></table>"
     assert text_of(page) == f"Zelnorin\n\n{EIGHT}\n\nbeside"
