@@ -249,6 +249,10 @@ SUP, SUB = (f'<w:vertAlign w:val="{kind}"/>' for kind in ("superscript", "subscr
         (['<w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r>', " 3"], "≥ 3"),
         ([r("\u00b3\u00a0m", '<w:rFonts w:ascii="Symbol"/>'), "g"], "≥\u00a0μg"),
         ([r("\uf0a3", '<w:rFonts w:ascii="Symbol"/>'), " 3"], "≤ 3"),
+        ([r("£", '<w:rFonts w:ascii="SymbolMT" w:hAnsi="SymbolMT"/>'), " 3"], "≤ 3"),
+        ([r("\uf0a3", '<w:rFonts w:ascii="Symbol MT" w:hAnsi="Symbol MT"/>'), " 3"], "≤ 3"),
+        ([r("K £", '<w:rFonts w:ascii="Calibri" w:hAnsi="Symbol"/>'), " 3"], "K ≤ 3"),
+        ([r("£5", '<w:rFonts w:ascii="Symbolia" w:hAnsi="Symbolia"/>')], "£5"),
         (["a", "<w:r><w:tab/></w:r>", "b", "<w:r><w:noBreakHyphen/></w:r>", "c", "<w:r><w:softHyphen/></w:r>", "d"],
          "a\tb-cd"),
         (["a", "<w:r><w:br/></w:r>", "b"], "a\nb"),
@@ -262,6 +266,30 @@ def test_signs_keep_their_meaning(parts, right):
     parsed = read(p(*parts), styles=styles)
     assert parsed.text == right
     assert parsed.omitted == ()
+
+
+LINE = '<w:u w:val="single"/>'
+
+
+@pytest.mark.parametrize(
+    ("parts", "right"),
+    [
+        (["K ", r("&lt;", LINE), " 3, age ", r(" &gt; ", LINE), "18"], "K ≤ 3, age  ≥ 18"),
+        (["5 ", r("+", LINE), " 2 mg, protein ", r("+", LINE)], "5 ± 2 mg, protein +"),
+        ([r("&lt;", LINE), r("5", '<w:vertAlign w:val="superscript"/>')], "≤^5"),
+        ([r("&lt;", '<w:rStyle w:val="Under"/>'), " 3"], "≤ 3"),
+        ([r("K ", LINE), r("&lt;", LINE + "<w:b/>"), r(" 3", LINE)], "K < 3"),
+        ([r("K", LINE), " ", r("&lt;", LINE), " ", r("3", LINE)], "K < 3"),
+        ([r("K &lt; 3", LINE)], "K < 3"),
+        (["K ", r("&lt;", '<w:u w:val="none"/>'), " 3"], "K < 3"),
+        (["K ", r("&lt;", '<w:u w:val="wave"/>'), " 3"], "K < 3"),
+        (["K ", r("&lt;", '<w:rStyle w:val="Under"/><w:u w:val="none"/>'), " 3"], "K < 3"),
+        (["K ", f'<w:ins w:id="1" w:author="a">{r("&lt;")}</w:ins>', " 3"], "K < 3"),
+    ],
+)
+def test_a_comparator_on_a_line_of_its_own_is_or_equal(parts, right):
+    styles = f'<w:style w:type="character" w:styleId="Under"><w:rPr>{LINE}</w:rPr></w:style>'
+    assert read(p(*parts), styles=styles).text == right
 
 
 def test_a_sign_without_a_meaning_is_lost_text():
