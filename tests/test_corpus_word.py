@@ -510,6 +510,24 @@ def test_words_that_stand_as_a_bullet_are_kept(bullet, right):
     assert read(p("give it", properties=numbered(1)), numbering=symbols).text == "- give it"
 
 
+def test_the_numbers_of_cells_without_text_are_read_and_bullets_are_not():
+    row = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
+    bullet = row.replace('numId w:val="1"', 'numId w:val="2"')
+    lists = "".join(
+        f'<w:abstractNum w:abstractNumId="{n}"><w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="{format_}"/>'
+        f'<w:lvlText w:val="{text}"/></w:lvl></w:abstractNum>'
+        f'<w:num w:numId="{n}"><w:abstractNumId w:val="{n}"/></w:num>'
+        for n, format_, text in ((1, "decimal", "%1."), (2, "bullet", "o"))
+    )
+    body = table(
+        (p(properties=row), "Zelnorin", p(properties=bullet), "5 mg"),
+        (p(properties=row), "Belzamine", p(properties=bullet), "6 mg"),
+    )
+    assert read(body, p(properties=row), p("See row 2."), numbering=lists).text == (
+        "1. | Zelnorin |  | 5 mg\n2. | Belzamine |  | 6 mg\n\nSee row 2."
+    )
+
+
 def test_table_cells_keep_their_columns():
     def wide(text):
         return f'<w:tc><w:tcPr><w:gridSpan w:val="2"/></w:tcPr>{p(text)}</w:tc>'
