@@ -119,6 +119,63 @@ def test_words_are_divided_and_typography_keeps_its_meaning(page, right):
 
 
 @pytest.mark.parametrize(
+    ("page", "right"),
+    [
+        ("K <u><b>&lt;</b></u> 3", "K ≤ 3"),
+        ("<b><u>&gt;</u></b> 3", "≥ 3"),
+        ("<span style='text-decoration: underline'>&gt;</span> 3", "≥ 3"),
+        ("<span style='text-decoration-line:underline'><i>&gt;</i></span> 3", "≥ 3"),
+        ("<span style='border-bottom: 1px solid'>&lt;</span> 3", "≤ 3"),
+        ("<span class='b underline'>&lt;</span> 3", "≤ 3"),
+        ("<ins>&gt;</ins> 3", "≥ 3"),
+        ("5 <u>+</u> 2 mg", "5 ± 2 mg"),
+        ("protein <u>+</u>, seen", "protein +, seen"),
+        ("<del>&lt;</del><ins>&gt;</ins> 3", "> 3"),
+        ("<ins datetime=2025-01-01>&gt;</ins> 3", "> 3"),
+        ("<u>K </u><u><b>&lt;</b></u><u> 3</u>", "K < 3"),
+        ("<u>K <span style='text-decoration:underline'>&lt;</span> 3</u>", "K < 3"),
+        ("<u>K <b>&lt;</b></u> 3", "K < 3"),
+        ("<span style='border-bottom: none'>&lt;</span> 3", "< 3"),
+    ],
+)
+def test_a_comparator_above_a_line_of_its_own_is_or_equal(page, right):
+    assert text_of(f"<p>{page}") == right
+    assert text_of(f"<table><tr><td>a<td>{page}</table>") == f"a | {right}"
+
+
+WORD = 'mso-ascii-font-family:"Times New Roman";mso-char-type:symbol;mso-symbol-font-family:Symbol'
+
+
+@pytest.mark.parametrize(
+    ("page", "right"),
+    [
+        (f"K <span style='font-family:Symbol;{WORD}'><span style='mso-char-type:symbol'>£</span></span> 3", "K ≤ 3"),
+        ("K <span style='font-family:Symbol'>&#61603;</span> 3", "K ≤ 3"),
+        ("K <font face='Symbol'>&sup3;</font> 3", "K ≥ 3"),
+        ("5 <font face=SymbolMT>m</font>g", "5 μg"),
+        (
+            "<span style='font:10.0pt Symbol'>·<span style='font:7.0pt \"Times New Roman\"'>&nbsp; ·</span></span>",
+            "• ·",
+        ),
+        ("<font face=Wingdings>ü</font> done", "✓ done"),
+        ("<font face=Symbol>Give it £ 3</font>", "Give it ≤ 3"),
+        ("<font face='Arial, Symbol'>£</font>3", "£3"),
+    ],
+)
+def test_letters_of_symbol_fonts_are_the_signs_that_they_show(page, right):
+    assert text_of(f"<p>{page}") == right
+    assert not omitted(f"<p>{page}")
+
+
+def test_a_letter_without_a_meaning_is_lost_text_unless_it_is_an_icon():
+    page = parsed("<p>K &#61603; 3 <font face=Symbol>&#61695;</font><i class='fa fa-pills'>&#61603;</i><p>Never.")
+    assert page.text == "K 3\n\nNever."
+    assert {item.reason: (item.count, item.text) for item in page.omitted} == {
+        "symbols without a Unicode meaning": (2, True), "icons": (1, False),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
     ("rows", "right"),
     [
         ("<tr><td>a<td>5 mg<br>10 mg at night", "a | 5 mg; 10 mg at night"),
@@ -136,6 +193,42 @@ def test_words_are_divided_and_typography_keeps_its_meaning(page, right):
 )
 def test_tables_keep_their_columns(rows, right):
     assert text_of(f"<table>{rows}</table>") == right
+
+
+@pytest.mark.parametrize(
+    "part",
+    ["<tfoot class=table-footer><tr><td>never", "<tbody role=contentinfo><tr><td>never", "<tr class=nav><td>never",
+     "<tr role=navigation><td>never", "<tr><td role=complementary>never", "<tfoot id=footer><tr><td>never"],
+)  # fmt: skip
+def test_parts_of_a_table_stay_whatever_their_names_and_roles(part):
+    table = f"<table><thead class=nav><tr><th>Drug<th>Dose</thead><tr><td>a<td>5 mg</tr>{part}</table>"
+    page = f"{PARAGRAPHS}{table}"
+    assert text_of(page) == f"{EIGHT}\n\nDrug | Dose\na | 5 mg\nnever"
+    assert not omitted(page)
+
+
+def test_navigation_in_a_cell_of_a_layout_table_goes():
+    assert text_of(f"<table><tr><td role=navigation>All wards<td><h1>Zelnorin</h1>{PARAGRAPHS}</table>") == (
+        f"Zelnorin\n\n{EIGHT}"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "reason"),
+    [
+        ("<tr hidden><td>no longer<td>given", "hidden words"),
+        ("<tbody style='display:none'><tr><td>no longer<td>given", "hidden words"),
+        ("<tr style='text-decoration:line-through'><td>no longer<td>given", "struck-out words"),
+        ("<tfoot style='text-decoration:line-through'><tr><td>no longer<td>given", "struck-out words"),
+        ("<tr><td>b<td>6 mg<template>no longer given</template>", "hidden words"),
+        ("<tr><template>no longer given</template><td>b<td>6 mg", "hidden words"),
+    ],
+)
+def test_parts_of_a_table_that_are_not_read_are_counted(part, reason):
+    page = f"{PARAGRAPHS}<table><tr><th>Drug<th>Dose</tr><tr><td>a<td>5 mg</tr>{part}</table>"
+    assert "Drug | Dose\na | 5 mg" in text_of(page)
+    assert "given" not in text_of(page)
+    assert omitted(page) == {reason: 3}
 
 
 def test_a_table_that_lays_out_the_page_is_read_by_blocks():

@@ -61,6 +61,78 @@ def test_rows_are_lines_with_their_columns_names(text, expected):
     assert lines(text) == expected
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "Do not give,Reason\nZ,asthma\n\nGive,Reason\nY,angina\nX,gout\n",
+            ["Do not give: Z; Reason: asthma", "Give: Y; Reason: angina", "Give: X; Reason: gout"],
+        ),
+        (
+            "Do not give,Reason,\nZ,asthma,\n,,\nGive,Cause,Dose\nY,angina,5 mg\n",
+            ["Do not give: Z; Reason: asthma", "Give | Cause | Dose", "Y | angina | 5 mg"],
+        ),
+        (
+            "Do not give,Since\nZ,2020\n\nGive these\nY,2021\n",
+            ["Do not give: Z; Since: 2020", "Give these", "Y | 2021"],
+        ),
+        (
+            "Do not give,Reason\nZ,asthma\nGive,Reason\nY,angina\n",
+            ["Do not give: Z; Reason: asthma", "Give | Reason", "Y | angina"],
+        ),
+        ("Drug,Route\nA,oral\n\nB,iv\nC,iv\n", ["Drug: A; Route: oral", "B | iv", "C | iv"]),
+        (
+            "Drug,Dose\nA,5 mg\n\nB,6 mg\nC,7 mg\n",
+            ["Drug: A; Dose: 5 mg", "Drug: B; Dose: 6 mg", "Drug: C; Dose: 7 mg"],
+        ),
+        ("Drug,Route\n\nA,oral\n\nB,iv\n", ["Drug: A; Route: oral", "Drug: B; Route: iv"]),
+        ("Drug,Dose\nA,5\nDrug,Dose\nB,6\n", ["Drug: A; Dose: 5", "Drug: B; Dose: 6"]),
+        (
+            "Formulary 2025\n\nDrug,Dose\nZ,5\n\nNotes\nNever in asthma\n",
+            ["Formulary 2025", "Drug: Z; Dose: 5", "Notes", "Never in asthma"],
+        ),
+        ("Formulary 2025\n\nName\nAda\nImre\n", ["Formulary 2025", "Name", "Ada", "Imre"]),
+        (
+            "Notes\nGive A, daily\nNot in asthma, ever\nStop\nAsk\n",
+            ["Notes: Give A; daily", "Notes: Not in asthma; ever", "Notes: Stop", "Notes: Ask"],
+        ),
+    ],
+)
+def test_no_row_is_read_below_the_names_of_another_table(text, expected):
+    assert lines(text) == expected
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        ["Zelnorin,5 mg", "Belzamine,6 mg", "Cor,7 mg"],
+        ["Zelnorin,5mg", "Belzamine,half a tablet"],
+        ["Zelnorin,<5 a day", "Belzamine,none"],
+        ["Zelnorin,3 March", "Belzamine,never"],
+        ["Zelnorin,up to 5 mg at night", "Belzamine,one puff"],
+        ["Ward 3,oral", "Ward 4,iv"],
+        ["Zelnorin,14 days,5 mg", "Belzamine,7 days,6 mg"],
+        ["Zelnorin,5 years,9 years", "Belzamine,2 years,3 years"],
+        ["Aspirin,yes", "Zelnorin,yes", "Cor,no"],
+    ],
+)
+def test_a_first_row_with_values_names_no_column(rows):
+    assert lines("\n".join(rows)) == [row.replace(",", " | ") for row in rows]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["Vitamin B12", "Week 1", "1st line", "24-hour dose", "25OHD", "Most in 24 h", "Sodium (mmol/100 ml)", "ICD10",
+     "Dose per 1 kg"],
+)  # fmt: skip
+def test_a_name_with_a_digit_in_it_names_its_column(name):
+    assert lines(f"Drug,{name}\nA,5 mg\nB,J45\n") == [f"Drug: A; {name}: 5 mg", f"Drug: B; {name}: J45"]
+
+
+def test_ages_of_several_columns_are_names():
+    assert lines("Drug,<5 years,5-12 years\nA,5 mg,6 mg\n") == ["Drug: A; <5 years: 5 mg; 5-12 years: 6 mg"]
+
+
 def test_a_quotation_mark_that_is_not_doubled_is_read_within_its_line():
     assert lines('drug,dose\nA,"5" mg\nB,10 mg\n') == ["drug: A; dose: 5 mg", "drug: B; dose: 10 mg"]
 

@@ -249,6 +249,10 @@ SUP, SUB = (f'<w:vertAlign w:val="{kind}"/>' for kind in ("superscript", "subscr
         (['<w:r><w:sym w:font="Symbol" w:char="F0B3"/></w:r>', " 3"], "≥ 3"),
         ([r("\u00b3\u00a0m", '<w:rFonts w:ascii="Symbol"/>'), "g"], "≥\u00a0μg"),
         ([r("\uf0a3", '<w:rFonts w:ascii="Symbol"/>'), " 3"], "≤ 3"),
+        ([r("£", '<w:rFonts w:ascii="SymbolMT" w:hAnsi="SymbolMT"/>'), " 3"], "≤ 3"),
+        ([r("\uf0a3", '<w:rFonts w:ascii="Symbol MT" w:hAnsi="Symbol MT"/>'), " 3"], "≤ 3"),
+        ([r("K £", '<w:rFonts w:ascii="Calibri" w:hAnsi="Symbol"/>'), " 3"], "K ≤ 3"),
+        ([r("£5", '<w:rFonts w:ascii="Symbolia" w:hAnsi="Symbolia"/>')], "£5"),
         (["a", "<w:r><w:tab/></w:r>", "b", "<w:r><w:noBreakHyphen/></w:r>", "c", "<w:r><w:softHyphen/></w:r>", "d"],
          "a\tb-cd"),
         (["a", "<w:r><w:br/></w:r>", "b"], "a\nb"),
@@ -262,6 +266,30 @@ def test_signs_keep_their_meaning(parts, right):
     parsed = read(p(*parts), styles=styles)
     assert parsed.text == right
     assert parsed.omitted == ()
+
+
+LINE = '<w:u w:val="single"/>'
+
+
+@pytest.mark.parametrize(
+    ("parts", "right"),
+    [
+        (["K ", r("&lt;", LINE), " 3, age ", r(" &gt; ", LINE), "18"], "K ≤ 3, age  ≥ 18"),
+        (["5 ", r("+", LINE), " 2 mg, protein ", r("+", LINE)], "5 ± 2 mg, protein +"),
+        ([r("&lt;", LINE), r("5", '<w:vertAlign w:val="superscript"/>')], "≤^5"),
+        ([r("&lt;", '<w:rStyle w:val="Under"/>'), " 3"], "≤ 3"),
+        ([r("K ", LINE), r("&lt;", LINE + "<w:b/>"), r(" 3", LINE)], "K < 3"),
+        ([r("K", LINE), " ", r("&lt;", LINE), " ", r("3", LINE)], "K < 3"),
+        ([r("K &lt; 3", LINE)], "K < 3"),
+        (["K ", r("&lt;", '<w:u w:val="none"/>'), " 3"], "K < 3"),
+        (["K ", r("&lt;", '<w:u w:val="wave"/>'), " 3"], "K < 3"),
+        (["K ", r("&lt;", '<w:rStyle w:val="Under"/><w:u w:val="none"/>'), " 3"], "K < 3"),
+        (["K ", f'<w:ins w:id="1" w:author="a">{r("&lt;")}</w:ins>', " 3"], "K < 3"),
+    ],
+)
+def test_a_comparator_on_a_line_of_its_own_is_or_equal(parts, right):
+    styles = f'<w:style w:type="character" w:styleId="Under"><w:rPr>{LINE}</w:rPr></w:style>'
+    assert read(p(*parts), styles=styles).text == right
 
 
 def test_a_sign_without_a_meaning_is_lost_text():
@@ -480,6 +508,24 @@ def test_words_that_stand_as_a_bullet_are_kept(bullet, right):
     assert read(p("give it", properties=numbered(1)), numbering=numbering).text == right
     symbols = numbering.replace("</w:lvl>", '<w:rPr><w:rFonts w:ascii="Wingdings"/></w:rPr></w:lvl>')
     assert read(p("give it", properties=numbered(1)), numbering=symbols).text == "- give it"
+
+
+def test_the_numbers_of_cells_without_text_are_read_and_bullets_are_not():
+    row = '<w:numPr><w:ilvl w:val="0"/><w:numId w:val="1"/></w:numPr>'
+    bullet = row.replace('numId w:val="1"', 'numId w:val="2"')
+    lists = "".join(
+        f'<w:abstractNum w:abstractNumId="{n}"><w:lvl w:ilvl="0"><w:start w:val="1"/><w:numFmt w:val="{format_}"/>'
+        f'<w:lvlText w:val="{text}"/></w:lvl></w:abstractNum>'
+        f'<w:num w:numId="{n}"><w:abstractNumId w:val="{n}"/></w:num>'
+        for n, format_, text in ((1, "decimal", "%1."), (2, "bullet", "o"))
+    )
+    body = table(
+        (p(properties=row), "Zelnorin", p(properties=bullet), "5 mg"),
+        (p(properties=row), "Belzamine", p(properties=bullet), "6 mg"),
+    )
+    assert read(body, p(properties=row), p("See row 2."), numbering=lists).text == (
+        "1. | Zelnorin |  | 5 mg\n2. | Belzamine |  | 6 mg\n\nSee row 2."
+    )
 
 
 def test_table_cells_keep_their_columns():

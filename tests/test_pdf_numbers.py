@@ -129,3 +129,25 @@ def test_a_comparator_on_a_line_of_its_own_is_or_equal(sign, meant):
     assert lines_of(words) == [f"Clearance {sign} 30 mL/min"]
     underlined = "0.5 w 50 698.5 m 150 698.5 l S\n"
     assert lines_of(words + underlined) == [f"Clearance {sign} 30 mL/min"]
+
+
+@pytest.mark.parametrize(
+    ("sign", "mark", "meant"), [("<", "_", "≤"), (">", "_", "≥"), ("+", "_", "±"), ("=", "/", "≠")]
+)
+@pytest.mark.parametrize("down", [0, 1, 2.5])
+def test_a_sign_and_the_mark_printed_over_it_are_one_sign(sign, mark, meant, down):
+    words, after = shown("Clearance", 50, 700), shown("30 mL/min", 108, 700)
+    built = shown(sign, 98, 700) + shown(mark, 98 if mark == "_" else 99.5, 700 - down)
+    assert lines_of(words + built + after) == [f"Clearance {meant} 30 mL/min"]
+    assert lines_of(words + after + built) == [f"Clearance {meant} 30 mL/min"]
+
+
+def test_signs_beside_marks_and_above_lines_to_write_on_stay():
+    assert lines_of(shown("K >_ 30 =/ +_ 2", 50, 700)) == ["K >_ 30 =/ +_ 2"]
+    assert "<" in lines_of(shown("K", 50, 700) + shown("<", 62, 700) + shown("_____", 56.4, 698))[0]
+
+
+def test_a_plus_on_a_line_is_plus_or_minus_before_a_number_only():
+    plus = shown("+", 98, 700) + "0.5 w 98 699 m 103.8 699 l S\n"
+    assert lines_of(shown("Dose 5", 50, 700) + plus + shown("2 mg", 108, 700)) == ["Dose 5 ± 2 mg"]
+    assert lines_of(shown("Protein", 50, 700) + plus + shown("seen", 108, 700)) == ["Protein + seen"]

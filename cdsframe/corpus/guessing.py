@@ -44,8 +44,15 @@ _NOT_WESTERN = re.compile("(?<=[a-z])[ŠŽŸŒÕ](?![A-Z])|(?<=[A-Za-z])[§¦¨�
 """Signs within words, and capitals behind small letters, where Windows-1252 is not the encoding."""
 
 _WESTERN = re.compile(
-    "[äöüßéèêëàâçîïôûùñáíóúãõøåæ]|(?<![a-zß-ÿ])[ÄÖÜÉÈÀÇÑØÅÆÁÍÓÚ]|(?<![^\\W\\d_])[µ°±–—‘“•«£≥≤]|(?<=[\\w.!?])[’”…»%]"
+    "[äöüßéèêëàâçîïôûùñáíóúãõøåæ]|(?<![a-zß-ÿ])[ÄÖÜÉÈÀÇÑØÅÆÁÍÓÚ]|(?<![^\\W\\d_])[µ°±–—‘“•«£≥≤]|(?<=[\\w.!?])[’”…»%]|"
+    "[≤≥](?=\\s?\\d)|(?<!\\w)[≠≈∞√π∆Ω](?![^\\W\\d_])"
 )
+_RAISED_BEFORE = re.compile(
+    "(?:(?<=[^\\W\\d_] )(?<![^A-Za-z]m )(?<![cdkm]m )|(?<=[(\\[:;,=] )|(?<=[(\\[]))[²³](?=\\s?\\d)|"
+    "(?<=[^\\W\\d_])[²³](?=\\d)"
+)
+"""A raised 2 or 3 in front of a number, where no Western text has it: in Mac Roman these bytes are `≤` and `≥`."""
+
 _OLD = ("mac-roman", "cp850")
 _BALTIC = frozenset("ąčęėįšųūžāēģīķļņŗõäöüĄČĘĖĮŠŲŪŽĀĒĢĪĶĻŅÕÄÖÜ")
 _TURKISH = frozenset("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
@@ -111,6 +118,8 @@ def guess(sample: bytes) -> str:
     western = sample.decode("cp1252", "replace")
     if _SYMBOLS.sub("", western).isascii():
         return "cp1252"
+    if _RAISED_BEFORE.search(western) and _is_mac_roman(sample):
+        return "mac-roman"
     detector = EncodingDetector()
     detector.feed(sample, last=True)
     found = detector.guess(tld=None, allow_utf8=False).lower()

@@ -9,9 +9,10 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-OR_EQUAL = {"<": "≤", ">": "≥"}
-"""The meaning of a comparator with a line below it."""
+_WITH_LINE = {"<": "≤", ">": "≥", "+": "±"}
+"""The meaning of a sign with a line of its own below it."""
 SUPERSCRIPT, SUBSCRIPT, FORMULA = "superscript", "subscript", "formula"
+UNDERLINED = "underlined"
 
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "ère", "ème", "º", "ª", "™", "®", "©", "°"))
 """Superscripts that belong to the number or word before them and change no meaning when set on the line."""
@@ -20,6 +21,14 @@ _SLASHES = "/\u2044\u2215"
 _OVER = re.compile(rf"\s*[{_SLASHES}]\s*")
 _NUMERATOR = re.compile(rf"\d+\s*(?P<slash>[{_SLASHES}])?")
 _DIGIT = re.compile(r"[.,]?\d")
+
+
+def with_line_below(text: str, after: str) -> str:
+    """A text that is underlined and whose neighbours are not: `<` is `≤`, `>` is `≥`, `+` before a number is `±`."""
+    written = text.strip()
+    if written not in _WITH_LINE or (written == "+" and not after.lstrip(_BLANKS)[:1].isdigit()):
+        return text
+    return text.replace(written, _WITH_LINE[written])
 
 
 def superscript(before: str, text: str) -> str:
@@ -79,6 +88,29 @@ def joined(parts: Sequence[tuple[str, str]]) -> str:
             text = text.translate(dict.fromkeys(map(ord, _SLASHES), "/"))
         shown, last = shown + text, kind
     return shown
+
+
+def without_lines(parts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The parts `(kind, text)` with the meaning of each sign that stands alone above a line.
+
+    A sign with an underlined part beside it belongs to underlined words. UNDERLINED parts get the kind "".
+    """
+    found = []
+    for place, (kind, text) in enumerate(parts):
+        if kind == UNDERLINED:
+            alone = all(_beside(parts, place, step)[0] != UNDERLINED for step in (-1, 1))
+            text = with_line_below(text, _beside(parts, place, 1)[1]) if alone else text
+            kind = ""
+        found.append((kind, text))
+    return found
+
+
+def _beside(parts: Sequence[tuple[str, str]], place: int, step: int) -> tuple[str, str]:
+    """The nearest part before or behind a place that is not blank."""
+    place += step
+    while 0 <= place < len(parts) and not parts[place][1].strip():
+        place += step
+    return parts[place] if 0 <= place < len(parts) else ("", "")
 
 
 def _parts(text: str) -> tuple[str, str, str]:

@@ -1,9 +1,11 @@
 """Unicode for the codes of symbol fonts (Symbol, Wingdings, Webdings), for readers of every format.
 
-Only signs that carry meaning in a text are listed for Wingdings and Webdings. Does not know how a format names a font.
+Only signs that carry meaning in a text are listed for Wingdings and Webdings, none for Wingdings 3. Reads no file.
 """
 
 from __future__ import annotations
+
+import re
 
 _SYMBOL_ROWS = {
     0x20: " !∀#∃%&∋()∗+,−./0123456789:;<=>?≅ΑΒΧΔΕΦΓΗΙϑΚΛΜΝΟΠΘΡΣΤΥςΩΞΨΖ[∴]⊥_‾αβχδεφγηιϕκλμνοπθρστυϖωξψζ{|}∼",
@@ -28,3 +30,45 @@ WINGDINGS_2 = {
 }  # fmt: skip
 
 WEBDINGS = {0x61: "✓", 0x63: "□", 0x67: "■", 0x6E: "●", 0x72: "✗"}
+
+_FONTS: dict[str, dict[int, str]] = {
+    "symbol": SYMBOL,
+    "standardsymbols": SYMBOL,
+    "wingdings": WINGDINGS,
+    "wingdings2": WINGDINGS_2,
+    "wingdings3": {},
+    "webdings": WEBDINGS,
+}
+_SUBSET = re.compile(r"\A[A-Z]{6}\+")
+_VARIANT = re.compile(r"(?:mt|ps|regular|l)\Z")
+
+
+def _family(font: str) -> str:
+    """`symbol` for `Symbol`, `SymbolMT`, `Symbol MT`, `ABCDEF+Symbol-Regular`."""
+    family = re.sub(r"[\W_]", "", _SUBSET.sub("", font.strip())).casefold()
+    while family not in _FONTS and (shorter := _VARIANT.sub("", family)) != family:
+        family = shorter
+    return family
+
+
+def is_symbol_font(font: str) -> bool:
+    """Whether letters in this font show other signs than their codes say."""
+    return _family(font) in _FONTS
+
+
+def sign(code: int, font: str) -> str | None:
+    """The sign that a code shows in a font; None where it is unknown.
+
+    Args:
+        code: of the letter; symbol fonts also use the private area from U+F000.
+        font: the font's name. A code outside the private area in an ordinary font is the letter itself.
+    """
+    table = _FONTS.get(_family(font))
+    private = 0xE000 <= code <= 0xF8FF
+    if table is None:
+        return None if private or not 0x20 <= code <= 0x10FFFF or 0xD800 <= code <= 0xDFFF else chr(code)
+    if code in (0xA0, 0xAD):  # no-break space and soft hyphen, which no program writes as codes of the font
+        return chr(code)
+    if private:
+        code &= 0xFF
+    return table.get(code) or (" " if code == 0x20 else None if private or code < 0x100 else chr(code))

@@ -11,9 +11,11 @@ import io
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from itertools import chain
 
 from cdsframe.corpus.csv_rows import delimiters_of, rows_of
 from cdsframe.corpus.encodings import decode
+from cdsframe.corpus.readers.column_names import are_names, are_repeated
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.types import Section
 
@@ -22,6 +24,11 @@ _LONG_ROW = 400
 _LONG_LABEL = 100
 _SAMPLE = 100
 """Rows that the delimiter and the header are guessed from."""
+
+
+_Row = list[str]
+_Table = tuple[_Row | None, list[_Row]]
+"""The names of its columns, and its rows; rows without names are lines."""
 
 
 def read_table(data: bytes, limit: int) -> Parsed:
@@ -36,50 +43,113 @@ def read_table(data: bytes, limit: int) -> Parsed:
     csv.field_size_limit(max(limit, 1 << 17))
     lines = list(io.StringIO(decoded.text, newline=""))
     delimiters, before = delimiters_of(lines[:_SAMPLE])
-    rows = _first_whole(lines, delimiters, before)
-    parsed = with_sections(*_assembled(_pieces(rows)), title="", omitted=decoded.omitted)
+    blocks = _first_whole(lines, delimiters, before)
+    parsed = with_sections(*_assembled(_pieces(blocks)), title="", omitted=decoded.omitted)
     return replace(parsed, remark=decoded.remark)
 
 
-def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -> list[list[str]]:
+def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -> list[list[_Row]]:
     """The rows by the first delimiter that leaves no quotation mark open; raises what the first one raised."""
     refused: Refused | None = None
     for delimiter in delimiters:
         try:
-            return [*_rows(lines, delimiter, before)]
+            return _blocks(lines, delimiter, before)
         except Refused as refusal:
             refused = refused or refusal
     raise refused or Refused("has no text")
 
 
-def _rows(lines: Sequence[str], delimiter: str, before: int) -> Iterator[list[str]]:
-    """The rows that are not blank, with single blanks. Raises Refused where a quotation mark is wrong."""
+def _blocks(lines: Sequence[str], delimiter: str, before: int) -> list[list[_Row]]:
+    """The rows that are not blank, with single blanks, in one list for each run of rows without a blank row in it.
+
+    Blank rows between all rows divide nothing. Raises Refused where a quotation mark is wrong.
+    """
     too_long = "has a value that is longer than a file may be"
+    blocks: list[list[_Row]] = []
+    last = 0
     for row in rows_of(iter(lines[before:]), delimiter, too_long, before + 1, lenient=True):
         if row.problem:
             raise Refused(f"{row.problem}; correct it, or take it out")
-        yield [" ".join(value.split()) for value in row.values]
+        if not blocks or row.first > last + 1:
+            blocks.append([])
+        blocks[-1].append([" ".join(value.split()) for value in row.values])
+        last = row.last
+    if not blocks:
+        raise Refused("has no text")
+    if all(len(block) == 1 for block in blocks):
+        return [[*chain.from_iterable(blocks)]]
+    return blocks
 
 
-def _pieces(rows: Sequence[list[str]]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Headings and text of one line after the other, from the header on with the columns' names.
+def _pieces(blocks: Sequence[list[_Row]]) -> Iterator[tuple[tuple[str, ...], str]]:
+    """Headings and text of one line after the other, each row with the names of its columns.
 
-    The header becomes a separate line where a column has no value in any row, so no column name is lost.
+    The names become a separate line where a column has no value in any row, so no column name is lost.
     """
-    sample = rows[:_SAMPLE]
-    usual = Counter(map(_width, sample)).most_common(1)[0][0] if sample else 0
-    above = next((number for number, row in enumerate(sample) if _width(row) > 1 or usual <= 1), 0)
-    has_header = len(sample) > above + 1 and _is_header(sample[above])
-    for row in sample[:above]:
-        yield (), " ".join(filter(None, row))
-    header, body = sample[above] if has_header else None, rows[above + has_header :]
-    if header and any(name and not any(row[n : n + 1] > [""] for row in body) for n, name in enumerate(header)):
-        yield (), " | ".join(filter(None, header))
-    for row in body:
-        yield from _row(row, header)
+    tables = _tables(blocks) if _has_columns(blocks) else _list(blocks)
+    for names, rows in tables:
+        if names and any(name and not any(row[n : n + 1] > [""] for row in rows) for n, name in enumerate(names)):
+            yield (), " | ".join(filter(None, names))
+        for row in rows:
+            yield from _row(row, names)
 
 
-def _row(row: list[str], columns: list[str] | None) -> Iterator[tuple[tuple[str, ...], str]]:
+def _has_columns(blocks: Sequence[list[_Row]]) -> bool:
+    """Whether rows have several values: most of them, or all of a block behind its lines of text."""
+    widths = [[_width(row) for row in block] for block in blocks]
+    if Counter(list(chain.from_iterable(widths))[:_SAMPLE]).most_common(1)[0][0] > 1:
+        return True
+    return any(min(wide) > 1 < len(wide) for block in widths if (wide := block[_titles(block) :]))
+
+
+def _titles(widths: Sequence[int]) -> int:
+    """How many rows of at most one value a block begins with."""
+    return next((number for number, width in enumerate(widths) if width > 1), len(widths))
+
+
+def _list(blocks: Sequence[list[_Row]]) -> list[_Table]:
+    """One column: its name stands in the first row, unless blank rows divide the file."""
+    rows = [*chain.from_iterable(blocks)]
+    if len(blocks) == 1 and len(rows) > 1 and are_names(rows[0], rows[1:_SAMPLE]):
+        return [(rows[0], rows[1:])]
+    return [(None, rows)]
+
+
+def _tables(blocks: Sequence[list[_Row]]) -> list[_Table]:
+    """The rows with their columns' names. Rows that may stand below other names have none: a wrong name turns a fact
+    into another.
+
+    A blank row ends the table before lines of text, before the names of a table that shares a column with it, and
+    before rows whose first one may be names.
+    """
+    tables: list[_Table] = []
+    known: _Row | None = None
+    for block in blocks:
+        number = _titles([*map(_width, block)])
+        if number:
+            tables.append((None, block[:number]))
+        rows = block[number:]
+        if not rows:
+            continue
+        first, below = rows[0], rows[1:_SAMPLE]
+        may_be_names = are_names(first, below)
+        if may_be_names and (known is None or are_repeated(known, first)):
+            known, rows = first, rows[1:]
+            tables.append((known, []))
+        elif known is None or may_be_names:
+            known = known or []
+            tables.append((None, []))
+        for row in rows:
+            if row == known:
+                tables.append((known, []))
+                continue
+            if tables[-1][0] and are_repeated(known, row) and are_names(row, ()):
+                tables.append((None, []))  # names of a second table, or the first row was no names
+            tables[-1][1].append(row)
+    return tables
+
+
+def _row(row: _Row, columns: _Row | None) -> Iterator[tuple[tuple[str, ...], str]]:
     if columns is None:
         yield (), " | ".join(filter(None, row))
         return
@@ -114,13 +184,6 @@ def _cell(name: str, value: str) -> str:
     return f"{name.removesuffix(':')}: {value}" if name else value
 
 
-def _width(row: list[str]) -> int:
+def _width(row: _Row) -> int:
     """How many columns a row fills, from the first one to the last that is not empty."""
     return max((number for number, value in enumerate(row, start=1) if value), default=0)
-
-
-def _is_header(row: list[str]) -> bool:
-    """Whether a row looks like names of columns: different short texts with letters, in most of its columns."""
-    names = [value for value in row if value]
-    words = all(any(map(str.isalpha, name)) and len(name) <= _LONG_LABEL for name in names)
-    return words and len(set(names)) == len(names) and 2 * len(names) > _width(row)

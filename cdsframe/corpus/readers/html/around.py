@@ -10,6 +10,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator
 
+from cdsframe.corpus.readers.html.tables import is_data, parts_of
 from cdsframe.corpus.readers.html.tree import NEVER_SHOWN, Node
 
 HIDDEN, STRUCK, AROUND = (
@@ -149,7 +150,15 @@ def _is_struck(node: Node) -> bool:
 
 
 def _protect(root: Node) -> None:
-    """Sets `kept` of the largest container of text and of the only `h1`, and of what they stand in."""
+    """Sets `kept` of the largest container of text, of the only `h1`, of what they stand in, and of tables' parts.
+
+    A table that only lays out the page may have navigation in a cell, so its parts are not kept.
+    """
+    for table in _shown(root):
+        named = [part for part in parts_of(table) if part.attributes] if table.tag == "table" else []
+        if named and is_data(table):
+            for part in named:
+                part.kept = True
     own: dict[Node, int] = {}
     best, most = root, 0
     for node in reversed(list(root.descendants())):

@@ -12,7 +12,7 @@ from enum import Enum
 
 from cdsframe.corpus.readers.html.formulas import formula
 from cdsframe.corpus.readers.html.tree import NEVER_SHOWN, Node
-from cdsframe.corpus.readers.scripts import OR_EQUAL, subscript, superscript
+from cdsframe.corpus.readers.scripts import subscript, superscript
 
 INLINE = frozenset(
     ("a", "abbr", "acronym", "b", "bdi", "bdo", "big", "blink", "cite", "code", "data", "del", "dfn", "em", "font", "i",
@@ -121,9 +121,7 @@ def _is_numerator(following: list[Node | str | Break]) -> bool:
 
 
 def _script(node: Node) -> Callable[[str, str], str] | None:
-    """What writes an element that is set above or below the line, or an underlined `<`; None for other elements."""
-    if node.tag == "u" and len(node.children) == 1 and str(node.children[0]).strip() in OR_EQUAL:
-        return lambda _, text: OR_EQUAL[text.strip()]
+    """What writes an element that is set above or below the line; None for other elements."""
     if node.tag in ("sup", "sub"):
         return superscript if node.tag == "sup" else subscript
     raised = _RAISED.search(node.get("style")) if node.tag in INLINE else None

@@ -14,6 +14,7 @@ from cdsframe.corpus.encodings import undecoded
 from cdsframe.corpus.readers.html.around import mark
 from cdsframe.corpus.readers.html.lines import Break, as_written, line, pieces
 from cdsframe.corpus.readers.html.scripts import in_scripts
+from cdsframe.corpus.readers.html.signs import read_signs
 from cdsframe.corpus.readers.html.source import source_of
 from cdsframe.corpus.readers.html.tables import is_data, lines_of
 from cdsframe.corpus.readers.html.tree import HEADINGS, Node, tree_of
@@ -30,6 +31,7 @@ def read_html(data: bytes, limit: int) -> Parsed:
     source = source_of(data)
     root = tree_of(source.text)
     mark(root)
+    lost = read_signs(root)
     omitted: Counter[str] = Counter()
     text, sections = assemble(_blocks(root, omitted))
     if not sections and b"\0" in data:
@@ -37,6 +39,7 @@ def read_html(data: bytes, limit: int) -> Parsed:
     items = [Omission(reason, count, text=False) for reason, count in omitted.items()]
     items.append(Omission("control characters", source.controls, text=False))
     items.append(Omission("strike-through marks that are not closed", source.struck_open, text=True))
+    items += lost
     items += undecoded(source.replaced) + in_scripts(root, text)
     parsed = with_sections(text, sections, _title(root), items)
     return replace(parsed, remark=source.remark)

@@ -19,6 +19,7 @@ _REPEATED = 200
 """Letters of a value that is repeated in each row and column that it spans; a longer one stands once."""
 
 _MOST_COLUMNS = 1000
+_PARTS = frozenset(("caption", "thead", "tbody", "tfoot", "tr", "td", "th"))
 
 
 @dataclass(slots=True)
@@ -35,7 +36,7 @@ def is_data(table: Node) -> bool:
     inner = [node for node in table.descendants() if node is not table and not node.out]
     if any(node.tag in ("h1", "h2", "main", "article", "nav") for node in inner):
         return False
-    rows = list(_rows(table))
+    rows = list(_rows(table, Counter()))
     cells = [cell for _, row in rows for cell in row]
     divided = any(node.tag in ("table", "h3", "h4", "h5", "h6") for node in inner)
     if not divided:
@@ -77,7 +78,7 @@ def _placed(table: Node, omitted: Counter[str]) -> Iterator[tuple[dict[int, _Cel
     """Each row's cells by column, and the columns in which one begins."""
     carried: dict[int, _Cell] = {}
     group: Node | None = None
-    for of, cells in _rows(table):
+    for of, cells in _rows(table, omitted):
         if of is not group:
             carried, group = {}, of
         row = dict(carried)
@@ -108,14 +109,33 @@ def _span(node: Node, name: str, most: int) -> int:
     return min(int(value), most) if value.isascii() and value.isdigit() and len(value) < 9 else 1
 
 
-def _rows(table: Node) -> Iterator[tuple[Node, list[Node]]]:
-    """The table's own rows with the group that each stands in; not those of tables in its cells."""
+def parts_of(table: Node) -> Iterator[Node]:
+    """The caption, the row groups, the rows and the cells of a table; not those of tables in its cells."""
+    stack = [*reversed(table.children)]
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Node) and node.tag in _PARTS:
+            yield node
+            stack += reversed(node.children if node.tag not in ("caption", "td", "th") else ())
+
+
+def _rows(table: Node, omitted: Counter[str]) -> Iterator[tuple[Node, list[Node]]]:
+    """The table's own rows with the group that each stands in; not those of tables in its cells.
+
+    Counts the parts that are left out, except cells.
+    """
     stack = [(table, child) for child in reversed(table.children)]
     while stack:
         group, node = stack.pop()
-        if not isinstance(node, Node) or node.out or node.tag in ("caption", "colgroup", "table"):
+        if not isinstance(node, Node) or node.tag in ("caption", "colgroup", "table"):
             continue
-        if node.tag == "tr":
-            yield group, [cell for cell in node.children if isinstance(cell, Node) and cell.tag in ("td", "th")]
+        if node.out:
+            omitted[node.out] += node.words
+        elif node.tag == "tr":
+            inner = [child for child in node.children if isinstance(child, Node)]
+            yield group, [child for child in inner if child.tag in ("td", "th")]
+            for child in inner:
+                if child.out and child.tag not in ("td", "th"):
+                    omitted[child.out] += child.words
         else:
             stack += [(node, child) for child in reversed(node.children)]

@@ -43,7 +43,7 @@ def _once_by_run(letters: list[Letter]) -> list[Letter]:
         if any(_near(first, other, 0.25 * first.size, 0.25 * first.size) for other in same):
             dropped.add(number)
         same.append(first)
-    return _without(letters, [letter.run in dropped for letter in letters]) if dropped else letters
+    return without(letters, [letter.run in dropped for letter in letters]) if dropped else letters
 
 
 def _once_by_letter(letters: list[Letter]) -> list[Letter]:
@@ -75,7 +75,7 @@ def _once_by_letter(letters: list[Letter]) -> list[Letter]:
         )
         seen[letter.text, letter.turn, column, row].append(letter)
         last = letter
-    return _without(letters, marks) if any(marks) else letters
+    return without(letters, marks) if any(marks) else letters
 
 
 def _near(one: Letter, other: Letter, across: float, down: float) -> bool:
@@ -83,7 +83,7 @@ def _near(one: Letter, other: Letter, across: float, down: float) -> bool:
     return alike and abs(one.left - other.left) <= across and abs(one.base - other.base) <= down
 
 
-def _without(letters: Sequence[Letter], dropped: Sequence[bool]) -> list[Letter]:
+def without(letters: Sequence[Letter], dropped: Sequence[bool]) -> list[Letter]:
     """The letters that are not marked; the white space behind a marked one stays."""
     kept: list[Letter] = []
     for letter, drop in zip(letters, dropped, strict=True):

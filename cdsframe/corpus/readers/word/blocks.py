@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from cdsframe.corpus.readers.word.names import attribute, child, flag, name, number, texts
-from cdsframe.corpus.readers.word.numbering import Numbering
+from cdsframe.corpus.readers.word.numbering import BULLET, Numbering
 from cdsframe.corpus.readers.word.story import Pieces, Reader
 from cdsframe.corpus.readers.word.styles import Styles
 from cdsframe.text.blocks import Block
@@ -101,6 +101,8 @@ class Blocks:
             yield from (Block(f"({note})") for note in pieces.notes)
         elif text or pieces.notes:
             yield Block(f"{label} {pieces.text().strip()}".strip())
+        elif self._in_cell and label != BULLET:
+            yield Block(label)  # the number of a row
         yield from self._boxes(pieces)
 
     def _boxes(self, pieces: Pieces) -> Iterator[Block]:

@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Any
 
+from cdsframe.corpus.readers.symbol_fonts import is_symbol_font, sign
 from cdsframe.corpus.readers.word.names import TEXTS, attribute, child, flag, name, number, value
-from cdsframe.corpus.readers.word.symbols import is_symbol_font, sign
 
 _DRAWN = frozenset(
     (

@@ -11,13 +11,15 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
+from cdsframe.corpus.readers.symbol_fonts import is_symbol_font
 from cdsframe.corpus.readers.word.names import attribute, child, flag, name, number, value
 from cdsframe.corpus.readers.word.styles import Styles
-from cdsframe.corpus.readers.word.symbols import is_symbol_font
 
 _ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "XC"), (50, "L"), (40, "XL"), (10, "X"),
           (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))  # fmt: skip
 _LEVELS = 9
+BULLET = "-"
+"""Stands for every bullet that is no word."""
 _WORD = re.compile(r"[^\W\d_]{2}")
 """Letters of a word; a single letter stands for a sign of a symbol font (`o`, `l`)."""
 
@@ -56,7 +58,7 @@ class Numbering:
         counters = self._counters[attribute(definition, "abstractNumId") or ""]
         level = levels[depth]
         if level.format == "bullet":
-            return level.text.strip() if _WORD.search(level.text) else "-"
+            return level.text.strip() if _WORD.search(level.text) else BULLET
         text = level.text
         for n in reversed(range(depth + 1)):
             if (shown := levels.get(n)) is not None:

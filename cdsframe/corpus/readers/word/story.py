@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from cdsframe.corpus.readers.scripts import FORMULA, joined
+from cdsframe.corpus.readers.scripts import FORMULA, UNDERLINED, joined, without_lines
+from cdsframe.corpus.readers.symbol_fonts import is_symbol_font, sign
 from cdsframe.corpus.readers.word.fields import Fields, drawn_symbol, form_value, is_drawn, shown_words
 from cdsframe.corpus.readers.word.formulas import is_built, linear
 from cdsframe.corpus.readers.word.names import TEXTS, attribute, child, flag, name, texts
 from cdsframe.corpus.readers.word.styles import Format, Styles
-from cdsframe.corpus.readers.word.symbols import is_symbol_font, sign
 
 _PROPERTIES = frozenset(
     (
@@ -45,20 +45,26 @@ class Pieces:
 
     def text(self, notes: bool = True) -> str:
         """The parts joined; superscripts and subscripts keep their meaning. `notes`: with the foot- and endnotes."""
-        merged: list[tuple[str, str]] = []
-        for script, text in self.parts:
-            if script == NOTE:
-                merged += [(script, f" ({text})")] if notes else []
-            elif merged and merged[-1][0] == script != FORMULA:
-                merged[-1] = script, merged[-1][1] + text
-            else:
-                merged.append((script, text))
-        return joined(merged)
+        shown = [
+            (script, f" ({text})" if script == NOTE else text) for script, text in self.parts if notes or script != NOTE
+        ]
+        return joined(_merged(without_lines(_merged(shown))))
 
     @property
     def notes(self) -> list[str]:
         """The foot- and endnotes of this paragraph."""
         return [text for script, text in self.parts if script == NOTE]
+
+
+def _merged(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """The parts, neighbours of one kind as one part, except formulas and notes."""
+    merged: list[tuple[str, str]] = []
+    for script, text in parts:
+        if merged and merged[-1][0] == script and script not in (FORMULA, NOTE):
+            merged[-1] = script, merged[-1][1] + text
+        else:
+            merged.append((script, text))
+    return merged
 
 
 class Reader:
@@ -168,7 +174,7 @@ class Reader:
 
     def _emit(self, text: str, format_: Format, out: Pieces) -> None:
         if self._fields.shown and not format_.hidden and not (format_.struck and text.strip()):
-            out.parts.append((format_.script, text))
+            out.parts.append((format_.script or UNDERLINED * format_.is_underlined, text))
 
     def _letters(self, item: Any, format_: Format, out: Pieces) -> None:
         text = (item.text or "").replace("\n", " ").replace("\r", " ")
@@ -179,8 +185,9 @@ class Reader:
                 self._omitted["parts of field instructions", False] += 1
             elif format_.hidden or format_.struck:
                 self._omitted["hidden passages" if format_.hidden else "struck-out passages", False] += 1
-        if is_symbol_font(format_.font) or _PRIVATE.search(text):
-            text = "".join(self._sign(ord(letter), format_.font) for letter in text)
+        if is_symbol_font(format_.font) or is_symbol_font(format_.high_font) or _PRIVATE.search(text):
+            fonts = format_.font, format_.high_font
+            text = "".join(self._sign(ord(letter), fonts[not letter.isascii()]) for letter in text)
         self._emit(text, format_, out)
 
     def _symbol(self, item: Any, format_: Format, out: Pieces) -> None:

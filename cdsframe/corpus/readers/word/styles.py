@@ -27,6 +27,8 @@ _TITLES = frozenset(
 _BODY = 9
 _RAISED = 4
 """Half-points by which text is set above or below the line when it stands for a superscript or subscript."""
+_LINES = frozenset(("single", "words", "double", "thick"))
+"""Underlines of signs and words; dotted and wavy ones are remarks on the text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +39,16 @@ class Format:
     struck: bool = False
     script: str = ""
     font: str = ""
+    """Of ASCII letters."""
+    high_font: str = ""
+    """Of other letters."""
+    underline: str = ""
+    """Word's name of the line below, "none", or "" where nothing is said."""
+
+    @property
+    def is_underlined(self) -> bool:
+        """Whether a line stands below."""
+        return self.underline in _LINES
 
 
 class Styles:
@@ -124,6 +136,8 @@ class Styles:
             struck=below[0].struck != below[1].struck,
             script=below[1].script or below[0].script,
             font=below[1].font or below[0].font,
+            high_font=below[1].high_font or below[0].high_font,
+            underline=below[1].underline or below[0].underline,
         )
 
     def _of_chain(self, id_: str) -> Format:
@@ -145,10 +159,12 @@ def _over(shown: Format, properties: Any) -> Format:
     if script is None and abs(raised) >= _RAISED:
         script = "superscript" if raised > 0 else "subscript"
     fonts = child(properties, "w:rFonts")
-    font = (attribute(fonts, "ascii") or attribute(fonts, "hAnsi")) if fonts is not None else None
+    font, high = (attribute(fonts, "ascii"), attribute(fonts, "hAnsi")) if fonts is not None else (None, None)
     return Format(
         shown.hidden if hidden is None else hidden,
         shown.struck if struck is None else struck,
         shown.script if script is None else script if script in ("superscript", "subscript") else "",
-        shown.font if font is None else font,
+        font or high or shown.font,
+        high or font or shown.high_font,
+        value(properties, "w:u") or shown.underline,
     )
