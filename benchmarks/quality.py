@@ -34,8 +34,8 @@ from cdsframe.fusion import Fusion, MinMax, ReciprocalRank, ScoreOverTop, ZScore
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.update import update
-from cdsframe.retriever.base import Search
-from cdsframe.retriever.flat import Bm25, Hybrid, Knn, Vectors, Words
+from cdsframe.retriever.base import QueryBatch
+from cdsframe.retriever.flat import Bm25, Bm25Leg, Hybrid, Knn, KnnLeg
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.oracle import Random
 from cdsframe.types import Filter, Hit, Passage, Request
@@ -76,9 +76,9 @@ class Gate(Hybrid):
 
     def _find(self, queries: Sequence[object], wanted: int, filter: Filter) -> list[list[Hit]]:
         passages = super()._find(queries, wanted, filter)  # type: ignore[arg-type]
-        search = Search(queries, filter)  # type: ignore[arg-type]
-        words = self._index.search(Words(K, "document").requests(search))
-        vectors = self._index.search(Vectors(K, self._embedder, "document").requests(search))
+        batch = QueryBatch(queries, filter)  # type: ignore[arg-type]
+        words = self._index.search(Bm25Leg(K, "document").requests(batch))
+        vectors = self._index.search(KnnLeg(K, self._embedder, "document").requests(batch))
         kept = []
         for number, hits in enumerate(passages):
             best = self._fusion.fuse({"bm25": words[number], "knn": vectors[number]})[: self.documents]

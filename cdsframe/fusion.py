@@ -14,7 +14,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.types import Hit, Part, Passage
+from cdsframe.types import Hit, LegScore, Passage
 
 Weights = dict[str, Annotated[float, Field(ge=0)]]
 """Leg -> what its share is multiplied by; 1 for a leg that is not named."""
@@ -66,11 +66,11 @@ class Fusion(ABC):
     def ranked(legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]:
         """The legs' passages by score and id, with what each leg said of them."""
         passages: dict[str, Passage] = {}
-        parts: dict[str, dict[str, Part]] = {}
+        parts: dict[str, dict[str, LegScore]] = {}
         for leg, hits in legs.items():
             for hit in hits:
                 passages[hit.passage.id] = hit.passage
-                parts.setdefault(hit.passage.id, {})[leg] = Part(hit.rank, hit.score)
+                parts.setdefault(hit.passage.id, {})[leg] = LegScore(hit.rank, hit.score)
         order = sorted(passages, key=lambda id: (-scores[id], id))
         return [Hit(passages[id], scores[id], rank, parts[id]) for rank, id in enumerate(order, start=1)]
 

@@ -1,6 +1,6 @@
-"""The nouns of the house: frozen dataclasses that flow from component to component (see `cdsframe.contracts`).
+"""Frozen dataclasses that components exchange (see `cdsframe.contracts`). They do no work.
 
-Nothing here does work. Offsets count characters of `Document.text`, `start` inclusive and `end` exclusive.
+Offsets count characters of `Document.text`, `start` inclusive and `end` exclusive.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import Any, Literal
 from cdsframe.artifacts.digests import digest, flatten
 
 METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
-"""What a document can say of itself. A field that does not apply is absent, never an empty string."""
+"""Metadata fields of a document. A field that does not apply is absent, never an empty string."""
 
 Metadata = Mapping[str, str]
 Filter = Mapping[str, str | Sequence[str]]
-"""Metadata field -> the value it must have, or a list of which it must have one. All fields must match."""
+"""Metadata field -> the required value, or a list of allowed values. All fields must match."""
 
 
 # ------------------------------------------------------------------------------------------------ documents
@@ -24,31 +24,31 @@ Filter = Mapping[str, str | Sequence[str]]
 
 @dataclass(frozen=True, slots=True)
 class Section:
-    """A stretch of a document under one heading path, `text[start:end]`."""
+    """Text under one heading path, `document.text[start:end]`."""
 
     heading: tuple[str, ...]
     start: int
     end: int
     id: str | None = None
-    """The corpus's own id of the section, if it has one."""
+    """The section's id in the corpus, if it has one."""
     passage_id: str | None = None
-    """Set where the corpus's record is a passage already (BEIR): it is kept whole, under this id."""
+    """Set if the corpus's record is a passage already (BEIR). The chunker keeps it whole, under this id."""
 
 
 @dataclass(frozen=True, slots=True)
 class Omission:
-    """A part of a source that its reader left out of the document.
+    """Parts of a source that its reader left out of the document.
 
     `reason` names the parts in the plural ("pictures", "page headers and footers"). It never holds the source's words.
     """
 
     reason: str
     count: int
-    """How many of these parts there are."""
+    """Number of parts left out."""
     text: bool
-    """True where words or letters that a reader of the source sees are lost. `corpus.strict=true` refuses these."""
+    """True if visible text is lost. `corpus.strict=true` refuses such sources."""
     place: str = ""
-    """Where in the source, such as "page 3"; empty for the whole source."""
+    """Location in the source, such as "page 3"; empty for the whole source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,18 +61,18 @@ class Document:
     sections: tuple[Section, ...]
     metadata: Metadata = field(default_factory=dict)
     omitted: tuple[Omission, ...] = field(default=(), compare=False)
-    """Parts of the source that are not in `text`. Ingestion reports them; indexes do not keep them."""
+    """Parts of the source that are not in `text`. Ingestion reports them; indexes do not store them."""
 
     @property
     def digest(self) -> str:
-        """Changes whenever the text, its division or the metadata changes."""
+        """Changes whenever the text, its sections or the metadata change."""
         sections = [f"{s.heading}|{s.start}|{s.end}|{s.id}|{s.passage_id}" for s in self.sections]
         return digest(self.id, self.title, self.text, *sections, *flatten(self.metadata))
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """A source of a corpus that could not be read: its name, and the reason in words (never its content)."""
+    """A source that could not be read: its name, and the reason in words (never its content)."""
 
     source: str
     reason: str
@@ -80,25 +80,26 @@ class Unreadable:
 
 Level = Literal["passage", "section", "document", "title"]
 LEVELS: tuple[Level, ...] = ("passage", "section", "document", "title")
-"""What an index's records stand for. Only passages are answered from; the others are evidence for their passages:
-a section's whole text, a document's whole text or a summary of it, and a title with its heading path."""
+"""The levels of an index's records. Only passages are used for answers. The other levels are evidence for their
+passages: a section's text, a document's text or summary, and a title with its heading path."""
 
 
 Head = Literal["title", "heading"]
 HEADS: tuple[Head, ...] = ("title", "heading")
-"""What can go before a record's text, in this order."""
+"""Fields that can be prepended to a record's text, in this order."""
 
 
 def headed(title: str, heading: Sequence[str], text: str) -> str:
-    """A text below its title and heading path; what is empty has no line."""
+    """Joins title, heading path and text with line breaks; empty parts get no line."""
     return "\n".join(part for part in (title, " > ".join(heading), text) if part)
 
 
 @dataclass(frozen=True, slots=True)
 class Passage:
-    """What is indexed, retrieved and cited: a piece of one section of one document.
+    """A piece of one section of one document: the unit that is indexed, retrieved and cited.
 
-    Records of the other levels have the same form: `section_id` and `(title, heading)` tell whose they are.
+    Records of the other levels use the same class. `section_id` and `(title, heading)` identify the section or title
+    that a record represents.
     """
 
     id: str
@@ -109,29 +110,30 @@ class Passage:
     title: str
     heading: tuple[str, ...]
     ordinal: int
-    """Its place among the document's records of its level; neighbours have neighbouring ones."""
+    """Position among the document's records of this level; neighbours have consecutive ordinals."""
     start: int
     end: int
     digest: str
-    """The digest of the document it was cut from: a change of text or metadata changes it."""
+    """Digest of the source document; changes with its text or metadata."""
     metadata: Metadata = field(default_factory=dict)
     prepended: tuple[Head, ...] = field(default=HEADS, compare=False)
-    """What of title and heading is embedded and read by BM25 too. Indexes do not keep it: a hit has the default."""
+    """Which of title and heading are embedded and read by BM25. Indexes do not store it: a hit has the default."""
 
     @property
     def search_text(self) -> str:
-        """What is embedded and what BM25 reads: the text, below what is prepended."""
+        """The text that is embedded and that BM25 reads: `prepended` fields, then the text."""
         title, heading = "title" in self.prepended, "heading" in self.prepended
         return headed(self.title if title else "", self.heading if heading else (), self.text)
 
     @property
     def key(self) -> tuple[Level, str]:
-        """What one record of an index has alone."""
+        """Unique key of a record in an index."""
         return self.level, self.id
 
     @property
-    def bare(self) -> Passage:
-        """Whose it is and below which title and heading: what a search knows of it before its text is read."""
+    def without_text(self) -> Passage:
+        """The passage without its text, offsets, ordinal, digest and metadata. Searches return this form before text is
+        read."""
         return Passage(
             self.id, self.document_id, self.section_id, self.level, "", self.title, self.heading, 0, 0, 0, ""
         )
@@ -142,9 +144,9 @@ class Passage:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One search for an index: BM25 by `text` or kNN by `vector` (exactly one is given).
+    """One search of an index: BM25 by `text` or kNN by `vector`; exactly one is given.
 
-    `filter` is applied by the engine inside the search, so that `k` matching passages come back if there are `k`.
+    The engine applies `filter` inside the search, so it returns `k` matching passages if the index has as many.
     """
 
     k: int
@@ -155,31 +157,31 @@ class Request:
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.vector is None):
-            raise ValueError("a request has either text (BM25) or a vector (kNN)")
+            raise ValueError("a Request needs exactly one of text (BM25) and vector (kNN)")
 
 
 @dataclass(frozen=True, slots=True)
 class Query:
-    """A question as it is searched: by words, and by the mean of the vectors of its meaning and of `passages`."""
+    """A search query: words for BM25; for kNN, the mean of the vectors of `meaning` and of `passages`."""
 
     text: str
-    """As it was asked."""
+    """The question as the user asked it."""
     words: str
-    """What BM25 reads."""
+    """Text that BM25 searches for."""
     meaning: str
-    """What is embedded as a query."""
+    """Text that is embedded as a query."""
     passages: tuple[str, ...] = ()
-    """What might answer it, embedded as passages."""
+    """Hypothetical answers, embedded as passages."""
 
     @classmethod
     def plain(cls, text: str) -> Query:
-        """A question that is searched as it was asked."""
+        """A query without expansion."""
         return cls(text, text, text)
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
-    """What one leg of a retriever said of a passage: its rank (from 1) and its raw score there."""
+class LegScore:
+    """Rank (from 1) and raw score of a passage in one leg of a retriever, in a reranker or in a context step."""
 
     rank: int
     score: float
@@ -192,7 +194,7 @@ class Hit:
     passage: Passage
     score: float
     rank: int
-    parts: Mapping[str, Part] = field(default_factory=dict)
+    parts: Mapping[str, LegScore] = field(default_factory=dict)
 
 
 # ------------------------------------------------------------------------------------------------ questions
@@ -200,14 +202,14 @@ class Hit:
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """Where the answer stands: a span of a document's text."""
+    """Location of the answer: a span of a document's text."""
 
     document_id: str
     start: int
     end: int
 
     def overlaps(self, passage: Passage) -> bool:
-        """Whether the passage shows any of the span."""
+        """Whether the passage contains any of the span."""
         return passage.document_id == self.document_id and passage.start < self.end and self.start < passage.end
 
 
@@ -226,9 +228,9 @@ class Question:
     split: str = ""
     evidence: tuple[Evidence, ...] = ()
     group: str = ""
-    """What questions share that are not independent (a fact, a page): the cluster of a clustered bootstrap."""
+    """Cluster for the cluster bootstrap: dependent questions (same fact, same page) share it."""
     topic: str = ""
-    """What it is about, as its source says (a disease, a section of a note); empty where it does not say."""
+    """Topic given by the source (a disease, a section of a note); empty if it gives none."""
 
     @property
     def answerable(self) -> bool:
@@ -237,7 +239,7 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """A question with options; `answer` is the right option's letter."""
+    """A multiple-choice question; `answer` is the letter of the right option."""
 
     id: str
     question: str
@@ -259,7 +261,7 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """What a generator said. `log_probabilities` are natural logarithms, one per generated token, or None."""
+    """Generated text. `log_probabilities` are natural logarithms, one per generated token, or None."""
 
     text: str
     log_probabilities: tuple[float, ...] | None
@@ -270,11 +272,11 @@ class Generation:
 
 @dataclass(frozen=True, slots=True)
 class Citation:
-    """A marker `[number]` in an answer that names a passage the prompt showed.
+    """A marker `[number]` in an answer that cites a passage shown in the prompt.
 
-    `start` and `end` are the supporting span in the source document's text (the passage's own span where no sentence
-    of it supports the statement). `support` in [0, 1] is the share of the statement's words that the span holds; it is
-    0 where an amount, a bound, a frequency or the polarity differs.
+    `start` and `end` are the supporting span in the source document's text, or the whole passage's span if no sentence
+    supports the statement. `support` in [0, 1] is the share of the statement's words in the span; it is 0 if an amount,
+    a bound, a frequency or the polarity differs.
     """
 
     number: int
@@ -286,7 +288,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """A calibrated probability that the answer is right, or only a word where nothing was calibrated."""
+    """A calibrated probability that the answer is right, or only a word if there is no calibration."""
 
     word: str
     probability: float | None = None
@@ -294,11 +296,10 @@ class Confidence:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What the pipeline gives back for one question.
+    """The pipeline's result for one question.
 
-    `hits` are what was retrieved and `shown` how many of them, from the first and in this order, the prompt had room
-    for; their `rank` tells which were thought the best. `removed` counts markers that named no shown passage and were
-    taken out of `text`.
+    `hits` are the retrieved passages in prompt order; the prompt had room for the first `shown` of them. `Hit.rank` is
+    the rank by relevance. `removed` counts markers that cited no shown passage and were removed from `text`.
     """
 
     question: str
@@ -312,11 +313,11 @@ class Answer:
     usage: Mapping[str, int]
     timings: Mapping[str, float]
     features: Mapping[str, float] = field(default_factory=dict)
-    """What the confidence was computed from, by name."""
+    """Feature name -> value that the confidence was computed from."""
     finish_reason: Literal["stop", "length"] = "stop"
-    """`length` where the answer was cut at the generator's `max_new_tokens`."""
+    """`length` if the answer was cut at the generator's `max_new_tokens`."""
     reason: str = ""
-    """Why nothing was searched: a sentence about the filter that no document fulfils; empty where documents were."""
+    """Why no search was made: a sentence about the filter that no document matches; empty after a search."""
 
 
 Metrics = dict[str, float]

@@ -16,7 +16,7 @@ from cdsframe.contracts import Generator
 from cdsframe.embedder import NoEmbedder
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
-from cdsframe.types import Filter, Hit, Part, Passage
+from cdsframe.types import Filter, Hit, LegScore, Passage
 
 CONFIGS = Path(__file__).parent.parent / "configs"
 
@@ -56,7 +56,7 @@ class Shelf:
             (-float(len(asked & set(re.findall(r"\w+", p.search_text.lower())))), p.id, p) for p in matching
         )
         return [
-            Hit(p, -score, rank, {"words": Part(rank, -score)})
+            Hit(p, -score, rank, {"words": LegScore(rank, -score)})
             for rank, (score, _, p) in enumerate(scored[: top_k or self.top_k], start=1)
             if score < 0
         ]

@@ -6,14 +6,14 @@ from answering import context
 from cdsframe.context.preference import day
 from cdsframe.contracts import Context
 from cdsframe.embedder import HashEmbedder
-from cdsframe.types import Hit, Part, Passage
+from cdsframe.types import Hit, LegScore, Passage
 
 
 def hit(name, text="", score=1.0, rank=1, title="", **metadata):
     passage = Passage(
         name, name, name, "passage", text or name, title, (), 0, 100, 100 + len(text or name), "1", metadata
     )
-    return Hit(passage, score, rank, {"bm25": Part(1, 1.0)})
+    return Hit(passage, score, rank, {"bm25": LegScore(1, 1.0)})
 
 
 def ids(hits):
@@ -54,7 +54,7 @@ def test_kinds_are_lifted_and_lowered():
     kinds = {"c": {"kind": "guideline"}, "a": {"kind": "note"}}
     found = context(kind_boost={"guideline": 0.3, "note": -0.3}).select("x", five(**kinds), 5)
     assert ids(found) == "cbade", "1 - .3, .75, .5 + .3, .25, 0"
-    assert found[0].parts["boost"] == Part(1, pytest.approx(0.8))
+    assert found[0].parts["boost"] == LegScore(1, pytest.approx(0.8))
     assert found[0].score == 3.0
 
 
@@ -135,7 +135,7 @@ def test_marginal_relevance_puts_what_is_new_before_what_is_like_the_first():
     assert ids(context(mmr_lambda=1.0).select("x", hits, 4)) == "abcd"
     found = context(mmr_lambda=0.4).select("x", hits, 4)
     assert ids(found) == "acdb", "b is worth .39 - .6 * .75, c .13 - 0, d 0"
-    assert found[1].parts["mmr"] == Part(2, pytest.approx(0.4 / 3))
+    assert found[1].parts["mmr"] == LegScore(2, pytest.approx(0.4 / 3))
 
 
 def test_likeness_by_vectors_is_that_of_the_embedder():

@@ -7,7 +7,7 @@ from cdsframe.chunking.section import SectionChunker
 from cdsframe.context.widen import join
 from cdsframe.embedder import NoEmbedder
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.types import Document, Hit, Part, Passage, Section
+from cdsframe.types import Document, Hit, LegScore, Passage, Section
 
 TEXT = " ".join(f"Sentence number {n} says word{n}." for n in range(40)) + "\n\n" + "Another section. " * 20
 
@@ -24,7 +24,7 @@ def index(request):
 
 def hits(index, *ordinals):
     passages = index.passages(["d"])
-    return [Hit(passages[n], 9.0 - i, i + 1, {"bm25": Part(1, 1.0)}) for i, n in enumerate(ordinals)]
+    return [Hit(passages[n], 9.0 - i, i + 1, {"bm25": LegScore(1, 1.0)}) for i, n in enumerate(ordinals)]
 
 
 def section(index, heading):
@@ -49,7 +49,7 @@ def test_neighbours_are_added_within_the_section_only(index):
     assert (first.passage.start, first.passage.end) == (passages[0].start, passages[1].end)
     assert (end.passage.start, end.passage.end) == (passages[last - 1].start, passages[last].end)
     assert first.passage.id == passages[0].id
-    assert first.parts == {"bm25": Part(1, 1.0)}
+    assert first.parts == {"bm25": LegScore(1, 1.0)}
     assert TEXT[end.passage.start : end.passage.end] == end.passage.text
 
 
@@ -91,8 +91,8 @@ class Near:
     def __init__(self, index):
         self._index, self.read = index, 0
 
-    def between(self, stretches):
-        found = self._index.between(stretches)
+    def between(self, ranges):
+        found = self._index.between(ranges)
         self.read += len(found)
         return found
 

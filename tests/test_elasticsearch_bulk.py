@@ -33,7 +33,7 @@ class Server(Connection):
             self.under_way -= 1
         status = self.outcome(len(operations))
         if status == 413:
-            raise self.refused(413, {})
+            raise self.response_error(413, {})
         return {"items": [{"create": {"status": status}}] * (operations.count(b"\n") // 2)}
 
 
@@ -57,7 +57,8 @@ def test_what_is_larger_than_a_request_is_sent_while_nothing_else_is():
 def test_what_is_too_large_for_the_server_is_named_with_what_helps(status):
     bulk = Bulk(Server(lambda size: status if size > 20_000 else 201), threads=2, megabytes=0.01)
     with pytest.raises(
-        InputError, match=r"'322815c6' of the document 'report\.txt', of 0\.0 MB; take document out of "
+        InputError,
+        match=r"'322815c6' of the document 'report\.txt' \(0\.0 MB\) for lack of memory; remove document from ",
     ):
         bulk.put("index", [*SMALL, LARGE])
     bulk.close()

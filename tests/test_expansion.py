@@ -151,10 +151,10 @@ def test_a_list_of_ones_own(index, tmp_path):
     assert query.words == "KB (kitchen bell) kb"
     for text in ("KB\n", "KB\tx\tsome\n", "\tx\n"):
         file.write_text(text, encoding="utf-8")
-        with pytest.raises(InputError, match=r"own\.tsv, line 1: an abbreviation and its meaning are needed"):
+        with pytest.raises(InputError, match=r"own\.tsv, line 1: expected abbreviation, tab, meaning"):
             Abbreviations(str(file), MAKE["bm25"](index)).search("x")
     file.write_text("# nothing\n", encoding="utf-8")
-    with pytest.raises(InputError, match="holds no abbreviations"):
+    with pytest.raises(InputError, match="contains no abbreviations"):
         Abbreviations(str(file), MAKE["bm25"](index)).search("x")
     file.write_bytes(b"KB\t\xff\n")
     with pytest.raises(InputError, match="not UTF-8"):

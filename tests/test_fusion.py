@@ -3,7 +3,7 @@
 import pytest
 
 from cdsframe.fusion import MinMax, ReciprocalRank, ScoreOverTop, ZScore
-from cdsframe.types import Hit, Part, Passage
+from cdsframe.types import Hit, LegScore, Passage
 
 ALL = [ZScore({}), ScoreOverTop({}), MinMax({}), ReciprocalRank(60, {})]
 
@@ -75,8 +75,8 @@ def test_ties_break_by_id_and_parts_tell_each_leg(fusion):
     fused = fusion.fuse({"bm25": hits({"b": 5.0, "c": 1.0}), "knn": hits({"a": 5.0, "c": 1.0})})
     assert [hit.rank for hit in fused] == [1, 2, 3]
     parts = {hit.passage.id: dict(hit.parts) for hit in fused}
-    assert parts["c"] == {"bm25": Part(2, 1.0), "knn": Part(2, 1.0)}
-    assert parts["a"] == {"knn": Part(1, 5.0)}
+    assert parts["c"] == {"bm25": LegScore(2, 1.0), "knn": LegScore(2, 1.0)}
+    assert parts["a"] == {"knn": LegScore(1, 5.0)}
     tied = [hit.passage.id for hit in fused if hit.passage.id != "c"]
     assert tied == ["a", "b"]
 

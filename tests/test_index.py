@@ -136,13 +136,13 @@ def test_values_of_metadata_are_those_of_the_committed_passages_that_a_filter_le
     assert empty.holds({"kind": ["x", "note"], "source": "it's 3.md"})
     for filter in ({"kind": "Note"}, {"kind": "note", "source": "it's 2.md"}, {"kind": []}, {"kind": "only a title"}):
         assert not empty.holds(filter)
-    with pytest.raises(InputError, match="no metadata field colour"):
+    with pytest.raises(InputError, match="unknown metadata field colour"):
         empty.values("colour", {}, 10)
-    with pytest.raises(InputError, match="no metadata field colour"):
+    with pytest.raises(InputError, match="unknown metadata field colour"):
         empty.holds({"colour": "red"})
 
 
-def test_stretches_of_documents_come_back_in_order_and_each_passage_once(empty):
+def test_ranges_of_passages_come_back_in_order_and_each_passage_once(empty):
     own = [passage(document, n, f"text {n}") for document in ("d", "it's") for n in range(12)]
     title = Passage("d/title/3", "d", "d", "title", "", "T", (), 3, 0, 0, "1")
     write(empty, [*reversed(own), title])
@@ -175,7 +175,7 @@ def test_of_what_was_found_the_chosen_alone_is_read(empty):
         return [lists[0][1:3], [], list(reversed(lists[1])), [replace(lists[2][0], score=7.0, rank=5)]]
 
     chosen = empty.search(requests, best)
-    assert seen == [[replace(hit, passage=hit.passage.bare) for hit in hits] for hits in whole]
+    assert seen == [[replace(hit, passage=hit.passage.without_text) for hit in hits] for hits in whole]
     assert chosen == [whole[0][1:3], [], list(reversed(whole[1])), [replace(whole[2][0], score=7.0, rank=5)]]
     assert whole[2][0].passage == title
 
@@ -291,8 +291,8 @@ def test_writing_replaces_a_documents_passages(empty):
 def test_two_records_with_one_id_are_refused_before_any_is_written(empty):
     write(empty, corpus(2))
     again = replace(passage("x", 0, "secret"), id="same")
-    of_both = r"the documents 'x' and 'y' both have a record of the level passage with the id 'same'; give each"
-    of_one = "the document 'x' has twice a record of the level passage with the id 'same'"
+    of_both = r"the documents 'x' and 'y' both have a record of level passage with the id 'same'; make the ids"
+    of_one = "the document 'x' has twice a record of level passage with the id 'same'"
     for other, message in ((replace(again, document_id="y"), of_both), (replace(again, ordinal=1), of_one)):
         with pytest.raises(InputError, match=message) as refused:
             write(empty, [passage("d00", 0, "changed", digest="2"), again, other])
@@ -353,7 +353,7 @@ def test_the_digest_is_of_the_content(empty, tmp_path):
 
 def test_vectors_of_another_dimension_are_refused(empty):
     write(empty, corpus(2))
-    with pytest.raises(IndexMismatchError, match="holds vectors of dimension 16, vectors of dimension 8 were given"):
+    with pytest.raises(IndexMismatchError, match="has vectors of dimension 16, vectors of dimension 8 were given"):
         empty.search([Request(3, vector=[0.1] * 8)])
     with pytest.raises(IndexMismatchError, match="no vectors were given"):
         empty.write([passage("n", 0, "x")], None)
@@ -363,7 +363,7 @@ def test_an_index_without_vectors_is_searched_by_words_only(empty):
     empty.write(corpus(5), None)
     empty.commit()
     assert len(empty.search([words("fever")])[0]) == 4
-    with pytest.raises(IndexMismatchError, match=r"holds no vectors .*retriever=bm25"):
+    with pytest.raises(IndexMismatchError, match=r"has no vectors .*retriever=bm25"):
         empty.search([near("fever")])
 
 
@@ -740,7 +740,8 @@ def test_one_writer_at_a_time(tmp_path):
     with index.writer(), index.writer():
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(
-        rf"the index test is being written by \S+ \(process {os.getpid()} on \S+, since \S+ \S+\); wait for its end\n",
+        rf"the index test is being written by \S+ \(process {os.getpid()} on \S+, since \S+ \S+\); "
+        r"wait until it ends\n",
         done.stdout,
     )
     write(index, corpus(1))

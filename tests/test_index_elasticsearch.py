@@ -26,7 +26,7 @@ from test_index import corpus, ids, near, passage, words, write
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
-from cdsframe.index.elasticsearch.layout import View, check_ids, decoded, encoded, searchable
+from cdsframe.index.elasticsearch.mapping import View, check_ids, decoded, encoded, searchable
 from cdsframe.types import Passage
 from tests.children import patience
 from tests.indexes import EMBEDDER, IDENTITY, on_elasticsearch
@@ -36,8 +36,8 @@ ROOT = Path(__file__).parent.parent
 
 def settings_of(index, **options):
     """The arguments of another object on the same index."""
-    layout, shared = index.settings.layout, index.settings
-    values = {name: getattr(layout, name) for name in layout.__dataclass_fields__}
+    mapping, shared = index.settings.mapping, index.settings
+    values = {name: getattr(mapping, name) for name in mapping.__dataclass_fields__}
     values |= {"num_candidates": shared.num_candidates, "oversample": shared.oversample}
     values |= {"bulk_threads": shared.bulk_threads, "bulk_megabytes": shared.bulk_megabytes}
     values |= {"environment": "CDSFRAME_ELASTICSEARCH", "timeout": 30, "lease_seconds": 30, "name": index.ledger.name}
@@ -250,11 +250,11 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
             with other.writer(wait=10):
                 other.note({"ours": 1})
                 made = zombie._engine.owned()
-                physical = str(zombie.ledger.state().physical)
+                backing_index = str(zombie.ledger.state().backing_index)
                 tidying, notes = zombie._tidying, lambda: zombie.note({"theirs": 1})
                 for step in (
-                    tidying.sweep,
-                    *(lambda s=s: s(physical) for s in (tidying.rewrite, tidying.proceed)),
+                    tidying.remove_unused,
+                    *(lambda s=s: s(backing_index) for s in (tidying.rewrite, tidying.expunge_some)),
                     notes,
                 ):
                     with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
@@ -281,7 +281,7 @@ def test_what_is_superseded_by_live_commits_goes_when_readers_that_began_before_
         return [passage("d", m, f"fever version{n}", digest=str(n)) for m in range(3)]
 
     def records(query):
-        return asked(index, "GET", f"{old.physical}/_count", {"query": query})["count"]
+        return asked(index, "GET", f"{old.backing_index}/_count", {"query": query})["count"]
 
     write(index, [*corpus(4), *version(0)])
     old = index.ledger.read()
@@ -296,7 +296,7 @@ def test_what_is_superseded_by_live_commits_goes_when_readers_that_began_before_
         replace_live(index, *version(n))
         assert [p.digest for p in beside(index).passages(["d"])] == [str(n)] * 3
     assert records({"match_all": {}}) == 8 + 3 + 3  # those of the last commit but one may still be read
-    assert index.ledger.read().physical == old.physical
+    assert index.ledger.read().backing_index == old.backing_index
 
 
 @pytest.mark.slow  # the engine itself keeps deleted records for half a minute
@@ -346,14 +346,14 @@ def test_what_a_killed_writer_wrote_whole_is_gone_on_with(request):
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == -9
     generation = index.ledger.read().open["generation"]
     half = {"id": "h-0", "document_id": "half", "level": "passage", "born": generation, "records": 2, "digest": "1"}
-    physical = index.ledger.read().physical
-    asked(index, "PUT", f"{physical}/_doc/half?refresh=true", half)
+    backing_index = index.ledger.read().backing_index
+    asked(index, "PUT", f"{backing_index}/_doc/half?refresh=true", half)
     assert set(index.documents()) == {"d00", "d01"}
     with index.writer():  # the dead one's lease is over: it was a process of this machine
         assert set(index.documents()) == {"d00", "d01", "whole"}
         index.commit(optimize=True)
     assert [p.ordinal for p in index.passages(["whole", "half"])] == [0, 1, 2]
-    assert asked(index, "GET", f"{physical.rpartition('-20')[0]}-*/_count")["count"] == 7
+    assert asked(index, "GET", f"{backing_index.rpartition('-20')[0]}-*/_count")["count"] == 7
 
 
 @pytest.mark.elasticsearch
@@ -392,7 +392,7 @@ def test_a_rebuild_by_several_processes_swaps_when_the_last_part_commits(request
     assert len(index.search([near("fever", k=50)])[0]) == 18
     assert not index.rebuilding
     assert list(asked(index, "GET", f"{index.ledger.name}*/_alias/{index.ledger.name}")) == [
-        index.ledger.read().physical
+        index.ledger.read().backing_index
     ]
 
 
@@ -400,8 +400,8 @@ def test_a_rebuild_by_several_processes_swaps_when_the_last_part_commits(request
 @pytest.mark.parametrize(
     ("held", "message"),
     [
-        ([[], []], "hold no document; the index is left as it was"),
-        ([["d00", "d01"], ["d01"]], "hold 1 documents twice"),
+        ([[], []], "contain no document; the index is unchanged"),
+        ([["d00", "d01"], ["d01"]], "contain 1 documents twice"),
     ],
 )
 def test_parts_that_make_no_index_are_not_swapped_in(request, held, message):
@@ -426,7 +426,7 @@ def test_a_rebuild_that_was_replaced_meanwhile_is_told(request):
     with beside(index).rebuild() as new:
         index.ledger.change(lambda state: setattr(state, "rebuild", None))
         write(new, corpus(3), commit=False)
-        with pytest.raises(InputError, match="was dropped meanwhile, by a purge or another rebuild"):
+        with pytest.raises(InputError, match="a purge or another rebuild dropped the rebuild of"):
             new.commit()
     assert len(index.search([near("fever", k=50)])[0]) == 4
 
@@ -517,8 +517,8 @@ def test_purging_leaves_no_byte_on_the_disk(monkeypatch):
 def test_the_engines_index_is_strict_and_says_what_made_it(request):
     index = on_elasticsearch(request)
     write(index, corpus(2))
-    physical = index.ledger.read().physical
-    mapping = asked(index, "GET", f"{index.ledger.name}/_mapping")[physical]["mappings"]
+    backing_index = index.ledger.read().backing_index
+    mapping = asked(index, "GET", f"{index.ledger.name}/_mapping")[backing_index]["mappings"]
     assert mapping["dynamic"] == "strict"
     own = {"analyzer": "english", "k1": 1.2, "b": 0.75, "routing": None}
     form = mapping["_meta"]["identity"]["search_form"]
@@ -552,7 +552,7 @@ def test_long_values_of_metadata_are_filtered_by_exactly(request):
 def test_an_unknown_field_is_refused_with_the_nearest(request):
     index = on_elasticsearch(request)
     write(index, corpus(2))
-    with pytest.raises(InputError, match="no metadata field pateint to filter by; did you mean patient"):
+    with pytest.raises(InputError, match="unknown metadata field pateint in the filter; did you mean patient"):
         index.search([words("fever", pateint="x")])
     with pytest.raises(InputError, match="at most 10000 hits"):
         index.search([words("fever", k=10_001)])
@@ -584,8 +584,8 @@ def test_records_of_one_value_lie_in_one_shard_which_is_asked_alone(request):
         [words("fever", source=["it's1.md", "it's2.md"]), near("fever", source="a, b"), near("fever", k=50)]
     )
     assert (len(two), ids(odd), len(every)) == (6, ["odd-0"], 23)
-    physical = index.ledger.read().physical
-    shards = asked(index, "POST", f"{physical}/_search?routing=it's1.md", {"size": 0})["_shards"]["total"]
+    backing_index = index.ledger.read().backing_index
+    shards = asked(index, "POST", f"{backing_index}/_search?routing=it's1.md", {"size": 0})["_shards"]["total"]
     assert shards == 1
 
 
@@ -593,7 +593,9 @@ def test_records_of_one_value_lie_in_one_shard_which_is_asked_alone(request):
 def test_an_index_that_is_not_ours_is_left_alone(request):
     index = on_elasticsearch(request)
     asked(index, "PUT", f"{index.ledger.name}-theirs", {"aliases": {index.ledger.name: {}}})
-    with pytest.raises(ConfigError, match=r"an index or alias .* that cdsframe did not make; take another index\.name"):
+    with pytest.raises(
+        ConfigError, match=r"an index or alias .* that cdsframe did not create; use another index\.name"
+    ):
         write(index, corpus(2))
 
 
@@ -601,8 +603,8 @@ def test_an_index_that_is_not_ours_is_left_alone(request):
 def test_an_index_that_somebody_deleted_is_told_as_damaged(request):
     index = on_elasticsearch(request)
     write(index, corpus(2))
-    asked(index, "DELETE", index.ledger.read().physical)
-    with pytest.raises(ConfigError, match=r"is damaged: the Elasticsearch index .* is gone; delete"):
+    asked(index, "DELETE", index.ledger.read().backing_index)
+    with pytest.raises(ConfigError, match=r"is damaged: the Elasticsearch index .* is missing; delete"):
         index.search([words("fever")])
 
 
@@ -611,7 +613,7 @@ def test_a_record_that_the_server_refuses_is_named_without_its_text(request):
     index = on_elasticsearch(request)
     write(index, corpus(2))
     wrong = EMBEDDER.encode_passages(["x"]) * np.float32("nan")
-    with pytest.raises(InputError, match=r"refuses the record 'x-0' of the document 'x'") as refused:
+    with pytest.raises(InputError, match=r"rejected the record 'x-0' of the document 'x'") as refused:
         index.write([passage("x", 0, "secret text")], wrong)
     assert "secret" not in str(refused.value)
 
@@ -650,9 +652,9 @@ def test_a_user_or_an_api_key_opens_a_server_that_asks_for_one(monkeypatch):
 def test_a_server_that_blocks_writing_is_told_as_full(request):
     index = on_elasticsearch(request)
     write(index, corpus(2))
-    physical = index.ledger.read().physical
-    asked(index, "PUT", f"{physical}/_settings", {"index.blocks.read_only_allow_delete": True})
-    with pytest.raises(InputError, match="lets nothing be written, as it does when its disk is nearly full"):
+    backing_index = index.ledger.read().backing_index
+    asked(index, "PUT", f"{backing_index}/_settings", {"index.blocks.read_only_allow_delete": True})
+    with pytest.raises(InputError, match="blocks writes, as it does when its disk is nearly full"):
         write(index, corpus(3))
     assert len(index.search([near("fever", k=50)])[0]) == 4
 
@@ -717,13 +719,13 @@ def error(kind, reason="the text that was sent"):
     ("status", "body", "message"),
     [
         (401, error("security_exception"), r"refuses the credentials; set CDSFRAME_ELASTICSEARCH_USER"),
-        (403, error("security_exception"), r"does not allow its user this \(security_exception\)"),
+        (403, error("security_exception"), r"denies its user this action \(security_exception\)"),
         (
             403,
             error("security_exception", "current license is non-compliant for [x]"),
-            r"asks for a licence for what was switched on",
+            r"has no licence for a requested feature",
         ),
-        (403, error("cluster_block_exception", "index [x] blocked by: [read-only / allow delete]"), "lets nothing be"),
+        (403, error("cluster_block_exception", "index [x] blocked by: [read-only / allow delete]"), "blocks writes"),
         (400, error("media_type_header_exception"), "is older than version 9"),
         (500, error("null_pointer_exception"), "answered with status 500: null_pointer_exception"),
     ],
@@ -767,17 +769,17 @@ def test_a_server_that_is_not_there_is_told_by_its_address_and_without_credentia
     monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", "http://me:secret@127.0.0.1:9")
     with pytest.raises(
         InputError, match=r"at http://127\.0\.0\.1:9 cannot be reached; start it, or set CDSFRAME"
-    ) as told:
+    ) as raised:
         offline().search([words("x")])
-    assert "secret" not in str(told.value)
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.parametrize("address", ["pa/ss", "[pa", "pa?ss", "pa#ss", "pa,ss", "pa]ss", "pa:ss", "pa ss"])
 def test_no_part_of_a_password_is_told_where_it_makes_the_address_unreadable(monkeypatch, address):
     monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", f"http://elastic:{address}@127.0.0.1:9")
-    with pytest.raises((ConfigError, InputError), match="CDSFRAME_ELASTICSEARCH_URL") as told:
+    with pytest.raises((ConfigError, InputError), match="CDSFRAME_ELASTICSEARCH_URL") as raised:
         offline().search([words("x")])
-    assert not {"pa", "ss"} & set(re.split(r"[^a-z]", str(told.value)))
+    assert not {"pa", "ss"} & set(re.split(r"[^a-z]", str(raised.value)))
     assert "//elastic" not in offline()._connection.where
 
 
@@ -824,12 +826,22 @@ def certificates(tmp_path_factory):
     ("own", "ca", "scheme", "message"),
     [
         ("good", "good", "https", None),
-        ("good", None, "https", "the certificate of .* is not trusted; name its authority's file in CDSFRAME_ELASTICS"),
-        ("good", "other", "https", "the certificate of .* is not trusted; name its authority's file in CDSFRAME_ELAST"),
-        ("good", "empty", "https", "the file that CDSFRAME_ELASTICSEARCH_CA names holds no certificate"),
-        ("elsewhere", "elsewhere", "https", "the certificate of .* is another host's; set CDSFRAME_ELASTICSEARCH_URL"),
+        ("good", None, "https", "the certificate of .* is not trusted; set CDSFRAME_ELASTICSEARCH_CA to its authority"),
+        (
+            "good",
+            "other",
+            "https",
+            "the certificate of .* is not trusted; set CDSFRAME_ELASTICSEARCH_CA to its authority",
+        ),
+        ("good", "empty", "https", "CDSFRAME_ELASTICSEARCH_CA names a file without a certificate"),
+        (
+            "elsewhere",
+            "elsewhere",
+            "https",
+            "the certificate of .* is for another host; set CDSFRAME_ELASTICSEARCH_URL",
+        ),
         ("old", "old", "https", "the certificate of .* has expired; renew it"),
-        (None, None, "https", "speaks no TLS; set CDSFRAME_ELASTICSEARCH_URL to its address with http://"),
+        (None, None, "https", "does not use TLS; set CDSFRAME_ELASTICSEARCH_URL to its address with http://"),
         ("good", None, "http", "cannot be reached; start it, or set CDSFRAME_ELASTICSEARCH_URL to the right address"),
     ],
 )
@@ -857,20 +869,20 @@ def test_what_is_wrong_with_a_certificate_is_told(monkeypatch, certificates, own
         ({"URL": "http://127.0.0.1:9,ftp://127.0.0.1:9"}, "_URL must hold addresses with scheme, host and port"),
         ({"URL": "http://127.0.0.1:9/prefix?x=1"}, "_URL must hold addresses .* without \\?query and #fragment"),
         ({"URL": "http://127.0.0.1:9/#x"}, "_URL must hold addresses .* without \\?query and #fragment"),
-        ({"API_KEY": "s3cr3t\rKEY"}, "_API_KEY must hold printable ASCII signs only"),
-        ({"API_KEY": "s3cr3t€"}, "_API_KEY must hold printable ASCII signs only"),
-        ({"USER": "me", "PASSWORD": "s3cr3t\udcff"}, "_PASSWORD must hold printable ASCII signs only"),
-        ({"USER": "me", "PASSWORD": "s3cr3t\x07"}, "_PASSWORD must hold printable ASCII signs only"),
+        ({"API_KEY": "s3cr3t\rKEY"}, "_API_KEY must hold printable ASCII characters only"),
+        ({"API_KEY": "s3cr3t€"}, "_API_KEY must hold printable ASCII characters only"),
+        ({"USER": "me", "PASSWORD": "s3cr3t\udcff"}, "_PASSWORD must hold printable ASCII characters only"),
+        ({"USER": "me", "PASSWORD": "s3cr3t\x07"}, "_PASSWORD must hold printable ASCII characters only"),
         ({"USER": "me"}, "CDSFRAME_ELASTICSEARCH_PASSWORD is not set"),
-        ({"CA": "/not/there.pem"}, "CDSFRAME_ELASTICSEARCH_CA names /not/there.pem, which is not a file"),
+        ({"CA": "/not/there.pem"}, "CDSFRAME_ELASTICSEARCH_CA=/not/there.pem is not a file"),
     ],
 )
 def test_what_is_wrong_with_the_environment_is_told_by_its_name(monkeypatch, variables, message):
     for name, value in {"URL": "http://127.0.0.1:9", **variables}.items():
         monkeypatch.setenv(f"CDSFRAME_ELASTICSEARCH_{name}", value)
-    with pytest.raises(ConfigError, match=message) as told:
+    with pytest.raises(ConfigError, match=message) as raised:
         offline().search([words("x")])
-    assert "s3cr3t" not in str(told.value)
+    assert "s3cr3t" not in str(raised.value)
 
 
 @pytest.mark.parametrize(
@@ -913,10 +925,10 @@ def test_no_key_of_a_record_is_longer_than_the_engine_takes(sign):
 def test_a_document_with_too_long_an_id_is_named_before_anything_is_sent(sign):
     record = passage(sign * 40_000, 0, "secret text")
     message = rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are taken; give"
-    with pytest.raises(InputError, match=message) as told:
+    with pytest.raises(InputError, match=message) as raised:
         check_ids([passage("d", 0, "x"), record])
-    assert len(str(told.value)) < 1_200
-    assert "secret" not in str(told.value)
+    assert len(str(raised.value)) < 1_200
+    assert "secret" not in str(raised.value)
 
 
 @pytest.mark.elasticsearch

@@ -186,7 +186,7 @@ def test_a_single_search_starts_no_thread(tmp_path, monkeypatch):
 
 
 def test_shards_are_for_an_index_of_many_writers(tmp_path):
-    with pytest.raises(ConfigError, match=r"index=elasticsearch for ingestion\.num_shards > 1"):
+    with pytest.raises(ConfigError, match=r"ingestion\.num_shards must be 1; use index=elasticsearch"):
         on_disk(tmp_path).rebuild(0, 2).__enter__()
 
 

@@ -87,7 +87,7 @@ def test_a_document_with_too_long_an_id_is_counted_and_the_others_go_in(index):
     assert counts(report) == (2, 0, 0, 0)
     assert [item.source for item in report.unreadable] == ["a.txt", "b", "c"]
     assert all("too long an id" in item.reason for item in report.unreadable)
-    assert report.failure == "3 sources could not be read and are listed above; the others went in"
+    assert report.failure == "3 sources could not be read (listed above); all others were ingested"
     assert set(index.documents(committed=True)) == {document.id for document in good}
 
 
@@ -185,10 +185,10 @@ def test_strict_refuses_and_leaves_the_index_as_it_was(folder, index):
 def test_a_corpus_without_documents_removes_nothing(folder, index, tmp_path):
     ingest(folder, index)
     (tmp_path / "nothing").mkdir()
-    with pytest.raises(InputError, match="no document that can be read; the index is left as it was"):
+    with pytest.raises(InputError, match="no readable document; the index is unchanged"):
         ingest(tmp_path / "nothing", index)
     (tmp_path / "nothing" / "bad.txt").write_text("")
-    with pytest.raises(InputError, match=r"can be read \(bad\.txt: is empty\)"):
+    with pytest.raises(InputError, match=r"no readable document \(bad\.txt: is empty\)"):
         ingest(tmp_path / "nothing", index)
     assert len(sources(index)) == 6
 
@@ -233,7 +233,7 @@ def test_the_share_that_is_cut_is_told(tmp_path, index):
     embedder = HashEmbedder(max_tokens=3)
     report = update(8, 0, 1, False, False, Beir(str(path), strict=True, name=None), chunker(embedder), embedder, index)
     assert report.metrics["ingest/cut_share"] == 0.5
-    assert "1 of them (50.0%) are longer than the embedder reads" in report.text
+    assert "1 of them (50.0%) exceed the embedder's max_tokens" in report.text
 
 
 def test_without_an_embedder_there_are_no_vectors(folder, index):

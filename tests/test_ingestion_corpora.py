@@ -248,7 +248,10 @@ def test_a_corpus_without_a_name_does_not_come_beside_named_ones(index):
             ingest(index, nameless, **how)
     with pytest.raises(ConfigError, match=r"the corpus has no name.*\('protocols'\); give the corpus a name"):
         ingest(index, nameless, add=True)
-    with Live(10, CHUNKING, EMBEDDER, index, corpus="") as live, pytest.raises(InputError, match="say whose"):
+    with (
+        Live(10, CHUNKING, EMBEDDER, index, corpus="") as live,
+        pytest.raises(InputError, match="name the documents' corpus"),
+    ):
         live.put([document("n")])
     assert {id_: owner for id_, (_, owner) in index.owned().items()} == dict.fromkeys("ab", "protocols")
     rebuild(64, True, nameless, CHUNKING, EMBEDDER, index)

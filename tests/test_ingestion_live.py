@@ -163,7 +163,7 @@ def test_what_a_dead_writer_left_is_dropped_and_said(tmp_path, caplog):
     with live(index) as writer, caplog.at_level(logging.WARNING):
         writer.put([document("b")])
     assert found(index) == set(index.documents()) == {"a", "b"}
-    assert "what was written and not committed is dropped" in caplog.text
+    assert "dropped uncommitted writes" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------ rebuild
@@ -239,11 +239,11 @@ def test_a_note_is_no_longer_than_a_server_takes(index, monkeypatch):
 
 
 def test_a_rebuild_that_was_killed_is_told_and_can_be_dropped(index, caplog):
-    assert abandon(index).text == "no rebuild had begun: nothing to drop"
+    assert abandon(index).text == "there is no unfinished rebuild to drop"
     fill(index, document("a"))
     with index.rebuild():
         pass
-    said = "if none is running, go on with it by ingestion=rebuild"
+    said = "if no process is running it, resume it by ingestion=rebuild"
     assert said not in caplog.text
     with live(index) as writer:
         writer.put([document("a")])
@@ -321,23 +321,26 @@ class Numbering:
 
 def test_ids_that_several_documents_share_are_refused_or_found(index):
     corpus = Some(document("a"), document("b"))
-    with pytest.raises(InputError, match="the documents 'a' and 'b' both have a record of the level passage"):
+    with pytest.raises(InputError, match="the documents 'a' and 'b' both have a record of level passage"):
         update(64, 0, 1, False, False, corpus, Numbering(), EMBEDDER, index)
     update(1, 0, 1, False, False, corpus, Numbering(), EMBEDDER, index)  # each document comes in a call of its own
     for repair in (False, True):
         report = verify(repair, corpus, Numbering(), EMBEDDER, index)
         assert not report.differing
-        assert report.repeated[0] == "the id '2' is that of 2 records of the level document, of the documents 'a', 'b'"
+        assert report.repeated[0] == "2 records of level document share the id '2', in the documents 'a', 'b'"
         assert report.metrics["ingest/repeated"] == len(CHUNKING.split(document("a")))
         assert "share ids" in report.failure
-        assert "of the documents 'a', 'b'" in report.text
+        assert "in the documents 'a', 'b'" in report.text
 
 
 @pytest.mark.parametrize("repair", [False, True])
 def test_a_corpus_that_has_gone_is_not_verified_and_nothing_is_removed(index, repair):
     fill(index, document("a"), document("b"))
-    for corpus, reason in ((Some(), "read; the"), (Some(Unreadable("b", "is locked")), r"read \(b: is locked\); the")):
-        with pytest.raises(InputError, match=f"the corpus has no document that can be {reason} index is left as"):
+    for corpus, reason in (
+        (Some(), "document; the"),
+        (Some(Unreadable("b", "is locked")), r"document \(b: is locked\); the"),
+    ):
+        with pytest.raises(InputError, match=f"the corpus has no readable {reason} index is unchanged"):
             verify(repair, corpus, CHUNKING, EMBEDDER, index)
     assert found(index) == set(index.documents()) == {"a", "b"}
 
@@ -347,7 +350,7 @@ def test_what_a_repair_could_not_mend_is_not_called_mended(index, monkeypatch):
     monkeypatch.setattr(type(index), "write", lambda *_: None)
     report = verify(True, Some(document("a"), document("new")), CHUNKING, EMBEDDER, index)
     assert report.text.endswith("not fixed")
-    assert report.failure == "the index still differs after the repair; make it anew with ingestion=rebuild"
+    assert report.failure == "the index still differs after the repair; rebuild it by ingestion=rebuild"
 
 
 def test_what_was_not_committed_is_not_verified(index):
@@ -367,13 +370,13 @@ def test_a_manifest_that_counts_otherwise_is_told(tmp_path):
     manifest = tmp_path / "test/manifest.json"
     manifest.write_text(manifest.read_text().replace('"passage": 2', '"passage": 3'))
     report = verify(False, Some(document("a")), CHUNKING, EMBEDDER, index)
-    assert "the manifest counts 3 records of the level passage, there are 2" in report.text
+    assert "the manifest counts 3 records of level passage, the index has 2" in report.text
     assert verify(True, Some(document("a")), CHUNKING, EMBEDDER, index).remaining == 0
     assert verify(False, Some(document("a")), CHUNKING, EMBEDDER, index).score == 0
 
 
 def test_purging_removes_and_an_unknown_id_is_refused_with_near_ones(index):
-    with pytest.raises(InputError, match=r"nothing was ever written to the index; see index\.name"):
+    with pytest.raises(InputError, match=r"nothing was ever written to the index; check index\.name"):
         purge(["letter-1"], False, index)
     fill(index, document("letter-1"), document("letter-2"))
     with pytest.raises(InputError, match=r"no document leter-1 \(did you mean letter-1, letter-2\?\); nothing"):
@@ -384,7 +387,7 @@ def test_purging_removes_and_an_unknown_id_is_refused_with_near_ones(index):
     assert found(index) == {"letter-2"}
     report = purge(["letter-1"], True, index)
     assert (report.documents, report.absent) == (0, ("letter-1",))
-    assert "made anew all the same: letter-1." in report.text
+    assert "Not in the index: letter-1 (" in report.text
 
 
 def test_the_command_purges_what_an_update_removed_earlier(tmp_path):

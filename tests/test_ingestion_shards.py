@@ -136,7 +136,7 @@ def test_shards_of_a_corpus_that_is_not_there_change_nothing(request):
     index = on_elasticsearch(request, {})
     fill(index, *DOCUMENTS)
     for shard in range(2):
-        with pytest.raises(InputError, match="the corpus has no document that can be read"):
+        with pytest.raises(InputError, match="the corpus has no readable document"):
             part(shard, Some(), index)
     assert set(index.documents()) == {d.id for d in DOCUMENTS}
     for shard in range(2):

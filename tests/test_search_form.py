@@ -325,7 +325,7 @@ def test_an_index_from_before_on_elasticsearch_too(request):
     index = on_elasticsearch(request, {}, name=index.ledger.name)
     with pytest.raises(IndexMismatchError, match=r"python ingest\.py ingestion=rebuild index\.name="):
         index.search([Request(3, text="µg")])
-    with pytest.raises(IndexMismatchError, match="made by another version"), index.writer():
+    with pytest.raises(IndexMismatchError, match="built by another version"), index.writer():
         pass
     with index.rebuild() as fresh:
         filled(fresh)

@@ -7,12 +7,12 @@ from answering import pipeline
 from rich.console import Console
 
 from cdsframe.serving.terminal import show_answer, show_hits
-from cdsframe.types import Hit, Part, Passage
+from cdsframe.types import Hit, LegScore, Passage
 
 
 def shown(text: str, question: str, title: str = "Guide", width: int = 100, color: bool = False) -> str:
     passage = Passage("p", "d", "d#0", "passage", text, title, ("Cleaning", "Rooms"), 0, 0, len(text), "1")
-    parts = {"bm25": Part(3, 7.25), "document.knn": Part(12, 0.5)}
+    parts = {"bm25": LegScore(3, 7.25), "document.knn": LegScore(12, 0.5)}
     out = io.StringIO()
     console = Console(file=out, width=width, highlight=False, markup=False, force_terminal=color)
     show_hits([Hit(passage, 1.5, 1, parts)], question, console)

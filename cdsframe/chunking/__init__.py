@@ -1,1 +1,1 @@
-"""Cuts documents into passages, and makes the records of their sections, titles and whole documents. Does not embed."""
+"""Splits documents into passages, and makes records of their sections, titles and whole documents. Does not embed."""

@@ -1,6 +1,6 @@
-"""What chunkers share: passages of a size, with the title and heading that go before them, and records of other levels.
+"""Base class of chunkers: passages of limited size with prepended title and heading, and records of other levels.
 
-A chunker says which sections are cut as one text, and where it likes to cut. Does not embed, and does not see other
+Subclasses decide which sections are split as one text and where to split. Does not embed and does not see other
 documents.
 """
 
@@ -21,28 +21,28 @@ from cdsframe.contracts import Embedder
 from cdsframe.types import HEADS, Document, Head, Passage, Section, headed
 
 Size = Annotated[int, Field(ge=16)]
-"""The longest passage, in tokens of the embedder: its prefix, what is prepended, the text and special tokens."""
+"""Maximum tokens of a passage as the embedder reads it: its prefix, `prepend`, the text and special tokens."""
 Prepend = list[Head]
-"""What of title and heading goes before a passage's text where it is embedded and read by BM25."""
+"""Which of title and heading are prepended to the text for embedding and BM25."""
 Levels = list[Literal["section", "document", "title"]]
-"""Which records stand beside the passages: what `retriever=hierarchical` weighs a passage's surroundings by."""
+"""Levels of the records made besides passages; `retriever=hierarchical` uses them."""
 SummarySentences = Annotated[int, Field(ge=1)] | None
-"""A document's record is its so many most central sentences; None: its whole text."""
+"""Number of most central sentences in a document's record; None: the whole text."""
 
-Stretch = Sequence[tuple[int, Section]]
-"""Neighbouring sections, with their numbers in the document, that are cut as one text."""
+SectionRun = Sequence[tuple[int, Section]]
+"""Consecutive sections, with their numbers in the document, that are split as one text."""
 
 _BLANKS = re.compile(r"\s*")
 
 
 class BaseChunker(ABC):
-    """Passages of at most `size` tokens, counted as the model reads them, then the document's other records.
+    """Makes passages of at most `size` tokens, as the embedder counts them, then the document's other records.
 
     Records that are passages already (`Section.passage_id`) are kept whole.
 
     Args:
-        size, prepend, levels, summary_sentences: what their types say.
-        embedder: whose tokenizer counts.
+        size, prepend, levels, summary_sentences: see their types.
+        embedder: its tokenizer counts tokens.
     """
 
     def __init__(
@@ -53,12 +53,12 @@ class BaseChunker(ABC):
 
     @staticmethod
     def level_problems(levels: Levels, summary_sentences: int | None) -> list[str]:
-        """Empty if there is a record to be summarised."""
+        """Empty if `summary_sentences` has a document record to apply to."""
         if summary_sentences is None or "document" in levels:
             return []
         return [
-            f"chunking.summary_sentences={summary_sentences} is what a document's record holds, and chunking.levels "
-            "has no document; add it, or use chunking.summary_sentences=null"
+            f"chunking.summary_sentences={summary_sentences} needs document records, which chunking.levels does not "
+            "request; add document to chunking.levels, or set chunking.summary_sentences=null"
         ]
 
     @property
@@ -71,34 +71,36 @@ class BaseChunker(ABC):
         }
 
     def split(self, document: Document) -> list[Passage]:
-        """The document's passages in order, `document.text[p.start:p.end] == p.text`, then its other records."""
+        """The document's passages in order, with `document.text[p.start:p.end] == p.text`, then its other records."""
         passages = self._passages(document)
         if not passages:
             return []
         around = (records(document, passages, level, self._summary_sentences) for level in self._levels)
         return [*passages, *(record for level in around for record in level)]
 
-    def _stretches(self, sections: Sequence[Section]) -> Iterable[Stretch]:
-        """The sections as they are cut: each by itself. One that is a passage already is always by itself."""
+    def _section_runs(self, sections: Sequence[Section]) -> Iterable[SectionRun]:
+        """Groups sections that are split as one text; by default each alone. A section that is already a passage stays
+        alone."""
         return ([numbered] for numbered in enumerate(sections))
 
     def _breaks(self, text: str) -> Breaks:
-        """Where a text may be cut."""
+        """The possible split points of a text."""
         return breaks(text, self._embedder.offsets(text))
 
     @abstractmethod
     def _cut(self, places: Breaks, begin: int, limit: int, done: int) -> int:
-        """The character where a passage from `begin` on ends, at most `limit`; the text before `done` was shown."""
+        """The end (character) of a passage that begins at `begin`, at most `limit`. Earlier passages cover text up to
+        `done`."""
 
     @abstractmethod
     def _back(self, places: Breaks, first: int, after: int) -> int:
-        """The token at which the next passage begins: behind `first`, at most `after`, where new text begins."""
+        """The first token of the next passage: after `first`, at most `after`, where new text begins."""
 
     def _passages(self, document: Document) -> list[Passage]:
         passages: list[Passage] = []
         own = document.digest  # hashes the whole text
-        for stretch in self._stretches(document.sections):
-            for (number, section), title, heading, start, end in self._pieces(document, stretch):
+        for run in self._section_runs(document.sections):
+            for (number, section), title, heading, start, end in self._pieces(document, run):
                 text = document.text[start:end]
                 passages.append(
                     Passage(
@@ -120,28 +122,28 @@ class BaseChunker(ABC):
         return passages
 
     def _pieces(
-        self, document: Document, stretch: Stretch
+        self, document: Document, run: SectionRun
     ) -> Iterator[tuple[tuple[int, Section], str, tuple[str, ...], int, int]]:
-        """Each passage's section, the one it begins in, with its number; its title, heading, start and end."""
-        first = stretch[0][1]
+        """Per passage: its first section with its number, title, heading, start and end."""
+        first = run[0][1]
         if first.passage_id is not None:
-            yield stretch[0], document.title, first.heading, first.start, first.end
+            yield run[0], document.title, first.heading, first.start, first.end
             return
-        names = [self._shorten(document.title, section.heading) for _, section in stretch]
-        ends = [section.end - first.start for _, section in stretch[:-1]]
-        text = document.text[first.start : stretch[-1][1].end]
+        names = [self._shorten(document.title, section.heading) for _, section in run]
+        ends = [section.end - first.start for _, section in run[:-1]]
+        text = document.text[first.start : run[-1][1].end]
         for start, end in self._spans(text, lambda place: self._head(*names[bisect_right(ends, place)])):
             at = bisect_right(ends, start)
-            yield stretch[at], *names[at], first.start + start, first.start + end
+            yield run[at], *names[at], first.start + start, first.start + end
 
     def _head(self, title: str, heading: tuple[str, ...]) -> str:
-        """What of the two goes before a passage's text."""
+        """The part of title and heading that is prepended."""
         return headed(title if "title" in self._prepended else "", heading if "heading" in self._prepended else (), "")
 
     def _shorten(self, title: str, heading: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:
-        """Title and heading; what of them is prepended in at most half of `size`.
+        """Shortens title and heading so that the prepended part fits in half of `size`.
 
-        Outer headings go first, then the ends of what is left.
+        Removes outer headings first, then the ends of the remaining texts.
         """
         half = self._size // 2
         with_title, with_heading = "title" in self._prepended, "heading" in self._prepended
@@ -159,12 +161,14 @@ class BaseChunker(ABC):
         return title, heading
 
     def _count(self, head: str, text: str) -> int:
-        return self._embedder.count(headed(head, (), text))  # which counts its search form
+        return self._embedder.count(headed(head, (), text))  # counts the search form
 
     def _spans(self, text: str, head: Callable[[int], str]) -> Iterator[tuple[int, int]]:
-        """Character spans of a text's passages, without blanks at their ends; `head`: what goes before one from there.
+        """Character spans of a text's passages, stripped of blanks; `head` returns the prepended text for a start
+        position.
 
-        Tokens: `first`, where this passage begins, and `after`, where new text begins; `done`: characters shown.
+        `first`: token where this passage begins. `after`: token where new text begins. `done`: characters covered so
+        far.
         """
         places = self._breaks(text)
         first = after = done = 0
@@ -173,8 +177,8 @@ class BaseChunker(ABC):
             start = _BLANKS.match(text, begin).end()  # type: ignore[union-attr]  # it matches anywhere
             end = self._cut(places, begin, self._limit(text, places, begin, first, head(start)), done)
             if bisect_left(places.tokens, end) == len(places.tokens):
-                end = places.length  # what is left the model does not see
-            if end <= done:  # the overlap leaves no room for anything new
+                end = places.length  # the model does not see the rest
+            if end <= done:  # the overlap leaves no room for new text
                 first = after
                 continue
             if text[done:end].strip():
@@ -183,10 +187,11 @@ class BaseChunker(ABC):
             first = after if after == len(places.tokens) else self._back(places, first, after)
 
     def _limit(self, text: str, places: Breaks, begin: int, first: int, head: str) -> int:
-        """The character at which a passage from token `first` on is full: before a token, at least one behind."""
+        """The largest end (character) of a passage from token `first` on within `size`: a token start, at least one
+        token later."""
         last = min(first + max(1, self._size - self._count(head, "")), len(places.tokens))
         while True:
             end = places.tokens[last] if last < len(places.tokens) else len(text)
             if last == first + 1 or self._count(head, text[begin:end].strip()) <= self._size:
                 return end
-            last -= 1  # tokens count differently in company: rare, and seldom more than one
+            last -= 1  # token counts depend on context: rare, and seldom by more than one

@@ -1,4 +1,4 @@
-"""Where a text may be cut: at the ends of sentences, words and tokens. Knows no documents and no limits."""
+"""Finds split points of a text: ends of sentences, words and tokens. Does not know documents or limits."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ _SENTENCE_END = re.compile(
 )
 _WORD_END = re.compile(r"\s+|[、，；：・]")
 _DIVIDED = re.compile(r"[^\W\d_][-\u2010\u2011\u00ad]$")
-"""The end of a line that divides a word: what is cut there is found by neither half."""
+"""A line end within a word: neither half of a word split there would be found by a search."""
 
 
 @dataclass(frozen=True, slots=True)
 class Breaks:
-    """The characters of a text at which tokens, words and sentences begin, ascending; `length` is the text's."""
+    """Character positions at which tokens, words and sentences begin, ascending; `length` is the text's length."""
 
     length: int
     tokens: Sequence[int]
@@ -26,7 +26,8 @@ class Breaks:
     sentences: Sequence[int]
 
     def before(self, limit: int, sentence: int, word: int) -> int:
-        """The last sentence's beginning up to `limit` behind `sentence`, else a word's behind `word`, else `limit`."""
+        """The last sentence start in (`sentence`, `limit`], else the last word start in (`word`, `limit`], else
+        `limit`."""
         for breaks, least in ((self.sentences, sentence), (self.words, word)):
             at = bisect_right(breaks, limit) - 1
             if at >= 0 and breaks[at] > least:
@@ -35,9 +36,9 @@ class Breaks:
 
 
 def breaks(text: str, offsets: Sequence[tuple[int, int]]) -> Breaks:
-    """The places in a text whose tokens have these offsets.
+    """The split points of a text whose tokens have these offsets.
 
-    A token that the tokenizer did not see (a control character) belongs to the token before it.
+    Characters outside all tokens (control characters) belong to the preceding token.
     """
     tokens = [start for start, end in offsets if end > start]
     words = [end.end() for end in _WORD_END.finditer(text) if not _divides(text, end)]
@@ -45,12 +46,12 @@ def breaks(text: str, offsets: Sequence[tuple[int, int]]) -> Breaks:
 
 
 def _divides(text: str, blanks: re.Match[str]) -> bool:
-    """Whether a line ends there within a word."""
+    """Whether these blanks are a line end within a word."""
     return "\n" in blanks[0] and _DIVIDED.search(text, max(0, blanks.start() - 2), blanks.start()) is not None
 
 
 def sentences(text: str) -> list[str]:
-    """The text's sentences, without blanks around them."""
+    """The text's sentences, stripped of blanks."""
     places = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
     found = (text[start:end].strip() for start, end in pairwise(places))
     return [sentence for sentence in found if sentence]

@@ -1,4 +1,4 @@
-"""Cuts the whole document into passages of one size, whatever its sections and sentences."""
+"""Splits a whole document into passages of one size, ignoring sections and sentences."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.chunking.base import Levels, Prepend, Size, Stretch, SummarySentences
+from cdsframe.chunking.base import Levels, Prepend, SectionRun, Size, SummarySentences
 from cdsframe.chunking.cutting import Breaks
 from cdsframe.chunking.section import SectionChunker
 from cdsframe.contracts import Embedder
@@ -17,15 +17,15 @@ from cdsframe.types import Section
 
 
 class FixedChunker(SectionChunker):
-    """A passage ends between words, and may run on into the next section; its section is the one that it begins in.
+    """Splits between words. A passage may span sections; it belongs to the section that it begins in.
 
     Args:
-        size: the longest passage, in tokens.
-        overlap: how far back, in tokens, the next passage begins, at a word's beginning.
-        prepend: what of title and heading goes before its text where it is embedded and read by BM25.
-        levels: the records that stand beside the passages.
-        summary_sentences: of how many sentences a document's record is; None: of its whole text.
-        embedder: whose tokenizer counts.
+        size: maximum tokens of a passage.
+        overlap: tokens repeated at the start of the next passage, from a word start.
+        prepend: which of title and heading are prepended for embedding and BM25.
+        levels: levels of the records made besides passages.
+        summary_sentences: number of sentences in a document's record; None: the whole text.
+        embedder: its tokenizer counts tokens.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class FixedChunker(SectionChunker):
     def identity(self) -> Mapping[str, Any]:
         return {**super().identity, "name": "fixed"}
 
-    def _stretches(self, sections: Sequence[Section]) -> Iterable[Stretch]:
+    def _section_runs(self, sections: Sequence[Section]) -> Iterable[SectionRun]:
         for whole, run in groupby(enumerate(sections), key=lambda numbered: numbered[1].passage_id is not None):
             if whole:
                 yield from ([numbered] for numbered in run)

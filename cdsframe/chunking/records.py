@@ -1,6 +1,6 @@
-"""The records that stand beside a document's passages: of its sections, of its titles, and of itself.
+"""Makes the records of a document's sections, of its titles, and of the whole document.
 
-Does not embed: a title has a vector of its own, a section's and a document's are made from those of its passages (see
+Does not embed: titles are embedded; vectors of sections and documents are means of their passages' vectors (see
 `cdsframe.ingestion`).
 """
 
@@ -19,9 +19,9 @@ def records(
 ) -> Iterator[Passage]:
     """The document's records of one level, in order.
 
-    A section's text is `document.text[start:end]`, searched with what its passages are searched with; a title's is
-    empty. The document's own is the whole text, or where `summary_sentences` is given so many sentences of it, although
-    `start` and `end` are the whole text's.
+    A section's text is `document.text[start:end]`, with the same prepended fields as its passages. A title's text is
+    empty. The document's text is the whole text, or a summary of `summary_sentences` sentences; `start` and `end`
+    always span the whole text.
     """
     if level == "section":
         for number, (_, group) in enumerate(groupby(passages, key=lambda passage: passage.section_id)):

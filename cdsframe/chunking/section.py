@@ -1,6 +1,6 @@
-"""Cuts each section into passages: at sentence ends where it can, with overlap.
+"""Splits each section into overlapping passages, at sentence ends if possible.
 
-Lengths are tokens of the embedder's own tokenizer, so nothing is ever cut silently.
+Lengths are tokens of the embedder's tokenizer, so the embedder never truncates silently.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from cdsframe.errors import ConfigError
 
 
 class SectionChunker(BaseChunker):
-    """A passage never crosses a section.
+    """A passage never spans sections.
 
-    It ends at a sentence's end if there is one in its second half, else between words, else between tokens.
+    It ends at the last sentence end in its second half, else between words, else between tokens.
 
     Args:
-        size: the longest passage, in tokens.
-        overlap: how far back, in tokens, the next passage may begin, at a sentence's beginning where there is one.
-        prepend: what of title and heading goes before its text where it is embedded and read by BM25.
-        levels: the records that stand beside the passages.
-        summary_sentences: of how many sentences a document's record is; None: of its whole text.
-        embedder: whose tokenizer counts.
+        size: maximum tokens of a passage.
+        overlap: maximum tokens repeated at the start of the next passage, from a sentence start if there is one.
+        prepend: which of title and heading are prepended for embedding and BM25.
+        levels: levels of the records made besides passages.
+        summary_sentences: number of sentences in a document's record; None: the whole text.
+        embedder: its tokenizer counts tokens.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class SectionChunker(BaseChunker):
 
     @classmethod
     def problems(cls, size: int, overlap: int, levels: Levels, summary_sentences: int | None) -> list[str]:
-        """Empty if the overlap leaves room for progress, and there is a record to be summarised."""
+        """Empty if the overlap leaves room for new text, and `summary_sentences` has a document record."""
         found = cls.level_problems(levels, summary_sentences)
         if overlap >= size // 2:
             found.append(f"chunking.overlap must be less than half of chunking.size={size}, got {overlap}")

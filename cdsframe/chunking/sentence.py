@@ -1,4 +1,4 @@
-"""Cuts each section into passages of so many sentences: a window that moves on by whole sentences."""
+"""Splits each section into passages of a fixed number of sentences with a sliding window."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ from cdsframe.errors import ConfigError
 
 
 class SentenceChunker(BaseChunker):
-    """A passage has fewer sentences where they are longer than `size`; a longer single one is cut between words.
+    """A passage has fewer sentences if they exceed `size`; a single longer sentence is split between words.
 
     Args:
-        size: the longest passage, in tokens.
-        sentences: how many sentences a passage has.
-        overlap: how many of them the next one begins with again.
-        prepend: what of title and heading goes before its text where it is embedded and read by BM25.
-        levels: the records that stand beside the passages.
-        summary_sentences: of how many sentences a document's record is; None: of its whole text.
-        embedder: whose tokenizer counts.
+        size: maximum tokens of a passage.
+        sentences: sentences per passage.
+        overlap: sentences repeated at the start of the next passage.
+        prepend: which of title and heading are prepended for embedding and BM25.
+        levels: levels of the records made besides passages.
+        summary_sentences: number of sentences in a document's record; None: the whole text.
+        embedder: its tokenizer counts tokens.
     """
 
     def __init__(
@@ -44,7 +44,7 @@ class SentenceChunker(BaseChunker):
 
     @classmethod
     def problems(cls, sentences: int, overlap: int, levels: Levels, summary_sentences: int | None) -> list[str]:
-        """Empty if each passage has a sentence of its own, and there is a record to be summarised."""
+        """Empty if each passage adds a sentence, and `summary_sentences` has a document record."""
         found = cls.level_problems(levels, summary_sentences)
         if overlap >= sentences:
             found.append(f"chunking.overlap must be less than chunking.sentences={sentences}, got {overlap}")
@@ -62,6 +62,6 @@ class SentenceChunker(BaseChunker):
     def _back(self, places: Breaks, first: int, after: int) -> int:
         at = bisect_left(places.sentences, places.tokens[after])
         if at == len(places.sentences) or places.sentences[at] > places.tokens[after]:
-            return after  # the passage ends within a sentence, which goes on
+            return after  # the passage ends within a sentence
         back = min(at, max(at - self._overlap, bisect_right(places.sentences, places.tokens[first])))
         return bisect_left(places.tokens, places.sentences[back])

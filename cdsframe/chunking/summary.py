@@ -1,8 +1,8 @@
-"""The sentences that say what a text is about: SumBasic (Nenkova and Vanderwende 2005, MSR-TR-2005-101).
+"""Extractive summaries by SumBasic (Nenkova and Vanderwende 2005, MSR-TR-2005-101).
 
-Of the sentences with the most probable word of the text it takes the one whose words are the most probable on average;
-then these words count less (their probability is squared), so that the next one says something else. Writes no words
-of its own and needs no model.
+Among the sentences with the most probable word of the text, selects the one with the highest mean word probability,
+then squares the probabilities of its words so that the next sentence adds something new. Writes no text of its own and
+needs no model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _STOP_WORDS = frozenset(_STOP.split())
 
 
 def summary(text: str, count: int) -> str:
-    """The `count` most central sentences of the text in its order; the text itself where it has no more."""
+    """The `count` most central sentences in text order; the whole text if it has no more."""
     pieces = sentences(text)
     if len(pieces) <= count:
         return text
@@ -42,5 +42,5 @@ def summary(text: str, count: int) -> str:
         taken.append(best)
         for word in set(left.pop(best)):
             weight[word] **= 2
-    others = (number for number in range(len(pieces)) if number not in taken)  # no words: the first ones
+    others = (number for number in range(len(pieces)) if number not in taken)  # no content words: the first ones
     return " ".join(pieces[number] for number in sorted([*taken, *islice(others, count - len(taken))]))

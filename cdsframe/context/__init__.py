@@ -1,1 +1,1 @@
-"""What becomes of the hits between reranker and prompt: which of them are shown, how much of each, in which order."""
+"""Prepares reranked hits for the prompt: which are shown, how much of each, in which order. Does not search."""

@@ -1,7 +1,7 @@
-"""Cuts a hit's passage to the sentences that matter for a question: one stretch of neighbours, under a token budget.
+"""Cuts a hit's passage to its most relevant consecutive sentences under a token budget.
 
-One stretch, because passage, offsets and citations must go on meaning what they say: `document.text[start:end]` is
-still the passage's text, and no reader takes two distant sentences for neighbours. Does not rewrite anything.
+The sentences are consecutive so that offsets and citations stay valid (`document.text[start:end]` is the passage's
+text) and no reader takes distant sentences for neighbours. Does not rewrite text.
 """
 
 from __future__ import annotations
@@ -16,10 +16,10 @@ from cdsframe.types import Hit
 
 
 def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:
-    """The hit with its passage cut to at most `tokens` tokens; a sentence stays whole, however long it is.
+    """The hit with its passage cut to at most `tokens` tokens; sentences stay whole, even a longer one.
 
-    A sentence is worth the question's words that it has, rarer ones in this passage more, those of title and heading
-    nothing, since the prompt shows them anyway. Of equal stretches the earliest is taken.
+    A sentence scores by the question's words it contains, weighted by their rarity in this passage. Words of title and
+    heading do not count, since the prompt shows them anyway. Ties go to the earliest sentences.
     """
     passage = hit.passage
     begins = [start for start, _ in embedder.offsets(passage.text)]

@@ -1,6 +1,6 @@
-"""What documents say of themselves, for their hits' order: kind, date, and which is a newer version of which.
+"""Reorders hits by metadata: kind, date, and newer versions of a document.
 
-Dates are ISO 8601 (`2025-02-03`, `2025-02`, `2025`); a date of another form counts as none.
+Dates are ISO 8601 (`2025-02-03`, `2025-02`, `2025`); any other format counts as no date.
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ _VERSION = re.compile(
 
 
 def boosts(metadata: Sequence[Metadata], kinds: Mapping[str, float], recency: float, half_life: float) -> list[float]:
-    """What each hit's kind and date add. Ages count from the newest of the hits: the same tomorrow as today."""
+    """The boost of each hit for kind and date. Ages are relative to the newest hit, so results do not change over
+    time."""
     dates = [day(one) for one in metadata]
     newest = max((known for known in dates if known is not None), default=None)
     added = []
@@ -39,7 +40,7 @@ def boosts(metadata: Sequence[Metadata], kinds: Mapping[str, float], recency: fl
 def by_version(
     hits: Sequence[Hit], relevance: Sequence[float], versions: Versions, lineage: Lineage
 ) -> tuple[list[Hit], list[float]]:
-    """The hits with newer versions before older ones, or without the older ones; a place keeps its relevance."""
+    """The hits with newer versions before older ones, or without older ones. Relevance stays with the position."""
     places = defaultdict(list)
     for place, hit in enumerate(hits):
         key, dated = _line(hit.passage, lineage), day(hit.passage.metadata)
@@ -56,7 +57,7 @@ def by_version(
 
 
 def day(metadata: Metadata) -> date | None:
-    """The document's date, the first day of what it names; None where there is none that can be read."""
+    """The document's date (the first day of a month or year); None if missing or unreadable."""
     found = _DATE.match(metadata.get("date", "").strip())
     if found is None:
         return None
@@ -68,7 +69,7 @@ def day(metadata: Metadata) -> date | None:
 
 
 def _line(passage: Passage, lineage: Lineage) -> tuple[str, ...] | None:
-    """What a document shares with its other versions; None where it can have none."""
+    """Key shared by all versions of a document; None if the document has no versions."""
     metadata = passage.metadata
     if metadata.get("patient"):
         return None

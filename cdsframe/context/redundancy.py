@@ -1,4 +1,4 @@
-"""Hits that say the same: near-duplicates are left out, likeness is weighed against relevance. Knows texts only."""
+"""Removes near-duplicate texts, and orders texts by maximal marginal relevance. Does not know hits."""
 
 from __future__ import annotations
 
@@ -14,14 +14,13 @@ if TYPE_CHECKING:
 Similarity = Literal["words", "vectors"]
 
 _SHINGLE = 3
-"""Words that stand together."""
+"""Words per shingle."""
 
 
 def distinct(texts: Sequence[str], threshold: float) -> list[int]:
-    """Which texts stay: those that share less than the threshold of their shingles with every one before them.
+    """Indices of the texts whose shingle overlap with every earlier kept text is below the threshold.
 
-    The share is Jaccard's, common shingles by all of both (Broder 1997, "On the resemblance and containment of
-    documents").
+    The overlap is the Jaccard index (Broder 1997, "On the resemblance and containment of documents").
     """
     kept: list[int] = []
     shingles = [_shingles(text) for text in texts]
@@ -34,7 +33,7 @@ def distinct(texts: Sequence[str], threshold: float) -> list[int]:
 def diversify(
     texts: Sequence[str], relevance: Sequence[float], weight: float, by: Similarity, embedder: Embedder
 ) -> list[tuple[int, float]]:
-    """All texts in the order of maximal marginal relevance, each with what it was worth when its turn came."""
+    """(index, score) of all texts in the order of maximal marginal relevance."""
     import numpy as np
 
     alike = _likeness(texts, by, embedder)
@@ -49,7 +48,7 @@ def diversify(
 
 
 def _likeness(texts: Sequence[str], by: Similarity, embedder: Embedder) -> np.ndarray:
-    """`[n, n]`, from 0 to 1."""
+    """Pairwise similarities `[n, n]`, from 0 to 1."""
     import numpy as np
 
     if by == "vectors":

@@ -1,6 +1,6 @@
-"""Chooses the hits that a prompt is made of: boosts, versions, duplicates, diversity, width; each step off by default.
+"""Selects the hits for the prompt: boosts, versions, duplicates, diversity, widening; each step is off by default.
 
-Every step sees what the step before it left. Does not search: what the retriever did not find is not here.
+Each step processes the previous step's output. Does not search.
 """
 
 from __future__ import annotations
@@ -16,39 +16,39 @@ from cdsframe.context.preference import Lineage, Versions, boosts, by_version
 from cdsframe.context.redundancy import Similarity, distinct, diversify
 from cdsframe.context.widen import widen
 from cdsframe.contracts import Embedder, Index, Item
-from cdsframe.types import Hit, Part
+from cdsframe.types import Hit, LegScore
 
 Boost = Annotated[float, Field(ge=-1, le=1)]
-Share = Annotated[float, Field(gt=0, le=1)]
+Fraction = Annotated[float, Field(gt=0, le=1)]
 
 
 class Standard:
-    """The steps in their order, over the first `depth` hits; the others follow behind them as they are.
+    """Runs the steps in order over the first `depth` hits; the other hits follow unchanged.
 
-    Scores count as stretched to [0, 1] over the first `depth` hits; `Hit.score` stays what retriever or reranker gave.
+    The steps scale scores to [0, 1] over the first `depth` hits; `Hit.score` keeps the retriever's or reranker's score.
 
     Args:
-        depth: how many hits are chosen from, where anything below is switched on.
-        kind_boost: metadata `kind` -> what is added to the score.
-        recency_boost: what is added to the score of the newest hit; to older ones less, to undated ones nothing.
-        half_life: by how many days a hit is older that gets half of it.
-        versions: `newest_first` gives the places of a document's versions to the newest first, `newest_only` leaves out
-            the superseded ones of which a newer one was found; `as_ranked` does nothing.
-        lineage: what versions of a document have in common: a metadata field's value, or the title less year and
-            "revised". Documents of a patient are never each other's versions.
-        near_duplicate: share of three-word shingles in common from which on the lower hit is left out (Broder 1997).
-        mmr_lambda: weight of the score against the likeness to hits before it (maximal marginal relevance, Carbonell
-            and Goldstein, SIGIR 1998).
-        mmr_by: likeness of `words` in common, or of `vectors`, which encodes `depth` passages a question.
-        merge_share: share of a section's passages among the hits from which on they become the whole section.
-        neighbours: how many passages of the same section are added before and after each hit.
-        widen_tokens: a passage is not widened, by either, beyond so many tokens.
-        extract_tokens: each passage is cut to its neighbouring sentences of at most so many tokens that have most of
+        depth: number of hits to select from if any step below is on.
+        kind_boost: metadata `kind` -> value added to the score.
+        recency_boost: value added to the newest hit's score; decays with age; 0 for undated hits.
+        half_life: half-life of the recency boost, in days.
+        versions: `newest_first` moves a document's newer versions before older ones, `newest_only` removes versions
+            with a newer one among the hits, `as_ranked` does nothing.
+        lineage: what a document's versions share: a metadata field's value, or the title less year and "revised".
+            Documents about a patient have no versions.
+        near_duplicate: shared fraction of three-word shingles from which the lower hit is removed (Broder 1997).
+        mmr_lambda: weight of relevance against similarity to earlier hits (maximal marginal relevance, Carbonell and
+            Goldstein, SIGIR 1998).
+        mmr_by: similarity by shared `words` or by `vectors`, which embeds `depth` passages per question.
+        merge_share: fraction of a section's passages among the hits from which they become the whole section.
+        neighbours: passages of the same section added before and after each hit.
+        widen_tokens: maximum length of a merged or widened passage, in the embedder's tokens.
+        extract_tokens: each passage is cut to the consecutive sentences of at most this many tokens that have most of
             the question's words.
-        placing: `ends` shows the best passages first and last, the others between (arXiv
-            2307.03172); `ranked` does not.
-        embedder: whose tokens and vectors count.
-        index: where the neighbours of hits are.
+        placing: `ends` shows the best passages first and last, the others between (arXiv 2307.03172); `ranked` keeps
+            the order.
+        embedder: counts tokens and computes vectors.
+        index: contains the neighbours of hits.
     """
 
     def __init__(
@@ -59,10 +59,10 @@ class Standard:
         half_life: Annotated[float, Field(gt=0)],
         versions: Versions,
         lineage: Lineage,
-        near_duplicate: Share | None,
+        near_duplicate: Fraction | None,
         mmr_lambda: Annotated[float, Field(ge=0, le=1)] | None,
         mmr_by: Similarity,
-        merge_share: Share | None,
+        merge_share: Fraction | None,
         neighbours: Annotated[int, Field(ge=0)],
         widen_tokens: Annotated[int, Field(ge=16)],
         extract_tokens: Annotated[int, Field(ge=16)] | None,
@@ -82,9 +82,9 @@ class Standard:
 
     @staticmethod
     def problems(mmr_lambda: float | None, mmr_by: str) -> list[str]:
-        """Empty if what is set is used."""
+        """Empty if every setting has an effect."""
         if mmr_lambda is None and mmr_by != "words":
-            return [f"context.mmr_by={mmr_by} needs context.mmr_lambda, which is null"]
+            return [f"context.mmr_by={mmr_by} has no effect while context.mmr_lambda is null; set context.mmr_lambda"]
         return []
 
     def select(self, query: str, hits: Sequence[Hit], top_k: int) -> list[Hit]:
@@ -108,11 +108,11 @@ class Standard:
         return found
 
     def order(self, items: Sequence[Item]) -> list[Item]:
-        """Where the best stand at both ends: the first, third, fifth … and, from the back, the second, fourth …"""
+        """With `ends`: first, third, fifth … and, from the back, the second, fourth …"""
         return [*items[::2], *items[1::2][::-1]] if self._placing == "ends" else list(items)
 
     def _boosted(self, hits: Sequence[Hit], relevance: Sequence[float]) -> tuple[list[Hit], list[float]]:
-        """Sorted by relevance and boosts, ties as they were."""
+        """Hits sorted by boosted relevance; ties keep their order."""
         added = boosts([hit.passage.metadata for hit in hits], self._kinds, self._recency, self._half_life)
         worth = [own + more for own, more in zip(relevance, added, strict=True)]
         order = sorted(range(len(hits)), key=lambda n: -worth[n])
@@ -121,11 +121,11 @@ class Standard:
 
 
 def _stretched(scores: Sequence[float]) -> list[float]:
-    """To [0, 1]; all 1 where there is no spread."""
+    """Scaled to [0, 1]; all 1 if all scores are equal."""
     low, high = min(scores, default=0.0), max(scores, default=0.0)
     return [(score - low) / (high - low) if high > low else 1.0 for score in scores]
 
 
 def _with_part(hit: Hit, name: str, rank: int, score: float) -> Hit:
-    parts: Mapping[str, Part] = {**hit.parts, name: Part(rank, score)}
+    parts: Mapping[str, LegScore] = {**hit.parts, name: LegScore(rank, score)}
     return replace(hit, parts=parts)

@@ -1,7 +1,7 @@
-"""Widens hits to what stands around them: a whole section where enough of it was found, and neighbouring passages.
+"""Widens hits: to the whole section if enough of it was found, and by neighbouring passages.
 
-Only within a section, so that a passage's heading stays true, and never beyond a document, so that whoever may see a
-hit may see what is added. Does not search.
+Stays within the section, so the heading stays true, and within the document, so access rights to a hit cover the added
+text. Does not search.
 """
 
 from __future__ import annotations
@@ -13,23 +13,23 @@ from dataclasses import replace
 from cdsframe.contracts import Embedder, Index
 from cdsframe.types import Hit, Passage
 
-Section = tuple[str, str]
-"""A document's id and a section's."""
+SectionKey = tuple[str, str]
+"""(document id, section id)."""
 
 
 def widen(
     hits: Sequence[Hit], merge_share: float | None, neighbours: int, tokens: int, index: Index, embedder: Embedder
 ) -> list[Hit]:
-    """The hits, widened; one that lies within a better one goes, and those behind it move up.
+    """The widened hits. A hit inside a better hit is removed, and later hits move up.
 
     Args:
         hits: best first.
-        merge_share: share of a section's passages among the hits from which on its best hit becomes the whole section
+        merge_share: fraction of a section's passages among the hits from which its best hit becomes the whole section
             (auto-merging retrieval); None: never.
-        neighbours: how many passages before and after a hit are added, nearest first.
-        tokens: a passage is not widened beyond so many of the embedder's tokens.
-        index: where the neighbours are.
-        embedder: whose tokens count.
+        neighbours: passages before and after a hit that are added, nearest first.
+        tokens: maximum length of a widened passage, in the embedder's tokens.
+        index: contains the neighbours.
+        embedder: counts tokens.
     """
     found = Counter(_section(hit.passage) for hit in hits)
     most = {section: _most(count, merge_share, tokens) for section, count in found.items()}
@@ -49,32 +49,32 @@ def widen(
     return [replace(hit, rank=rank) for rank, hit in enumerate(kept, start=1)]
 
 
-def _section(passage: Passage) -> Section:
+def _section(passage: Passage) -> SectionKey:
     return passage.document_id, passage.section_id
 
 
 def _most(found: int, merge_share: float | None, tokens: int) -> int:
-    """Of how many passages a section may be that becomes one: each has a token at least."""
+    """Maximum number of passages of a section that is merged: each passage has at least one token."""
     return 0 if merge_share is None else min(int(found / merge_share + 1e-9), tokens)
 
 
-def _around(hits: Sequence[Hit], reach: Mapping[Section, int], index: Index) -> dict[Section, list[Passage]]:
-    """Of each hit's section the passages that are at most so many places from one of its hits, in order.
+def _around(hits: Sequence[Hit], reach: Mapping[SectionKey, int], index: Index) -> dict[SectionKey, list[Passage]]:
+    """The passages of each hit's section within `reach` ordinals of one of its hits, in order.
 
-    So those of a section that has no more than `reach` are all there, and of a longer one there are more than `reach`.
+    A section of at most `reach` passages is therefore complete; of a longer one, more than `reach` passages are read.
     """
     wanted = []
     for hit in hits:
         passage, far = hit.passage, reach[_section(hit.passage)]
         wanted.append((passage.document_id, passage.ordinal - far, passage.ordinal + far))
-    sections: dict[Section, list[Passage]] = {}
+    sections: dict[SectionKey, list[Passage]] = {}
     for passage in index.between(wanted):
         sections.setdefault(_section(passage), []).append(passage)
     return sections
 
 
 def join(passages: Sequence[Passage]) -> Passage:
-    """Neighbours as one passage, under the first one's id, with true offsets; blanks between them may be other ones."""
+    """Joins neighbouring passages under the first one's id with exact offsets; blanks between them may differ."""
     text, end = passages[0].text, passages[0].end
     for passage in passages[1:]:
         gap = passage.start - end
@@ -84,7 +84,7 @@ def join(passages: Sequence[Passage]) -> Passage:
 
 
 def _with_neighbours(around: Sequence[Passage], place: int, reach: int, tokens: int, embedder: Embedder) -> Passage:
-    """Grows by one passage at a time, after it first, for as long as the budget allows."""
+    """Adds one passage at a time, after the hit first, while the budget allows."""
     first = last = place
     for step in range(2 * reach):
         low, high = (first, last + 1) if step % 2 == 0 else (first - 1, last)

@@ -1,4 +1,4 @@
-"""A text's words, for comparing texts: in their search form and in lower case, without the plural's s."""
+"""Words of a text for comparison: search form, lower case, without plural s. Does not stem otherwise."""
 
 from __future__ import annotations
 
@@ -12,25 +12,25 @@ how when where why do does did should must may can will would has have had from 
 _STOP_WORDS = frozenset(_STOP.split())
 
 _UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff"
-"""What may stand within a word without being seen."""
+"""Invisible characters that may occur within a word."""
 _SHOWN = re.compile(
     rf"(?P<unspaced>[{UNSPACED}]+)|[^\W\d_{UNSPACED}][^\W{UNSPACED}]*-\s+[^\W\d_{UNSPACED}]+|(?:[^\W{UNSPACED}]|[{MARKS}{_UNSEEN}])+"
 )
-"""A run of a script without spaces, a word that a line's end divides, or a word."""
+"""A run of a script without spaces, a word divided at a line end, or a word."""
 
 
 def words(text: str) -> list[str]:
-    """All of them, in their order; of scripts without spaces the pieces that a question is searched by."""
+    """All words in order; for scripts without spaces, the character n-grams that a question is searched by."""
     return [_singular(word) for word in _WORD.findall(search_words(text, question=True).casefold())]
 
 
 def meaningful(text: str) -> set[str]:
-    """Those that carry meaning."""
+    """The words without stop words."""
     return {word for word in words(text) if word not in _STOP_WORDS}
 
 
 def places(text: str) -> list[tuple[int, int, str]]:
-    """`(start, end, word)` of the words that carry meaning, where they stand in a text as it is shown."""
+    """`(start, end, word)` of the words without stop words, at their places in the text as shown."""
     found = []
     for run in _SHOWN.finditer(text):
         spans = grams(run[0]) if run["unspaced"] else [(0, len(run[0]))]

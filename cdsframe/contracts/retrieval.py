@@ -1,6 +1,6 @@
-"""The contracts of the house: what a component of each group fulfils, and nothing of how.
+"""Protocols that components implement, one per config group. Contains no implementation.
 
-Shapes: vectors are float32 arrays `[n, dimension]` of unit length. The nouns stand in `cdsframe.types`.
+Vectors are float32 arrays `[n, dimension]` of unit length. The data types are in `cdsframe.types`.
 """
 
 from __future__ import annotations
@@ -29,42 +29,46 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 Choose = Callable[[list[list[Hit]]], list[list[Hit]]]
-"""From lists of hits whose passages are bare (`Passage.bare`), the lists of those that are wanted."""
+"""Selects hits. Input hits carry no passage text (`Passage.without_text`); the index reads text only for the hits
+returned."""
 
 
 @runtime_checkable
 class Corpus(Protocol):
-    """Yields documents; a source that cannot be read is yielded as `Unreadable` and the others go on."""
+    """Yields documents. A source that cannot be read is yielded as `Unreadable`; iteration continues with the next
+    source."""
 
     @property
     def name(self) -> str:
-        """Which corpus this is, wherever it lies: an ingest replaces and removes documents of this corpus only."""
+        """Identifies the corpus independently of its location. An ingest replaces and removes documents of this corpus
+        only."""
 
     def documents(self) -> Iterator[Document | Unreadable]: ...
 
 
 @runtime_checkable
 class Embedder(Protocol):
-    """Turns texts into vectors. `dimension` is None where it makes none (`embedder=none`)."""
+    """Turns texts into vectors. `dimension` is None if the embedder makes no vectors (`embedder=none`)."""
 
     makes_vectors: bool
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The settings that a vector depends on: an index made with others is refused."""
+        """The settings that determine a vector. An index built with other settings is refused."""
 
     @property
     def dimension(self) -> int | None: ...
 
     @property
     def max_tokens(self) -> int | None:
-        """How many tokens (special ones included) the model reads before it silently cuts; None: no limit."""
+        """The number of tokens, special tokens included, that the model reads before it truncates silently; None: no
+        limit."""
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Character spans `(start, end)` of the text's tokens by the embedder's own tokenizer, without special ones."""
+        """Character spans `(start, end)` of the text's tokens by the embedder's tokenizer, without special tokens."""
 
     def count(self, text: str) -> int:
-        """How many tokens the model would read of a passage: its prefix and special tokens included, nothing cut."""
+        """The number of tokens of a passage, the model's prefix and special tokens included, before truncation."""
 
     def encode_passages(self, texts: Sequence[str]) -> np.ndarray: ...
 
@@ -73,137 +77,138 @@ class Embedder(Protocol):
 
 @runtime_checkable
 class Chunker(Protocol):
-    """Cuts a document into passages, in order, followed by its records of other levels."""
+    """Splits a document into passages, in order, followed by its records of other levels."""
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The settings that a record depends on."""
+        """The settings that determine a record."""
 
     def split(self, document: Document) -> list[Passage]: ...
 
 
 @runtime_checkable
 class Index(Protocol):
-    """Records with vectors and BM25, searched by many requests at once. Ties break by record id.
+    """Stores records; searches them by BM25 and kNN from many threads at once. Ties are broken by record id.
 
-    Readers see what was committed last, whole: never half a document, never what a writer left behind when it died.
-    BM25's statistics (how many records there are, how long, how many have a word) are those of the searched level.
-    Reading raises ConfigError where nothing was committed yet, or by other settings than the configuration has; what
-    was committed by other settings can still be listed, by `documents`, `owned` and `passages`.
+    Readers see the latest commit only. They never see part of a document or the uncommitted writes of a writer that
+    died. BM25's statistics (document count, lengths, document frequencies) are those of the searched level. Reading
+    raises ConfigError if nothing is committed, and IndexMismatchError (a ConfigError) if the index was built with other
+    settings; `documents`, `owned` and `passages` read such an index too.
     """
 
     ephemeral: bool
-    """Whether it is empty in every new process, so that a run fills it from its corpus before it reads."""
+    """True if every new process starts with an empty index; a run then fills it from its corpus before it reads."""
 
     @property
     def digest(self) -> str | None:
-        """Of what is committed: equal content, equal digest, on any machine and any engine; None where nothing is."""
+        """Digest of the committed content, equal for equal content on any machine and engine; None if nothing is
+        committed."""
 
     @property
     def levels(self) -> Mapping[Level, int]:
-        """How many records of each level are committed; none where nothing is. Costs no search."""
+        """Level -> number of committed records; empty if nothing is committed. Costs no search."""
 
     def documents(self, *, committed: bool = False) -> dict[str, str]:
-        """Document id -> digest, of everything written, committed or not: what an update compares with.
+        """Document id -> digest of all written documents, committed or not. An update compares these with the corpus.
 
-        `committed`: of what readers see; none where nothing is.
+        `committed`: only of committed documents; empty if nothing is committed.
         """
 
     @property
     def corpora(self) -> Mapping[str, int]:
-        """Corpus -> how many of its documents are committed; none where nothing is. Costs no search.
+        """Corpus -> number of its committed documents; empty if nothing is committed. Costs no search.
 
-        "" stands for documents that were written without a corpus and that no corpus has adopted.
+        The key "" counts documents that were written without a corpus and that no corpus has adopted.
         """
 
     def owned(
         self, document_ids: Sequence[str] | None = None, *, committed: bool = False
     ) -> dict[str, tuple[str, str]]:
-        """Document id -> digest and corpus: of all documents that `documents` gives, or of the given ids among them."""
+        """Document id -> (digest, corpus), of all documents that `documents` returns or of the given ids among them."""
 
     def adopt(self, corpus: str) -> None:
-        """Gives the documents that were written without a corpus to this one, by the next commit; within `writer()`."""
+        """Assigns all documents without a corpus to this corpus at the next commit. Call within `writer()`."""
 
     def holds(self, filter: Filter) -> bool:
-        """Whether a committed passage fulfils the filter."""
+        """Whether any committed passage matches the filter."""
 
     def values(self, field: str, filter: Filter, limit: int) -> list[str]:
-        """At most `limit` values of a metadata field, of the committed passages that fulfil the filter.
+        """At most `limit` values of a metadata field among the committed passages that match the filter.
 
-        The values of the most passages come first. A value that is too long for a key of the engine may be missing.
+        The most frequent values come first. A value longer than the engine's key limit may be missing.
         """
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
-        """All records of one level of the named documents, ordered by document id and ordinal."""
+        """All records of one level of these documents, ordered by document id and ordinal."""
 
-    def between(self, stretches: Sequence[tuple[str, int, int]]) -> list[Passage]:
-        """The passages of documents from one ordinal to another: `(document id, first, last)`, both included.
+    def between(self, ranges: Sequence[tuple[str, int, int]]) -> list[Passage]:
+        """The passages in ranges of ordinals: `(document id, first, last)`, both included.
 
-        Each once, ordered by document id and ordinal.
+        Each passage is returned once, ordered by document id and ordinal.
         """
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
-        """One list of at most `k` hits for each request, best first, all of the same commit.
+        """One list of at most `k` hits per request, best first, all from the same commit.
 
-        `choose` makes of these lists, whose passages are bare, those that are wanted: the text of their hits alone is
-        read, of the same commit. It may be called several times.
+        `choose` receives these lists without passage text and returns the lists to keep. The index reads the text of
+        those hits only, from the same commit. `choose` may be called several times.
         """
 
     def writer(self, wait: float = 0) -> AbstractContextManager[None]:
-        """Held around a series of writes; may be entered again by its holder.
+        """Holds the writer lock for a series of writes. Its holder may enter it again.
 
-        Raises InputError, which says who holds it, where another writer does not let go within `wait` seconds. A writer
-        that died lets go.
+        Raises InputError, naming the holder, if another writer does not release the lock within `wait` seconds. The
+        lock of a writer that died is released.
         """
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
-        """Replaces all records of the documents that the given ones belong to; a document comes in one call.
+        """Replaces all records of the documents that these records belong to. Pass all records of a document in one
+        call.
 
-        The documents belong to `corpus` from then on.
-
-        No two records of one level have the same id: raises InputError, and writes none, where two of these do.
+        The documents belong to `corpus` afterwards. Raises InputError, and writes nothing, if two of the records have
+        the same level and id.
         """
 
     def delete(self, document_ids: Sequence[str]) -> None: ...
 
     def commit(self, *, optimize: bool = False) -> None:
-        """Makes everything that was written since the last commit visible to readers, at once, when it returns.
+        """Publishes everything written since the last commit. Readers see all of it when the call returns.
 
-        `optimize` also tidies up (joins small files, drops what is superseded, counts BM25's statistics anew): worth
-        its time after many writes.
+        `optimize` also compacts the index (merges small files, drops superseded records, recomputes BM25's statistics).
+        Use it after many writes.
         """
 
     def discard(self) -> None:
-        """Forgets what was written since the last commit."""
+        """Drops everything written since the last commit."""
 
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> AbstractContextManager[Index]:
-        """An empty index that takes this one's place, identity included, when it commits.
+        """A new index that replaces this one, identity included, when it commits.
 
-        Until then this one is read and written as before. A rebuild by the same settings that was killed is gone on
-        with. Of `num_shards` processes each fills its part; the commit of the last one swaps. Leaving it without a
-        commit keeps what was written for the next rebuild.
+        Until then this index is read and written as before. A killed rebuild with the same settings resumes. With
+        `num_shards` processes, each fills its shard, and the last commit swaps the indexes. Leaving the context without
+        a commit keeps the written records for the next rebuild.
         """
 
     @property
     def rebuilding(self) -> bool:
-        """Whether a rebuild has begun, by whatever process, and has not committed."""
+        """Whether any process has begun a rebuild that is not committed."""
 
     def note(self, change: Mapping[str, Any]) -> None:
-        """Keeps a change beside the index until the end of the rebuild, which replays it; within `writer()`."""
+        """Records a change for the rebuild in progress, which replays it before it commits. Call within `writer()`."""
 
     def noted(self) -> list[JsonObject]:
-        """The changes that were noted since the rebuild began, in order. The rebuild's commit forgets them."""
+        """The changes recorded since the rebuild began, in order. The rebuild's commit clears them."""
 
     def abandon(self) -> None:
-        """Drops a rebuild that has begun, with what was noted for it. Raises InputError where one is under way."""
+        """Drops an unfinished rebuild and its recorded changes. Raises InputError if a process is working on it."""
 
     def purge(self, document_ids: Sequence[str]) -> None:
-        """Removes documents, committed at once, and rewrites the store so that none of its files holds their text."""
+        """Removes documents, commits, and rewrites the store so that none of its files contains their text."""
 
 
 @runtime_checkable
 class Retriever(Protocol):
-    """Finds passages. `search(q, 5) == search(q, 50)[:5]`. `top_k=None` means the configured one."""
+    """Finds passages. `search(q, 5) == search(q, 50)[:5]`. `top_k=None` means the configured number."""
 
     top_k: int
     searches: bool
@@ -222,26 +227,26 @@ class Retriever(Protocol):
 
 @runtime_checkable
 class Reranker(Protocol):
-    """Reorders hits, or leaves them. All that it is given come back."""
+    """Reorders hits. Returns every hit it receives."""
 
     depth: int
-    """How many of the hits, from the first, it reads; the others stay behind them, in their order."""
+    """Number of hits, from the first, that are reranked. The others follow in their order."""
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]: ...
 
 
 @runtime_checkable
 class Context(Protocol):
-    """Chooses of the reranked hits those that a prompt is made of."""
+    """Selects the hits for the prompt from the reranked hits."""
 
     depth: int
-    """How many of the hits, from the first, it chooses from; the others stay behind them, in their order."""
+    """Number of hits, from the first, to select from. The others follow in their order."""
 
     def select(self, query: str, hits: Sequence[Hit], top_k: int) -> list[Hit]:
         """At most `top_k` hits, best first, ranked from 1. `select(q, h, 5) == select(q, h, 50)[:5]`."""
 
     def order(self, items: Sequence[Item]) -> list[Item]:
-        """What a prompt has room for, given best first, in the order in which it shows it."""
+        """Arranges items, given best first, in the order in which the prompt shows them."""
 
 
 @runtime_checkable
@@ -254,19 +259,19 @@ class Generator(Protocol):
     uses_model: bool
     """Whether the answers come from the system's own model and adapter, and not from an engine elsewhere."""
     max_new_tokens: int
-    """The most tokens that an answer has."""
+    """Maximum number of tokens of an answer."""
     temperature: float
 
     def load(self) -> None:
-        """Makes it ready to answer; without it, the first question does so."""
+        """Loads the model. Without this call, the first question loads it."""
 
     def count(self, messages: Sequence[Message]) -> int:
-        """The number of prompt tokens that the messages take, the opening of the answer's turn included."""
+        """Number of prompt tokens of the messages, the opening of the answer's turn included."""
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]: ...
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
-        """Pieces of text as they come, then the whole `Generation` as the last item."""
+        """Yields pieces of text as they are generated, then the complete `Generation` as the last item."""
 
 
 class Shares(Protocol):

@@ -1,1 +1,1 @@
-"""Says a question in more words before it is searched, by whatever retriever."""
+"""Expands a question before any retriever searches it. Does not search for passages to answer from."""

@@ -1,7 +1,7 @@
-"""Abbreviations are written out, and what has one is abbreviated, by a list: "MI (myocardial infarction)".
+"""Expands abbreviations, and abbreviates full forms, by a list: "MI (myocardial infarction)".
 
-The list that ships is of our own making: common in English clinical notes, far from complete. A list says what an
-abbreviation may mean, not what it means here: one that stands for several things is followed by all of them.
+The packaged list was made for this project: common in English clinical notes, far from complete. Abbreviations are not
+disambiguated: all listed meanings are added.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from cdsframe.types import Filter, Query
 
 
 class Abbreviations(Expanding):
-    """Writes the other form in parentheses behind each one that it knows; for words and for vectors.
+    """Adds the other forms in parentheses after each listed form, for BM25 and for vectors.
 
     Args:
-        path: tab-separated lines of abbreviation and meaning. An abbreviation counts in its own case, and in any case
-            where a third column says `any`; a meaning counts in any case. Lines that begin with # are passed over.
+        path: tab-separated lines of abbreviation and meaning. An abbreviation matches in its own case, or in any case
+            if a third column says `any`; a meaning matches in any case. Lines that begin with # are ignored.
         retriever: searches the expanded question.
     """
 
@@ -41,23 +41,24 @@ class Abbreviations(Expanding):
         ]
 
     def write_out(self, text: str) -> str:
-        """The text with the other forms, each once, behind where its own form first stands."""
+        """The text with each other form added once, after the first occurrence of its counterpart."""
         pattern, others = self._forms
         text = search_form(text)
-        told: set[str] = set()
+        added: set[str] = set()
         present = text.casefold()
 
         def add(found: re.Match[str]) -> str:
             form = found[0] if found[0] in others else found[0].casefold()
-            fresh = [other for other in others.get(form, ()) if not _stands_in(other, present) and other not in told]
-            told.update(fresh)
+            fresh = [other for other in others.get(form, ()) if not _stands_in(other, present) and other not in added]
+            added.update(fresh)
             return f"{found[0]} ({', '.join(fresh)})" if fresh else found[0]
 
         return pattern.sub(add, text)
 
     @cached_property
     def _forms(self) -> tuple[re.Pattern[str], Mapping[str, Sequence[str]]]:
-        """A pattern that finds every form, longer ones first, and form -> its other forms; case-folded: in any case."""
+        """(pattern matching every form, longer ones first; form -> its other forms). Case-folded keys match any
+        case."""
         others: defaultdict[str, list[str]] = defaultdict(list)
         exact: set[str] = set()
         folded: set[str] = set()
@@ -83,12 +84,14 @@ class Abbreviations(Expanding):
             cells = [" ".join(search_form(cell).split()) for cell in line.split("\t")]
             if len(cells) not in (2, 3) or not all(cells[:2]) or cells[2:] not in ([], [""], ["any"]):
                 raise InputError(
-                    f"expansion.path: {self._path}, line {number}: an abbreviation and its meaning are needed, "
-                    "separated by a tab, and then nothing or `any`"
+                    f"expansion.path: {self._path}, line {number}: expected abbreviation, tab, meaning, and "
+                    "optionally a tab and `any`"
                 )
             found.append((cells[0], cells[1], cells[2:] == ["any"]))
         if not found:
-            raise InputError(f"expansion.path: {self._path} holds no abbreviations")
+            raise InputError(
+                f"expansion.path: {self._path} contains no abbreviations; add lines of abbreviation, tab, meaning"
+            )
         return found
 
 

@@ -1,4 +1,4 @@
-"""What expansions share: they stand before a retriever and are one. They do not search its legs themselves."""
+"""Base class of expansions: a retriever that expands queries and delegates the search."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from cdsframe.types import Filter, Hit, Query
 
 
 class Expanding(ABC):
-    """A retriever that hands expanded questions to another one.
+    """Expands queries and searches them with another retriever.
 
     Args:
-        retriever: searches them.
+        retriever: searches the expanded queries.
     """
 
     adds_words = False
@@ -39,4 +39,4 @@ class Expanding(ABC):
 
     @abstractmethod
     def expand(self, queries: Sequence[Query], filter: Filter) -> list[Query]:
-        """Each query with what it gains; nothing that the filter hides may speak from it."""
+        """Expands each query. Must not use passages that the filter excludes."""

@@ -1,7 +1,8 @@
-"""Pseudo-relevance feedback: the words that mark the first passages found are added to the question's.
+"""Pseudo-relevance feedback: adds the most characteristic words of the first BM25 hits to the question.
 
-After relevance models (Lavrenko and Croft, SIGIR 2001) mixed with the question (RM3, Abdul-Jaleel et al., TREC 2004).
-Changes what BM25 reads, not what is embedded. Asks the index alone: no corpus statistics that a filter would hide.
+Follows relevance models (Lavrenko and Croft, SIGIR 2001) interpolated with the question (RM3, Abdul-Jaleel et al., TREC
+2004). Changes the words for BM25, not the embedded text. Uses hits under the same filter only, no statistics of the
+whole corpus.
 """
 
 from __future__ import annotations
@@ -23,18 +24,18 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 
 
 class Feedback(Expanding):
-    """Searches by words first, under the same filter, and takes words from what it finds.
+    """Searches by BM25 first, under the same filter, and takes terms from the hits.
 
-    A word's weight is its share of each passage, by the passage's share of the scores, times its rarity among the
-    `num_background` passages found.
+    A term's weight is its relative frequency in each passage, weighted by the passage's share of the scores, times its
+    rarity among the `num_background` hits.
 
     Args:
-        num_passages: the first passages, from which words are taken.
-        num_background: the passages found, among which a word's rarity is counted.
-        num_terms: how many words are added.
-        question_weight: how often each of the question's words counts for an added one.
+        num_passages: first hits that terms are taken from.
+        num_background: hits among which a term's rarity is computed.
+        num_terms: number of added terms.
+        question_weight: repetitions of the question's words; each added term occurs once.
         retriever: searches the expanded question.
-        index: is asked for the first passages.
+        index: runs the first search.
     """
 
     adds_words = True
@@ -54,7 +55,7 @@ class Feedback(Expanding):
 
     @staticmethod
     def problems(num_passages: int, num_background: int) -> list[str]:
-        """Empty if rarity is counted among more passages than words are taken from."""
+        """Empty if `num_background` is larger than `num_passages`."""
         if num_passages < num_background:
             return []
         return [f"expansion.num_passages={num_passages} must be < expansion.num_background={num_background}"]
@@ -71,7 +72,7 @@ class Feedback(Expanding):
         return Query(query.text, words, query.meaning, query.passages)
 
     def _terms(self, question: str, hits: Sequence[Hit]) -> list[str]:
-        """The words of most weight that the question does not have, the heaviest first, ties by alphabet."""
+        """The highest-weighted words that the question lacks, by weight, ties alphabetically."""
         counts = [Counter(_words(hit.passage.search_text)) for hit in hits]
         spread = Counter(word for count in counts for word in count)
         total = sum(hit.score for hit in hits[: self._num_passages])

@@ -1,7 +1,7 @@
-"""HyDE: the generator writes a passage that might answer the question, and passages near to it are searched too.
+"""HyDE: the generator writes a hypothetical answer passage, which is embedded with the question.
 
-Gao, Ma, Lin and Callan, "Precise zero-shot dense retrieval without relevance labels" (arXiv 2212.10496). What is
-written may be wrong; it is embedded and never shown. Changes what is embedded, not what BM25 reads.
+Gao, Ma, Lin and Callan, "Precise zero-shot dense retrieval without relevance labels" (arXiv 2212.10496). The passage
+may be wrong; it is embedded and never shown. Does not change the words for BM25.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from cdsframe.types import Filter, Message, Query
 
 
 class Hyde(Expanding):
-    """Averages the vectors of the question and of the passage that the generator writes (`generator.max_new_tokens`).
+    """Averages the vectors of the question and of the generated passage (at most `generator.max_new_tokens` tokens).
 
     Args:
-        instruction: what the generator is told, with `{question}`.
+        instruction: prompt for the generator, with `{question}`.
         retriever: searches the expanded question.
-        generator: writes.
+        generator: writes the passage.
     """
 
     adds_vectors = needs_generator = True
@@ -31,12 +31,14 @@ class Hyde(Expanding):
 
     @staticmethod
     def problems(instruction: str) -> list[str]:
-        """Empty if the instruction asks the question and nothing else."""
+        """Empty if the instruction has the variable `{question}` and no other."""
         try:
             used = {variable for _, variable, _, _ in Formatter().parse(instruction) if variable is not None}
         except ValueError as error:
             return [f"expansion.instruction: {error}"]
-        return [] if used == {"question"} else ["expansion.instruction needs the variable {question}, and no other"]
+        return (
+            [] if used == {"question"} else ["expansion.instruction must contain the variable {question} and no other"]
+        )
 
     def expand(self, queries: Sequence[Query], filter: Filter) -> list[Query]:
         written = self._generator.generate(

@@ -1,4 +1,4 @@
-"""No expansion: questions are searched as they were asked."""
+"""No expansion: the retriever searches the question as asked."""
 
 from __future__ import annotations
 
@@ -6,5 +6,5 @@ from cdsframe.contracts import Retriever
 
 
 def none(retriever: Retriever) -> Retriever:
-    """The retriever itself."""
+    """Returns the retriever unchanged."""
     return retriever

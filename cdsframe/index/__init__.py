@@ -1,1 +1,1 @@
-"""Where passages are kept and searched by words (BM25) and by vectors (kNN). Does not embed and does not fuse."""
+"""Stores passages and searches them by BM25 and kNN. Does not embed and does not fuse."""

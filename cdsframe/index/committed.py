@@ -1,8 +1,8 @@
-"""What is committed of LanceDB tables in a folder, read while it is written. Does not replace a table (see `lance`).
+"""Reads and commits LanceDB tables in a folder. Does not replace a table (see `lance`).
 
-`manifest.json` is the commit point. Readers see the table and the version of it that the manifest names; writes make
-newer versions that nobody sees until `commit`, so a killed writer changes no answer, and the next writer resumes from
-the uncommitted version.
+`manifest.json` is the commit point. Readers open the table and version that the manifest names. Writes create newer
+versions that stay invisible until `commit`, so a killed writer changes no answer, and the next writer resumes from the
+uncommitted version.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from cdsframe.artifacts.files import write_json
 from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError
 from cdsframe.index import table, table_search
+from cdsframe.index.folder_lock import FILES, WRITER, FolderLock
 from cdsframe.index.identity import (
     FORMAT_VERSION,
     Identity,
@@ -33,8 +34,7 @@ from cdsframe.index.identity import (
     with_form,
 )
 from cdsframe.index.keys import require_different
-from cdsframe.index.lease import FILES, WRITER, Lease
-from cdsframe.index.stretches import Stretch
+from cdsframe.index.ordinal_ranges import OrdinalRange
 from cdsframe.types import Filter, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -43,22 +43,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST = "1"
-"""The name of an index's first table; a rebuild and a purge make the next number's."""
+"""Name of an index's first table. A rebuild or purge creates a table with the next number."""
 
 _KEEP_OLD = timedelta(minutes=10)
-"""How long a superseded version stays on disk for readers that are in the middle of a search."""
+"""How long superseded versions stay on disk for searches in progress."""
 
 _SMALL = 4000
-"""Tables up to this many records are re-indexed on every commit (about 0.1 s)."""
+"""Tables with up to this many records are re-indexed on every commit (about 0.1 s)."""
 
 _PIECES = 64
-"""Over how many files a table may be spread before a commit joins them and adds new rows to the indexes."""
+"""Above this number of fragments, a commit compacts the table and adds new rows to the indexes."""
 
 _T = TypeVar("_T")
 
 
 class CommittedTable:
-    """The part of the contract `Index` that needs one table; see `LanceIndex`."""
+    """The part of the `Index` protocol that needs one table; see `LanceIndex`."""
 
     ephemeral = False
 
@@ -70,14 +70,14 @@ class CommittedTable:
         settings = {group: dict(values) for group, values in with_form(identity).items()}
         self._identity: Identity = json.loads(json.dumps(settings))
         self._manifest_path = self._folder / "manifest.json"
-        self._lease = Lease(self._folder, WRITER, f"the index {name} is being written")
+        self._lock = FolderLock(self._folder, WRITER, f"the index {name} is being written")
         self._database: Any = None
         self._adopting = ""
         self._opened: tuple[Any, Any, dict[str, Any]] | None = None
 
     @staticmethod
     def problems(name: str) -> list[str]:
-        """Empty if the name can be a folder's."""
+        """Empty if the name is a valid folder name."""
         if re.fullmatch(r"\w[\w.-]*", name):
             return []
         return [f"index.name must be letters, digits, dots, hyphens and underscores, got {name!r}"]
@@ -99,11 +99,11 @@ class CommittedTable:
         return manifest.get("corpora", before)
 
     def _manifest(self) -> dict[str, Any] | None:
-        """The last commit's, None where there is none."""
+        """The manifest of the last commit; None before the first."""
         return manifest_of(self._folder) if self._manifest_path.is_file() else None
 
     def _table_name(self) -> str:
-        """The table that is written."""
+        """Name of the table that is written."""
         manifest = self._manifest()
         return _FIRST if manifest is None else manifest["table"]
 
@@ -141,8 +141,8 @@ class CommittedTable:
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._read(lambda committed, _: table.of_documents(committed, document_ids, level), of_any_settings=True)
 
-    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
-        return self._read(lambda committed, _: table.between(committed, stretches))
+    def between(self, ranges: Sequence[OrdinalRange]) -> list[Passage]:
+        return self._read(lambda committed, _: table.between(committed, ranges))
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         def found(committed: Any, manifest: dict[str, Any]) -> list[list[Hit]]:
@@ -154,9 +154,9 @@ class CommittedTable:
         return self._read(found)
 
     def _read(self, read: Callable[[Any, dict[str, Any]], _T], *, of_any_settings: bool = False) -> _T:
-        """Calls `read` with the committed table and its manifest; once more if a commit removed the files meanwhile.
+        """Calls `read` with the committed table and its manifest; retries if a commit removed the files meanwhile.
 
-        Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
+        Raises IndexMismatchError if the index was built with other settings, unless `of_any_settings`.
         """
         while True:
             stamp = self._stamp()
@@ -171,7 +171,7 @@ class CommittedTable:
                     raise
 
     def _stamp(self) -> tuple[int, int]:
-        """What differs after every commit."""
+        """Inode and modification time of the manifest: they change with every commit."""
         try:
             stat = self._manifest_path.stat()
         except FileNotFoundError:
@@ -182,14 +182,14 @@ class CommittedTable:
         return stat.st_ino, stat.st_mtime_ns
 
     def _reader(self, stamp: tuple[int, int]) -> tuple[Any, dict[str, Any]]:
-        """The table as the manifest has it, and the manifest; opened anew when another commit has replaced it."""
+        """The committed table and its manifest, reopened after a new commit."""
         opened = self._opened
         if opened is None or opened[0] != stamp:
             manifest = manifest_of(self._folder)
             try:
                 committed = self._connect().open_table(manifest["table"])
                 committed.checkout(manifest["table_version"])
-            except ValueError:  # so LanceDB says that there is none
+            except ValueError:  # LanceDB's error for a missing table
                 raise damaged(self._folder, "its table is missing") from None
             opened = self._opened = stamp, committed, manifest
         return opened[1:]
@@ -198,7 +198,7 @@ class CommittedTable:
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
-        """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        """Raises InputError if another process writes, IndexMismatchError if other settings built the index."""
         with self._hold(wait):
             if not self._replacing():
                 self._require_same(self._manifest())
@@ -210,8 +210,8 @@ class CommittedTable:
 
     @contextmanager
     def _hold(self, wait: float) -> Iterator[None]:
-        """The writer's lock, whatever the index was made with."""
-        with self._lease.hold(wait) as outermost:
+        """Holds the writer lock without comparing the index's settings."""
+        with self._lock.hold(wait) as outermost:
             try:
                 with explained(self._folder):
                     if outermost:
@@ -222,8 +222,8 @@ class CommittedTable:
                     self._remove_if_empty()
 
     def _remove_if_empty(self) -> None:
-        """Takes away the folder that the writer made, where nothing but the lock came into it."""
-        with suppress(OSError):  # Windows does not remove a file that is open
+        """Removes the folder if it contains nothing but lock files."""
+        with suppress(OSError):  # Windows does not remove open files
             files = list(self._folder.iterdir())
             if {file.name for file in files} <= FILES:
                 for file in files:
@@ -268,19 +268,21 @@ class CommittedTable:
             anew = optimize or before is None or head.count_rows() <= _SMALL
             tidy = anew or table.pieces(head) > _PIECES
             if tidy:
-                head.optimize(cleanup_older_than=timedelta(days=36500))  # what the manifest names stays
+                head.optimize(cleanup_older_than=timedelta(days=36500))  # keeps the version that the manifest names
             lacking = records.keys() if anew or before is None else records.keys() - before["records"].keys()
             if lacking:
                 table.make_indexes(head, lacking)
             name, version = self._table_name(), head.version
             self._publish(head, name, contents, anew)
             if tidy:
-                head.optimize(cleanup_older_than=_KEEP_OLD, delete_unverified=True)  # nobody else writes
+                head.optimize(
+                    cleanup_older_than=_KEEP_OLD, delete_unverified=True
+                )  # this process holds the writer lock
                 if head.version != version:
                     self._publish(head, name, contents, anew)
 
     def _publish(self, head: Any, name: str, contents: table.Contents, optimized: bool) -> None:
-        """Makes the table, as it is now, the one that is read."""
+        """Publishes the table's current version: writes the manifest."""
         documents, corpora, records = contents
         unnamed = "" in corpora.values()
         adopted = (self._adopting or (self._manifest() or {}).get("adopted", "")) if unnamed else ""
@@ -307,7 +309,7 @@ class CommittedTable:
             head, manifest = self._head(), self._manifest()
             if head is None or (manifest and manifest["table_version"] == head.version):
                 return
-            log.warning("index %s: what was written and not committed is dropped", self._name)
+            log.warning("index %s: dropped uncommitted writes", self._name)
             if manifest is None:
                 self._connect().drop_table(self._table_name())
                 return
@@ -315,19 +317,22 @@ class CommittedTable:
             head.restore()
 
     def _head(self) -> Any | None:
-        """The table with all that was written, or None; a writer drops what other settings left uncommitted."""
+        """The table with all writes, committed or not; None if there is none.
+
+        A writer drops an uncommitted table that was written with other settings.
+        """
         if not self._folder.is_dir():
             return None
         database, name, manifest = self._connect(), self._table_name(), self._manifest()
-        self._require_same(manifest, writing=self._lease.held)
+        self._require_same(manifest, writing=self._lock.held)
         try:
             head = database.open_table(name)
-        except ValueError:  # so LanceDB says that there is none
+        except ValueError:  # LanceDB's error for a missing table
             if manifest is not None:
                 raise damaged(self._folder, "its table is missing") from None
             return None
         made = json.loads((head.schema.metadata or {}).get(b"identity", b"{}"))
-        if self._lease.held and made != self._identity and manifest is None:
+        if self._lock.held and made != self._identity and manifest is None:
             database.drop_table(name)
             return None
         return head
@@ -340,9 +345,9 @@ class CommittedTable:
         return self._database
 
     def _replacing(self) -> bool:
-        """Whether a rebuild by these settings has begun: it may replace an index that others made."""
+        """Whether a rebuild with these settings has begun: it may replace an index built with other settings."""
         raise NotImplementedError
 
     def _remove_superseded(self) -> None:
-        """Removes the tables that nobody reads any more."""
+        """Removes superseded tables."""
         raise NotImplementedError

@@ -1,4 +1,4 @@
-"""Refusing an index that was made with other settings than the configuration has, or that is damaged.
+"""Refuses an index that is damaged or was built with other settings than the configuration's.
 
 Does not read an index's content.
 """
@@ -17,34 +17,39 @@ from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 
 FORMAT_VERSION = 3
-"""3: texts are indexed in their search form. An index of the format before can be read by a rebuild only."""
+"""3: texts are indexed in their search form. An index of format 2 can only be read by a rebuild."""
 
 READABLE = (2, FORMAT_VERSION)
 
 _FORM = "search_form"
 _FORM_VERSION = 1
-"""Rises with every change of `cdsframe.text.search_form` that changes what an index holds."""
+"""Increased with every change of `cdsframe.text.search_form` that changes an index's content."""
 
 Identity = Mapping[str, Mapping[str, Any]]
-"""Group (`embedder`, `chunking`) -> the settings that the index's content depends on; an empty group: none."""
+"""Group (`embedder`, `chunking`) -> settings that determine the index's content; an empty group is not compared."""
 
 
 def with_form(identity: Identity) -> Identity:
-    """The settings with the version of the form in which texts are indexed and embedded."""
+    """Adds the version of the search form in which texts are indexed and embedded."""
     return {**identity, _FORM: {"version": _FORM_VERSION}}
 
 
 def require_same(index: str, made: Identity, asked: Identity, *, writing: bool = False, path: str = "") -> None:
-    """Raises IndexMismatchError that names each key that differs, both values, and how to fix it.
+    """Raises IndexMismatchError, naming each key that differs, both values and the fix.
 
-    A reader is compared in the groups that both sides have (an index is read without knowing its chunking, and by
-    words without its embedder); a writer in all of its own. `path`: the folder that holds the indexes, if one does.
+    A reader compares only groups present on both sides: it may lack the chunking, and for BM25 the embedder. A writer
+    compares all of its groups.
+
+    Args:
+        made: the index's settings.
+        asked: the configuration's settings.
+        path: the folder that holds the indexes, if the index is in one.
     """
     if made.get(_FORM, {}) != asked.get(_FORM, {}):
         place = f"{_override('index.path', path)} " if path else ""
         raise IndexMismatchError(
-            f"the index {index} was made by another version of cdsframe, which indexed texts in another form; to make "
-            f"it anew in its place: python ingest.py ingestion=rebuild index.name={index} {place}{_settings(made)}"
+            f"the index {index} was built by another version of cdsframe, which normalised texts differently; rebuild "
+            f"it in place: python ingest.py ingestion=rebuild index.name={index} {place}{_settings(made)}"
         )
     different = []
     for group in sorted(asked):
@@ -59,13 +64,13 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
     if different:
         fix = "ingest into another index.name" if writing else "ingest again into another index.name"
         raise IndexMismatchError(
-            f"the index {index} was made with other settings: {'; '.join(different)}; use the settings of the index, "
+            f"the index {index} was built with other settings: {'; '.join(different)}; use the settings of the index, "
             f"or {fix}"
         )
 
 
 def _settings(made: Identity) -> str:
-    """The overrides by which an index was made, as far as it knows them."""
+    """The overrides that reproduce an index's settings, as far as the index stores them."""
     found = ["index=elasticsearch"] if "index" in made else []
     chunking, embedder = made.get("chunking", {}), made.get("embedder", {})
     for key, value in chunking.items():
@@ -76,30 +81,31 @@ def _settings(made: Identity) -> str:
 
 
 def _override(key: str, value: str) -> str:
-    """An override for Hydra with a value of any characters, quoted for the shell."""
+    """A Hydra override for an arbitrary value, quoted for the shell."""
     plain = re.fullmatch(r"[\w./-]+", value)
     text = value if plain else '"' + re.sub(r'(\\*)("|$)', lambda m: m[1] * 2 + ('\\"' if m[2] else ""), value) + '"'
     return shlex.quote(f"{key}={text}")
 
 
 def require_dimension(index: str, dimension: int | None, vector: int | None) -> None:
-    """Raises IndexMismatchError where vectors of length `vector` do not fit an index of length `dimension`."""
+    """Raises IndexMismatchError if vectors of length `vector` do not fit an index of length `dimension`; None: no
+    vectors."""
     if dimension == vector:
         return
     if dimension is None:
         raise IndexMismatchError(
-            f"the index {index} holds no vectors (it was made with embedder=none); use retriever=bm25, or ingest into "
+            f"the index {index} has no vectors (it was built with embedder=none); use retriever=bm25, or ingest into "
             "another index.name with an embedder"
         )
     had = "no vectors were given" if vector is None else f"vectors of dimension {vector} were given"
     raise IndexMismatchError(
-        f"the index {index} holds vectors of dimension {dimension}, {had}; use the embedder it was made with, or "
+        f"the index {index} has vectors of dimension {dimension}, {had}; use the embedder it was built with, or "
         "ingest into another index.name"
     )
 
 
 def manifest_of(folder: Path) -> dict[str, Any]:
-    """The manifest of the index in a folder. Raises IndexMismatchError where it is damaged or of another format."""
+    """The manifest of the index in a folder. Raises IndexMismatchError if it is damaged or of another format."""
     needed = {
         "identity": dict, "dimension": int | None, "digest": str, "records": dict, "table": str, "table_version": int,
         "optimized": bool,
@@ -111,18 +117,18 @@ def manifest_of(folder: Path) -> dict[str, Any]:
 
 
 def damaged(folder: Path, fault: str) -> ConfigError:
-    """Error for an index that has a manifest but no table."""
+    """Error for a damaged index; `fault` says what is missing."""
     return ConfigError(f"index: {folder} is damaged: {fault}; delete {folder} and ingest again")
 
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Turns LanceDB's RuntimeError into an error for a full disk or missing files."""
+    """Converts LanceDB's RuntimeErrors for a full disk and for missing files."""
     try:
         yield
     except RuntimeError as error:
         if "No space left" in str(error) or "os error 28" in str(error):
             raise OSError(errno.ENOSPC, "no space left", str(folder)) from None
         if "Not found" in str(error) or "file size is too small" in str(error):
-            raise damaged(folder, "files of its table are gone or cut off") from None
+            raise damaged(folder, "its table files are missing or truncated") from None
         raise

@@ -1,6 +1,6 @@
-"""Changes that are kept until they are replayed: JSON Lines, each on disk before it is acknowledged.
+"""Stores changes until they are replayed: JSON Lines, each on disk before it is acknowledged.
 
-Does not know what a change means.
+Does not interpret changes.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from cdsframe.types import JsonObject
 
 
 class Journal:
-    """A file that grows by a line at a time. A line that its writer did not finish was never acknowledged."""
+    """An append-only file. Reading and appending drop an incomplete last line: it was never acknowledged."""
 
     def __init__(self, file: Path) -> None:
         self._file = file
 
     def append(self, change: Mapping[str, Any]) -> None:
-        """Returns when the change is on disk."""
+        """Appends a change; returns when it is on disk (fsync)."""
         line = json.dumps(change, ensure_ascii=False, allow_nan=False).encode("utf-8", "surrogatepass") + b"\n"
         with self._file.open("a+b") as file:
             if file.tell() and not self._ends_whole():
@@ -47,5 +47,5 @@ class Journal:
 
 
 def _whole(file: Path) -> int:
-    """The length of the file's finished lines."""
+    """Length in bytes of the file's complete lines."""
     return file.read_bytes().rfind(b"\n") + 1

@@ -1,6 +1,6 @@
-"""What must hold of the keys of records that are written together: each is one record's alone.
+"""Checks that records written together have distinct keys.
 
-Does not compare them with what was written before: no engine looks that up cheaply (`ingestion=verify` does).
+Does not compare them with records written before: no engine does so cheaply (`ingestion=verify` does).
 """
 
 from __future__ import annotations
@@ -12,14 +12,14 @@ from cdsframe.types import Level, Passage
 
 
 def require_different(records: Iterable[Passage]) -> None:
-    """Raises InputError where two records have the same level and id: a search takes them for one."""
+    """Raises InputError if two records share level and id: a search could not tell them apart."""
     seen: dict[tuple[Level, str], str] = {}
     for record in records:
         if record.key in seen:
             other, own = named(seen[record.key]), named(record.document_id)
             whose = f"the document {own} has twice" if other == own else f"the documents {other} and {own} both have"
             raise InputError(
-                f"{whose} a record of the level {record.level} with the id {named(record.id)}; give each record an id "
-                "of its own, in the chunker or in the corpus that makes it"
+                f"{whose} a record of level {record.level} with the id {named(record.id)}; make the ids unique, "
+                "in the chunker or in the corpus reader that creates them"
             )
         seen[record.key] = record.document_id

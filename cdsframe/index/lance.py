@@ -1,6 +1,6 @@
-"""An index in one folder by LanceDB: BM25 over its full-text index, exact kNN, filters applied inside the search.
+"""An index in one folder by LanceDB: BM25 by its full-text index, exact kNN, filters applied inside the search.
 
-Here a table takes another's place, by a rebuild or a purge; how one is read and committed stands in `committed`.
+This module replaces tables (rebuild, purge); `committed` reads and commits them.
 """
 
 from __future__ import annotations
@@ -15,26 +15,26 @@ from cdsframe.artifacts.files import read_json, write_json
 from cdsframe.errors import ConfigError
 from cdsframe.index import table
 from cdsframe.index.committed import CommittedTable
+from cdsframe.index.folder_lock import REBUILD, FolderLock
 from cdsframe.index.identity import Identity
 from cdsframe.index.journal import Journal
-from cdsframe.index.lease import REBUILD, Lease
 from cdsframe.types import JsonObject
 
 _SWAP_WAIT = 600.0
-"""Seconds that a rebuild waits for another writer's end before it takes its place."""
+"""Seconds that a rebuild waits for another writer before the swap."""
 
 
 class LanceIndex(CommittedTable):
     """LanceDB tables with their manifest in the folder `path/name`.
 
-    BM25 with LanceDB's constants (k1 = 1.2, b = .75) over title, heading and text, English stems; vectors are compared
-    one by one, exactly. Rows that a commit without `optimize` added to a large table are searched without an index, by
-    statistics that count them; the others' scores count them from the next `optimize` on.
+    BM25 uses LanceDB's constants (k1 = 1.2, b = .75) over title, heading and text, with English stems. kNN compares all
+    vectors exactly. Rows that a commit without `optimize` adds to a large table are searched without an index and
+    scored with statistics that include them; the scores of the other rows include them from the next `optimize` on.
 
     Args:
         path: the folder that holds the indexes.
         name: the index's own folder in it.
-        identity: the settings that its content depends on; an index that was made with others is refused.
+        identity: the settings that determine the content; an index built with other settings is refused.
     """
 
     def __init__(self, path: str, name: str, identity: Identity) -> None:
@@ -46,13 +46,14 @@ class LanceIndex(CommittedTable):
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[LanceIndex]:
         if num_shards > 1:
             raise ConfigError(
-                "index=lance is a folder with one writer; use index=elasticsearch for ingestion.num_shards > 1"
+                "index=lance allows one writer, so ingestion.num_shards must be 1; use index=elasticsearch for "
+                "several shards"
             )
-        lease = self._rebuild_lease()
-        with lease.hold(0):
+        lock = self._rebuild_lock()
+        with lock.hold(0):
             with self._hold(_SWAP_WAIT):
                 name = self._begin_rebuild()
-            yield _Rebuild(self, name, lease)
+            yield _Rebuild(self, name, lock)
 
     @property
     def rebuilding(self) -> bool:
@@ -66,16 +67,16 @@ class LanceIndex(CommittedTable):
         return self._journal.read() if self.rebuilding else []
 
     def abandon(self) -> None:
-        with self._rebuild_lease().hold(0), self._hold(0):
+        with self._rebuild_lock().hold(0), self._hold(0):
             self._end_rebuild()
             self._remove_superseded()
 
     def purge(self, document_ids: Sequence[str]) -> None:
-        """As the contract says; what is not committed is dropped.
+        """See `Index.purge`. Also drops uncommitted writes and a killed rebuild.
 
-        A rebuild that was killed is dropped too, and one that is under way refuses the purge.
+        Raises InputError if a rebuild is in progress.
         """
-        with self._rebuild_lease().hold(0), self.writer():
+        with self._rebuild_lock().hold(0), self.writer():
             self._end_rebuild()
             self.discard()
             head = self._head()
@@ -87,11 +88,11 @@ class LanceIndex(CommittedTable):
                 self._publish(purged, name, contents, optimized=True)
             self._remove_superseded(leave_errors=False)
 
-    def _rebuild_lease(self) -> Lease:
-        return Lease(self._folder, REBUILD, f"the index {self._name} is being rebuilt")
+    def _rebuild_lock(self) -> FolderLock:
+        return FolderLock(self._folder, REBUILD, f"the index {self._name} is being rebuilt")
 
     def _rebuilt_table(self) -> str | None:
-        """The table of the rebuild that has begun and was not committed."""
+        """The table of the unfinished rebuild; None if there is none."""
         if not self._rebuild_path.is_file():
             return None
         name = read_json(self._rebuild_path, "index")["table"]
@@ -103,7 +104,7 @@ class LanceIndex(CommittedTable):
         return begun and read_json(self._rebuild_path, "index")["identity"] == self._identity
 
     def _begin_rebuild(self) -> str:
-        """The table to fill: that of a rebuild by the same settings that was killed, or a new one."""
+        """The table to fill: the one of a killed rebuild with the same settings, or a new one."""
         name = self._rebuilt_table()
         if name is None:
             self._end_rebuild()
@@ -126,9 +127,9 @@ class LanceIndex(CommittedTable):
         return list(self._folder.glob("*.lance"))
 
     def _remove_superseded(self, *, leave_errors: bool = True) -> None:
-        """Removes the tables that a rebuild or a purge has replaced; a reader in the middle of one reads anew.
+        """Removes the tables that a rebuild or a purge replaced; a reader of a removed table reopens the index.
 
-        `leave_errors`: what cannot be removed is left to the next writer.
+        `leave_errors`: leave tables that cannot be removed to the next writer.
         """
         for file in self._tables():
             if file.stem not in (self._table_name(), self._rebuilt_table()):
@@ -136,11 +137,11 @@ class LanceIndex(CommittedTable):
 
 
 class _Rebuild(LanceIndex):
-    """A table that nobody reads before its commit, which makes it the index's own."""
+    """A table that becomes visible, as the index's own, at its commit."""
 
-    def __init__(self, index: LanceIndex, name: str, lease: Lease) -> None:
+    def __init__(self, index: LanceIndex, name: str, lock: FolderLock) -> None:
         super().__init__(index._path, index._name, index._identity)
-        self._index, self._table, self._lease = index, name, lease
+        self._index, self._table, self._lock = index, name, lock
 
     def _manifest(self) -> dict[str, Any] | None:
         manifest = super()._manifest() if self._manifest_path.is_file() else None

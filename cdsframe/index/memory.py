@@ -1,6 +1,6 @@
-"""An index in memory: exact BM25 (Robertson and Zaragoza 2009) and brute-force kNN. Gone with its process.
+"""An index in memory: exact BM25 (Robertson and Zaragoza 2009) and brute-force kNN. Nothing is saved.
 
-A public double for tests, and what training searches for distractors in a corpus that nobody has ingested.
+Used by tests, and by training to find distractors in a corpus that has no index.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
-from cdsframe.index.stretches import Stretch, disjoint
+from cdsframe.index.ordinal_ranges import OrdinalRange, merged
 from cdsframe.text.search_form import MARKS, search_words
 from cdsframe.types import METADATA_FIELDS, Filter, Hit, JsonObject, Level, Passage, Request
 
@@ -34,10 +34,10 @@ _WORD = re.compile(rf"[\w{MARKS}]+")
 
 
 class MemoryIndex:
-    """Records and vectors in dictionaries; what is not committed is not seen by searches.
+    """Records and vectors in dictionaries. Searches see committed records only.
 
     Args:
-        identity: the settings that its content depends on, for its digest.
+        identity: the settings that determine the content, for the digest.
     """
 
     ephemeral = True
@@ -65,7 +65,7 @@ class MemoryIndex:
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
-        """Nothing else writes into this process's memory."""
+        """Needs no lock: only this process writes here."""
         yield
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
@@ -106,7 +106,10 @@ class MemoryIndex:
     @contextmanager
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[MemoryIndex]:
         if num_shards > 1:
-            raise ConfigError("index=memory lives in one process; use index=elasticsearch for ingestion.num_shards > 1")
+            raise ConfigError(
+                "index=memory exists in one process, so ingestion.num_shards must be 1; use index=elasticsearch for "
+                "several shards"
+            )
         self._next = self._next or MemoryIndex(self._identity)
         yield self._next
         if self._next._committed is not None:
@@ -158,7 +161,7 @@ class MemoryIndex:
         return sorted(counts, key=lambda value: (-counts[value], value))[:limit]
 
     def _passages(self) -> list[Passage]:
-        """Those that are committed."""
+        """The committed passages."""
         self._require_content()
         snapshot = self._snapshots.get("passage")
         return snapshot.passages if snapshot else []
@@ -168,10 +171,10 @@ class MemoryIndex:
         found = [record for record, _ in rows if record.level == level]
         return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
-    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
+    def between(self, ranges: Sequence[OrdinalRange]) -> list[Passage]:
         return [
             passage
-            for document_id, first, last in disjoint(stretches)
+            for document_id, first, last in merged(ranges)
             for passage in self.passages([document_id])
             if first <= passage.ordinal <= last
         ]
@@ -185,12 +188,12 @@ class MemoryIndex:
         if choose is None:
             return found
         whole = {hit.passage.key: hit.passage for hits in found for hit in hits}
-        chosen = choose([[replace(hit, passage=hit.passage.bare) for hit in hits] for hits in found])
+        chosen = choose([[replace(hit, passage=hit.passage.without_text) for hit in hits] for hits in found])
         return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
 
     def _require_content(self) -> dict[str, list[_Row]]:
         if self._committed is None:
-            raise ConfigError("index=memory is empty: it lives in one process only; use index=lance and run ingest.py")
+            raise ConfigError("index=memory is empty and exists in one process only; use index=lance and run ingest.py")
         return self._committed
 
 
@@ -199,9 +202,9 @@ def _digests(written: Mapping[str, list[_Row]]) -> dict[str, str]:
 
 
 class _Snapshot:
-    """The records of one level that a commit made visible, with the postings of their words.
+    """The committed records of one level with their BM25 postings.
 
-    Postings: word -> numbers of the records, and their shares of the BM25 score.
+    Postings: word -> numbers of the records, and the word's contributions to their BM25 scores.
     """
 
     def __init__(self, rows: Sequence[tuple[Passage, np.ndarray | None]]) -> None:
@@ -228,14 +231,14 @@ class _Snapshot:
         scores = self._knn(request.vector) if request.vector is not None else self._bm25(request.text or "")
         matches = _matcher(request.filter)
         numbers = [n for n in np.flatnonzero(scores > -np.inf).tolist() if matches(self.passages[n])]
-        if len(numbers) > request.k:  # what ties with the last one stays in, the ids decide
+        if len(numbers) > request.k:  # keep ties with the k-th score; ids break them
             least = np.partition(scores[numbers], -request.k)[-request.k]
             numbers = [n for n in numbers if scores[n] >= least]
         best = sorted((-float(scores[n]), self.passages[n].id, n) for n in numbers)[: request.k]
         return [Hit(self.passages[n], -score, rank) for rank, (score, _, n) in enumerate(best, start=1)]
 
     def _bm25(self, text: str) -> np.ndarray:
-        """Scores of all passages, minus infinity where no word is shared."""
+        """BM25 scores of all passages; minus infinity if no word matches."""
         import numpy as np
 
         scores = np.zeros(len(self.passages))
@@ -270,9 +273,11 @@ def _singular(word: str) -> str:
 
 
 def _require_fields(fields: Iterable[str]) -> None:
-    """Raises InputError where no document has a field of this name."""
+    """Raises InputError for an unknown metadata field."""
     if unknown := [field for field in fields if field not in METADATA_FIELDS]:
-        raise InputError(f"no metadata field {unknown[0]} to filter by; there are {', '.join(METADATA_FIELDS)}")
+        raise InputError(
+            f"unknown metadata field {unknown[0]} in the filter; the fields are {', '.join(METADATA_FIELDS)}"
+        )
 
 
 def _matcher(filter: Filter) -> Callable[[Passage], bool]:

@@ -1,7 +1,7 @@
-"""The table of a Lance index: its columns, its indexes, and its rows as records (searches: `table_search`).
+"""The table of a Lance index: its columns, its indexes, and rows as records (searches: `table_search`).
 
-Each level's text stands in a column of its own, which is null in the rows of other levels: LanceDB counts BM25's
-statistics by column. Does not know which version of the table is committed (see `lance`).
+Each level has its own text column, null in rows of other levels, because LanceDB computes BM25's statistics per column.
+Does not know which version of the table is committed (see `committed`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from functools import reduce
 from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from cdsframe.index.stretches import Stretch, disjoint
+from cdsframe.index.ordinal_ranges import OrdinalRange, merged
 from cdsframe.text.search_form import search_words
 from cdsframe.text.stopwords import STOP_WORDS
 from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
@@ -19,21 +19,21 @@ from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
 if TYPE_CHECKING:
     import numpy as np
 
-BARE = ("id", "document_id", "section_id", "level", "title", "heading")
-COLUMNS = (*BARE, "text", "ordinal", "start", "end", "digest")
+WITHOUT_TEXT = ("id", "document_id", "section_id", "level", "title", "heading")
+COLUMNS = (*WITHOUT_TEXT, "text", "ordinal", "start", "end", "digest")
 
 CORPUS = "corpus"
-"""The column with the corpus of a record's document; null where it was written without one."""
+"""Column with the corpus of a record's document; null if it was written without a corpus."""
 
 AT_ONCE = 1000
-"""Document ids in one condition."""
+"""Document ids per condition."""
 
 _CLAUSES = 100
-"""Stretches of documents in one condition."""
+"""Ordinal ranges per condition."""
 
 
 def schema(dimension: int | None, identity: str) -> Any:
-    """The table's columns; `identity` travels with the table, so that what was never committed is known too."""
+    """The table's columns. `identity` is stored in the table, so that an uncommitted table can be identified."""
     import pyarrow as pa
 
     kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
@@ -45,14 +45,15 @@ def schema(dimension: int | None, identity: str) -> Any:
 
 
 def words(level: Level) -> str:
-    """The column that BM25 reads at a level."""
+    """Name of the column that BM25 reads at a level."""
     return f"words_{level}"
 
 
 def make_indexes(table: Any, levels: Iterable[Level]) -> None:
-    """Indexes for BM25 at these levels, and for the level.
+    """Creates the BM25 indexes of these levels and an index of the level column.
 
-    Made anew, not extended: BM25's statistics then count no deleted record and do not depend on the table's history.
+    Rebuilds them rather than extending them: BM25's statistics then exclude deleted records and do not depend on the
+    table's history.
     """
     from lancedb.index import FTS, Bitmap
 
@@ -63,19 +64,19 @@ def make_indexes(table: Any, levels: Iterable[Level]) -> None:
 
 
 def dimension(table: Any) -> int | None:
-    """The length of the table's vectors, None where it has none."""
+    """Length of the table's vectors; None if it has none."""
     return table.schema.field("vector").type.list_size if "vector" in table.schema.names else None
 
 
 class Contents(NamedTuple):
-    """What a table holds."""
+    """Documents and record counts of a table."""
 
     documents: dict[str, str]
     """Document id -> digest."""
     corpora: dict[str, str]
-    """Document id -> corpus, "" where it was written without one."""
+    """Document id -> corpus; "" if it was written without one."""
     records: dict[Level, int]
-    """Level -> how many records it has."""
+    """Level -> number of records."""
 
 
 def digests(table: Any) -> dict[str, str]:
@@ -84,7 +85,7 @@ def digests(table: Any) -> dict[str, str]:
 
 
 def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
-    """What the table holds of all documents, or of the given ones."""
+    """Contents of the whole table, or of the given documents."""
     import pyarrow as pa
     from lancedb.expr import col
 
@@ -96,7 +97,7 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
         some = [ids[first : first + AT_ONCE] for first in range(0, len(ids), AT_ONCE)] or [[""]]
         queries = [table.search().where(col("document_id").isin(part)).select(columns).limit(None) for part in some]
         rows = pa.concat_tables([query.to_arrow() for query in queries])
-    kept = [(name, "max") for name in columns if name in ("digest", CORPUS)]  # a document's records have the same
+    kept = [(name, "max") for name in columns if name in ("digest", CORPUS)]  # equal for all records of a document
     documents = rows.group_by("document_id").aggregate(kept)
     ids = documents["document_id"].to_pylist()
     names = documents[f"{CORPUS}_max"].to_pylist() if CORPUS in columns else [""] * len(ids)
@@ -109,14 +110,14 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
 
 
 def pieces(table: Any) -> int:
-    """How many files the table's rows are spread over."""
+    """Number of fragments (files) of the table."""
     return table.stats()["fragment_stats"]["num_fragments"]
 
 
 def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str) -> None:
-    """Appends records of a corpus, with vectors `[n, dimension]` where the table has them.
+    """Appends records of a corpus, with vectors `[n, dimension]` if the table has a vector column.
 
-    Those of one level come together: a search among them then reads a few stretches of the file, not single rows.
+    Records of one level are stored together: a search then reads few contiguous ranges of the file.
     """
     import pyarrow as pa
 
@@ -135,17 +136,17 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corp
 
 
 def create(database: Any, name: str, schema: Any) -> Any:
-    """A new table, in the place of one of that name.
+    """Creates a table, replacing a table of the same name.
 
-    In Lance's file format 2.0: from 2.1 on a page with one long text among nulls is repeated for each of them when it
-    is read, which ends in an overflow from a few megabytes on.
+    Uses Lance's file format 2.0: since 2.1, reading a page with one long text among nulls repeats the text for each
+    null, which overflows at a few megabytes.
     """
     options = {"new_table_data_storage_version": "2.0"}
     return database.create_table(name, schema=schema, mode="overwrite", storage_options=options)
 
 
 def copy(table: Any, database: Any, name: str, without: Sequence[str]) -> Any:
-    """A new table, in files of its own, of the rows that are not deleted and not of the documents `without`."""
+    """Copies the table into new files, without deleted rows and without the documents `without`."""
     import pyarrow as pa
     import pyarrow.compute as pc
 
@@ -175,20 +176,20 @@ def of_documents(table: Any, document_ids: Sequence[str], level: Level) -> list[
     return _records(table, parts, level)
 
 
-def between(table: Any, stretches: Sequence[Stretch]) -> list[Passage]:
-    """The passages of documents from one ordinal to another, both included, ordered by document id and ordinal."""
+def between(table: Any, ranges: Sequence[OrdinalRange]) -> list[Passage]:
+    """The passages in the ranges, both ends included, ordered by document id and ordinal."""
     from lancedb.expr import col, lit
 
     either = [
         (col("document_id") == lit(document_id)) & (col("ordinal") >= lit(first)) & (col("ordinal") <= lit(last))
-        for document_id, first, last in disjoint(stretches)
+        for document_id, first, last in merged(ranges)
     ]
     parts = [reduce(or_, either[first : first + _CLAUSES]) for first in range(0, len(either), _CLAUSES)]
     return _records(table, parts, "passage")
 
 
 def _records(table: Any, parts: Sequence[Any], level: Level) -> list[Passage]:
-    """The records of one level that fulfil one of some conditions, ordered by document id and ordinal."""
+    """The records of one level that match any of the conditions, ordered by document id and ordinal."""
     from lancedb.expr import col, lit
 
     found: list[Passage] = []

@@ -1,6 +1,7 @@
-"""Searches of a Lance table: hits of its bare columns, ordered by score and id, and the text of those that are chosen.
+"""Searches a Lance table by BM25 and by vectors under a filter, several requests at once.
 
-BM25 and vectors under a condition, several at once. Does not know which version of the table is committed.
+Hits are found without text, ordered by score and id; text is read for the chosen hits only. Does not know which version
+of the table is committed.
 """
 
 from __future__ import annotations
@@ -14,21 +15,21 @@ from typing import Any
 
 from cdsframe.contracts import Choose
 from cdsframe.errors import InputError
-from cdsframe.index.table import AT_ONCE, BARE, COLUMNS, passage_of, words
+from cdsframe.index.table import AT_ONCE, COLUMNS, WITHOUT_TEXT, passage_of, words
 from cdsframe.text.search_form import search_words
 from cdsframe.types import METADATA_FIELDS, Filter, Hit, Level, Passage, Request
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
-"""Searches of one table that are under way at once."""
+"""Concurrent searches of one table."""
 
 _VECTORS_AT_ONCE = 32
-"""Vectors that one scan of the table is compared with: a batch costs a tenth of as many single searches."""
+"""Query vectors per scan of the table: a batch costs a tenth of as many single searches."""
 
 
 def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], choose: Choose | None) -> list[list[Hit]]:
-    """One list of hits for each request, ordered by score and id, or those of them that `choose` gives.
+    """One list of hits per request, ordered by score and id, filtered by `choose` if given.
 
-    `levels` are those that the rows have.
+    `levels`: the levels that the table contains.
     """
     rows: dict[tuple[Level, str], int] = {}
     found = _search(table, levels, requests, rows)
@@ -38,7 +39,7 @@ def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], ch
 
 
 def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passage]:
-    """Key -> record, of the rows of these numbers."""
+    """Key -> record, of the rows with these row ids."""
     found = []
     for first in range(0, len(numbers), AT_ONCE):
         query = table.take_row_ids(numbers[first : first + AT_ONCE]).select([*COLUMNS, *METADATA_FIELDS])
@@ -49,7 +50,7 @@ def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passag
 def _search(
     table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[tuple[Level, str], int]
 ) -> list[list[Hit]]:
-    """The hits of each request, their records bare; notes in `rows` the row of each."""
+    """The hits of each request, without text. Records the row id of each hit in `rows`."""
     for request in requests:
         _require_fields(request.filter)
     results: list[list[Hit]] = [[] for _ in requests]
@@ -58,7 +59,7 @@ def _search(
         group = [requests[number] for number in numbers]
         first = group[0]
         if first.level not in levels or not all(map(_values, first.filter.values())):
-            return  # no record can fulfil it
+            return  # no record can match
         condition = _condition(first, alone=len(levels) == 1)
         for number, hits in zip(numbers, _hits(table, group, condition, first.k + 8, rows), strict=True):
             results[number] = hits
@@ -74,7 +75,8 @@ def _search(
 
 
 def _together(requests: Sequence[Request]) -> list[list[int]]:
-    """The numbers of the requests in groups that one call answers: a text alone, vectors under the same condition."""
+    """Groups requests (by number) for one call each: a text query alone, vectors with the same level, k and filter
+    together."""
     groups: dict[Any, list[int]] = {}
     for number, request in enumerate(requests):
         key: Any = number
@@ -87,12 +89,12 @@ def _together(requests: Sequence[Request]) -> list[list[int]]:
 
 
 def holds(table: Any, filter: Filter) -> bool:
-    """Whether a passage fulfils the filter."""
+    """Whether any passage matches the filter."""
     return bool(_passages(table, filter).select(["id"]).limit(1).to_arrow().num_rows)
 
 
 def values(table: Any, field: str, filter: Filter, limit: int) -> list[str]:
-    """The most frequent values of a field among the passages that fulfil the filter, by one scan of its column."""
+    """The most frequent values of a field among the passages that match the filter, by one scan of its column."""
     _require_fields({field: ""})
     counts = Counter[str]()
     for batch in _passages(table, filter).select([field]).limit(None).to_batches():
@@ -101,7 +103,7 @@ def values(table: Any, field: str, filter: Filter, limit: int) -> list[str]:
 
 
 def _passages(table: Any, filter: Filter) -> Any:
-    """A scan of the passages that fulfil the filter."""
+    """A scan of the passages that match the filter."""
     from lancedb.expr import col, lit
 
     _require_fields(filter)
@@ -113,14 +115,16 @@ def _passages(table: Any, filter: Filter) -> Any:
 
 
 def _require_fields(filter: Filter) -> None:
-    """Raises InputError where a filter names a field that no record has."""
+    """Raises InputError for an unknown metadata field."""
     for field in filter:
         if field not in METADATA_FIELDS:
-            raise InputError(f"no metadata field {field} to filter by; there are {', '.join(METADATA_FIELDS)}")
+            raise InputError(
+                f"unknown metadata field {field} in the filter; the fields are {', '.join(METADATA_FIELDS)}"
+            )
 
 
 def _condition(request: Request, alone: bool) -> Any | None:
-    """The engine's condition for a request; None where all records fulfil it (`alone`: no other level has any)."""
+    """LanceDB's condition for a request; None if all records match (`alone`: the table has this level only)."""
     from lancedb.expr import col, lit
 
     parts = [col(field).isin(_values(value)) for field, value in request.filter.items()]
@@ -139,7 +143,7 @@ def _values(value: str | Sequence[str]) -> list[str]:
 def _hits(
     table: Any, group: Sequence[Request], condition: Any | None, limit: int, numbers: dict[tuple[Level, str], int]
 ) -> list[list[Hit]]:
-    """The bare hits of each request of a group, from the engine's first `limit` rows for each."""
+    """The hits, without text, of each request of a group, from LanceDB's first `limit` rows per request."""
     import numpy as np
     import pyarrow.compute as pc
     from lancedb.query import MatchQuery
@@ -154,14 +158,14 @@ def _hits(
         query, score = table.search(vectors, vector_column_name="vector").distance_type("cosine"), "_distance"
     if condition is not None:
         query = query.where(condition, prefilter=True)
-    rows = query.select([*BARE, score]).with_row_id(True).limit(limit).to_arrow()
+    rows = query.select([*WITHOUT_TEXT, score]).with_row_id(True).limit(limit).to_arrow()
     keys = [(group[0].level, id) for id in rows["id"].to_pylist()]
     numbers.update(zip(keys, rows["_rowid"].to_pylist(), strict=True))
     results = []
     for number, request in enumerate(group):
         own = rows if len(group) == 1 else rows.filter(pc.field("query_index") == number)
         if len(own) == limit and own[score][request.k - 1] == own[score][-1]:
-            # Ties are cut by id, and there may be more of them than these: look until the score falls.
+            # More rows may tie with the last one, and ids break ties: raise the limit until the score falls.
             results += _hits(table, [request], condition, limit * 4, numbers)
         else:
             results.append(_best(own.to_pylist(), score, request.k))
@@ -169,13 +173,18 @@ def _hits(
 
 
 def _best(rows: Sequence[Mapping[str, Any]], score: str, k: int) -> list[Hit]:
-    scored = [(row[score] if score == "_score" else 1.0 - row[score], _bare(row)) for row in rows]
+    scored = [(row[score] if score == "_score" else 1.0 - row[score], _without_text(row)) for row in rows]
     scored.sort(key=lambda item: (-item[0], item[1].id))
     return [Hit(passage, points, rank) for rank, (points, passage) in enumerate(scored[:k], start=1)]
 
 
-def _bare(row: Mapping[str, Any]) -> Passage:
+def _without_text(row: Mapping[str, Any]) -> Passage:
     heading = tuple(row["heading"])
     return Passage(
-        **{name: row[name] for name in BARE} | {"heading": heading}, text="", ordinal=0, start=0, end=0, digest=""
+        **{name: row[name] for name in WITHOUT_TEXT} | {"heading": heading},
+        text="",
+        ordinal=0,
+        start=0,
+        end=0,
+        digest="",
     )

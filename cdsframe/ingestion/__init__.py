@@ -1,1 +1,2 @@
-"""What keeps an index true to its documents: update, rebuild, abandon, live, watch, verify, purge. Reads no files."""
+"""Keeps an index consistent with its documents: update, rebuild, abandon, live, watch, verify, purge. Reads no
+files."""

@@ -1,4 +1,4 @@
-"""Drops a rebuild that was killed and shall not be gone on with. Does not touch the index that is read."""
+"""Drops a killed rebuild that will not be resumed. Does not change the index that readers see."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from cdsframe.types import Metrics
 
 @dataclass(frozen=True)
 class Abandoned:
-    """Whether there was a rebuild to drop."""
+    """Whether a rebuild was dropped."""
 
     dropped: bool
     failure = None
@@ -25,11 +25,12 @@ class Abandoned:
 
     @property
     def text(self) -> str:
-        return "the rebuild that had begun is dropped" if self.dropped else "no rebuild had begun: nothing to drop"
+        return "dropped the unfinished rebuild" if self.dropped else "there is no unfinished rebuild to drop"
 
 
 def abandon(index: Index) -> Abandoned:
-    """Removes what a rebuild has written, and what was noted for it. Raises InputError where one is under way."""
+    """Removes the data and recorded changes of an unfinished rebuild. Raises InputError if a process is working on
+    it."""
     begun = index.rebuilding
     if begun:
         index.abandon()

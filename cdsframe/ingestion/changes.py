@@ -1,4 +1,4 @@
-"""Changes of single documents: writing them, and keeping them beside an index that is being rebuilt."""
+"""Writes changes of single documents, and records them for a rebuild in progress. Does not read a corpus."""
 
 from __future__ import annotations
 
@@ -18,27 +18,27 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Changes = Mapping[str, Document | None]
-"""Document id -> what it is from now on; None: it is gone."""
+"""Document id -> its new version; None: removed."""
 
 _AT_ONCE = 100
-"""Documents that a replay holds at once."""
+"""Documents that a replay keeps in memory."""
 
 _NOTE = 1_000_000
-"""Characters of documents above which a note ends: a server bounds what it takes in one request."""
+"""Characters per recorded change above which a new one starts: servers limit the size of a request."""
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """Changes that are cut and embedded: what takes time is done before anybody is kept waiting."""
+    """Changes that are split and embedded: the slow work is done before the writer lock is taken."""
 
     changes: Changes
     records: Sequence[Passage]
     vectors: np.ndarray | None
     corpus: str
-    """Whose documents these are."""
+    """The corpus of the documents."""
 
     def write(self, index: Index, by: Literal["corpus", "live"] | None) -> None:
-        """Writes them into the index, uncommitted; says where they come from to a rebuild that is under way."""
+        """Writes the changes, uncommitted. `by`: recorded as their origin if a rebuild is in progress."""
         if by is not None and index.rebuilding:
             note(index, self.changes, by, self.corpus)
         written = {record.document_id for record in self.records}
@@ -49,17 +49,17 @@ class Prepared:
 
 
 def prepare(changes: Changes, chunking: Chunker, embedder: Embedder, corpus: str) -> Prepared:
-    """Cuts and embeds documents of a corpus. A document without text in its sections becomes one that is gone."""
+    """Splits and embeds documents of a corpus. A document without text in its sections counts as removed."""
     records = [record for document in changes.values() if document for record in chunking.split(document)]
     return Prepared(changes, records, vectors_of(records, embedder) if records else None, corpus)
 
 
 def note(index: Index, changes: Changes, by: Literal["corpus", "live"], corpus: str) -> None:
-    """Keeps changes beside the index until its rebuild replays them.
+    """Records changes that the index's rebuild replays.
 
     Args:
-        by: whether the corpus says so, or somebody who changed the index directly.
-        corpus: whose documents these are.
+        by: whether the changes come from the corpus or were made directly in the index.
+        corpus: the corpus of the documents.
     """
     for some in _pieces(changes):
         index.note({
@@ -71,7 +71,7 @@ def note(index: Index, changes: Changes, by: Literal["corpus", "live"], corpus: 
 
 
 def _pieces(changes: Changes) -> Iterator[Changes]:
-    """Changes in parts of about as many characters as one note has."""
+    """Splits changes into parts of about `_NOTE` characters."""
     piece: dict[str, Document | None] = {}
     characters = 0
     for document_id, document in changes.items():
@@ -84,42 +84,42 @@ def _pieces(changes: Changes) -> Iterator[Changes]:
         yield piece
 
 
-def tell_of_rebuild(index: Index) -> None:
-    """Says in the log that a rebuild has begun: one that was killed would make every write note what it writes."""
+def warn_of_rebuild(index: Index) -> None:
+    """Warns if a rebuild is unfinished: every write records its changes for it, also if the rebuild was killed."""
     if index.rebuilding:
         log.warning(
-            "a rebuild of the index has begun, and what is written is noted for it too; if none is running, go on with "
-            "it by ingestion=rebuild or drop it by ingestion=abandon"
+            "a rebuild of the index is unfinished, and all writes are recorded for it; if no process is running it, "
+            "resume it by ingestion=rebuild or drop it by ingestion=abandon"
         )
 
 
 def note_update(index: Index, corpus: str) -> None:
-    """Notes that an update of this corpus is complete."""
+    """Records that an update of this corpus is complete."""
     index.note({"by": "corpus", "corpus": corpus, "put": [], "remove": [], "complete": True})
 
 
 def note_part(index: Index, shard: int) -> None:
-    """Keeps beside the index that a part of its rebuild holds all that was noted before this."""
+    """Records that a shard of the rebuild contains all changes recorded before."""
     index.note({"by": "rebuild", "put": [], "remove": [], "shard": shard})
 
 
 def parts_behind(noted: Sequence[JsonObject]) -> list[int]:
-    """The parts of a rebuild that were finished before changes of documents were noted."""
+    """The shards of a rebuild that were finished before the last recorded change of a document."""
     finished = {change["shard"]: number for number, change in enumerate(noted) if "shard" in change}
     last = max((number for number, change in enumerate(noted) if change["put"] or change["remove"]), default=-1)
     return [shard for shard, number in finished.items() if number < last]
 
 
 def in_shard(document_id: str, shard: int, num_shards: int) -> bool:
-    """Whether a document belongs to a part: its id's digest leaves the remainder `shard`."""
+    """Whether a document belongs to a shard: the digest of its id modulo `num_shards` is `shard`."""
     return num_shards == 1 or int(digest(document_id), 16) % num_shards == shard
 
 
 def outstanding(noted: Sequence[JsonObject], began: int, corpus: str) -> list[JsonObject]:
-    """Returns the noted changes that a rebuild must replay.
+    """Returns the recorded changes that a rebuild must replay.
 
-    `began`: how many changes were noted when the rebuild began to read the corpus. Of the changes before, those of the
-    corpus are in what it read; direct changes are replayed if no complete update followed them.
+    `began`: number of changes recorded when the rebuild began to read the corpus. Earlier changes of the corpus are
+    part of what it read; earlier direct changes are replayed unless a complete update followed them.
     """
     complete = (n for n in range(began) if "complete" in noted[n] and noted[n].get("corpus", "") in ("", corpus))
     undone = max(complete, default=-1)
@@ -128,12 +128,12 @@ def outstanding(noted: Sequence[JsonObject], began: int, corpus: str) -> list[Js
 
 @dataclass(frozen=True)
 class Replaying:
-    """How noted changes get into an index that a corpus's rebuild fills.
+    """Replays recorded changes into an index that a rebuild fills.
 
     Args:
-        corpus: whose rebuild it is; changes that were noted without a corpus are this one's.
-        dropped: the corpora that the rebuild leaves out.
-        shard, num_shards: the part that is filled.
+        corpus: the corpus of the rebuild; changes recorded without a corpus belong to it.
+        dropped: corpora that the rebuild leaves out.
+        shard, num_shards: the shard to fill.
     """
 
     chunking: Chunker
@@ -144,7 +144,7 @@ class Replaying:
     num_shards: int = 1
 
     def replay(self, noted: Iterable[JsonObject], index: Index) -> None:
-        """Writes into an index, or a part of it, what was noted, uncommitted: of each document what came last."""
+        """Writes recorded changes, uncommitted: the last version of each document."""
         changes: dict[str, tuple[str, Document | None]] = {}
         for change in noted:
             corpus = change.get("corpus") or self.corpus

@@ -1,4 +1,7 @@
-"""The way from a corpus into an index: read, sorted out, cut, embedded while the next is read, written."""
+"""Fills an index from a corpus: reads, compares, splits, embeds (while the next window is read) and writes.
+
+Does not commit.
+"""
 
 from __future__ import annotations
 
@@ -34,15 +37,15 @@ def fill(
     *,
     noting: bool = False,
 ) -> Report:
-    """Makes the index hold, of this corpus (or its shard), exactly what it has now, uncommitted; within `writer()`.
+    """Makes the index contain exactly this corpus's (or shard's) documents, uncommitted; call within `writer()`.
 
-    Reading and writing happen in the caller's thread, embedding beside them. Memory is bounded by two windows and the
-    longest document. Raises InputError, and removes nothing, where no document can be read, and where the corpus
-    cannot be in this index.
+    Reads and writes in the caller's thread, embeds in another. Memory holds at most two windows plus the longest
+    document. Raises InputError, and removes nothing, if no document can be read or if the corpus cannot be in this
+    index.
 
     Args:
-        share: the index's documents as the corpus sees them.
-        noting: whether what is written is noted too while a rebuild is under way.
+        share: the corpus's view of the index's documents.
+        noting: whether to record the writes for a rebuild in progress.
     """
     from tqdm import tqdm
 
@@ -63,21 +66,23 @@ def fill(
     try:
         share.require()
     except InputError:
-        index.discard()  # else the next ingest would count, and remove, what this one has written
+        index.discard()  # else the next ingest would remove these documents
         raise
     _remove([id_ for id_ in share.gone(seen) if in_shard(id_, shard, num_shards)], index, share, report, noting=noting)
     return report
 
 
 def require_documents(seen: Collection[str], unreadable: Sequence[Unreadable]) -> None:
-    """Raises InputError where a corpus gave no document: its folder may be empty or not mounted."""
+    """Raises InputError if the corpus has no readable document: its folder may be empty or not mounted."""
     if not seen:
         reasons = f" ({unreadable[0].source}: {unreadable[0].reason})" if unreadable else ""
-        raise InputError(f"the corpus has no document that can be read{reasons}; the index is left as it was")
+        raise InputError(
+            f"the corpus has no readable document{reasons}; the index is unchanged: check the corpus's path and files"
+        )
 
 
 def require_kept(index: Index, new: Index, corpus: Corpus, report: Report, shard: int, num_shards: int) -> None:
-    """Raises InputError where a rebuilt index would lose documents whose sources are there and cannot be read."""
+    """Raises InputError if a rebuilt index would lose documents whose sources exist but cannot be read."""
     if not report.unreadable:
         return
     own = {id_ for id_, (_, owner) in index.owned(committed=True).items() if owner in ("", name_of(corpus))}
@@ -87,22 +92,22 @@ def require_kept(index: Index, new: Index, corpus: Corpus, report: Report, shard
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in report.unreadable[:3])
         raise InputError(
             f"{len(lost)} documents of the index ({', '.join(lost[:3])}…) have sources that cannot be read now "
-            f"({reasons}…); the index is left as it was: fix the sources, or take them out of the corpus, and rebuild "
-            "again, which goes on from here"
+            f"({reasons}…); the index is unchanged: fix the sources, or remove them from the corpus, and rebuild "
+            "again, which resumes here"
         )
 
 
 def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
-    """Whether an item is a shard's: what cannot be read is everybody's, as nobody knows whose documents are in it."""
+    """Whether an item belongs to the shard. Unreadable sources belong to every shard: their documents are unknown."""
     return isinstance(item, Unreadable) or in_shard(item.id, shard, num_shards)
 
 
 def _counted(
     items: Iterable[Document | Unreadable], bar: object, seen: set[str], share: Share
 ) -> Iterator[Document | Unreadable]:
-    """Shows progress. The first document, of whichever shard, counts as seen: the corpus is there.
+    """Shows progress. The first document, of any shard, counts as seen: it proves that the corpus exists.
 
-    From the first document on whose id is another corpus's, yields no document: all such ids are found without
+    After a document whose id belongs to another corpus, yields no more documents: all such ids are then found without
     embedding.
     """
     for item in items:
@@ -116,7 +121,7 @@ def _counted(
 def _sort_out(
     items: Iterable[Document | Unreadable], share: Share, seen: set[str], chunking: Chunker, report: Report
 ) -> Iterator[_Cut]:
-    """Counts the corpus's items; gives the documents that must be written, with their records."""
+    """Counts the corpus's items; yields the documents to write with their records."""
     for item in items:
         if isinstance(item, Unreadable):
             report.unreadable.append(item)
@@ -139,7 +144,7 @@ def _sort_out(
 
 
 def unfit(records: Sequence[Passage]) -> str | None:
-    """Why a document of these records cannot be in an index; None where it can."""
+    """Why a document with these records cannot be indexed; None if it can."""
     if not records:
         return "has no text in its sections"
     problems = (ids_problem(record.id, record.section_id, record.document_id) for record in records)
@@ -147,7 +152,7 @@ def unfit(records: Sequence[Passage]) -> str | None:
 
 
 def _windows(cuts: Iterable[_Cut], window: int) -> Iterator[list[_Cut]]:
-    """Whole documents in lists of at least `window` records, the last one shorter."""
+    """Lists of whole documents with at least `window` records each, except the last."""
     waiting: list[_Cut] = []
     count = 0
     for cut in cuts:
@@ -172,7 +177,7 @@ def _count(records: Sequence[Passage], embedder: Embedder, report: Report) -> No
 
 
 def _remove(document_ids: Sequence[str], index: Index, share: Share, report: Report, *, noting: bool) -> None:
-    """Deletes documents that the corpus no longer has, except those whose source is there and cannot be read."""
+    """Deletes documents that the corpus no longer has, except those whose source exists but cannot be read."""
     kept = kept_for([id_ for id_ in document_ids if share.owns(id_)], report.unreadable, index)
     report.kept = len(kept)
     gone = [document_id for document_id in document_ids if document_id not in kept]
@@ -184,7 +189,7 @@ def _remove(document_ids: Sequence[str], index: Index, share: Share, report: Rep
 
 
 def kept_for(document_ids: Sequence[str], unreadable: Iterable[Unreadable], index: Index) -> set[str]:
-    """Those of the documents whose source, or a folder that it lies in, is there and cannot be read."""
+    """The documents whose source, or a folder that contains it, exists but cannot be read."""
     unread = {item.source for item in unreadable}
     if not (document_ids and unread) or index.digest is None:
         return set()

@@ -1,6 +1,6 @@
-"""Single documents put and removed while the index is searched: visible to every process when acknowledged.
+"""Adds and removes single documents while the index is searched; each is visible to all processes on return.
 
-Callers that come while a commit is under way share the next one (group commit). Does not answer questions.
+Calls that arrive during a commit share the next commit (group commit). Does not answer questions.
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from types import TracebackType
 
 from cdsframe.contracts import Chunker, Embedder, Index
 from cdsframe.errors import InputError, named
-from cdsframe.ingestion.changes import Changes, prepare, tell_of_rebuild
+from cdsframe.ingestion.changes import Changes, prepare, warn_of_rebuild
 from cdsframe.ingestion.filling import unfit
 from cdsframe.types import Document
 
 _Waiting = tuple[Changes, "Future[None]"]
-"""A group of changes and the callers that wait for its commit."""
+"""A caller's changes, and the future that its commit resolves."""
 
 
 class Live:
-    """Writes for a server's threads: one thread of its own commits for all of them.
+    """Writes for a server's threads: one thread commits for all of them.
 
-    What a writer left uncommitted when it died is dropped first (the index says so in its log). While a rebuild is
-    under way, changes are noted for it too.
+    Uncommitted writes of a writer that died are dropped first; the index logs this. During a rebuild, changes are also
+    recorded for it.
 
     Args:
-        wait: seconds that a change waits for another writer's end (an update, a purge) before it is refused.
-        corpus: whose documents are put and removed; None: a document stays in its corpus, and a new one belongs to
-            the index's only corpus.
+        wait: seconds to wait for another writer (an update, a purge) before a change is refused.
+        corpus: the corpus of the documents; None: a known document keeps its corpus, and a new one belongs to the
+            index's only corpus.
     """
 
     def __init__(
@@ -39,14 +39,14 @@ class Live:
         self._wait, self._chunking, self._embedder, self._index = wait, chunking, embedder, index
         self._waiting: list[_Waiting] = []
         self._changed = threading.Condition()
-        self._closed = self._told = False
+        self._closed = self._warned = False
         self._thread: threading.Thread | None = None
 
     def put(self, documents: Sequence[Document]) -> None:
-        """Adds documents, or replaces those of the same ids; returns when searches see them.
+        """Adds documents, or replaces those with the same ids; returns when searches see them.
 
-        Raises InputError where one has no text in its sections or too long an id, where its id is another corpus's or
-        its corpus is not clear, where another writer does not end in time, and where this is closed.
+        Raises InputError if a document has no text in its sections or too long an id, if its id belongs to another
+        corpus, if its corpus is ambiguous, if another writer does not finish within `wait`, and after `close`.
         """
         for document in documents:
             if problem := unfit(self._chunking.split(document)):
@@ -54,11 +54,11 @@ class Live:
         self._submit({document.id: document for document in documents})
 
     def remove(self, document_ids: Sequence[str]) -> None:
-        """Removes documents; returns when no search sees them. Ids that the index does not have are no error."""
+        """Removes documents; returns when no search sees them. Unknown ids are ignored."""
         self._submit(dict.fromkeys(document_ids))
 
     def close(self) -> None:
-        """Writes what is waiting, and ends."""
+        """Writes the waiting changes and stops the thread."""
         with self._changed:
             self._closed = True
             self._changed.notify()
@@ -78,7 +78,7 @@ class Live:
         self._owners(changes)
         with self._changed:
             if self._closed:
-                raise InputError("the index is no longer written here: the server is ending")
+                raise InputError("the server is ending and takes no more changes; send the change again when it runs")
             self._waiting.append((changes, done))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="live", daemon=True)
@@ -87,7 +87,7 @@ class Live:
         done.result()
 
     def _owners(self, changes: Changes) -> dict[str, str]:
-        """The corpus of each document. Raises InputError where that is not clear."""
+        """The corpus of each document. Raises InputError if it is ambiguous or another one."""
         corpora = list(self._index.corpora)
         if len(corpora) <= 1 and self._corpus in (None, *corpora):
             return dict.fromkeys(changes, "".join(corpora))
@@ -95,17 +95,17 @@ class Live:
         for id_, document in changes.items():
             if self._corpus is not None and known.get(id_, "") not in ("", self._corpus):
                 raise InputError(
-                    f"the document {named(id_)} belongs to the corpus {named(known[id_])}, and this Live writes "
-                    f"documents of {named(self._corpus)}; take another id, or Live(corpus={named(known[id_])})"
+                    f"the document {named(id_)} belongs to the corpus {named(known[id_])}, but this Live writes "
+                    f"documents of {named(self._corpus)}; use another id, or Live(corpus={named(known[id_])})"
                 )
             if self._corpus is None and document is not None and id_ not in known:
                 names = ", ".join(map(named, corpora))
                 raise InputError(
-                    f"the document {named(id_)} is new, and the index has several corpora ({names}); say whose it is, "
+                    f"the document {named(id_)} is new, and the index has several corpora ({names}); name its corpus "
                     "by Live(corpus=…)"
                 )
         if self._corpus == "" and "" not in corpora:
-            raise InputError("the corpora of the index have names; say whose documents these are, by Live(corpus=…)")
+            raise InputError("all corpora of the index have names; name the documents' corpus by Live(corpus=…)")
         return {id_: known.get(id_, self._corpus or "") for id_ in changes}
 
     def _run(self) -> None:
@@ -127,10 +127,10 @@ class Live:
                         done.set_result(None)
 
     def _commit(self, group: Sequence[_Waiting]) -> None:
-        """Writes the changes of a group; those whose documents are another corpus's get the error, not the others."""
-        if not self._told:
-            tell_of_rebuild(self._index)
-            self._told = True
+        """Writes a group's changes. Only callers whose documents belong to another corpus get an error."""
+        if not self._warned:
+            warn_of_rebuild(self._index)
+            self._warned = True
         by_corpus = self._by_corpus(group)
         while by_corpus:
             prepared = [prepare(some, self._chunking, self._embedder, corpus) for corpus, some in by_corpus.items()]
@@ -146,7 +146,7 @@ class Live:
                 by_corpus = now
 
     def _by_corpus(self, group: Sequence[_Waiting]) -> dict[str, dict[str, Document | None]]:
-        """Corpus -> changes of its documents, as the committed index has them; fails the callers whose are refused."""
+        """Corpus -> changes of its documents, by the committed index. Sets the error of callers that are refused."""
         latest: dict[str, tuple[str, Document | None]] = {}
         for changes, done in group:
             if done.done():

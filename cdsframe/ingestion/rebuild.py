@@ -1,7 +1,7 @@
-"""A new index beside the one that is read, filled from the corpus and swapped in when it is complete.
+"""Builds a new index from the corpus and swaps it in when it is complete.
 
-What others write meanwhile is noted beside the index (see `cdsframe.ingestion.changes`) and written into the new one
-before the swap. Does not stop readers, and writers only for the swap.
+Changes made meanwhile are recorded (see `cdsframe.ingestion.changes`) and replayed into the new index before the swap.
+Does not block readers; blocks writers only for the swap.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cdsframe.ingestion.report import Report
 from cdsframe.ingestion.share import Share, adopting, guessed, name_of, others_of, require_known
 
 _WAIT = 600.0
-"""Seconds that the swap waits for another writer's end."""
+"""Seconds that the swap waits for another writer."""
 
 
 def rebuild(
@@ -30,14 +30,15 @@ def rebuild(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """Embeds the whole corpus anew, into an index that then takes the old one's place.
+    """Embeds the whole corpus into a new index that replaces the old one.
 
-    Killed at any time, the old one stays, and the next rebuild resumes where this one stopped. Raises InputError, and
-    keeps the old one, where it has documents whose sources cannot be read now; ConfigError where it has other corpora.
+    If it is killed, the old index stays and the next rebuild resumes. Raises InputError, and keeps the old index, if it
+    has documents whose sources exist but cannot be read now; ConfigError if it has other corpora and `replace` is
+    false.
 
     Args:
         window: as for an update.
-        replace: true: drops all other corpora from the index.
+        replace: drop all other corpora from the index.
     """
     return rebuild_part(window, 0, 1, replace, corpus, chunking, embedder, index)
 
@@ -52,7 +53,7 @@ def rebuild_part(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """One process's part of a rebuild: the documents whose id's digest leaves the remainder `shard`."""
+    """One process's shard of a rebuild: documents with digest(id) modulo `num_shards` equal to `shard`."""
     dropped, unnamed, before = _claim(index, corpus, replace=replace)
     replaying = Replaying(chunking, embedder, name_of(corpus), frozenset(dropped), shard, num_shards)
     with index.rebuild(shard, num_shards) as new:
@@ -77,16 +78,16 @@ def rebuild_part(
 
 
 def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], list[str], list[str]]:
-    """The corpora that the rebuild drops, and ids of documents that it adopts, and of those that were its own.
+    """(corpora to drop, ids of documents to adopt, ids of documents that were this corpus's).
 
-    Raises ConfigError where the index has other corpora, unless they are to be replaced.
+    Raises ConfigError if the index has other corpora and `replace` is false.
     """
     require_known(index, corpus, replace=replace)
     others = others_of(index, corpus)
     if others and not replace:
         raise ConfigError(
-            f"a rebuild reads one corpus, and the index also has {', '.join(map(named, others))}, which it would lose; "
-            "rebuild into another index.name: this corpus first, then the others by ingestion=update "
+            f"a rebuild reads one corpus, and the index also has {', '.join(map(named, others))}, which it would "
+            "lose; rebuild into another index.name: this corpus first, then the others by ingestion=update "
             "ingestion.add=true; or keep this corpus only, by ingestion.replace=true"
         )
     adopts = adopting(index, corpus)
@@ -98,7 +99,7 @@ def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], l
 
 
 def _require_added(index: Index, new: Index, added: set[str], shard: int, num_shards: int) -> None:
-    """Raises ConfigError where a corpus came into the index during the rebuild, and not as a whole into the new one."""
+    """Raises ConfigError if a corpus added during the rebuild is not completely in the new index."""
     if not added:
         return
     has = new.owned()
@@ -109,13 +110,13 @@ def _require_added(index: Index, new: Index, added: set[str], shard: int, num_sh
     )
     if name := next(lacking, None):
         raise ConfigError(
-            f"the corpus {named(name)} was added to the index while it was rebuilt, and the new index lacks documents "
-            "of it; the index is left as it was: drop the rebuild by ingestion=abandon"
+            f"the corpus {named(name)} was added to the index during the rebuild, and the new index lacks documents "
+            "of it; the index is unchanged: drop the rebuild by ingestion=abandon, then start it again"
         )
 
 
 def _catch_up(shard: int, replaying: Replaying, index: Index) -> None:
-    """Writes into a part that was finished earlier what was noted since; within the index's `writer()`."""
+    """Replays newer changes into a shard that was finished earlier; call within the index's `writer()`."""
     with index.rebuild(shard, replaying.num_shards) as part:
         if not part.rebuilding:
             replaced(replaying, shard=shard).replay(part.noted(), part)

@@ -1,4 +1,4 @@
-"""Records of an index that have the same level and id, found with eight bytes for each record. Mends nothing."""
+"""Finds records of an index that share level and id, using eight bytes per record. Does not fix them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from cdsframe.types import Level, Passage
 
 
 class Repeated:
-    """Of records that are shown one after the other, which keys may have come twice."""
+    """Collects the keys of records and reports duplicates."""
 
     def __init__(self) -> None:
         self._hashes = array("Q")
@@ -20,7 +20,8 @@ class Repeated:
         self._hashes.append(_hash(record))
 
     def among(self, records: Iterable[Passage]) -> list[str]:
-        """In words, for each key that several of the records have, whose they are; `records` is left alone if none."""
+        """One sentence per duplicate key, naming the documents; does not iterate `records` if there are no
+        duplicates."""
         import numpy as np
 
         hashes, counts = np.unique(np.frombuffer(self._hashes, dtype=np.uint64), return_counts=True)
@@ -32,7 +33,7 @@ class Repeated:
             if _hash(record) in twice:
                 owners.setdefault(record.key, []).append(record.document_id)
         return [
-            f"the id {named(id_)} is that of {len(documents)} records of the level {level}, of the documents "
+            f"{len(documents)} records of level {level} share the id {named(id_)}, in the documents "
             + ", ".join(map(named, sorted(set(documents))[:5]))
             for (level, id_), documents in sorted(owners.items())
             if len(documents) > 1

@@ -1,4 +1,7 @@
-"""What an ingestion did, for people, for `metrics.json` and for the command's exit code."""
+"""The result of an ingestion: text for people, `metrics.json`, and the reason for a non-zero exit code.
+
+Does not ingest.
+"""
 
 from __future__ import annotations
 
@@ -9,41 +12,41 @@ from cdsframe.text.printable import plain
 from cdsframe.types import Document, Metrics, Omission, Unreadable
 
 _NAMED = 5
-"""Sources that a line of the report names."""
+"""Sources named per line of the report."""
 
 
 @dataclass
 class Report:
-    """What was done, counted in documents, and passages where it says so."""
+    """Counts of documents, and of passages where stated."""
 
     corpus: str = ""
-    """The name of the corpus that was ingested."""
+    """Name of the ingested corpus."""
     added: int = 0
     changed: int = 0
     unchanged: int = 0
     removed: int = 0
     kept: int = 0
-    """Documents that the index keeps because their source is there but cannot be read."""
+    """Documents kept because their source exists but cannot be read."""
     passages: int = 0
     """Passages written."""
     cut: int = 0
-    """Passages written that are longer than the embedder reads: the rest of them has no part in the vector."""
+    """Passages written that exceed the embedder's `max_tokens`; their ends do not influence the vector."""
     unreadable: list[Unreadable] = field(default_factory=list)
     omitted: list[tuple[str, Omission]] = field(default_factory=list)
-    """Source -> a part of it that its reader left out; of all documents of the corpus, unchanged ones too."""
+    """(source, omission) of all documents of the corpus, unchanged ones included."""
 
     def omit(self, document: Document) -> None:
-        """Adds what a document's reader left out."""
+        """Adds a document's omissions."""
         self.omitted += omissions_of(document)
 
     @property
     def score(self) -> float:
-        """What a sweep compares: the share of the passages written that the embedder cuts."""
+        """Objective of a sweep: share of the written passages that the embedder truncates."""
         return self.cut / self.passages if self.passages else 0.0
 
     @property
     def metrics(self) -> Metrics:
-        """Flat, for `metrics.json`."""
+        """Flat metrics for `metrics.json`."""
         counts = ("added", "changed", "unchanged", "removed", "kept", "passages")
         return {
             **{f"ingest/{name}": float(getattr(self, name)) for name in counts},
@@ -54,40 +57,40 @@ class Report:
 
     @property
     def failure(self) -> str | None:
-        """Why the command has not done all that it was asked for, if it has not."""
+        """Why the command failed in part; None if it did not."""
         if not self.unreadable:
             return None
-        return f"{len(self.unreadable)} sources could not be read and are listed above; the others went in"
+        return f"{len(self.unreadable)} sources could not be read (listed above); all others were ingested"
 
     @property
     def text(self) -> str:
-        """A few lines for people."""
+        """The report as text."""
         counts = ("added", "changed", "unchanged", "removed")
         lines = ["documents: " + ", ".join(f"{getattr(self, name)} {name}" for name in counts)]
         lines.append(f"passages written: {self.passages}")
         lines += [plain(f"corpus: {self.corpus}", keep="")] if self.corpus else []
         if self.cut:
             lines.append(
-                f"{self.cut} of them ({self.score:.1%}) are longer than the embedder reads, "
-                "their ends have no part in the vectors"
+                f"{self.cut} of them ({self.score:.1%}) exceed the embedder's max_tokens; their ends do not influence "
+                "the vectors"
             )
         if self.unreadable:
             lines.append(f"could not be read: {len(self.unreadable)}")
             lines += [plain(f"  {item.source}: {item.reason}", keep="") for item in self.unreadable]
         lines += omission_lines(self.omitted)
         if self.kept:
-            lines.append(f"{self.kept} documents stay as they were when their files could last be read")
+            lines.append(f"{self.kept} documents stay in their last readable version")
         return "\n".join(lines)
 
 
 def omissions_of(document: Document) -> list[tuple[str, Omission]]:
-    """Source -> a part of it that its reader left out, for each such part."""
+    """(source, omission) for each omission of a document."""
     source = document.metadata.get("source", document.id)
     return [(source, item) for item in document.omitted]
 
 
 def omission_metrics(omitted: Iterable[tuple[str, Omission]]) -> Metrics:
-    """How many parts were left out, and how many of them lose text."""
+    """Number of omitted parts, and of those that lose text."""
     counts = [(item.count, item.text) for _, item in omitted]
     return {
         "ingest/omitted": float(sum(count for count, _ in counts)),
@@ -96,7 +99,7 @@ def omission_metrics(omitted: Iterable[tuple[str, Omission]]) -> Metrics:
 
 
 def omission_lines(omitted: Iterable[tuple[str, Omission]]) -> list[str]:
-    """One line for each reason: how many parts were left out, of which sources."""
+    """One line per reason: number of omitted parts and their sources."""
     by_reason: dict[tuple[bool, str], list[tuple[str, Omission]]] = {}
     for source, item in omitted:
         by_reason.setdefault((not item.text, item.reason), []).append((source, item))

@@ -1,4 +1,4 @@
-"""Which documents of an index belong to the corpus that is ingested, and whether the index may take the corpus in.
+"""Decides which documents of an index belong to a corpus, and whether the index may take the corpus.
 
 Reads no corpus and writes nothing.
 """
@@ -17,40 +17,41 @@ from cdsframe.types import Document
 log = logging.getLogger(__name__)
 
 _SHOWN = 5
-"""Corpora, or documents, that a message names."""
+"""Maximum number of corpora or documents named in a message."""
 
 _KEPT = 0.25
-"""Share of a corpus's documents that an ingest by a guessed name must find again; else it may be another corpus."""
+"""If the name is guessed, an ingest must contain this fraction of the corpus's documents; else it may be another
+corpus."""
 
 _NEAR = 0.6
-"""Similarity (0 to 1) from which a name is suggested."""
+"""Minimum similarity (0 to 1) for suggesting a name."""
 
 
-def both(add: bool, replace: bool) -> list[str]:
+def flag_problems(add: bool, replace: bool) -> list[str]:
     """Returns a problem if both flags are true."""
     return ["ingestion.add and ingestion.replace exclude each other; set one to false"] if add and replace else []
 
 
 def name_of(corpus: object) -> str:
-    """The corpus's name; "" for a corpus of your own that has none."""
+    """The corpus's name; "" if it has none."""
     return str(getattr(corpus, "name", ""))
 
 
 def guessed(corpus: object) -> bool:
-    """Whether the corpus's name was made of its path: two corpora may then have the same by chance."""
+    """Whether the corpus's name was derived from its path: two corpora may then have equal names by chance."""
     return bool(getattr(corpus, "name_guessed", False))
 
 
 class Share:
-    """The documents of an index as one corpus sees them.
+    """The documents of an index from the view of one corpus.
 
     Args:
-        corpus: its name.
-        documents: document id -> digest and corpus, of all documents.
-        everything: whether the corpus takes the place of all others (`ingestion.replace=true`, a rebuild).
+        corpus: the corpus's name.
+        documents: document id -> (digest, corpus), of all documents.
+        everything: whether the corpus replaces all others (`ingestion.replace=true`, a rebuild).
         unnamed: ids of documents without a corpus; the corpus must contain at least one to adopt them.
-        before: ids the corpus had; a guessed name must find a quarter of them again.
-        adds: whether the corpus is to come beside what the index has: a guessed name must find all of them again.
+        before: ids that the corpus had; with a guessed name, it must contain a quarter of them.
+        adds: whether the corpus is added (`ingestion.add=true`): with a guessed name, it must contain all of `before`.
     """
 
     def __init__(
@@ -71,20 +72,20 @@ class Share:
 
     @property
     def adopts(self) -> bool:
-        """Whether documents without a corpus become this one's."""
+        """Whether documents without a corpus become this corpus's."""
         return bool(self._unnamed)
 
     def owns(self, document_id: str) -> bool:
-        """Whether a document of the index is this corpus's."""
+        """Whether the index has this document and it belongs to this corpus."""
         found = self._documents.get(document_id)
         return found is not None and (found[1] == self.corpus or document_id in self._unnamed)
 
     def has(self, document_id: str) -> bool:
-        """Whether the index has a document that is this corpus's to change."""
+        """Whether the index has this document and this corpus may change it."""
         return document_id in self._documents and (self._everything or self.owns(document_id))
 
     def same(self, document: Document) -> bool:
-        """Whether the index has this document as it is."""
+        """Whether the index has this document with the same digest."""
         return self.owns(document.id) and self._documents[document.id][0] == document.digest
 
     def meet(self, document: Document) -> bool:
@@ -103,36 +104,37 @@ class Share:
         return bool(self._shared)
 
     def gone(self, seen: AbstractSet[str]) -> list[str]:
-        """The documents that this corpus had and that were not seen in it, in order."""
+        """Ids of the corpus's indexed documents that were not seen, sorted."""
         return sorted(id_ for id_ in self._documents.keys() - seen if self.has(id_))
 
     def require(self) -> None:
-        """Raises InputError where the corpus cannot be in the index: an id is another corpus's, or it adopts nothing.
+        """Raises InputError if the corpus cannot be in the index: an id belongs to another corpus, or it may be another
+        corpus.
 
-        Call after the whole corpus is read, before removals.
+        Call after reading the whole corpus, before removals.
         """
         if self.refused:
             raise InputError(self._in_two_corpora())
         if self.adopts and not self._met:
             raise InputError(
                 f"the index has {len(self._unnamed)} documents from before corpora had names, and none of them is in "
-                f"the corpus {named(self.corpus)}; the index is left as it was: to keep both, ingest this corpus with "
+                f"the corpus {named(self.corpus)}; the index is unchanged: to keep both, ingest this corpus with "
                 "ingestion.add=true; to remove those documents, with ingestion.replace=true"
             )
         lost = len(self._before) - self._met_before
         if self._adds and lost:
             raise InputError(
-                f"the index has a corpus {named(self.corpus)} already, and {lost} of its {len(self._before)} documents "
-                "are not in the corpus at this path; ingestion.add=true removes nothing, and the index is left as it "
-                "was: if this is another corpus, give it a name of its own, by corpus.name=NAME; if it is the same, "
-                "leave ingestion.add=true out"
+                f"the index has a corpus {named(self.corpus)} already, and {lost} of its {len(self._before)} "
+                "documents are not in the corpus at this path; ingestion.add=true removes nothing, and the index is "
+                "unchanged: if this is another corpus, name it by corpus.name=NAME; if it is the same, leave out "
+                "ingestion.add=true"
             )
         if len(self._before) > 1 and self._met_before < _KEPT * len(self._before):
             kept = f"only {self._met_before}" if self._met_before else "none"
             raise InputError(
                 f"{kept} of the {len(self._before)} documents of the corpus {named(self.corpus)} in the index is in "
-                "the corpus at this path; the index is left as it was: if this is another corpus, give it a name, by "
-                "corpus.name=NAME with ingestion.add=true; if these documents shall take the place of the others, add "
+                "the corpus at this path; the index is unchanged: if this is another corpus, name it by "
+                "corpus.name=NAME with ingestion.add=true; if these documents replace the others, add "
                 f"corpus.name={self.corpus!r}"
             )
 
@@ -146,17 +148,16 @@ class Share:
         others = ", ".join(named(name) if name else "a corpus without a name" for name in owners)
         return (
             f"the corpus {named(self.corpus)} has {len(self._shared)} documents with ids of documents of {others} in "
-            f"the index: {shown}{more}; the index is left as it was: give these documents other ids (another file "
-            "name, `id` in the front matter, corpus.fields.id), or leave them out"
+            f"the index: {shown}{more}; the index is unchanged: give these documents other ids (another file name, "
+            "`id` in the front matter, corpus.fields.id), or leave them out"
         )
 
 
 def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
-    """The corpus's share of an index that an update writes; within the index's `writer()`.
+    """The corpus's share of an index that an update writes; call within the index's `writer()`.
 
-    Drops the uncommitted documents of another corpus's ingest. Raises ConfigError where the index does not know the
-    corpus and has others, unless `add` or `replace` says what becomes of these; and where a corpus without a name
-    would come beside named ones.
+    Drops uncommitted documents of another corpus's ingest. Raises ConfigError if the index has other corpora and not
+    this one, unless `add` or `replace` is true, and if a corpus without a name is added to named ones.
     """
     name, committed = name_of(corpus), index.corpora
     require_known(index, corpus, add=add, replace=replace)
@@ -179,21 +180,21 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
 def _require_name(name: str, committed: Mapping[str, int]) -> None:
     """Raises ConfigError for a corpus without a name in an index of named corpora.
 
-    A corpus may have adopted the documents without a name: the index would count new ones as that corpus's.
+    A named corpus may have adopted the documents without a name; the index would count new ones as that corpus's.
     """
     if name or not committed or "" in committed:
         return
     listed = ", ".join(map(named, list(committed)[:_SHOWN]))
     raise ConfigError(
-        f"the corpus has no name, and the corpora of the index have names ({listed}); give the corpus a name of its "
-        "own, by corpus.name=NAME or, for a class of your own, an attribute `name`"
+        f"the corpus has no name, but the corpora of the index have names ({listed}); give the corpus a name by "
+        "corpus.name=NAME or, for your own class, an attribute `name`"
     )
 
 
 def _committed_of(index: Index, corpus: str, documents: Mapping[str, tuple[str, str]]) -> list[str]:
-    """The ids of a corpus's committed documents; `documents` are those of the index, committed or not.
+    """The ids of a corpus's committed documents; `documents`: all documents of the index, committed or not.
 
-    What a killed ingest wrote does not count: the index is asked once more where it may have written something.
+    Excludes writes of a killed ingest: if the counts differ, reads the committed documents again.
     """
     found = [id_ for id_, (_, owner) in documents.items() if owner == corpus]
     if len(found) == index.corpora.get(corpus, 0):
@@ -208,7 +209,7 @@ def adopting(index: Index, corpus: object) -> bool:
 
 
 def require_known(index: Index, corpus: object, *, add: bool = False, replace: bool = False) -> None:
-    """Raises ConfigError where the index has corpora and not this one, unless it is to be added or replaces them."""
+    """Raises ConfigError if the index has corpora but not this one, unless `add` or `replace` is true."""
     name, committed = name_of(corpus), index.corpora
     if add or replace or not committed or name in committed or (name and "" in committed):
         return
@@ -218,13 +219,13 @@ def require_known(index: Index, corpus: object, *, add: bool = False, replace: b
     near = get_close_matches(name, others, n=1, cutoff=_NEAR) or list(others)[:1]
     raise ConfigError(
         f"the index has the corpus {listed}{more} and does not know the corpus {named(name)}: to keep both, ingest it "
-        "with ingestion=update ingestion.add=true; to remove all others, with ingestion.replace=true; if it is one of "
-        f"them at another path, with corpus.name={near[0]!r}"
+        "with ingestion=update ingestion.add=true; to remove all others, with ingestion.replace=true; if it is a "
+        f"corpus of the index at another path, with corpus.name={near[0]!r}"
     )
 
 
 def others_of(index: Index, corpus: object) -> list[str]:
-    """The names of the corpora besides this one that an index has committed documents of."""
+    """Names of the index's other committed corpora."""
     return [name for name in index.corpora if name and name != name_of(corpus)]
 
 

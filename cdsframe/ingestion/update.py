@@ -1,6 +1,6 @@
-"""Brings an index up to date with a corpus: what is new or changed is cut, embedded and written, what is gone goes.
+"""Updates an index from a corpus: splits, embeds and writes new and changed documents, removes missing ones.
 
-Readers see nothing of it before the end. Does not read files and does not know the index's engine.
+Readers see the result at the end only. Does not read files and does not know the index engine.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from pydantic import Field
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.contracts.declarations import checked_by
-from cdsframe.ingestion.changes import note_update, tell_of_rebuild
+from cdsframe.ingestion.changes import note_update, warn_of_rebuild
 from cdsframe.ingestion.filling import fill
 from cdsframe.ingestion.rebuild import rebuild_part
 from cdsframe.ingestion.report import Report
-from cdsframe.ingestion.share import both, claim
+from cdsframe.ingestion.share import claim, flag_problems
 
 
 def _problems(shard: int, num_shards: int, add: bool, replace: bool) -> list[str]:
-    """Empty if there is such a shard, and at most one of the two is asked for."""
-    problems = both(add, replace)
+    """Empty if the shard exists and the flags are compatible."""
+    problems = flag_problems(add, replace)
     if shard >= num_shards:
         problems.append(f"ingestion.shard must be < ingestion.num_shards={num_shards}, got {shard}")
     if add and num_shards > 1:
         problems.append(
-            f"ingestion.add=true adds to the index, and ingestion.num_shards={num_shards} makes a new one of a single "
-            "corpus; use ingestion.num_shards=1"
+            f"ingestion.add=true adds to the index, but ingestion.num_shards={num_shards} builds a new index from one "
+            "corpus; set ingestion.num_shards=1"
         )
     return problems
 
@@ -43,23 +43,21 @@ def update(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """Makes the index hold, of this corpus, exactly its documents, embedding only what it does not hold already.
+    """Makes the index contain exactly this corpus's documents; embeds only new and changed ones.
 
-    Documents of other corpora stay. Killed at any time, the index answers from its last complete state, and the next
-    update of the same corpus resumes where this one stopped. Raises ConfigError where the index has corpora and not
-    this one, and InputError where the corpus has no document that can be read or an id of another corpus's document;
-    nothing is removed then.
+    Keeps documents of other corpora. If it is killed, the index serves its last commit, and the next update of the same
+    corpus resumes. Raises ConfigError if the index has corpora but not this one, and InputError if the corpus has no
+    readable document or a document id of another corpus; nothing is removed then.
 
     Args:
-        window: passages that are sorted by length and embedded together; a killed update loses at most two of these.
-        shard, num_shards: of several processes, each fills its part of a new index, which takes the old one's place
-            when the last is done.
-        add: take in a corpus that the index does not know, beside those that it has.
-        replace: the corpus takes the place of all others.
+        window: passages that are sorted by length and embedded together; a killed update loses at most two windows.
+        shard, num_shards: with several processes, each fills its shard of a new index, swapped in by the last one.
+        add: add a corpus that the index does not have; keep the others.
+        replace: the corpus replaces all others.
     """
     if num_shards > 1:
         return rebuild_part(window, shard, num_shards, replace, corpus, chunking, embedder, index)
-    tell_of_rebuild(index)
+    warn_of_rebuild(index)
     with index.writer():
         share = claim(index, corpus, add=add, replace=replace)
         report = fill(index, share, window, corpus, chunking, embedder, noting=True)

@@ -1,4 +1,4 @@
-"""The vectors of records, and making them while the next ones are read. Does not know where they go."""
+"""Computes the vectors of records while the next records are read. Does not write them."""
 
 from __future__ import annotations
 
@@ -18,20 +18,20 @@ _T = TypeVar("_T")
 _R = TypeVar("_R")
 
 _SLICE = 256
-"""Texts that are encoded between two looks at whether to stop."""
+"""Texts encoded between two checks of the stop event."""
 
 
-class Stopped(Exception):
-    """Nobody waits for the vectors any more."""
+class EmbeddingStopped(Exception):
+    """The caller stopped waiting for the vectors."""
 
 
 def vectors_of(
     records: Sequence[Passage], embedder: Embedder, stop: threading.Event | None = None
 ) -> np.ndarray | None:
-    """Vectors `[n, dimension]`: of passages and titles by the embedder, of sections and documents from their passages.
+    """Vectors `[n, dimension]`: passages and titles are embedded, sections and documents get means of their passages.
 
-    The vector of a text that is longer than an embedder reads is the mean of its passages' vectors, normalised. Texts
-    of like length are encoded together. None where the embedder makes no vectors.
+    The means are normalised; they replace embeddings of texts longer than the embedder reads. Texts of similar length
+    are encoded together. None if the embedder makes no vectors.
     """
     import numpy as np
 
@@ -43,7 +43,7 @@ def vectors_of(
     vectors = np.zeros((len(records), embedder.dimension), dtype=np.float32)
     for first in range(0, len(read), _SLICE):
         if stop is not None and stop.is_set():
-            raise Stopped
+            raise EmbeddingStopped
         slice_ = read[first : first + _SLICE]
         vectors[slice_] = embedder.encode_passages([texts[number] for number in slice_])
     members: dict[tuple[str, str, str], list[int]] = {}
@@ -59,9 +59,9 @@ def vectors_of(
 
 
 def ahead(items: Iterable[_T], work: Callable[[_T, threading.Event], _R]) -> Iterator[tuple[_T, _R]]:
-    """`(item, work(item, stop))` in order: a thread works on one item while the next is taken from `items`.
+    """Yields `(item, work(item, stop))` in order; a thread works on one item while the next is read from `items`.
 
-    Two items are held at most, and the one that was yielded. `stop` is set when the iteration ends early.
+    Holds at most two items besides the yielded one. Sets `stop` if the iteration ends early.
     """
     stop, waiting = threading.Event(), deque[tuple[_T, "Future[_R]"]]()
     with ThreadPoolExecutor(1, "embedding") as pool:

@@ -1,6 +1,6 @@
-"""Compares an index with its manifest and with its corpus, record by record, and fixes what differs if asked to.
+"""Compares an index with its manifest and its corpus, record by record, and fixes differences on request.
 
-Does not compute vectors again: a vector that is wrong is not found.
+Does not recompute vectors: a wrong vector is not detected.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from cdsframe.text.printable import plain
 from cdsframe.types import Document, Level, Metrics, Omission, Passage, Unreadable
 
 _AT_ONCE = 200
-"""Documents that are compared at once."""
+"""Documents compared at once."""
 
 _SHOWN = 20
-"""Document ids that the text names of each kind."""
+"""Maximum number of document ids per kind in the text."""
 
 _KINDS = {
     "missing": "in the corpus and not in the index",
     "outdated": "changed in the corpus since they were ingested",
     "superfluous": "in the index and not in the corpus",
-    "damaged": "with records that are not those of their text",
+    "damaged": "with other records than their text gives",
 }
 
 _T = TypeVar("_T")
@@ -38,23 +38,23 @@ _T = TypeVar("_T")
 
 @dataclass
 class Verified:
-    """What was found, as document ids by kind."""
+    """Differences, as document ids by kind."""
 
     documents: int = 0
-    """How many of the corpus were compared."""
+    """Number of compared documents of the corpus."""
     missing: list[str] = field(default_factory=list)
     outdated: list[str] = field(default_factory=list)
     superfluous: list[str] = field(default_factory=list)
     damaged: list[str] = field(default_factory=list)
     miscounted: list[str] = field(default_factory=list)
-    """Levels of which the index has another number of records than its manifest says, in words."""
+    """Sentences about levels whose record count differs from the manifest."""
     repeated: list[str] = field(default_factory=list)
-    """Ids that several records of a level have, in words."""
+    """Sentences about ids that several records of a level share."""
     unreadable: list[Unreadable] = field(default_factory=list)
     omitted: list[tuple[str, Omission]] = field(default_factory=list)
-    """Source -> a part of it that its reader left out."""
+    """(source, omission)."""
     remaining: float | None = None
-    """How much still differed when it was compared once more, after a repair; None where nothing was repaired."""
+    """Number of differences after a repair; None if nothing was repaired."""
 
     @property
     def differing(self) -> list[str]:
@@ -76,14 +76,14 @@ class Verified:
     @property
     def failure(self) -> str | None:
         if not self.score:
-            return None if not self.unreadable else f"{len(self.unreadable)} sources could not be read: not compared"
+            return None if not self.unreadable else f"{len(self.unreadable)} unreadable sources were not compared"
         if self.repeated:
             return (
-                "records share ids as listed above; give each its own, in the chunker or the corpus, and ingest again"
+                "records share ids as listed above; make the ids unique, in the chunker or the corpus, and ingest again"
             )
         if self.remaining is None:
             return "the index differs as listed above; fix it with ingestion.repair=true"
-        still = "the index still differs after the repair; make it anew with ingestion=rebuild"
+        still = "the index still differs after the repair; rebuild it by ingestion=rebuild"
         return still if self.remaining else None
 
     @property
@@ -102,13 +102,13 @@ class Verified:
 
 
 def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index) -> Verified:
-    """Counts and digests of the committed index against its manifest, and its records against the corpus's documents.
+    """Compares the committed index's counts with its manifest, and its records with the corpus's documents.
 
-    Documents of other corpora are counted only. Raises InputError, and removes nothing, where no document can be read;
-    ConfigError where the index has corpora and not this one.
+    Documents of other corpora are only counted. Raises InputError, and removes nothing, if no document can be read;
+    ConfigError if the index has corpora but not this one.
 
     Args:
-        repair: write anew what is missing, outdated or damaged, remove what is superfluous, and compare once more.
+        repair: rewrite missing, outdated and damaged documents, remove superfluous ones, and compare again.
     """
     require_known(index, corpus)
 
@@ -131,7 +131,7 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
 
 
 def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Changes], None] | None = None) -> Verified:
-    """Compares what is committed with the corpus; calls `fix` with the documents to write anew."""
+    """Compares the committed index with the corpus; calls `fix` with the documents to rewrite."""
     from tqdm import tqdm
 
     found = Verified()
@@ -161,7 +161,7 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Change
             counted[record.level] += 1
             repeated.add(record)
     found.miscounted = [
-        f"the manifest counts {index.levels.get(level, 0)} records of the level {level}, there are {counted[level]}"
+        f"the manifest counts {index.levels.get(level, 0)} records of level {level}, the index has {counted[level]}"
         for level in sorted({*counted, *index.levels})
         if counted[level] != index.levels.get(level, 0)
     ]
@@ -184,7 +184,7 @@ def _compare(
     counted: Counter[Level],
     repeated: Repeated,
 ) -> Changes:
-    """Sorts documents by what is wrong with their records; gives those that must be written anew."""
+    """Classifies documents by their records' differences; returns those to rewrite."""
     kept: dict[str, list[Passage]] = {document.id: [] for document in documents}
     for record in _records(list(kept), index):
         kept[record.document_id].append(record)

@@ -1,7 +1,7 @@
-"""Follows a corpus of files: looks for changes at intervals, reads what changed, and commits once a round.
+"""Follows a folder of files: polls for changes, reads changed files, and commits once per round.
 
-A file is read again when its size, its times or its inode changed, and a document is written when its digest did.
-Does not follow symbolic links, and does not embed what it embedded before.
+A file is read again if its size, times or inode changed; a document is written if its digest changed. Does not follow
+symbolic links and does not embed unchanged documents again.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from cdsframe.contracts.declarations import checked_by
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
 from cdsframe.ingestion.report import Report, omission_lines, omissions_of
-from cdsframe.ingestion.share import both, guessed, name_of, require_known
+from cdsframe.ingestion.share import flag_problems, guessed, name_of, require_known
 from cdsframe.ingestion.update import update
 from cdsframe.text.printable import plain
 from cdsframe.types import Document, Unreadable
@@ -26,7 +26,7 @@ from cdsframe.types import Document, Unreadable
 log = logging.getLogger(__name__)
 
 _WAIT = 60.0
-"""Seconds that a round waits for another writer's end; after it the next round tries again."""
+"""Seconds that a round waits for another writer; then the next round tries again."""
 
 
 @runtime_checkable
@@ -36,13 +36,13 @@ class Watched(Protocol):
     def documents(self) -> Iterator[Document | Unreadable]: ...
 
     def stamps(self) -> tuple[Mapping[str, Hashable], list[Unreadable]]:
-        """Source -> what differs when it may have changed; and what cannot be looked at."""
+        """(source -> a value that changes with the file, sources that cannot be examined)."""
 
     def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
-        """The named sources and what they hold."""
+        """Reads the given sources."""
 
 
-@checked_by(both)
+@checked_by(flag_problems)
 def watch(
     window: Annotated[int, Field(ge=1)],
     interval: Annotated[float, Field(gt=0)],
@@ -53,11 +53,11 @@ def watch(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """Updates the index, then follows the corpus until Ctrl-C. A round that fails is tried again in the next one.
+    """Updates the index, then follows the corpus until Ctrl-C. The next round retries a failed one.
 
     Args:
         window: as for an update.
-        interval: seconds between two looks.
+        interval: seconds between polls.
         add, replace: as for an update.
     """
     watcher = Watcher(window, corpus, chunking, embedder, index)
@@ -75,7 +75,7 @@ def watch(
 
 
 class Watcher:
-    """What is known of the sources between two rounds."""
+    """The state of the sources between two rounds."""
 
     def __init__(self, window: int, corpus: Corpus, chunking: Chunker, embedder: Embedder, index: Index) -> None:
         if not isinstance(corpus, Watched):
@@ -84,35 +84,37 @@ class Watcher:
         self._index = index
         self._stamps: dict[str, Hashable] = {}
         self._ids: dict[str, str] = {}
-        self._told: dict[str, str] = {}
+        self._reported: dict[str, str] = {}
 
     def first(self, *, add: bool = False, replace: bool = False) -> Report:
-        """An update by the whole corpus, which also notes which document is of which source."""
+        """Runs an update and records the document id of each source."""
         self._stamps = dict(self._corpus.stamps()[0])
         corpus = _Noting(self._corpus, self._note)
         report = update(self._window, 0, 1, add, replace, corpus, self._chunking, self._embedder, self._index)
-        self._told = {item.source: item.reason for item in report.unreadable}
-        for source in self._told:  # the first round reads them once more: it may be no more than another file's id
+        self._reported = {item.source: item.reason for item in report.unreadable}
+        for source in self._reported:  # retry in the first round: another file may have had the id
             self._stamps.pop(source, None)
         return report
 
     def round(self) -> int:
         """Reads what changed and commits once; returns how many documents were written or removed."""
         stamps, unlisted = self._corpus.stamps()
-        self._tell(unlisted)
+        self._report(unlisted)
         lost = tuple(item.source for item in unlisted)
         gone = [s for s in self._stamps if s not in stamps and not _below(s, lost)]
         if gone and len(gone) == len(self._stamps) and not stamps:
-            log.warning("the corpus has no file any more; the index is left as it was")
+            log.warning(
+                "the corpus has no file any more; the index is unchanged: check corpus.path, or purge the documents"
+            )
             return 0
         read = dict(self._corpus.read(source for source, stamp in stamps.items() if self._stamps.get(source) != stamp))
-        self._tell([item for item in read.values() if isinstance(item, Unreadable)])
+        self._report([item for item in read.values() if isinstance(item, Unreadable)])
         documents = {source: item for source, item in read.items() if isinstance(item, Document)}
         changes, refused = self._changes(gone, documents)
         try:
             count = self._apply(changes, refused)
         except CdsframeError as error:
-            log.warning("this round's changes are left for the next one: %s", error)
+            log.warning("this round failed, the next one retries its changes: %s", error)
             return 0
         for source in gone:
             del self._stamps[source]
@@ -128,14 +130,15 @@ class Watcher:
     def _changes(
         self, gone: Iterable[str], documents: Mapping[str, Document]
     ) -> tuple[dict[str, Document | None], set[str]]:
-        """What is to be written; and the sources whose id another file has: read again until that one has gone."""
+        """The changes to write, and the sources refused because another file has their id; refused ones are read
+        again."""
         left, refused = set(gone), set[str]()
         changes: dict[str, Document | None] = {self._ids[source]: None for source in left if source in self._ids}
         owners = {id_: source for source, id_ in self._ids.items() if source not in left}
         for source, document in documents.items():
             if owners.setdefault(document.id, source) != source:
                 refused.add(source)
-                self._tell([Unreadable(source, f"has the id of another file's document, {document.id}")])
+                self._report([Unreadable(source, f"has the id of another file's document, {document.id}")])
                 continue
             before = self._ids.get(source)
             if before not in (None, document.id):
@@ -144,14 +147,14 @@ class Watcher:
         return changes, refused
 
     def _apply(self, changes: Mapping[str, Document | None], refused: set[str]) -> int:
-        """Writes what differs from the index; adds to `refused` the sources whose ids are another corpus's."""
+        """Writes the changes that the index lacks; adds sources with ids of other corpora to `refused`."""
         if not changes:
             return 0
         new = self._differing(changes, refused)
         while new:
             prepared = prepare(new, self._chunking, self._embedder, name_of(self._corpus))
             with self._index.writer(_WAIT):
-                # Another writer may have committed a document of the same id while these were embedded.
+                # Another writer may have committed a document of the same id during embedding.
                 now = self._differing(changes, refused)
                 if now == new:
                     self._index.discard()
@@ -163,41 +166,41 @@ class Watcher:
         return 0
 
     def _differing(self, changes: Mapping[str, Document | None], refused: set[str]) -> dict[str, Document | None]:
-        """The changes that the committed index lacks, without those of other corpora's documents."""
+        """The changes that the committed index lacks, without documents of other corpora."""
         require_known(self._index, self._corpus)
         known, own = self._index.owned(list(changes), committed=True), name_of(self._corpus)
         new = {}
         for id_, document in changes.items():
             digest, owner = known.get(id_, (None, own))
-            if owner != own:  # also a document without a corpus: an update adopts these, a round does not
+            if owner != own:  # includes documents without a corpus: an update adopts these, a round does not
                 self._refuse(id_, document, owner, refused)
             elif digest != (document.digest if document else None):
                 new[id_] = document
         return new
 
     def _refuse(self, id_: str, document: Document | None, owner: str, refused: set[str]) -> None:
-        """Reports a document whose id is another corpus's; its source is read again in the next round."""
+        """Reports a document whose id belongs to another corpus; the next round reads its source again."""
         if document is not None:
             source = document.metadata.get("source", id_)
             refused.add(source)
             other = f"the corpus {owner}" if owner else "a corpus without a name"
-            self._tell([Unreadable(source, f"has the id of a document of {other}, {id_}")])
+            self._report([Unreadable(source, f"has the id of a document of {other}, {id_}")])
 
     def _note(self, item: Document | Unreadable) -> None:
         if isinstance(item, Document):
             self._ids[item.metadata.get("source", item.id)] = item.id
 
-    def _tell(self, unreadable: Iterable[Unreadable]) -> None:
+    def _report(self, unreadable: Iterable[Unreadable]) -> None:
         """Logs each reason once."""
         for item in unreadable:
-            if self._told.get(item.source) != item.reason:
-                told = plain(f"{item.source} {item.reason}", keep="")
-                log.warning("%s; the index keeps what it has of it", told)
-                self._told[item.source] = item.reason
+            if self._reported.get(item.source) != item.reason:
+                text = plain(f"{item.source} {item.reason}", keep="")
+                log.warning("%s; the index keeps its last readable version", text)
+                self._reported[item.source] = item.reason
 
 
 class _Noting:
-    """A corpus whose items somebody takes note of."""
+    """Wraps a corpus and calls `note` for each item."""
 
     def __init__(self, corpus: Corpus, note: Callable[[Document | Unreadable], None]) -> None:
         self._corpus, self._note = corpus, note
@@ -210,7 +213,7 @@ class _Noting:
 
 
 def _below(source: str, folders: tuple[str, ...]) -> bool:
-    """Whether a source is one of these, or lies in one; "." is the whole corpus."""
+    """Whether a source is one of these folders or inside one; "." is the whole corpus."""
     return any(folder in (".", source) or source.startswith(f"{folder}/") for folder in folders)
 
 

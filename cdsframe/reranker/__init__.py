@@ -1,1 +1,1 @@
-"""Reorders what a retriever found, by reading question and passage together."""
+"""Reorders a retriever's hits by reading question and passage together. Does not search."""

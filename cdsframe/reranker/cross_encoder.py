@@ -1,6 +1,6 @@
 """Reorders hits by a cross-encoder, which reads question and passage together (Nogueira and Cho, arXiv 1901.04085).
 
-Any sequence classifier with one output (or two: no, yes) does, run by transformers directly. Does not search.
+Accepts any sequence classifier with one output, or two (no, yes), loaded by transformers. Does not search.
 """
 
 from __future__ import annotations
@@ -19,29 +19,29 @@ from pydantic import Field
 from cdsframe.artifacts.packaged import model_path
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.text.search_form import search_form
-from cdsframe.types import Hit, Part
+from cdsframe.types import Hit, LegScore
 
 log = logging.getLogger(__name__)
 
 NAME = "cross_encoder"
-"""What the scores are called in `Hit.parts`."""
+"""Key of the model's scores in `Hit.parts`."""
 
 
 class CrossEncoder:
     """Sorts the first `depth` hits by the model's score; the others follow in their order.
 
-    All of the first `depth` are scored or none: where the time is up before, the retriever's order stays as it was, so
-    that a list is always sorted by one measure, and its quality is one of the two that were measured.
+    Either all of the first `depth` hits are scored or none: if `time_limit` expires, the retriever's order stays. So a
+    list is always sorted by one measure, and its quality is one of the two that were evaluated.
 
     Args:
         name: a hub id, a folder, or `package:NAME`.
-        depth: how many hits are scored.
-        weight: of the model's score against `1 - weight` of the retriever's, both standardised over the hits that are
-            scored (an interpolation as in Wang, Zhuang and Zuccon, ICTIR 2021); 1: the model's score alone.
-        max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
-        batch_size: pairs that are scored at once, those of like length together.
-        time_limit: seconds for one question, looked at between batches; null: none.
-        device: a torch device, or `auto`: CUDA if there is one.
+        depth: number of hits that are scored.
+        weight: weight of the model's score; the retriever's score gets `1 - weight`. Both are standardised over the
+            scored hits (interpolation as in Wang, Zhuang and Zuccon, ICTIR 2021). 1: the model's score alone.
+        max_tokens: tokens of question and passage together; the longer of the two is truncated.
+        batch_size: pairs scored at once, grouped by length.
+        time_limit: seconds per question, checked between batches; null: no limit.
+        device: a torch device, or `auto`: CUDA if available.
     """
 
     def __init__(
@@ -58,7 +58,8 @@ class CrossEncoder:
         self._batch_size, self._time_limit, self._device = batch_size, time_limit, device
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
-        """The hits with `score` as weighed; the model's own stands in `parts`. A hit behind `depth` gets the lowest."""
+        """Reranked hits. `score` is the weighted score; `parts` has the model's score. Hits after `depth` get the
+        lowest score."""
         read, others = hits[: self.depth], hits[self.depth :]
         scores = self._score(search_form(query), [search_form(hit.passage.search_text) for hit in read])
         if not scores:
@@ -70,7 +71,7 @@ class CrossEncoder:
                 read[number],
                 score=weighed[number],
                 rank=rank,
-                parts={**read[number].parts, NAME: Part(by_model[number], scores[number])},
+                parts={**read[number].parts, NAME: LegScore(by_model[number], scores[number])},
             )
             for rank, number in enumerate(_best_first(weighed), start=1)
         ]
@@ -83,12 +84,12 @@ class CrossEncoder:
         return [self._weight * score + (1 - self._weight) * before for score, before in pairs]
 
     def _score(self, query: str, texts: Sequence[str]) -> list[float]:
-        """One score a text, the higher the better; none at all where the time is up before the last."""
+        """One score per text, higher is better; empty if the time limit expires before the last batch."""
         import torch
 
         if not texts:
             return []
-        model, tokenizer = self._model, self._tokenizer  # loading does not count
+        model, tokenizer = self._model, self._tokenizer  # load before the clock starts
         started = perf_counter()
         pairs = tokenizer([query] * len(texts), list(texts), truncation="longest_first", max_length=self._max_tokens)
         lengths = [len(ids) for ids in pairs["input_ids"]]
@@ -97,8 +98,8 @@ class CrossEncoder:
         for start in range(0, len(order), self._batch_size):
             if self._time_limit is not None and perf_counter() - started > self._time_limit:
                 log.warning(
-                    "reranking took longer than reranker.time_limit=%s s after %d of %d passages: the retriever's "
-                    "order stays; lower reranker.depth", self._time_limit, start, len(texts),
+                    "reranking took longer than reranker.time_limit=%s s after %d of %d passages: keeping the "
+                    "retriever's order; lower reranker.depth", self._time_limit, start, len(texts),
                 )  # fmt: skip
                 return []
             batch = order[start : start + self._batch_size]
@@ -106,10 +107,13 @@ class CrossEncoder:
             with torch.inference_mode():
                 logits = model(**inputs.to(model.device)).logits.float()
             values = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
-            # Rounded, since the last digits depend on who shares the batch, and equal texts must tie.
+            # Rounded: the last digits depend on the other texts of the batch, and equal texts must tie.
             scores.update((n, round(value, 4)) for n, value in zip(batch, values.tolist(), strict=True))
         if not all(map(math.isfinite, scores.values())):
-            raise InputError(f"reranker: {self._name} gives scores that are not finite numbers; train it again")
+            raise InputError(
+                f"reranker.name={self._name} returns scores that are not finite; the checkpoint is broken: use "
+                "another or train it again"
+            )
         return [scores[number] for number in range(len(texts))]
 
     @cached_property
@@ -120,7 +124,7 @@ class CrossEncoder:
 
     @cached_property
     def _model(self) -> Any:
-        """The classifier in evaluation mode on its device. Raises ConfigError where it is none that can be used."""
+        """The classifier in evaluation mode on its device. Raises ConfigError if the checkpoint is unusable."""
         import torch
         from transformers import AutoModelForSequenceClassification
         from transformers.utils import logging as transformers_logging
@@ -131,13 +135,19 @@ class CrossEncoder:
             path, dtype=torch.float32, output_loading_info=True
         )
         if found["missing_keys"]:
-            raise ConfigError(f"reranker.name={self._name} is no trained classifier: it lacks the weights of its head")
+            raise ConfigError(
+                f"reranker.name={self._name} is not a trained classifier: its head has no weights; use a checkpoint "
+                "of a cross-encoder"
+            )
         if model.config.num_labels > 2:
-            raise ConfigError(f"reranker.name={self._name} has {model.config.num_labels} outputs, 1 or 2 are expected")
+            raise ConfigError(
+                f"reranker.name={self._name} has {model.config.num_labels} outputs, expected 1 or 2; use a "
+                "cross-encoder for ranking"
+            )
         reads = getattr(model.config, "max_position_embeddings", self._max_tokens)
         if reads < self._max_tokens:
             raise ConfigError(
-                f"reranker.max_tokens={self._max_tokens} is more than the {reads} that {self._name} reads"
+                f"reranker.max_tokens={self._max_tokens} exceeds the {reads} positions of {self._name}; lower it"
             )
         device = self._device
         if device == "auto":
@@ -146,11 +156,11 @@ class CrossEncoder:
 
 
 def _best_first(scores: Sequence[float]) -> list[int]:
-    """The numbers of the hits by score, ties in the retriever's order."""
+    """Indices of the scores, best first; ties keep the retriever's order."""
     return sorted(range(len(scores)), key=lambda number: -scores[number])
 
 
 def _standardised(scores: Sequence[float]) -> list[float]:
-    """With mean 0 and standard deviation 1; all 0 where they are the same."""
+    """Scaled to mean 0 and standard deviation 1; all 0 if all scores are equal."""
     mean, deviation = fmean(scores), pstdev(scores)
     return [(score - mean) / deviation if deviation else 0.0 for score in scores]

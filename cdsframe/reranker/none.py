@@ -1,4 +1,4 @@
-"""No reranking: the retriever's order stays."""
+"""No reranking: keeps the retriever's order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from cdsframe.types import Hit
 
 
 class NoReranker:
-    """Leaves the hits as they are."""
+    """Returns the hits unchanged."""
 
     depth = 0
 

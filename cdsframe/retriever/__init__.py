@@ -1,1 +1,1 @@
-"""Finds passages for a query, over any index. Does not know the index's engine and does not fuse by itself."""
+"""Finds passages for a query in any index. Does not know the index engine and does not implement fusion."""

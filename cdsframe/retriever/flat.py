@@ -1,6 +1,6 @@
-"""Retrievers over passages as they are: by words (BM25), by vectors (kNN), by both.
+"""Retrievers over passages: BM25, kNN, and both combined.
 
-Do not look at documents or sections as a whole.
+Do not use records of documents or sections.
 """
 
 from __future__ import annotations
@@ -12,54 +12,54 @@ from typing import Annotated
 from pydantic import Field
 
 from cdsframe.contracts import Embedder, Fusion, Index
-from cdsframe.retriever.base import Leg, Search, Searching, named
+from cdsframe.retriever.base import Leg, LegRetriever, QueryBatch, scored_by
 from cdsframe.types import Hit, Level, Request
 
 TopK = Annotated[int, Field(ge=1)]
 
 
-class Words:
-    """By words (BM25), among the records of one level."""
+class Bm25Leg:
+    """BM25 among the records of one level."""
 
     def __init__(self, num_candidates: int, level: Level = "passage") -> None:
         self.name = leg_name("bm25", level)
         self._num_candidates, self._level = num_candidates, level
 
-    def requests(self, search: Search) -> list[Request]:
-        k, level, filter = self._num_candidates, self._level, search.filter
-        return [Request(k, text=query.words, level=level, filter=filter) for query in search.queries]
+    def requests(self, batch: QueryBatch) -> list[Request]:
+        k, level, filter = self._num_candidates, self._level, batch.filter
+        return [Request(k, text=query.words, level=level, filter=filter) for query in batch.queries]
 
     def hits(self, result: Sequence[Hit]) -> list[Hit]:
-        return named(self.name, result)
+        return scored_by(self.name, result)
 
 
-class Vectors:
-    """By vectors (kNN), among the records of one level."""
+class KnnLeg:
+    """kNN among the records of one level."""
 
     def __init__(self, num_candidates: int, embedder: Embedder, level: Level = "passage") -> None:
         self.name = leg_name("knn", level)
         self._num_candidates, self._embedder, self._level = num_candidates, embedder, level
 
-    def requests(self, search: Search) -> list[Request]:
-        k, level, filter = self._num_candidates, self._level, search.filter
-        return [Request(k, vector=v, level=level, filter=filter) for v in search.vectors(self._embedder)]
+    def requests(self, batch: QueryBatch) -> list[Request]:
+        k, level, filter = self._num_candidates, self._level, batch.filter
+        return [Request(k, vector=v, level=level, filter=filter) for v in batch.vectors(self._embedder)]
 
     def hits(self, result: Sequence[Hit]) -> list[Hit]:
-        return named(self.name, result)
+        return scored_by(self.name, result)
 
 
 def leg_name(kind: str, level: Level) -> str:
-    """What a leg is called in `Hit.parts`: `bm25`, `knn`, and so on; `document.bm25` where it searched documents."""
+    """The leg's name in `Hit.parts`: `bm25` or `knn` for passages; `document.bm25` and so on for other levels."""
     return kind if level == "passage" else f"{level}.{kind}"
 
 
-class Bm25(Searching):
-    """Passages that share words with the query, the rarer the better.
+class Bm25(LegRetriever):
+    """BM25 over passages.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        num_candidates: how many the index is asked for, whatever `top_k` is.
-        index: what is searched.
+        top_k: number of passages returned unless a search asks for another number.
+        num_candidates: number of hits requested from the index, whatever `top_k` is.
+        index: the index to search.
     """
 
     reads_words, needs_vectors = True, False
@@ -68,20 +68,20 @@ class Bm25(Searching):
         super().__init__(top_k, num_candidates, index)
 
     def _legs(self) -> Sequence[Leg]:
-        return [Words(self._num_candidates)]
+        return [Bm25Leg(self._num_candidates)]
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return legs["bm25"]
 
 
-class Knn(Searching):
-    """Passages whose vectors are nearest to the query's, by cosine.
+class Knn(LegRetriever):
+    """kNN over passages, by cosine similarity.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        num_candidates: how many the index is asked for, whatever `top_k` is.
-        index: what is searched.
-        embedder: the one that the index was made with.
+        top_k: number of passages returned unless a search asks for another number.
+        num_candidates: number of hits requested from the index, whatever `top_k` is.
+        index: the index to search.
+        embedder: the embedder that the index was built with.
     """
 
     reads_words, needs_vectors = False, True
@@ -91,20 +91,20 @@ class Knn(Searching):
         self._embedder = embedder
 
     def _legs(self) -> Sequence[Leg]:
-        return [Vectors(self._num_candidates, self._embedder)]
+        return [KnnLeg(self._num_candidates, self._embedder)]
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return legs["knn"]
 
 
-class Hybrid(Searching):
-    """Words and vectors, joined by a fusion.
+class Hybrid(LegRetriever):
+    """BM25 and kNN over passages, joined by a fusion.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        num_candidates: how many each leg asks the index for, whatever `top_k` is.
-        index: what is searched.
-        embedder: the one that the index was made with.
+        top_k: number of passages returned unless a search asks for another number.
+        num_candidates: number of hits per leg, whatever `top_k` is.
+        index: the index to search.
+        embedder: the embedder that the index was built with.
         fusion: joins the two lists.
     """
 
@@ -115,18 +115,18 @@ class Hybrid(Searching):
         self._embedder, self._fusion = embedder, fusion
 
     def _legs(self) -> Sequence[Leg]:
-        return [Words(self._num_candidates), Vectors(self._num_candidates, self._embedder)]
+        return [Bm25Leg(self._num_candidates), KnnLeg(self._num_candidates, self._embedder)]
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return self._fusion.fuse(legs)
 
     @property
     def weights(self) -> dict[str, float]:
-        """Config path -> the factor of a share: what can be tuned."""
+        """Config path -> weight of a leg: the tunable values."""
         return {f"fusion.weights.{leg}": self._fusion.weights.get(leg, 1.0) for leg in ("bm25", "knn")}
 
     def weighted(self, weights: Mapping[str, float]) -> Hybrid:
-        """The same retriever with other weights (see `weights`)."""
+        """A copy of the retriever with other weights (see `weights`)."""
         other = copy(self)
         other._fusion = self._fusion.weighted({leg: weights[f"fusion.weights.{leg}"] for leg in ("bm25", "knn")})
         return other

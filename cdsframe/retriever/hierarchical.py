@@ -1,7 +1,7 @@
-"""Retrievers that weigh a passage by what surrounds it: its document, its section, its title.
+"""Retrievers that add scores of a passage's document, section and title to its own score.
 
-Surroundings are evidence, never a gate: what the flat searches found is ranked, all of it and nothing else. Do not
-merge or widen passages.
+They rank exactly the passages that the flat searches found: the other levels add evidence and filter nothing. They do
+not merge or widen passages.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import Annotated, Literal, cast
 
 from pydantic import Field
 
-from cdsframe.contracts import Embedder, Index
+from cdsframe.contracts import Embedder, Fusion, Index
 from cdsframe.retriever.base import Leg
-from cdsframe.retriever.flat import Fusion, Hybrid, TopK, Vectors, Words, leg_name
-from cdsframe.types import Hit, Level, Part, Passage
+from cdsframe.retriever.flat import Bm25Leg, Hybrid, KnnLeg, TopK, leg_name
+from cdsframe.types import Hit, LegScore, Level, Passage
 
 log = logging.getLogger(__name__)
 
@@ -29,11 +29,11 @@ _OF: dict[Level, Callable[[Passage], object]] = {
     "section": lambda p: (p.document_id, p.section_id),
     "title": lambda p: (p.document_id, p.title, p.heading),
 }
-"""Level -> what a passage and its record of that level have in common."""
+"""Level -> key shared by a passage and its record of that level."""
 
 
 class _Levelled(Hybrid):
-    """A hybrid with a weight for each level."""
+    """A hybrid with a weight per level."""
 
     _levels: Mapping[Level, float]
 
@@ -48,20 +48,20 @@ class _Levelled(Hybrid):
 
 
 class Hierarchical(_Levelled):
-    """Words and vectors of passages, and of the documents, titles and sections that they belong to, in one search.
+    """BM25 and kNN over passages and over the records of their documents, titles and sections, in one search.
 
-    With z a leg's normalised score, p a passage, d its document's record and t its title's,
-    `score(p) = z_bm25(p) + z_knn(p) + w_d [z_bm25(d) + z_knn(d)] + w_t [z_bm25(t) + z_knn(t)]`, over the union of the
-    two flat lists; a section leg likewise. A record that a leg did not find counts as the leg's last one. A level of
-    which a query finds too few records to normalise (fewer than ten under `zscore`: small indexes, narrow filters) says
-    nothing. Over an index whose documents are one passage each it is the flat hybrid, and says so once.
+    With z a leg's normalised score, p a passage, d its document's record and t its title's record, `score(p) =
+    z_bm25(p) + z_knn(p) + w_d [z_bm25(d) + z_knn(d)] + w_t [z_bm25(t) + z_knn(t)]`, over the union of the two flat
+    lists; a section is added likewise. A record that a leg did not find scores as the leg's last hit. A level counts 0
+    for queries with too few of its records to normalise (fewer than ten under `zscore`: small indexes, narrow filters).
+    If each document of the index has one passage only, it equals the flat hybrid and warns once.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        num_candidates: how many each leg asks the index for, whatever `top_k` is.
-        weights: level -> factor of its evidence; 0 leaves it out and saves its two searches.
-        index: what is searched, made with these levels (`chunking.levels`).
-        embedder: the one that the index was made with.
+        top_k: number of passages returned unless a search asks for another number.
+        num_candidates: number of hits per leg, whatever `top_k` is.
+        weights: level -> weight of its scores; 0 omits the level and its two searches.
+        index: the index to search, built with these levels (`chunking.levels`).
+        embedder: the embedder that the index was built with.
         fusion: normalises the scores of each list.
     """
 
@@ -76,21 +76,21 @@ class Hierarchical(_Levelled):
     ) -> None:
         super().__init__(top_k, num_candidates, index, embedder, fusion)
         self._levels = cast(Mapping[Level, float], weights)
-        self._said_flat = False
+        self._warned_flat = False
 
     def _legs(self) -> Sequence[Leg]:
-        there = self._index.levels
+        counts = self._index.levels
         levels: list[Level] = ["passage"]
-        if 0 < there.get("document", 0) < there.get("passage", 0):
-            levels += [level for level, weight in self._levels.items() if weight > 0 and level in there]
-        elif not self._said_flat:
-            self._said_flat = True
+        if 0 < counts.get("document", 0) < counts.get("passage", 0):
+            levels += [level for level, weight in self._levels.items() if weight > 0 and level in counts]
+        elif not self._warned_flat:
+            self._warned_flat = True
             log.warning(
-                "the index has no documents of several passages with records of their own (chunking.levels when it was "
-                "ingested): retriever=hierarchical searches it as retriever=hybrid does"
+                "retriever=hierarchical searches like retriever=hybrid: the index has no document records, or one "
+                "passage per document; for document records, ingest again with chunking.levels=[document,title]"
             )
         k = self._num_candidates
-        return [leg for level in levels for leg in (Words(k, level), Vectors(k, self._embedder, level))]
+        return [leg for level in levels for leg in (Bm25Leg(k, level), KnnLeg(k, self._embedder, level))]
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         flat = {leg: legs[leg] for leg in _FLAT}
@@ -112,7 +112,7 @@ class Hierarchical(_Levelled):
 
 
 class _Surroundings:
-    """The records of one level that a query found, and what they say for a passage."""
+    """The records of one level that a query found, and their scores for a passage."""
 
     def __init__(self, level: Level, weight: float, lists: Mapping[str, Sequence[Hit]], fusion: Fusion) -> None:
         self._level, self._weight, self._of = level, weight, _OF[level]
@@ -120,33 +120,33 @@ class _Surroundings:
         self._found = {kind: {self._of(hit.passage): hit for hit in hits} for kind, hits in lists.items()}
 
     def evidence(self, passage: Passage) -> float:
-        """Its record's weighted share of the passage's score."""
+        """The record's weighted score for the passage."""
         key, total = self._of(passage), 0.0
         for kind, found in self._found.items():
             share, record = self._shares[kind], found.get(key)
             total += share.absent if record is None else share.of(record.passage.id)
         return self._weight * total
 
-    def parts(self, passage: Passage) -> Iterator[tuple[str, Part]]:
-        """What each leg said of its record, under the leg's name."""
+    def parts(self, passage: Passage) -> Iterator[tuple[str, LegScore]]:
+        """(leg name, rank and score) of the passage's record."""
         key = self._of(passage)
         for kind, found in self._found.items():
             if (record := found.get(key)) is not None:
-                yield leg_name(kind, self._level), Part(record.rank, record.score)
+                yield leg_name(kind, self._level), LegScore(record.rank, record.score)
 
 
 class HierarchicalLight(_Levelled):
-    """The flat hybrid, then for each passage the best fused score of its document's and of its section's passages.
+    """The flat hybrid plus, for each passage, the best fused scores within its document and its section.
 
-    `score(p) = s(p) + w_d max s(document of p) + w_s max s(section of p)` over the flat hybrid's own hits: no further
-    searches, and no records of other levels are needed.
+    `score(p) = s(p) + w_d max s(document of p) + w_s max s(section of p)` over the flat hybrid's hits. Needs no further
+    searches and no records of other levels.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        num_candidates: how many each leg asks the index for, whatever `top_k` is.
-        weights: level -> factor of the best score among its passages.
-        index: what is searched.
-        embedder: the one that the index was made with.
+        top_k: number of passages returned unless a search asks for another number.
+        num_candidates: number of hits per leg, whatever `top_k` is.
+        weights: level -> weight of the best score among its passages.
+        index: the index to search.
+        embedder: the embedder that the index was built with.
         fusion: joins the two lists.
     """
 

@@ -1,6 +1,6 @@
-"""Retrievers that no user can have, as rows of a table: the gold passages, and random ones.
+"""Baselines for evaluation: the gold passages (upper bound) and random passages (lower bound).
 
-What lies between their results is what retrieval can gain. Do not search.
+Do not search the index.
 """
 
 from __future__ import annotations
@@ -8,26 +8,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from hashlib import sha256
-from random import Random as Generator
+from random import Random as RandomGenerator
 from typing import Annotated
 
 from pydantic import Field
 
 from cdsframe.contracts import DataSource, Index
 from cdsframe.errors import InputError
-from cdsframe.retriever.base import BaseRetriever, named
+from cdsframe.retriever.base import BaseRetriever, scored_by
 from cdsframe.types import Evidence, Filter, Hit, Passage, Query
 
 _SPLITS = ("train", "validation", "test")
 
 
 class Gold(BaseRetriever):
-    """The passages that hold a known question's evidence; nothing for other questions and unanswerable ones.
+    """Returns the passages with a known question's evidence; nothing for unknown and unanswerable questions.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        index: where the passages are.
-        data: the questions, with their evidence.
+        top_k: number of passages returned unless a search asks for another number.
+        index: contains the passages.
+        data: the questions with their evidence.
     """
 
     def __init__(self, top_k: Annotated[int, Field(ge=1)], index: Index, data: DataSource) -> None:
@@ -55,7 +55,7 @@ class Gold(BaseRetriever):
         return [self._gold(self._evidence.get(query.text, ()), passages) for query in queries]
 
     def _gold(self, evidence: Sequence[Evidence], passages: Mapping[str, list[Passage]]) -> list[Hit]:
-        """First the passage that shows most of each span, then those that show less of it (a span may be cut)."""
+        """For each evidence span the passage that covers most of it, then further passages by coverage."""
         shown = [
             (-min(passage.end, span.end) + max(passage.start, span.start), number, passage.ordinal, passage)
             for number, span in enumerate(evidence)
@@ -65,16 +65,16 @@ class Gold(BaseRetriever):
         first = {span: min((s for s in shown if s[1] == span), key=lambda s: s[:3]) for span in {s[1] for s in shown}}
         order = [*(first[span] for span in sorted(first)), *sorted(shown, key=lambda s: s[:3])]
         found = list({passage.id: passage for *_, passage in order}.values())
-        return named("gold", [Hit(passage, 1 / rank, rank) for rank, passage in enumerate(found, start=1)])
+        return scored_by("gold", [Hit(passage, 1 / rank, rank) for rank, passage in enumerate(found, start=1)])
 
 
 class Random(BaseRetriever):
-    """Passages drawn at random, the same ones for the same question and seed.
+    """Random passages, the same for the same question and seed.
 
     Args:
-        top_k: how many passages a search gives unless it is asked for another number.
-        index: from all of whose passages is drawn.
-        seed: another one draws others.
+        top_k: number of passages returned unless a search asks for another number.
+        index: the passages to draw from.
+        seed: seed of the draw.
     """
 
     def __init__(self, top_k: Annotated[int, Field(ge=1)], index: Index, seed: int) -> None:
@@ -90,15 +90,17 @@ class Random(BaseRetriever):
         results = []
         for query in queries:
             seed = sha256(f"{self._seed}|{query.text}".encode("utf-8", "surrogatepass")).hexdigest()
-            generator, drawn = Generator(seed), dict[int, None]()
+            generator, drawn = RandomGenerator(seed), dict[int, None]()
             while len(drawn) < min(wanted, len(allowed)):
                 drawn.setdefault(generator.randrange(len(allowed)))
-            results.append(named("random", [Hit(allowed[n], 1 / rank, rank) for rank, n in enumerate(drawn, start=1)]))
+            results.append(
+                scored_by("random", [Hit(allowed[n], 1 / rank, rank) for rank, n in enumerate(drawn, start=1)])
+            )
         return results
 
 
 def _allowed(passage: Passage, filter: Filter) -> bool:
-    """Whether a passage fulfils a filter (nothing is ranked here, so nothing can leak by being filtered late)."""
+    """Whether a passage matches a filter. Applied before ranking and drawing."""
     return all(
         passage.metadata.get(field) in ([value] if isinstance(value, str) else value) for field, value in filter.items()
     )

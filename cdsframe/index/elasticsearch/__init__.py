@@ -1,4 +1,4 @@
-"""An index on an Elasticsearch server, which several machines can read and write. Starts no server."""
+"""An index on an Elasticsearch server, shared by several machines. Does not start a server."""
 
 from cdsframe.index.elasticsearch.index import ElasticsearchIndex
 

@@ -1,6 +1,6 @@
-"""Sends many actions to an Elasticsearch index in parallel, and looks at the outcome of each.
+"""Sends bulk actions to an Elasticsearch index in parallel and checks the result of each.
 
-Does not know what the actions mean. An action must bear being sent twice, as the answer to the first may get lost.
+Does not interpret actions. Actions must be idempotent: a request is repeated if its response is lost.
 """
 
 from __future__ import annotations
@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdsframe.errors import InputError, named
-from cdsframe.index.elasticsearch.connection import BUSY, Connection, TooMuch, backoff, is_blocked, reason
+from cdsframe.index.elasticsearch.connection import BUSY, Connection, OverloadedError, backoff, is_blocked, reason
 from cdsframe.types import JsonObject
 
 
 @dataclass(frozen=True, slots=True)
 class Action:
-    """One line, or two, of a bulk request. `name` is the record's id and `document` its document's, for messages."""
+    """One action of a bulk request (one or two lines). `name`: record id, `document`: document id, both for error
+    messages."""
 
     name: str
     document: str | None
@@ -27,18 +28,19 @@ class Action:
 
     @property
     def record(self) -> str:
-        """What it is about, in words."""
+        """The record, for error messages."""
         record = f"the record {named(self.name)}"
         return record if self.document is None else f"{record} of the document {named(self.document)}"
 
     @property
     def size(self) -> int:
-        """Bytes."""
+        """Size in bytes."""
         return len(self.header) + len(self.body or b"") + 2
 
 
 def action(verb: str, key: str, body: bytes | None, name: str, document: str | None = None, **options: Any) -> Action:
-    """`create`, `update` or `delete` of the engine's document `key`; `options`: what the engine takes beside it."""
+    """Makes a `create`, `update` or `delete` action for the Elasticsearch document `key`; `options`: further header
+    fields."""
     import orjson
 
     header = {"_id": key, **{name: value for name, value in options.items() if value is not None}}
@@ -46,11 +48,11 @@ def action(verb: str, key: str, body: bytes | None, name: str, document: str | N
 
 
 class Bulk:
-    """A few threads that send to one index, in requests of about equal size.
+    """Threads that send requests of about equal size to one index.
 
     Args:
         connection: to the server.
-        threads: requests that are under way at once.
+        threads: concurrent requests.
         megabytes: size of a request.
     """
 
@@ -61,7 +63,7 @@ class Bulk:
         self._conflicts: list[str] = []
 
     def put(self, index: str, actions: Iterable[Action]) -> None:
-        """Hands actions over to the threads, and raises what went wrong with earlier ones."""
+        """Queues actions for the threads. Raises the errors of earlier requests."""
         part: list[Action] = []
         size = 0
         for one in actions:
@@ -78,13 +80,14 @@ class Bulk:
         self._submit(index, part)
 
     def drain(self) -> list[str]:
-        """Waits for all that is under way; gives the names whose updates met another writer's. Raises what failed."""
+        """Waits for all requests. Returns the names of updates with a version conflict. Raises the errors of
+        requests."""
         self._settle()
         conflicts, self._conflicts = self._conflicts, []
         return conflicts
 
     def close(self) -> None:
-        """Lets what is under way end, whatever becomes of it."""
+        """Waits for running requests, cancels queued ones, and ignores their results."""
         if self._pool is not None:
             self._pool.shutdown(wait=True, cancel_futures=True)
             self._pool, self._sent, self._conflicts = None, [], []
@@ -94,14 +97,14 @@ class Bulk:
         self._collect()
 
     def _send_alone(self, index: str, one: Action) -> None:
-        """Sends one that is larger than a request should be while nothing else takes the server's memory."""
+        """Sends an action larger than `megabytes` while no other request uses the server's memory."""
         self._settle()
         try:
             self._conflicts += self._send(index, [one])
-        except TooMuch:
+        except OverloadedError:
             raise InputError(
-                f"the Elasticsearch server at {self._connection.where} has no room for {one.record}, of "
-                f"{one.size / 1e6:.1f} MB; take document out of chunking.levels, set chunking.summary_sentences, or "
+                f"the Elasticsearch server at {self._connection.where} cannot take {one.record} ({one.size / 1e6:.1f} "
+                "MB) for lack of memory; remove document from chunking.levels, set chunking.summary_sentences, or "
                 "give the server more heap"
             ) from None
 
@@ -110,19 +113,19 @@ class Bulk:
             return
         self._pool = self._pool or ThreadPoolExecutor(self._threads, thread_name_prefix="bulk")
         self._collect()
-        if len(self._sent) > self._threads:  # one is ready for the thread that comes free
+        if len(self._sent) > self._threads:  # keep one request queued for the next free thread
             wait(self._sent, return_when=FIRST_COMPLETED)
         self._sent.append(self._pool.submit(self._send, index, list(part)))
 
     def _collect(self) -> None:
-        """Takes what has ended out of the list. Raises what went wrong."""
+        """Removes finished requests from the list. Raises their errors."""
         ended = [future for future in self._sent if future.done()]
         self._sent = [future for future in self._sent if future not in ended]
         for future in ended:
             self._conflicts += future.result()
 
     def _send(self, index: str, actions: list[Action]) -> list[str]:
-        """Sends until each action has an outcome; gives the names of those that met another writer's."""
+        """Sends until each action has a final result. Returns the names of updates with a version conflict."""
         conflicts: list[str] = []
         until, tries = self._connection.deadline(), 0
         while actions:
@@ -141,10 +144,10 @@ class Bulk:
                 elif status == 409 and verb == "update":
                     conflicts.append(one.name)
                 elif is_blocked(outcome):
-                    raise self._connection.refused(status, outcome)
+                    raise self._connection.response_error(status, outcome)
                 elif status >= 300 and (verb, status) not in {("create", 409), ("delete", 404)}:
                     raise InputError(
-                        f"the Elasticsearch server refuses {one.record}: {_kind(outcome)} (status {status})"
+                        f"the Elasticsearch server rejected {one.record}: {_kind(outcome)} (status {status})"
                     )
             actions, tries = again, tries + 1
             if actions:
@@ -154,9 +157,9 @@ class Bulk:
     def _pause(self, tries: int, until: float) -> None:
         pause = backoff(tries)
         if time.monotonic() + pause > until:
-            raise TooMuch(
-                f"the Elasticsearch server at {self._connection.where} is overloaded: it rejected records again and "
-                "again; try again later, or lower index.bulk_threads"
+            raise OverloadedError(
+                f"the Elasticsearch server at {self._connection.where} is overloaded and kept rejecting records; try "
+                "again later, or lower index.bulk_threads"
             )
         time.sleep(pause)
 

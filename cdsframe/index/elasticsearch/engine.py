@@ -1,6 +1,7 @@
-"""The engine's indexes that belong to one name: making, copying, naming and removing them. Knows nothing of commits.
+"""Creates, copies and removes the backing indexes of one index name. Does not know about commits.
 
-A name `guide` owns the indexes `guide-DATE-…`, which hold records, and the alias `guide` on the one that is committed.
+The name `guide` owns the backing indexes `guide-DATE-…`, which hold the records, and the alias `guide`, which points at
+the committed one.
 """
 
 from __future__ import annotations
@@ -13,65 +14,66 @@ from uuid import uuid4
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.index.elasticsearch.connection import Connection, reason
-from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION
+from cdsframe.index.elasticsearch.mapping import RecordMapping
 from cdsframe.types import JsonObject
 
 if TYPE_CHECKING:
     from elasticsearch import Elasticsearch
 
 _PATIENCE = 24 * 3600.0
-"""Seconds that the engine may take to rewrite its files, or to copy them to another node."""
+"""Timeout in seconds for a force merge or for copying shards to another node."""
 
 
-def writable(physical: str) -> str:
-    """The alias that records are sent to: it goes with its index, which no late request then makes anew."""
-    return f"{physical}.w"
+def writable(backing_index: str) -> str:
+    """The write alias of a backing index. It disappears with its index, so a late request cannot recreate the index."""
+    return f"{backing_index}.w"
 
 
 class Engine:
-    """What the server is asked to do with whole indexes.
+    """Operations on whole backing indexes.
 
     Args:
         connection: to the server.
-        name: whose indexes they are.
-        layout: what a new one is made with.
-        identity: the settings that its content depends on.
+        name: the index name that owns the backing indexes.
+        mapping: settings and mapping of new backing indexes.
+        identity: the settings that determine the content.
     """
 
-    def __init__(self, connection: Connection, name: str, layout: Layout, identity: dict[str, Any]) -> None:
-        self._connection, self._name, self._layout, self._identity = connection, name, layout, identity
+    def __init__(self, connection: Connection, name: str, mapping: RecordMapping, identity: dict[str, Any]) -> None:
+        self._connection, self._name, self._mapping, self._identity = connection, name, mapping, identity
 
     def new_name(self) -> str:
-        """A name that no index has."""
+        """A new, unique name for a backing index."""
         return f"{self._name}-{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{uuid4().hex[:6]}"
 
-    def make(self, physical: str, dimension: int | None) -> bool:
-        """Makes an index if it is not there, and makes it writable; whether it was not there."""
+    def make(self, backing_index: str, dimension: int | None) -> bool:
+        """Creates a backing index if it is missing and makes it writable. Returns whether it was missing."""
         from elasticsearch import NotFoundError
 
         try:
             found = self._connection.ask(
-                lambda client: client.indices.get_settings(index=physical, name="index.blocks.write"), expected=(404,)
+                lambda client: client.indices.get_settings(index=backing_index, name="index.blocks.write"),
+                expected=(404,),
             )
-            if physical in found:  # a copy was begun and did not end
-                self._block(physical, None)
+            if backing_index in found:  # a copy was started and did not finish
+                self._block(backing_index, None)
             return False
         except NotFoundError:
             pass
         meta = {"format_version": FORMAT_VERSION, "identity": self._identity}
         meta["digest"] = digest(json.dumps(self._identity, sort_keys=True))
-        self._create(physical, self._layout.settings, self._layout.mapping(dimension), meta)
+        self._create(backing_index, self._mapping.settings, self._mapping.mappings(dimension), meta)
         return True
 
-    def widen(self, physical: str, dimension: int | None) -> None:
-        """Gives an index that was made without vectors the fields for them."""
-        properties = self._layout.mapping(dimension)["properties"]
-        self._connection.ask(lambda client: client.indices.put_mapping(index=physical, properties=properties))
+    def widen(self, backing_index: str, dimension: int | None) -> None:
+        """Adds the vector fields to an index created without vectors."""
+        properties = self._mapping.mappings(dimension)["properties"]
+        self._connection.ask(lambda client: client.indices.put_mapping(index=backing_index, properties=properties))
 
     def make_notes(self, notes: str) -> None:
-        """Makes an index of changes in their order if it is not there."""
-        settings = {"number_of_shards": 1, "number_of_replicas": self._layout.replicas, "refresh_interval": "-1"}
+        """Creates the index for recorded changes if it is missing."""
+        settings = {"number_of_shards": 1, "number_of_replicas": self._mapping.replicas, "refresh_interval": "-1"}
         properties = {"sequence": {"type": "long"}, "note": {"type": "object", "enabled": False}}
         self._create(notes, settings, {"dynamic": "strict", "properties": properties}, {})
 
@@ -88,77 +90,79 @@ class Engine:
         )
 
     def _once(self, making: Callable[[Elasticsearch], Any], until: float | None = None) -> None:
-        """Makes an index that is not there already, be it by an earlier try whose answer got lost."""
+        """Creates an index; accepts that an earlier try, whose response was lost, created it."""
         from elasticsearch import BadRequestError
 
         try:
             self._connection.ask(making, until, expected=(400,))
         except BadRequestError as error:
             if reason(error.body) != "resource_already_exists_exception":
-                raise self._connection.in_words(error) from None
+                raise self._connection.as_error(error) from None
 
-    def remove(self, physical: str) -> None:
-        """Deletes an index, with its files."""
-        self._connection.ask(lambda client: client.indices.delete(index=physical, ignore_unavailable=True))
+    def remove(self, backing_index: str) -> None:
+        """Deletes an index with its files."""
+        self._connection.ask(lambda client: client.indices.delete(index=backing_index, ignore_unavailable=True))
 
     def owned(self) -> set[str]:
-        """The name's indexes: also what was superseded, and what a killed process left."""
+        """The backing indexes of this name, including superseded ones and those of killed processes."""
         found = self._connection.ask(lambda client: client.indices.get_mapping(index=f"{self._name}-*"))
-        metas = {physical: mapping["mappings"].get("_meta", {}) for physical, mapping in found.items()}
+        metas = {backing_index: mapping["mappings"].get("_meta", {}) for backing_index, mapping in found.items()}
         ours = ("cdsframe", self._name)
-        return {physical for physical, meta in metas.items() if (meta.get("made_by"), meta.get("name")) == ours}
+        return {
+            backing_index for backing_index, meta in metas.items() if (meta.get("made_by"), meta.get("name")) == ours
+        }
 
-    def point_alias(self, physical: str) -> None:
-        """Points the name's alias at an index, for people and for other programs: readers go by the ledger."""
+    def point_alias(self, backing_index: str) -> None:
+        """Points the name's alias at an index, for people and other programs; readers use the ledger."""
         self._connection.ask(
             lambda client: client.indices.update_aliases(
                 actions=[
                     {"remove": {"index": f"{self._name}-*", "alias": self._name, "must_exist": False}},
-                    {"add": {"index": physical, "alias": self._name}},
+                    {"add": {"index": backing_index, "alias": self._name}},
                 ]
             )
         )
 
-    def wait_for_copies(self, physical: str) -> None:
-        """Waits until each replica that has a node to live on is there."""
-        if self._layout.replicas:
+    def wait_for_copies(self, backing_index: str) -> None:
+        """Waits until every replica that can be assigned to a node is ready."""
+        if self._mapping.replicas:
             self._connection.ask(
                 lambda client: client.cluster.health(
-                    index=physical, wait_for_no_initializing_shards=True, wait_for_events="languid", timeout="20s"
+                    index=backing_index, wait_for_no_initializing_shards=True, wait_for_events="languid", timeout="20s"
                 ),
                 expected=(408,),
             )
 
-    def superseded(self, physical: str) -> tuple[int, int]:
-        """How many records an index has, and how many deleted ones its files still hold and BM25 still counts."""
-        stats = self._connection.ask(lambda client: client.indices.stats(index=physical, metric="docs"))
+    def superseded(self, backing_index: str) -> tuple[int, int]:
+        """(live records, deleted records that the files still contain and BM25 still counts)."""
+        stats = self._connection.ask(lambda client: client.indices.stats(index=backing_index, metric="docs"))
         docs = stats["_all"]["primaries"]["docs"]
         return docs["count"], docs["deleted"]
 
-    def start_merge(self, physical: str) -> None:
-        """Has the files rewritten of which a tenth or more is deleted records: small ones; does not wait for it."""
+    def start_merge(self, backing_index: str) -> None:
+        """Starts a force merge of segments with more than a tenth of deleted records; does not wait for it."""
         self._connection.ask(
             lambda client: client.indices.forcemerge(
-                index=physical, only_expunge_deletes=True, wait_for_completion=False
+                index=backing_index, only_expunge_deletes=True, wait_for_completion=False
             )
         )
 
-    def copy(self, physical: str) -> str:
-        """A copy of an index without its deleted records; nothing is written to the index while it is made.
+    def copy(self, backing_index: str) -> str:
+        """Copies an index without its deleted records. Writes to the index are blocked meanwhile.
 
-        The engine keeps deleted records for half a minute or more, for nodes that come back, and merges do not drop
-        them before. A clone has no such nodes: its files are the same (hard links), and the merge rewrites those that
-        hold deleted records.
+        Elasticsearch keeps deleted records for half a minute or more for recovering replicas, and merges keep them
+        until then. A clone has no such replicas: it shares the files (hard links), and a force merge rewrites segments
+        with deleted records.
         """
         fresh, until = self.new_name(), time.monotonic() + _PATIENCE
-        self._block(physical, True)
+        self._block(backing_index, True)
         self._once(
             lambda client: client.indices.clone(
-                index=physical,
+                index=backing_index,
                 target=fresh,
                 settings={
                     "index.blocks.write": None,
-                    "index.number_of_replicas": self._layout.replicas,
+                    "index.number_of_replicas": self._mapping.replicas,
                     "index.merge.policy.expunge_deletes_allowed": 0,
                 },
                 aliases={writable(fresh): {}},
@@ -171,7 +175,7 @@ class Engine:
         self.wait_for_copies(fresh)
         return fresh
 
-    def _block(self, physical: str, value: bool | None) -> None:
+    def _block(self, backing_index: str, value: bool | None) -> None:
         self._connection.ask(
-            lambda client: client.indices.put_settings(index=physical, settings={"index.blocks.write": value})
+            lambda client: client.indices.put_settings(index=backing_index, settings={"index.blocks.write": value})
         )

@@ -1,6 +1,6 @@
 """An index on an Elasticsearch server: BM25 and approximate or exact kNN, filters applied inside the search.
 
-It starts no server and changes none of its settings.
+Does not start a server and does not change its settings.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from pydantic import Field
 
 from cdsframe.errors import ConfigError
 from cdsframe.index.elasticsearch.connection import Connection
-from cdsframe.index.elasticsearch.layout import Layout
 from cdsframe.index.elasticsearch.ledger import Ledger
+from cdsframe.index.elasticsearch.mapping import RecordMapping
 from cdsframe.index.elasticsearch.rebuild import Rebuildable
-from cdsframe.index.elasticsearch.store import Settings
+from cdsframe.index.elasticsearch.store import StoreSettings
 from cdsframe.index.identity import Identity
 from cdsframe.types import METADATA_FIELDS
 
 
 class ElasticsearchIndex(Rebuildable):
-    """The alias `name`, the index `name-…` that it points at, and `name.state` with what is committed.
+    """The alias `name`, its backing index `name-…`, and the index `name.state` with the commit state.
 
     Args:
-        name: lower-case, as the engine demands.
-        environment: what the names of the environment variables begin with that hold addresses and credentials.
-        algorithm: how vectors are kept and searched.
-        m: neighbours of each vector in the graph.
-        ef_construction: candidates that are looked at for them.
-        num_candidates: neighbours that a search looks at in each shard.
-        oversample: how many times as many hits as are asked for are compared by their exact vectors.
-        k1: how soon more of the same word counts no more (BM25).
-        b: how much a long text counts less (BM25).
-        analyzer: the engine's analyzer of words.
-        shards: parts of the index, which different nodes can search at once.
-        replicas: copies of each shard, on other nodes.
-        routing: the metadata field whose value decides a record's shard.
-        bulk_megabytes: size of a request that writes.
-        bulk_threads: such requests at once.
-        timeout: seconds that a request may take, all tries included.
-        lease_seconds: after how long a writer that is not heard of counts as dead.
-        identity: the settings that its content depends on; an index that was made with others is refused.
+        name: lower-case, as Elasticsearch requires.
+        environment: prefix of the environment variables with addresses and credentials.
+        algorithm: `index_options.type` of the vectors.
+        m: neighbours of each vector in the HNSW graph.
+        ef_construction: candidates considered for these neighbours.
+        num_candidates: candidates per shard in a kNN search.
+        oversample: factor of `k` hits rescored by exact vectors; 0: no rescoring.
+        k1: term-frequency saturation (BM25).
+        b: length normalisation (BM25).
+        analyzer: the text analyzer.
+        shards: primary shards.
+        replicas: copies of each shard on other nodes.
+        routing: the metadata field used as routing value.
+        bulk_megabytes: size of a bulk request.
+        bulk_threads: concurrent bulk requests.
+        timeout: seconds per request, retries included.
+        lease_seconds: seconds without renewal after which a writer counts as dead.
+        identity: the settings that determine the content; an index built with other settings is refused.
     """
 
     def __init__(
@@ -69,15 +69,15 @@ class ElasticsearchIndex(Rebuildable):
         if problems:
             raise ConfigError(problems)
         connection = Connection(environment, timeout)
-        layout = Layout(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas, routing)
-        settings = Settings(
-            connection, layout, identity, num_candidates, oversample, bulk_threads, bulk_megabytes, lease_seconds
+        mapping = RecordMapping(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas, routing)
+        settings = StoreSettings(
+            connection, mapping, identity, num_candidates, oversample, bulk_threads, bulk_megabytes, lease_seconds
         )
         super().__init__(settings, Ledger(connection, name, "state"))
 
     @staticmethod
     def problems(name: str, oversample: float, routing: str | None) -> list[str]:
-        """Empty if the name can be an index's, and the values go together."""
+        """Empty if the name is valid and the values are consistent."""
         found = []
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,199}", name):
             found.append(
@@ -85,7 +85,7 @@ class ElasticsearchIndex(Rebuildable):
                 f"Elasticsearch, got {name!r}"
             )
         if 0 < oversample < 1:
-            found.append(f"index.oversample must be 0 (none) or >= 1, got {oversample}")
+            found.append(f"index.oversample must be 0 (no rescoring) or >= 1, got {oversample}")
         if routing is not None and routing not in METADATA_FIELDS:
             found.append(f"index.routing must be null or one of {', '.join(METADATA_FIELDS)}, got {routing!r}")
         return found

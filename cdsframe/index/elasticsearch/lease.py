@@ -1,8 +1,8 @@
-"""The lease on a ledger: one writer at a time, from whatever machine.
+"""Lease on a ledger: one writer at a time across machines.
 
-Its owner renews it by a thread; who dies leaves it to run out, by the clock of whoever waits for it. A token grows with
-each owner (a fencing token: Gray and Cheriton 1989, "Leases"): who lost the lease changes the ledger no more, whatever
-it still sends to the records.
+A thread of the owner renews it. If the owner dies, it expires by the clock of the waiting process. Each owner gets a
+larger token (a fencing token: Gray and Cheriton 1989, "Leases"): a process that lost the lease cannot change the
+ledger, whatever it still writes to the records.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from cdsframe.types import JsonObject
 log = logging.getLogger(__name__)
 
 _POLL = 0.1
-"""Seconds between two looks at a lease that somebody else holds."""
+"""Seconds between two checks of a lease that another process holds."""
 
 
 class Lease:
-    """This object's lease on a ledger.
+    """A lease on a ledger.
 
     Args:
-        ledger: whose changes it guards.
-        seconds: how long it lasts where it is not renewed.
+        ledger: the ledger that the lease guards.
+        seconds: duration without renewal.
     """
 
     def __init__(self, ledger: Ledger, seconds: float) -> None:
@@ -48,7 +48,8 @@ class Lease:
 
     @contextmanager
     def hold(self, wait: float) -> Iterator[State]:
-        """Yields the state. Raises InputError, which names the holder, where another's does not end in that time."""
+        """Yields the state. Raises InputError, naming the holder, if another holder's lease does not end within
+        `wait`."""
         state = self._take(wait)
         done = Event()
         renewal = Thread(target=self._renew_until, args=(done,), name=f"lease on {self._ledger.name}", daemon=True)
@@ -58,12 +59,12 @@ class Lease:
         finally:
             done.set()
             renewal.join()
-            with suppress(CdsframeError):  # it runs out by itself
+            with suppress(CdsframeError):  # otherwise it expires
                 self.change(lambda state: setattr(state, "lease", None))
             self._token, self._last = None, self._token
 
     def change(self, alter: Callable[[State], None], *, refresh: bool = False) -> State:
-        """Changes the ledger as its owner. Raises InputError where the lease was lost."""
+        """Changes the ledger as its owner. Raises InputError if the lease was lost."""
 
         def guarded(state: State) -> None:
             if self._token is None or state.lease is None or state.lease["token"] != self._token:
@@ -73,17 +74,17 @@ class Lease:
         return self._ledger.change(guarded, refresh=refresh)
 
     def require(self) -> None:
-        """Raises InputError where the lease ran out and another writer took it; one that nobody took is renewed."""
+        """Raises InputError if the lease expired and another writer took it; renews it if it expired and nobody did."""
         if time.monotonic() > self._until:
             self.renew()
 
     def next_number(self) -> int:
-        """A number that is larger than all that any holder was given before."""
+        """A number larger than all that any earlier holder or call returned."""
         self._counted += 1
         return ((self._token or 0) << 24) + self._counted
 
     def renew(self) -> None:
-        """Makes it last from now on."""
+        """Renews the lease for its full duration."""
 
         until = 0.0
 
@@ -104,12 +105,12 @@ class Lease:
 
     def _lost(self) -> InputError:
         return InputError(
-            f"the lease on the index {self._ledger.name} was lost, as this process did not renew it for "
-            f"{self._seconds:g} seconds; what it wrote since the last commit is not seen by anybody: run it again"
+            f"the lease on the index {self._ledger.name} was lost: this process did not renew it for "
+            f"{self._seconds:g} seconds; its writes since the last commit are not visible: run it again"
         )
 
     def holder(self) -> JsonObject | None:
-        """Whose lease it is, by what the ledger says; None where nobody alive has it. May take as long as a lease."""
+        """The ledger's lease; None if no live process holds it. May wait for the duration of a lease."""
         until = time.monotonic()
         while True:
             lease = self._ledger.state().lease
@@ -120,8 +121,8 @@ class Lease:
             time.sleep(_POLL)
 
     def _is_over(self, lease: JsonObject) -> bool:
-        """Whether its owner is dead: a process of this machine that is no more, or one that did not renew the lease
-        for as long as it lasts while this process watched. What the owner's clock says is no matter."""
+        """Whether the owner is dead: its process on this machine ended, or it did not renew the lease for its duration
+        while this process watched. The owner's clock does not count."""
         if _is_dead(lease["owner"]):
             return True
         mark, now = (lease["token"], lease["expires"]), time.monotonic()
@@ -135,7 +136,7 @@ class Lease:
         holder: JsonObject = {}
 
         def take(state: State) -> None:
-            own = state.lease is not None and state.lease["token"] == self._last  # it could not be given back
+            own = state.lease is not None and state.lease["token"] == self._last  # releasing it had failed
             if state.lease is not None and not own and not self._is_over(state.lease):
                 holder.update(state.lease)
                 raise _HeldError
@@ -151,7 +152,7 @@ class Lease:
                 return state
             except _HeldError:
                 if time.monotonic() >= until + max(wait, _patience(holder)):
-                    raise InputError(f"the index {self._ledger.name} is being written by {named(holder)}") from None
+                    raise InputError(f"the index {self._ledger.name} is being written by {described(holder)}") from None
                 time.sleep(_POLL * random.uniform(0.5, 1.5))
 
 
@@ -160,12 +161,12 @@ class _HeldError(Exception):
 
 
 def _patience(lease: JsonObject) -> float:
-    """Seconds to watch a lease at least: where it seems to have run out, until that is certain."""
+    """Seconds to watch a lease at least: if it seems expired, until that is certain."""
     return lease["seconds"] + 2 * _POLL if time.time() > lease["expires"] else 0.0
 
 
 def _is_dead(owner: JsonObject) -> bool:
-    """Whether an owner was a process of this machine that is no more."""
+    """Whether the owner was a process of this machine that ended."""
     if owner["machine"] is None or owner["machine"] != machine():
         return False
     try:
@@ -178,7 +179,7 @@ def _is_dead(owner: JsonObject) -> bool:
 
 
 def machine() -> str | None:
-    """What tells this run of this machine, and its process numbers, from any other; None where nothing does."""
+    """Identifies this boot and PID namespace of this machine; None if the system has no such id."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -187,12 +188,12 @@ def machine() -> str | None:
 
 
 def _command() -> str:
-    """The program's name, without its arguments."""
+    """The program's name without its arguments."""
     return Path(sys.argv[0]).name or "python"
 
 
-def named(lease: JsonObject) -> str:
-    """Who holds a lease, and what to do about it."""
+def described(lease: JsonObject) -> str:
+    """The holder of a lease, for messages, with the advice to wait."""
     owner = lease["owner"]
     since = datetime.fromtimestamp(lease["since"]).astimezone().isoformat(" ", "seconds")
-    return f"{owner['command']} (process {owner['pid']} on {owner['host']}, since {since}); wait for its end"
+    return f"{owner['command']} (process {owner['pid']} on {owner['host']}, since {since}); wait until it ends"

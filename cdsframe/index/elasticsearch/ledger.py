@@ -1,6 +1,7 @@
-"""What is committed, and who may write: one document in the index `NAME.state`, changed by compare-and-set only.
+"""The commit state and writer lease of an index: one document in the index `NAME.state`, changed by compare-and-set
+only.
 
-It is the single commit point of an index. Knows nothing of records.
+It is the index's single commit point. Does not know about records.
 """
 
 from __future__ import annotations
@@ -16,62 +17,73 @@ from uuid import uuid4
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch.connection import Connection, reason
-from cdsframe.index.elasticsearch.layout import View
+from cdsframe.index.elasticsearch.mapping import View
 from cdsframe.types import JsonObject, Level
 
 FORMAT_VERSION = 3
-"""3: texts are indexed in their search form. An index of the format before can be read by a rebuild only."""
+"""3: texts are indexed in their search form. An index of format 2 can only be read by a rebuild."""
 
 _READABLE = (2, FORMAT_VERSION)
+
+_BACKING_INDEX = "physical"
+"""Key of `State.backing_index` in the state document."""
 
 
 @dataclass
 class State:
-    """The document's content. Generations are numbers that are given out once each, in order."""
+    """Content of the state document. Generations are numbers assigned once each, in ascending order."""
 
     identity: JsonObject = field(default_factory=dict)
     dimension: int | None = None
-    physical: str | None = None
-    """The engine's index that the records are in; None before the first write."""
+    backing_index: str | None = None
+    """The backing index that holds the records; None before the first write."""
     generation: int = 0
-    """The last one that was given out."""
+    """The last assigned generation."""
     committed: int | None = None
-    """The generation that readers see; None where nothing was committed yet."""
+    """The generation that readers see; None before the first commit."""
     aborted: list[int] = field(default_factory=list)
     open: JsonObject | None = None
-    """The writes since the commit: `generation` and `owner` (an object of one process)."""
+    """Uncommitted writes: `generation`, `owner` (one index object of one process) and `left` (taken-over
+    generations)."""
     documents: int = 0
     records: int = 0
     levels: dict[Level, int] = field(default_factory=dict)
     corpora: dict[str, int] = field(default_factory=dict)
-    """Corpus -> how many of its documents are committed."""
+    """Corpus -> number of committed documents."""
     adopted: str = ""
-    """The corpus that the records belong to which were written without one."""
+    """The corpus of records that were written without one."""
     token: int = 0
     lease: JsonObject | None = None
     rebuild: JsonObject | None = None
-    """`physical`, `identity`, `num_shards` of the index that is to take this one's place."""
+    """Plan of the rebuild in progress: `physical` (its backing index), `identity`, `num_shards`."""
     finished: bool = False
-    """Of a part of a rebuild: whether it is committed, and nobody is at work on it again."""
+    """For a part of a rebuild: committed, and no process works on it again."""
     noted: int = 0
-    """Of a part of a rebuild: the last change that was noted before it was committed, and that it holds."""
+    """For a part of a rebuild: sequence number of the last recorded change that its commit includes."""
     format_version: int = FORMAT_VERSION
     change: str = ""
-    """A mark of the last change, by which its author knows it again when the answer got lost."""
+    """Random mark of the last change: its author recognises its own write if the response was lost."""
+
+    @classmethod
+    def from_json(cls, values: JsonObject) -> State:
+        return cls(**{"backing_index" if key == _BACKING_INDEX else key: value for key, value in values.items()})
+
+    def to_json(self) -> JsonObject:
+        return {_BACKING_INDEX if key == "backing_index" else key: value for key, value in asdict(self).items()}
 
     @property
     def view(self) -> View | None:
-        """The committed records."""
+        """The committed records; None before the first commit."""
         return None if self.committed is None else View(self.committed, tuple(self.aborted))
 
     @property
     def named_corpora(self) -> dict[str, int]:
-        """`corpora`, also of a state from before there were names: all documents then belong to ""."""
+        """`corpora`; for a state from before corpora had names, all documents under ""."""
         unnamed = {"": self.documents} if self.documents else {}
         return {} if self.committed is None else self.corpora or unnamed
 
     def adopt(self, corpora: Mapping[str, int], adopting: str) -> None:
-        """Sets the counts by corpus.
+        """Sets the document counts by corpus.
 
         Documents without a corpus count for `adopting`, else for the corpus that adopted them before.
         """
@@ -83,13 +95,13 @@ class State:
 
     @property
     def commit(self) -> tuple[str | None, int | None]:
-        """Equal for two states that show the same."""
-        return self.physical if self.committed is not None else None, self.committed
+        """Identifies the visible content: equal for two states that show the same."""
+        return self.backing_index if self.committed is not None else None, self.committed
 
 
 def shown(state: State) -> View:
     """The records that a committed state shows."""
-    assert state.view is not None  # noqa: S101 (a reader's state is a committed one)
+    assert state.view is not None  # noqa: S101 (readers hold committed states only)
     return state.view
 
 
@@ -99,7 +111,7 @@ class Ledger:
     Args:
         connection: to the server.
         name: the index's name.
-        document: the state document's id; a part of a rebuild has one of its own.
+        document: the state document's id; each part of a rebuild has its own document.
     """
 
     def __init__(self, connection: Connection, name: str, document: str) -> None:
@@ -108,14 +120,14 @@ class Ledger:
         self._changing = Lock()
         self._ready = False
 
-    def part(self, physical: str, number: int) -> Ledger:
-        """The ledger of a part of a rebuild into an index of the engine."""
-        part = Ledger(self._connection, self.name, f"part-{number}@{physical}")
+    def part(self, backing_index: str, number: int) -> Ledger:
+        """The ledger of one part of a rebuild into a backing index."""
+        part = Ledger(self._connection, self.name, f"part-{number}@{backing_index}")
         part._ready = True
         return part
 
     def state(self) -> State:
-        """The state as it is; an empty one where there is none."""
+        """The current state; an empty one if there is none."""
         return self.read() or State()
 
     def forget(self) -> None:
@@ -126,7 +138,7 @@ class Ledger:
             self._connection.ask(lambda client: client.delete(index=self.index, id=self.document), expected=(404,))
 
     def prepare(self, replicas: int) -> None:
-        """Makes the index of the state document if it is not there. Raises ConfigError where its name is taken."""
+        """Creates the index of the state document if it is missing. Raises ConfigError if the name is taken."""
         from elasticsearch import BadRequestError
 
         if self._ready or self.read() is not None:
@@ -134,8 +146,8 @@ class Ledger:
             return
         if self._connection.ask(lambda client: client.indices.exists(index=self.name)).meta.status == 200:
             raise ConfigError(
-                f"there is an index or alias {self.name} on the Elasticsearch server at {self._connection.where} that "
-                "cdsframe did not make; take another index.name"
+                f"the Elasticsearch server at {self._connection.where} has an index or alias {self.name} that "
+                "cdsframe did not create; use another index.name"
             )
         try:
             self._connection.ask(
@@ -153,17 +165,17 @@ class Ledger:
             )
         except BadRequestError as error:
             if reason(error.body) != "resource_already_exists_exception":
-                raise self._connection.in_words(error) from None
+                raise self._connection.as_error(error) from None
             mapping = self._connection.ask(lambda client: client.indices.get_mapping(index=self.index))
             if any(found["mappings"].get("_meta", {}).get("made_by") != "cdsframe" for found in mapping.values()):
                 raise self._not_ours() from None
         self._ready = True
 
     def _not_ours(self) -> ConfigError:
-        return ConfigError(f"the Elasticsearch index {self.index} was not made by cdsframe; take another index.name")
+        return ConfigError(f"cdsframe did not create the Elasticsearch index {self.index}; use another index.name")
 
     def read(self, until: float | None = None) -> State | None:
-        """The state as it is, or None where there is none."""
+        """The current state; None if there is none."""
         return self._read(until)[0]
 
     def _read(self, until: float | None = None) -> tuple[State | None, JsonObject]:
@@ -181,7 +193,8 @@ class Ledger:
         }
 
     def parsed(self, source: Any) -> State:
-        """The state in a document. Raises IndexMismatchError where it is of another format, or none of ours."""
+        """Parses a state document. Raises IndexMismatchError for another format, ConfigError if cdsframe did not write
+        it."""
         state = source.get("state") if isinstance(source, dict) else None
         version = state.get("format_version") if isinstance(state, dict) else None
         if version is None:
@@ -191,12 +204,12 @@ class Ledger:
                 f"the index {self.name} has format version {version}, this program reads {FORMAT_VERSION}; ingest "
                 "again into another index.name, or use the program that made it"
             )
-        return State(**state or {})
+        return State.from_json(state or {})
 
     def change(self, alter: Callable[[State], None], *, refresh: bool = False) -> State:
-        """Replaces the state by what `alter` makes of it, against whoever else changes it; gives the new one.
+        """Applies `alter` to the state by compare-and-set; returns the new state.
 
-        `alter` may be called several times, and may raise. `refresh`: readers see it when this returns.
+        `alter` may be called several times and may raise. `refresh`: searches see the new state when this returns.
         """
         from elasticsearch import ConflictError
 
@@ -215,7 +228,7 @@ class Ledger:
                         lambda client, state=state, where=where: client.index(  # type: ignore[misc]
                             index=self.index,
                             id=self.document,
-                            document={"state": asdict(state)},
+                            document={"state": state.to_json()},
                             refresh=refresh,
                             require_alias=False,
                             **where,
@@ -225,7 +238,9 @@ class Ledger:
                     )
                 except ConflictError:
                     if time.monotonic() > until:
-                        raise InputError(f"the index {self.name} is changed by many at once; try again") from None
+                        raise InputError(
+                            f"too many processes change the index {self.name} at once; try again"
+                        ) from None
                     time.sleep(random.uniform(0, 0.02))
                     continue
                 return state

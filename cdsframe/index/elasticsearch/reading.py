@@ -1,8 +1,7 @@
-"""Searches of the committed records: many requests in one round trip, all of the same commit.
+"""Searches the committed records: many requests in one round trip, all from the same commit.
 
-Writes nothing. A round of searches carries one for the state document: where that shows another commit than the one
-that was searched, the round is done again. So what a writer has acknowledged is seen by every process, mostly without a
-second round trip.
+Writes nothing. Each round trip also fetches the state document. If it shows another commit than the one searched, the
+round is repeated. So every process sees an acknowledged commit, mostly without a second round trip.
 """
 
 from __future__ import annotations
@@ -17,45 +16,45 @@ from typing import Any
 from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
-from cdsframe.index.elasticsearch.layout import conditions, decoded, digested, required
 from cdsframe.index.elasticsearch.ledger import Ledger, State, shown
-from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
+from cdsframe.index.elasticsearch.mapping import conditions, decoded, digested, of_documents
+from cdsframe.index.elasticsearch.scanning import WINDOW, point_in_time, scan
 from cdsframe.index.elasticsearch.searching import BY_COLUMN, WITH_TEXT, Searches, first_limit, hits_of, ties_on
-from cdsframe.index.stretches import Stretch, disjoint
+from cdsframe.index.ordinal_ranges import OrdinalRange, merged
 from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
 
 GRACE = 5.0
-"""Seconds that superseded records stay for searches that began before: a slower one looks whether it is still valid."""
+"""Seconds that superseded records are kept for searches in progress; a slower search checks the commit again."""
 
 _MOMENT = 1.0
-"""Seconds that what was seen of the state counts as new, where nothing but the levels depends on it."""
+"""Seconds that a cached state is current enough to report `levels`."""
 
 _PAGE = 1_000
-"""Whole records that are fetched at once."""
+"""Full records per request."""
 
 _CLAUSES = 200
-"""Stretches of documents in one condition: the engine takes a thousand clauses or more."""
+"""Ordinal ranges per condition; Elasticsearch accepts at least a thousand clauses."""
 
 
-class Reader:
-    """Reads what one ledger says is committed.
+class CommittedReader:
+    """Reads the records that a ledger's committed state shows.
 
     Args:
         connection: to the server.
-        ledger: where the commit stands.
-        require: raises where the index was made by other settings than the configuration has.
-        searches: how the index is searched.
+        ledger: holds the commit state.
+        require: raises if the index was built with other settings than the configuration's.
+        searches: builds the search requests.
     """
 
     def __init__(
         self, connection: Connection, ledger: Ledger, require: Callable[[State], None], searches: Searches
     ) -> None:
         self._connection, self._ledger, self._require, self._searches = connection, ledger, require, searches
-        self._seen: State | None = None
-        self._looked = 0.0
+        self._cached: State | None = None
+        self._cached_at = 0.0
 
     def committed(self, until: float | None = None) -> State:
-        """The state as it is. Raises ConfigError where nothing was committed yet."""
+        """The current state. Raises ConfigError if nothing is committed."""
         state = self._ledger.read(until)
         if state is None or state.view is None:
             name = self._ledger.name
@@ -65,27 +64,27 @@ class Reader:
             )
         return state
 
-    def saw(self, state: State) -> None:
-        """Takes note of a state that this process has written itself."""
-        self._seen, self._looked = state if state.view else None, time.monotonic()
+    def cache(self, state: State) -> None:
+        """Caches a state that this process has written."""
+        self._cached, self._cached_at = state if state.view else None, time.monotonic()
 
-    def last(self) -> State | None:
-        """The state as it is, or was a moment ago."""
-        if self._seen is None or time.monotonic() - self._looked > _MOMENT:
+    def recent(self) -> State | None:
+        """The state, at most `_MOMENT` seconds old."""
+        if self._cached is None or time.monotonic() - self._cached_at > _MOMENT:
             state = self._ledger.read()
             if state is None or state.view is None:
                 return state
-            self.saw(state)
-        return self._seen
+            self.cache(state)
+        return self._cached
 
     # -------------------------------------------------------------------------------------------- searching
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
-        """One list of hits for each request, ordered by score and id, or those of them that `choose` gives."""
+        """One list of hits per request, ordered by score and id, filtered by `choose` if given."""
         for request in requests:
             if request.k > WINDOW:
                 raise InputError(
-                    f"index=elasticsearch gives at most {WINDOW} hits for a search, {request.k} were asked for; lower "
+                    f"index=elasticsearch returns at most {WINDOW} hits per search, {request.k} were requested; lower "
                     "retriever.top_k and retriever.num_candidates"
                 )
         if not requests:
@@ -101,11 +100,11 @@ class Reader:
             whole = self._whole(list(wanted), state, until)
             if len(whole) == len(wanted):
                 return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
-            tries += 1  # they were superseded and removed in the meantime
-            self._bear([{"status": 404}], state, tries, until)
+            tries += 1  # some were superseded and removed meanwhile
+            self._retry_or_raise([{"status": 404}], state, tries, until)
 
     def _found(self, requests: Sequence[Request], options: JsonObject, until: float) -> tuple[list[list[Hit]], State]:
-        """The hits of each request with all that tie with the last one, cut by id; and the state that they show."""
+        """The hits of each request, ties at the end broken by id, and the state that they show."""
         limits = [first_limit(request) for request in requests]
         while True:
 
@@ -120,18 +119,18 @@ class Reader:
             short = [n for n, answer in enumerate(answers) if ties_on(requests[n], answer, limits[n])]
             if not short:
                 return [hits_of(request, answer) for request, answer in zip(requests, answers, strict=True)], state
-            for n in short:  # ties are cut by id, and there may be more of them than these
+            for n in short:  # more hits may tie with the last one
                 limits[n] = min(4 * limits[n], WINDOW)
 
     def _whole(self, keys: Sequence[tuple[Level, str]], state: State, until: float) -> dict[tuple[Level, str], Passage]:
-        """Key -> record, of those that can still be read of a state."""
+        """Key -> record, of the records of a state that can still be read."""
         bodies = []
         for level, group in groupby(sorted(keys), lambda key: key[0]):
             ids = [id for _, id in group]
             for first in range(0, len(ids), _PAGE):
                 some = [{"terms": {"id": ids[first : first + _PAGE]}}, {"term": {"level": level}}, shown(state).query]
                 bodies.append(
-                    {"index": state.physical, "query": {"bool": {"filter": some}}, "size": _PAGE, **WITH_TEXT}
+                    {"index": state.backing_index, "query": {"bool": {"filter": some}}, "size": _PAGE, **WITH_TEXT}
                 )
         tries = 0
         while bodies:
@@ -141,38 +140,39 @@ class Reader:
                 rows = [row for page in pages if "hits" in page for row in page["hits"]["hits"]]
                 return {record.key: record for record in (decoded(row["_source"]) for row in rows)}
             tries += 1
-            self._bear(faults, state, tries, until)
+            self._retry_or_raise(faults, state, tries, until)
         return {}
 
     def passages(self, document_ids: Sequence[str], level: Level) -> list[Passage]:
         """All records of one level of the documents, ordered by document id and ordinal."""
         ids = list(dict.fromkeys(document_ids))
-        parts = [required(ids[first : first + _PAGE]) for first in range(0, len(ids), _PAGE) or [0]]
+        parts = [of_documents(ids[first : first + _PAGE]) for first in range(0, len(ids), _PAGE) or [0]]
         return self._records(parts, level, of_any_settings=True)
 
-    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
-        """The passages of documents from one ordinal to another, both included."""
+    def between(self, ranges: Sequence[OrdinalRange]) -> list[Passage]:
+        """The passages in the ranges, both ends included."""
         either = [
-            {"bool": {"filter": [required([document_id]), {"range": {"ordinal": {"gte": first, "lte": last}}}]}}
-            for document_id, first, last in disjoint(stretches)
+            {"bool": {"filter": [of_documents([document_id]), {"range": {"ordinal": {"gte": first, "lte": last}}}]}}
+            for document_id, first, last in merged(ranges)
         ]
         parts = [{"bool": {"should": either[first : first + _CLAUSES]}} for first in range(0, len(either), _CLAUSES)]
-        return self._records(parts or [required([])], "passage")
+        return self._records(parts or [of_documents([])], "passage")
 
     def holds(self, filter: Filter) -> bool:
-        """Whether a passage fulfils the filter."""
+        """Whether any passage matches the filter."""
         return bool(self._counted(filter, {"track_total_hits": 1}).get("hits", {}).get("total", {}).get("value"))
 
     def values(self, field: str, filter: Filter, limit: int) -> list[str]:
-        """The most frequent values of a field among the passages that fulfil the filter; no digests of long ones."""
-        conditions({field: ""})  # raises where there is no such field
+        """The most frequent values of a field among the passages that match the filter, without digests of long
+        values."""
+        conditions({field: ""})  # raises for an unknown field
         terms = {"values": {"terms": {"field": field, "size": limit}}}
         found = self._counted(filter, {"aggregations": terms, "track_total_hits": False})
         rows = found["aggregations"]["values"]["buckets"] if found else []
         return [row["key"] for row in rows if not digested(row["key"])]
 
     def _counted(self, filter: Filter, options: JsonObject) -> JsonObject:
-        """The answer, without hits, to a search among the passages that fulfil the filter; {} where none can."""
+        """The response, without hits, to a search among the passages that match the filter; {} if none can match."""
         wanted = conditions(filter)
         if wanted is None:
             return {}
@@ -189,7 +189,7 @@ class Reader:
         return dict(found)
 
     def _records(self, parts: Sequence[JsonObject], level: Level, *, of_any_settings: bool = False) -> list[Passage]:
-        """The records of one level that fulfil one of some conditions, ordered by document id and ordinal."""
+        """The records of one level that match any of the conditions, ordered by document id and ordinal."""
         found: list[Passage] = []
         for part in parts:
 
@@ -197,7 +197,7 @@ class Reader:
                 return {"bool": {"filter": [part, {"term": {"level": level}}, shown(state).query]}}
 
             def search(state: State, query: Callable[[State], JsonObject] = query) -> list[JsonObject | None]:
-                return [{"index": state.physical, "query": query(state), "size": _PAGE, **WITH_TEXT}]
+                return [{"index": state.backing_index, "query": query(state), "size": _PAGE, **WITH_TEXT}]
 
             (rows,), _ = self._round(search, self._connection.deadline(), of_any_settings=of_any_settings)
             if len(rows) == _PAGE:
@@ -211,9 +211,9 @@ class Reader:
     ) -> tuple[list[list[Any]], State]:
         """Returns the hits of all searches at the latest commit, and that commit's state.
 
-        Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
+        Raises IndexMismatchError if other settings built the index, unless `of_any_settings`.
         """
-        state = self._seen or self.committed(until)
+        state = self._cached or self.committed(until)
         tries = 0
         while True:
             if not of_any_settings:
@@ -225,7 +225,7 @@ class Reader:
             faults = [answer for answer in answers if "error" in answer]
             if faults:
                 tries += 1
-                self._bear(faults, state, tries, until)
+                self._retry_or_raise(faults, state, tries, until)
                 state = self.committed(until)
                 continue
             if time.monotonic() - started > GRACE:
@@ -234,27 +234,27 @@ class Reader:
                 found = answers[0]["hits"]["hits"]
                 now = self._ledger.parsed(found[0]["_source"]) if found else self.committed(until)
             if now.commit == state.commit:
-                self.saw(state)
+                self.cache(state)
                 rest = iter(answers[1:])
                 return [[] if body is None else next(rest)["hits"]["hits"] for body in bodies], state
             state = now
 
     def _send(self, bodies: Sequence[JsonObject], until: float) -> list[Any]:
-        """The answers to the search for the state document and to the others."""
+        """The responses to the search for the state document and to the other searches."""
         state = {"query": {"ids": {"values": [self._ledger.document]}}, "index": self._ledger.index, "size": 1}
         text = self._searches.written([state, *bodies])
         answer = self._connection.ask(lambda client: client.msearch(searches=text), until)  # type: ignore[arg-type]
         return list(answer["responses"])
 
-    def _bear(self, faults: Sequence[JsonObject], state: State, tries: int, until: float) -> None:
-        """Waits where the same searches may be answered later; raises where they will not be."""
+    def _retry_or_raise(self, faults: Sequence[JsonObject], state: State, tries: int, until: float) -> None:
+        """Waits if a retry may succeed; raises otherwise."""
         kinds = {(fault["status"], reason(fault)) for fault in faults}
         status, kind = sorted(kinds)[-1]
         gone = status == 404
         if gone and tries > 1 and self.committed(until).commit == state.commit:
             raise ConfigError(
-                f"index: {self._ledger.name} is damaged: the Elasticsearch index {state.physical} is gone; delete the "
-                f"index {self._ledger.index} and ingest again"
+                f"index: {self._ledger.name} is damaged: the Elasticsearch index {state.backing_index} is missing; "
+                f"delete the index {self._ledger.index} and ingest again"
             )
         pause = backoff(tries)
         if not (gone or status in BUSY) or time.monotonic() + pause > until:
@@ -266,9 +266,9 @@ class Reader:
 
     @contextmanager
     def snapshot(self, *, of_any_settings: bool = False) -> Iterator[tuple[str, State]]:
-        """A point in time that `scan` reads, and the state that it shows.
+        """A point in time for `scan`, and the state that it shows.
 
-        Raises IndexMismatchError where other settings made the index, unless `of_any_settings`.
+        Raises IndexMismatchError if other settings built the index, unless `of_any_settings`.
         """
         from elasticsearch import NotFoundError
 
@@ -279,10 +279,10 @@ class Reader:
                 self._require(state)
             started = time.monotonic()
             try:
-                with point(self._connection, str(state.physical)) as snapshot:
+                with point_in_time(self._connection, str(state.backing_index)) as snapshot:
                     if time.monotonic() - started < GRACE or self.committed(until).commit == state.commit:
                         yield snapshot, state
                         return
             except NotFoundError:
                 tries += 1
-                self._bear([{"status": 404}], state, tries, until)
+                self._retry_or_raise([{"status": 404}], state, tries, until)

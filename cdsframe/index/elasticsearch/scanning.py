@@ -1,4 +1,4 @@
-"""All records of an index that fulfil a condition, page by page, at one point in time. Knows nothing of commits."""
+"""Pages through all records of an index that match a query at one point in time. Does not know about commits."""
 
 from __future__ import annotations
 
@@ -10,26 +10,28 @@ from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.types import JsonObject
 
 WINDOW = 10_000
-"""The most hits that the engine gives at once (`index.max_result_window`), and the most candidates of a kNN search."""
+"""Maximum number of hits per search (`index.max_result_window`) and of candidates of a kNN search."""
 
 
 @contextmanager
-def point(connection: Connection, physical: str) -> Iterator[str]:
-    """A point in time of an index as it was refreshed last, committed or not."""
+def point_in_time(connection: Connection, backing_index: str) -> Iterator[str]:
+    """Opens a point in time of an index as of its last refresh, committed or not."""
     from elasticsearch import NotFoundError
 
-    opened = connection.ask(lambda client: client.open_point_in_time(index=physical, keep_alive="5m"), expected=(404,))
+    opened = connection.ask(
+        lambda client: client.open_point_in_time(index=backing_index, keep_alive="5m"), expected=(404,)
+    )
     try:
         yield opened["id"]
     finally:
-        with suppress(NotFoundError):  # it is closed, and that answer got lost
+        with suppress(NotFoundError):  # already closed; the response was lost
             connection.ask(lambda client: client.close_point_in_time(id=opened["id"]), expected=(404,))
 
 
 def scan(
     connection: Connection, point: str, query: JsonObject, size: int = WINDOW, **options: Any
 ) -> Iterator[JsonObject]:
-    """All rows of a point in time that fulfil a condition, by default in the engine's order."""
+    """All rows of a point in time that match a query, by default in `_shard_doc` order."""
     options = {"sort": ["_shard_doc"], "track_total_hits": False} | options
     source = options.pop("_source", False)
     after: list[Any] | None = None

@@ -1,4 +1,4 @@
-"""A request as the engine's search, and its answer as hits. Talks to no server."""
+"""Converts requests to Elasticsearch searches and responses to hits. Talks to no server."""
 
 from __future__ import annotations
 
@@ -6,46 +6,53 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from cdsframe.index.elasticsearch.layout import BARE, Layout, bare, conditions, decoded, searchable
 from cdsframe.index.elasticsearch.ledger import State, shown
+from cdsframe.index.elasticsearch.mapping import (
+    WITHOUT_TEXT,
+    RecordMapping,
+    conditions,
+    decoded,
+    searchable,
+    without_text,
+)
 from cdsframe.index.elasticsearch.scanning import WINDOW
 from cdsframe.index.identity import require_dimension
 from cdsframe.types import Hit, JsonObject, Request
 
 _TIES = 8
-"""Hits beyond `k` that a kNN search asks for, to see whether the last one ties."""
+"""Hits beyond `k` that a kNN search requests to detect ties with the last one."""
 
 WITH_TEXT = {"_source": {"excludes": ["*.vector"]}, "track_total_hits": False}
-"""What a search gives of its hits: the whole record, less its vector."""
+"""Search options: return the full record without its vector."""
 
-BY_COLUMN = {"stored_fields": "_none_", "docvalue_fields": [BARE], "track_total_hits": False}
-"""What is kept by column only: half the time of a search, which would open a hundred records."""
+BY_COLUMN = {"stored_fields": "_none_", "docvalue_fields": [WITHOUT_TEXT], "track_total_hits": False}
+"""Search options: return doc values only. Halves the time of a search, which otherwise opens a hundred sources."""
 
 
 @dataclass(frozen=True, slots=True)
 class Searches:
-    """How an index is searched.
+    """Builds searches.
 
     Args:
-        layout: what it was made with.
-        num_candidates: neighbours that the engine looks at in each shard, at least twice as many as are asked for.
-        oversample: how many times as many hits as are asked for are compared by their exact vectors; 0: none.
+        mapping: the index's mapping.
+        num_candidates: candidates per shard of a kNN search; raised to at least twice the requested hits.
+        oversample: factor of hits rescored by exact vectors; 0: no rescoring.
     """
 
-    layout: Layout
+    mapping: RecordMapping
     num_candidates: int
     oversample: float
 
     def body(self, request: Request, limit: int, name: str, state: State) -> JsonObject | None:
-        """One search of what a state of the index `name` shows; None where nothing can be found."""
+        """The search of one request in a state of the index `name`; None if no hit is possible."""
         import numpy as np
 
         filters = conditions(request.filter)
         if filters is None:
             return None
         filters.append(shown(state).query)
-        body: JsonObject = {"index": state.physical, "size": limit}
-        body["routing"] = self.layout.routes(request.filter)
+        body: JsonObject = {"index": state.backing_index, "size": limit}
+        body["routing"] = self.mapping.routes(request.filter)
         if request.text is not None:
             if not request.text.strip():
                 return None
@@ -54,9 +61,11 @@ class Searches:
             return body | {"query": {"bool": {"must": [match], "filter": filters}}, "sort": sort}
         require_dimension(name, state.dimension, len(request.vector or ()))
         vector = np.asarray(request.vector, dtype=np.float32)
-        if not vector.any():  # near to nothing
+        if not vector.any():  # a zero vector has no neighbours
             return None
-        if self.layout.algorithm == "flat":  # with a filter, it also gives records that have no vector in the field
+        if (
+            self.mapping.algorithm == "flat"
+        ):  # with a filter, a flat index also returns records without this vector field
             filters.append({"term": {"level": request.level}})
         knn: JsonObject = {
             "field": f"{request.level}.vector",
@@ -70,17 +79,17 @@ class Searches:
         return body | {"query": {"knn": knn}}
 
     def written(self, bodies: Sequence[JsonObject]) -> bytes:
-        """Searches as the engine takes many of them at once."""
+        """The body of a multi-search request."""
         import orjson
 
         lines: list[bytes] = []
         for body in bodies:
             rest = {key: value for key, value in body.items() if key not in ("index", "routing")}
             query = orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)
-            # One question always goes to the same copy of a shard: copies differ in what they have tidied up.
+            # The same search always goes to the same shard copy: copies differ in merged deletions, hence in scores.
             header = {"index": body["index"], "preference": str(crc32(query)), "allow_partial_search_results": False}
-            if self.layout.shards > 1 and "sort" in body:
-                header["search_type"] = "dfs_query_then_fetch"  # BM25's statistics are gathered from all shards first
+            if self.mapping.shards > 1 and "sort" in body:
+                header["search_type"] = "dfs_query_then_fetch"  # collects BM25's statistics from all shards first
             if body.get("routing"):
                 header["routing"] = body["routing"]
             lines += [orjson.dumps(header), query]
@@ -88,20 +97,21 @@ class Searches:
 
 
 def first_limit(request: Request) -> int:
-    """How many hits a search asks for at first."""
+    """The number of hits of a search's first try."""
     return request.k if request.vector is None else min(request.k + _TIES, WINDOW)
 
 
 def ties_on(request: Request, rows: Sequence[JsonObject], limit: int) -> bool:
-    """Whether a kNN search's list was cut between hits of equal score."""
+    """Whether the limit cut a kNN search's list between hits of equal score."""
     cut = request.vector is not None and len(rows) == limit < WINDOW
     return cut and bool(rows[request.k - 1]["_score"] == rows[-1]["_score"])
 
 
 def hits_of(request: Request, rows: Sequence[JsonObject]) -> list[Hit]:
-    """The rows as hits. The engine's score of a vector is (1 + cosine) / 2."""
+    """Converts rows to hits. Elasticsearch's kNN score is (1 + cosine) / 2."""
     passages = [
-        decoded(row["_source"]) if "_source" in row else bare(row["fields"][BARE][0], request.level) for row in rows
+        decoded(row["_source"]) if "_source" in row else without_text(row["fields"][WITHOUT_TEXT][0], request.level)
+        for row in rows
     ]
     if request.text is not None:
         scored = [(row["sort"][0], passage) for row, passage in zip(rows, passages, strict=True)]

@@ -1,9 +1,9 @@
-"""Commits to one Elasticsearch index by generations: what a writer writes is seen by nobody until it commits.
+"""Commits to one Elasticsearch index by generations: writes stay invisible until the commit.
 
-A writer's records carry a generation of its own; those that they supersede are marked with it, guarded by their
-sequence number. The commit names the generation in the ledger. What a writer leaves behind when it dies is taken over
-by the next one where its documents are whole, under a generation of the next one's: so whatever else the dead one's
-requests may still do is seen by nobody. No scripts, no `_delete_by_query`: any Elasticsearch with any licence will do.
+Each writer's records carry a new generation; records that they supersede are marked with it, guarded by sequence
+numbers. The commit publishes the generation in the ledger. If a writer dies, the next one takes over its complete
+documents under a new generation, so late requests of the dead writer have no visible effect. Uses no scripts and no
+`_delete_by_query`: any Elasticsearch licence works.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
-from cdsframe.index.elasticsearch.layout import CORPUS, Layout, View, required
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
-from cdsframe.index.elasticsearch.reading import Reader
-from cdsframe.index.elasticsearch.scanning import point, scan
+from cdsframe.index.elasticsearch.mapping import CORPUS, RecordMapping, View, of_documents
+from cdsframe.index.elasticsearch.reading import CommittedReader
+from cdsframe.index.elasticsearch.scanning import point_in_time, scan
 from cdsframe.index.elasticsearch.searching import Searches
 from cdsframe.index.elasticsearch.tidying import Tidying
 from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same, with_form
 from cdsframe.index.keys import require_different
-from cdsframe.index.stretches import Stretch
+from cdsframe.index.ordinal_ranges import OrdinalRange
 from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
-    """What the stores of one index share; see `ElasticsearchIndex`."""
+class StoreSettings:
+    """Settings shared by the stores of one index; see `ElasticsearchIndex`."""
 
     connection: Connection
-    layout: Layout
+    mapping: RecordMapping
     identity: Identity
     num_candidates: int
     oversample: float
@@ -54,36 +54,41 @@ class Settings:
 
 
 _AT_ONCE = 1_000
-"""Document ids in one condition."""
+"""Document ids per condition."""
 
 
 class Store:
-    """The part of the contract `Index` that needs one ledger and the engine's index that it names.
+    """The part of the `Index` protocol that needs one ledger and its backing index.
 
     Args:
-        settings: what the index is made with.
-        ledger: where the commit stands.
-        part, num_parts: which generations are this store's: every `num_parts`th, from `part` + 1 on.
-        physical: the engine's index; None: one with a name of its own.
+        settings: the index's settings.
+        ledger: holds the commit state.
+        part, num_parts: this store uses every `num_parts`th generation, from `part` + 1 on.
+        backing_index: name of the backing index; None: a new name.
     """
 
     ephemeral = False
 
     def __init__(
-        self, settings: Settings, ledger: Ledger, part: int = 0, num_parts: int = 1, physical: str | None = None
+        self,
+        settings: StoreSettings,
+        ledger: Ledger,
+        part: int = 0,
+        num_parts: int = 1,
+        backing_index: str | None = None,
     ) -> None:
         self.settings, self.ledger = settings, ledger
-        self._connection, layout = settings.connection, settings.layout
+        self._connection, mapping = settings.connection, settings.mapping
         self._identity: dict[str, Any] = json.loads(
-            json.dumps({**with_form(settings.identity), "index": layout.identity}, default=dict)
+            json.dumps({**with_form(settings.identity), "index": mapping.identity}, default=dict)
         )
         self._bulk = Bulk(self._connection, settings.bulk_threads, settings.bulk_megabytes)
-        self._engine = Engine(self._connection, ledger.name, layout, self._identity)
-        searches = Searches(layout, settings.num_candidates, settings.oversample)
-        self._reader = Reader(self._connection, ledger, self._require, searches)
+        self._engine = Engine(self._connection, ledger.name, mapping, self._identity)
+        searches = Searches(mapping, settings.num_candidates, settings.oversample)
+        self._reader = CommittedReader(self._connection, ledger, self._require, searches)
         self._lease = Lease(ledger, settings.lease_seconds)
         self._tidying = Tidying(self._connection, self._engine, self._bulk, self._lease, self._change)
-        self._part, self._num_parts, self._physical = part, num_parts, physical
+        self._part, self._num_parts, self._backing_index = part, num_parts, backing_index
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
         self._open: Writes | None = None
@@ -106,7 +111,7 @@ class Store:
 
     @property
     def levels(self) -> Mapping[Level, int]:
-        state = self._reader.last()
+        state = self._reader.recent()
         return {} if state is None or state.view is None else state.levels
 
     @property
@@ -119,14 +124,14 @@ class Store:
     def owned(
         self, document_ids: Sequence[str] | None = None, *, committed: bool = False
     ) -> dict[str, tuple[str, str]]:
-        # Where another thread writes, its writes are not this one's.
+        # Another thread's uncommitted writes are not visible here.
         if not committed and self._entered.acquire(blocking=False):
             try:
                 if self._depth:
                     self._resume()
                 if self._open is not None:
                     self._open.settle()
-                    with point(self._connection, self._open.physical) as snapshot:
+                    with point_in_time(self._connection, self._open.backing_index) as snapshot:
                         return self._documents(snapshot, self._open.view, self._state.adopted, document_ids)
             finally:
                 self._entered.release()
@@ -146,8 +151,8 @@ class Store:
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
         return self._reader.passages(document_ids, level)
 
-    def between(self, stretches: Sequence[Stretch]) -> list[Passage]:
-        return self._reader.between(stretches)
+    def between(self, ranges: Sequence[OrdinalRange]) -> list[Passage]:
+        return self._reader.between(ranges)
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         return self._reader.search(requests, choose)
@@ -155,10 +160,13 @@ class Store:
     def _documents(
         self, snapshot: str, view: View, adopted: str, document_ids: Sequence[str] | None = None
     ) -> dict[str, tuple[str, str]]:
-        """Document id -> digest and corpus, by the first record of each: of all documents, or of the given ones."""
+        """Document id -> (digest, corpus), from the first record of each document: of all documents, or of the given
+        ones."""
         first: list[JsonObject] = [view.query, {"exists": {"field": "records"}}]
         ids = None if document_ids is None else list(dict.fromkeys(document_ids))
-        parts = [[]] if ids is None else [[required(ids[at : at + _AT_ONCE])] for at in range(0, len(ids), _AT_ONCE)]
+        parts = (
+            [[]] if ids is None else [[of_documents(ids[at : at + _AT_ONCE])] for at in range(0, len(ids), _AT_ONCE)]
+        )
         found = {}
         for part in parts:
             query = {"bool": {"filter": [*first, *part]}}
@@ -168,7 +176,7 @@ class Store:
         return found
 
     def _require(self, state: State) -> None:
-        """Raises IndexMismatchError where the index was made by other settings than the configuration has."""
+        """Raises IndexMismatchError if the index was built with other settings than the configuration's."""
         require_same(self.ledger.name, state.identity, self._identity)
 
     def _view(self, state: State, generation: int) -> View:
@@ -180,7 +188,7 @@ class Store:
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
-        """Raises InputError where another process writes, IndexMismatchError where other settings made the index."""
+        """Raises InputError if another process writes, IndexMismatchError if other settings built the index."""
         with self._hold(wait):
             plan = self._state.rebuild
             if self._state.committed is not None and (plan is None or plan["identity"] != self._identity):
@@ -189,19 +197,19 @@ class Store:
 
     @contextmanager
     def _hold(self, wait: float) -> Iterator[None]:
-        """The writer's lease, whatever the index was made with."""
+        """Holds the writer lease without comparing the index's settings."""
         if not self._entered.acquire(timeout=max(wait, 0)):
             raise InputError(f"the index {self.ledger.name} is being written by another thread of this process")
         try:
             if self._depth:
                 yield
                 return
-            self.ledger.prepare(self.settings.layout.replicas)
+            self.ledger.prepare(self.settings.mapping.replicas)
             with self._lease.hold(wait) as self._state:
                 self._depth = 1
                 try:
                     if self._state.open is None or self._state.open["owner"] != self._me:
-                        self._open = None  # it was committed, or another writer has taken over
+                        self._open = None  # committed, or taken over by another writer
                     yield
                     self._bulk.drain()
                 finally:
@@ -231,12 +239,12 @@ class Store:
         with self.writer():
             self._resume()
             if self._open is not None:
-                bit_by_bit = not optimize and self._physical is None
-                if bit_by_bit:
-                    self._tidying.proceed(self._open.physical)
+                incremental = not optimize and self._backing_index is None
+                if incremental:
+                    self._tidying.expunge_some(self._open.backing_index)
                 self._publish(self._open)
-                if bit_by_bit:
-                    self._tidying.committed(self._state)
+                if incremental:
+                    self._tidying.record_commit(self._state)
             elif self._adopting and self._state.committed is not None:
                 corpora = self._state.named_corpora
                 self._change(lambda state: state.adopt(corpora, self._adopting), visible=True)
@@ -256,38 +264,39 @@ class Store:
             self._open, self._adopting = None, ""
 
     def _change(self, alter: Callable[[State], None], *, visible: bool = False) -> State:
-        """Changes the state as its writer, and gives it. `visible`: readers must see it, this object's first."""
+        """Changes the state as the lease holder; returns it. `visible`: readers must see it, this object's readers
+        first."""
         self._state = self._lease.change(alter, refresh=visible)
         if visible:
-            self._reader.saw(self._state)
+            self._reader.cache(self._state)
         return self._state
 
     def _written(self) -> bool:
-        """Whether there is an engine's index, made by the settings of the configuration."""
-        return self._state.physical is not None and not self._foreign(self._state)
+        """Whether a backing index with the configuration's settings exists."""
+        return self._state.backing_index is not None and not self._foreign(self._state)
 
     def _foreign(self, state: State) -> bool:
-        """Whether what is in the index was never committed, and was made by other settings."""
+        """Whether the index holds only uncommitted writes with other settings."""
         return state.committed is None and state.identity != self._identity
 
     def _vacant(self, state: State) -> bool:
-        """Whether the index was committed without any record, and without a size of vectors."""
+        """Whether the committed index has no records and no vector dimension."""
         return state.committed is not None and not state.records and state.dimension is None and state.open is None
 
     def _resume(self) -> None:
-        """Goes on with what a writer has left behind, by whatever process, if there is any."""
+        """Takes over the uncommitted writes of a writer that died, if there are any."""
         if self._open is None and self._state.open is not None and self._written():
             self._begin(self._state.dimension)
 
     def _begin(self, dimension: int | None) -> Writes:
-        """The generation that is under way, or a new one."""
+        """The open generation, or a new one."""
         self._lease.require()
         if self._open is not None:
             return self._open
         if self._state.committed is not None:
             require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
-        if self._vacant(self._state) and self._state.physical is not None:
-            self._engine.widen(self._state.physical, dimension)
+        if self._vacant(self._state) and self._state.backing_index is not None:
+            self._engine.widen(self._state.backing_index, dimension)
         dropped: list[str] = []
         left: list[int] = []
 
@@ -295,10 +304,10 @@ class Store:
             dropped.clear()
             left.clear()
             if self._foreign(state):
-                dropped.extend([state.physical] if state.physical else [])
-                state.physical, state.open, state.aborted = None, None, []
-            if state.physical is None:
-                state.physical = self._physical or self._engine.new_name()
+                dropped.extend([state.backing_index] if state.backing_index else [])
+                state.backing_index, state.open, state.aborted = None, None, []
+            if state.backing_index is None:
+                state.backing_index = self._backing_index or self._engine.new_name()
                 state.identity, state.dimension = self._identity, dimension
                 state.format_version = FORMAT_VERSION
             if self._vacant(state):
@@ -310,28 +319,28 @@ class Store:
             state.open = {"generation": state.generation, "owner": self._me, "left": list(left)}
 
         self._change(begin)
-        state, physical = self._state, str(self._state.physical)
+        state, backing_index = self._state, str(self._state.backing_index)
         for gone in dropped:
             self._engine.remove(gone)
-        made = self._engine.make(physical, state.dimension)
+        made = self._engine.make(backing_index, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
-        self._open = Writes(self._connection, self._bulk, physical, view, empty, self.settings.layout.route)
+        self._open = Writes(self._connection, self._bulk, backing_index, view, empty, self.settings.mapping.route)
         if left:
             self._open.take_over(left)
         return self._open
 
     def _publish(self, writes: Writes) -> None:
-        """Makes a generation the committed one."""
+        """Publishes a generation."""
         counts = writes.count()
         first = False
-        self._engine.wait_for_copies(writes.physical)
+        self._engine.wait_for_copies(writes.backing_index)
 
         def publish(state: State) -> None:
             nonlocal first
             if state.open is None or state.open["owner"] != self._me:
                 raise InputError(
-                    f"what was written to the index {self.ledger.name} was given up by another writer; run it again"
+                    f"another writer dropped the uncommitted writes to the index {self.ledger.name}; run it again"
                 )
             first = state.committed is None
             state.committed, state.open = writes.view.generation, None
@@ -341,8 +350,8 @@ class Store:
 
         self._change(publish, visible=True)
         self._open = None
-        if first and self._physical is None:
-            self._engine.point_alias(writes.physical)
+        if first and self._backing_index is None:
+            self._engine.point_alias(writes.backing_index)
 
     def _finish(self, state: State) -> None:
-        """What else changes with a commit."""
+        """Hook: further state changes of a commit."""

@@ -1,7 +1,7 @@
-"""Takes out of an index of the engine what no search sees any more, so that BM25 does not count it.
+"""Expunges records that no search sees from a backing index, so that BM25 does not count them.
 
-Complete tidying waits and rewrites; with commits of single documents it goes on bit by bit, and waits for nothing.
-Does not decide who may write: each step asks for the lease first.
+A full clean-up waits and rewrites. Commits of single documents clean up incrementally and do not wait. Requires the
+caller's lease before each step.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from cdsframe.index.elasticsearch import reading, writing
 from cdsframe.index.elasticsearch.bulk import Bulk
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import Engine
-from cdsframe.index.elasticsearch.layout import View
 from cdsframe.index.elasticsearch.lease import Lease
 from cdsframe.index.elasticsearch.ledger import State
+from cdsframe.index.elasticsearch.mapping import View
 from cdsframe.types import JsonObject
 
 _SMALL = 50_000
-"""Records up to which an index is rewritten for the sake of a single deleted one, so that BM25 does not count it."""
+"""Indexes of up to this many records are rewritten for a single deleted record, so that BM25 does not count it."""
 
 _TOO_MANY = 0.1
-"""The share of deleted records above which a larger one is rewritten."""
+"""Larger indexes are rewritten above this share of deleted records."""
 
 RETAINED = 30.0
-"""Seconds that the engine keeps deleted records at most, for nodes that come back; merges drop them afterwards."""
+"""Maximum seconds that Elasticsearch keeps deleted records for recovering replicas; merges drop them afterwards."""
 
 
 class _Commit(NamedTuple):
-    """A commit of single documents: when it was seen by everybody (monotonic clock), where, and what it shows."""
+    """A commit of single documents: time of visibility (monotonic clock), backing index, visible records."""
 
     when: float
-    physical: str | None
+    backing_index: str | None
     view: View
 
 
 class Tidying:
-    """What one store does for it.
+    """Clean-up of one store's backing index.
 
     Args:
-        change: changes the state as its writer, and gives the new one; see `Store`.
+        change: changes the state as the lease holder and returns the new one; see `Store`.
     """
 
     def __init__(
@@ -61,72 +61,72 @@ class Tidying:
     # -------------------------------------------------------------------------------------------- complete
 
     def tidy(self, state: State) -> None:
-        """Removes what no search sees, when those that began before the commit have ended."""
+        """Removes invisible records after the searches that began before the commit have ended."""
         if state.view is None:
             return
-        physical = str(state.physical)
-        if writing.number(self._connection, physical, state.view.dead):
+        backing_index = str(state.backing_index)
+        if writing.number(self._connection, backing_index, state.view.dead):
             time.sleep(reading.GRACE)
-            self._delete(physical, state.view.dead)
-        records, deleted = self._engine.superseded(physical)
+            self._delete(backing_index, state.view.dead)
+        records, deleted = self._engine.superseded(backing_index)
         if deleted and (records < _SMALL or deleted > records * _TOO_MANY):
-            self.rewrite(physical)
+            self.rewrite(backing_index)
             time.sleep(reading.GRACE)
-        self.sweep()
+        self.remove_unused()
 
-    def expel(self, state: State) -> None:
-        """Takes all that no search sees out of the engine's files."""
+    def expunge_all(self, state: State) -> None:
+        """Removes all invisible records from the index's files."""
         if state.view is None:
             return
-        physical = str(state.physical)
-        self._delete(physical, state.view.dead)
-        if self._engine.superseded(physical)[1]:
-            self.rewrite(physical)
+        backing_index = str(state.backing_index)
+        self._delete(backing_index, state.view.dead)
+        if self._engine.superseded(backing_index)[1]:
+            self.rewrite(backing_index)
 
-    def _delete(self, physical: str, query: JsonObject) -> None:
-        writing.delete(self._connection, self._bulk, physical, query, self._lease.require)
+    def _delete(self, backing_index: str, query: JsonObject) -> None:
+        writing.delete(self._connection, self._bulk, backing_index, query, self._lease.require)
 
-    def rewrite(self, physical: str) -> None:
-        """Puts a copy without the deleted records in the place of the engine's index."""
+    def rewrite(self, backing_index: str) -> None:
+        """Replaces the backing index by a copy without deleted records."""
         self._lease.require()
-        fresh = self._engine.copy(physical)
-        self._change(lambda state: setattr(state, "physical", fresh), visible=True)
+        fresh = self._engine.copy(backing_index)
+        self._change(lambda state: setattr(state, "backing_index", fresh), visible=True)
         self._engine.point_alias(fresh)
 
-    def sweep(self) -> None:
-        """Deletes the engine's indexes that nothing needs any more."""
+    def remove_unused(self) -> None:
+        """Deletes unused backing indexes."""
         owned = self._engine.owned()
-        state = self._change(lambda state: None)  # still the writer, after all of them were made
+        state = self._change(lambda state: None)  # verifies the lease after `owned` listed the indexes
         rebuilt = state.rebuild["physical"] if state.rebuild else None
-        for physical in owned - {str(state.physical), rebuilt, f"{rebuilt}.notes"}:
-            self._engine.remove(physical)
+        for backing_index in owned - {str(state.backing_index), rebuilt, f"{rebuilt}.notes"}:
+            self._engine.remove(backing_index)
 
     # -------------------------------------------------------------------------------------------- bit by bit
 
-    def committed(self, state: State) -> None:
-        """Remembers a commit, unless an earlier one's dead records are still to be deleted."""
-        if state.view is not None and (self._past is None or self._past.physical != state.physical):
-            self._past = _Commit(time.monotonic(), state.physical, state.view)
+    def record_commit(self, state: State) -> None:
+        """Remembers a commit unless the dead records of an earlier one are still to be deleted."""
+        if state.view is not None and (self._past is None or self._past.backing_index != state.backing_index):
+            self._past = _Commit(time.monotonic(), state.backing_index, state.view)
 
-    def proceed(self, physical: str) -> None:
-        """Deletes what was dead at an earlier commit, where searches that began before it have ended.
+    def expunge_some(self, backing_index: str) -> None:
+        """Deletes records that were dead at an earlier commit, once searches from before it have ended.
 
-        To be called before the refresh of a later commit, which makes it count. Has the engine rewrite its small files
-        from time to time, which goes on when this returns.
+        Call before the refresh of a later commit, which makes the deletions effective. Occasionally starts a force
+        merge, which continues in the background.
         """
         past, now = self._past, time.monotonic()
         if past is None or now - past.when <= reading.GRACE:
             return
         number = 0
-        if past.physical == physical:
+        if past.backing_index == backing_index:
             self._lease.require()
-            number = writing.delete_some(self._connection, self._bulk, physical, past.view.dead)
+            number = writing.delete_some(self._connection, self._bulk, backing_index, past.view.dead)
         if number < writing.SOME:
             self._past = None
         if number:
             self._deleted = now
         if self._deleted is not None and (self._merged is None or now - self._merged >= RETAINED):
-            self._engine.start_merge(physical)
+            self._engine.start_merge(backing_index)
             self._merged = now
             if now - self._deleted >= RETAINED:
                 self._deleted = None

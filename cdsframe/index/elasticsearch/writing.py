@@ -1,6 +1,6 @@
-"""The writes of one generation into an Elasticsearch index, and the removal of records for good.
+"""Writes one generation into an Elasticsearch index and deletes records for good.
 
-Does not know who may write, nor what is committed (see `store`).
+Does not know who may write or what is committed (see `store`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from cdsframe.errors import InputError
 from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
 from cdsframe.index.elasticsearch.connection import Connection
 from cdsframe.index.elasticsearch.engine import writable
-from cdsframe.index.elasticsearch.layout import CORPUS, View, check_ids, encoded, required
-from cdsframe.index.elasticsearch.scanning import WINDOW, point, scan
+from cdsframe.index.elasticsearch.mapping import CORPUS, View, check_ids, encoded, of_documents
+from cdsframe.index.elasticsearch.scanning import WINDOW, point_in_time, scan
 from cdsframe.types import JsonObject, Level, Passage
 
 if TYPE_CHECKING:
@@ -26,62 +26,62 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _CORPORA = 10_000
-"""Corpora of one index that are counted."""
+"""Maximum number of corpora counted per index."""
 
 _AT_ONCE = 1_000
-"""Documents in one condition."""
+"""Documents per condition."""
 
 SOME = 1_000
-"""Records that are deleted at most beside a commit of single documents."""
+"""Maximum number of records deleted along with a commit of single documents."""
 
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """What a view of an index holds."""
+    """Counts of the visible records."""
 
     documents: int
     records: int
     levels: dict[Level, int]
     corpora: dict[str, int]
-    """Corpus -> documents; "" for those that were written without one."""
+    """Corpus -> documents; "" for documents written without one."""
 
 
 class Writes:
-    """One generation under way.
+    """The writes of one open generation.
 
     Args:
-        physical: the engine's index.
+        backing_index: the index to write to.
         view: the committed records and this generation's.
-        empty: whether nothing was in the index when the generation began.
-        route: what decides a record's shard, by its metadata; None: the engine.
+        empty: whether the index was empty when the generation began.
+        route: returns a record's routing value from its metadata; None: default routing.
     """
 
     def __init__(
         self,
         connection: Connection,
         bulk: Bulk,
-        physical: str,
+        backing_index: str,
         view: View,
         empty: bool,
         route: Callable[[Mapping[str, str]], str | None],
     ) -> None:
         self._connection, self._bulk, self._route = connection, bulk, route
-        self.physical, self.view, self._empty = physical, view, empty
+        self.backing_index, self.view, self._empty = backing_index, view, empty
         self._touched: set[str] = set()
         self._serial = 0
         self._unseen = False
 
     def put(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str) -> None:
-        """Replaces the records of the documents that the given ones belong to; they are the corpus's from then on.
+        """Replaces the records of the documents that these records belong to and assigns the documents to the corpus.
 
-        Raises InputError where one has an id that the engine does not take, before any is sent.
+        Raises InputError for an invalid id before any record is sent.
         """
         check_ids(records)
         counts = Counter(record.document_id for record in records)
         self.supersede(list(counts))
         self._serial += 1
         self._unseen = True
-        self._bulk.put(writable(self.physical), self._actions(records, vectors, counts, corpus))
+        self._bulk.put(writable(self.backing_index), self._actions(records, vectors, counts, corpus))
 
     def _actions(
         self, records: Sequence[Passage], vectors: np.ndarray | None, counts: Counter[str], corpus: str
@@ -94,7 +94,7 @@ class Writes:
                 counts.pop(record.document_id, None),
                 corpus,
             )
-            # The same write twice makes one record: a request is sent again where its answer got lost.
+            # Repeating a write creates no second record: a request is sent again if its response was lost.
             key = f"{self.view.generation}.{self._serial}.{number}"
             yield action("create", key, body, record.id, record.document_id, routing=self._route(record.metadata))
 
@@ -110,8 +110,8 @@ class Writes:
             while rows := self._live(some, self.view):
                 if any(row["fields"].get("died", [0])[0] > self.view.generation for row in rows):
                     raise InputError(
-                        f"another writer has taken over the index {self.physical}; what this process wrote since the "
-                        "last commit is not seen by anybody: run it again"
+                        f"another writer has taken over the index {self.backing_index}; this process's writes since "
+                        "the last commit are not visible: run it again"
                     )
                 conflicts = self._update(rows, "died")
                 if not conflicts and len(rows) < WINDOW:
@@ -120,10 +120,10 @@ class Writes:
         self._touched.update(document_ids)
 
     def _live(self, document_ids: Sequence[str], view: View) -> list[JsonObject]:
-        query = {"bool": {"filter": [required(document_ids), view.query]}}
+        query = {"bool": {"filter": [of_documents(document_ids), view.query]}}
         found = self._connection.ask(
             lambda client: client.search(
-                index=self.physical,
+                index=self.backing_index,
                 query=query,
                 size=WINDOW,
                 sort=[{"_doc": "asc"}],
@@ -137,11 +137,11 @@ class Writes:
         return list(found["hits"]["hits"])
 
     def _update(self, rows: Iterable[JsonObject], field: str) -> list[str]:
-        """Sets a field of records to this generation; gives the documents of those that changed in the meantime."""
+        """Sets a field of records to this generation; returns the documents of records changed meanwhile."""
         body = b'{"doc":{"%s":%d}}' % (field.encode(), self.view.generation)
         self._unseen = True
         self._bulk.put(
-            writable(self.physical),
+            writable(self.backing_index),
             (
                 action(
                     "update",
@@ -158,19 +158,19 @@ class Writes:
         return self._bulk.drain()
 
     def settle(self) -> None:
-        """Waits until all that was written can be found."""
+        """Waits until all writes are searchable."""
         self._bulk.drain()
         if self._unseen:
-            self._connection.ask(lambda client: client.indices.refresh(index=self.physical))
+            self._connection.ask(lambda client: client.indices.refresh(index=self.backing_index))
             self._unseen = False
 
     def take_over(self, generations: Sequence[int]) -> None:
-        """Makes this generation's own the whole documents that writers left behind when they died."""
+        """Moves the complete documents of writers that died to this generation."""
         self._unseen = True
         self.settle()
         query = {"bool": {"filter": [{"terms": {"born": generations}}], "must_not": [{"terms": {"died": generations}}]}}
         documents = 0
-        with point(self._connection, self.physical) as snapshot:
+        with point_in_time(self._connection, self.backing_index) as snapshot:
             rows = scan(
                 self._connection,
                 snapshot,
@@ -180,7 +180,7 @@ class Writes:
                 seq_no_primary_term=True,
             )
             groups = (list(group) for _, group in groupby(rows, lambda row: row["fields"]["document_id"][0]))
-            whole = (group for group in groups if sum(_told(row) for row in group) == len(group))
+            whole = (group for group in groups if sum(_declared_records(row) for row in group) == len(group))
             while some := list(islice(whole, _AT_ONCE)):
                 self.supersede([group[0]["fields"]["document_id"][0] for group in some])
                 conflicts = self._update((row for group in some for row in group), "born")
@@ -190,19 +190,20 @@ class Writes:
                     self.supersede(sorted(set(conflicts)))
         self.settle()
         if documents:
-            log.info("%d documents that an earlier run wrote and did not commit are kept", documents)
+            log.info("resumed %d documents that an earlier run wrote and did not commit", documents)
 
     def count(self) -> Counts:
-        """What this generation's commit will show. Raises InputError where records of its documents are missing."""
+        """The counts that this generation's commit will show. Raises InputError if records of its documents are
+        missing."""
         self.settle()
-        return counted(self._connection, self.physical, self.view)
+        return counted(self._connection, self.backing_index, self.view)
 
 
-def counted(connection: Connection, physical: str, view: View) -> Counts:
-    """What a view of an index holds. Raises InputError where documents have other than all their records."""
+def counted(connection: Connection, backing_index: str, view: View) -> Counts:
+    """Counts a view's records. Raises InputError if the number of records differs from what the documents declare."""
     found = connection.ask(
         lambda client: client.search(
-            index=physical,
+            index=backing_index,
             query={"bool": {"filter": [view.query]}},
             size=0,
             track_total_hits=True,
@@ -222,8 +223,8 @@ def counted(connection: Connection, physical: str, view: View) -> Counts:
     expected = round(counts["expected"]["value"])
     if records != expected:
         raise InputError(
-            f"the Elasticsearch index {physical} has {records} records where its documents have {expected}; nothing "
-            "was committed: run it again, or fix it by ingestion=rebuild"
+            f"the Elasticsearch index {backing_index} has {records} records, its documents declare {expected}; "
+            "nothing was committed: run it again, or fix it by ingestion=rebuild"
         )
     levels, corpora = (
         {row["key"]: row["doc_count"] for row in buckets}
@@ -232,37 +233,37 @@ def counted(connection: Connection, physical: str, view: View) -> Counts:
     return Counts(counts["documents"]["value"], records, levels, corpora)
 
 
-def number(connection: Connection, physical: str, query: JsonObject) -> int:
-    """How many records fulfil a condition."""
-    return int(connection.ask(lambda client: client.count(index=physical, query=query))["count"])
+def number(connection: Connection, backing_index: str, query: JsonObject) -> int:
+    """Number of records that match a query."""
+    return int(connection.ask(lambda client: client.count(index=backing_index, query=query))["count"])
 
 
 def delete(
     connection: Connection,
     bulk: Bulk,
-    physical: str,
+    backing_index: str,
     query: JsonObject,
     require: Callable[[], None],
 ) -> None:
-    """Deletes the records that fulfil a condition, for good; `require` is called before each page of them."""
-    connection.ask(lambda client: client.indices.refresh(index=physical))
-    with point(connection, physical) as snapshot:
+    """Deletes the records that match a query for good; calls `require` before each page."""
+    connection.ask(lambda client: client.indices.refresh(index=backing_index))
+    with point_in_time(connection, backing_index) as snapshot:
         rows = scan(connection, snapshot, query)
         while some := list(islice(rows, WINDOW)):
             require()
-            bulk.put(writable(physical), _deletions(some))
+            bulk.put(writable(backing_index), _deletions(some))
     bulk.drain()
-    connection.ask(lambda client: client.indices.refresh(index=physical))
+    connection.ask(lambda client: client.indices.refresh(index=backing_index))
 
 
-def delete_some(connection: Connection, bulk: Bulk, physical: str, query: JsonObject) -> int:
-    """Begins to delete `SOME` of the records that fulfil a condition, as they were refreshed last; gives their number.
+def delete_some(connection: Connection, bulk: Bulk, backing_index: str, query: JsonObject) -> int:
+    """Starts to delete up to `SOME` records that match a query as of the last refresh; returns their number.
 
-    The next refresh makes it count.
+    The next refresh makes the deletions effective.
     """
     found = connection.ask(
         lambda client: client.search(
-            index=physical,
+            index=backing_index,
             query={"bool": {"filter": [query]}},
             size=SOME,
             sort=[{"_doc": "asc"}],
@@ -272,7 +273,7 @@ def delete_some(connection: Connection, bulk: Bulk, physical: str, query: JsonOb
         )
     )
     rows = found["hits"]["hits"]
-    bulk.put(writable(physical), _deletions(rows))
+    bulk.put(writable(backing_index), _deletions(rows))
     return len(rows)
 
 
@@ -280,6 +281,6 @@ def _deletions(rows: Iterable[JsonObject]) -> Iterator[Action]:
     return (action("delete", row["_id"], None, row["_id"], routing=row.get("_routing")) for row in rows)
 
 
-def _told(row: JsonObject) -> int:
-    """How many records a row's document has, told by its first; 0 by the others."""
+def _declared_records(row: JsonObject) -> int:
+    """The number of records that the row's document declares; stored in its first record, 0 for the others."""
     return int(row["fields"].get("records", [0])[0])

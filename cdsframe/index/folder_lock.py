@@ -1,6 +1,6 @@
-"""One writer at a time in a folder: a lock that its holder's death frees, with the holder's name beside it.
+"""Lock of a folder: one holder at a time, released when its process dies; the holder's name is stored beside it.
 
-By `flock`, which the system lets go of when a process ends, however it ends. Does not reach hosts that do not share
+Uses `flock`, which the operating system releases when the process ends. Does not work across hosts unless they share
 the folder's file system.
 """
 
@@ -19,19 +19,19 @@ from typing import Any
 from cdsframe.errors import InputError
 
 WRITER, REBUILD = "writer", "rebuild"
-"""The leases of an index: of who writes it, and of who fills what will take its place."""
+"""The locks of an index: WRITER is held while it is written, REBUILD while a replacement is filled."""
 
 FILES = {f".{name}.{kind}" for name in (WRITER, REBUILD) for kind in ("lock", "json")}
-"""The names of all their files."""
+"""Names of the lock files."""
 
 
-class Lease:
-    """An exclusive lock, entered again by the thread that holds it.
+class FolderLock:
+    """An exclusive lock, reentrant for the thread that holds it.
 
     Args:
-        folder: where its files are; made when it is taken.
-        name: `WRITER` or `REBUILD`; of its files, `.<name>.lock` and `.<name>.json`.
-        doing: what its holder does, for the error: `the index demo is being written`.
+        folder: the folder of the lock files; created when the lock is acquired.
+        name: `WRITER` or `REBUILD`; the files are `.<name>.lock` and `.<name>.json`.
+        doing: the holder's activity, for the error message: `the index demo is being written`.
     """
 
     def __init__(self, folder: Path, name: str, doing: str) -> None:
@@ -40,12 +40,12 @@ class Lease:
 
     @property
     def held(self) -> bool:
-        """Whether this thread holds it."""
+        """Whether this thread holds the lock."""
         return self._lock is not None and self._lock.is_locked
 
     @contextmanager
     def hold(self, wait: float) -> Iterator[bool]:
-        """Yields whether it was not held before. Raises InputError, which names the holder, after `wait` seconds."""
+        """Yields True for the outermost entry. Raises InputError, naming the holder, after `wait` seconds."""
         from filelock import FileLock, Timeout
 
         self._lock = self._lock or FileLock(self._file)
@@ -56,8 +56,8 @@ class Lease:
                 self._lock.acquire(timeout=wait)
                 break
             except Timeout:
-                raise InputError(f"{self._doing} by {self._holder()}; wait for its end") from None
-            except FileNotFoundError:  # the holder removed a folder that it left empty
+                raise InputError(f"{self._doing} by {self._holder()}; wait until it ends") from None
+            except FileNotFoundError:  # the holder removed its empty folder
                 continue
         try:
             if outermost:
@@ -69,7 +69,7 @@ class Lease:
             self._lock.release()
 
     def _holder(self) -> str:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # it may be gone, or not be written yet
+        with suppress(OSError, ValueError, KeyError, TypeError):  # removed meanwhile, or not written yet
             owner = json.loads(self._owner.read_text(encoding="utf-8"))
             return f"{owner['command']} (process {owner['process']} on {owner['host']}, since {owner['since']})"
         return "another process"

@@ -1,10 +1,10 @@
-"""How records lie in an Elasticsearch index: its settings and mapping, a record's fields, and which of them count.
+"""The record format of an Elasticsearch index: settings, mapping, encoding of records, and visibility by generation.
 
-Talks to no server. Each level has an object of its own (`passage.words`, `title.vector`, …), because BM25's statistics
-and the graph of the vectors belong to a field: so a level is searched as if the others were not there.
+Talks to no server. Each level has its own fields (`passage.words`, `title.vector`, …), because BM25's statistics and
+the HNSW graph belong to a field: each level is then searched independently of the others.
 
-A record is never rewritten: it is `born` in one generation and may have `died` in a later one. What a commit shows are
-the records that were born by then and have not died, but for generations that were given up (`View`).
+Records are never updated in place: a record is `born` in one generation and may have `died` in a later one. A commit
+shows the records that were born by then and have not died, except those of aborted generations (`View`).
 """
 
 from __future__ import annotations
@@ -27,35 +27,35 @@ if TYPE_CHECKING:
     import numpy as np
 
 _LONG = 8_000
-"""Characters of a metadata value, or bytes of a title with its heading path, above which a digest stands for it: the
-engine refuses keys of more than 32,766 bytes, and a character has 4 at most."""
+"""Limit for a metadata value (characters) and for a title with its heading path (bytes); a digest replaces longer ones.
+Elasticsearch refuses keys of more than 32,766 bytes, and a character has at most 4."""
 
 _WORDS = 1_000
-"""Words of a query, above which only the different ones count: the engine has a limit to a query's clauses."""
+"""Above this number of words, a query keeps its distinct words only: Elasticsearch limits the clauses of a query."""
 
 _WORD = re.compile(r"[⺀-\U0003ffff]|[^\W⺀-\U0003ffff]+")
-"""A word, or one sign of a script that puts no spaces between words."""
+"""A word, or one character of a script without spaces."""
 
 _BBQ = 64
-"""The smallest dimension that the engine makes binary codes for."""
+"""The smallest vector dimension that bbq_hnsw supports."""
 
 _ROUTE = re.compile(r"[^,\s]{1,200}")
-"""The values of metadata that can decide a shard: the engine takes lists of them, separated by commas."""
+"""Valid routing values: Elasticsearch separates several by commas."""
 
 CORPUS = "corpus"
-"""The field with the corpus of a record's document; missing where it was written without one."""
+"""Field with the corpus of a record's document; missing if it was written without a corpus."""
 
-BARE = "bare"
-"""The field that is kept by column, and says of a record what a search knows before it opens it."""
+WITHOUT_TEXT = "bare"
+"""Doc-values field with `Passage.without_text` of a record as JSON; searches read it without opening the source."""
 
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """Which records count: those of the generations up to one, without the ones that were given up.
+    """The visible records: those of all generations up to `generation`, without aborted ones.
 
-    `only`: the generations of a part of a rebuild, which must not see the other parts' records.
+    `only`: the generations of one part of a rebuild, which must not see the other parts' records.
     """
 
     generation: int
@@ -64,7 +64,7 @@ class View:
 
     @property
     def query(self) -> JsonObject:
-        """The engine's condition."""
+        """The Elasticsearch query for the visible records."""
         bound = {"lte": self.generation}
         born = {"range": {"born": bound}} if self.only is None else {"terms": {"born": self.only}}
         died: JsonObject = {"range": {"died": bound}}
@@ -75,15 +75,15 @@ class View:
 
     @property
     def dead(self) -> JsonObject:
-        """What neither this view nor any later one shows: nothing of a writer that came after it."""
+        """Query for records that this view and all later ones hide. Excludes the records of later writers."""
         past = {"range": {"born": {"lte": self.generation}}}
         given_up = {"terms": {"born": list(self.aborted)}}
         return {"bool": {"filter": [{"bool": {"should": [past, given_up]}}], "must_not": [self.query]}}
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
-    """The choices that an index is made with; see `configs/index/elasticsearch.yaml`."""
+class RecordMapping:
+    """The settings and mapping of a new backing index; see `configs/index/elasticsearch.yaml`."""
 
     algorithm: str
     m: int
@@ -97,23 +97,23 @@ class Layout:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What BM25's scores, and where records are looked for, depend on: an index made with others is refused."""
+        """The settings that determine BM25's scores and the routing: an index built with others is refused."""
         return {"analyzer": self.analyzer, "k1": self.k1, "b": self.b, "routing": self.routing}
 
     def route(self, metadata: Mapping[str, str]) -> str | None:
-        """What decides a record's shard; None: the engine."""
+        """The routing value of a record; None: default routing."""
         value = metadata.get(self.routing or "")
         return value if value is not None and _ROUTE.fullmatch(value) else None
 
     def routes(self, filter: Filter) -> str | None:
-        """Which shards hold all that a filter lets through; None: all may."""
+        """The routing values that cover all records matching the filter; None: search all shards."""
         value = filter.get(self.routing or "", ())
         values = [value] if isinstance(value, str) else list(value)
         return ",".join(values) if values and all(_ROUTE.fullmatch(one) for one in values) else None
 
     @property
     def settings(self) -> JsonObject:
-        """Refreshed by commits only."""
+        """Index settings. Automatic refresh is off: commits refresh."""
         analyzer: JsonObject = {"type": self.analyzer}
         if self.analyzer == "english":
             analyzer["stopwords"] = list(STOP_WORDS)
@@ -125,18 +125,19 @@ class Layout:
             "similarity": {"bm25": {"type": "BM25", "k1": self.k1, "b": self.b}},
         }
 
-    def mapping(self, dimension: int | None) -> JsonObject:
-        """Strict: a field that is not here is an error. Raises ConfigError where vectors are too short."""
+    def mappings(self, dimension: int | None) -> JsonObject:
+        """The strict mapping: unknown fields are errors. Raises ConfigError if the dimension is too small for
+        bbq_hnsw."""
         if self.algorithm == "bbq_hnsw" and dimension is not None and dimension < _BBQ:
             raise ConfigError(
-                f"index.algorithm=bbq_hnsw takes vectors of dimension {_BBQ} or more, the embedder's have {dimension}; "
-                "use index.algorithm=int8_hnsw"
+                f"index.algorithm=bbq_hnsw needs vectors of dimension {_BBQ} or more, the embedder's have "
+                f"{dimension}; use index.algorithm=int8_hnsw"
             )
         keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
         properties |= dict.fromkeys((*METADATA_FIELDS, CORPUS), keyword) | {"long": kept, "unread": kept}
-        properties[BARE] = keyword | {"index": False}
+        properties[WITHOUT_TEXT] = keyword | {"index": False}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
             fields: JsonObject = dict.fromkeys(("title", "heading", "text"), source)
@@ -160,7 +161,7 @@ class Layout:
 
 
 def check_ids(records: Iterable[Passage]) -> None:
-    """Raises InputError where ids are too long for a key."""
+    """Raises InputError if an id is too long for a key."""
     for record in records:
         if problem := ids_problem(record.id, record.section_id, record.document_id):
             raise InputError(f"the document {named(record.document_id)} {problem}")
@@ -169,9 +170,10 @@ def check_ids(records: Iterable[Passage]) -> None:
 def encoded(
     record: Passage, vector: np.ndarray | None, generation: int, records: int | None, corpus: str = ""
 ) -> bytes:
-    """A record as JSON. `records` is how many its document has, told by the first of them, so that it can be counted.
+    """A record as JSON. The first record of a document stores their number in `records`, so that missing ones are
+    detected.
 
-    Raises InputError where its text is no Unicode. Its ids are such as `check_ids` lets pass.
+    Raises InputError if the text is not valid Unicode. Check ids with `check_ids` before.
     """
     import orjson
 
@@ -179,9 +181,11 @@ def encoded(
     searched = {name: _searched(value) for name, value in texts.items()}
     unread: JsonObject = {name: value for name, value in texts.items() if value != searched[name]}
     unread |= {head: getattr(record, head) for head in HEADS if head not in record.prepended}
-    if vector is not None and vector.any():  # the cosine to nothing is not defined
+    if vector is not None and vector.any():  # a zero vector has no cosine
         searched["vector"] = vector
-    source: JsonObject = {name: getattr(record, name) for name in _PLAIN} | {BARE: _bare(record)}
+    source: JsonObject = {name: getattr(record, name) for name in _PLAIN} | {
+        WITHOUT_TEXT: _encoded_without_text(record)
+    }
     source[record.level] = searched
     if unread:
         source["unread"] = unread
@@ -197,16 +201,18 @@ def encoded(
     try:
         return orjson.dumps(source, option=orjson.OPT_SERIALIZE_NUMPY)
     except (TypeError, ValueError):
-        raise InputError(f"the document {named(record.document_id)} has signs that are not Unicode; fix it") from None
+        raise InputError(
+            f"the document {named(record.document_id)} has characters that are not valid Unicode; fix its text"
+        ) from None
 
 
 def _searched(value: str | Sequence[str]) -> Any:
-    """A text, or each part of a heading path, as it is searched; what it differs from is kept among the unread."""
+    """The search form of a text, or of each part of a heading path. `unread` keeps the original if it differs."""
     return search_words(value) if isinstance(value, str) else tuple(map(search_words, value))
 
 
-def _bare(record: Passage) -> str:
-    """The value of the field `BARE`: of title and heading no more than their digest where they are very long."""
+def _encoded_without_text(record: Passage) -> str:
+    """JSON of the passage without text; a digest replaces title and heading if they are very long."""
     head = [record.title, *record.heading]
     if _size(head) > _LONG:
         head = [_digested("\n".join(head))]
@@ -214,12 +220,12 @@ def _bare(record: Passage) -> str:
 
 
 def _size(values: Sequence[str]) -> int:
-    """Bytes of their JSON."""
+    """Bytes of the values as JSON."""
     return len(json.dumps(values, ensure_ascii=False).encode("utf-8", "surrogatepass"))
 
 
-def bare(value: str, level: Level) -> Passage:
-    """`Passage.bare` of a record, from the value of its field `BARE`."""
+def without_text(value: str, level: Level) -> Passage:
+    """Decodes the field into `Passage.without_text`."""
     import orjson
 
     id, document_id, section_id, title, *heading = orjson.loads(value)
@@ -227,7 +233,7 @@ def bare(value: str, level: Level) -> Passage:
 
 
 def decoded(source: Mapping[str, Any]) -> Passage:
-    """The record that a source was made from."""
+    """Decodes a source into a record."""
     texts = source[source["level"]] | source.get("unread", {})
     metadata = {field: source[field] for field in METADATA_FIELDS if field in source} | source.get("long", {})
     return Passage(
@@ -240,16 +246,16 @@ def decoded(source: Mapping[str, Any]) -> Passage:
 
 
 def conditions(filter: Filter) -> list[JsonObject] | None:
-    """The engine's conditions for a filter; None where no record can fulfil it.
+    """The Elasticsearch conditions of a filter; None if no record can match.
 
-    Raises InputError where a field is none that documents have.
+    Raises InputError for an unknown metadata field.
     """
     found: list[JsonObject] = []
     for field, value in filter.items():
         if field not in METADATA_FIELDS:
             near = get_close_matches(field, METADATA_FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"there are {', '.join(METADATA_FIELDS)}"
-            raise InputError(f"no metadata field {field} to filter by; {hint}")
+            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(METADATA_FIELDS)}"
+            raise InputError(f"unknown metadata field {field} in the filter; {hint}")
         values = [value] if isinstance(value, str) else list(value)
         if not values:
             return None
@@ -258,14 +264,14 @@ def conditions(filter: Filter) -> list[JsonObject] | None:
 
 
 def searchable(text: str) -> str:
-    """A query's text in its search form, or where it is very long its different words, as many as the engine takes."""
+    """The search form of a query; a very long query is reduced to as many distinct words as Elasticsearch accepts."""
     text = search_words(text, question=True)
     found = _WORD.findall(text)
     return text if len(found) <= _WORDS else " ".join(list(dict.fromkeys(map(str.casefold, found)))[:_WORDS])
 
 
 def _keyword(value: str) -> str:
-    """The value as it is compared: itself, or its digest where it is too long for a key."""
+    """The value as a keyword, or its digest if it is too long for a key."""
     return value if len(value) <= _LONG else _digested(value)
 
 
@@ -274,10 +280,10 @@ def _digested(value: str) -> str:
 
 
 def digested(value: str) -> bool:
-    """Whether a keyword stands for a value that is too long for one."""
+    """Whether a keyword is the digest of a long value."""
     return re.fullmatch(r"sha256:[0-9a-f]{64}", value) is not None
 
 
-def required(ids: Sequence[str]) -> JsonObject:
-    """The engine's condition for all records of the documents."""
+def of_documents(ids: Sequence[str]) -> JsonObject:
+    """Condition for all records of these documents."""
     return {"terms": {"document_id": list(ids)}}
