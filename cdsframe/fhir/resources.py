@@ -10,23 +10,19 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from cdsframe.fhir.datatypes import amount, codes, label_of
+from cdsframe.fhir.dates import When, when_of
 from cdsframe.fhir.references import Entry, References, Resource, entered_in_error, literal
 from cdsframe.fhir.scrubbing import Scrubber
 from cdsframe.fhir.values import LEFT_OUT, PEOPLE, Values
 
 _NAMES_OF_OTHERS = "names of persons other than the patient whom a resource is about"
+_REPEATED = "dates that repeat the date of their resource"
 _NAMES = (
     "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "title", "description", "relationship",
     "type", "procedureCode", "device", "deviceName", "codeCodeableConcept", "event", "policyRule", "lensSpecification",
     "category", "class",
 )  # fmt: skip
 """Where a resource says what it is, the first that it has."""
-_DATES = (
-    "onset", "effective", "performed", "occurrence", "authoredOn", "started", "startDate", "whenHandedOver", "period",
-    "assertedDate", "recordedDate", "recordedOn", "issued", "authored", "dateTime", "date", "created", "identified",
-    "sent",
-)  # fmt: skip
-"""When it happened, the first that it has; those of several types end in DateTime, Instant or Period."""
 _LABELS = {
     "status": "",
     "lifecycleStatus": "",
@@ -78,19 +74,19 @@ class Teller:
         """`(date, codes, line)` of a resource: `DATE: NAME (SYSTEM CODE) = VALUE; details`."""
         self._entry, resource = entry, entry.resource
         used: set[str] = set()
-        begin, end = _dates(resource, used)
+        when = when_of(resource, used)
         name, code = self._name(resource, used)
         about = self._about(resource.get("focus"), resource)
         used.add("focus")
         values = [
             text for part in (resource, *resource.get("component", ())) if (text := self._value(part, resource, used))
         ]
-        head = f"{begin}: " if begin else ""
+        head = f"{when.begin}: " if when.begin else ""
         head += name + (f" ({code})" if code else "") + about + (f" = {', '.join(values)}" if values else "")
-        details = list(self._details(resource, end, begin[:10], used))
+        details = list(self._details(resource, when, used))
         vague = name.startswith("an unnamed ") or not any(resource.get(key) for key in _NAMES[:-2])
         details += self._narrative(resource, needed=vague and not values)
-        return begin, code, "; ".join([head, *details])
+        return when.begin or when.end, code, "; ".join([head, *details])
 
     def _target(self, reference: Resource, holder: Resource) -> Resource | None:
         """The valid resource that a reference names: contained in its holder, or in the bundle."""
@@ -186,7 +182,7 @@ class Teller:
         parts = [amount(item) if "low" in item or "high" in item else "", *self._values.parts(item, whole, skip)]
         return " ".join(filter(None, (*parts, self._values.extensions(item, whole))))
 
-    def _details(self, resource: Resource, end: str, day: str, used: set[str]) -> Iterator[str]:
+    def _details(self, resource: Resource, when: When, used: set[str]) -> Iterator[str]:
         if resource.get("doNotPerform"):
             yield "not to be done"
         used.add("doNotPerform")
@@ -194,24 +190,27 @@ class Teller:
         for key, before in _LABELS.items():
             if key in resource and key not in used and (text := self._values.element(key, resource[key], resource)):
                 yield before + text
-        if end:
-            yield f"until {end}"
+        if when.end:
+            yield f"until {when.end}"
         rest = [key for key in resource if key not in used and key not in _LABELS and key not in _STRUCTURE]
         for key in sorted(rest, key=lambda key: key == "note"):
-            yield from self._element(key, resource[key], resource, day)
+            if when.repeated_by(key, resource[key]):
+                self._left_out[_REPEATED] += 1
+            else:
+                yield from self._element(key, resource[key], resource)
         if added := self._values.extensions(resource, resource):
             yield added
 
-    def _element(self, key: str, value: Any, resource: Resource, day: str) -> Iterator[str]:
+    def _element(self, key: str, value: Any, resource: Resource) -> Iterator[str]:
         """A top-level element without a fixed place in the line."""
         items = value if isinstance(value, list) else [value]
-        if key.startswith("_") or value is None or (isinstance(value, str) and day and value[:10] == day):
+        if key.startswith("_") or value is None:
             return
         referenced = all(isinstance(item, Mapping) and ("reference" in item or "display" in item) for item in items)
         if (reason := LEFT_OUT.get(key)) or (key in ("context", "source", "sourceReference") and referenced):
             self._left_out[reason or LEFT_OUT["encounter"]] += len(items)
         elif key in ("dosage", "dosageInstruction"):
-            yield from filter(None, (self._values.dosage(item, resource) for item in items))
+            yield from self._values.dosages(items, resource)
         elif key == "note":
             yield from (f"note: {self._values.note(item, resource)}" for item in items)
         elif key == "reaction":
@@ -269,24 +268,3 @@ class Teller:
             return [f"narrative: {shown}"] if shown else []
         self._left_out["narratives of what is written from its elements"] += bool(narrative)
         return []
-
-
-def _dates(resource: Resource, used: set[str]) -> tuple[str, str]:
-    """When it began, to the minute where it says so, and the day on which it ended."""
-    begin = end = ""
-    for key in _DATES:
-        for full in (f"{key}DateTime", f"{key}Instant", f"{key}Period", key):
-            value = resource.get(full)
-            if isinstance(value, Mapping) and ("start" in value or "end" in value) and not (begin or end):
-                begin, end = str(value.get("start", "")), str(value.get("end", ""))[:10]
-                used.add(full)
-            elif isinstance(value, str) and not begin:
-                begin = value
-                used.add(full)
-    over = resource.get("abatementDateTime") or (resource.get("abatementPeriod") or {}).get("end") or ""
-    if over:
-        used.update(("abatementDateTime", "abatementPeriod"))
-    end = str(over)[:10] or end
-    day, _, clock = begin.partition("T")
-    clock = "" if clock.startswith("00:00") else clock[:5]
-    return f"{day} {clock}".strip(), "" if end == day else end

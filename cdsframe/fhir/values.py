@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from cdsframe.fhir.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period
+from cdsframe.fhir.dosage import dosage_text, timing_text
 from cdsframe.fhir.references import Resource
 from cdsframe.fhir.scrubbing import Scrubber, plain
 
@@ -56,7 +58,6 @@ _CODES = frozenset(
 )  # fmt: skip
 """Elements whose strings are codes of FHIR, not free text."""
 _CODE = re.compile(r"[A-Za-z][\w\-]*")
-_UNITS = {"s": "second", "min": "minute", "h": "hour", "d": "day", "wk": "week", "mo": "month", "a": "year"}
 
 
 class Values:
@@ -101,7 +102,8 @@ class Values:
         keys = set(value) - {"id", "extension"}
         added = self.extensions(value, holder)
         for needed, allowed, write in self._rules:
-            if keys & needed and keys <= allowed and isinstance(value.get("code", ""), str):
+            plain_code = isinstance(value.get("code", ""), str) or "event" in allowed
+            if keys & needed and keys <= allowed and plain_code:
                 return " ".join(filter(None, (write(value, holder), added)))
         return ", ".join(filter(None, (*self.parts(value, holder), added)))
 
@@ -190,55 +192,19 @@ class Values:
         return self.free(narrative_text(str(value.get("div", ""))))
 
     def timing(self, timing: Resource, holder: Resource) -> str:
-        """When something happens, as `2 times every 1 day, in the morning`."""
-        repeat = timing.get("repeat") or {}
-        parts = []
-        count, most = repeat.get("frequency"), repeat.get("frequencyMax")
-        if repeat.get("period") is not None:
-            unit = _UNITS.get(repeat.get("periodUnit", ""), "")
-            every = amount(repeat["period"]) + (f" to {amount(repeat['periodMax'])}" if "periodMax" in repeat else "")
-            times = f"{amount(count)}{f' to {amount(most)}' if most else ''} times every " if count else "every "
-            parts.append(f"{times}{every} {unit}{'' if every == '1' else 's'}".strip())
-        elif count:
-            parts.append(f"{amount(count)} times")
-        parts += [f"{amount(repeat['count'])} times in all"] if "count" in repeat else []
-        parts += [f"at most {amount(repeat['countMax'])} times"] if "countMax" in repeat else []
-        if "duration" in repeat:
-            most = f" to {amount(repeat['durationMax'])}" if "durationMax" in repeat else ""
-            unit = _UNITS.get(repeat.get("durationUnit", ""), "")
-            parts.append(f"for {amount(repeat['duration'])}{most} {unit}s".rstrip())
-        parts += [f"offset {amount(repeat['offset'])} minutes"] if "offset" in repeat else []
-        for key, before in (("dayOfWeek", "on "), ("timeOfDay", "at "), ("when", "")):
-            parts += [before + ", ".join(map(str, repeat[key]))] if repeat.get(key) else []
-        bounds = next((value for key, value in repeat.items() if key.startswith("bounds")), None)
-        parts += [f"during {self.word(bounds, holder)}"] if bounds else []
-        parts += [self.word(timing.get("code"), holder), self.word(timing.get("event"), holder)]
-        return ", ".join(filter(None, parts))
+        """When something happens."""
+        repeat = self.extensions(timing.get("repeat") or {}, holder)
+        return ", ".join(filter(None, (timing_text(timing, partial(self.word, holder=holder)), repeat)))
 
-    def dosage(self, dosage: Resource, holder: Resource) -> str:
-        """A dosage: its own text, and all that its parts say."""
-        doses = []
-        for rate in dosage.get("doseAndRate", ()):
-            dose = amount(rate.get("doseQuantity") or rate.get("doseRange") or {})
-            speed = amount(rate.get("rateQuantity") or rate.get("rateRange") or rate.get("rateRatio") or {})
-            kind = self.word(rate.get("type"), holder)
-            doses.append(" ".join(filter(None, (f"dose {dose}" * bool(dose), f"rate {speed}" * bool(speed), kind))))
-        doses += [f"dose {amount(dosage['dose'])}"] if "dose" in dosage else []
-        doses += [f"rate {amount(value)}" for key, value in dosage.items() if key.startswith("rate")]
-        needed = next((value for key, value in dosage.items() if key.startswith("asNeeded")), None)
-        reason = "" if isinstance(needed, bool | None) else self.word(needed, holder)
-        parts = [
-            *doses,
-            self.timing(dosage.get("timing") or {}, holder),
-            self.word(dosage.get("route"), holder),
-            *(["as needed" + (f" for {reason}" if reason else "")] if needed else []),
-            *(["not only as needed"] if needed is False else []),
-            self.word(dosage.get("additionalInstruction"), holder),
-            *(f"at most {amount(dosage[key])}" for key in dosage if key.startswith("maxDosePer")),
-            *(f"{before}{self.word(dosage.get(key), holder)}" for key, before in (("site", "at "), ("method", ""))
-              if dosage.get(key)),
-            self.free(dosage.get("patientInstruction") or ""),
-            self.extensions(dosage, holder),
-        ]  # fmt: skip
-        shown, text = ", ".join(filter(None, parts)), self.free(dosage.get("text") or "")
-        return f"{text} ({shown})" if text and shown else text or shown
+    def dosages(self, dosages: Sequence[Resource], holder: Resource) -> Iterator[str]:
+        """Each dosage; `step N` precedes those that follow one another."""
+        in_steps = len({item.get("sequence") for item in dosages}) > 1
+        for item in dosages:
+            text = dosage_text(item, partial(self.word, holder=holder), self.free)
+            text = ", ".join(filter(None, (text, self.extensions(item, holder))))
+            if "sequence" in item and not in_steps:
+                self.left_out[TECHNICAL] += 1
+            elif "sequence" in item:
+                text = f"step {item['sequence']}: {text}"
+            if text:
+                yield text

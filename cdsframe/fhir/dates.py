@@ -1,0 +1,65 @@
+"""When a FHIR R4 resource's event began and ended. Writes local times as they stand, without seconds or time zone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from cdsframe.fhir.datatypes import INSTANT
+from cdsframe.fhir.references import Resource
+
+_ELEMENTS = (
+    "onset", "effective", "performed", "occurrence", "authoredOn", "started", "startDate", "whenHandedOver", "period",
+    "assertedDate", "recordedDate", "recordedOn", "issued", "authored", "dateTime", "date", "created", "identified",
+    "sent",
+)  # fmt: skip
+"""Elements that date an event. The first one present is used. An element of several types has the type in its name."""
+_KEYS = tuple(full for key in _ELEMENTS for full in (f"{key}DateTime", f"{key}Instant", f"{key}Period", key))
+_EVENTS = ("effectivePeriod", "performedPeriod", "occurrencePeriod", "period")
+"""Periods that last as long as the event. Others (`onsetPeriod`) say within which time the event began."""
+_MIDNIGHT = ("", "00:00")
+
+
+class When(NamedTuple):
+    """An event's begin and end, each as `2024-03-01` or `2024-03-01 08:00`; "" where it is not known."""
+
+    begin: str
+    end: str
+
+    def repeated_by(self, key: str, value: object) -> bool:
+        """Whether an element is a further date of the resource, such as `issued`, that says no more than `begin`."""
+        return key in _KEYS and isinstance(value, str) and self.begin.startswith(" ".join(_parts(value)).rstrip())
+
+
+def when_of(resource: Resource, used: set[str]) -> When:
+    """The begin and end of a resource's event. Adds to `used` the elements that these two hold in full."""
+    begin = end = ""
+    for key in _KEYS:
+        value = resource.get(key)
+        if isinstance(value, Mapping) and ("start" in value or "end" in value):
+            begin, end = str(value.get("start", "")), str(value.get("end", ""))
+        elif isinstance(value, str):
+            begin = value
+        if begin or end:
+            used.update({key} if isinstance(value, str) or key in _EVENTS or not end else ())
+            end = end if key in _EVENTS else ""
+            break
+    over = resource.get("abatementDateTime")
+    if over and not end:
+        end = str(over)
+        used.add("abatementDateTime")
+    return _written(begin, end)
+
+
+def _written(begin: str, end: str) -> When:
+    """Both as text. Midnight is left out where no other time of the day is given: many systems write days so."""
+    (first, first_time), (last, last_time) = _parts(begin), _parts(end)
+    if first_time in _MIDNIGHT and last_time in _MIDNIGHT:
+        first_time = last_time = ""
+    return When(f"{first} {first_time}".strip(), f"{last} {last_time}".strip())
+
+
+def _parts(value: str) -> tuple[str, str]:
+    """The day of a FHIR dateTime, and its time of the day to the minute."""
+    instant = INSTANT.fullmatch(value)
+    return (instant[1], instant[2]) if instant else (value, "")
