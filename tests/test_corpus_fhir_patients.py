@@ -8,7 +8,7 @@ from test_corpus_fhir import corpus_of
 
 from cdsframe.errors import InputError
 from cdsframe.fhir import references
-from cdsframe.types import Document, Unreadable
+from cdsframe.types import Document, Omission, Unreadable
 
 ADA = {"resourceType": "Patient", "id": "p1", "gender": "female", "birthDate": "1960-01-02"}
 BEN = {"resourceType": "Patient", "id": "2", "gender": "male", "birthDate": "1999-01-02"}
@@ -381,3 +381,91 @@ def test_patients_are_found_by_identifier_without_reading_them_again(monkeypatch
         None,
     ):
         assert known.identified(unknown) == []
+
+
+HIV = {
+    "resourceType": "Condition",
+    "id": "c2",
+    "subject": {"reference": "Patient/2"},
+    "code": {"text": "HIV infection"},
+}
+LOAD = {
+    "resourceType": "Observation", "id": "o2", "status": "final", "subject": {"reference": "Patient/2"},
+    "code": {"text": "HIV viral load"}, "valueInteger": 9000,
+}  # fmt: skip
+PUMP = {"resourceType": "Device", "id": "d2", "patient": {"reference": "Patient/2"}, "type": {"text": "HIV pump"}}
+TO_ADA = {"reference": "Patient/p1"}
+DRUG = {
+    "resourceType": "MedicationRequest", "status": "active", "intent": "order", "subject": TO_ADA,
+    "medicationCodeableConcept": {"text": "Dolutegravir"},
+}  # fmt: skip
+OF_OTHERS = "references to resources of another or an unknown patient (their names are not written)"
+
+
+def visit(**more):
+    code = {"text": "Visit"}
+    return {"resourceType": "Procedure", "id": "v", "status": "completed", "subject": TO_ADA, "code": code, **more}
+
+
+@pytest.mark.parametrize(
+    ("resource", "line", "count"),
+    [
+        ({**DRUG, "reasonReference": [{"reference": "Condition/c2"}]}, "Dolutegravir; active", 1),
+        ({**DRUG, "reasonReference": [{"reference": "Condition/c2", "display": "HIV infection"}]},
+         "Dolutegravir; active", 1),
+        ({**DRUG, "reasonReference": [{"reference": "urn:uuid:c2", "_display": {"extension": [
+            {"url": "urn:x/note", "valueString": "copied"}]}, "display": "HIV"}]},
+         "Dolutegravir; active; for [display note copied]", 1),
+        ({**DRUG, "reasonReference": [{"reference": "#k"}], "contained": [
+            {**HIV, "id": "k", "subject": {"reference": "#b"}}, {"resourceType": "Patient", "id": "b", **MRN_2}]},
+         "Dolutegravir; active", 1),
+        ({**DRUG, "extension": [{"url": "urn:x/why", "valueReference": {"reference": "Condition/c2"}}]},
+         "Dolutegravir; active; [why]", 1),
+        ({"resourceType": "DiagnosticReport", "status": "final", "subject": TO_ADA, "code": {"text": "Lab"},
+          "result": [{"reference": "Observation/o2"}, {"reference": "Observation/o3"}]}, "Lab; final", 2),
+        ({"resourceType": "DeviceUseStatement", "status": "active", "subject": TO_ADA,
+          "device": {"reference": "Device/d2", "display": "HIV pump"}}, "an unnamed device use statement; active", 1),
+        (visit(partOf=[{"reference": "Procedure/w"}]), "Visit; completed", 1),
+        (visit(focalDevice=[{"manipulated": {"reference": "Device/d2"}}]), "Visit; completed", 1),
+        ({"resourceType": "Observation", "status": "final", "subject": TO_ADA, "code": {"text": "rate"},
+          "focus": [{"reference": "Device/d2", "display": "HIV pump"}]},
+         "rate (about device of another patient); final", 1),
+    ],
+)  # fmt: skip
+def test_a_resource_of_another_patient_is_not_named_and_is_counted(read, resource, line, count):
+    unknown = {**LOAD, "id": "o3", "subject": {"identifier": {"system": "urn:x", "value": "1"}}}
+    elsewhere = visit(id="w", subject={"reference": "Patient/elsewhere"}, code={"text": "HIV visit"})
+    others = ((None, LOAD), (None, PUMP), ("urn:uuid:c2", HIV), (None, unknown), (None, elsewhere))
+    items = read(ADA, {**BEN, **MRN_2}, *others, resource)
+    records = {item.id: item for item in items if isinstance(item, Document)}
+    assert line in records["p1"].text.split("\n")
+    assert "HIV" not in records["p1"].text
+    assert "HIV viral load = 9000; final" in records["2"].text
+    omitted = [(item.count, item.text) for item in records["p1"].omitted if item.reason == OF_OTHERS]
+    assert omitted == [(count, True)]
+
+
+def test_a_resource_of_another_patient_is_refused_by_strict(read):
+    with pytest.raises(InputError, match="another or an unknown patient"):
+        read(ADA, BEN, HIV, {**DRUG, "reasonReference": [{"reference": "Condition/c2"}]}, strict=True)
+
+
+@pytest.mark.parametrize("subject", ["Patient/p1", f"{A}/Patient/p1", "Patient?identifier=urn:mrn|778899"])
+def test_a_resource_of_the_same_patient_or_of_none_is_named(read, subject):
+    gout = {"resourceType": "Condition", "id": "k", "subject": {"reference": subject}, "code": {"text": "Gout"}}
+    pill = {"resourceType": "Medication", "id": "m", "code": {"text": "Colchicine"}}
+    drug = {key: value for key, value in DRUG.items() if not key.startswith("medication")}
+    drug |= {"medicationReference": {"reference": "Medication/m"}, "reasonReference": [{"reference": "Condition/k"}]}
+    (record,) = read((f"{A}/Patient/p1", {**ADA, **MRN}), gout, pill, drug)
+    assert "Colchicine; active; for Gout" in record.text
+    assert record.omitted == (Omission("names, addresses, numbers and identifiers of patients", 1, text=False),)
+
+
+def test_a_person_who_is_named_by_a_urn_is_counted(read):
+    who = {"resourceType": "Practitioner", "id": "dr", "name": [{"family": "Marchbanks"}]}
+    (record,) = read(ADA, ("urn:uuid:dr", who), visit(reasonReference=[{"reference": "urn:uuid:dr"}]))
+    assert "Visit; completed" in record.text.split("\n")
+    assert {item.reason: item.count for item in record.omitted} == {
+        "references to staff, places and encounters": 1,
+        "resources of the type Practitioner": 1,
+    }

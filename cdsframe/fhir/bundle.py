@@ -9,13 +9,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from cdsframe.fhir.patient import SECTIONS, document_of
-from cdsframe.fhir.references import Entry, References, Resource, contradicts, entered_in_error, kind_of, literal
+from cdsframe.fhir.references import Entry, References, Resource, entered_in_error, literal
 from cdsframe.fhir.resources import Teller
 from cdsframe.fhir.scrubbing import Scrubber
-from cdsframe.fhir.values import OUTSIDE
+from cdsframe.fhir.subjects import Subjects
+from cdsframe.fhir.values import OF_OTHERS, OUTSIDE
 from cdsframe.types import Document, Omission
 
 _NAMED = ("Patient", "Medication")
@@ -50,15 +52,11 @@ class Bundle:
         self._left_out: Counter[str] = Counter()
         self._entries = list(self._current(entries))
         self._references = References(self._entries)
-        self._groups: dict[str, _Group] = {}
-        self._ids: dict[int, str] = {}
+        self._subjects = Subjects(place, self._entries, self._references)
+        self._groups = {id_: _Group(patient) for id_, patient in self._subjects.patients.items()}
 
     def items(self) -> Iterator[tuple[str, Document | str]]:
         """The patients' documents, behind the resources that belong to no known patient."""
-        for entry in self._entries:
-            if entry.type == "Patient":
-                self._ids[entry.number] = id_ = self._patient_id(entry)
-                self._groups[id_] = _Group(entry)
         for entry in self._entries:
             if entry.valid and entry.type not in SECTIONS:
                 self._left_out[f"resources of the type {entry.type}"] += entry.type not in _NAMED
@@ -91,17 +89,6 @@ class Bundle:
             else:
                 yield entry
 
-    def _patient_id(self, entry: Entry) -> str:
-        """An id for a Patient's document: its own; without one, what `fullUrl` says; else its place."""
-        found = literal(entry.url)
-        if entry.id and entry.id not in self._groups:
-            return entry.id
-        if entry.url.startswith(("urn:uuid:", "urn:oid:")) and not entry.id:
-            id_ = entry.url.split(":", 2)[2]
-        else:
-            id_ = (entry.url if entry.id else found.id) if found else ""
-        return id_ if id_ and id_ not in self._groups else f"{self._place}, entry {entry.number}"
-
     def _add(self, entry: Entry) -> str | None:
         """Puts a resource into its patient's group. Returns why it belongs to none, where that must be reported."""
         resource = entry.resource
@@ -125,36 +112,8 @@ class Bundle:
 
     def _group_of(self, subject: Resource, entry: Entry) -> tuple[_Group | None, str | None]:
         """The group of the patient whom a reference names, or why there is none; (None, None): it is no patient."""
-        how = f"named {kind_of(subject)}"
-        reference = str(subject.get("reference") or "")
-        names, identifiers = [subject], [subject.get("identifier")]
-        if reference.startswith("#"):
-            inside = _contained(entry.resource, reference)
-            if inside is not None and inside.get("resourceType") != "Patient":
-                return None, None
-            identifiers += _list((inside or {}).get("identifier"))
-            names = [{"identifier": item} for item in identifiers]
-        target = next(filter(None, (self._references.target(item, entry) for item in names)), None)
-        named = literal(reference)
-        kind = target.type if target else named.type if named else str(subject.get("type") or "Patient")
-        if kind.rpartition("/")[2] != "Patient":
-            return None, None
-        if target is None and any(self._references.is_ambiguous(item, entry) for item in names):
-            return None, f"more than one patient of the bundle has the id or identifier that it names ({how})"
-        if any(self._differs(item, target) for item in identifiers):
-            return None, "its reference and its identifiers lead to different patients"
-        if target is not None and any(contradicts(item, target) for item in identifiers):
-            return None, "its reference leads to a patient who has another identifier of the system that it names"
-        if target is not None:
-            return self._groups[self._ids[target.number]], None
-        if named is None:
-            return None, f"its patient is not in the bundle ({how})"
-        return self._elsewhere(named.url if named.base else named.id, entry), None
-
-    def _differs(self, identifier: Any, target: Entry | None) -> bool:
-        """Whether an identifier belongs to patients of the bundle, and a reference's target is none of them."""
-        patients = self._references.identified(identifier)
-        return bool(patients) and all(target is None or item.resource != target.resource for item in patients)
+        id_, problem = self._subjects.find(subject, entry)
+        return (None if id_ is None else self._groups.setdefault(id_, _Group(None))), problem
 
     def _add_contained(self, entry: Entry, group: _Group) -> None:
         """Gives the contained resources separate lines, where their types have sections."""
@@ -170,19 +129,14 @@ class Bundle:
                     continue
             self._left_out[f"contained resources of the type {type_}"] += type_ not in _NAMED
 
-    def _elsewhere(self, id_: str, entry: Entry) -> _Group:
-        """The group of a patient who is only referred to."""
-        if id_ in self._groups and self._groups[id_].patient is not None:
-            id_ = f"{entry.base or self._place + ', '}Patient/{id_}"
-        return self._groups.setdefault(id_, _Group(None))
-
     def _document(self, id_: str, group: _Group) -> Document | None:
         patient = group.patient
         valid = patient.resource if patient is not None and patient.valid else None
         if valid is None and not group.entries:
             return None
         scrubber = Scrubber(self._persons(group), keep=self._demographics)
-        teller = Teller(self._references, scrubber, self._left_out)
+        is_of_another = partial(self._subjects.is_of_another, patient=id_)
+        teller = Teller(self._references, is_of_another, scrubber, self._left_out)
         document = document_of(id_, valid, group.entries, teller, source=self._source, demographics=self._demographics)
         self._left_out[_WITHHELD] += scrubber.withheld
         self._count_patient(valid)
@@ -208,19 +162,6 @@ class Bundle:
             count = len((patient or {}).get(key) or ())
             self._left_out["names, addresses, numbers and identifiers of patients"] += count
         self._left_out["extensions of patients"] += len((patient or {}).get("extension") or ())
-
-
-def _contained(resource: Resource, reference: str) -> Resource | None:
-    """The contained resource that `#id` names."""
-    items = resource.get("contained")
-    for item in items if isinstance(items, list) else ():
-        if isinstance(item, Mapping) and reference == f"#{item.get('id')}":
-            return item
-    return None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _identity(entry: Entry) -> tuple[str, str, str]:
@@ -252,4 +193,4 @@ def _time(value: Any) -> float | None:
 
 def _is_text(reason: str) -> bool:
     """Whether words of the record are lost, which `corpus.strict` refuses."""
-    return reason in (_WITHHELD, OUTSIDE)
+    return reason in (_WITHHELD, OUTSIDE, OF_OTHERS)

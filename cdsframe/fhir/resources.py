@@ -6,14 +6,15 @@ Every element is written or counted: what has no rule here is written under its 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cdsframe.fhir.datatypes import amount, codes, label_of
 from cdsframe.fhir.dates import When, when_of
 from cdsframe.fhir.references import Entry, References, Resource, entered_in_error, literal
 from cdsframe.fhir.scrubbing import Scrubber
-from cdsframe.fhir.values import LEFT_OUT, PEOPLE, Values
+from cdsframe.fhir.subjects import contained
+from cdsframe.fhir.values import LEFT_OUT, OF_OTHERS, PEOPLE, STAFF, Values
 
 _NAMES_OF_OTHERS = "names of persons other than the patient whom a resource is about"
 _REPEATED = "dates that repeat the date of their resource"
@@ -61,12 +62,19 @@ class Teller:
 
     Args:
         references: of the bundle.
+        is_of_another: whether a resource, by `(resource, entry)`, may be about another patient.
         scrubber: takes names out of free text.
         left_out: counts what is not written, by reason.
     """
 
-    def __init__(self, references: References, scrubber: Scrubber, left_out: Counter[str]) -> None:
-        self._references, self._left_out = references, left_out
+    def __init__(
+        self,
+        references: References,
+        is_of_another: Callable[[Resource, Entry], bool],
+        scrubber: Scrubber,
+        left_out: Counter[str],
+    ) -> None:
+        self._references, self._is_of_another, self._left_out = references, is_of_another, left_out
         self._entry: Entry | None = None
         self._values = Values(scrubber, self._target_name, left_out)
 
@@ -88,18 +96,37 @@ class Teller:
         details += self._narrative(resource, needed=vague and not values)
         return when.begin or when.end, code, "; ".join([head, *details])
 
+    def _found(self, reference: Resource, holder: Resource) -> Entry | None:
+        """The resource that a reference names, with its entry: contained in its holder, or in the bundle."""
+        name, entry = str(reference.get("reference", "")), self._entry
+        if name.startswith("#") and entry is not None:
+            item = contained(holder, name)
+            inner = None if item is None else {**item, "contained": holder["contained"]}
+            return None if inner is None else Entry(entry.number, entry.url, inner)
+        return self._references.target(reference, entry)
+
+    def _leads_to_another(self, reference: Resource, holder: Resource) -> bool:
+        """Whether a reference names a resource that is about another patient, or about an unknown one."""
+        found = self._found(reference, holder)
+        return found is not None and self._is_of_another(found.resource, found)
+
     def _target(self, reference: Resource, holder: Resource) -> Resource | None:
-        """The valid resource that a reference names: contained in its holder, or in the bundle."""
-        name = str(reference.get("reference", ""))
-        if name.startswith("#"):
-            return next((item for item in holder.get("contained", ()) if item.get("id") == name[1:]), None)
-        found = self._references.target(reference, self._entry)
-        return found.resource if found is not None and found.valid else None
+        """The valid resource that a reference names; None also where it is of another patient."""
+        found = self._found(reference, holder)
+        if found is None or not found.valid or self._is_of_another(found.resource, found):
+            return None
+        return found.resource
 
     def _target_name(self, reference: Resource, holder: Resource) -> str | None:
+        if self._leads_to_another(reference, holder):
+            self._left_out[OF_OTHERS] += 1
+            return ""
         target = self._target(reference, holder)
         if target is None:
             return None
+        if target.get("resourceType") in PEOPLE:
+            self._left_out[STAFF] += 1
+            return ""
         name = self._name(target, set(), follow=False)[0] + self._about(target.get("focus"), target)
         return f"{name} (entered in error)" if entered_in_error(target) else name
 
@@ -120,7 +147,11 @@ class Teller:
     def _other(self, reference: Resource, holder: Resource) -> str:
         """Whom or what a `focus` names; a person only by the kind, whose name is counted."""
         target, named = self._target(reference, holder), literal(str(reference.get("reference", "")))
-        kind = str((target or {}).get("resourceType") or (named and named.type) or reference.get("type") or "")
+        found = self._found(reference, holder)
+        kind = str((found and found.type) or (named and named.type) or reference.get("type") or "")
+        if kind not in PEOPLE and self._leads_to_another(reference, holder):
+            self._left_out[OF_OTHERS] += 1
+            return f"{label_of(kind)} of another patient"
         if kind and kind not in PEOPLE:
             name = self._target_name(reference, holder) if target and not target.get("focus") else None
             return name or self._values.free(reference.get("display") or "") or label_of(kind)
@@ -134,7 +165,12 @@ class Teller:
             value = whole[0] if isinstance(whole, list) and whole else whole
             if not value:
                 continue
+            only = whole is value or not whole or len(whole) == 1
             if isinstance(value, Mapping) and "reference" in value:
+                if self._leads_to_another(value, resource):
+                    used |= {key} if only else set()
+                    self._left_out[OF_OTHERS] += only
+                    continue
                 target = self._target(value, resource) if follow else None
                 if target is not None:
                     used.add(key)
@@ -144,7 +180,7 @@ class Teller:
             else:
                 text = self._values.element(key, value, resource)
             if text:
-                used |= {key} if whole is value or not whole or len(whole) == 1 else set()
+                used |= {key} if only else set()
                 return text, codes(value) if isinstance(value, Mapping) else ""
         kind = str(resource.get("resourceType", "resource"))
         noun = "medication" if kind.startswith("Medication") else label_of(kind)

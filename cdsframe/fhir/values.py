@@ -19,6 +19,7 @@ from cdsframe.fhir.scrubbing import Scrubber, plain
 
 STAFF = "references to staff, places and encounters"
 OUTSIDE = "references without a name to resources that are not in the bundle"
+OF_OTHERS = "references to resources of another or an unknown patient (their names are not written)"
 TECHNICAL = "identifiers, versions and other technical elements"
 LEFT_OUT = {
     **dict.fromkeys(
@@ -65,7 +66,8 @@ class Values:
 
     Args:
         scrubber: takes names out of free text.
-        name: the name of the resource that a reference leads to, by `(reference, holder)`; None where it leads out.
+        name: the name of the resource that a reference leads to, by `(reference, holder)`; None where that is not in
+            the bundle; "" where the name must not be written, and is counted.
         left_out: counts what is not written, by reason.
     """
 
@@ -99,7 +101,7 @@ class Values:
             return ", ".join(dict.fromkeys(filter(None, (self.word(item, holder) for item in value))))
         if not isinstance(value, Mapping):
             return amount(value) if not isinstance(value, str) else self.text(value)
-        keys = set(value) - {"id", "extension"}
+        keys = {key for key in value if key not in ("id", "extension") and not key.startswith("_")}
         added = self.extensions(value, holder)
         for needed, allowed, write in self._rules:
             plain_code = isinstance(value.get("code", ""), str) or "event" in allowed
