@@ -142,7 +142,7 @@ def test_a_patient_without_an_id_is_known_by_the_full_url(read):
     assert record.id == record.metadata["patient"] == "aaaa-1"
     assert dict(sections_of(record)) == {
         ("Patient",): "Born in 1950\nGender: male",
-        ("Observations",): "Nurse note = Mr [removed] [removed] was reached at [removed], Ms [removed] too.; final",
+        ("Observations",): "Nurse note = Mr [removed] was reached at [removed], Ms [removed] too.; final",
     }
 
 
@@ -173,7 +173,7 @@ def test_an_id_that_is_only_local_is_the_place(read, url, id_):
 def test_the_names_of_a_patient_who_is_not_valid_are_removed_too(read, patient):
     bad, record = read(("urn:uuid:aaaa-1", patient), note(NOTE))
     assert isinstance(bad, Unreadable)
-    assert "Mr [removed] [removed] was reached at [removed]" in record.text
+    assert "Mr [removed] was reached at [removed]" in record.text
 
 
 def test_free_text_of_an_unknown_patient_stays_out_and_is_counted(read):
@@ -208,8 +208,8 @@ def test_a_mothers_name_is_removed_from_her_childs_record(read):
 
 def test_names_in_parts_and_in_capitals_are_removed(read):
     person = {**ADA, "name": [{"family": "OKONKWO-PRYCE", "given": ["Ada Maria"]}]}
-    (record,) = read(person, note("Okonkwo, Ms Pryce, Maria and OKONKWO-PRYCE came; a marian shrine.", "Patient/p1"))
-    assert "= [removed], Ms [removed], [removed] and [removed] came; a marian shrine.; final" in record.text
+    (record,) = read(person, note("Okonkwo, Ms Pryce; Maria and OKONKWO-PRYCE came; a marian shrine.", "Patient/p1"))
+    assert "= [removed], Ms [removed]; [removed] and [removed] came; a marian shrine.; final" in record.text
 
 
 def test_a_reason_that_was_entered_in_error_says_so(read):
@@ -469,3 +469,117 @@ def test_a_person_who_is_named_by_a_urn_is_counted(read):
         "references to staff, places and encounters": 1,
         "resources of the type Practitioner": 1,
     }
+
+
+LOVELACE = {
+    **ADA,
+    "name": [{"family": "Lovelace", "given": ["Ada", "Maria"]}],
+    "telecom": [{"value": "+44 20 7946 0123"}, {"value": "ada.lovelace@x.example"},
+                {"value": "Tel. 0113 555 0199 (home)"}],
+    "identifier": [{"value": "AB123456"}, {"system": "urn:x", "value": "urn:oid:2.16.840.1"}, {"value": "MR7-X"}],
+    "address": [{"line": ["12 Kings Road", "Unit 5"], "city": "Bath", "postalCode": "SK1 2AB"},
+                {"text": "Flat 100, 2001 Long Row", "postalCode": "1 2"}],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ada Lovelace", "ada lovelace", "ADA LOVELACE", "lovelace, ada", "Lovelace_Ada", "ada_lovelace", "ada-lovelace",
+        "AdaLovelace", "adalovelace", "LovelaceAda", "ada maria lovelace", "ada m. lovelace", "lovelace ada maria",
+        "ada.lovelace@x.example", "ADA.LOVELACE@X.EXAMPLE", "Ada", "LOVELACE", "Lovelace",
+        "ab123456", "AB-123456", "ab 123 456", "mr7-x", "urn:oid:2.16.840.1", "12 kings road", "12, Kings Road",
+        "Unit 5", "sk1 2ab", "SK12AB", "Bath", "flat 100 2001 long row",
+        "+44 20 7946 0123", "+442079460123", "020 7946 0123", "02079460123", "(020) 7946-0123", "0044 20 7946 0123",
+        "+44 (0)20 7946 0123", "20 7946 0123", "0113 555 0199", "+44 113 555 0199", "0044 113 5550199",
+        "1960-01-02", "1960-1-2", "19600102", "02/01/1960", "2/1/1960", "01/02/1960", "02.01.1960", "2. 1. 1960",
+        "02-01-60", "2 January 1960", "2nd of January, 1960", "January 2, 1960", "02JAN1960", "2-Jan-1960",
+        "jan 2nd 1960", "1960 January 2", "2. Januar 1960", "2 janvier 1960", "2 de enero de 1960", "1960年1月2日",
+        "1960-01-02T08:00:00Z",
+    ],
+)  # fmt: skip
+def test_names_numbers_and_the_birth_date_are_removed_however_they_are_written(read, text):
+    (record,) = read(LOVELACE, note(f"so {text}; K 5.1, {text}. {text}", "Patient/p1"))
+    assert "= so [removed]; K 5.1, [removed]. [removed]; final" in record.text
+
+
+def test_a_name_in_a_files_name_is_removed(read):
+    titles = ["Lovelace_Ada_letter.pdf", "letter_ada_lovelace.pdf", "AdaLovelace2.pdf", "Lovelace.pdf"]
+    letter = {
+        "resourceType": "DocumentReference", "status": "current", "subject": {"reference": "Patient/p1"},
+        "description": "x", "content": [{"attachment": {"title": title}} for title in titles],
+    }  # fmt: skip
+    (record,) = read(LOVELACE, letter)
+    expected = ["[removed]_letter.pdf", "letter_[removed].pdf", "[removed]2.pdf", "[removed].pdf"]
+    assert f"x; current; {'; '.join(f'title {title}' for title in expected)}" in record.text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "ada may bath", "it may or will rise", "5 unit 5 times", "angina", "ANGINA", "along", "12 kings",
+        "K 20 7946 mmol", "4 0113 555", "1960-01-03", "12 January 1960", "2 January 1961", "1960", "January 1960",
+        "2/1", "12 mg", "AB1234567", "xab123456", "0.5 mg",
+    ],
+)  # fmt: skip
+def test_common_words_doses_and_other_dates_stay(read, text):
+    names = [
+        {"family": "Rise", "given": ["May"]},
+        {"family": "Gina", "given": ["An"]},
+        {"family": "So", "given": ["Al"]},
+    ]
+    relatives = [{"name": name} for name in names]
+    (record,) = read({**LOVELACE, "contact": relatives}, note(f"{text}; ok", "Patient/p1"))
+    assert f"= {text}; ok; final" in record.text
+
+
+@pytest.mark.parametrize("name", [{"family": "王", "given": ["小明"]}, {"text": "王 小明"}])
+def test_a_name_in_a_script_without_spaces_is_removed(read, name):
+    (record,) = read({**ADA, "name": [name]}, note("今日王小明来院。國王。", "Patient/p1"))
+    assert "= 今日[removed]来院。國王。; final" in record.text
+
+
+@pytest.mark.parametrize("given", [None, {"family": "Rose"}, {"given": ["Rose"]}, {"text": "Rose"}])
+def test_a_lone_name_is_removed_only_as_it_is_written(read, given):
+    (record,) = read({**ADA, "name": [given] if given else []}, note("Rose, ROSE and the pulse rose", "Patient/p1"))
+    expected = "[removed], [removed] and the pulse rose" if given else "Rose, ROSE and the pulse rose"
+    assert f"= {expected}; final" in record.text
+
+
+def form(**answer):
+    return {
+        "resourceType": "QuestionnaireResponse", "status": "completed", "subject": {"reference": "Patient/p1"},
+        "item": [{"linkId": "1", "text": "DOB", "answer": [answer]}],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("answer", "shown"),
+    [
+        ({"valueDate": "1960-01-02"}, "[removed]"),
+        ({"valueDateTime": "1960-01-02T00:00:00Z"}, "[removed]"),
+        ({"valueString": "1960-01-02"}, "[removed]"),
+        ({"valueString": "Ada"}, "[removed]"),
+        ({"valueDate": "1960-01-03"}, "1960-01-03"),
+        ({"valueDate": "1960"}, "1960"),
+        ({"valueTime": "08:00:00"}, "08:00:00"),
+    ],
+)
+def test_the_birth_date_is_removed_as_a_value_too(read, answer, shown):
+    (record,) = read(LOVELACE, form(**answer))
+    assert f"DOB: {shown}" in record.text.split("; ")
+    (whole,) = read(LOVELACE, form(**answer), demographics=True)
+    assert "DOB: [removed]" not in whole.text
+
+
+def test_an_event_on_the_birth_date_keeps_its_date(read):
+    birth = note("crying", "Patient/p1") | {"effectiveDateTime": "1960-01-02"}
+    (record,) = read(LOVELACE, birth)
+    assert "1960-01-02: Nurse note = crying; final" in record.text
+
+
+def test_a_whole_name_in_lower_case_is_removed_from_what_codes_display(read):
+    code = {"coding": [{"system": "urn:x", "code": "1", "display": "Asthma of ada lovelace, born 2 Jan 1960"}]}
+    condition = {"resourceType": "Condition", "subject": {"reference": "Patient/p1"}, "code": code}
+    (record,) = read(LOVELACE, condition)
+    assert "Asthma of [removed], born [removed]" in record.text

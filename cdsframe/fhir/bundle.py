@@ -134,7 +134,9 @@ class Bundle:
         valid = patient.resource if patient is not None and patient.valid else None
         if valid is None and not group.entries:
             return None
-        scrubber = Scrubber(self._persons(group), keep=self._demographics)
+        born = patient.resource.get("birthDate") if patient is not None else None
+        birth_date = born if isinstance(born, str) else ""
+        scrubber = Scrubber(self._persons(group), birth_date, keep=self._demographics)
         is_of_another = partial(self._subjects.is_of_another, patient=id_)
         teller = Teller(self._references, is_of_another, scrubber, self._left_out)
         document = document_of(id_, valid, group.entries, teller, source=self._source, demographics=self._demographics)

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 from cdsframe.fhir.references import Resource
-from cdsframe.fhir.scrubbing import plain
 
 _SYSTEMS = {
     "http://snomed.info/sct": "SNOMED",
@@ -33,6 +32,11 @@ CHOICE = re.compile(
 )
 INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?")
 _PLAIN_DIGITS = 15
+
+
+def plain(text: str) -> str:
+    """One line, without zero-width spaces."""
+    return " ".join(text.replace("\u200b", "").split())
 
 
 def label_of(key: str) -> str:

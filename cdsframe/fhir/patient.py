@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cdsframe.fhir.datatypes import plain
 from cdsframe.fhir.references import Entry, Resource
 from cdsframe.fhir.resources import Teller
-from cdsframe.fhir.scrubbing import plain
 from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import Document
 

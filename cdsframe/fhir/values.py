@@ -12,10 +12,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from cdsframe.fhir.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period
+from cdsframe.fhir.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period, plain
 from cdsframe.fhir.dosage import dosage_text, timing_text
 from cdsframe.fhir.references import Resource
-from cdsframe.fhir.scrubbing import Scrubber, plain
+from cdsframe.fhir.scrubbing import Scrubber
 
 STAFF = "references to staff, places and encounters"
 OUTSIDE = "references without a name to resources that are not in the bundle"
@@ -74,7 +74,7 @@ class Values:
     def __init__(
         self, scrubber: Scrubber, name: Callable[[Resource, Resource], str | None], left_out: Counter[str]
     ) -> None:
-        self.free, self._coded = scrubber.free, scrubber.coded
+        self.free, self._coded, self._date = scrubber.free, scrubber.coded, scrubber.date
         self._name, self.left_out = name, left_out
         self._rules: list[tuple[frozenset[str], frozenset[str], Callable[[Resource, Resource], str]]] = [
             (frozenset(needed.split()), frozenset(f"{needed} {others}".split()), write)
@@ -118,6 +118,8 @@ class Values:
 
     def element(self, key: str, item: Any, holder: Resource) -> str:
         """The value of an element of this name."""
+        if isinstance(item, str) and CHOICE.sub("", key) == "value":
+            return self._date(self.text(item))
         items = item if isinstance(item, list) else [item]
         if key in _CODES and all(isinstance(part, str) for part in items):
             return ", ".join(self.text(part, key) for part in items)
