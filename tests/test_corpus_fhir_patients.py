@@ -85,9 +85,9 @@ def test_a_reference_leads_to_its_patient(read, ada, holder, reference):
         ("Patient?identifier=778899", "by a search"),
         ("Patient?name=Ada&identifier=urn:mrn|778899", "by a search"),
         ("#p1", "as a contained resource"),
-        ("patient/p1", "by a reference that FHIR's grammar does not have"),
-        ("p1", "by a reference that FHIR's grammar does not have"),
-        ("Patient/p1/extra/2", "by a reference that FHIR's grammar does not have"),
+        ("patient/p1", "by a reference that FHIR's grammar does not allow"),
+        ("p1", "by a reference that FHIR's grammar does not allow"),
+        ("Patient/p1/extra/2", "by a reference that FHIR's grammar does not allow"),
     ],
 )
 def test_a_reference_that_leads_nowhere_is_reported_and_not_guessed(read, reference, how):
@@ -116,7 +116,7 @@ def test_subjects_that_are_no_patients_are_counted(read):
     (record,) = items
     assert {item.reason: item.count for item in record.omitted} == {"resources about a group, a device or a place": 4}
     (_, reason), *_ = reasons(read(ADA, status))
-    assert reason == "names no patient"
+    assert reason == "has no subject and no patient"
 
 
 def note(text, subject="urn:uuid:aaaa-1"):
@@ -300,7 +300,7 @@ def test_an_identifier_of_the_patients_system_with_another_value_is_a_contradict
     assert reasons(items) == [
         (
             "b.json, entry 2 (AllergyIntolerance)",
-            "its reference leads to a patient who has another identifier of the system that it names",
+            "its reference leads to a patient who has another identifier in the same system",
         )
     ]
 
@@ -329,7 +329,7 @@ def test_two_patients_with_one_id_are_named_as_the_reason(read, subject, how):
     assert reasons(items) == [
         (
             "b.json, entry 3 (AllergyIntolerance)",
-            f"more than one patient of the bundle has the id or identifier that it names (named {how})",
+            f"several patients of the bundle have the id or identifier that it refers to (named {how})",
         )
     ]
 

@@ -1,4 +1,4 @@
-"""Regular expressions that match a date in digits or with the month in words. Parses no dates."""
+"""Builds regular expressions for a date in digits, or with the month in words. Does not parse dates in texts."""
 
 from __future__ import annotations
 
@@ -12,14 +12,18 @@ _MONTHS = (
     "j[aä]n|ene|gen", "f[eé][bv]", "m[aä]r|maa|mrt", "a[pvb]r", "ma[yigj]|mei", "jun|juin|giu", "jul|juil|lug",
     "aug|ao[uû]|ago", "se[pt]", "o[ck]t|out|ott", "nov", "d[eéi][czc]",
 )  # fmt: skip
-"""How the months begin in English, German, French, Spanish, Italian, Dutch and Portuguese."""
+"""First letters of each month in English, German, French, Spanish, Italian, Dutch and Portuguese."""
 _SIGN = r"\s?[-./_]\s?"
 _ANY = r"[\s,./_\-]{0,3}(?:(?:of|de|del)\s)?"
 _ORDINAL = r"(?:st|nd|rd|th|er|[.ºª])?"
 
 
 def date_patterns(date: Any) -> Iterator[Pattern]:
-    """Patterns of a FHIR date with a month, in any case. With a day, day and month may stand in either order."""
+    """Yields patterns for a FHIR date with a month, in any case. Day and month match in either order.
+
+    Args:
+        date: `2024-03-01` or `2024-03`. Any other value yields nothing.
+    """
     found = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])(?:-(\d\d))?", date) if isinstance(date, str) else None
     if found is None:
         return

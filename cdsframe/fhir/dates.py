@@ -1,4 +1,4 @@
-"""When a FHIR R4 resource's event began and ended. Writes local times as they stand, without seconds or time zone."""
+"""Finds when the event of a FHIR R4 resource began and ended. Keeps local times; drops seconds and time zones."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _ELEMENTS = (
     "assertedDate", "recordedDate", "recordedOn", "issued", "authored", "dateTime", "date", "created", "identified",
     "sent",
 )  # fmt: skip
-"""Elements that date an event. The first one present is used. An element of several types has the type in its name."""
+"""Elements that date an event. The first one present is used. FHIR appends the data type to the names of some."""
 _KEYS = tuple(full for key in _ELEMENTS for full in (f"{key}DateTime", f"{key}Instant", f"{key}Period", key))
 _EVENTS = ("effectivePeriod", "performedPeriod", "occurrencePeriod", "period")
-"""Periods that last as long as the event. Others (`onsetPeriod`) say within which time the event began."""
+"""Periods in which the event lasted. In others (`onsetPeriod`), the event began."""
 _MIDNIGHT = ("", "00:00")
 
 
 class When(NamedTuple):
-    """An event's begin and end, each as `2024-03-01` or `2024-03-01 08:00`; "" where it is not known."""
+    """Begin and end of an event, each as `2024-03-01` or `2024-03-01 08:00`; "" if it is unknown."""
 
     begin: str
     end: str
 
     def repeated_by(self, key: str, value: object) -> bool:
-        """Whether an element is a further date of the resource, such as `issued`, that says no more than `begin`."""
+        """Whether an element dates the resource again (`issued`) and adds nothing to `begin`."""
         return key in _KEYS and isinstance(value, str) and self.begin.startswith(" ".join(_parts(value)).rstrip())
 
 
 def when_of(resource: Resource, used: set[str]) -> When:
-    """The begin and end of a resource's event. Adds to `used` the elements that these two hold in full."""
+    """Returns begin and end of a resource's event. Adds the elements that are written in full by them to `used`."""
     begin = end = ""
     for key in _KEYS:
         value = resource.get(key)
@@ -52,7 +52,7 @@ def when_of(resource: Resource, used: set[str]) -> When:
 
 
 def _written(begin: str, end: str) -> When:
-    """Both as text. Midnight is left out where no other time of the day is given: many systems write days so."""
+    """Formats begin and end. Omits midnight if neither has another time, because many systems write dates that way."""
     (first, first_time), (last, last_time) = _parts(begin), _parts(end)
     if first_time in _MIDNIGHT and last_time in _MIDNIGHT:
         first_time = last_time = ""
@@ -60,6 +60,6 @@ def _written(begin: str, end: str) -> When:
 
 
 def _parts(value: str) -> tuple[str, str]:
-    """The day of a FHIR dateTime, and its time of the day to the minute."""
+    """Splits a FHIR dateTime into its date and its time to the minute."""
     instant = INSTANT.fullmatch(value)
     return (instant[1], instant[2]) if instant else (value, "")

@@ -1,4 +1,4 @@
-"""FHIR R4 dosages and timings as text. Does not check doses and does not compute with them."""
+"""Writes FHIR R4 dosages and timings as text. Does not check or convert doses."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ _LIMITS = {
     "maxDosePerAdministration": " per administration",
     "maxDosePerLifetime": " in a lifetime",
 }
-"""Elements that limit a dose, and the words behind the amount. The ratio of `maxDosePerPeriod` holds its period."""
+"""Element that limits a dose -> the words behind the amount. `maxDosePerPeriod` is a ratio that states its period."""
 
 
 def timing_text(timing: Resource, word: Callable[[Any], str]) -> str:
-    """When something happens: `2 times every 1 day, for 30 minutes, at 08:00:00`. `word` writes any other element."""
+    """Returns a timing as text: `2 times every 1 day, for 30 minutes, at 08:00:00`.
+
+    Args:
+        timing: a Timing.
+        word: writes an element of any other type.
+    """
     repeat = timing.get("repeat") or {}
     parts = [_frequency(repeat)]
     parts += [f"{amount(repeat['count'])} times in all"] if "count" in repeat else []
@@ -35,7 +40,7 @@ def timing_text(timing: Resource, word: Callable[[Any], str]) -> str:
 
 
 def dosage_text(dosage: Resource, word: Callable[[Any], str], free: Callable[[str], str]) -> str:
-    """A dosage: its own text, and in brackets all its other elements but `extension` and `sequence`.
+    """Returns a dosage's own text, followed in brackets by all other elements except `extension` and `sequence`.
 
     Args:
         dosage: a Dosage, or the `dosage` of a MedicationAdministration.
@@ -71,7 +76,7 @@ def _doses(dosage: Resource, word: Callable[[Any], str]) -> list[str]:
 
 
 def _frequency(repeat: Resource) -> str:
-    """`1 to 2 times every 4 to 6 hours`."""
+    """Returns a frequency as text: `1 to 2 times every 4 to 6 hours`."""
     count, every = _between(repeat, "frequency"), _between(repeat, "period")
     if not every:
         return f"{count} times" if count else ""
@@ -80,6 +85,6 @@ def _frequency(repeat: Resource) -> str:
 
 
 def _between(repeat: Resource, key: str) -> str:
-    """`2 to 3` for a value and its `…Max`; "" where both are missing."""
+    """Returns a value and its maximum (`frequency`, `frequencyMax`) as `2 to 3`; "" if both are missing."""
     least, most = amount(repeat.get(key)), amount(repeat.get(f"{key}Max"))
     return f"{least} to {most}" if least and most else least or (f"up to {most}" if most else "")

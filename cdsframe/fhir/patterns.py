@@ -1,4 +1,4 @@
-"""Many regular expressions as one, which tries each only where the first character fits. Knows nothing of persons."""
+"""Joins many regular expressions into one that tries each only at its first characters. Knows nothing about persons."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import NamedTuple
 
 
 class Pattern(NamedTuple):
-    """A regular expression with the characters with which a match can begin, in any case."""
+    """A regular expression, and the characters with which a match can begin.
+
+    A match that begins with a letter must not begin within a word. A match that begins with a digit must not begin
+    within a number.
+    """
 
     first: str
+    """First characters of matches. Upper and lower case are equivalent."""
     text: str
-    """Matches no part of a word that begins with a letter, and no part of a number that begins with a digit."""
+    """The regular expression."""
 
 
 def compiled(patterns: Iterable[Pattern]) -> re.Pattern[str] | None:
-    """The patterns as one, earlier ones preferred where two begin alike; None without patterns."""
+    """Joins the patterns; of two that begin alike, the earlier one wins. Returns None if there are no patterns."""
     groups: dict[str, list[str]] = {}
     for pattern in dict.fromkeys(patterns):
         first = {form[:1] for letter in pattern.first for form in (letter, letter.lower(), letter.upper())}
@@ -28,7 +33,7 @@ def compiled(patterns: Iterable[Pattern]) -> re.Pattern[str] | None:
 
 
 def _start(first: str) -> str:
-    """What no match with these first characters can stand behind."""
+    """Returns a lookbehind that excludes positions where no match with these first characters can begin."""
     if all(letter.lower() != letter.upper() for letter in first):
         return r"(?<![^\W\d_])"
     return r"(?<!\d)" if all(letter.isdecimal() for letter in first) else ""

@@ -1,4 +1,4 @@
-"""Regular expressions that match a telephone number with any country prefix and separators. Validates no numbers."""
+"""Builds regular expressions for telephone numbers with any country prefix and separators. Does not validate them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from cdsframe.fhir.patterns import Pattern
 
 DIGITS = 6
-"""A number of so many digits or more is also found with other separators between them."""
+"""A number with at least this many digits matches with any separators."""
 GAP = r"[\s().\-/_]{0,3}"
 """Separates the digits of a number."""
 _SHORT_CODE = re.compile(r"[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]")
@@ -15,14 +15,14 @@ _SHORT_CODE = re.compile(r"[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[
 _NUMBER = re.compile(r"[+(]?\d[\d\s().\-/]*")
 _ADDRESS = re.compile("@|://")
 _FEWEST = 5
-"""Digits behind the country prefix of the shortest number that matches without the prefix."""
+"""A number with fewer digits behind its country prefix matches only with the prefix."""
 
 
 def phone_pattern(value: str) -> Pattern | None:
-    """A pattern for a telephone number; None where the value is none, such as an e-mail address.
+    """Returns a pattern for a telephone number; None if the value is not one, such as an e-mail address.
 
-    `+44 20 7946 0123` also matches `020 7946 0123`, `0044 20 7946 0123` and `+44 (0)20 7946 0123`, and `020 7946 0123`
-    matches each of them.
+    The pattern for `+44 20 7946 0123` also matches `020 7946 0123`, `0044 20 7946 0123` and `+44 (0)20 7946 0123`. The
+    pattern for `020 7946 0123` matches all of these.
     """
     found = () if _ADDRESS.search(value) else _NUMBER.findall(value)
     number = next((run.replace("(0)", "") for run in found if len(re.sub(r"\D", "", run)) >= DIGITS), "")

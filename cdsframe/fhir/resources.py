@@ -1,6 +1,7 @@
-"""FHIR R4 resources as lines of text: what, with its codes, its value, when and how. Resources were validated before.
+"""Renders FHIR R4 resources as lines of text: date, name, codes, value, details. Expects valid resources.
 
-Every element is written or counted: what has no rule here is written under its own name. Names no person.
+Writes or counts every element: an element without a specific rule is written under its own name. Writes no names of
+persons.
 """
 
 from __future__ import annotations
@@ -17,13 +18,14 @@ from cdsframe.fhir.subjects import contained
 from cdsframe.fhir.values import LEFT_OUT, OF_OTHERS, PEOPLE, STAFF, Values
 
 _NAMES_OF_OTHERS = "names of persons other than the patient whom a resource is about"
+_NARRATIVES = "narratives that repeat the elements of their resource"
 _REPEATED = "dates that repeat the date of their resource"
 _NAMES = (
     "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "title", "description", "relationship",
     "type", "procedureCode", "device", "deviceName", "codeCodeableConcept", "event", "policyRule", "lensSpecification",
     "category", "class",
 )  # fmt: skip
-"""Where a resource says what it is, the first that it has."""
+"""Elements that name a resource. The first one present is used."""
 _LABELS = {
     "status": "",
     "lifecycleStatus": "",
@@ -48,23 +50,23 @@ _LABELS = {
     "abatementAge": "until the age of ",
     "abatementRange": "until the age of ",
 }
-"""What is written behind a resource's name and value first, in this order, with the word before it."""
+"""Elements that follow a resource's name and value first, in this order, each with the words before it."""
 _VALUES = ("referenceRange", "component", "dataAbsentReason")
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "text", "extension", "fhir_comments")
 _WHOLE = {"coding", "text", "reference", "display", "identifier"}
-"""Elements by which a concept or a reference is known."""
+"""Elements by which a concept or a reference is recognised."""
 _ORDERED = ("order", "original-order")
-"""Intents that say nothing beyond the resource's type; a plan or a proposal is no order."""
+"""Intents that add nothing to the resource's type. Others are written: a plan or a proposal is not an order."""
 
 
-class Teller:
-    """Turns the resources of one patient into lines.
+class Renderer:
+    """Renders the resources of one patient as lines.
 
     Args:
         references: of the bundle.
-        is_of_another: whether a resource, by `(resource, entry)`, may be about another patient.
-        scrubber: takes names out of free text.
-        left_out: counts what is not written, by reason.
+        is_of_another: `(resource, entry)` -> whether the resource may be about another patient.
+        scrubber: removes identifying text.
+        left_out: counts the omitted parts by reason.
     """
 
     def __init__(
@@ -79,7 +81,7 @@ class Teller:
         self._values = Values(scrubber, self._target_name, left_out)
 
     def line(self, entry: Entry) -> tuple[str, str, str]:
-        """`(date, codes, line)` of a resource: `DATE: NAME (SYSTEM CODE) = VALUE; details`."""
+        """Returns `(date, codes, line)` of a resource. The line is `DATE: NAME (SYSTEM CODE) = VALUE; details`."""
         self._entry, resource = entry, entry.resource
         used: set[str] = set()
         when = when_of(resource, used)
@@ -97,7 +99,7 @@ class Teller:
         return when.begin or when.end, code, "; ".join([head, *details])
 
     def _found(self, reference: Resource, holder: Resource) -> Entry | None:
-        """The resource that a reference names, with its entry: contained in its holder, or in the bundle."""
+        """Resolves a reference to a resource contained in its holder, or to one of the bundle."""
         name, entry = str(reference.get("reference", "")), self._entry
         if name.startswith("#") and entry is not None:
             item = contained(holder, name)
@@ -106,18 +108,19 @@ class Teller:
         return self._references.target(reference, entry)
 
     def _leads_to_another(self, reference: Resource, holder: Resource) -> bool:
-        """Whether a reference names a resource that is about another patient, or about an unknown one."""
+        """Whether a reference leads to a resource about another or an unknown patient."""
         found = self._found(reference, holder)
         return found is not None and self._is_of_another(found.resource, found)
 
     def _target(self, reference: Resource, holder: Resource) -> Resource | None:
-        """The valid resource that a reference names; None also where it is of another patient."""
+        """Resolves a reference to a valid resource; returns None if it is missing, invalid or about another patient."""
         found = self._found(reference, holder)
         if found is None or not found.valid or self._is_of_another(found.resource, found):
             return None
         return found.resource
 
     def _target_name(self, reference: Resource, holder: Resource) -> str | None:
+        """Returns the name of a reference's target: None if it is not in the bundle, "" if it must not be written."""
         if self._leads_to_another(reference, holder):
             self._left_out[OF_OTHERS] += 1
             return ""
@@ -131,21 +134,21 @@ class Teller:
         return f"{name} (entered in error)" if entered_in_error(target) else name
 
     def _about(self, focus: Any, resource: Resource) -> str:
-        """Whom a statement is about by its `focus`, where that is not the resource's subject; else ""."""
+        """Returns ` (about …)` if the `focus` is not the resource's subject, else ""."""
         items = focus if isinstance(focus, list) else [focus] if focus else []
         subject = resource.get("subject") or {}
         shown = dict.fromkeys(self._other(item, resource) for item in items if not self._same(item, subject, resource))
         return f" (about {', '.join(shown)})" if shown else ""
 
     def _same(self, reference: Resource, other: Resource, holder: Resource) -> bool:
-        """Whether two references name the same resource."""
+        """Whether two references lead to the same resource."""
         if reference.get("reference") and reference["reference"] == other.get("reference"):
             return True
         target = self._target(reference, holder)
         return target is not None and target == self._target(other, holder)
 
     def _other(self, reference: Resource, holder: Resource) -> str:
-        """Whom or what a `focus` names; a person only by the kind, whose name is counted."""
+        """Returns the name of a `focus`. Of a person, writes only the type, and counts the name as omitted."""
         target, named = self._target(reference, holder), literal(str(reference.get("reference", "")))
         found = self._found(reference, holder)
         kind = str((found and found.type) or (named and named.type) or reference.get("type") or "")
@@ -159,7 +162,7 @@ class Teller:
         return "another patient" if kind == "Patient" else f"{label_of(kind) or 'another subject'}, not the patient"
 
     def _name(self, resource: Resource, used: set[str], follow: bool = True) -> tuple[str, str]:
-        """What a resource is, with its codes."""
+        """Returns a resource's name and codes. Adds the element that holds them to `used`."""
         for key in _NAMES:
             whole = resource.get(key)
             value = whole[0] if isinstance(whole, list) and whole else whole
@@ -187,7 +190,7 @@ class Teller:
         return f"an unnamed {noun}", ""
 
     def _medication(self, target: Resource) -> str:
-        """The form and the ingredients of a Medication, which has no separate line."""
+        """Returns the form and the ingredients of a Medication, which has no line of its own."""
         if target.get("resourceType") != "Medication":
             return ""
         skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
@@ -196,7 +199,7 @@ class Teller:
         return f" [{shown}]" if shown else ""
 
     def _value(self, part: Resource, whole: Resource, used: set[str]) -> str:
-        """An observation's value, a component's with its name."""
+        """Returns the value of an observation, or the name and value of one of its components."""
         write = self._values.word
         key = next((key for key in part if key.startswith("value") and not key.startswith("valueSet")), None)
         reason = write(part.get("dataAbsentReason"), whole)
@@ -213,7 +216,7 @@ class Teller:
         return f"{write(part['code'], whole)} {inner}".strip()
 
     def _range(self, item: Resource, whole: Resource) -> str:
-        """A reference range with what it applies to."""
+        """Returns a reference range, with the persons and conditions to which it applies."""
         skip = ("low", "high", "modifierExtension")
         parts = [amount(item) if "low" in item or "high" in item else "", *self._values.parts(item, whole, skip)]
         return " ".join(filter(None, (*parts, self._values.extensions(item, whole))))
@@ -238,7 +241,7 @@ class Teller:
             yield added
 
     def _element(self, key: str, value: Any, resource: Resource) -> Iterator[str]:
-        """A top-level element without a fixed place in the line."""
+        """Yields a top-level element that has no fixed place in the line, or counts it as omitted."""
         items = value if isinstance(value, list) else [value]
         if key.startswith("_") or value is None:
             return
@@ -256,7 +259,7 @@ class Teller:
         elif key == "section" and resource["resourceType"] == "Composition":
             yield from (text for item in items for text in self._section(item, resource))
         else:
-            # Several objects with parts become one detail each.
+            # Each of several objects becomes a separate detail.
             apart = len(items) > 1 and all(isinstance(item, Mapping) and not set(item) & _WHOLE for item in items)
             for item in items if apart else [value]:
                 if text := self._values.element(key, item, resource):
@@ -270,7 +273,7 @@ class Teller:
         return ", ".join(filter(None, (*parts, self._values.extensions(item, resource))))
 
     def _answers(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """The answers of a questionnaire's item and of the items below it."""
+        """Yields the answers to a questionnaire's item and to the items below it."""
         question = self._values.free(item.get("text") or "")
         for answer in item.get("answer", ()):
             shown = ", ".join(self._values.parts(answer, resource, ("item",)))
@@ -283,7 +286,8 @@ class Teller:
             yield from self._answers(below, resource)
 
     def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """A composition's section: its narrative where it has no entries, which have separate lines."""
+        """Yields a composition's section with its narrative. Entries of a section have lines of their own, so that a
+        section with entries yields nothing and its narrative is counted."""
         title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
         title += self._about(item.get("focus"), resource)
         narrative = item.get("text") or {}
@@ -292,15 +296,15 @@ class Teller:
         elif reason := self._values.word(item.get("emptyReason"), resource):
             yield f"{title}: no entries ({reason})"
         elif narrative:
-            self._left_out["narratives of what is written from its elements"] += 1
+            self._left_out[_NARRATIVES] += 1
         for below in item.get("section", ()):
             yield from self._section(below, resource)
 
     def _narrative(self, resource: Resource, needed: bool) -> Sequence[str]:
-        """The narrative where it says more than the elements, or where these say nothing."""
+        """Returns the narrative if it adds to the elements or if they say nothing (`needed`); else counts it."""
         narrative = resource.get("text") or {}
         if needed or narrative.get("status") == "additional":
             shown = self._values.narrative(narrative)
             return [f"narrative: {shown}"] if shown else []
-        self._left_out["narratives of what is written from its elements"] += bool(narrative)
+        self._left_out[_NARRATIVES] += bool(narrative)
         return []

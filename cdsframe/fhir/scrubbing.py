@@ -1,6 +1,6 @@
 """Removes identifying text from free text: names, addresses, numbers and identifiers of the patient's resources.
 
-Matches the values of the resources (see `identifying`). Does not find a name that is spelt otherwise.
+Searches for the values that the resources hold (see `identifying`). Does not find a name in another spelling.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ REMOVED = "[removed]"
 
 
 class Scrubber:
-    """Removes the values that name persons.
+    """Replaces names, addresses, numbers and identifiers of persons by `[removed]`.
 
     Args:
-        persons: Patient and RelatedPerson resources, valid or not; None where the patient is unknown: then no free
-            text can be known to be without a name, and all of it is removed and counted.
-        birth_date: the patient's, which is removed from values too; "" where it is unknown.
-        keep: change nothing.
+        persons: Patient and RelatedPerson resources, valid or not. None if the patient is unknown: then any free text
+            may hold the name, so that all free text is removed and counted.
+        birth_date: the patient's birth date, which is removed from values too; "" if it is unknown.
+        keep: whether to return all texts unchanged.
     """
 
     def __init__(self, persons: Iterable[Mapping[str, Any]] | None, birth_date: str, keep: bool) -> None:
         self._unknown = persons is None and not keep
         self._birth_date = "" if keep or len(birth_date) < len("2000-01") else birth_date
         known = [] if keep or persons is None else list(persons)
-        # An e-mail address may begin with a whole name: it comes first.
+        # E-mail addresses come first, because they may begin with a whole name.
         whole = [*chain(*map(number_patterns, known), *map(name_patterns, known))]
         longest_first = sorted({word for person in known for word in words(person)}, key=len, reverse=True)
         single = [word for word in longest_first if word.isalpha()]
@@ -42,14 +42,14 @@ class Scrubber:
         self.withheld = 0
 
     def coded(self, text: str) -> str:
-        """The display of a code, without whole names, numbers and addresses of persons.
+        """Removes whole names, numbers and addresses from the display of a code.
 
-        One word of a name stays, for it may be a medical term: the Parkinson of Parkinson's disease.
+        Keeps a single word of a name, because it may be a medical term (Parkinson's disease).
         """
         return _without(self._coded, plain(text))
 
     def free(self, text: str) -> str:
-        """The text without what names a person; `withheld` counts the texts of unknown patients."""
+        """Removes identifying text. If the patient is unknown, removes the whole text and counts it in `withheld`."""
         text = plain(text)
         if self._unknown and text:
             self.withheld += 1
@@ -57,7 +57,7 @@ class Scrubber:
         return _without(self._free, text)
 
     def date(self, text: str) -> str:
-        """A date or time that is a value, such as an answer; the patient's birth date is removed."""
+        """Removes the patient's birth date if it is the whole text, such as an answer to a question."""
         return REMOVED if self._birth_date and text.partition(" ")[0] == self._birth_date else text
 
 

@@ -1,4 +1,4 @@
-"""Finds the patient whom a resource of one FHIR R4 bundle is about. Reads no other elements and guesses no patient."""
+"""Finds the patient of each resource in one FHIR R4 bundle. Reads no other elements and never guesses a patient."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ from typing import Any
 from cdsframe.fhir.references import Entry, References, Resource, contradicts, kind_of, literal
 
 _ELEMENTS = ("subject", "patient", "beneficiary", "for", "individual", "deliverFor", "candidate")
-"""Elements of FHIR R4 resources that refer to the patient."""
+"""Elements of FHIR R4 resources that may refer to the patient."""
 
 
 class Subjects:
-    """The patients of one bundle, by the references of its resources.
+    """Resolves references to the patients of one bundle.
 
     Args:
-        place: where the bundle is; a part of the id of a Patient without an id or address.
+        place: the file, and the line in it. Forms the id of a Patient that has neither id nor `fullUrl`.
         entries: of the bundle.
         references: of the same entries.
     """
@@ -31,7 +31,7 @@ class Subjects:
                 self.patients[id_] = entry
 
     def _id_of(self, entry: Entry) -> str:
-        """A unique id for a Patient's document: the Patient's id, else the id in `fullUrl`, else the entry's place."""
+        """Returns a unique document id: the Patient's id, else the id in `fullUrl`, else the entry's place."""
         found = literal(entry.url)
         if entry.id and entry.id not in self.patients:
             return entry.id
@@ -42,13 +42,13 @@ class Subjects:
         return id_ if id_ and id_ not in self.patients else f"{self._place}, entry {entry.number}"
 
     def find(self, subject: Resource, entry: Entry) -> tuple[str | None, str | None]:
-        """The document id of the patient to whom a reference leads, and the problem where it leads to no certain one.
+        """Returns `(document id, None)` of the patient to whom a reference leads, or `(None, problem)`.
 
-        Both are None where the reference leads to something else, such as a group or a device.
+        Returns `(None, None)` if the reference leads to another type, such as a group or a device.
 
         Args:
             subject: a Reference.
-            entry: the entry in which it stands.
+            entry: the entry that contains it.
         """
         how = f"named {kind_of(subject)}"
         reference = str(subject.get("reference") or "")
@@ -66,11 +66,11 @@ class Subjects:
         if kind.rpartition("/")[2] != "Patient":
             return None, None
         if target is None and any(self._references.is_ambiguous(item, entry) for item in names):
-            return None, f"more than one patient of the bundle has the id or identifier that it names ({how})"
+            return None, f"several patients of the bundle have the id or identifier that it refers to ({how})"
         if any(self._differs(item, target) for item in identifiers):
             return None, "its reference and its identifiers lead to different patients"
         if target is not None and any(contradicts(item, target) for item in identifiers):
-            return None, "its reference leads to a patient who has another identifier of the system that it names"
+            return None, "its reference leads to a patient who has another identifier in the same system"
         if target is not None:
             return self._ids[target.number], None
         if named is None:
@@ -78,12 +78,12 @@ class Subjects:
         return self._elsewhere(named.url if named.base else named.id, entry), None
 
     def is_of_another(self, resource: Resource, entry: Entry, patient: str) -> bool:
-        """Whether a resource is about a patient, but not for certain about the one whose document has the id `patient`.
+        """Whether a resource is about a patient, and that patient is another one or unknown.
 
         Args:
-            resource: of the bundle, or contained in one of it.
-            entry: the entry in which it stands.
-            patient: a document id.
+            resource: a resource of the bundle, or one contained in it.
+            entry: the entry that holds the resource.
+            patient: the document id of the patient to compare with.
         """
         inner = Entry(entry.number, entry.url, resource)
         values = (resource.get(key) for key in _ELEMENTS)
@@ -93,17 +93,17 @@ class Subjects:
         return bool(about) and patient not in about
 
     def _differs(self, identifier: Any, target: Entry | None) -> bool:
-        """Whether an identifier belongs to patients of the bundle, and a reference's target is none of them."""
+        """Whether an identifier belongs to patients of the bundle, but not to `target`."""
         patients = self._references.identified(identifier)
         return bool(patients) and all(target is None or item.resource != target.resource for item in patients)
 
     def _elsewhere(self, id_: str, entry: Entry) -> str:
-        """A document id for a patient who is only referred to, which no Patient of the bundle has."""
+        """Returns an id, which no Patient of the bundle has, for a patient without a resource in the bundle."""
         return f"{entry.base or self._place + ', '}Patient/{id_}" if id_ in self.patients else id_
 
 
 def contained(resource: Resource, reference: str) -> Resource | None:
-    """The contained resource that `#id` names; None where it is missing."""
+    """Returns the contained resource to which `#id` refers; None if it is missing."""
     items = resource.get("contained")
     for item in items if isinstance(items, list) else ():
         if isinstance(item, Mapping) and reference == f"#{item.get('id')}":

@@ -1,7 +1,7 @@
-"""FHIR R4 data types as words: amounts with their digits, codes, times, dosages, references, and any other element.
+"""Writes FHIR R4 elements as text: amounts, codes, times, dosages, references, and any other element.
 
-An element without a specific rule is written part by part under its names, so that no value is passed over; what is
-left out (see `LEFT_OUT`) is counted. Resources were validated before.
+An element without a specific rule is written part by part, each part under its name, so that no value is lost. Elements
+in `LEFT_OUT` are omitted and counted. Expects valid resources.
 """
 
 from __future__ import annotations
@@ -44,12 +44,12 @@ LEFT_OUT = {
         TECHNICAL,
     ),
 }  # fmt: skip
-"""Elements that are left out wherever they stand, with the reason by which they are counted."""
+"""Element -> the reason by which it is counted. These elements are omitted everywhere."""
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "fhir_comments")
 PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Location", "Encounter", "CareTeam",
            "Patient", "Group", "HealthcareService", "EpisodeOfCare", "Account", "Coverage")  # fmt: skip
 _UNNAMED = ("summary", "code", "value", "text", "concept", "content", "attachment", "outcomeCodeableConcept", "repeat")
-"""Elements whose name adds nothing to what they hold."""
+"""Elements that are written without their name, which adds nothing to the value."""
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?|\d\d:\d\d:\d\d")
 _CODES = frozenset(
     (
@@ -62,13 +62,13 @@ _CODE = re.compile(r"[A-Za-z][\w\-]*")
 
 
 class Values:
-    """Writes values of resources.
+    """Writes values of resources as text.
 
     Args:
-        scrubber: takes names out of free text.
-        name: the name of the resource that a reference leads to, by `(reference, holder)`; None where that is not in
-            the bundle; "" where the name must not be written, and is counted.
-        left_out: counts what is not written, by reason.
+        scrubber: removes identifying text.
+        name: `(reference, holder)` -> the name of the resource to which the reference leads. None if the resource is
+            not in the bundle; "" if its name must not be written, which `name` has counted.
+        left_out: counts the omitted parts by reason.
     """
 
     def __init__(
@@ -93,10 +93,10 @@ class Values:
                 ("div", "status", lambda v, _: self.narrative(v)),
             )
         ]
-        """For each data type: elements of which it has one, all that it may have, and how it is written."""
+        """For each data type: elements of which at least one is required, all its elements, and its method."""
 
     def word(self, value: Any, holder: Resource) -> str:
-        """Any value in words; "" where it holds none."""
+        """Returns any value as text; "" if it is empty."""
         if isinstance(value, list):
             return ", ".join(dict.fromkeys(filter(None, (self.word(item, holder) for item in value))))
         if not isinstance(value, Mapping):
@@ -110,14 +110,14 @@ class Values:
         return ", ".join(filter(None, (*self.parts(value, holder), added)))
 
     def text(self, text: str, key: str = "") -> str:
-        """Free text; an instant to the minute; a code as it is."""
+        """Returns a string: an instant to the minute, a code unchanged, anything else without identifying text."""
         if instant := INSTANT.fullmatch(text):
             return f"{instant[1]} {instant[2]}"
         code = _DATE.fullmatch(text) or (key in _CODES and _CODE.fullmatch(text))
         return text if code else self.free(text)
 
     def element(self, key: str, item: Any, holder: Resource) -> str:
-        """The value of an element of this name."""
+        """Returns the value of the element `key` as text."""
         if isinstance(item, str) and CHOICE.sub("", key) == "value":
             return self._date(self.text(item))
         items = item if isinstance(item, list) else [item]
@@ -126,7 +126,7 @@ class Values:
         return self.word(item, holder)
 
     def parts(self, value: Resource, holder: Resource, skip: Sequence[str] = ()) -> Iterator[str]:
-        """Every element of an object under its name, but those in `skip`."""
+        """Yields every element of an object under its name, except those in `skip`."""
         for key, item in value.items():
             if key in skip or key in _STRUCTURE or key == "extension" or key.startswith("_") or item is None:
                 continue
@@ -137,7 +137,7 @@ class Values:
                 yield shown if key in _UNNAMED or CHOICE.sub("", key) in _UNNAMED else f"{label} {shown}"
 
     def extensions(self, value: Resource, holder: Resource) -> str:
-        """The extensions of an object and of its primitive elements, each under the last part of its address."""
+        """Returns the extensions of an object and of its primitive elements, each under the last part of its URL."""
         found = []
         for key, item in value.items():
             holders = item if isinstance(item, list) else [item]
@@ -152,7 +152,7 @@ class Values:
         return f"[{'; '.join(found)}]" if found else ""
 
     def concept(self, value: Resource, holder: Resource) -> str:
-        """What a code displays: its own words, else its code; the displays of further codings that say other words."""
+        """Returns a concept's text, else its first display, else its code; then, in brackets, displays that differ."""
         codings = [item for item in (*value.get("coding", ()), value) if isinstance(item, Mapping)]
         displays = [plain(item["display"]) for item in codings if item.get("display")]
         text = plain(value.get("text") or "")
@@ -163,7 +163,7 @@ class Values:
         return text + "".join(f" ({shown})" for shown in others)
 
     def named(self, value: Resource, holder: Resource) -> str:
-        """What a reference leads to, by its name; "" for persons and places, which are counted."""
+        """Returns the name of the resource to which a reference leads; "" for persons and places, which are counted."""
         text = str(value.get("reference", ""))
         kind = value.get("type") or next((t for t in re.split(r"[/?]", text) if t[:1].isupper() and t.isalpha()), "")
         if kind in PEOPLE:
@@ -177,31 +177,31 @@ class Values:
         return found
 
     def note(self, value: Resource, holder: Resource) -> str:
-        """An annotation's text, without its author."""
+        """Returns an annotation's text without its author, who is counted."""
         self.left_out[STAFF] += sum(1 for key in ("authorString", "authorReference") if key in value)
         return self.free(value.get("text") or "")
 
     def samples(self, value: Resource, holder: Resource) -> str:
-        """A waveform's origin; its data are left out."""
+        """Returns the origin of a waveform, whose data are counted as omitted."""
         self.left_out["waveforms"] += 1
         return f"waveform from {amount(value['origin'])}"
 
     def attachment(self, value: Resource, holder: Resource) -> str:
-        """An attachment's title, without its content."""
+        """Returns an attachment's title without its content, which is counted."""
         self.left_out["attachments"] += 1
         return self.free(value.get("title") or "")
 
     def narrative(self, value: Resource) -> str:
-        """A narrative's text."""
+        """Returns a narrative's text without identifying text."""
         return self.free(narrative_text(str(value.get("div", ""))))
 
     def timing(self, timing: Resource, holder: Resource) -> str:
-        """When something happens."""
+        """Returns a timing as text."""
         repeat = self.extensions(timing.get("repeat") or {}, holder)
         return ", ".join(filter(None, (timing_text(timing, partial(self.word, holder=holder)), repeat)))
 
     def dosages(self, dosages: Sequence[Resource], holder: Resource) -> Iterator[str]:
-        """Each dosage; `step N` precedes those that follow one another."""
+        """Yields each dosage as text. Dosages that follow one another begin with `step N`."""
         in_steps = len({item.get("sequence") for item in dosages}) > 1
         for item in dosages:
             text = dosage_text(item, partial(self.word, holder=holder), self.free)
