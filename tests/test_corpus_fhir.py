@@ -110,7 +110,7 @@ def test_a_patients_record_has_a_section_a_type_and_a_line_a_resource(read):
         (
             ("Conditions",),
             "2001-05-06: Asthma (SNOMED 195967001); Active; "
-            "note: [removed] [removed], [removed], called [removed]; Adaptive plan",
+            "note: [removed], [removed], called [removed]; Adaptive plan",
         ),
         (
             ("Medications",),

@@ -307,3 +307,87 @@ def _codings(value):
     elif isinstance(value, list):
         for item in value:
             yield from _codings(item)
+
+
+def medication(type_="MedicationRequest", **more):
+    order = {"intent": "order"} if type_ == "MedicationRequest" else {}
+    status = "active" if order else "completed"
+    return {"resourceType": type_, "status": status, **order, "medicationCodeableConcept": concept("Zelnorin"), **more}
+
+
+def grams(value):
+    return {"value": value, "unit": "g"}
+
+
+@pytest.mark.parametrize(
+    ("dosages", "shown"),
+    [
+        ([{"maxDosePerAdministration": grams(4), "maxDosePerLifetime": grams(40)}],
+         "at most 4 g per administration, at most 40 g in a lifetime"),
+        ([{"maxDosePerPeriod": {"numerator": grams(3), "denominator": {"value": 1, "unit": "d"}},
+           "maxDosePerAdministration": grams(1)}], "at most 3 g / 1 d, at most 1 g per administration"),
+        ([{"sequence": 1, "text": "5 mg"}, {"sequence": 2, "text": "10 mg"}], "step 1: 5 mg; step 2: 10 mg"),
+        ([{"sequence": 1, "text": "5 mg"}], "5 mg"),
+        ([{"timing": {"event": ["2024-01-01"], "code": concept("BID")}}], "BID, 2024-01-01"),
+        ([{"timing": {"repeat": {"frequencyMax": 4, "period": 1, "periodUnit": "d", "durationMax": 30,
+                                 "durationUnit": "min"}}}], "up to 4 times every 1 day, for up to 30 minutes"),
+        ([{"timing": {"repeat": {"frequency": 1, "extension": [{"url": "urn:x/fasting", "valueBoolean": True}]}},
+           "maxDosePerLifetime": grams(2) | {"extension": [{"url": "urn:x/base", "valueString": "salt"}]}}],
+         "1 times, [fasting yes], at most 2 g [base salt] in a lifetime"),
+    ],
+)  # fmt: skip
+def test_a_limit_of_a_dose_says_what_it_limits(record, dosages, shown):
+    found = record(medication(dosageInstruction=dosages))
+    assert lines(found) == [f"Zelnorin; active; {shown}"]
+    counted = {item.reason: item.count for item in found.omitted}
+    assert counted == ({"identifiers, versions and other technical elements": 1} if shown == "5 mg" else {})
+
+
+@pytest.mark.parametrize(
+    ("resource", "line"),
+    [
+        (medication("MedicationAdministration", effectivePeriod={"start": "2024-03-01T08:00:00Z",
+                                                                 "end": "2024-03-01T20:00:00Z"}),
+         "2024-03-01 08:00: Zelnorin; completed; until 2024-03-01 20:00"),
+        (medication("MedicationAdministration", effectivePeriod={"start": "2024-03-01T00:00:00Z",
+                                                                 "end": "2024-03-02T06:00:00Z"}),
+         "2024-03-01 00:00: Zelnorin; completed; until 2024-03-02 06:00"),
+        (medication("MedicationAdministration", effectivePeriod={"start": "2024-03-01T20:00:00Z",
+                                                                 "end": "2024-03-02T00:00:00Z"}),
+         "2024-03-01 20:00: Zelnorin; completed; until 2024-03-02 00:00"),
+        (medication("MedicationStatement", effectivePeriod={"start": "2024-03-01T00:00:00Z",
+                                                            "end": "2024-03-08T00:00:00Z"}),
+         "2024-03-01: Zelnorin; completed; until 2024-03-08"),
+        (medication("MedicationStatement", effectivePeriod={"start": "2024-03-01", "end": "2024-03-01"}),
+         "2024-03-01: Zelnorin; completed; until 2024-03-01"),
+        (medication("MedicationStatement", effectivePeriod={"end": "2024-03-01"}, dateAsserted="2024-04-01"),
+         "Zelnorin; completed; until 2024-03-01; date asserted 2024-04-01"),
+        ({"resourceType": "Condition", "code": concept("Asthma"), "onsetPeriod": {"start": "2001", "end": "2003"},
+          "abatementPeriod": {"start": "2010", "end": "2012"}},
+         "2001: Asthma; onset 2001 to 2003; abatement 2010 to 2012"),
+        ({"resourceType": "Observation", "status": "final", "code": concept("pH"), "valueString": "2024-03-01 ok",
+          "effectiveDateTime": "2024-03-01", "issued": "2024-03-01T12:34:00Z"},
+         "2024-03-01: pH = 2024-03-01 ok; final; issued 2024-03-01 12:34"),
+        ({"resourceType": "Immunization", "status": "completed", "vaccineCode": concept("MMR"),
+          "occurrenceDateTime": "2024-03-01", "expirationDate": "2024-03-01"},
+         "2024-03-01: MMR; completed; expiration 2024-03-01"),
+        ({"resourceType": "ServiceRequest", "status": "active", "intent": "order", "code": concept("MRI"),
+          "occurrenceDateTime": "2024-03-01", "patientInstruction": "2024-03-01 at nine"},
+         "2024-03-01: MRI; active; patient instruction 2024-03-01 at nine"),
+    ],
+)  # fmt: skip
+def test_times_and_ends_are_written(record, resource, line):
+    found = record(resource)
+    assert lines(found) == [line]
+    assert found.omitted == ()
+
+
+def test_a_date_that_repeats_the_resources_date_is_counted(record):
+    found = record(
+        {
+            "resourceType": "Observation", "status": "final", "code": concept("pH"),
+            "effectiveDateTime": "2024-03-01T12:34:10Z", "issued": "2024-03-01T12:34:56Z",
+        }
+    )  # fmt: skip
+    assert lines(found) == ["2024-03-01 12:34: pH; final"]
+    assert {item.reason: item.count for item in found.omitted} == {"dates that repeat the date of their resource": 1}

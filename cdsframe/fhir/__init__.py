@@ -1,1 +1,1 @@
-"""FHIR R4 (https://hl7.org/fhir/R4): bundles as text, a document for each patient. Does not read files."""
+"""Converts FHIR R4 bundles (https://hl7.org/fhir/R4) to text: one document for each patient. Does not read files."""

@@ -1,6 +1,6 @@
-"""Assigns the resources of one FHIR R4 bundle to its patients, and reports what is omitted.
+"""Assigns the resources of one FHIR R4 bundle to its patients, and counts what is omitted.
 
-A resource whose patient is not known for certain is reported and not read. Validates nothing and writes no lines.
+A resource whose patient is uncertain is reported and omitted. Does not validate resources or render them as text.
 """
 
 from __future__ import annotations
@@ -9,20 +9,22 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from cdsframe.fhir.patient import SECTIONS, document_of
-from cdsframe.fhir.references import Entry, References, Resource, contradicts, entered_in_error, kind_of, literal
-from cdsframe.fhir.resources import Teller
+from cdsframe.fhir.references import Entry, References, Resource, entered_in_error, literal
+from cdsframe.fhir.resources import Renderer
 from cdsframe.fhir.scrubbing import Scrubber
-from cdsframe.fhir.values import OUTSIDE
+from cdsframe.fhir.subjects import Subjects
+from cdsframe.fhir.values import OF_OTHERS, OUTSIDE
 from cdsframe.types import Document, Omission
 
 _NAMED = ("Patient", "Medication")
-"""Types without separate lines: a Patient heads a document, a Medication is named where others refer to it."""
+"""Types without a line of their own: a Patient becomes a document, a Medication is named where resources refer to it."""
 _NOT_OF_PATIENTS = "resources about a group, a device or a place"
 _FEW = 10
-"""Patients in a bundle up to which each one's names go out of the texts of all: a mother and her child."""
+"""Up to this number of patients in a bundle (a mother and her child), the names of all are removed from each record."""
 _WITHHELD = "free texts of patients who are not in the bundle (their names are not known)"
 
 
@@ -39,10 +41,10 @@ class Bundle:
     """The entries of a bundle.
 
     Args:
-        place: where the bundle is, for reports.
+        place: the file, and the line in it, as reports name them.
         source: the file's name.
-        entries: the resources, those that are not valid too.
-        demographics: also read what names the patients.
+        entries: all resources, including invalid ones.
+        demographics: whether to write names, addresses, numbers and identifiers of the patients.
     """
 
     def __init__(self, place: str, source: str, entries: list[Entry], demographics: bool) -> None:
@@ -50,15 +52,11 @@ class Bundle:
         self._left_out: Counter[str] = Counter()
         self._entries = list(self._current(entries))
         self._references = References(self._entries)
-        self._groups: dict[str, _Group] = {}
-        self._ids: dict[int, str] = {}
+        self._subjects = Subjects(place, self._entries, self._references)
+        self._groups = {id_: _Group(patient) for id_, patient in self._subjects.patients.items()}
 
     def items(self) -> Iterator[tuple[str, Document | str]]:
-        """The patients' documents, behind the resources that belong to no known patient."""
-        for entry in self._entries:
-            if entry.type == "Patient":
-                self._ids[entry.number] = id_ = self._patient_id(entry)
-                self._groups[id_] = _Group(entry)
+        """Yields `(place, problem)` of resources without a known patient, then `(place, document)` of each patient."""
         for entry in self._entries:
             if entry.valid and entry.type not in SECTIONS:
                 self._left_out[f"resources of the type {entry.type}"] += entry.type not in _NAMED
@@ -70,7 +68,7 @@ class Bundle:
         found = [document for document in documents if document is not None]
         if not found:
             left = ", ".join(f"{count} {reason}" for reason, count in sorted(self._left_out.items()) if count)
-            yield self._place, "has no patient" + (f"; left out: {left}" if left else "")
+            yield self._place, "has no patient" + (f"; omitted: {left}" if left else "")
         line = self._place.removeprefix(self._source).lstrip(", ")
         counted = ((reason, count) for reason, count in self._left_out.items() if count)
         omitted = tuple(Omission(reason, count, _is_text(reason), line) for reason, count in counted)
@@ -78,7 +76,7 @@ class Bundle:
             yield self._place, replace(document, omitted=omitted) if n == 0 else document
 
     def _current(self, entries: list[Entry]) -> Iterator[Entry]:
-        """The entries without copies, and without versions that another entry supersedes (a history)."""
+        """Yields the entries, except copies and versions that a later version in the bundle supersedes."""
         same: dict[tuple[str, str, str], list[Entry]] = {}
         for entry in entries:
             same.setdefault(_identity(entry), []).append(entry)
@@ -91,19 +89,8 @@ class Bundle:
             else:
                 yield entry
 
-    def _patient_id(self, entry: Entry) -> str:
-        """An id for a Patient's document: its own; without one, what `fullUrl` says; else its place."""
-        found = literal(entry.url)
-        if entry.id and entry.id not in self._groups:
-            return entry.id
-        if entry.url.startswith(("urn:uuid:", "urn:oid:")) and not entry.id:
-            id_ = entry.url.split(":", 2)[2]
-        else:
-            id_ = (entry.url if entry.id else found.id) if found else ""
-        return id_ if id_ and id_ not in self._groups else f"{self._place}, entry {entry.number}"
-
     def _add(self, entry: Entry) -> str | None:
-        """Puts a resource into its patient's group. Returns why it belongs to none, where that must be reported."""
+        """Adds a resource to its patient's group. Returns the problem to report if its patient is not known."""
         resource = entry.resource
         if entry.valid and entered_in_error(resource):
             self._left_out["resources entered in error"] += 1
@@ -111,7 +98,7 @@ class Bundle:
         subject = resource.get("subject") or resource.get("patient")
         if not isinstance(subject, Mapping):
             self._left_out[_NOT_OF_PATIENTS] += entry.type == "Device"
-            return None if entry.type == "Device" else "names no patient"
+            return None if entry.type == "Device" else "has no subject and no patient"
         group, problem = self._group_of(subject, entry)
         if group is None:
             self._left_out[_NOT_OF_PATIENTS] += entry.valid and problem is None
@@ -124,40 +111,12 @@ class Bundle:
         return None
 
     def _group_of(self, subject: Resource, entry: Entry) -> tuple[_Group | None, str | None]:
-        """The group of the patient whom a reference names, or why there is none; (None, None): it is no patient."""
-        how = f"named {kind_of(subject)}"
-        reference = str(subject.get("reference") or "")
-        names, identifiers = [subject], [subject.get("identifier")]
-        if reference.startswith("#"):
-            inside = _contained(entry.resource, reference)
-            if inside is not None and inside.get("resourceType") != "Patient":
-                return None, None
-            identifiers += _list((inside or {}).get("identifier"))
-            names = [{"identifier": item} for item in identifiers]
-        target = next(filter(None, (self._references.target(item, entry) for item in names)), None)
-        named = literal(reference)
-        kind = target.type if target else named.type if named else str(subject.get("type") or "Patient")
-        if kind.rpartition("/")[2] != "Patient":
-            return None, None
-        if target is None and any(self._references.is_ambiguous(item, entry) for item in names):
-            return None, f"more than one patient of the bundle has the id or identifier that it names ({how})"
-        if any(self._differs(item, target) for item in identifiers):
-            return None, "its reference and its identifiers lead to different patients"
-        if target is not None and any(contradicts(item, target) for item in identifiers):
-            return None, "its reference leads to a patient who has another identifier of the system that it names"
-        if target is not None:
-            return self._groups[self._ids[target.number]], None
-        if named is None:
-            return None, f"its patient is not in the bundle ({how})"
-        return self._elsewhere(named.url if named.base else named.id, entry), None
-
-    def _differs(self, identifier: Any, target: Entry | None) -> bool:
-        """Whether an identifier belongs to patients of the bundle, and a reference's target is none of them."""
-        patients = self._references.identified(identifier)
-        return bool(patients) and all(target is None or item.resource != target.resource for item in patients)
+        """Returns the group of the patient to whom a reference leads, and the problem; see `Subjects.find`."""
+        id_, problem = self._subjects.find(subject, entry)
+        return (None if id_ is None else self._groups.setdefault(id_, _Group(None))), problem
 
     def _add_contained(self, entry: Entry, group: _Group) -> None:
-        """Gives the contained resources separate lines, where their types have sections."""
+        """Adds each contained resource whose type has a section as a separate entry. Counts the others."""
         siblings = entry.resource.get("contained") or ()
         for item in siblings:
             type_ = item.get("resourceType")
@@ -170,26 +129,25 @@ class Bundle:
                     continue
             self._left_out[f"contained resources of the type {type_}"] += type_ not in _NAMED
 
-    def _elsewhere(self, id_: str, entry: Entry) -> _Group:
-        """The group of a patient who is only referred to."""
-        if id_ in self._groups and self._groups[id_].patient is not None:
-            id_ = f"{entry.base or self._place + ', '}Patient/{id_}"
-        return self._groups.setdefault(id_, _Group(None))
-
     def _document(self, id_: str, group: _Group) -> Document | None:
         patient = group.patient
         valid = patient.resource if patient is not None and patient.valid else None
         if valid is None and not group.entries:
             return None
-        scrubber = Scrubber(self._persons(group), keep=self._demographics)
-        teller = Teller(self._references, scrubber, self._left_out)
-        document = document_of(id_, valid, group.entries, teller, source=self._source, demographics=self._demographics)
+        born = patient.resource.get("birthDate") if patient is not None else None
+        birth_date = born if isinstance(born, str) else ""
+        scrubber = Scrubber(self._persons(group), birth_date, keep=self._demographics)
+        is_of_another = partial(self._subjects.is_of_another, patient=id_)
+        renderer = Renderer(self._references, is_of_another, scrubber, self._left_out)
+        document = document_of(
+            id_, valid, group.entries, renderer, source=self._source, demographics=self._demographics
+        )
         self._left_out[_WITHHELD] += scrubber.withheld
         self._count_patient(valid)
         return document
 
     def _persons(self, group: _Group) -> list[Resource] | None:
-        """Whose names go out of a patient's free text; None where nobody knows the patient's name."""
+        """Returns the persons whose names are removed from free text; None if the patient's name is unknown."""
         if group.patient is None:
             return None
         patients = [other for other in self._groups.values() if other.patient is not None]
@@ -203,24 +161,11 @@ class Bundle:
         return [*known, {"name": [{"text": text} for text in shown if text]}]
 
     def _count_patient(self, patient: Resource | None) -> None:
-        """Counts what of a Patient is not written."""
+        """Counts the elements of a Patient that are not written."""
         for key in () if self._demographics else ("name", "address", "telecom", "identifier", "contact", "photo"):
             count = len((patient or {}).get(key) or ())
             self._left_out["names, addresses, numbers and identifiers of patients"] += count
         self._left_out["extensions of patients"] += len((patient or {}).get("extension") or ())
-
-
-def _contained(resource: Resource, reference: str) -> Resource | None:
-    """The contained resource that `#id` names."""
-    items = resource.get("contained")
-    for item in items if isinstance(items, list) else ():
-        if isinstance(item, Mapping) and reference == f"#{item.get('id')}":
-            return item
-    return None
-
-
-def _list(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else []
 
 
 def _identity(entry: Entry) -> tuple[str, str, str]:
@@ -229,7 +174,7 @@ def _identity(entry: Entry) -> tuple[str, str, str]:
 
 
 def _supersedes(other: Entry, entry: Entry) -> bool:
-    """Whether one version of a resource was stored after another; False where that is not known."""
+    """Whether `other` is a later version than `entry`; False if their versions and times do not say."""
     metas = [item.resource.get("meta") for item in (other, entry)]
     versions: list[str] = []
     times: list[float | None] = []
@@ -251,5 +196,5 @@ def _time(value: Any) -> float | None:
 
 
 def _is_text(reason: str) -> bool:
-    """Whether words of the record are lost, which `corpus.strict` refuses."""
-    return reason in (_WITHHELD, OUTSIDE)
+    """Whether an omission loses words of the record. `corpus.strict=true` refuses such a record."""
+    return reason in (_WITHHELD, OUTSIDE, OF_OTHERS)

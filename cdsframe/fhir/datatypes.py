@@ -1,6 +1,6 @@
-"""FHIR R4 data types that need no context as words: numbers with all their digits, amounts, periods, codes, narratives.
+"""Writes FHIR R4 data types that need no context as text: numbers, quantities, periods, codes, narratives.
 
-Does not follow references or remove names.
+Numbers keep all their digits. Does not follow references or remove names.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 from cdsframe.fhir.references import Resource
-from cdsframe.fhir.scrubbing import plain
 
 _SYSTEMS = {
     "http://snomed.info/sct": "SNOMED",
@@ -35,14 +34,19 @@ INSTANT = re.compile(r"(\d{4}-\d\d-\d\d)T(\d\d:\d\d)(?::\d\d(?:\.\d+)?)?(?:Z|[+-
 _PLAIN_DIGITS = 15
 
 
+def plain(text: str) -> str:
+    """Returns a text on one line, without zero-width spaces."""
+    return " ".join(text.replace("\u200b", "").split())
+
+
 def label_of(key: str) -> str:
-    """An element's name as words: `onsetAge` is "onset"."""
+    """Returns an element's name as words, without its data type: `onsetAge` becomes "onset"."""
     name = CHOICE.sub("", key)
     return re.sub(r"(?<=[a-z])(?=[A-Z])|[-_]", " ", name).lower().strip()
 
 
 def codes(concept: Resource) -> str:
-    """A concept's codes with their systems: `LOINC 2823-3, SNOMED 59573005`."""
+    """Returns the codes of a concept with their systems: `LOINC 2823-3, SNOMED 59573005`."""
     found = [
         f"{_SYSTEMS.get(coding['system'], re.split('[/:]', coding['system'].rstrip('/'))[-1])} {coding['code']}"
         for coding in concept.get("coding", ())
@@ -52,7 +56,7 @@ def codes(concept: Resource) -> str:
 
 
 def amount(value: Any) -> str:
-    """A number with all its digits, a quantity, range or ratio."""
+    """Returns a number with all its digits, or a quantity, range or ratio, as text."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Decimal):
@@ -69,13 +73,13 @@ def amount(value: Any) -> str:
 
 
 def period(value: Resource) -> str:
-    """`2020-01-01 to 2020-02-01`, or only one end of it."""
+    """Returns `2020-01-01 to 2020-02-01`, `from 2020-01-01` or `until 2020-02-01`."""
     begin, end = (INSTANT.sub(r"\1 \2", str(value.get(key) or "")) for key in ("start", "end"))
     return f"{begin} to {end}" if begin and end else f"from {begin}" if begin else f"until {end}"
 
 
 def narrative_text(div: str) -> str:
-    """The visible text of a narrative's XHTML."""
+    """Returns the visible text of a narrative's XHTML; "" if it cannot be parsed."""
     from lxml import etree, html
 
     try:

@@ -1,7 +1,7 @@
-"""One patient's FHIR R4 resources as a readable document: a section for each type, a line for each resource.
+"""Builds one patient's document from FHIR R4 resources: a section for each type, a line for each resource.
 
-Resources were validated before. Types that are not in SECTIONS are left out (billing, scheduling), and so is, unless
-wanted, what names the patient.
+Expects valid resources of the types in SECTIONS; other types (billing, scheduling) have no section. Omits names,
+addresses, numbers and identifiers of the patient unless `demographics` is true.
 """
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from cdsframe.fhir.datatypes import plain
 from cdsframe.fhir.references import Entry, Resource
-from cdsframe.fhir.resources import Teller
-from cdsframe.fhir.scrubbing import plain
+from cdsframe.fhir.resources import Renderer
 from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import Document
 
@@ -55,32 +55,32 @@ SECTIONS = {
     "Composition": "Documents",
     "DocumentReference": "Documents",
 }
-"""The types that are read, with their sections, in the order of the record."""
+"""Resource type -> heading of its section, in the order of the document."""
 
 
 def document_of(
     id_: str,
     patient: Resource | None,
     entries: Sequence[Entry],
-    teller: Teller,
+    renderer: Renderer,
     *,
     source: str,
     demographics: bool,
 ) -> Document:
-    """The record of one patient; lines are ordered by date, then by code. `metadata["date"]` is the latest event's.
+    """Returns one patient's document. Lines are sorted by date, then by code. `metadata["date"]` is the latest date.
 
     Args:
         id_: the document's id.
-        patient: the Patient; None where the bundle does not hold a valid one.
-        entries: of the types in SECTIONS, none entered in error.
-        teller: writes the lines.
+        patient: the Patient; None if the bundle has no valid one.
+        entries: resources of the types in SECTIONS, without those entered in error.
+        renderer: renders each resource as a line.
         source: the file's name.
-        demographics: also write who it is.
+        demographics: whether to write names, addresses, numbers and identifiers of the patient.
     """
     person = patient or {}
     groups: dict[str, list[tuple[str, str, str]]] = {heading: [] for heading in SECTIONS.values()}
     for entry in entries:
-        groups[SECTIONS[entry.type]].append(teller.line(entry))
+        groups[SECTIONS[entry.type]].append(renderer.line(entry))
     blocks = [Block("Patient", 1), Block("\n".join(_about(person, demographics)))] if person else []
     for heading, lines in groups.items():
         if lines:
@@ -102,7 +102,7 @@ def _title(person: Resource, demographics: bool) -> str:
 
 
 def _about(person: Resource, demographics: bool) -> Iterator[str]:
-    """Gender, year of birth and death; with `demographics` also who it is."""
+    """Yields the lines about the patient: gender, year of birth, death; with `demographics` also name and address."""
     if demographics:
         yield from (f"Name: {_full_name(name)}" for name in person.get("name", ()))
         yield f"Born: {person.get('birthDate', 'unknown')}"
@@ -134,7 +134,7 @@ def _about(person: Resource, demographics: bool) -> Iterator[str]:
 
 
 def word(value: Any) -> str:
-    """A concept's text, or what its first code displays or is."""
+    """Returns a concept's text, else its first display, else its first code."""
     if not isinstance(value, Mapping):
         return ""
     codings = value.get("coding", ())

@@ -1,7 +1,7 @@
-"""References between the resources of a FHIR R4 bundle, by FHIR's grammar (https://hl7.org/fhir/R4/references.html).
+"""Resolves references between the resources of a FHIR R4 bundle (https://hl7.org/fhir/R4/references.html).
 
-A reference leads to a resource by `fullUrl` and by type and id alike, or to nothing: it is never matched by a part of
-its text. Does not follow references out of the bundle.
+Looks up a reference by `fullUrl`, else by type and id. Never matches a part of a reference's text. Does not follow
+references out of the bundle.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _CONDITION = re.compile(r"(?:[a-z][a-z0-9+.\-]*://.*/)?(?P<type>[A-Z][A-Za-z]+)\
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A parsed literal reference `[base]Type/id[/_history/version]`; `base` is "" where it is relative."""
+    """A parsed literal reference `[base]Type/id[/_history/version]`; `base` is "" if it is relative."""
 
     base: str
     type: str
@@ -37,7 +37,7 @@ class Literal:
 
 
 def literal(reference: str) -> Literal | None:
-    """The parts of a literal reference; None where it is of another kind."""
+    """Parses a literal reference; returns None if it is of another kind."""
     match = _LITERAL.fullmatch(reference)
     if match is None:
         return None
@@ -45,7 +45,7 @@ def literal(reference: str) -> Literal | None:
 
 
 def kind_of(reference: Resource) -> str:
-    """How a reference names its target, in words for a report."""
+    """Returns how a reference names its target, as a phrase for a report."""
     text = reference.get("reference")
     if not isinstance(text, str) or not text:
         return "by an identifier" if reference.get("identifier") else "by no reference"
@@ -55,17 +55,17 @@ def kind_of(reference: Resource) -> str:
         return "by a urn"
     if _CONDITION.fullmatch(text):
         return "by a search"
-    return "by a reference" if literal(text) else "by a reference that FHIR's grammar does not have"
+    return "by a reference" if literal(text) else "by a reference that FHIR's grammar does not allow"
 
 
 @dataclass(slots=True)
 class Entry:
-    """A resource of a bundle with the place where it stands."""
+    """A resource of a bundle, with its number in the bundle and its `fullUrl`."""
 
     number: int
     url: str
     resource: Resource
-    """Also one that is not valid, whose references must still lead to it."""
+    """May be invalid: references to it must still resolve."""
     valid: bool = True
 
     @property
@@ -74,13 +74,13 @@ class Entry:
 
     @property
     def id(self) -> str:
-        """The resource's id; "" where it has none."""
+        """The resource's id; "" if it has none."""
         id_ = self.resource.get("id")
         return id_ if isinstance(id_, str) else ""
 
     @property
     def base(self) -> str:
-        """The server's address in `fullUrl`; "" where that is no address of a resource."""
+        """The server's address in `fullUrl`; "" if `fullUrl` is not the address of a resource."""
         found = literal(self.url)
         return found.base if found else ""
 
@@ -103,16 +103,16 @@ class References:
                     self._by_identifier.setdefault(key, []).append(entry)
 
     def target(self, reference: Resource, holder: Entry | None) -> Entry | None:
-        """The entry that a reference names; None where it leads out of the bundle, or to more than one resource.
+        """Resolves a reference; returns None if no resource or more than one resource of the bundle matches.
 
         Args:
             reference: a Reference.
-            holder: the entry in which it stands: a relative reference continues the base of its `fullUrl`.
+            holder: the entry that contains it. A relative reference is resolved against the base of its `fullUrl`.
         """
         return self._only(self._candidates(reference, holder))
 
     def is_ambiguous(self, reference: Resource, holder: Entry | None) -> bool:
-        """Whether several different resources of the bundle have the name that a reference gives."""
+        """Whether a reference matches several different resources of the bundle."""
         return bool(self._candidates(reference, holder)) and self.target(reference, holder) is None
 
     def _candidates(self, reference: Resource, holder: Entry | None) -> list[Entry]:
@@ -128,24 +128,24 @@ class References:
         candidates = self._by_url.get(f"{base}{named.type}/{named.id}", []) if base else []
         if not candidates:
             same = self._by_id.get((named.type, named.id), [])
-            # An entry with an address of another server is another resource, whatever its id.
+            # The same id on another server is another resource.
             candidates = [entry for entry in same if not (base and entry.base) or entry.base == base]
         return candidates
 
     @staticmethod
     def _only(entries: list[Entry]) -> Entry | None:
-        """The only resource of several entries; None where they are different ones."""
+        """Returns the first entry if all hold the same resource, else None."""
         if not entries or any(entry.resource != entries[0].resource for entry in entries):
             return None
         return entries[0]
 
     def identified(self, identifier: Any) -> list[Entry]:
-        """The patients who have an identifier, by its system and its value."""
+        """Returns the patients with an identifier of the same system and value."""
         key = _identifier(identifier)
         return self._by_identifier.get(key, []) if key else []
 
     def _searched(self, type_: str, query: str) -> list[Entry]:
-        """The patients that a search by one identifier with its system finds."""
+        """Returns the patients that a search by one identifier and its system finds."""
         terms = parse_qs(query)
         system, bar, value = next(iter(terms.get("identifier", ())), "").partition("|")
         if type_ != "Patient" or len(terms) != 1 or len(terms.get("identifier", ())) != 1 or not bar:
@@ -154,13 +154,13 @@ class References:
 
 
 def _identifiers(resource: Resource) -> set[tuple[str, str]]:
-    """The identifiers of a resource that have a system and a value."""
+    """Returns the identifiers of a resource that have a system and a value."""
     items = resource.get("identifier", ())
     return {key for item in items if (key := _identifier(item))} if isinstance(items, list) else set()
 
 
 def _identifier(item: Any) -> tuple[str, str] | None:
-    """An identifier's system and value; None where it lacks one of them."""
+    """Returns an identifier's system and value; None if it lacks one of them."""
     if not isinstance(item, Mapping):
         return None
     system, value = item.get("system"), item.get("value")
@@ -168,14 +168,14 @@ def _identifier(item: Any) -> tuple[str, str] | None:
 
 
 def contradicts(identifier: Any, target: Entry) -> bool:
-    """Whether a resource has identifiers of an identifier's system, and all of them have other values."""
+    """Whether the target has identifiers of the same system, but none with this value."""
     key = _identifier(identifier)
     same = {found for found in _identifiers(target.resource) if key and found[0] == key[0]}
     return bool(same) and key not in same
 
 
 def entered_in_error(resource: Resource) -> bool:
-    """Whether a resource says that it should not exist."""
+    """Whether a resource's status is `entered-in-error`."""
     status = resource.get("verificationStatus")
     codings = status.get("coding", ()) if isinstance(status, Mapping) else ()
     stated = {resource.get("status"), status if isinstance(status, str) else None}

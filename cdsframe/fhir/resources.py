@@ -1,32 +1,31 @@
-"""FHIR R4 resources as lines of text: what, with its codes, its value, when and how. Resources were validated before.
+"""Renders FHIR R4 resources as lines of text: date, name, codes, value, details. Expects valid resources.
 
-Every element is written or counted: what has no rule here is written under its own name. Names no person.
+Writes or counts every element: an element without a specific rule is written under its own name. Writes no names of
+persons.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from cdsframe.fhir.datatypes import amount, codes, label_of
+from cdsframe.fhir.dates import When, when_of
 from cdsframe.fhir.references import Entry, References, Resource, entered_in_error, literal
 from cdsframe.fhir.scrubbing import Scrubber
-from cdsframe.fhir.values import LEFT_OUT, PEOPLE, Values
+from cdsframe.fhir.subjects import contained
+from cdsframe.fhir.values import LEFT_OUT, OF_OTHERS, PEOPLE, STAFF, Values
 
 _NAMES_OF_OTHERS = "names of persons other than the patient whom a resource is about"
+_NARRATIVES = "narratives that repeat the elements of their resource"
+_REPEATED = "dates that repeat the date of their resource"
 _NAMES = (
     "code", "vaccineCode", "medicationCodeableConcept", "medicationReference", "title", "description", "relationship",
     "type", "procedureCode", "device", "deviceName", "codeCodeableConcept", "event", "policyRule", "lensSpecification",
     "category", "class",
 )  # fmt: skip
-"""Where a resource says what it is, the first that it has."""
-_DATES = (
-    "onset", "effective", "performed", "occurrence", "authoredOn", "started", "startDate", "whenHandedOver", "period",
-    "assertedDate", "recordedDate", "recordedOn", "issued", "authored", "dateTime", "date", "created", "identified",
-    "sent",
-)  # fmt: skip
-"""When it happened, the first that it has; those of several types end in DateTime, Instant or Period."""
+"""Elements that name a resource. The first one present is used."""
 _LABELS = {
     "status": "",
     "lifecycleStatus": "",
@@ -51,80 +50,111 @@ _LABELS = {
     "abatementAge": "until the age of ",
     "abatementRange": "until the age of ",
 }
-"""What is written behind a resource's name and value first, in this order, with the word before it."""
+"""Elements that follow a resource's name and value first, in this order, each with the words before it."""
 _VALUES = ("referenceRange", "component", "dataAbsentReason")
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "text", "extension", "fhir_comments")
 _WHOLE = {"coding", "text", "reference", "display", "identifier"}
-"""Elements by which a concept or a reference is known."""
+"""Elements by which a concept or a reference is recognised."""
 _ORDERED = ("order", "original-order")
-"""Intents that say nothing beyond the resource's type; a plan or a proposal is no order."""
+"""Intents that add nothing to the resource's type. Others are written: a plan or a proposal is not an order."""
 
 
-class Teller:
-    """Turns the resources of one patient into lines.
+class Renderer:
+    """Renders the resources of one patient as lines.
 
     Args:
         references: of the bundle.
-        scrubber: takes names out of free text.
-        left_out: counts what is not written, by reason.
+        is_of_another: `(resource, entry)` -> whether the resource may be about another patient.
+        scrubber: removes identifying text.
+        left_out: counts the omitted parts by reason.
     """
 
-    def __init__(self, references: References, scrubber: Scrubber, left_out: Counter[str]) -> None:
-        self._references, self._left_out = references, left_out
+    def __init__(
+        self,
+        references: References,
+        is_of_another: Callable[[Resource, Entry], bool],
+        scrubber: Scrubber,
+        left_out: Counter[str],
+    ) -> None:
+        self._references, self._is_of_another, self._left_out = references, is_of_another, left_out
         self._entry: Entry | None = None
         self._values = Values(scrubber, self._target_name, left_out)
 
     def line(self, entry: Entry) -> tuple[str, str, str]:
-        """`(date, codes, line)` of a resource: `DATE: NAME (SYSTEM CODE) = VALUE; details`."""
+        """Returns `(date, codes, line)` of a resource. The line is `DATE: NAME (SYSTEM CODE) = VALUE; details`."""
         self._entry, resource = entry, entry.resource
         used: set[str] = set()
-        begin, end = _dates(resource, used)
+        when = when_of(resource, used)
         name, code = self._name(resource, used)
         about = self._about(resource.get("focus"), resource)
         used.add("focus")
         values = [
             text for part in (resource, *resource.get("component", ())) if (text := self._value(part, resource, used))
         ]
-        head = f"{begin}: " if begin else ""
+        head = f"{when.begin}: " if when.begin else ""
         head += name + (f" ({code})" if code else "") + about + (f" = {', '.join(values)}" if values else "")
-        details = list(self._details(resource, end, begin[:10], used))
+        details = list(self._details(resource, when, used))
         vague = name.startswith("an unnamed ") or not any(resource.get(key) for key in _NAMES[:-2])
         details += self._narrative(resource, needed=vague and not values)
-        return begin, code, "; ".join([head, *details])
+        return when.begin or when.end, code, "; ".join([head, *details])
+
+    def _found(self, reference: Resource, holder: Resource) -> Entry | None:
+        """Resolves a reference to a resource contained in its holder, or to one of the bundle."""
+        name, entry = str(reference.get("reference", "")), self._entry
+        if name.startswith("#") and entry is not None:
+            item = contained(holder, name)
+            inner = None if item is None else {**item, "contained": holder["contained"]}
+            return None if inner is None else Entry(entry.number, entry.url, inner)
+        return self._references.target(reference, entry)
+
+    def _leads_to_another(self, reference: Resource, holder: Resource) -> bool:
+        """Whether a reference leads to a resource about another or an unknown patient."""
+        found = self._found(reference, holder)
+        return found is not None and self._is_of_another(found.resource, found)
 
     def _target(self, reference: Resource, holder: Resource) -> Resource | None:
-        """The valid resource that a reference names: contained in its holder, or in the bundle."""
-        name = str(reference.get("reference", ""))
-        if name.startswith("#"):
-            return next((item for item in holder.get("contained", ()) if item.get("id") == name[1:]), None)
-        found = self._references.target(reference, self._entry)
-        return found.resource if found is not None and found.valid else None
+        """Resolves a reference to a valid resource; returns None if it is missing, invalid or about another patient."""
+        found = self._found(reference, holder)
+        if found is None or not found.valid or self._is_of_another(found.resource, found):
+            return None
+        return found.resource
 
     def _target_name(self, reference: Resource, holder: Resource) -> str | None:
+        """Returns the name of a reference's target: None if it is not in the bundle, "" if it must not be written."""
+        if self._leads_to_another(reference, holder):
+            self._left_out[OF_OTHERS] += 1
+            return ""
         target = self._target(reference, holder)
         if target is None:
             return None
+        if target.get("resourceType") in PEOPLE:
+            self._left_out[STAFF] += 1
+            return ""
         name = self._name(target, set(), follow=False)[0] + self._about(target.get("focus"), target)
         return f"{name} (entered in error)" if entered_in_error(target) else name
 
     def _about(self, focus: Any, resource: Resource) -> str:
-        """Whom a statement is about by its `focus`, where that is not the resource's subject; else ""."""
+        """Returns ` (about …)` if the `focus` is not the resource's subject, else ""."""
         items = focus if isinstance(focus, list) else [focus] if focus else []
         subject = resource.get("subject") or {}
         shown = dict.fromkeys(self._other(item, resource) for item in items if not self._same(item, subject, resource))
         return f" (about {', '.join(shown)})" if shown else ""
 
     def _same(self, reference: Resource, other: Resource, holder: Resource) -> bool:
-        """Whether two references name the same resource."""
+        """Whether two references lead to the same resource."""
         if reference.get("reference") and reference["reference"] == other.get("reference"):
             return True
         target = self._target(reference, holder)
         return target is not None and target == self._target(other, holder)
 
     def _other(self, reference: Resource, holder: Resource) -> str:
-        """Whom or what a `focus` names; a person only by the kind, whose name is counted."""
+        """Returns the name of a `focus`. Of a person, writes only the type, and counts the name as omitted."""
         target, named = self._target(reference, holder), literal(str(reference.get("reference", "")))
-        kind = str((target or {}).get("resourceType") or (named and named.type) or reference.get("type") or "")
+        found = self._found(reference, holder)
+        kind = str((found and found.type) or (named and named.type) or reference.get("type") or "")
+        if kind not in PEOPLE and self._leads_to_another(reference, holder):
+            self._left_out[OF_OTHERS] += 1
+            return f"{label_of(kind)} of another patient"
         if kind and kind not in PEOPLE:
             name = self._target_name(reference, holder) if target and not target.get("focus") else None
             return name or self._values.free(reference.get("display") or "") or label_of(kind)
@@ -132,13 +162,18 @@ class Teller:
         return "another patient" if kind == "Patient" else f"{label_of(kind) or 'another subject'}, not the patient"
 
     def _name(self, resource: Resource, used: set[str], follow: bool = True) -> tuple[str, str]:
-        """What a resource is, with its codes."""
+        """Returns a resource's name and codes. Adds the element that holds them to `used`."""
         for key in _NAMES:
             whole = resource.get(key)
             value = whole[0] if isinstance(whole, list) and whole else whole
             if not value:
                 continue
+            only = whole is value or not whole or len(whole) == 1
             if isinstance(value, Mapping) and "reference" in value:
+                if self._leads_to_another(value, resource):
+                    used |= {key} if only else set()
+                    self._left_out[OF_OTHERS] += only
+                    continue
                 target = self._target(value, resource) if follow else None
                 if target is not None:
                     used.add(key)
@@ -148,14 +183,14 @@ class Teller:
             else:
                 text = self._values.element(key, value, resource)
             if text:
-                used |= {key} if whole is value or not whole or len(whole) == 1 else set()
+                used |= {key} if only else set()
                 return text, codes(value) if isinstance(value, Mapping) else ""
         kind = str(resource.get("resourceType", "resource"))
         noun = "medication" if kind.startswith("Medication") else label_of(kind)
         return f"an unnamed {noun}", ""
 
     def _medication(self, target: Resource) -> str:
-        """The form and the ingredients of a Medication, which has no separate line."""
+        """Returns the form and the ingredients of a Medication, which has no line of its own."""
         if target.get("resourceType") != "Medication":
             return ""
         skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
@@ -164,7 +199,7 @@ class Teller:
         return f" [{shown}]" if shown else ""
 
     def _value(self, part: Resource, whole: Resource, used: set[str]) -> str:
-        """An observation's value, a component's with its name."""
+        """Returns the value of an observation, or the name and value of one of its components."""
         write = self._values.word
         key = next((key for key in part if key.startswith("value") and not key.startswith("valueSet")), None)
         reason = write(part.get("dataAbsentReason"), whole)
@@ -181,12 +216,12 @@ class Teller:
         return f"{write(part['code'], whole)} {inner}".strip()
 
     def _range(self, item: Resource, whole: Resource) -> str:
-        """A reference range with what it applies to."""
+        """Returns a reference range, with the persons and conditions to which it applies."""
         skip = ("low", "high", "modifierExtension")
         parts = [amount(item) if "low" in item or "high" in item else "", *self._values.parts(item, whole, skip)]
         return " ".join(filter(None, (*parts, self._values.extensions(item, whole))))
 
-    def _details(self, resource: Resource, end: str, day: str, used: set[str]) -> Iterator[str]:
+    def _details(self, resource: Resource, when: When, used: set[str]) -> Iterator[str]:
         if resource.get("doNotPerform"):
             yield "not to be done"
         used.add("doNotPerform")
@@ -194,24 +229,27 @@ class Teller:
         for key, before in _LABELS.items():
             if key in resource and key not in used and (text := self._values.element(key, resource[key], resource)):
                 yield before + text
-        if end:
-            yield f"until {end}"
+        if when.end:
+            yield f"until {when.end}"
         rest = [key for key in resource if key not in used and key not in _LABELS and key not in _STRUCTURE]
         for key in sorted(rest, key=lambda key: key == "note"):
-            yield from self._element(key, resource[key], resource, day)
+            if when.repeated_by(key, resource[key]):
+                self._left_out[_REPEATED] += 1
+            else:
+                yield from self._element(key, resource[key], resource)
         if added := self._values.extensions(resource, resource):
             yield added
 
-    def _element(self, key: str, value: Any, resource: Resource, day: str) -> Iterator[str]:
-        """A top-level element without a fixed place in the line."""
+    def _element(self, key: str, value: Any, resource: Resource) -> Iterator[str]:
+        """Yields a top-level element that has no fixed place in the line, or counts it as omitted."""
         items = value if isinstance(value, list) else [value]
-        if key.startswith("_") or value is None or (isinstance(value, str) and day and value[:10] == day):
+        if key.startswith("_") or value is None:
             return
         referenced = all(isinstance(item, Mapping) and ("reference" in item or "display" in item) for item in items)
         if (reason := LEFT_OUT.get(key)) or (key in ("context", "source", "sourceReference") and referenced):
             self._left_out[reason or LEFT_OUT["encounter"]] += len(items)
         elif key in ("dosage", "dosageInstruction"):
-            yield from filter(None, (self._values.dosage(item, resource) for item in items))
+            yield from self._values.dosages(items, resource)
         elif key == "note":
             yield from (f"note: {self._values.note(item, resource)}" for item in items)
         elif key == "reaction":
@@ -221,7 +259,7 @@ class Teller:
         elif key == "section" and resource["resourceType"] == "Composition":
             yield from (text for item in items for text in self._section(item, resource))
         else:
-            # Several objects with parts become one detail each.
+            # Each of several objects becomes a separate detail.
             apart = len(items) > 1 and all(isinstance(item, Mapping) and not set(item) & _WHOLE for item in items)
             for item in items if apart else [value]:
                 if text := self._values.element(key, item, resource):
@@ -235,7 +273,7 @@ class Teller:
         return ", ".join(filter(None, (*parts, self._values.extensions(item, resource))))
 
     def _answers(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """The answers of a questionnaire's item and of the items below it."""
+        """Yields the answers to a questionnaire's item and to the items below it."""
         question = self._values.free(item.get("text") or "")
         for answer in item.get("answer", ()):
             shown = ", ".join(self._values.parts(answer, resource, ("item",)))
@@ -248,7 +286,8 @@ class Teller:
             yield from self._answers(below, resource)
 
     def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """A composition's section: its narrative where it has no entries, which have separate lines."""
+        """Yields a composition's section with its narrative. Entries of a section have lines of their own, so that a
+        section with entries yields nothing and its narrative is counted."""
         title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
         title += self._about(item.get("focus"), resource)
         narrative = item.get("text") or {}
@@ -257,36 +296,15 @@ class Teller:
         elif reason := self._values.word(item.get("emptyReason"), resource):
             yield f"{title}: no entries ({reason})"
         elif narrative:
-            self._left_out["narratives of what is written from its elements"] += 1
+            self._left_out[_NARRATIVES] += 1
         for below in item.get("section", ()):
             yield from self._section(below, resource)
 
     def _narrative(self, resource: Resource, needed: bool) -> Sequence[str]:
-        """The narrative where it says more than the elements, or where these say nothing."""
+        """Returns the narrative if it adds to the elements or if they say nothing (`needed`); else counts it."""
         narrative = resource.get("text") or {}
         if needed or narrative.get("status") == "additional":
             shown = self._values.narrative(narrative)
             return [f"narrative: {shown}"] if shown else []
-        self._left_out["narratives of what is written from its elements"] += bool(narrative)
+        self._left_out[_NARRATIVES] += bool(narrative)
         return []
-
-
-def _dates(resource: Resource, used: set[str]) -> tuple[str, str]:
-    """When it began, to the minute where it says so, and the day on which it ended."""
-    begin = end = ""
-    for key in _DATES:
-        for full in (f"{key}DateTime", f"{key}Instant", f"{key}Period", key):
-            value = resource.get(full)
-            if isinstance(value, Mapping) and ("start" in value or "end" in value) and not (begin or end):
-                begin, end = str(value.get("start", "")), str(value.get("end", ""))[:10]
-                used.add(full)
-            elif isinstance(value, str) and not begin:
-                begin = value
-                used.add(full)
-    over = resource.get("abatementDateTime") or (resource.get("abatementPeriod") or {}).get("end") or ""
-    if over:
-        used.update(("abatementDateTime", "abatementPeriod"))
-    end = str(over)[:10] or end
-    day, _, clock = begin.partition("T")
-    clock = "" if clock.startswith("00:00") else clock[:5]
-    return f"{day} {clock}".strip(), "" if end == day else end

@@ -1,7 +1,7 @@
-"""FHIR R4 data types as words: amounts with their digits, codes, times, dosages, references, and any other element.
+"""Writes FHIR R4 elements as text: amounts, codes, times, dosages, references, and any other element.
 
-An element without a specific rule is written part by part under its names, so that no value is passed over; what is
-left out (see `LEFT_OUT`) is counted. Resources were validated before.
+An element without a specific rule is written part by part, each part under its name, so that no value is lost. Elements
+in `LEFT_OUT` are omitted and counted. Expects valid resources.
 """
 
 from __future__ import annotations
@@ -9,14 +9,17 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any
 
-from cdsframe.fhir.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period
+from cdsframe.fhir.datatypes import CHOICE, INSTANT, amount, label_of, narrative_text, period, plain
+from cdsframe.fhir.dosage import dosage_text, timing_text
 from cdsframe.fhir.references import Resource
-from cdsframe.fhir.scrubbing import Scrubber, plain
+from cdsframe.fhir.scrubbing import Scrubber
 
 STAFF = "references to staff, places and encounters"
 OUTSIDE = "references without a name to resources that are not in the bundle"
+OF_OTHERS = "references to resources of another or an unknown patient (their names are not written)"
 TECHNICAL = "identifiers, versions and other technical elements"
 LEFT_OUT = {
     **dict.fromkeys(
@@ -41,12 +44,12 @@ LEFT_OUT = {
         TECHNICAL,
     ),
 }  # fmt: skip
-"""Elements that are left out wherever they stand, with the reason by which they are counted."""
+"""Element -> the reason by which it is counted. These elements are omitted everywhere."""
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "fhir_comments")
 PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Location", "Encounter", "CareTeam",
            "Patient", "Group", "HealthcareService", "EpisodeOfCare", "Account", "Coverage")  # fmt: skip
 _UNNAMED = ("summary", "code", "value", "text", "concept", "content", "attachment", "outcomeCodeableConcept", "repeat")
-"""Elements whose name adds nothing to what they hold."""
+"""Elements that are written without their name, which adds nothing to the value."""
 _DATE = re.compile(r"\d{4}(?:-\d\d(?:-\d\d)?)?|\d\d:\d\d:\d\d")
 _CODES = frozenset(
     (
@@ -56,22 +59,22 @@ _CODES = frozenset(
 )  # fmt: skip
 """Elements whose strings are codes of FHIR, not free text."""
 _CODE = re.compile(r"[A-Za-z][\w\-]*")
-_UNITS = {"s": "second", "min": "minute", "h": "hour", "d": "day", "wk": "week", "mo": "month", "a": "year"}
 
 
 class Values:
-    """Writes values of resources.
+    """Writes values of resources as text.
 
     Args:
-        scrubber: takes names out of free text.
-        name: the name of the resource that a reference leads to, by `(reference, holder)`; None where it leads out.
-        left_out: counts what is not written, by reason.
+        scrubber: removes identifying text.
+        name: `(reference, holder)` -> the name of the resource to which the reference leads. None if the resource is
+            not in the bundle; "" if its name must not be written, which `name` has counted.
+        left_out: counts the omitted parts by reason.
     """
 
     def __init__(
         self, scrubber: Scrubber, name: Callable[[Resource, Resource], str | None], left_out: Counter[str]
     ) -> None:
-        self.free, self._coded = scrubber.free, scrubber.coded
+        self.free, self._coded, self._date = scrubber.free, scrubber.coded, scrubber.date
         self._name, self.left_out = name, left_out
         self._rules: list[tuple[frozenset[str], frozenset[str], Callable[[Resource, Resource], str]]] = [
             (frozenset(needed.split()), frozenset(f"{needed} {others}".split()), write)
@@ -90,37 +93,40 @@ class Values:
                 ("div", "status", lambda v, _: self.narrative(v)),
             )
         ]
-        """For each data type: elements of which it has one, all that it may have, and how it is written."""
+        """For each data type: elements of which at least one is required, all its elements, and its method."""
 
     def word(self, value: Any, holder: Resource) -> str:
-        """Any value in words; "" where it holds none."""
+        """Returns any value as text; "" if it is empty."""
         if isinstance(value, list):
             return ", ".join(dict.fromkeys(filter(None, (self.word(item, holder) for item in value))))
         if not isinstance(value, Mapping):
             return amount(value) if not isinstance(value, str) else self.text(value)
-        keys = set(value) - {"id", "extension"}
+        keys = {key for key in value if key not in ("id", "extension") and not key.startswith("_")}
         added = self.extensions(value, holder)
         for needed, allowed, write in self._rules:
-            if keys & needed and keys <= allowed and isinstance(value.get("code", ""), str):
+            plain_code = isinstance(value.get("code", ""), str) or "event" in allowed
+            if keys & needed and keys <= allowed and plain_code:
                 return " ".join(filter(None, (write(value, holder), added)))
         return ", ".join(filter(None, (*self.parts(value, holder), added)))
 
     def text(self, text: str, key: str = "") -> str:
-        """Free text; an instant to the minute; a code as it is."""
+        """Returns a string: an instant to the minute, a code unchanged, anything else without identifying text."""
         if instant := INSTANT.fullmatch(text):
             return f"{instant[1]} {instant[2]}"
         code = _DATE.fullmatch(text) or (key in _CODES and _CODE.fullmatch(text))
         return text if code else self.free(text)
 
     def element(self, key: str, item: Any, holder: Resource) -> str:
-        """The value of an element of this name."""
+        """Returns the value of the element `key` as text."""
+        if isinstance(item, str) and CHOICE.sub("", key) == "value":
+            return self._date(self.text(item))
         items = item if isinstance(item, list) else [item]
         if key in _CODES and all(isinstance(part, str) for part in items):
             return ", ".join(self.text(part, key) for part in items)
         return self.word(item, holder)
 
     def parts(self, value: Resource, holder: Resource, skip: Sequence[str] = ()) -> Iterator[str]:
-        """Every element of an object under its name, but those in `skip`."""
+        """Yields every element of an object under its name, except those in `skip`."""
         for key, item in value.items():
             if key in skip or key in _STRUCTURE or key == "extension" or key.startswith("_") or item is None:
                 continue
@@ -131,7 +137,7 @@ class Values:
                 yield shown if key in _UNNAMED or CHOICE.sub("", key) in _UNNAMED else f"{label} {shown}"
 
     def extensions(self, value: Resource, holder: Resource) -> str:
-        """The extensions of an object and of its primitive elements, each under the last part of its address."""
+        """Returns the extensions of an object and of its primitive elements, each under the last part of its URL."""
         found = []
         for key, item in value.items():
             holders = item if isinstance(item, list) else [item]
@@ -146,7 +152,7 @@ class Values:
         return f"[{'; '.join(found)}]" if found else ""
 
     def concept(self, value: Resource, holder: Resource) -> str:
-        """What a code displays: its own words, else its code; the displays of further codings that say other words."""
+        """Returns a concept's text, else its first display, else its code; then, in brackets, displays that differ."""
         codings = [item for item in (*value.get("coding", ()), value) if isinstance(item, Mapping)]
         displays = [plain(item["display"]) for item in codings if item.get("display")]
         text = plain(value.get("text") or "")
@@ -157,7 +163,7 @@ class Values:
         return text + "".join(f" ({shown})" for shown in others)
 
     def named(self, value: Resource, holder: Resource) -> str:
-        """What a reference leads to, by its name; "" for persons and places, which are counted."""
+        """Returns the name of the resource to which a reference leads; "" for persons and places, which are counted."""
         text = str(value.get("reference", ""))
         kind = value.get("type") or next((t for t in re.split(r"[/?]", text) if t[:1].isupper() and t.isalpha()), "")
         if kind in PEOPLE:
@@ -171,74 +177,38 @@ class Values:
         return found
 
     def note(self, value: Resource, holder: Resource) -> str:
-        """An annotation's text, without its author."""
+        """Returns an annotation's text without its author, who is counted."""
         self.left_out[STAFF] += sum(1 for key in ("authorString", "authorReference") if key in value)
         return self.free(value.get("text") or "")
 
     def samples(self, value: Resource, holder: Resource) -> str:
-        """A waveform's origin; its data are left out."""
+        """Returns the origin of a waveform, whose data are counted as omitted."""
         self.left_out["waveforms"] += 1
         return f"waveform from {amount(value['origin'])}"
 
     def attachment(self, value: Resource, holder: Resource) -> str:
-        """An attachment's title, without its content."""
+        """Returns an attachment's title without its content, which is counted."""
         self.left_out["attachments"] += 1
         return self.free(value.get("title") or "")
 
     def narrative(self, value: Resource) -> str:
-        """A narrative's text."""
+        """Returns a narrative's text without identifying text."""
         return self.free(narrative_text(str(value.get("div", ""))))
 
     def timing(self, timing: Resource, holder: Resource) -> str:
-        """When something happens, as `2 times every 1 day, in the morning`."""
-        repeat = timing.get("repeat") or {}
-        parts = []
-        count, most = repeat.get("frequency"), repeat.get("frequencyMax")
-        if repeat.get("period") is not None:
-            unit = _UNITS.get(repeat.get("periodUnit", ""), "")
-            every = amount(repeat["period"]) + (f" to {amount(repeat['periodMax'])}" if "periodMax" in repeat else "")
-            times = f"{amount(count)}{f' to {amount(most)}' if most else ''} times every " if count else "every "
-            parts.append(f"{times}{every} {unit}{'' if every == '1' else 's'}".strip())
-        elif count:
-            parts.append(f"{amount(count)} times")
-        parts += [f"{amount(repeat['count'])} times in all"] if "count" in repeat else []
-        parts += [f"at most {amount(repeat['countMax'])} times"] if "countMax" in repeat else []
-        if "duration" in repeat:
-            most = f" to {amount(repeat['durationMax'])}" if "durationMax" in repeat else ""
-            unit = _UNITS.get(repeat.get("durationUnit", ""), "")
-            parts.append(f"for {amount(repeat['duration'])}{most} {unit}s".rstrip())
-        parts += [f"offset {amount(repeat['offset'])} minutes"] if "offset" in repeat else []
-        for key, before in (("dayOfWeek", "on "), ("timeOfDay", "at "), ("when", "")):
-            parts += [before + ", ".join(map(str, repeat[key]))] if repeat.get(key) else []
-        bounds = next((value for key, value in repeat.items() if key.startswith("bounds")), None)
-        parts += [f"during {self.word(bounds, holder)}"] if bounds else []
-        parts += [self.word(timing.get("code"), holder), self.word(timing.get("event"), holder)]
-        return ", ".join(filter(None, parts))
+        """Returns a timing as text."""
+        repeat = self.extensions(timing.get("repeat") or {}, holder)
+        return ", ".join(filter(None, (timing_text(timing, partial(self.word, holder=holder)), repeat)))
 
-    def dosage(self, dosage: Resource, holder: Resource) -> str:
-        """A dosage: its own text, and all that its parts say."""
-        doses = []
-        for rate in dosage.get("doseAndRate", ()):
-            dose = amount(rate.get("doseQuantity") or rate.get("doseRange") or {})
-            speed = amount(rate.get("rateQuantity") or rate.get("rateRange") or rate.get("rateRatio") or {})
-            kind = self.word(rate.get("type"), holder)
-            doses.append(" ".join(filter(None, (f"dose {dose}" * bool(dose), f"rate {speed}" * bool(speed), kind))))
-        doses += [f"dose {amount(dosage['dose'])}"] if "dose" in dosage else []
-        doses += [f"rate {amount(value)}" for key, value in dosage.items() if key.startswith("rate")]
-        needed = next((value for key, value in dosage.items() if key.startswith("asNeeded")), None)
-        reason = "" if isinstance(needed, bool | None) else self.word(needed, holder)
-        parts = [
-            *doses,
-            self.timing(dosage.get("timing") or {}, holder),
-            self.word(dosage.get("route"), holder),
-            *(["as needed" + (f" for {reason}" if reason else "")] if needed else []),
-            *(["not only as needed"] if needed is False else []),
-            self.word(dosage.get("additionalInstruction"), holder),
-            *(f"at most {amount(dosage[key])}" for key in dosage if key.startswith("maxDosePer")),
-            *(f"{before}{self.word(dosage.get(key), holder)}" for key, before in (("site", "at "), ("method", ""))
-              if dosage.get(key)),
-            self.free(dosage.get("patientInstruction") or ""),
-            self.extensions(dosage, holder),
-        ]  # fmt: skip
-        shown, text = ", ".join(filter(None, parts)), self.free(dosage.get("text") or "")
-        return f"{text} ({shown})" if text and shown else text or shown
+    def dosages(self, dosages: Sequence[Resource], holder: Resource) -> Iterator[str]:
+        """Yields each dosage as text. Dosages that follow one another begin with `step N`."""
+        in_steps = len({item.get("sequence") for item in dosages}) > 1
+        for item in dosages:
+            text = dosage_text(item, partial(self.word, holder=holder), self.free)
+            text = ", ".join(filter(None, (text, self.extensions(item, holder))))
+            if "sequence" in item and not in_steps:
+                self.left_out[TECHNICAL] += 1
+            elif "sequence" in item:
+                text = f"step {item['sequence']}: {text}"
+            if text:
+                yield text
