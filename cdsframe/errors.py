@@ -46,6 +46,34 @@ class QuestionError(InputError):
     """A question cannot be answered as it is put: the fault is the asker's, not the deployment's."""
 
 
+class ServiceError(CdsframeError):
+    """A service cannot answer now.
+
+    Args:
+        retry_after: seconds until trying again may help; 0: unknown.
+    """
+
+    def __init__(self, message: str, retry_after: int = 0) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class NotReadyError(ServiceError):
+    """The service still loads its model or index."""
+
+
+class BusyError(ServiceError):
+    """The service answers and queues as many requests as it may."""
+
+
+class UnavailableError(ServiceError):
+    """An engine or an index that the service needs does not answer; the log says why."""
+
+
+class DefectError(ServiceError):
+    """The service failed by a defect of the program; the log says where."""
+
+
 class EmptySplitError(InputError):
     """A data set has no questions in the split that was asked for; another split may have some."""
 

@@ -11,7 +11,7 @@ from difflib import get_close_matches
 
 from cdsframe.contracts import Index
 from cdsframe.text.printable import plain
-from cdsframe.types import Filter
+from cdsframe.types import Filters
 
 SHOWN_FIELDS = ("kind", "department", "date")
 """The fields whose values may be shown: not `patient` and `author`, nor `source` and `url`, which can hold names."""
@@ -34,7 +34,7 @@ def empty_fields(filter: Mapping[str, object]) -> list[str]:
     return [field for field, value in filter.items() if not _filled(value)]
 
 
-def unmatched(filter: Filter, index: Index) -> str | None:
+def unmatched(filter: Filters, index: Index) -> str | None:
     """A sentence, without its full stop, that says which part of the filter no document fulfils.
 
     None where documents fulfil the filter, or there is none.
@@ -52,7 +52,7 @@ def unmatched(filter: Filter, index: Index) -> str | None:
     return "; ".join([said, *hints[:1]])
 
 
-def _hint(field: str, filter: Filter, rest: Filter, index: Index) -> str:
+def _hint(field: str, filter: Filters, rest: Filters, index: Index) -> str:
     """Suggests values near the given one; lists all values if there are at most eight."""
     known = index.values(field, rest, LIMIT)
     name = "" if len(filter) == 1 else f"{field} = "
@@ -82,7 +82,7 @@ def _key(value: str) -> str:
     return " ".join("".join(letter if letter.isalnum() else " " for letter in letters).split()) or letters
 
 
-def _said(filter: Filter) -> str:
+def _said(filter: Filters) -> str:
     """The conditions in words."""
     return " and ".join(f"{field} = {' or '.join(map(_shown, _values(value)))}" for field, value in filter.items())
 

@@ -16,7 +16,7 @@ from cdsframe.errors import QuestionError
 from cdsframe.filters import unmatched
 from cdsframe.prompt import Prompt
 from cdsframe.text.markers import settled
-from cdsframe.types import Answer, Filter, Generation, Hit, Message, Passage
+from cdsframe.types import Answer, Filters, Generation, Hit, Message, Passage
 
 UNSURE = "I am not sure enough to answer; please read the passages below."
 """The text of an answer that was held back because its probability lies below the calibration's threshold."""
@@ -28,7 +28,7 @@ def retrieve(
     context: Context,
     questions: Sequence[str],
     top_k: int,
-    filter: Filter | None = None,
+    filter: Filters | None = None,
 ) -> list[list[Hit]]:
     """The best passages for each question: found as deep as the later steps look, reranked, chosen."""
     if not retriever.searches:
@@ -68,20 +68,20 @@ class Pipeline:
         self.generator.load()
         self.search("warm-up")
 
-    def search(self, question: str, filter: Filter | None = None) -> list[Hit]:
+    def search(self, question: str, filter: Filters | None = None) -> list[Hit]:
         """What the prompt will be made of, best first (not in the order in which it shows them)."""
         return self._search([question], filter)[0]
 
-    def answer(self, question: str, filter: Filter | None = None, history: Sequence[Message] = ()) -> Answer:
+    def answer(self, question: str, filter: Filters | None = None, history: Sequence[Message] = ()) -> Answer:
         """Answers one question; `history` are the conversation's earlier turns, oldest first."""
         return self._answer_many([question], filter, history)[0]
 
-    def answer_many(self, questions: Sequence[str], filter: Filter | None = None) -> list[Answer]:
+    def answer_many(self, questions: Sequence[str], filter: Filters | None = None) -> list[Answer]:
         """Answers independent questions in batches; each one's timings are its share of the batch's."""
         return self._answer_many(questions, filter, ())
 
     def stream(
-        self, question: str, filter: Filter | None = None, history: Sequence[Message] = ()
+        self, question: str, filter: Filters | None = None, history: Sequence[Message] = ()
     ) -> Iterator[str | Answer]:
         """Pieces of the text as they come, markers already checked, then the `Answer` as the last item.
 
@@ -115,7 +115,9 @@ class Pipeline:
             yield ready[len(sent) :]
             sent = ready
 
-    def _answer_many(self, questions: Sequence[str], filter: Filter | None, history: Sequence[Message]) -> list[Answer]:
+    def _answer_many(
+        self, questions: Sequence[str], filter: Filters | None, history: Sequence[Message]
+    ) -> list[Answer]:
         if not questions:
             return []
         started = perf_counter()
@@ -139,13 +141,13 @@ class Pipeline:
             for number, (question, hits) in enumerate(zip(questions, found, strict=True))
         ]
 
-    def unmatched(self, filter: Filter | None) -> str:
+    def unmatched(self, filter: Filters | None) -> str:
         """Which part of a filter no document fulfils, in words; empty where documents fulfil it, or it has no part."""
         if self.index is None or not filter or not self.retriever.searches:
             return ""
         return unmatched(filter, self.index) or ""
 
-    def _search(self, questions: Sequence[str], filter: Filter | None) -> list[list[Hit]]:
+    def _search(self, questions: Sequence[str], filter: Filters | None) -> list[list[Hit]]:
         if not all(question.strip() for question in questions):
             raise QuestionError("a question is empty")
         return retrieve(self.retriever, self.reranker, self.context, questions, self.retriever.top_k, filter)

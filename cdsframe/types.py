@@ -10,13 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cdsframe.artifacts.digests import digest, flatten
-
-METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
-"""Metadata fields of a document. A field that does not apply is absent, never an empty string."""
+from cdsframe.metadata import METADATA_FIELDS as METADATA_FIELDS
+from cdsframe.metadata import Filter as Filter
+from cdsframe.metadata import Filters as Filters
 
 Metadata = Mapping[str, str]
-Filter = Mapping[str, str | Sequence[str]]
-"""Metadata field -> the required value, or a list of allowed values. All fields must match."""
 
 
 # ------------------------------------------------------------------------------------------------ documents
@@ -153,7 +151,7 @@ class Request:
     text: str | None = None
     vector: Sequence[float] | None = None
     level: Level = "passage"
-    filter: Filter = field(default_factory=dict)
+    filter: Filters = field(default_factory=Filter)
 
     def __post_init__(self) -> None:
         if (self.text is None) == (self.vector is None):

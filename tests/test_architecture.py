@@ -19,7 +19,7 @@ PACKAGE = ROOT / "cdsframe"
 CONFIGS = ROOT / "configs"
 
 LAYERS = [
-    {"types", "contracts", "errors", "text", "artifacts", "chat", "fhir", "machine", "filters", "prompt"},
+    {"types", "metadata", "contracts", "errors", "text", "artifacts", "chat", "fhir", "machine", "filters", "prompt"},
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
         "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "citations", "confidence",

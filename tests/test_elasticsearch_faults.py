@@ -5,10 +5,10 @@ import time
 
 import pytest
 from elasticsearch_server import proxy
-from test_index import corpus, near, passage, words
 from test_index_elasticsearch import beside
 
 from cdsframe.errors import InputError
+from cdsframe.testing.index import corpus, near, passage, words
 from tests.indexes import EMBEDDER, on_elasticsearch
 
 pytestmark = pytest.mark.elasticsearch

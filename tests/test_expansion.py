@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_retriever import MAKE, QUERIES, fill
+from test_retriever import MAKE
 
 from cdsframe.contracts import Retriever
 from cdsframe.embedder import HashEmbedder
@@ -17,6 +17,8 @@ from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.retriever.base import query_vectors
 from cdsframe.retriever.flat import Bm25, Knn
+from cdsframe.testing import filled_index
+from cdsframe.testing.retriever import QUERIES
 from cdsframe.types import Passage, Query
 
 SHIPPED = "package:expansion/medical.tsv"
@@ -24,7 +26,7 @@ SHIPPED = "package:expansion/medical.tsv"
 
 @pytest.fixture(scope="module")
 def index():
-    return fill(MemoryIndex({}), HashEmbedder())
+    return filled_index()
 
 
 def _written(messages):

@@ -7,13 +7,12 @@ import pytest
 from rich.console import Console
 
 from cdsframe.confidence import NoCalibration
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, NotReadyError
 from cdsframe.filters import LIMIT, empty_fields, nearest, unmatched
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline
 from cdsframe.retriever.flat import Bm25
-from cdsframe.serving.protocol import RequestError
 from cdsframe.serving.service import Service
 from cdsframe.serving.terminal import show_hits
 from cdsframe.types import Passage
@@ -175,7 +174,7 @@ def test_the_api_says_why_refuses_empty_values_and_offers_those_that_exist():
 
 def test_values_wait_until_the_index_is_open():
     service = Service(pipeline(), 1, 1)
-    with pytest.raises(RequestError, match="is being loaded"):
+    with pytest.raises(NotReadyError, match="is being loaded"):
         service.values()
     service.ready = True
     assert service.values()["kind"] == ["letter", "protocol"]

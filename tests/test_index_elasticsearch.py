@@ -22,12 +22,12 @@ import httpx
 import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
-from test_index import corpus, ids, near, passage, words, write
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
 from cdsframe.index.elasticsearch.ledger import State
 from cdsframe.index.elasticsearch.mapping import View, check_ids, decoded, encoded, searchable
+from cdsframe.testing.index import corpus, ids, near, passage, words, write
 from cdsframe.types import Passage
 from tests.children import patience
 from tests.indexes import EMBEDDER, IDENTITY, on_elasticsearch

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 from cdsframe.types import (
     Document,
-    Filter,
+    Filters,
     Generation,
     Hit,
     JsonObject,
@@ -129,10 +129,10 @@ class Index(Protocol):
     def adopt(self, corpus: str) -> None:
         """Assigns all documents without a corpus to this corpus at the next commit. Call within `writer()`."""
 
-    def holds(self, filter: Filter) -> bool:
+    def holds(self, filter: Filters) -> bool:
         """Whether any committed passage matches the filter."""
 
-    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+    def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         """At most `limit` values of a metadata field among the committed passages that match the filter.
 
         The most frequent values come first. A value longer than the engine's key limit may be missing.
@@ -218,10 +218,10 @@ class Retriever(Protocol):
     `needs_vectors` (it searches kNN, so that it needs an embedder that makes vectors).
     """
 
-    def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]: ...
+    def search(self, query: str | Query, top_k: int | None = None, filter: Filters | None = None) -> list[Hit]: ...
 
     def search_many(
-        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
+        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filters | None = None
     ) -> list[list[Hit]]: ...
 
 

@@ -35,7 +35,7 @@ from cdsframe.index.identity import (
 )
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange
-from cdsframe.types import Filter, Hit, Level, Passage, Request
+from cdsframe.types import Filters, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -133,10 +133,10 @@ class CommittedTable:
             head = self._head()
             return {} if head is None else pairs(head, manifest or {})
 
-    def holds(self, filter: Filter) -> bool:
+    def holds(self, filter: Filters) -> bool:
         return self._read(lambda committed, _: table_search.holds(committed, filter))
 
-    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+    def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         return self._read(lambda committed, _: table_search.values(committed, field, filter, limit))
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:

@@ -21,7 +21,7 @@ from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
 from cdsframe.text.search_form import MARKS, search_words
-from cdsframe.types import METADATA_FIELDS, Filter, Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import METADATA_FIELDS, Filters, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -149,11 +149,11 @@ class MemoryIndex:
         wanted = digests if document_ids is None else digests.keys() & set(document_ids)
         return {id_: (digests[id_], corpora[id_]) for id_ in wanted}
 
-    def holds(self, filter: Filter) -> bool:
+    def holds(self, filter: Filters) -> bool:
         _require_fields(filter)
         return any(map(_matcher(filter), self._passages()))
 
-    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+    def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         _require_fields([field, *filter])
         matches = _matcher(filter)
         found = (record.metadata.get(field) for record in self._passages() if matches(record))
@@ -280,7 +280,7 @@ def _require_fields(fields: Iterable[str]) -> None:
         )
 
 
-def _matcher(filter: Filter) -> Callable[[Passage], bool]:
+def _matcher(filter: Filters) -> Callable[[Passage], bool]:
     allowed: Mapping[str, set[str]] = {
         field: {value} if isinstance(value, str) else set(value) for field, value in filter.items()
     }

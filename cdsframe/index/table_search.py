@@ -17,7 +17,7 @@ from cdsframe.contracts import Choose
 from cdsframe.errors import InputError
 from cdsframe.index.table import AT_ONCE, COLUMNS, WITHOUT_TEXT, passage_of, words
 from cdsframe.text.search_form import search_words
-from cdsframe.types import METADATA_FIELDS, Filter, Hit, Level, Passage, Request
+from cdsframe.types import METADATA_FIELDS, Filters, Hit, Level, Passage, Request
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 """Concurrent searches of one table."""
@@ -88,12 +88,12 @@ def _together(requests: Sequence[Request]) -> list[list[int]]:
     return [group[first : first + size] for group in groups.values() for first in range(0, len(group), size)]
 
 
-def holds(table: Any, filter: Filter) -> bool:
+def holds(table: Any, filter: Filters) -> bool:
     """Whether any passage matches the filter."""
     return bool(_passages(table, filter).select(["id"]).limit(1).to_arrow().num_rows)
 
 
-def values(table: Any, field: str, filter: Filter, limit: int) -> list[str]:
+def values(table: Any, field: str, filter: Filters, limit: int) -> list[str]:
     """The most frequent values of a field among the passages that match the filter, by one scan of its column."""
     _require_fields({field: ""})
     counts = Counter[str]()
@@ -102,7 +102,7 @@ def values(table: Any, field: str, filter: Filter, limit: int) -> list[str]:
     return sorted(counts, key=lambda value: (-counts[value], value))[:limit]
 
 
-def _passages(table: Any, filter: Filter) -> Any:
+def _passages(table: Any, filter: Filters) -> Any:
     """A scan of the passages that match the filter."""
     from lancedb.expr import col, lit
 
@@ -114,7 +114,7 @@ def _passages(table: Any, filter: Filter) -> Any:
     return table.search().where(condition)
 
 
-def _require_fields(filter: Filter) -> None:
+def _require_fields(filter: Filters) -> None:
     """Raises InputError for an unknown metadata field."""
     for field in filter:
         if field not in METADATA_FIELDS:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Protocol
 from cdsframe.contracts import Embedder, Index
 from cdsframe.errors import InputError
 from cdsframe.filters import empty_fields
-from cdsframe.types import METADATA_FIELDS, Filter, Hit, LegScore, Query, Request
+from cdsframe.types import METADATA_FIELDS, Filter, Filters, Hit, LegScore, Query, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -79,27 +79,28 @@ class BaseRetriever(ABC):
     def __init__(self, top_k: int) -> None:
         self.top_k = top_k
 
-    def search(self, query: str | Query, top_k: int | None = None, filter: Filter | None = None) -> list[Hit]:
+    def search(self, query: str | Query, top_k: int | None = None, filter: Filters | None = None) -> list[Hit]:
         """The best passages for one query. Raises InputError for an unknown metadata field in the filter."""
         return self.search_many([query], top_k, filter)[0]
 
     def search_many(
-        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filter | None = None
+        self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filters | None = None
     ) -> list[list[Hit]]:
         """The best passages per query, found in one search of the index."""
         wanted = self.top_k if top_k is None else top_k
         if wanted < 0:
             raise InputError(f"top_k must be >= 0, got {wanted}")
-        for field in (filter or {}).keys() - set(METADATA_FIELDS):
+        wanted_filter = Filter(filter)
+        for field in wanted_filter.keys() - set(METADATA_FIELDS):
             near = get_close_matches(field, METADATA_FIELDS, n=1)
             hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(METADATA_FIELDS)}"
             raise InputError(f"unknown metadata field {field} in the filter; {hint}")
-        if empty := empty_fields(filter or {}):
+        if not isinstance(filter, Filter) and (empty := empty_fields(wanted_filter)):
             raise InputError(f"the filter's value of {', '.join(empty)} is empty; set a value, or remove the field")
-        if not queries or not wanted:
+        if not queries or not wanted or not wanted_filter.satisfiable:
             return [[] for _ in queries]
         asked = [query if isinstance(query, Query) else Query.plain(query) for query in queries]
-        return [hits[:wanted] for hits in self._find(asked, wanted, filter or {})]
+        return [hits[:wanted] for hits in self._find(asked, wanted, wanted_filter)]
 
     @abstractmethod
     def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
-from cdsframe.serving.protocol import ChatRequest, RequestError, chunk, completion, extension, parse
+from cdsframe.errors import CdsframeError
+from cdsframe.serving.protocol import ChatRequest, RequestError, chunk, completion, extension, parse, translated
 from cdsframe.serving.service import Service
 from cdsframe.types import Answer
 
@@ -25,9 +26,13 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_HEADERS = {
+_PAGE_POLICY = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
     "connect-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+}
+"""Headers of the page and its assets; other faces set their own policy."""
+
+_HEADERS = {
     "x-content-type-options": "nosniff",
     "referrer-policy": "no-referrer",
     "cache-control": "no-store",
@@ -70,7 +75,7 @@ def create_app(
             Route("/assets/{name}", routes.asset),
         ],
         middleware=[Middleware(Envelope), Middleware(TrustedHostMiddleware, allowed_hosts=allowed_hosts)],
-        exception_handlers={RequestError: _refuse, HTTPException: _not_here},
+        exception_handlers={RequestError: _refuse, CdsframeError: _refuse_as_openai, HTTPException: _not_here},
         lifespan=lifespan,
         openapi_url=None,  # and so no /docs, whose page loads scripts from elsewhere
     )
@@ -91,7 +96,7 @@ class _Routes:
     async def page(self, request: Request) -> Response:
         from fastapi.responses import HTMLResponse
 
-        return HTMLResponse(self._page)
+        return HTMLResponse(self._page, headers=_PAGE_POLICY)
 
     async def asset(self, request: Request) -> Response:
         from fastapi.responses import Response
@@ -99,7 +104,7 @@ class _Routes:
         name = request.path_params["name"]
         if name not in self._assets:
             raise RequestError("Not Found", status=404)
-        return Response(self._assets[name], media_type=guess_type(name)[0])
+        return Response(self._assets[name], media_type=guess_type(name)[0], headers=_PAGE_POLICY)
 
     async def health(self, request: Request) -> Response:
         return _json({"status": "alive"})
@@ -133,10 +138,13 @@ class _Routes:
         id, created = f"chatcmpl-{uuid4().hex}", int(time.time())
         if asked.stream:
             return StreamingResponse(self._events(request, asked, id, created), media_type="text/event-stream")
-        async for item in self._service.answer(asked, request.is_disconnected):
+        async for item in self._answers(request, asked):
             if isinstance(item, Answer):
                 return _json(completion(item, asked, id, created, self._name))
         return Response(status_code=499)  # the client has left; the number is for the log
+
+    def _answers(self, request: Request, asked: ChatRequest) -> AsyncIterator[str | Answer]:
+        return self._service.answer(asked.question, asked.filter, asked.history, request.is_disconnected)
 
     async def _events(self, request: Request, asked: ChatRequest, id: str, created: int) -> AsyncIterator[str]:
         """Server-sent events as OpenAI's: pieces, the last one with `cdsframe`, the usage if wanted, `[DONE]`."""
@@ -146,7 +154,7 @@ class _Routes:
 
         said = False
         try:
-            async for item in self._service.answer(asked, request.is_disconnected):
+            async for item in self._answers(request, asked):
                 if isinstance(item, str):
                     yield event({"content": item} if said else {"role": "assistant", "content": item})
                     said = True
@@ -156,8 +164,8 @@ class _Routes:
                 if asked.include_usage:
                     yield event(None, usage=dict(item.usage))
                 yield "data: [DONE]\n\n"
-        except RequestError as error:  # the status is sent already: OpenAI's clients look for this event
-            yield _event(error.body)
+        except CdsframeError as error:  # the status is sent already: OpenAI's clients look for this event
+            yield _event(translated(error).body)
 
     async def _body(self, request: Request) -> bytes:
         """The body, read no further than the limit."""
@@ -181,6 +189,10 @@ def _event(body: Any) -> str:
 
 async def _refuse(request: Request, error: Any) -> Response:
     return _json(error.body, error.status, {"retry-after": str(error.retry_after)} if error.retry_after else None)
+
+
+async def _refuse_as_openai(request: Request, error: Any) -> Response:
+    return await _refuse(request, translated(error))
 
 
 async def _not_here(request: Request, error: Any) -> Response:

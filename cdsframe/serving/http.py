@@ -45,7 +45,7 @@ def serve(
         name: the model's id in the API.
         host, port: where to listen; port 0 takes a free one.
         allowed_hosts: the `Host` headers that are answered; `*` answers all.
-        concurrency: requests answered at once.
+        concurrency: requests answered at once; `generator=transformers` generates one answer at a time.
         queue: requests that may wait besides; more get 503.
         max_question: characters of a question.
         max_body: bytes of a request.

@@ -13,6 +13,15 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cdsframe.citations import supports
+from cdsframe.errors import (
+    BusyError,
+    CdsframeError,
+    DefectError,
+    NotReadyError,
+    QuestionError,
+    ServiceError,
+    UnavailableError,
+)
 from cdsframe.filters import empty_fields
 from cdsframe.text.markers import find
 from cdsframe.types import METADATA_FIELDS, Answer, Filter, Hit, Message
@@ -102,6 +111,24 @@ class ChatRequest:
     """The messages that were not followed: instructions come from the deployment, never from a client."""
 
 
+_STATUS = {
+    NotReadyError: (503, "not_ready"),
+    BusyError: (503, "overloaded"),
+    UnavailableError: (503, "unavailable"),
+    DefectError: (500, "internal_error"),
+}
+"""Error of the service -> HTTP status and OpenAI's error code."""
+
+
+def translated(error: CdsframeError) -> RequestError:
+    """An error of the service in OpenAI's form."""
+    if isinstance(error, QuestionError):
+        return RequestError(str(error), "messages", code="question")
+    status, code = next((both for kind, both in _STATUS.items() if isinstance(error, kind)), (500, "internal_error"))
+    retry_after = error.retry_after if isinstance(error, ServiceError) else 0
+    return RequestError(str(error), status=status, code=code, retry_after=retry_after)
+
+
 def parse(data: bytes, model: str, max_question: int, max_new_tokens: int, temperature: float) -> ChatRequest:
     """Raises RequestError that names the field."""
     try:
@@ -141,7 +168,7 @@ def parse(data: bytes, model: str, max_question: int, max_new_tokens: int, tempe
     return ChatRequest(
         question=question,
         history=tuple(Message(turn.role, turn.text) for turn in earlier if turn.role in ("user", "assistant")),
-        filter=body.cdsframe.filter,
+        filter=Filter(body.cdsframe.filter),
         stream=bool(body.stream),
         include_usage=body.stream_options is not None and body.stream_options.include_usage,
         ignored=tuple(

@@ -1,7 +1,7 @@
 """Runs a pipeline for a server: loads it in the background, answers a bounded number of requests, stops when told.
 
 Requests are answered in the order they came, `concurrency` at a time, in threads; the event loop never waits for a
-model. Knows nothing of HTTP.
+model. Knows no protocol: it raises the errors of `cdsframe.errors`, which each face translates.
 """
 
 from __future__ import annotations
@@ -10,16 +10,15 @@ import asyncio
 import logging
 import threading
 import traceback
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from time import perf_counter
 
-from cdsframe.errors import CdsframeError, QuestionError
+from cdsframe.errors import BusyError, CdsframeError, DefectError, NotReadyError, QuestionError, UnavailableError
 from cdsframe.filters import SHOWN_FIELDS
 from cdsframe.pipeline import Pipeline
-from cdsframe.serving.protocol import ChatRequest, RequestError
-from cdsframe.types import Answer
+from cdsframe.types import Answer, Filters, Message
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +36,8 @@ class Service:
     """Answers requests with a pipeline.
 
     Args:
-        concurrency: how many requests are answered at once.
+        concurrency: how many requests are answered at once. `generator=transformers` generates one answer at a time;
+            with it, more than one only overlaps the search of one request with the generation of another.
         queue: how many more may wait.
     """
 
@@ -61,19 +61,19 @@ class Service:
         self._pool.shutdown(wait=False, cancel_futures=True)
 
     def admit(self) -> None:
-        """Takes a place for a request, to be answered by `answer`. Raises RequestError where there is none."""
+        """Takes a place for a request, which `answer` answers. Raises NotReadyError or BusyError if there is none."""
         if not self.ready:
-            raise RequestError("the model is being loaded", status=503, code="not_ready", retry_after=5)
+            raise NotReadyError("the model is being loaded", retry_after=5)
         if not self._places.acquire(blocking=False):
-            raise RequestError("too many questions at once, try again", status=503, code="overloaded", retry_after=2)
+            raise BusyError("too many questions at once, try again", retry_after=2)
 
     def values(self) -> dict[str, list[str]]:
         """The values of the fields that a page offers as filters, as they are or were a minute ago.
 
-        Raises RequestError where the index is not open or cannot be read.
+        Raises ServiceError where the index is not open or cannot be read.
         """
         if not self.ready:
-            raise RequestError("the model is being loaded", status=503, code="not_ready", retry_after=5)
+            raise NotReadyError("the model is being loaded", retry_after=5)
         index, top_k = self.pipeline.index, self.pipeline.retriever.top_k
         with self._looking:
             if self._values is None or perf_counter() - self._values[0] > _VALUES_LAST:
@@ -84,16 +84,24 @@ class Service:
                 self._values = perf_counter(), found
             return self._values[1]
 
-    async def answer(self, request: ChatRequest, gone: Callable[[], Awaitable[bool]]) -> AsyncIterator[str | Answer]:
-        """Pieces of text, then the answer, of an admitted request. Ends early, and the generation with it, when the
-        client is gone or the iterator is closed. Raises RequestError where the pipeline cannot answer."""
+    async def answer(
+        self, question: str, filter: Filters, history: Sequence[Message], gone: Callable[[], Awaitable[bool]]
+    ) -> AsyncIterator[str | Answer]:
+        """Yields pieces of text, then the answer, of an admitted request.
+
+        Ends early, and stops the generation, when the client has disconnected (`gone`) or the iterator is closed.
+
+        Raises QuestionError where the question cannot be answered, ServiceError where the service cannot answer.
+        """
         loop, items, stop = asyncio.get_running_loop(), asyncio.Queue[str | Answer | Exception](), threading.Event()
 
         def tell(item: str | Answer | Exception) -> None:
             with suppress(RuntimeError):  # the loop is closed: nobody listens any more
                 loop.call_soon_threadsafe(items.put_nowait, item)
 
-        self._pool.submit(self._work, request, tell, stop).add_done_callback(lambda _: self._places.release())
+        self._pool.submit(self._work, question, filter, history, tell, stop).add_done_callback(
+            lambda _: self._places.release()
+        )
         looked = loop.time()
         try:
             while True:
@@ -114,11 +122,16 @@ class Service:
             stop.set()
 
     def _work(
-        self, request: ChatRequest, tell: Callable[[str | Answer | Exception], None], stop: threading.Event
+        self,
+        question: str,
+        filter: Filters,
+        history: Sequence[Message],
+        tell: Callable[[str | Answer | Exception], None],
+        stop: threading.Event,
     ) -> None:
         if stop.is_set():
             return
-        items = self.pipeline.stream(request.question, request.filter, request.history)
+        items = self.pipeline.stream(question, filter, history)
         try:
             for item in items:
                 if item:
@@ -131,16 +144,16 @@ class Service:
             items.close()  # type: ignore[attr-defined]
 
     @staticmethod
-    def _refusal(error: Exception) -> RequestError:
+    def _refusal(error: Exception) -> CdsframeError:
+        """The error that the asker may see; the log has the cause."""
         if isinstance(error, QuestionError):
-            return RequestError(str(error), "messages", code="question")
-        if isinstance(error, CdsframeError):  # the deployment's fault, in words for who runs it
+            return error
+        if isinstance(error, CdsframeError):
             log.error("a question could not be answered: %s", error)
-            message = "the server cannot answer at the moment; its log says why"
-            return RequestError(message, status=503, code="unavailable", retry_after=_TRY_AGAIN)
+            return UnavailableError("the server cannot answer at the moment; its log says why", _TRY_AGAIN)
         frames = [f"{frame.filename}:{frame.lineno}" for frame in traceback.extract_tb(error.__traceback__)]
         log.error("a defect, %s at %s", type(error).__name__, " > ".join(frames))  # its message can hold a text
-        return RequestError("the server failed; its log says where", status=500, code="internal_error")
+        return DefectError("the server failed; its log says where")
 
     def _load(self, failed: Callable[[], None]) -> None:
         started = perf_counter()

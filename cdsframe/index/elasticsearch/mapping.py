@@ -21,7 +21,7 @@ from cdsframe.artifacts.identifiers import ids_problem
 from cdsframe.errors import ConfigError, InputError, named
 from cdsframe.text.search_form import search_words
 from cdsframe.text.stopwords import STOP_WORDS
-from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filter, JsonObject, Level, Passage
+from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filters, JsonObject, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -105,7 +105,7 @@ class RecordMapping:
         value = metadata.get(self.routing or "")
         return value if value is not None and _ROUTE.fullmatch(value) else None
 
-    def routes(self, filter: Filter) -> str | None:
+    def routes(self, filter: Filters) -> str | None:
         """The routing values that cover all records matching the filter; None: search all shards."""
         value = filter.get(self.routing or "", ())
         values = [value] if isinstance(value, str) else list(value)
@@ -245,7 +245,7 @@ def decoded(source: Mapping[str, Any]) -> Passage:
     )
 
 
-def conditions(filter: Filter) -> list[JsonObject] | None:
+def conditions(filter: Filters) -> list[JsonObject] | None:
     """The Elasticsearch conditions of a filter; None if no record can match.
 
     Raises InputError for an unknown metadata field.

@@ -21,7 +21,7 @@ from cdsframe.index.elasticsearch.mapping import conditions, decoded, digested, 
 from cdsframe.index.elasticsearch.scanning import WINDOW, point_in_time, scan
 from cdsframe.index.elasticsearch.searching import BY_COLUMN, WITH_TEXT, Searches, first_limit, hits_of, ties_on
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
-from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 
 GRACE = 5.0
 """Seconds that superseded records are kept for searches in progress; a slower search checks the commit again."""
@@ -158,11 +158,11 @@ class CommittedReader:
         parts = [{"bool": {"should": either[first : first + _CLAUSES]}} for first in range(0, len(either), _CLAUSES)]
         return self._records(parts or [of_documents([])], "passage")
 
-    def holds(self, filter: Filter) -> bool:
+    def holds(self, filter: Filters) -> bool:
         """Whether any passage matches the filter."""
         return bool(self._counted(filter, {"track_total_hits": 1}).get("hits", {}).get("total", {}).get("value"))
 
-    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+    def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         """The most frequent values of a field among the passages that match the filter, without digests of long
         values."""
         conditions({field: ""})  # raises for an unknown field
@@ -171,7 +171,7 @@ class CommittedReader:
         rows = found["aggregations"]["values"]["buckets"] if found else []
         return [row["key"] for row in rows if not digested(row["key"])]
 
-    def _counted(self, filter: Filter, options: JsonObject) -> JsonObject:
+    def _counted(self, filter: Filters, options: JsonObject) -> JsonObject:
         """The response, without hits, to a search among the passages that match the filter; {} if none can match."""
         wanted = conditions(filter)
         if wanted is None:

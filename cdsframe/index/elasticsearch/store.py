@@ -33,7 +33,7 @@ from cdsframe.index.elasticsearch.writing import Writes
 from cdsframe.index.identity import Identity, require_dimension, require_same, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange
-from cdsframe.types import Filter, Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -142,10 +142,10 @@ class Store:
             view = self._view(state, int(state.committed or 0))
             return self._documents(snapshot, view, state.adopted, document_ids)
 
-    def holds(self, filter: Filter) -> bool:
+    def holds(self, filter: Filters) -> bool:
         return self._reader.holds(filter)
 
-    def values(self, field: str, filter: Filter, limit: int) -> list[str]:
+    def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         return self._reader.values(field, filter, limit)
 
     def passages(self, document_ids: Sequence[str], level: Level = "passage") -> list[Passage]:
