@@ -64,7 +64,7 @@ def examples(count: int, max_length: int) -> dict[str, list[dict[str, Any]]]:
         index = build(cfg.index, identity={})
         data = build(cfg.data, corpus=corpus)
         retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=1)
-        if retriever.top_k > 0:
+        if retriever.searches:
             build(cfg.ingestion, corpus=corpus, chunking=chunking, embedder=embedder, index=index)
         tokenizer = build(cfg.model, quantization=build(cfg.quantization), adapter=None).tokenizer
         builder = ExampleBuilder(tokenizer, build(cfg.prompt), retriever, index, 1, 0.1, False, max_length)

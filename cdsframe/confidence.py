@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from cdsframe.artifacts.files import read_json, write_json
+from cdsframe.artifacts.identity import differences
 from cdsframe.citations import SUPPORTED, WORTH, Checked, support, terms
 from cdsframe.errors import CalibrationMismatchError, InputError
 from cdsframe.text.markers import unmarked
@@ -106,8 +107,9 @@ class Calibrator:
 
     @classmethod
     def fit(cls, features: Sequence[Mapping[str, float]], correct: Sequence[bool]) -> Calibrator:
-        """Fits by Newton's method. Raises InputError without right and wrong answers to learn from."""
+        """Fits by scikit-learn. Raises InputError without right and wrong answers to learn from."""
         import numpy as np
+        from sklearn.linear_model import LogisticRegression
 
         if len(features) != len(correct):
             raise ValueError(f"{len(features)} feature sets for {len(correct)} answers")
@@ -119,13 +121,13 @@ class Calibrator:
         table = np.array([[one.get(name, np.nan) for name in names] for one in features], dtype=float)
         mean, spread = np.nanmean(table, axis=0), np.nanstd(table, axis=0)
         scale = np.where(spread > 1e-12, spread, 1.0)
-        inputs = np.column_stack([np.nan_to_num((table - mean) / scale), np.ones(len(table))])
-        weights = _newton(inputs, np.asarray(correct, dtype=float))
+        model = LogisticRegression(C=1 / _PENALTY, solver="newton-cholesky", tol=1e-10, max_iter=1000)
+        model.fit(np.nan_to_num((table - mean) / scale), np.asarray(correct, dtype=bool))
 
         def named(values: Any) -> dict[str, float]:
             return {name: float(value) for name, value in zip(names, values, strict=False)}
 
-        return cls(named(mean), named(scale), named(weights), float(weights[-1]))
+        return cls(named(mean), named(scale), named(model.coef_[0]), float(model.intercept_[0]))
 
     def predict(self, features: Mapping[str, float]) -> float:
         """The probability that the answer is right."""
@@ -190,32 +192,11 @@ def open_calibration(path: str | None, identity: Identity) -> Calibrator | NoCal
     problems = []
     for group in sorted(identity):  # a group that only the calibration has does not decide these answers
         fitted, wanted = made.identity.get(group, {}), identity.get(group, {})
-        differing = sorted(key for key in fitted.keys() | wanted.keys() if fitted.get(key) != wanted.get(key))
-        if differing:
-            first = differing[0]
+        for key, (then, now) in list(differences(fitted, wanted).items())[:1]:
             problems.append(
-                f"the calibration {path} was fitted with another {group} ({first}: {fitted.get(first)!r}, not "
-                f"{wanted.get(first)!r}); compose it as it was, or fit it again by evaluation=calibrate"
+                f"the calibration {path} was fitted with another {group} ({key}: {then!r}, not {now!r}); compose it as "
+                "it was, or fit it again by evaluation=calibrate"
             )
     if problems:
         raise CalibrationMismatchError(problems)
     return made
-
-
-def _newton(inputs: Any, targets: Any) -> Any:
-    """The weights of the penalised logistic regression; the last column of the inputs is the constant."""
-    import numpy as np
-
-    penalty = np.full(inputs.shape[1], _PENALTY)
-    penalty[-1] = 1e-9
-    weights = np.zeros(inputs.shape[1])
-    for _ in range(100):
-        chance = 1 / (1 + np.exp(-np.clip(inputs @ weights, -30, 30)))
-        slope = inputs.T @ (chance - targets) + penalty * weights
-        curve = (inputs.T * (chance * (1 - chance))) @ inputs + np.diag(penalty)
-        step = np.linalg.solve(curve, slope)
-        step *= min(1.0, 5.0 / max(np.abs(step).max(), 1e-12))  # a full step can overshoot where classes are apart
-        weights -= step
-        if np.abs(step).max() < 1e-10:
-            break
-    return weights

@@ -85,7 +85,7 @@ class SentenceEmbedder:
 
     @property
     def dimension(self) -> int:
-        return self._passages.model.config.hidden_size
+        return int(self._passages.model.config.hidden_size)
 
     @property
     def max_tokens(self) -> int:
@@ -120,7 +120,8 @@ class _Encoder:
         if not manifest.is_file():
             return None
         digests = read_manifest(manifest.parent, "embedder", "train it again", {"digests": dict})["digests"]
-        return digests.get("embedder")
+        found: str | None = digests.get("embedder")
+        return found
 
     @cached_property
     def tokenizer(self) -> Any:
@@ -141,7 +142,7 @@ class _Encoder:
     @cached_property
     def special_tokens(self) -> int:
         """How many tokens go around a text."""
-        return self.tokenizer.num_special_tokens_to_add(False)
+        return int(self.tokenizer.num_special_tokens_to_add(False))
 
     @cached_property
     def _unknown(self) -> int | None:
@@ -156,7 +157,8 @@ class _Encoder:
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         spans, unknown = encoding.offsets, self._unknown
         if text.isascii() and unknown not in encoding.ids:
-            return spans
+            found: list[tuple[int, int]] = spans
+            return found
         found, seen = list[tuple[int, int]](), 0
         for number, (start, end) in zip(encoding.ids, spans, strict=True):
             found += _letters(text, seen, start)
@@ -286,6 +288,7 @@ class HashEmbedder(NoEmbedder):
             for word in _WORD.findall(search_form(text).casefold()):
                 hashed = int.from_bytes(sha256(word.encode("utf-8", "surrogatepass")).digest()[:8], "big")
                 row[(hashed >> 1) % len(row)] += 1 - 2 * (hashed & 1)
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        found: np.ndarray = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+        return found
 
     encode_queries = encode_passages

@@ -28,6 +28,7 @@ LAYERS = [
     {"serving", "evaluation"},
     {"config"},
     {"cli"},
+    {"testing"},
 ]  # fmt: skip
 """A module may import its own lower layers; a component never imports another component, but see the exceptions."""
 

@@ -1,4 +1,4 @@
-"""FHIR bundles: a patient's record, what is left out of it, and what is reported without telling it."""
+"""FHIR bundles: a patient's record, what it omits, and what is reported without its values."""
 
 import gzip
 import json
@@ -161,7 +161,7 @@ def test_a_resource_that_is_not_valid_is_named_without_its_values(read):
         "is not valid FHIR R4: valueQuantity.value has no valid value",
         "is not valid FHIR R4: the resource has an unknown field",
         "is not valid FHIR R4: status has no valid value",
-        "is of no type that FHIR R4 has",
+        "has a resourceType that FHIR R4 does not define",
         "is not a FHIR resource",
         "is not a FHIR resource",
     ]

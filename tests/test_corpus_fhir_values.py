@@ -225,8 +225,8 @@ def test_contained_results_have_lines_and_a_narrative_stands_in(record):
         "contained": [{"resourceType": "Observation", "id": "k", "status": "final", "code": concept("Potassium"),
                        "valueQuantity": {"value": 7.2, "unit": "mmol/L"}}],
     }  # fmt: skip
-    told = {"resourceType": "AllergyIntolerance", "text": {"status": "generated", "div": div}}
-    found = record(report, told)
+    allergy = {"resourceType": "AllergyIntolerance", "text": {"status": "generated", "div": div}}
+    found = record(report, allergy)
     assert lines(found) == [
         "an unnamed allergy intolerance; narrative: No known allergies",
         "Potassium = 7.2 mmol/L; final",

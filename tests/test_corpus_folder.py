@@ -217,13 +217,13 @@ CYRILLIC = "Пациент жалуется на боль в груди и од�
 )
 def test_text_in_other_encodings_is_read_and_a_guess_is_told(read, caplog, text, encoding, guessed):
     assert read("a.txt", text.encode(encoding)).text == text
-    told = [record.getMessage() for record in caplog.records]
-    assert told == ([f"a.txt: is not UTF-8 and does not say what it is; read as {guessed}"] if guessed else [])
+    logged = [record.getMessage() for record in caplog.records]
+    assert logged == ([f"a.txt: is not UTF-8 and declares no encoding; read as {guessed}"] if guessed else [])
 
 
 def test_bytes_that_are_no_text_are_not_guessed(read):
     assert read("a.txt", bytes(range(128, 256)) * 9).reason.startswith("is neither UTF-8 nor")
-    assert read("a.txt", b"\xff\xfea").reason == "is not utf-16 text, as its first bytes say"
+    assert read("a.txt", b"\xff\xfea").reason == "is not valid utf-16, although its byte order mark says so"
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the limit may fall into a destructor
@@ -273,11 +273,11 @@ ENCRYPTED = f"/Encrypt << /Filter /Standard /V 1 /R 2 /O <{'41' * 32}> /U <{'42'
         ("only.md", b"---\nid: x\n---\n", "has no text"),
         ("bad.md", b"---\nid: [\n---\ntext", "has front matter that is not YAML"),
         ("deep.md", b"---\nid: " + b"[" * 100_000 + b"\n---\ntext", "has front matter that is not YAML"),
-        ("half.md", b'---\ntitle: "\\ud800"\n---\ntext', "holds half a surrogate pair"),
+        ("half.md", b'---\ntitle: "\\ud800"\n---\ntext', "contains half a surrogate pair"),
         ("nul.txt", b"a\0b", "is binary (it holds NUL bytes)"),
         ("nul.html", b"<p>\0</p>", "is binary (it holds NUL bytes)"),
         ("bare.html", b"<script>x()</script>", "has no text"),
-        ("photo.jpeg", b"\xff\xd8", "is of no known kind"),
+        ("photo.jpeg", b"\xff\xd8", "has an unsupported file type"),
         ("bad.docx", b"PK\x03\x04 no archive", "is not a readable .docx"),
         ("old.docx", b"\xd0\xcf\x11\xe0rest", "is encrypted or in the old .doc format"),
         ("bad.pdf", b"%PDF-1.4 and nothing", "is not a readable PDF"),
@@ -330,8 +330,10 @@ def test_a_repeated_id_is_refused_and_strict_refuses_everything(tmp_path):
         (tmp_path / name).write_text("---\nid: same\n---\ntext")
     items = list(corpus_of(tmp_path).documents())
     assert items[0].id == "same"
-    assert items[1] == Unreadable("2.md", "the id same stands twice, first in 1.md")
-    with pytest.raises(InputError, match=r"2\.md: the id same stands twice, first in 1\.md; corpus\.strict=true"):
+    assert items[1] == Unreadable("2.md", "the id same is repeated; its first occurrence is in 1.md")
+    with pytest.raises(
+        InputError, match=r"2\.md: the id same is repeated; its first occurrence is in 1\.md; corpus\.strict=true"
+    ):
         list(corpus_of(tmp_path, strict=True).documents())
 
 

@@ -61,7 +61,9 @@ def test_a_repeated_id_of_jsonl_is_named_with_its_line(tmp_path):
     path = write_lines(tmp_path / "docs.jsonl", {"id": "x", "text": "one"}, "", {"id": "x", "text": "two"})
     first, again = jsonl(path).documents()
     assert (first.text, first.metadata) == ("one", {})
-    assert again == Unreadable("docs.jsonl, line 3", "the id x stands twice, first in docs.jsonl, line 1")
+    assert again == Unreadable(
+        "docs.jsonl, line 3", "the id x is repeated; its first occurrence is in docs.jsonl, line 1"
+    )
 
 
 @pytest.mark.parametrize("sign", ["a", "\U0001f600", '"'])
@@ -87,7 +89,7 @@ def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):
     (tmp_path / "docs.jsonl.gz").write_bytes(whole[: len(whole) // 2])
     *some, bad = jsonl(packed).documents()
     assert len(some) > 10
-    assert bad.reason == "is not a whole gzip file"
+    assert bad.reason == "is a truncated or damaged gzip file"
 
 
 def test_a_line_that_json_would_let_pass_does_not_stop_the_others(tmp_path):
@@ -163,7 +165,7 @@ def test_a_record_without_an_id_is_named_by_its_content(tmp_path):
     (path_two := tmp_path / "later.jsonl").write_text('{"text": "new"}\n{"text": "one"}\n')
     assert one.id != two.id
     assert one.id in [item.id for item in jsonl(path_two, {"text": "text"}).documents()]
-    assert "stands twice" in again.reason
+    assert "is repeated" in again.reason
 
 
 def test_a_line_that_is_too_long_is_passed_over(tmp_path):
@@ -202,7 +204,7 @@ def test_csv_rows_are_documents(tmp_path, encoding, caplog):
     assert sections_of(seven) == [(("Befund",), "Lunge; frei"), (("Beurteilung",), "unauffällig")]
     assert sections_of(eight) == [(("Befund",), 'zwei\nZeilen "zitiert"')]
     assert short == Unreadable(
-        "t.csv, row 5", "has 3 values, the header names 4 columns (is a quotation mark not closed?)"
+        "t.csv, row 5", "has 3 values, but the header has 4 columns (is a quotation mark not closed?)"
     )
     assert nameless == Unreadable("t.csv, row 6", "has no text in the field Nr")
     assert bool(caplog.records) == (encoding == "cp1252")
@@ -241,7 +243,7 @@ def test_csv_that_is_damaged_says_so(tmp_path):
     )
     (tmp_path / "cut.csv.gz").write_bytes(gzip.compress(b"id,text\n" + b"1,a\n" * 5000)[:-9])
     *_, cut = csv_of(tmp_path / "cut.csv.gz", fields).documents()
-    assert cut.reason == "is not a whole gzip file"
+    assert cut.reason == "is a truncated or damaged gzip file"
     (tmp_path / "nul.csv").write_bytes(b"id,text\n1,a\0b\n")
     (nul,) = csv_of(tmp_path / "nul.csv", fields).documents()
     assert nul.reason == "is binary (it holds NUL bytes)"
@@ -272,7 +274,7 @@ def rows(tmp_path, data, fields=None, delimiter=None):
         ('1,"a\n2,b\n3,c"\n4,d\n', "has a quotation mark that is not closed (line 2); the lines 2 to 4", ["4"]),
         ('1,"a\n2,"b" mg\n3,c\n', "has a quotation mark within a quoted value that is not doubled (line 3)", ["3"]),
         ('1,"a" b\n2,c\n', "has a quotation mark within a quoted value that is not doubled (line 2)", ["2"]),
-        ("1,a,b\n2,c\n", "has 3 values, the header names 2 columns (is a quotation mark not closed?)", ["2"]),
+        ("1,a,b\n2,c\n", "has 3 values, but the header has 2 columns (is a quotation mark not closed?)", ["2"]),
     ],
 )
 def test_a_quotation_mark_that_is_not_closed_merges_nothing(tmp_path, data, reason, read):

@@ -109,7 +109,7 @@ def test_the_guess_is_logged_and_strict_names_what_is_lost(tmp_path, caplog):
     (tmp_path / "b.html").write_bytes("<meta charset=latin1><p>Größe".encode())
     list(Folder(str(tmp_path), False, 1, 60, 0, None).documents())
     assert [record.getMessage() for record in caplog.records] == [
-        "a.txt: is not UTF-8 and does not say what it is; read as cp1252",
+        "a.txt: is not UTF-8 and declares no encoding; read as cp1252",
         "b.html: declares the encoding cp1252 but is UTF-8; read as utf-8",
     ]
 

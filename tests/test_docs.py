@@ -1,17 +1,16 @@
 """Commands in the documentation compose, make's targets exist, links lead somewhere, and the examples run."""
 
-import importlib
 import re
 import shlex
-import shutil
-import sys
+import textwrap
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 
-from cdsframe.config import build, check
+import cdsframe
+from cdsframe.config import check
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -95,29 +94,44 @@ def test_links_lead_somewhere():
             assert link.startswith("http") or (page.parent / link).exists(), f"{page.name}: {link}"
 
 
-def _blocks(language):
-    text = (ROOT / "docs" / "extend.md").read_text(encoding="utf-8")
-    return re.findall(rf"`(?:configs|cdsframe)/(\w+)/(\w+)\.\w+`:\n```{language}\n(.*?)```", text, re.DOTALL)
+def _blocks(page, language):
+    return re.findall(
+        rf"^ *```{language}\n(.*?)^ *```", (ROOT / "docs" / page).read_text(encoding="utf-8"), re.S | re.M
+    )
+
+
+def test_the_page_on_extending_shows_the_files_of_the_example():
+    example = ROOT / "examples" / "my_hospital"
+    for language, suffix in (("python", "*.py"), ("yaml", "*.yaml")):
+        files = {path.read_text(encoding="utf-8") for path in example.rglob(suffix)}
+        shown = _blocks("extend.md", language)
+        assert len(shown) >= 2
+        assert set(shown) <= files
+    assert textwrap.dedent(_blocks("extend.md", "toml")[0]) in (example / "pyproject.toml").read_text(encoding="utf-8")
+
+
+def test_the_page_on_python_runs(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    GlobalHydra.instance().clear()
+    system = cdsframe.compose("ingest", ["embedder=none", "index.name=words"])
+    system.do("ingestion")
+    room = {}
+    for block in _blocks("python.md", "python"):
+        exec(compile(block, "python.md", "exec"), room)
+    printed = capsys.readouterr().out
+    assert printed.startswith("1 ")
+    assert "Could not find 'retriever/bm26'" in printed
 
 
 @pytest.fixture
-def extended(tmp_path, monkeypatch):
-    """The classes and YAML files of docs/extend.md, where the package and the configs find them."""
-    shutil.copytree(ROOT / "configs", tmp_path / "configs")
-    for group, name, code in _blocks("python"):
-        (tmp_path / group).mkdir(exist_ok=True)
-        (tmp_path / group / f"{name}.py").write_text(code, encoding="utf-8")
-        package = importlib.import_module(f"cdsframe.{group}")
-        monkeypatch.setattr(package, "__path__", [*package.__path__, str(tmp_path / group)])
-    for group, name, text in _blocks("yaml"):
-        (tmp_path / "configs" / group / f"{name}.yaml").write_text(text, encoding="utf-8")
-    yield tmp_path / "configs"
-    for group, name, _ in _blocks("python"):
-        sys.modules.pop(f"cdsframe.{group}.{name}", None)
+def extended(monkeypatch):
+    """The example package, named by the user."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples" / "my_hospital"))
+    monkeypatch.setenv("CDSFRAME_COMPONENTS", "my_hospital")
+    GlobalHydra.instance().clear()
 
 
 def test_the_retriever_of_the_documentation_works(extended):
-    from cdsframe.embedder import HashEmbedder
     from cdsframe.ingestion.update import update
     from cdsframe.retriever.flat import Bm25
     from cdsframe.types import Document, Section
@@ -128,23 +142,19 @@ def test_the_retriever_of_the_documentation_works(extended):
                 text = f"the dose of velorapine {'dose ' if id == 'old' else ''}"
                 yield Document(id, "Dose", text, (Section((), 0, len(text)),), {"date": date})
 
-    cfg = _compose("train", ["retriever=newest"], extended)
-    check(cfg)
-    embedder = HashEmbedder()
-    index = build(cfg.index, identity={})
-    update(8, 0, 1, False, False, Corpus(), build(cfg.chunking, embedder=embedder), embedder, index)
+    system = cdsframe.compose("train", ["retriever=newest", "embedder=none"])
+    index = system.index
+    update(8, 0, 1, False, False, Corpus(), system.chunking, system.embedder, index)
     bm25 = Bm25(3, 50, index).search("dose of velorapine")
     assert [hit.passage.document_id for hit in bm25] == ["old", "new"]
-    hits = build(cfg.retriever, index=index, embedder=embedder).search("dose of velorapine")
+    hits = system.retriever.search("dose of velorapine")
     assert [hit.passage.document_id for hit in hits] == ["new", "old"]
 
 
 def test_the_corpus_reader_of_the_documentation_works(extended, tmp_path):
     (tmp_path / "a.letter").write_text("Dear ward\nThe dose is 15 mg.", encoding="utf-8")
     (tmp_path / "b.letter").write_bytes(b"\xff\xfe")
-    cfg = _compose("ingest", ["corpus=letters", f"corpus.path={tmp_path}"], extended)
-    check(cfg)
-    good, bad = build(cfg.corpus).documents()
+    good, bad = cdsframe.compose("ingest", ["corpus=letters", f"corpus.path={tmp_path}"]).corpus.documents()
     assert (good.title, good.text, bad.source) == ("Dear ward", "The dose is 15 mg.", "b.letter")
 
 

@@ -4,12 +4,10 @@ import errno
 import json
 import math
 import os
-import random
 import re
 import shutil
 import subprocess
 import sys
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +17,9 @@ from cdsframe.contracts import Index
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
-from cdsframe.types import Passage, Request
+from cdsframe.testing import IndexContract
+from cdsframe.testing.index import corpus, ids, near, passage, words, write
+from cdsframe.types import Request
 from tests.indexes import EMBEDDER, IDENTITY, KINDS, empty_index, on_elasticsearch
 
 ROOT = Path(__file__).parent.parent
@@ -32,309 +32,12 @@ def empty(request, tmp_path):
     return empty_index(request, tmp_path, identity=IDENTITY)
 
 
-def passage(document, ordinal, text, digest="1", **metadata):
-    id_ = f"{document}-{ordinal}"
-    return Passage(id_, document, f"{document}#0", "passage", text, "", (), ordinal, 0, len(text), digest, metadata)
-
-
-def write(index, passages, commit=True):
-    index.write(passages, EMBEDDER.encode_passages([p.search_text for p in passages]))
-    if commit:
-        index.commit(optimize=True)
-
-
-def corpus(count=40):
-    return [
-        passage(f"d{n:02}", m, f"{TOPICS[n % 5]} word{n}", kind="note" if n % 2 else "guideline", source=f"it's {n}.md")
-        for n in range(count)
-        for m in range(2)
-    ]
-
-
-def words(text, k=10, **filter):
-    return Request(k, text=text, filter=filter)
-
-
-def near(text, k=10, **filter):
-    return Request(k, vector=EMBEDDER.encode_queries([text])[0].tolist(), filter=filter)
-
-
-def ids(hits):
-    return [hit.passage.id for hit in hits]
+class TestContract(IndexContract):
+    """Of each kind of index."""
 
 
 def test_the_protocol_is_fulfilled(empty):
     assert isinstance(empty, Index)
-
-
-def test_an_index_that_is_not_there_is_refused(empty):
-    assert empty.digest is None
-    assert empty.documents() == {}
-    for read in (
-        lambda: empty.search([words("x")]),
-        lambda: empty.passages(["d"]),
-        lambda: empty.between([("d", 0, 1)]),
-    ):
-        with pytest.raises(ConfigError, match=r"ingest\.py"):
-            read()
-
-
-def test_passages_come_back_as_they_went_in(empty):
-    full = Passage(
-        "i", "d", "d#1", "passage", "ﬁeld 😀\n", "Title", ("a", "b"), 3, 5, 12, "x", {"kind": "n", "patient": "P"}
-    )
-    write(empty, [full, passage("e", 0, "other")])
-    assert empty.passages(["d", "missing"]) == [full]
-    assert empty.search([words("title")])[0][0].passage == full
-    assert empty.documents() == {"d": "x", "e": "1"}
-
-
-def test_documents_belong_to_corpora(empty):
-    def give(records, corpus):
-        empty.write(records, EMBEDDER.encode_passages([p.search_text for p in records]), corpus)
-
-    assert dict(empty.corpora) == empty.owned() == empty.owned(committed=True) == {}
-    give([passage("a", 0, "one", "1")], "first")
-    assert dict(empty.corpora) == {}  # nothing is committed
-    assert empty.owned() == {"a": ("1", "first")}
-    give([passage("b", 0, "two", "2"), passage("c", 0, "three", "3")], "")
-    empty.commit()
-    assert dict(empty.corpora) == {"": 2, "first": 1}
-    give([passage("a", 0, "uno", "4"), passage("d", 0, "four", "5")], "second")
-    assert empty.owned() == {"a": ("4", "second"), "b": ("2", ""), "c": ("3", ""), "d": ("5", "second")}
-    assert empty.owned(["a", "d", "missing"], committed=True) == {"a": ("1", "first")}
-    assert empty.owned([], committed=True) == {}
-    empty.discard()
-    assert empty.owned() == {"a": ("1", "first"), "b": ("2", ""), "c": ("3", "")}
-    with empty.writer():
-        empty.adopt("first")
-        assert dict(empty.corpora) == {"": 2, "first": 1}
-        empty.commit()
-    assert dict(empty.corpora) == {"first": 3}
-    assert empty.owned(["b"]) == empty.owned(["b"], committed=True) == {"b": ("2", "first")}
-    give([passage("e", 0, "five", "6")], "second")
-    empty.commit(optimize=True)
-    empty.purge(["c"])
-    assert dict(empty.corpora) == {"first": 2, "second": 1}
-    with empty.rebuild() as new:
-        new.write([passage("z", 0, "last", "7")], EMBEDDER.encode_passages(["last"]), "third")
-        new.commit()
-    assert dict(empty.corpora) == {"third": 1}
-    assert empty.owned() == {"z": ("7", "third")}
-
-
-def test_values_of_metadata_are_those_of_the_committed_passages_that_a_filter_lets_through(empty):
-    title = Passage("t", "d00", "d00", "title", "", "T", (), 0, 0, 0, "1", {"kind": "only a title"})
-    write(empty, [*corpus(), title])
-    write(empty, [passage("later", 0, "x", kind="uncommitted")], commit=False)
-    assert empty.values("kind", {}, 10) == ["guideline", "note"]
-    assert empty.values("kind", {}, 1) == ["guideline"]
-    assert empty.values("kind", {"source": ["it's 3.md", "it's 4.md"]}, 10) == ["guideline", "note"]
-    assert empty.values("kind", {"source": "it's 3.md"}, 10) == ["note"]
-    assert empty.values("kind", {"kind": "uncommitted"}, 10) == empty.values("patient", {}, 10) == []
-    assert empty.holds({})
-    assert empty.holds({"kind": ["x", "note"], "source": "it's 3.md"})
-    for filter in ({"kind": "Note"}, {"kind": "note", "source": "it's 2.md"}, {"kind": []}, {"kind": "only a title"}):
-        assert not empty.holds(filter)
-    with pytest.raises(InputError, match="unknown metadata field colour"):
-        empty.values("colour", {}, 10)
-    with pytest.raises(InputError, match="unknown metadata field colour"):
-        empty.holds({"colour": "red"})
-
-
-def test_ranges_of_passages_come_back_in_order_and_each_passage_once(empty):
-    own = [passage(document, n, f"text {n}") for document in ("d", "it's") for n in range(12)]
-    title = Passage("d/title/3", "d", "d", "title", "", "T", (), 3, 0, 0, "1")
-    write(empty, [*reversed(own), title])
-    wanted = [("it's", 11, 40), ("d", 5, 6), ("missing", 0, 9), ("d", 3, 5), ("d", -2, 0), ("it's", 7, 6)]
-    assert empty.between(wanted) == [passage("d", n, f"text {n}") for n in (0, 3, 4, 5, 6)] + [own[-1]]
-    assert empty.between([]) == []
-    single = [(document, n, n) for n in range(0, 12, 2) for document in (f"x{m}" for m in range(60))]
-    assert empty.between([*single, ("d", 11, 11), ("it's", 2, 2)]) == [own[11], own[14]]
-
-
-def test_words_and_vectors_find_what_is_near(empty):
-    write(empty, corpus())
-    by_words, by_vector = empty.search([words("broken legs"), near("broken leg plaster")])
-    assert {hit.passage.document_id for hit in by_words} <= {f"d{n:02}" for n in range(2, 40, 5)}
-    assert "broken leg" in by_vector[0].passage.text
-    for hits in (by_words, by_vector):
-        assert [hit.rank for hit in hits] == list(range(1, 11))
-        assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
-
-
-def test_of_what_was_found_the_chosen_alone_is_read(empty):
-    full = Passage("i", "d", "d#1", "passage", "fever", "Tïtle", ("a", "b", "a"), 3, 5, 12, "x", {"kind": "n"})
-    title = replace(full, id="d/title/0", level="title", text="", ordinal=0, end=5)
-    write(empty, [full, title, *corpus()])
-    requests = [words("fever title", k=90), near("fever", k=90), Request(90, text="Tïtle", level="title")]
-    whole, seen = empty.search(requests), []
-
-    def best(lists):
-        seen.extend(lists)
-        return [lists[0][1:3], [], list(reversed(lists[1])), [replace(lists[2][0], score=7.0, rank=5)]]
-
-    chosen = empty.search(requests, best)
-    assert seen == [[replace(hit, passage=hit.passage.without_text) for hit in hits] for hits in whole]
-    assert chosen == [whole[0][1:3], [], list(reversed(whole[1])), [replace(whole[2][0], score=7.0, rank=5)]]
-    assert whole[2][0].passage == title
-
-
-def test_records_of_two_levels_may_have_the_same_id(empty):
-    whole = Passage("x", "d", "d", "document", "secret whole", "", (), 0, 0, 12, "1")
-    write(empty, [passage("e", 0, "fever"), replace(passage("z", 0, "fever of the zebra"), id="x"), whole])
-    requests = [words("zebra"), Request(9, text="secret", level="document")]
-    (found,), (document,) = empty.search(requests, lambda lists: lists)
-    assert (found.passage.text, document.passage.text) == ("fever of the zebra", "secret whole")
-
-
-def test_a_vectors_score_is_the_cosine(empty):
-    write(empty, corpus())
-    (hits,) = empty.search([near("morphine at night", k=80)])
-    assert len(hits) == 80
-    query = EMBEDDER.encode_queries(["morphine at night"])[0]
-    for hit in hits:
-        cosine = float(query @ EMBEDDER.encode_passages([hit.passage.search_text])[0])
-        assert math.isclose(hit.score, cosine, abs_tol=1e-5)
-
-
-def test_ties_break_by_id_at_any_length(empty):
-    texts = [passage(f"t{n:03}", 0, "same words here") for n in range(150)]
-    random.Random(0).shuffle(texts)
-    write(empty, texts)
-    for request in (words, near):
-        lists = empty.search([request("same words here", k=k) for k in (1, 5, 60, 150)])
-        assert [ids(hits) for hits in lists] == [[f"t{n:03}-0" for n in range(k)] for k in (1, 5, 60, 150)]
-
-
-def test_filters_are_applied_before_the_list_is_cut(empty):
-    rare = passage("rare", 0, "fever", patient="P-1")
-    write(empty, [*corpus(), rare])
-    for request in (words("fever cough", k=1, patient="P-1"), near("morphine dose", k=1, patient="P-1")):
-        assert ids(empty.search([request])[0]) == ["rare-0"]
-
-
-def test_filters_take_lists_and_all_fields_must_match(empty):
-    write(empty, corpus())
-    either, both, none, nothing, quote = empty.search(
-        [
-            near("fever", k=80, kind=["note", "guideline"]),
-            near("fever", k=80, kind="note", source=["it's 1.md", "it's 2.md"]),
-            near("fever", k=80, kind="' OR 1=1 --"),
-            near("fever", k=80, kind=[]),
-            words("fever", k=80, source="it's 1.md"),
-        ]
-    )
-    assert (len(either), ids(both), none, nothing) == (80, ["d01-0", "d01-1"], [], [])
-    assert ids(quote) == ["d01-0", "d01-1"]
-
-
-def test_a_value_is_not_the_list_of_its_letters(empty):
-    write(empty, [passage("word", 0, "fever", kind="ab"), passage("letter", 0, "fever", kind="a")])
-    word, letters = empty.search([near("fever", kind="ab"), near("fever", kind=["a", "b"])])
-    assert (ids(word), ids(letters)) == (["word-0"], ["letter-0"])
-
-
-def test_a_level_is_searched_by_itself(empty):
-    document = Passage("whole", "d", "d", "document", "fever", "", (), 0, 0, 5, "1")
-    write(empty, [passage("d", 0, "fever"), document])
-    assert ids(empty.search([words("fever")])[0]) == ["d-0"]
-    assert ids(empty.search([Request(5, text="fever", level="document")])[0]) == ["whole"]
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        'AND OR NOT "fever',
-        'fev*r fever ~ + - && || ! ( ) { } [ ] ^ " ~ * ? : \\ /',
-        "'; DROP TABLE passages; -- fever",
-        "",
-        " \n",
-        "the of",
-    ],
-)
-def test_query_syntax_is_plain_text(empty, query):
-    write(empty, corpus())
-    (hits,) = empty.search([words(query)])
-    assert bool(hits) == ("fever" in query)
-    assert all("fever" in hit.passage.text for hit in hits)
-
-
-def test_a_query_of_ten_thousand_characters(empty):
-    write(empty, corpus())
-    long = "fever cough and many words " * 400
-    assert ids(empty.search([words(long)])[0]) == ids(empty.search([words("fever cough and many words")])[0])
-
-
-def test_letters_that_are_names_count(empty):
-    filler = [passage(f"f{n}", 0, f"some filler {n}") for n in range(9)]
-    write(empty, [*filler, passage("y", 0, "hepatitis B"), passage("z", 0, "hepatitis A virus")])
-    assert ids(empty.search([words("hepatitis A")])[0]) == ["z-0", "y-0"]
-    assert ids(empty.search([words("hepatitis B")])[0]) == ["y-0", "z-0"]
-
-
-def test_many_requests_at_once_are_as_one_by_one(empty):
-    write(empty, corpus())
-    requests = [kind(topic, k=k) for topic in TOPICS for kind in (words, near) for k in (3, 7)]
-    assert empty.search(requests) == [empty.search([request])[0] for request in requests]
-    assert empty.search([]) == []
-
-
-def test_writing_replaces_a_documents_passages(empty):
-    write(empty, corpus())
-    write(empty, [passage("d00", 0, "entirely new", digest="2")])
-    assert [p.text for p in empty.passages(["d00"])] == ["entirely new"]
-    assert empty.documents()["d00"] == "2"
-    assert len(empty.search([near("fever", k=100)])[0]) == 79
-
-
-def test_two_records_with_one_id_are_refused_before_any_is_written(empty):
-    write(empty, corpus(2))
-    again = replace(passage("x", 0, "secret"), id="same")
-    of_both = r"the documents 'x' and 'y' both have a record of level passage with the id 'same'; make the ids"
-    of_one = "the document 'x' has twice a record of level passage with the id 'same'"
-    for other, message in ((replace(again, document_id="y"), of_both), (replace(again, ordinal=1), of_one)):
-        with pytest.raises(InputError, match=message) as refused:
-            write(empty, [passage("d00", 0, "changed", digest="2"), again, other])
-        assert "secret" not in str(refused.value)
-    assert empty.documents() == {"d00": "1", "d01": "1"}
-    write(empty, [again, replace(again, level="title")])
-    assert set(empty.documents()) == {"d00", "d01", "x"}
-
-
-def test_deleting_leaves_no_trace_in_scores(empty):
-    write(empty, corpus())
-    before = empty.search([words("fever dose", k=50)])[0]
-    write(empty, [passage(f"x{n}", 0, "fever " * (n + 1)) for n in range(30)])
-    assert empty.search([words("fever dose", k=50)])[0] != before
-    empty.delete([f"x{n}" for n in range(30)])
-    empty.delete(["never there"])
-    empty.commit(optimize=True)
-    assert empty.search([words("fever dose", k=50)])[0] == before
-
-
-def test_an_emptied_index_finds_nothing(empty):
-    write(empty, corpus(2))
-    empty.delete(["d00", "d01"])
-    empty.commit()
-    assert empty.search([words("fever"), near("fever")]) == [[], []]
-    assert empty.documents() == {}
-
-
-def test_nothing_is_seen_before_the_commit(empty):
-    write(empty, corpus(4))
-    digest = empty.digest
-    write(empty, [passage("new", 0, "fever")], commit=False)
-    empty.delete(["d00"])
-    assert "new-0" not in ids(empty.search([words("fever", k=50)])[0])
-    assert "d00-0" in ids(empty.search([near("fever", k=50)])[0])
-    assert empty.passages(["new"]) == empty.between([("new", 0, 9)]) == []
-    assert empty.digest == digest
-    assert set(empty.documents()) == {"d01", "d02", "d03", "new"}
-    empty.commit()
-    assert "new-0" in ids(empty.search([words("fever", k=50)])[0])
-    assert empty.passages(["d00"]) == []
-    assert empty.digest != digest
 
 
 def test_the_digest_is_of_the_content(empty, tmp_path):
@@ -349,22 +52,6 @@ def test_the_digest_is_of_the_content(empty, tmp_path):
         assert empty.digest == other.digest
     else:
         assert empty.digest == again.digest
-
-
-def test_vectors_of_another_dimension_are_refused(empty):
-    write(empty, corpus(2))
-    with pytest.raises(IndexMismatchError, match="has vectors of dimension 16, vectors of dimension 8 were given"):
-        empty.search([Request(3, vector=[0.1] * 8)])
-    with pytest.raises(IndexMismatchError, match="no vectors were given"):
-        empty.write([passage("n", 0, "x")], None)
-
-
-def test_an_index_without_vectors_is_searched_by_words_only(empty):
-    empty.write(corpus(5), None)
-    empty.commit()
-    assert len(empty.search([words("fever")])[0]) == 4
-    with pytest.raises(IndexMismatchError, match=r"has no vectors .*retriever=bm25"):
-        empty.search([near("fever")])
 
 
 # ------------------------------------------------------------------------------------------------ against an oracle
@@ -436,146 +123,6 @@ def test_each_algorithm_finds_the_nearest(request, algorithm, options, least):
 # ------------------------------------------------------------------------------------------------ its life
 
 
-def record(level, document, text, digest="1"):
-    return Passage(f"{document}/{level}", document, document, level, text, "", (), 0, 0, len(text), digest)
-
-
-def test_the_levels_are_those_that_the_committed_records_have(empty):
-    assert empty.levels == {}
-    write(empty, corpus(2))
-    assert empty.levels == {"passage": 4}
-    write(empty, [passage("d", 0, "fever"), record("title", "d", "cough")], commit=False)
-    assert empty.levels == {"passage": 4}
-    empty.commit()
-    assert empty.levels == {"passage": 5, "title": 1}
-    assert empty.passages(["d"], "title") == [record("title", "d", "cough")]
-    assert empty.search([Request(3, text="cough", level="section")]) == [[]]
-
-
-def test_statistics_are_those_of_the_level(empty):
-    """What the other levels' records say changes no score."""
-    write(empty, corpus(20))
-    requests = [words("fever dose"), near("fever dose")]
-    before = empty.search(requests)
-    others = [record(level, f"o{n}", "fever dose " * 20) for n in range(30) for level in ("document", "title")]
-    write(empty, [*others, *(passage(f"o{n}", 0, "unrelated") for n in range(30))])
-    write(empty, [record("document", "x", "fever")])
-    empty.delete([f"o{n}" for n in range(30)])
-    empty.commit(optimize=True)
-    assert [ids(hits) for hits in empty.search(requests)] == [ids(hits) for hits in before]
-    np.testing.assert_allclose(
-        [hit.score for hits in empty.search(requests) for hit in hits],
-        [hit.score for hits in before for hit in hits],
-        rtol=1e-6,
-    )
-
-
-@pytest.mark.parametrize("prepended", [("title", "heading"), ("title",), ("heading",), ()])
-def test_title_and_heading_come_back_but_are_searched_only_where_they_are_prepended(empty, prepended):
-    made = replace(passage("d", 0, "bleep"), title="Obstetrics", heading=("Blood", "Loss"), prepended=prepended)
-    write(empty, [made, passage("e", 0, "other")])
-    found = empty.search([Request(5, text=text) for text in ("obstetrics", "loss", "bleep")])
-    assert [len(hits) for hits in found] == ["title" in prepended, "heading" in prepended, True]
-    assert found[2][0].passage == made == empty.passages(["d"])[0]
-
-
-def test_a_commit_without_tidying_shows_all_that_was_written(empty):
-    write(empty, corpus())
-    for turn in range(3):
-        empty.delete(["d01"])
-        write(empty, [passage("d00", 0, f"plaster turn{turn}", kind="new", digest=str(turn))], commit=False)
-        write(empty, [passage(f"n{turn}", 0, "broken legs plasters", kind="new")], commit=False)
-        empty.commit()
-        assert ids(empty.search([words(f"turn{turn}")])[0]) == ["d00-0"]
-        hits, tied = empty.search([words("plaster", k=99, kind="new"), words("leg", k=99, kind="new")])
-        assert set(ids(hits)) == {"d00-0", *(f"n{n}-0" for n in range(turn + 1))}
-        assert ids(tied) == [f"n{n}-0" for n in range(turn + 1)]
-        everything = ids(empty.search([near("fever", k=200)])[0])
-        assert len(everything) == len(set(everything)) == 80 - 2 - 1 + turn + 1
-        assert not {"d01-0", "d00-1"} & set(everything)
-    live = empty.search([words("fever", k=99)])[0]
-    empty.commit(optimize=True)
-    assert ids(empty.search([words("fever", k=99)])[0]) == ids(live)
-
-
-def test_what_is_discarded_was_never_written(empty):
-    write(empty, corpus(4))
-    requests, digest = [words("fever", k=50), near("fever", k=50)], empty.digest
-    before = empty.search(requests)
-    for _ in range(2):
-        write(empty, [passage("new", 0, "fever")], commit=False)
-        empty.delete(["d00"])
-        empty.discard()
-        assert set(empty.documents()) == {"d00", "d01", "d02", "d03"}
-        empty.commit(optimize=True)
-        assert (empty.digest, empty.search(requests)) == (digest, before)
-
-
-def test_discarding_before_the_first_commit_leaves_nothing(empty):
-    write(empty, corpus(2), commit=False)
-    empty.discard()
-    assert empty.documents() == {}
-    empty.commit()
-    assert empty.documents() == {}
-
-
-def test_a_rebuild_takes_the_place_of_the_index_when_it_commits(empty):
-    write(empty, corpus(4))
-    with empty.rebuild() as new:
-        assert empty.rebuilding
-        assert (new.documents(), new.digest) == ({}, None)
-        write(new, [passage("a", 0, "cough")], commit=False)
-        write(empty, [passage("d09", 0, "fever")])
-        empty.note({"put": "d09"})
-        empty.note({"remove": ["ü"]})
-        assert empty.noted() == [{"put": "d09"}, {"remove": ["ü"]}]
-        assert len(empty.search([near("fever", k=50)])[0]) == 9
-        write(new, [passage("b", 0, "fever")])
-    assert ids(empty.search([near("fever", k=50)])[0]) == ["b-0", "a-0"]
-    assert set(empty.documents()) == {"a", "b"}
-    assert not empty.rebuilding
-    assert empty.noted() == []
-    write(empty, [passage("c", 0, "fever")])
-    assert ids(empty.search([words("fever")])[0]) == ["b-0", "c-0"]
-
-
-def test_a_rebuild_that_was_left_is_gone_on_with(empty):
-    write(empty, corpus(4))
-    digest = empty.digest
-    with empty.rebuild() as new:
-        write(new, [passage("a", 0, "cough")], commit=False)
-        empty.note({"remove": ["z"]})
-    assert empty.rebuilding
-    assert empty.digest == digest
-    with empty.rebuild() as new:
-        assert set(new.documents()) == {"a"}
-        assert empty.noted() == [{"remove": ["z"]}]
-        new.commit(optimize=True)
-    assert set(empty.documents()) == {"a"}
-
-
-def test_a_rebuild_that_was_left_can_be_dropped(empty):
-    write(empty, corpus(4))
-    digest = empty.digest
-    with empty.rebuild() as new:
-        write(new, [passage("a", 0, "cough")], commit=False)
-        empty.note({"remove": ["z"]})
-    empty.abandon()
-    assert not empty.rebuilding
-    assert (empty.digest, empty.noted()) == (digest, [])
-    with empty.rebuild() as new:
-        assert (new.documents(), empty.noted()) == ({}, [])
-        write(new, [passage("b", 0, "cough")])
-    assert set(empty.documents()) == {"b"}
-
-
-def test_a_rebuild_may_be_the_first_to_fill_an_index(empty):
-    with empty.rebuild() as new:
-        write(new, corpus(2))
-    assert len(empty.search([near("fever", k=50)])[0]) == 4
-    assert empty.digest is not None
-
-
 def test_a_rebuild_may_be_by_other_settings(empty, tmp_path, request):
     if isinstance(empty, MemoryIndex):
         pytest.skip("it has the settings of its object")
@@ -599,17 +146,6 @@ def test_a_rebuild_may_be_by_other_settings(empty, tmp_path, request):
     for action in (lambda: empty.search([words("fever")]), lambda: empty.delete(["new"])):
         with pytest.raises(IndexMismatchError, match=r"chunking\.size is 256 in the configuration and 128"):
             action()
-
-
-def test_purging_removes_at_once(empty):
-    write(empty, [*corpus(4), passage("gone", 0, "fever secret")])
-    empty.purge(["gone", "never there"])
-    assert empty.search([words("secret")]) == [[]]
-    assert set(empty.documents()) == {"d00", "d01", "d02", "d03"}
-    fresh = empty.digest
-    write(empty, corpus(4))
-    assert empty.digest == fresh
-    assert len(empty.search([near("fever", k=50)])[0]) == 8
 
 
 # ------------------------------------------------------------------------------------------------ on disk

@@ -26,6 +26,7 @@ from test_index import corpus, ids, near, passage, words, write
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
+from cdsframe.index.elasticsearch.ledger import State
 from cdsframe.index.elasticsearch.mapping import View, check_ids, decoded, encoded, searchable
 from cdsframe.types import Passage
 from tests.children import patience
@@ -907,6 +908,14 @@ def test_a_name_must_be_an_indexs(name):
 
 
 # ------------------------------------------------------------------------------------------------ without a server
+
+
+def test_the_state_document_keeps_the_key_of_the_backing_index():
+    state = State(backing_index="guide-1", generation=3)
+    stored = state.to_json()
+    assert stored["physical"] == "guide-1"
+    assert "backing_index" not in stored
+    assert State.from_json(stored) == state
 
 
 @pytest.mark.parametrize("sign", ["a", "é", "\U0001f600", '"', "\x00"])

@@ -5,7 +5,7 @@ from statistics import fmean, pstdev
 
 import pytest
 
-from cdsframe.contracts import Reranker, Retriever
+from cdsframe.contracts import Reranker
 from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import InputError
 from cdsframe.fusion import ZScore
@@ -16,11 +16,10 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.retriever.oracle import Gold, Random
+from cdsframe.testing import RetrieverContract, filled_index
+from cdsframe.testing.retriever import QUERIES, WORDS
 from cdsframe.types import Evidence, LegScore, Passage, Question, Request
 from tests.indexes import on_elasticsearch
-
-WORDS = ["fever", "cough", "dose", "morphine", "leg", "plaster", "night", "ward"]
-QUERIES = ["dose of morphine at night", "fever and cough", "a plaster for the leg"]
 
 
 class Counting(HashEmbedder):
@@ -45,40 +44,6 @@ class Data:
         ]
 
 
-def fill(index, embedder):
-    """Thirty documents of three passages of 20 characters and more, of every mix of two words, with their records."""
-    passages = []
-    for n in range(30):
-        kind = {"kind": "note" if n % 2 else "guideline"}
-        whole = " ".join(f"{WORDS[n % 8]} {WORDS[(n + m) % 8]}" for m in range(3))
-        name = f"d{n:02}"
-        passages.append(Passage(f"{name}/d", name, name, "document", whole, "", (), 0, 0, 60, "1", kind))
-        title = f"{WORDS[n % 8]} {n}"
-        passages.append(Passage(f"{name}/t", name, f"{name}#0", "title", "", title, (), 0, 0, 0, "1", kind))
-        for m in range(3):
-            text = f"{WORDS[n % 8]} {WORDS[(n + m) % 8]} {n} {'.' * 20}"[:20]
-            kind = "note" if n % 2 else "guideline"
-            passages.append(
-                Passage(
-                    f"d{n:02}-{m}",
-                    f"d{n:02}",
-                    f"d{n:02}#0",
-                    "passage",
-                    text,
-                    f"{WORDS[n % 8]} {n}",
-                    (),
-                    m,
-                    20 * m,
-                    20 * m + 20,
-                    "1",
-                    {"kind": kind},
-                )
-            )
-    index.write(passages, embedder.encode_passages([p.search_text for p in passages]))
-    index.commit()
-    return index
-
-
 @pytest.fixture(
     scope="module", params=["lance", "memory", pytest.param("elasticsearch", marks=pytest.mark.elasticsearch)]
 )
@@ -90,7 +55,7 @@ def index(request, tmp_path_factory):
             made = LanceIndex(str(tmp_path_factory.mktemp("index")), "test", {})
         else:
             made = MemoryIndex({})
-        yield fill(made, HashEmbedder())
+        yield filled_index(made)
 
 
 MAKE = {
@@ -112,45 +77,12 @@ def retriever(request, index):
     return MAKE[request.param](index)
 
 
-def test_the_protocol_is_fulfilled(retriever):
-    assert isinstance(retriever, Retriever)
+class TestContract(RetrieverContract):
+    """Of every retriever over every index."""
 
-
-def test_a_longer_list_begins_with_the_shorter_one(retriever):
-    for query in QUERIES:
-        long = retriever.search(query, 50)
-        assert retriever.search(query, 5) == long[:5]
-        assert retriever.search(query) == long[: retriever.top_k]
-        assert [hit.rank for hit in long] == list(range(1, len(long) + 1))
-        assert len({hit.passage.id for hit in long}) == len(long)
-
-
-def test_many_queries_are_as_one_by_one(retriever):
-    assert retriever.search_many(QUERIES, 7) == [retriever.search(query, 7) for query in QUERIES]
-    assert retriever.search_many([]) == []
-    assert retriever.search(QUERIES[0], 0) == []
-
-
-def test_every_hit_tells_where_it_comes_from(retriever):
-    for hit in retriever.search(QUERIES[0], 20):
-        assert hit.parts
-        assert all(isinstance(part, LegScore) for part in hit.parts.values())
-
-
-def test_a_filter_holds_for_every_hit(retriever):
-    hits = retriever.search(QUERIES[0], 10, {"kind": ["guideline"]})
-    assert all(hit.passage.metadata["kind"] == "guideline" for hit in hits)
-    if type(retriever) not in (NoRetriever, Gold):
-        assert len(hits) == 10
-
-
-def test_an_unknown_field_is_refused_by_name(retriever):
-    with pytest.raises(InputError, match="unknown metadata field ward in the filter; the fields are kind, department"):
-        retriever.search(QUERIES[0], filter={"ward": "7"})
-    with pytest.raises(
-        InputError, match=r"unknown metadata field departement in the filter; did you mean department\?"
-    ):
-        retriever.search(QUERIES[0], filter={"departement": "7"})
+    @pytest.fixture(autouse=True)
+    def _gold_finds_what_it_knows(self, retriever):
+        self.finds_all = not isinstance(retriever, Gold)
 
 
 def test_more_than_the_legs_look_at_is_refused(index):

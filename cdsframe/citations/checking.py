@@ -16,6 +16,7 @@ from cdsframe.citations.clauses import Clause, Part, clauses, fragment
 from cdsframe.text.markers import clean, find, finished
 from cdsframe.text.search_form import search_words
 from cdsframe.text.sentences import divides_words, sentences, words_of
+from cdsframe.text.stopwords import FUNCTION_WORDS
 from cdsframe.types import Citation, Passage
 
 _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
@@ -26,10 +27,7 @@ _UNCOMPARED = 0.9
 _WIDEST = 3
 """Maximum number of neighbouring sentences in a supporting span."""
 
-_STOP = """a an the of in on at to for and or is are was were be been by with as it its this that these those from
-should must may can will has have had do does not than then there which who when if per into about over under"""
 _COUNT = "one two three four five six seven eight nine ten eleven twelve"
-_STOP_WORDS = frozenset(_STOP.split())
 _COUNTS = {word: str(number) for number, word in enumerate(_COUNT.split(), start=1)}
 
 
@@ -155,7 +153,7 @@ def _by_single_sentences(
 
 def terms(text: str) -> set[str]:
     """The words and numbers of a text that carry meaning, in one spelling."""
-    return {token for token in _tokens(text) if token not in _STOP_WORDS}
+    return {token for token in _tokens(text) if token not in FUNCTION_WORDS}
 
 
 def _tokens(text: str) -> list[str]:

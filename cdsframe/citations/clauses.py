@@ -14,7 +14,8 @@ from functools import lru_cache
 from typing import Literal
 
 from cdsframe.citations.spelling import spelled_out
-from cdsframe.citations.words import BOUNDS, DECISIVE, EMPTY, LIGHT, OPERATORS, SPELLED, VERB, stem
+from cdsframe.citations.words import BOUNDS, DECISIVE, LIGHT, OPERATORS, SPELLED, VERB, stem
+from cdsframe.text.stopwords import FUNCTION_WORDS
 from cdsframe.text.tokens import Token, read
 from cdsframe.text.units import measure
 
@@ -100,7 +101,7 @@ def _parts(piece: str) -> Clause:
             parts.append(Part("operator", name))
         elif re.fullmatch(r"freq\d+x\d+", token.text):
             parts.append(Part("frequency", token.text))
-        elif token.kind == "word" and token.text not in EMPTY | LIGHT and token.text not in ("times", "time"):
+        elif token.kind == "word" and token.text not in FUNCTION_WORDS | LIGHT and token.text not in ("times", "time"):
             parts.append(Part("word", SPELLED.get(token.text) or stem(token.text)))
     return tuple(parts)
 

@@ -73,15 +73,6 @@ TURNING = frozenset({NEGATION, *_CRITICAL})
 DECISIVE = TURNING | frozenset(_SHARES)
 """Operators that a statement must keep where it repeats words of their clause."""
 
-EMPTY = frozenset(
-    listed(
-        "a an the of in on at to for and or is are was were be been being by with as it its this that these those from "
-        "should must may can will would could might shall has have had having do does did than there here he she they "
-        "them their his her we our us you your i me my also then so who whom which when if while where because "
-        "although though since whereas into onto about per via either any each such but yes"
-    )
-)
-"""Words that a statement may add or leave out."""
 LIGHT = frozenset(
     listed(
         "give gives given giving use uses used using take takes taken taking administer administers administered "

@@ -10,6 +10,7 @@ import yaml
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from cdsframe.artifacts.identity import differences
 from cdsframe.errors import ConfigError
 
 _FREE = (
@@ -21,9 +22,7 @@ _FREE = (
 
 def differing(there: Any, here: Any) -> dict[str, tuple[Any, Any]]:
     """The settings that differ between two configurations as they are written, of those that change what is learnt."""
-    a, b = _flat(there), _flat(here)
-    keys = (key for key in sorted({*a, *b}) if a.get(key) != b.get(key) and not _free(key))
-    return {key: (a.get(key, "absent"), b.get(key, "absent")) for key in keys}
+    return {key: both for key, both in differences(there, here, missing="absent").items() if not _free(key)}
 
 
 def read_yaml(file: Path, kind: type) -> Any:
@@ -66,12 +65,3 @@ def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
 
 def _free(key: str) -> bool:
     return any(key == free or key.startswith(f"{free}.") for free in _FREE)
-
-
-def _flat(value: Any, path: str = "") -> dict[str, Any]:
-    if not isinstance(value, Mapping):
-        return {path: value}
-    flat: dict[str, Any] = {}
-    for key, inner in value.items():
-        flat |= _flat(inner, f"{path}.{key}" if path else str(key))
-    return flat

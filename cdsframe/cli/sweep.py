@@ -117,11 +117,11 @@ def _in_own_process(work: Callable[[], float | None]) -> float | None:
 
     for number in _FORWARDED:
         signal.signal(number, forward)
+    value: float | None = None
+    error: BaseException | None = None
     try:
-        try:
+        with suppress(EOFError):
             value, error = receiver.recv()
-        except EOFError:
-            value, error = None, None
         child.join()
     finally:
         for number, handler in before.items():

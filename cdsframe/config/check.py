@@ -19,6 +19,7 @@ from pydantic import AfterValidator, Field
 
 from cdsframe.artifacts.files import InputFile, InputFolder
 from cdsframe.config.build import DEPENDENCIES, is_dependency, locate
+from cdsframe.config.contract import contract_problems
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, named
 from cdsframe.filters import empty_fields
@@ -111,6 +112,8 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
                 problems.append(f"{path}.{name} is missing; {node['_target_']} needs it")
             continue
         problems += _value_problems(f"{path}.{name}", node, name, target, parameters[name].annotation)
+    if not problems:
+        problems += [f"{path}._target_: {problem}" for problem in contract_problems(path, target)]
     values = {} if problems else _plain(node)
     if hasattr(target, "problems") and not problems:
         taken = inspect.signature(target.problems).parameters

@@ -49,7 +49,7 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
         if not folder.is_dir():
             raise ConfigError(f"config_dir: no folder {folder}")
     cfg = _composed(primary, [*_search_path(folders, overrides), *overrides])
-    if primary == "ask" and "question" in cfg and OmegaConf.is_missing(cfg, "question"):
+    if OmegaConf.is_missing(cfg, "question"):
         cfg.question = "-"  # each question is an argument of the pipeline
     check(cfg)
     return Composition(cfg)

@@ -17,6 +17,7 @@ from cdsframe.artifacts.adapter import require_match
 from cdsframe.artifacts.files import expanded
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.config.build import DEPENDENCIES, build, examine, locate
+from cdsframe.config.contract import contract_problems
 from cdsframe.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +48,23 @@ _ANSWERED_FROM = frozenset({"index", "corpus", "chunking", "data"})
 """What a pipeline reads. A calibration holds for other documents, too."""
 
 
+class _Built:
+    """An attribute whose value is the component of the group of its name, built at the first access."""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._group = name
+
+    def __get__(self, system: Composition | None, owner: type) -> Any:
+        if system is None:
+            return self
+        found = vars(system)[self._group] = system._built(self._group)
+        return found
+
+
+def _component() -> Any:
+    return _Built()
+
+
 class Composition:
     """A system (`cdsframe.contracts.System`) whose components are built from a configuration.
 
@@ -54,6 +72,21 @@ class Composition:
         cfg: a checked configuration.
         run: the run's folder; None where nothing is written, as in a notebook.
     """
+
+    quantization: Quantization = _component()
+    prompt: Prompt = _component()
+    lora: Lora = _component()
+    corpus: Corpus = _component()
+    chunking: Chunker = _component()
+    embedder: Embedder = _component()
+    index: Index = _component()
+    data: DataSource = _component()
+    contamination: Contamination | NoContamination = _component()
+    fusion: Fusion = _component()
+    reranker: Reranker = _component()
+    context: Context = _component()
+    generator: Generator = _component()
+    trainer: Trainer = _component()
 
     def __init__(self, cfg: DictConfig, run: Run | None = None) -> None:
         self._cfg, self._run = cfg, run
@@ -86,14 +119,6 @@ class Composition:
         return self._run
 
     @cached_property
-    def quantization(self) -> Quantization:
-        return self._built("quantization")
-
-    @cached_property
-    def prompt(self) -> Prompt:
-        return self._built("prompt")
-
-    @cached_property
     def model(self) -> LanguageModel:
         """The model with its adapter. Raises ConfigError where the adapter was trained with other components."""
         model: LanguageModel = self._built("model")
@@ -101,43 +126,11 @@ class Composition:
         examine(self._cfg, model)
         return model
 
-    @cached_property
-    def lora(self) -> Lora:
-        return self._built("lora")
-
-    @cached_property
-    def corpus(self) -> Corpus:
-        return self._built("corpus")
-
-    @cached_property
-    def chunking(self) -> Chunker:
-        return self._built("chunking")
-
-    @cached_property
-    def embedder(self) -> Embedder:
-        return self._built("embedder")
-
-    @cached_property
-    def index(self) -> Index:
-        return self._built("index")
-
     @property
     def identity(self) -> Mapping[str, Mapping[str, Any]]:
         """The settings that an index depends on, by group."""
         chunking = {"chunking": self.chunking.identity} if "chunking" in self._cfg else {}
         return {"embedder": self.embedder.identity, **chunking}
-
-    @cached_property
-    def data(self) -> DataSource:
-        return self._built("data")
-
-    @cached_property
-    def contamination(self) -> Contamination | NoContamination:
-        return self._built("contamination")
-
-    @cached_property
-    def fusion(self) -> Fusion:
-        return self._built("fusion")
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -148,18 +141,6 @@ class Composition:
                 self._cfg.expansion, {**self._dependencies.of(self._cfg.expansion, "retriever"), "retriever": found}
             )
         return found
-
-    @cached_property
-    def reranker(self) -> Reranker:
-        return self._built("reranker")
-
-    @cached_property
-    def context(self) -> Context:
-        return self._built("context")
-
-    @cached_property
-    def generator(self) -> Generator:
-        return self._built("generator")
 
     @cached_property
     def calibration(self) -> Calibrator | NoCalibration:
@@ -182,10 +163,6 @@ class Composition:
             self.index,
             self.answers_depend_on,
         )
-
-    @cached_property
-    def trainer(self) -> Trainer:
-        return self._built("trainer")
 
     @cached_property
     def logger(self) -> list[Logger]:
@@ -219,7 +196,10 @@ class Composition:
     def _built(self, group: str) -> Any:
         if group not in self._cfg:
             raise ConfigError(f"the configuration has no {group}")
-        return build(self._cfg[group], self._dependencies)
+        found = build(self._cfg[group], self._dependencies)
+        if problems := contract_problems(group, found):
+            raise ConfigError(problems)
+        return found
 
     def _groups(self) -> list[str]:
         return [

@@ -53,7 +53,8 @@ def _likeness(texts: Sequence[str], by: Similarity, embedder: Embedder) -> np.nd
 
     if by == "vectors":
         vectors = embedder.encode_passages(texts)
-        return np.clip(vectors @ vectors.T, 0, 1)
+        found: np.ndarray = np.clip(vectors @ vectors.T, 0, 1)
+        return found
     sets = [frozenset(words(text)) for text in texts]
     return np.array([[_jaccard(one, other) for other in sets] for one in sets])
 

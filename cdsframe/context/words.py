@@ -5,11 +5,10 @@ from __future__ import annotations
 import re
 
 from cdsframe.text.search_form import MARKS, UNSPACED, grams, search_words
+from cdsframe.text.stopwords import FUNCTION_WORDS, QUESTION_WORDS
 
 _WORD = re.compile(rf"[\w{MARKS}]+(?:[.,]\d+)*")
-_STOP = """a an the of in on at to for and or is are was were be been by with as it its this that what which who whom
-how when where why do does did should must may can will would has have had from if than then there any"""
-_STOP_WORDS = frozenset(_STOP.split())
+_STOP_WORDS = FUNCTION_WORDS | QUESTION_WORDS
 
 _UNSEEN = "\u00ad\u200b-\u200d\u2060\ufeff"
 """Invisible characters that may occur within a word."""

@@ -1,1 +1,1 @@
-"""Where documents come from: one class for each kind of source. Does not cut them into passages."""
+"""Reads documents: one class for each kind of source. Does not cut documents into passages."""

@@ -1,6 +1,6 @@
-"""Corpora whose records are passages already, in the form of BEIR (arXiv 2104.08663): their ids are kept.
+"""Reads corpora in the format of BEIR (arXiv 2104.08663), whose records are passages. Keeps the ids of passages.
 
-Does not cut records and does not read queries or judgements.
+Does not cut records into passages and does not read queries or judgements.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from cdsframe.corpus.records import checked
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 _Record = tuple[str, str, str | None, str, Mapping[str, str], int]
-"""Passage id, title, section id, text, metadata, and how many values no name takes."""
+"""Passage id, title, section id, text, metadata, and the number of values that are not read."""
 
 _LONGEST = 100 << 20
-"""Bytes of a line: a longer one is no passage."""
+"""Bytes of the longest line that is read."""
 
 
 class Beir:
     """Records `{doc_id or _id, title, text}`, optionally with `document_id` (its page) and `pair_id` (its section).
 
-    Records of one `document_id` make one document, in the order of the file, their texts separated by blank lines. A
-    passage id that stands twice is numbered from the second on: `x`, `x-2`, by the next number that no earlier one has.
-    Further values of a record, and metadata that a document's first record does not have, are counted.
+    Records with the same `document_id` form one document, in the order of the file, separated by blank lines. A
+    repeated passage id gets the next free number: `x`, `x-2`, `x-3`. Other values of a record are counted as omitted,
+    and so is metadata that differs from that of the document's first record.
 
     Args:
-        path: a `.jsonl` file, or `.jsonl.gz`.
-        strict: refuse the whole corpus when one line cannot be read.
-        name: which corpus this is.
+        path: a `.jsonl` or `.jsonl.gz` file.
+        strict: whether one unreadable line refuses the whole corpus.
+        name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(self, path: InputFile, strict: bool, name: CorpusName) -> None:
@@ -43,10 +43,10 @@ class Beir:
         self._path, self._strict = path, strict
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Each document after its last record, or why a line gives none.
+        """Yields each document after its last record, and an Unreadable for each line that cannot be read.
 
-        The file is read twice, first to count each document's records: so only the documents are held whose records
-        are not all read, one where they are adjacent.
+        Reads the file twice; the first pass counts each document's records. Memory holds only documents with records
+        still to come: a single document if its records are adjacent.
         """
         return checked(self._read(), self._strict)
 
@@ -61,11 +61,11 @@ class Beir:
             left[_hash(key)] -= 1
             if left[_hash(key)] <= 0:
                 yield key, _join(key, begun.pop(key))
-        for key, passages in begun.items():  # the file was cut meanwhile
+        for key, passages in begun.items():  # the file was truncated between the passes
             yield key, _join(key, passages)
 
     def _passages(self) -> Iterator[tuple[str, str, _Record | str]]:
-        """For each line its name, its document's id, and its passage or why there is none."""
+        """Yields for each line its name, its document's id, and its passage or the reason why it cannot be read."""
         seen: Counter[bytes] = Counter()
         for source, record in records(self._path, _LONGEST):
             if isinstance(record, str):
@@ -91,9 +91,9 @@ class MedQuad(Beir):
     """The passages of MedQuAD (BMC Bioinformatics 20:511) in `medquad/retrieval_corpus.jsonl.gz` of a data folder.
 
     Args:
-        folder: the folder that CDSFRAME_DATA names.
-        strict: refuse the whole corpus when one line cannot be read.
-        name: which corpus this is.
+        folder: the value of CDSFRAME_DATA.
+        strict: whether one unreadable line refuses the whole corpus.
+        name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(self, folder: str | None, strict: bool, name: CorpusName) -> None:
@@ -101,7 +101,7 @@ class MedQuad(Beir):
 
     @staticmethod
     def problems(folder: str | None) -> list[str]:
-        """That no folder is named, or that the file is not in it."""
+        """Reports a missing folder or a missing file."""
         if folder is None:
             return ["corpus=medquad needs a data folder; set CDSFRAME_DATA to the one that holds medquad/"]
         if not (resolve(folder) / "medquad/retrieval_corpus.jsonl.gz").is_file():
@@ -110,12 +110,12 @@ class MedQuad(Beir):
 
 
 def _hash(id_: str) -> bytes:
-    """What stands for an id in the counts of all records, so that these stay small."""
+    """Returns a short digest of an id, which keeps the counts of all records small."""
     return blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
 def _record(record: Mapping[str, Any]) -> tuple[str, _Record]:
-    """The id of the document that a record belongs to, and its passage."""
+    """Returns the id of the record's document, and its passage. Raises ValueError if a value has the wrong type."""
     name = "doc_id" if "doc_id" in record else "_id"
     id_ = as_text(record.get(name), name, needed=True)
     text = as_text(record.get("text"), "text", needed=True)

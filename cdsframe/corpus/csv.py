@@ -1,6 +1,6 @@
-"""Tables of comma-, semicolon-, tab- or bar-separated values as a corpus: a row is a document.
+"""Reads tables separated by commas, semicolons, tabs or bars as a corpus: one document for each row.
 
-Does not read spreadsheets' own formats: save those as CSV.
+Does not read spreadsheet formats; save those as CSV.
 """
 
 from __future__ import annotations
@@ -33,19 +33,20 @@ from cdsframe.types import METADATA_FIELDS, Document, Omission, Unreadable
 log = logging.getLogger(__name__)
 
 _WRONG = re.compile("[\udc80-\udcff]|\ufffd")
-"""What stands for a byte that could not be decoded."""
+"""Characters that replace bytes which could not be decoded."""
 
 
 class Csv:
-    """The rows of a file whose first row names the columns. The file is streamed.
+    """A file whose first row holds the column names. The file is streamed.
 
     Args:
-        path: a `.csv`, `.tsv` or `.txt` file, or one of them with `.gz`; UTF-8, UTF-16 with its mark, or guessed.
-        fields: the columns that give a document's fields; several for `text` are sections under the columns' names.
-        delimiter: between values; None: what divides the first rows best.
-        strict: refuse the whole corpus when one row cannot be read.
-        max_megabytes: a longer value is refused.
-        name: which corpus this is.
+        path: a `.csv`, `.tsv` or `.txt` file, also with `.gz`; in UTF-8, in UTF-16 with a byte order mark, or in an
+            encoding that is guessed.
+        fields: field of a document -> column. Several columns for `text` become sections under the columns' names.
+        delimiter: separates values; None finds the delimiter that fits the first rows best.
+        strict: whether one unreadable row refuses the whole corpus.
+        max_megabytes: the size of the largest value that is read.
+        name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(
@@ -67,11 +68,11 @@ class Csv:
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
-        """That no column gives the text, or that a list stands where one column is wanted."""
+        """Reports a missing `text` column, and a list of columns for a field that takes only one."""
         return problems_of(fields)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Every row's document, or why there is none. Raises InputError where a named column is not in the file."""
+        """Yields a Document or an Unreadable for each row. Raises InputError if a configured column is missing."""
         return checked(self._read(), self._strict)
 
     def _read(self) -> Iterator[tuple[str, Document | str]]:
@@ -80,12 +81,12 @@ class Csv:
             with open_bytes(path) as data:
                 encoding, guessed = encoding_of(data)
             if guessed:
-                log.warning("%s: is not UTF-8 and does not say what it is; read as %s", path.name, encoding)
+                log.warning("%s: is not UTF-8 and declares no encoding; read as %s", path.name, encoding)
             wrong = "replace" if encoding.startswith(("utf-16", "utf-32")) else "surrogateescape"
             with open_bytes(path) as data, io.TextIOWrapper(data, encoding, wrong, newline="") as text:
                 yield from self._rows(path.name, text)
         except (EOFError, gzip.BadGzipFile, zlib.error):
-            yield path.name, "is not a whole gzip file"
+            yield path.name, "is a truncated or damaged gzip file"
         except OSError as error:
             yield path.name, in_words(error)
         except ValueError as error:
@@ -101,7 +102,7 @@ class Csv:
         rows = rows_of(chain(beginning[before:], lines), self._delimiter or found[0], too_long, before + 1)
         header = next(rows, None)
         if header is None or header.problem:
-            missing = "has no header, a row that names the columns"
+            missing = "has no header row with column names"
             yield f"{name}, row 1", (header.problem + header.unread if header and header.problem else missing)
             return
         columns = [unicodedata.normalize("NFC", column.strip()) for column in header.values]
@@ -116,7 +117,7 @@ class Csv:
         if row.problem:
             return row.problem + row.unread
         if len(row.values) != len(columns):
-            counts = f"has {len(row.values)} values, the header names {len(columns)} columns"
+            counts = f"has {len(row.values)} values, but the header has {len(columns)} columns"
             return f"{counts} (is a quotation mark not closed?){row.unread}"
         if any("\0" in value for value in row.values):
             return "is binary (it holds NUL bytes)"
@@ -147,7 +148,7 @@ class Csv:
 
 
 def _composed(name: str | list[str] | None) -> str | list[str] | None:
-    """A column's name, or several, in NFC."""
+    """Returns one or several column names in NFC."""
     if isinstance(name, list):
         return [unicodedata.normalize("NFC", item) for item in name]
     return name and unicodedata.normalize("NFC", name)

@@ -1,6 +1,6 @@
-"""Lines of a table to rows, with the lines that each row takes; finds quotation marks that are not closed.
+"""Parses the lines of a table into rows with line numbers, and finds quotation marks that are not closed.
 
-Serves `corpus=csv` and the tables in a folder. Does not know what the columns mean.
+Used by `corpus=csv` and by the CSV reader of `corpus=folder`. Does not interpret columns.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ _SEPARATOR = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 
 
 class Row(NamedTuple):
-    """A row's values, or why it has none."""
+    """The values of a row, or the problem with it."""
 
     values: list[str]
     problem: str | None
     first: int
-    """Its first line, from 1."""
+    """Number of its first line; the file begins with line 1."""
     last: int
 
     @property
     def unread(self) -> str:
-        """The lines that are lost with the row, to be appended to its problem; empty for one line."""
+        """A clause to append to `problem` that names the lines lost with the row; empty for a single line."""
         return f"; the lines {self.first} to {self.last} are not read" if self.last > self.first else ""
 
 
 class _Counted:
-    """Lines with a count, and those that the current row has taken."""
+    """Iterates over lines, counts them, and records the lines of the current row in `taken`."""
 
     def __init__(self, lines: Iterator[str]) -> None:
         self._lines, self.number, self.taken = lines, 0, list[str]()
@@ -50,15 +50,15 @@ class _Counted:
 def rows_of(
     lines: Iterator[str], delimiter: str, too_long: str, first_line: int = 1, *, lenient: bool = False
 ) -> Iterator[Row]:
-    """Each row that is not blank. A row whose quotation marks are wrong has a problem, and none of its lines is a row.
+    """Yields each row that is not blank. A row with wrong quotation marks gets a problem; none of its lines is a row.
 
     Args:
-        lines: with their ends.
-        delimiter: between values.
-        too_long: the problem of a value that is longer than `csv.field_size_limit`.
+        lines: the lines with their line ends.
+        delimiter: separates values.
+        too_long: the problem to report for a value longer than `csv.field_size_limit`.
         first_line: the number of the first line.
-        lenient: whether a quotation mark that is not doubled, within one line, is read as it stands. Blanks before a
-            quotation mark are passed over then, too.
+        lenient: whether to keep a quotation mark that is not doubled, within one line, as a character, and to skip
+            blanks before a quotation mark.
     """
     counted = _Counted(lines)
     counted.number = first_line - 1
@@ -84,7 +84,7 @@ def rows_of(
 def _after(
     error: str, taken: list[str], delimiter: str, first: int, too_long: str, lenient: bool
 ) -> tuple[list[str], str | None]:
-    """The values of a row that the strict reader refuses, or the problem."""
+    """Returns the values of a row that the strict parser refuses, or the problem with it."""
     if "field limit" in error:
         return [], too_long
     if "unexpected end" in error:
@@ -100,13 +100,13 @@ def _after(
 
 
 def _open_line(taken: Sequence[str], first: int) -> int:
-    """The last line that has an odd number of quotation marks: there one stays open."""
+    """Returns the last line with an odd number of quotation marks, where one was left open."""
     odd = [number for number, line in enumerate(taken[:-1], start=first) if line.count('"') % 2]
     return odd[-1] if odd else first
 
 
 def _swallows(taken: Sequence[str], values: list[str], width: int, delimiter: str) -> bool:
-    """Whether lines within a value are rows themselves: they have all columns and begin as the row does."""
+    """Whether a value spans lines that are rows: they have all columns, and their first values look like the row's."""
     inner = [next(csv.reader([line], delimiter=delimiter), []) for line in taken[1:] if line.strip()]
     shape = _shape(values[0]) if values else ""
     alike = sum(len(row) == width > 1 and _shape(row[0]) == shape for row in inner)
@@ -118,10 +118,14 @@ def _shape(value: str) -> str:
 
 
 def delimiters_of(beginning: list[str], wanted: Collection[str] = ()) -> tuple[list[str], int]:
-    """The likely delimiters of a table's first lines, best first, and how many lines stand before the table.
+    """Returns the likely delimiters of a table, best first, and the number of lines before the table.
 
-    A line `sep=;`, which Excel writes, names the delimiter. Else the best one finds the most of the wanted columns in
-    the first row, then gives the most rows of one width, then the widest rows.
+    A line `sep=;`, which Excel writes, decides. Else the delimiters are ranked by the number of wanted columns in the
+    first row, then by the number of rows of one width, then by that width.
+
+    Args:
+        beginning: the first lines of the file.
+        wanted: column names to look for in the first row.
     """
     blank = next((number for number, line in enumerate(beginning) if line.strip()), 0)
     said = _SEPARATOR.fullmatch(beginning[blank].strip("\r\n")) if beginning else None

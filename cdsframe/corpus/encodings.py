@@ -1,6 +1,6 @@
-"""Bytes to text where nothing says how: byte order marks, UTF-8, then a guess (see `guessing`).
+"""Decodes bytes without a declared encoding: by byte order mark, as UTF-8, or by a guess (see `guessing`).
 
-Wrong bytes become U+FFFD and are counted. Does not look into a format's own declaration (HTML's reader does).
+Replaces invalid bytes by U+FFFD and counts them. Does not read declarations within a format; the HTML reader does.
 """
 
 from __future__ import annotations
@@ -19,49 +19,49 @@ MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 _SAMPLE = 1 << 20
-"""Bytes that a guess is made from."""
+"""Bytes on which a guess is based."""
 
 _BINARY = "is binary (it holds NUL bytes)"
 _MOST_WRONG = 0.02
-"""A guess that leaves a larger share of the letters beyond ASCII undecoded is refused."""
+"""A guess is refused if more than this share of the characters beyond ASCII is invalid in it."""
 
 _FEW = 20
-"""Letters beyond ASCII, above which that share is looked at."""
+"""The share is checked only in texts with more characters beyond ASCII than this."""
 
 
 class Decoded(NamedTuple):
-    """A text with line ends `\\n`."""
+    """A decoded text with the line ends `\\n`."""
 
     text: str
     guessed: str | None
-    """The encoding, where it was guessed."""
+    """The encoding if it was guessed, else None."""
     replaced: int = 0
-    """Places where bytes are not valid in the encoding; U+FFFD stands there."""
+    """Number of places with invalid bytes, each replaced by U+FFFD."""
 
     @property
     def remark(self) -> str | None:
-        """What the log says of the guess; continues the sentence that the file's name begins."""
-        return self.guessed and f"is not UTF-8 and does not say what it is; read as {self.guessed}"
+        """A log message about the guess, to follow the file's name; None without a guess."""
+        return self.guessed and f"is not UTF-8 and declares no encoding; read as {self.guessed}"
 
     @property
     def omitted(self) -> tuple[Omission, ...]:
-        """The bytes that could not be decoded."""
+        """The omission of bytes that could not be decoded."""
         return undecoded(self.replaced)
 
 
 def undecoded(count: int, place: str = "") -> tuple[Omission, ...]:
-    """The omission of letters whose bytes are not valid in the text's encoding; none where `count` is 0."""
+    """Returns the omission of characters whose bytes are invalid in the encoding; empty if `count` is 0."""
     return (Omission("letters that cannot be decoded", count, text=True, place=place),) if count else ()
 
 
 def decode(data: bytes) -> Decoded:
-    """Raises ValueError that continues the sentence which the file's name begins."""
+    """Decodes bytes. Raises ValueError, whose message is to follow the file's name, for bytes that are not text."""
     marked = mark_of(data)
     guessed = None
     if marked:
         decoded = replacing(data, marked)
         if marked != "utf-8-sig" and "\ufffd" in decoded.text[:1]:
-            raise ValueError(f"is not {marked} text, as its first bytes say")
+            raise ValueError(f"is not valid {marked}, although its byte order mark says so")
     elif escaped := wide(data):
         guessed, decoded = escaped, replacing(data, escaped)
     else:
@@ -76,12 +76,12 @@ def decode(data: bytes) -> Decoded:
 
 
 def mark_of(data: bytes) -> str | None:
-    """The encoding that a byte order mark names."""
+    """Returns the encoding of a byte order mark; None without a mark."""
     return next((encoding for mark, encoding in MARKS if data.startswith(mark)), None)
 
 
 def replacing(data: bytes, encoding: str) -> Decoded:
-    """The text with U+FFFD where bytes are wrong, and how many of them stand there that the source does not hold."""
+    """Decodes bytes, with U+FFFD for invalid ones. Does not count U+FFFD that the source itself contains."""
     try:
         return Decoded(data.decode(encoding), None)
     except UnicodeDecodeError:
@@ -91,9 +91,9 @@ def replacing(data: bytes, encoding: str) -> Decoded:
 
 
 def mostly_utf8(data: bytes, wrong: int) -> bool:
-    """Whether text with some wrong bytes is UTF-8 all the same: most of its letters beyond ASCII are valid there.
+    """Whether a text with invalid bytes is still UTF-8: at least half of its characters beyond ASCII are valid UTF-8.
 
-    Other encodings give valid UTF-8 by accident, those of two bytes a letter more often than the others.
+    Other encodings, above all those with two bytes a character, contain some valid UTF-8 by accident.
     """
     text = data.decode("utf-8", "ignore")
     right = len(text) - len(text.encode("ascii", "ignore"))
@@ -101,7 +101,7 @@ def mostly_utf8(data: bytes, wrong: int) -> bool:
 
 
 def encoding_of(file: IO[bytes]) -> tuple[str, bool]:
-    """A file's encoding and whether it was guessed, by one pass over it in pieces. Raises as `decode` does."""
+    """Reads a file once, in pieces. Returns its encoding, and whether it was guessed. Raises as `decode` does."""
     piece = file.read(_SAMPLE)
     marked = mark_of(piece)
     if marked:
@@ -134,7 +134,7 @@ def _around_first_error(data: bytes) -> bytes:
 
 
 def _check(decoded: Decoded) -> None:
-    """Raises ValueError where so much is not decoded that the guess cannot be right."""
+    """Raises ValueError if too many characters are invalid for the guess to be right."""
     beyond = len(decoded.text) - len(decoded.text.encode("ascii", "ignore"))
     control = sum(map(decoded.text.count, map(chr, (*range(1, 9), *range(14, 27), *range(28, 32), *range(128, 160)))))
     if beyond > _FEW and decoded.replaced + control > _MOST_WRONG * beyond:

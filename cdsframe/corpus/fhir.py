@@ -1,7 +1,7 @@
-"""FHIR R4 bundles (https://hl7.org/fhir/R4) as a corpus: one document for each patient (see `patient`).
+"""Reads FHIR R4 bundles (https://hl7.org/fhir/R4) as a corpus: one document for each patient (see `fhir.patient`).
 
-Each resource is validated by `fhir.resources` (its R4B models); what is not valid is reported by type, place and field,
-never with a value. Does not follow references out of a bundle, and does not merge a patient's several bundles.
+Validates each resource with the R4B models of `fhir.resources`. Reports an invalid resource by type, place and field,
+never with a value. Does not follow references out of a bundle, and does not merge several bundles of one patient.
 """
 
 from __future__ import annotations
@@ -26,25 +26,25 @@ from cdsframe.fhir.references import Entry
 from cdsframe.types import Document, Unreadable
 
 _Task = tuple[str, str, Path | bytes | str]
-"""A source's name, that of its file, and where the bundle is: in a file, in a line, or the reason why nowhere."""
+"""Name of the source, name of its file, and the bundle's file, its line, or the reason why it cannot be read."""
 _Items = list[tuple[str, Document | str]]
-_NO_RESOURCE, _NO_TYPE = "is not a FHIR resource", "is of no type that FHIR R4 has"
+_NO_RESOURCE, _NO_TYPE = "is not a FHIR resource", "has a resourceType that FHIR R4 does not define"
 _LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
 
 
 class Fhir:
-    """Bundles in `.json` files, or one a line, or a row's field `bundle`, in `.jsonl` and `.ndjson` (`.gz` too).
+    """Bundles in `.json` files, and in the lines of `.jsonl` and `.ndjson` files (also `.gz`).
 
-    A patient's document has the Patient's id (see `bundle` for one without), a section for each type of resource and a
-    line for each resource.
+    A line holds a bundle, or an object with a bundle in its field `bundle`. A patient's document has the Patient's id
+    (without one, see `fhir.subjects`), a section for each type of resource and a line for each resource.
 
     Args:
-        path: such a file, or a folder of them.
-        demographics: names, addresses, numbers and identifiers of the patient are read too.
-        strict: refuse the whole corpus when one resource is not valid.
-        max_megabytes: a larger file or line is refused.
-        workers: processes that read; 0 or 1 reads in this one.
-        name: which corpus this is.
+        path: such a file, or a folder of such files.
+        demographics: whether to read names, addresses, numbers and identifiers of the patient.
+        strict: whether one invalid resource, or one that loses text, refuses the whole corpus.
+        max_megabytes: the size of the largest file or line that is read.
+        workers: number of processes that read; with 0 or 1, this process reads.
+        name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(
@@ -62,14 +62,17 @@ class Fhir:
         self._read = partial(read_task, demographics=demographics, limit=self._limit, root=self._root)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Every patient's document, and why files, lines and resources give none; a few bundles are held at once."""
+        """Yields each patient's document, and an Unreadable for each file, line or resource that cannot be read.
+
+        Holds a few bundles in memory at a time.
+        """
         _require_library()
         return checked(self._items(), self._strict)
 
     def _items(self) -> Iterator[tuple[str, Document | str]]:
         for (source, _, _), result in ordered(self._read, self._tasks(), self._workers):
             if isinstance(result, Died):
-                yield source, "ended the process that read it, which may have run out of memory"
+                yield source, "ended its reader process, which may have run out of memory"
             else:
                 yield from result
 
@@ -79,7 +82,7 @@ class Fhir:
             if isinstance(path, Path) and path.name.endswith(_LINES):
                 yield from ((place, source, line) for place, line in lines(path, self._limit, self._root))
             elif isinstance(path, Path) and path.suffix != ".json":
-                yield source, source, f"is of no known kind (.json, {', '.join(_LINES)})"
+                yield source, source, f"has an unsupported file type (supported: .json, {', '.join(_LINES)})"
             else:
                 yield source, source, path
 
@@ -92,7 +95,7 @@ def _require_library() -> None:
 
 
 def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) -> _Items:
-    """Returns the patients' documents of a file or line, preceded by its read errors."""
+    """Returns the problems of a file or line, followed by its patients' documents."""
     place, source, content = task
     if isinstance(content, str):
         return [(place, content)]
@@ -125,7 +128,7 @@ def _read_bundle(
     for number, entry in enumerate(entries, start=1):
         resource = entry.get("resource")
         if resource is None:
-            continue  # a deletion, or an answer without one
+            continue  # a deletion, or a response without a resource
         problem = _problem(resource)
         if problem:
             kind = "" if problem in (_NO_RESOURCE, _NO_TYPE) else f" ({resource['resourceType']})"
@@ -138,7 +141,7 @@ def _read_bundle(
 
 
 def _not_deleted(bundle: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """The entries; in a history, which begins with the newest, without resources that were deleted later."""
+    """Yields the entries. A history begins with the newest entry; resources that it deletes later are set to None."""
     deleted: set[str] = set()
     for entry in entries:
         request, resource = entry.get("request"), entry.get("resource")
@@ -149,14 +152,14 @@ def _not_deleted(bundle: Mapping[str, Any], entries: list[Mapping[str, Any]]) ->
 
 
 def _problem(resource: Any) -> str | None:
-    """Why a resource is not valid, by the field that fails; None where it is valid."""
+    """Returns why a resource is invalid, by the first field that fails; None if it is valid."""
     from fhir.resources.R4B import get_fhir_model_class
     from pydantic import ValidationError
 
     if not isinstance(resource, Mapping) or not isinstance(resource.get("resourceType"), str):
         return _NO_RESOURCE
     if _has_modifier(resource):
-        return "has a modifierExtension, which may change the meaning of all the rest"
+        return "has a modifierExtension, which may change the meaning of the whole resource"
     try:
         model = get_fhir_model_class(resource["resourceType"])
     except (ValueError, LookupError, TypeError):
@@ -165,7 +168,7 @@ def _problem(resource: Any) -> str | None:
         model.model_validate(resource)
     except ValidationError as error:
         details = error.errors(include_input=False, include_url=False, include_context=False)
-        # The name of an unknown field is the file's own word, and may be anything.
+        # The file chose the name of an unknown field, which may be anything, even a patient's name.
         location = details[0]["loc"][:-1] if details[0]["type"] == "extra_forbidden" else details[0]["loc"]
         field = ".".join(map(str, location))
         what = "has an unknown field" if details[0]["type"] == "extra_forbidden" else "has no valid value"
@@ -173,20 +176,20 @@ def _problem(resource: Any) -> str | None:
         return f"is not valid FHIR R4: {field or 'the resource'} {what}{more}"
     except RecursionError:
         raise
-    except Exception:  # noqa: BLE001 (the library's own checks fail on values of another type than they expect)
+    except Exception:  # noqa: BLE001 (the library's validators raise any error on values of an unexpected type)
         return "is not valid FHIR R4: an element has a value of another type"
     return None
 
 
 def _has_modifier(value: Any) -> bool:
-    """Whether an element anywhere in the resource may mean another thing than it says (FHIR R4, 2.3.0.4)."""
+    """Whether any element has a modifierExtension, which may change its meaning (FHIR R4, 2.3.0.4)."""
     if isinstance(value, Mapping):
         return bool(value.get("modifierExtension")) or any(map(_has_modifier, value.values()))
     return isinstance(value, list) and any(map(_has_modifier, value))
 
 
 def _without_nulls(value: Any) -> Any:
-    """The value without nulls, which the validation takes for absent elements."""
+    """Returns the value without nulls, which the validation treats as absent elements."""
     if isinstance(value, Mapping):
         return {key: _without_nulls(item) for key, item in value.items() if item is not None}
     return [_without_nulls(item) for item in value if item is not None] if isinstance(value, list) else value

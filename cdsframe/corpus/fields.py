@@ -1,4 +1,4 @@
-"""Which of a record's own names give a document's id, title, text and metadata. Does not read records."""
+"""Maps names in a record to the id, title, text and metadata of a document. Does not read files."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ from cdsframe.types import METADATA_FIELDS, Document, Section
 FIELDS = ("id", "title", "text", *METADATA_FIELDS)
 
 Fields = dict[Literal[FIELDS], str | list[str] | None]  # type: ignore[valid-type]
-"""Field of a document -> the record's name for it; for `text` also a list of names; None where there is none."""
+"""Field of a document -> the record's name for it, or None; for `text` also a list of names."""
 
 
 def problems_of(fields: Mapping[str, str | list[str] | None]) -> list[str]:
-    """What is wrong with a mapping, beyond its types."""
+    """Returns the problems of a mapping that its types do not exclude."""
     lists = [key for key, value in fields.items() if isinstance(value, list) and key != "text"]
     problems = [f"corpus.fields.{key} must be one name; only text takes a list" for key in lists]
     if fields.get("text") in (None, "???", []):
-        problems.append("corpus.fields.text is missing; give the name of what holds the text, or a list of names")
+        problems.append("corpus.fields.text is missing; set it to the name of the text, or to a list of names")
     return problems
 
 
 def names_of(fields: Mapping[str, str | list[str] | None], key: str) -> list[str]:
-    """The record's names for a field."""
+    """Returns the record's names for a field of a document."""
     value = fields.get(key)
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
 def as_text(value: Any, name: str, *, needed: bool = False) -> str:
-    """A value as stripped text. Raises ValueError, without its content, where it is missing or not text."""
+    """Returns a value as stripped text; "" if missing. Raises ValueError if it is not text, or needed and empty."""
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         value = str(value)
     if value is None and not needed:
@@ -48,9 +48,16 @@ def document_of(
     metadata: Mapping[str, str],
     body: tuple[str, tuple[Section, ...]] | None = None,
 ) -> Document:
-    """The document of a record, whose values are given by name. Raises ValueError in words.
+    """Builds the document of a record. Without an id field, the id is a digest of title and text.
 
-    Several texts stand under their names as headings. Without an id field, the id is a digest of title and text.
+    Args:
+        value: name -> the record's value, or None.
+        fields: field of a document -> the record's names for it. Several texts become sections under their names.
+        metadata: the document's metadata.
+        body: text and sections, instead of those of `fields`.
+
+    Raises:
+        ValueError: a value is missing or not text; the message is to follow the record's name.
     """
     texts = names_of(fields, "text")
     if body is not None:

@@ -1,7 +1,7 @@
-"""A folder of files (txt, md, html, docx, pdf, csv) as a corpus, one document a file, headings kept as sections.
+"""Reads a folder of files (txt, md, html, docx, pdf, csv) as a corpus: one document for each file, with its sections.
 
-Does not follow symbolic links, recognise scanned pages, or guess what a file says of itself: metadata comes from the
-YAML front matter of Markdown files only.
+Does not follow symbolic links and does not recognise the text of scanned pages. Reads metadata only from the YAML front
+matter of Markdown files.
 """
 
 from __future__ import annotations
@@ -29,25 +29,26 @@ log = logging.getLogger(__name__)
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 _PLACEHOLDERS = {"untitled", "untitled document", "no title", "title", "document", "new document", "unbenannt"}
-"""Titles that programs write where nobody gave one."""
+"""Default titles of word processors, which are ignored."""
 
 _Task = tuple[str, Path | str]
-"""A source's name, and its path or why it is not to be read."""
+"""Name of the source, and its path or the reason why it is not read."""
 
 
 class Folder:
-    """All files below a folder, in the order of their paths; names that begin with a dot are passed over.
+    """All files below a folder, in the order of their paths. Skips names that begin with a dot.
 
-    A Markdown file's front matter gives `id`, `title` and the metadata fields. Elsewhere the id is the relative path
-    and the title the document's own, its first heading, or the file's name. `metadata["source"]` is the relative path.
+    A Markdown file's front matter gives `id`, `title` and the metadata fields. For other files, the id is the relative
+    path; the title is the document's title, else its first heading, else the file's name. `metadata["source"]` is the
+    relative path.
 
     Args:
         path: the folder, or `package:NAME/…`.
-        strict: refuse the whole corpus when one file cannot be read.
-        max_megabytes: a larger file is refused, and one that unpacks to more.
-        max_seconds: a file that takes longer is given up.
-        workers: processes that read; 0 or 1 reads in this one.
-        name: which corpus this is.
+        strict: whether one unreadable file refuses the whole corpus.
+        max_megabytes: the size of the largest file that is read, before and after decompression.
+        max_seconds: time limit for each file.
+        workers: number of processes that read; with 0 or 1, this process reads.
+        name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(
@@ -65,15 +66,15 @@ class Folder:
         self._read = partial(read_file, root=self._root, limit=max_megabytes << 20, seconds=max_seconds)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Every file's document, or why there is none; at most a few files are held at once."""
+        """Yields a Document or an Unreadable for each file. Holds a few files in memory at a time."""
         return checked(self._items(walk(self._root)), self._strict)
 
     def __length_hint__(self) -> int:
-        """How many files there are now."""
+        """Counts the files in the folder."""
         return sum(1 for _ in walk(self._root))
 
     def stamps(self) -> tuple[dict[str, Hashable], list[Unreadable]]:
-        """Source -> what differs when the file may have changed; and what cannot be looked at."""
+        """Returns source -> a stamp that differs if the file may have changed, and the sources without a stamp."""
         stamps: dict[str, Hashable] = {}
         refused: list[Unreadable] = []
         self._paths = {}
@@ -92,14 +93,14 @@ class Folder:
         return stamps, refused
 
     def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
-        """The sources, as `stamps` named them last, and what they hold."""
+        """Reads sources from the latest result of `stamps`. Yields each with its Document or Unreadable."""
         for source, item in self._items((source, self._paths[source]) for source in sources):
             yield source, next(checked([(source, item)], strict=False))
 
     def _items(self, tasks: Iterable[_Task]) -> Iterator[tuple[str, Document | str]]:
         for (source, _), result in ordered(self._read, tasks, self._workers):
             if isinstance(result, Died):
-                yield source, "ended the process that read it, which may have run out of memory"
+                yield source, "ended its reader process, which may have run out of memory"
                 continue
             item, remark = result
             if remark:
@@ -108,7 +109,7 @@ class Folder:
 
 
 def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Document | str, str | None]:
-    """A file's document, or why there is none; and a remark for the log, if there is one."""
+    """Returns a file's document, or the reason why it cannot be read; and a remark for the log, or None."""
     source, path = task
     if isinstance(path, str):
         return path, None
@@ -116,7 +117,7 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     try:
         if reader is None:
             advice = "; save it as CSV" if path.suffix.lower() in _SPREADSHEETS else ""
-            raise Refused(f"is of no known kind ({', '.join(sorted(READERS))}){advice}")
+            raise Refused(f"has an unsupported file type (supported: {', '.join(sorted(READERS))}){advice}")
         data = read_bytes(path, limit, root)
         if not data.strip():
             raise Refused("is empty")
@@ -129,7 +130,7 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     except RecursionError:
         return "is nested too deeply", None
     except MemoryError:
-        return "needs more memory than there is", None
+        return "needs more memory than is available", None
     except TooLong:
         return f"takes longer than {seconds:g} seconds to read (corpus.max_seconds)", None
     first = parsed.sections[0].heading[:1] if parsed.sections else ()

@@ -1,6 +1,6 @@
-"""Guesses the encoding of bytes that are not UTF-8: by chardetng (Firefox), and by rules for what it does not know.
+"""Guesses the encoding of bytes that are not UTF-8: with chardetng (Firefox), and by rules for what it misses.
 
-Prefers the code pages in common use. Does not decode whole files.
+Prefers code pages in common use. Does not decode whole files.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CODECS = {
     "shift_jis": "cp932", "euc-kr": "cp949", "gbk": "gb18030", "gb2312": "gb18030", "big5": "big5hkscs",
     "iso-8859-8-i": "iso-8859-8", "x-mac-cyrillic": "mac-cyrillic", "macintosh": "mac-roman",
 }  # fmt: skip
-"""The Encoding Standard's names, and Python's names of the codecs that decode as it says, where they differ."""
+"""Name in the Encoding Standard -> name of Python's equivalent codec, where the two differ."""
 
 _ISO_2022_JP = re.compile(rb"\x1b\$[@B](?:[\x21-\x7e]{2})+\x1b\([BJ]")
 _ISO_2022_KR = re.compile(rb"\x1b\$\)C.*?\x0e(?:[\x21-\x7e]{2})+\x0f", re.DOTALL)
@@ -28,7 +28,7 @@ _HZ_OF_WORDS = re.compile(rb"~\{[\w .,:/-]*~\}")
 """A placeholder in ASCII text, such as `~{NAME~}`."""
 
 _HZ_BYTES = 8
-"""Bytes of a run, `~{` not counted, that need no second run beside it."""
+"""Bytes within `~{…~}` from which a single run is enough to recognise HZ."""
 
 _UTF7 = re.compile(rb"(?<![\w/+])\+([A-Za-z0-9+/]{3,})-|(?<=[a-zA-Z])\+([A-Za-z0-9+/]{3,})-(?=[a-zA-Z])")
 _SYMBOLS = re.compile(
@@ -36,12 +36,12 @@ _SYMBOLS = re.compile(
     "(?<=\\bm)[²³]|(?<=\\b[cdkm]m)[²³]|(?<=[^A-Za-z]m)[²³]|(?<=\\d)[¹²³]+|¥(?=\\s?\\d)|(?<!\\w)Ø(?=\\s?\\d)|(?<=\\w)[’™®](?!\\w)|(?<=[A-Za-z])’(?=[a-z])|(?<!\\w)[‘’“”–—…•©«»\xa0]|"
     "[“”–—…•«»\xa0](?!\\w)|(?<=\\d)[–—](?=\\d)"
 )
-"""Signs of Windows-1252 where English text has them; the same bytes are letters of other code pages elsewhere."""
+"""Signs of Windows-1252 where English text has them. Elsewhere these bytes are letters of other code pages."""
 
 _UTF7_SAMPLE = 1 << 20
 _DOS = re.compile("[^\\W\\d_][„”‚†‡ˆ‰\x81\x8d\x90\x9d][^\\W\\d_]")
 _NOT_WESTERN = re.compile("(?<=[a-z])[ŠŽŸŒÕ](?![A-Z])|(?<=[A-Za-z])[§¦¨¶‡†‰‹„¢£\x81\x8d\x8f\x90\x9d\ufffd](?=[a-z])")
-"""Signs within words, and capitals behind small letters, where Windows-1252 is not the encoding."""
+"""Signs within words and capitals behind small letters, which show that the encoding is not Windows-1252."""
 
 _WESTERN = re.compile(
     "[äöüßéèêëàâçîïôûùñáíóúãõøåæ]|(?<![a-zß-ÿ])[ÄÖÜÉÈÀÇÑØÅÆÁÍÓÚ]|(?<![^\\W\\d_])[µ°±–—‘“•«£≥≤]|(?<=[\\w.!?])[’”…»%]|"
@@ -59,11 +59,11 @@ _TURKISH = frozenset("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
 _DOS_TABLE = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)}
 _HUNGARIAN = frozenset("áéíóöõúüûÁÉÍÓÖÕÚÜÛ")
 _NO_HEBREW = re.compile("(?<!\\w)[\u05b0-\u05c3][\u05d0-\u05ea]|[ךםןףץ][\u05d0-\u05ea]")
-"""A vowel point at a word's start, a final letter within a word: Cyrillic letters read as Hebrew ones."""
+"""A vowel point at a word's start or a final letter within a word: Cyrillic letters that were decoded as Hebrew."""
 
 
 def wide(data: bytes) -> str | None:
-    """UTF-16 or UTF-32 without a byte order mark, or an encoding that writes letters as ASCII behind escapes."""
+    """Recognises UTF-16 and UTF-32 without a byte order mark, and encodings that escape letters in ASCII; else None."""
     if b"\0" in data:
         return _utf_32_or_16(data) or utf_16(data)
     if (found := utf_16(data)) or not data.isascii():
@@ -79,7 +79,7 @@ def wide(data: bytes) -> str | None:
 
 
 def _has_hz(data: bytes) -> bool:
-    """Whether ASCII text has runs of HZ: two different ones or a longer one, and not all of them words."""
+    """Whether ASCII text has two different runs of HZ or a long one, and at least one run is no ASCII placeholder."""
     runs = set(_HZ.findall(data))
     enough = len(runs) > 1 or any(len(run) >= _HZ_BYTES + 4 for run in runs)
     return enough and not all(map(_HZ_OF_WORDS.fullmatch, runs))
@@ -100,7 +100,7 @@ def _utf_32_or_16(data: bytes) -> str | None:
 
 
 def _is_readable(data: bytes, encoding: str) -> bool:
-    """Whether the bytes are valid, and none of the letters beyond ASCII is a control, private or unassigned one."""
+    """Whether the bytes are valid and decode to no control, private, surrogate or unassigned characters."""
     try:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -112,7 +112,7 @@ def _is_readable(data: bytes, encoding: str) -> bool:
 
 
 def guess(sample: bytes) -> str:
-    """The likeliest encoding of bytes that are not UTF-8, by Python's name."""
+    """Returns Python's name of the likeliest encoding of bytes that are not UTF-8."""
     from chardetng_py import EncodingDetector
 
     western = sample.decode("cp1252", "replace")
@@ -127,7 +127,7 @@ def guess(sample: bytes) -> str:
 
 
 def _second_look(sample: bytes, western: str, found: str) -> str:
-    """What the guesser takes for a rare encoding is looked at again: it was made for long pages."""
+    """Corrects guesses of rare encodings: chardetng was made for long web pages."""
     if found == "cp1252" and _NOT_WESTERN.search(western) and _is_mac_roman(sample):
         return "mac-roman"
     if found == "cp1252" and _DOS.search(sample.decode("latin-1").translate(_DOS_TABLE)):

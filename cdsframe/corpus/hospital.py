@@ -1,4 +1,4 @@
-"""The synthetic hospital that ships with cdsframe, as a corpus. Does not hold questions (see `cdsframe.data`)."""
+"""Reads the synthetic hospital that ships with cdsframe as a corpus. Has no questions (see `cdsframe.data`)."""
 
 from __future__ import annotations
 
@@ -10,5 +10,5 @@ from cdsframe.corpus.folder import Folder
 
 
 def hospital(name: Annotated[str, Field(min_length=1, max_length=200)]) -> Folder:
-    """The documents of a fictitious hospital; a file that cannot be read would be a defect of ours."""
+    """Returns the documents of a fictitious hospital. Strict: an unreadable file is a defect of this package."""
     return Folder("package:hospital/documents", strict=True, max_megabytes=1, max_seconds=60, workers=0, name=name)

@@ -1,4 +1,4 @@
-"""JSON Lines as a corpus: one document a line, with sections if it has them. Does not read passages (see `beir`)."""
+"""Reads JSON Lines as a corpus: one document for each line, with its sections. Does not read passages (see `beir`)."""
 
 from __future__ import annotations
 
@@ -22,24 +22,25 @@ from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 _SECTION = frozenset(("heading", "text", "sections"))
-"""The names of a section's values."""
+"""Names that are read in a section."""
 
 _DEEPEST = 50
-"""Levels of sections within sections that are read."""
+"""Maximum nesting of sections."""
 
 
 class Jsonl:
-    """Records `{id, title, text}` or `{id, title, sections: [{heading, text}]}`, metadata beside them or in `metadata`.
+    """Records `{id, title, text}` or `{id, title, sections: [{heading, text}]}`.
 
-    Where there are sections, their texts with their headings between are the document's text. A section may have
-    `sections` too, which are one level deeper. Values that no field takes are counted. The file is streamed.
+    Metadata stands beside these names or under `metadata`. The headings and texts of sections form the document's text.
+    A section may contain `sections`, which are one level deeper. Values under other names are counted as omitted. The
+    file is streamed.
 
     Args:
-        path: a `.jsonl` file, or `.jsonl.gz`.
-        fields: the record's names for a document's fields; dots go into objects, and numbers into lists.
-        strict: refuse the whole corpus when one line cannot be read.
-        max_megabytes: a longer line is refused.
-        name: which corpus this is.
+        path: a `.jsonl` or `.jsonl.gz` file.
+        fields: field of a document -> the record's name. A dotted name (`authors.0.name`) enters objects and lists.
+        strict: whether one unreadable line refuses the whole corpus.
+        max_megabytes: the size of the longest line that is read.
+        name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(
@@ -55,11 +56,11 @@ class Jsonl:
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
-        """That no field gives the text, or that a list stands where one name is wanted."""
+        """Reports a missing `text` field, and a list of names for a field that takes only one."""
         return problems_of(fields)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Every line's document, or why there is none."""
+        """Yields a Document or an Unreadable for each line."""
         return checked(self._read(), self._strict)
 
     def _read(self) -> Iterator[tuple[str, Document | str]]:
@@ -86,7 +87,7 @@ class Jsonl:
 
 
 def _joined(parts: Any, texts: Sequence[str]) -> tuple[str, tuple[Section, ...]]:
-    """The sections' text. Texts beside the sections stand before them, unless the sections repeat them."""
+    """Joins the sections to one text. Puts the record's other texts before it, unless the sections repeat them."""
     blocks = list(_blocks(parts, 1))
     own = [block.text for block in blocks if not block.level]
     repeated = {_words([text]) for text in own} | {_words(own), _words(block.text for block in blocks)}
@@ -97,7 +98,7 @@ def _joined(parts: Any, texts: Sequence[str]) -> tuple[str, tuple[Section, ...]]
 
 
 def _blocks(parts: Any, level: int) -> Iterator[Block]:
-    """The headings and texts of sections, and of those within them one level deeper."""
+    """Yields the headings and texts of sections; inner sections are one level deeper."""
     if not isinstance(parts, list) or not all(isinstance(part, Mapping) for part in parts):
         raise ValueError("has sections that are not a list of objects")
     if level > _DEEPEST:
@@ -105,7 +106,8 @@ def _blocks(parts: Any, level: int) -> Iterator[Block]:
     for part in parts:
         if part and not _SECTION & part.keys():
             raise ValueError("has a section with neither heading nor text")
-        yield Block("", closes=level + 1)  # a section without a heading continues the one before, not its inner ones
+        # Text without a heading belongs to the section before, not to an inner section of it.
+        yield Block("", closes=level + 1)
         yield Block(as_text(part.get("heading"), "heading"), level)
         yield Block(as_text(part.get("text"), "text"))
         if part.get("sections"):
@@ -113,7 +115,7 @@ def _blocks(parts: Any, level: int) -> Iterator[Block]:
 
 
 def _unread(parts: Iterable[Mapping[str, Any]]) -> int:
-    """How many values of sections stand under other names than a section has."""
+    """Counts the values of sections under names that are not read."""
     return sum(
         sum(count_values(value) for key, value in part.items() if key not in _SECTION)
         + _unread(part.get("sections") or ())
@@ -126,9 +128,9 @@ def _words(texts: Iterable[str]) -> str:
 
 
 def lines(path: Path, limit: int, root: Path | None = None) -> Iterator[tuple[str, bytes | str]]:
-    """`("FILE, line 7", line)` for each line that is not blank; instead of a line the reason why there is none.
+    """Yields `("FILE, line 7", line)` for each line that is not blank. A str is the reason why it cannot be read.
 
-    Below `root` no symbolic link is followed, whenever it was made.
+    Below `root`, follows no symbolic link, not even one created during the read.
     """
     number = 0
     try:
@@ -144,7 +146,7 @@ def lines(path: Path, limit: int, root: Path | None = None) -> Iterator[tuple[st
     except Refused as refusal:
         yield path.name, str(refusal)
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        yield f"{path.name}, after line {number}", "is not a whole gzip file"
+        yield f"{path.name}, after line {number}", "is a truncated or damaged gzip file"
     except OSError as error:
         yield f"{path.name}, after line {number}", in_words(error)
 
@@ -155,7 +157,7 @@ def _pass_over(file: IO[bytes], line: bytes, limit: int) -> None:
 
 
 def records(path: str, limit: int) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """`("FILE, line 7", record)` for each line that is not blank; instead of a record the reason why it is none."""
+    """Yields `("FILE, line 7", record)` for each line that is not blank. A str is the reason why it cannot be read."""
     for source, line in lines(require_file(path, "corpus.path"), limit):
         try:
             yield source, parse_object(line, decimals=True) if isinstance(line, bytes) else line

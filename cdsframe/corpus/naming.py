@@ -1,4 +1,4 @@
-"""The name by which an index identifies a corpus: the configured one, or one derived from its file's or folder's name.
+"""Names a corpus: by configuration, or by its file's or folder's name. An index identifies the corpus by this name.
 
 Does not read files.
 """
@@ -15,8 +15,8 @@ from pydantic import Field
 CorpusName = (
     Annotated[str, Field(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$")] | None
 )
-"""Which corpus this is: an ingest replaces and removes documents of the corpus of this name only. None: the name of the
-file or folder, without dates and version numbers."""
+"""The name of a corpus: an ingest replaces and removes only documents of the corpus with this name. None: the name
+of the file or folder, without dates and version numbers."""
 
 _YEAR, _TWO = r"(?:19|20)\d\d", r"[0-3]\d"
 _MONTH = (
@@ -43,9 +43,9 @@ _SUFFIXES = {".gz", ".zip", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"
 
 
 def corpus_name(name: str | None, path: str | Path) -> tuple[str, bool]:
-    """The name that is given, else that of the file or folder without its dates; and whether it was so guessed.
+    """Returns the configured name, else the name of the file or folder without dates; and whether it was derived.
 
-    Where nothing but a date names the folder, the next one above names the corpus.
+    If a folder's name is only a date, the folder above it gives the name.
     """
     if name is not None:
         return unicodedata.normalize("NFC", name.strip()), False
@@ -66,6 +66,6 @@ def _guessed(path: str | Path) -> str:
 
 
 def _shown(name: str) -> str:
-    """A file's name as text; bytes that are not UTF-8 as escapes, control characters as blanks."""
+    """Returns a file's name as text, with escapes for invalid UTF-8 and blanks for control characters."""
     text = name.encode("utf-8", "backslashreplace").decode()
     return unicodedata.normalize("NFC", "".join(" " if unicodedata.category(sign) == "Cc" else sign for sign in text))

@@ -1,7 +1,7 @@
-"""A function over many items in several processes, results in the order of the items, a bounded number under way.
+"""Applies a function to many items in several processes. Yields results in order; holds few items in memory.
 
-A process that dies takes nothing with it but the item it was at. (The standard library's pool breaks as a whole then,
-and does not say at which item.) Does not know what the items are.
+A process that dies loses only its current item. (`ProcessPoolExecutor` breaks as a whole then, and does not report the
+item.) Does not interpret the items.
 """
 
 from __future__ import annotations
@@ -24,20 +24,20 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 _AHEAD = 4
-"""Items under way or finished and waiting for their turn, for each process."""
+"""Maximum number of items per process that are in progress or finished but not yet yielded."""
 
 
 class Died(Exception):
-    """The process that worked on an item ended without a result; the kernel does so where memory runs out."""
+    """The process of an item ended without a result, for example because the kernel killed it when memory ran out."""
 
 
 class TooLong(BaseException):
-    """Raised inside a `time_limit`; not an Exception, so that no reader takes it for a fault of its file."""
+    """Raised by `time_limit`. Not an Exception, so that no reader handles it as an error of its file."""
 
 
 @contextmanager
 def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TooLong in the block after some seconds. Outside a main thread, or without SIGALRM, there is no limit."""
+    """Raises TooLong in the block after the given seconds. Has no effect outside the main thread or without SIGALRM."""
     if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
         yield
         return
@@ -46,7 +46,8 @@ def time_limit(seconds: float) -> Iterator[None]:
         raise TooLong
 
     handler = signal.signal(signal.SIGALRM, stop)
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)  # again each second: a destructor may swallow the first
+    # The signal repeats each second, because a destructor may swallow the first exception.
+    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
     try:
         yield
     finally:
@@ -58,10 +59,10 @@ def time_limit(seconds: float) -> Iterator[None]:
 def ordered(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int
 ) -> Iterator[tuple[Item, Result | Died]]:
-    """Each item with its result, or with Died; what the function raises is raised here.
+    """Yields each item with its result, or with Died. Raises the exceptions of the function.
 
-    With `workers` of 0 or 1 the items are worked on here, one after the other. Otherwise the function and the items
-    must be picklable; the processes are new interpreters (`spawn`), and end when the iteration does, however it does.
+    With 0 or 1 workers, this process handles the items one after the other. With more, the function and the items must
+    be picklable; the processes are new interpreters (`spawn`), which end with the iteration, also after an error.
     """
     if workers <= 1:
         for item in items:
@@ -87,7 +88,7 @@ def ordered(
 
 
 class _Crew:
-    """Processes, one for each thread that asks."""
+    """Worker processes, one for each thread that calls `work`."""
 
     def __init__(self, function: Callable[[Any], Any]) -> None:
         self._function, self._own, self._ended = function, threading.local(), False
@@ -108,21 +109,21 @@ class _Crew:
 
     def _start(self) -> Connection:
         if hasattr(signal, "pthread_sigmask"):
-            # A process begins with the mask of the thread that starts it: Ctrl-C is not for it, from the beginning.
+            # A process inherits the signal mask of the thread that starts it: it ignores Ctrl-C from the beginning.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=_serve, args=(self._function, theirs), daemon=True)
         with self._lock:
             if self._ended:
-                raise InputError("ended")  # nobody waits for this item any more
+                raise InputError("ended")  # the iteration has ended; no caller waits for this item
             process.start()
             self._processes.append(process)
         theirs.close()
         try:
             ours.recv()  # it is ready
         except (EOFError, OSError):
-            raise InputError("corpus.workers: a process could not be started; use corpus.workers=0") from None
+            raise InputError("corpus.workers: a process could not be started; set corpus.workers=0") from None
         self._own.connection = ours
         return ours
 
@@ -143,7 +144,7 @@ def _end_with_parent() -> None:
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
-    """A worker's life: it ends with its parent, even where that is killed."""
+    """Runs a worker process: applies the function to each item. Ends with its parent, even if that is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send(None)

@@ -1,4 +1,4 @@
-"""The values of a JSON record by name, and how many of them no name takes. Does not check what the values are."""
+"""Reads values of a JSON record by name, and counts the values that no name reads. Does not validate values."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from cdsframe.corpus.fields import as_text
 from cdsframe.types import Omission
 
 Place = tuple[str | int, ...]
-"""The keys and list positions that lead to a value of a record."""
+"""Path to a value in a record: keys of objects and indices of lists."""
 
 
 def place_of(record: Mapping[str, Any], name: str) -> Place | None:
-    """Where a name leads: to a key, or by its dots into objects and lists; None where no value is found."""
+    """Returns the path of a name, whose dots enter objects and lists; None if no value is found."""
     if name in record:
         return (name,)
     place: Place = ()
@@ -29,24 +29,24 @@ def place_of(record: Mapping[str, Any], name: str) -> Place | None:
 
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:
-    """The value under a name, which may have dots; None where no value is found."""
+    """Returns the value under a name, whose dots enter objects and lists; None if no value is found."""
     place = place_of(record, name)
     return None if place is None else _value(record, place)
 
 
 def scalar(value: Any) -> str:
-    """A value as text; empty where it is missing, a truth value, a list or an object."""
+    """Returns a value as text; "" if it is missing, a boolean, a list or an object."""
     return "" if isinstance(value, bool | list | Mapping) else as_text(value, "text")
 
 
 def metadata_of(record: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], set[Place]]:
-    """The metadata of a record, and the places of their values.
+    """Returns the metadata of a record, and the paths of the values that were read.
 
-    A value under `metadata` comes before one beside it; two that are equal are both taken.
+    A value under `metadata` takes precedence over a value at the top level. If both are equal, both count as read.
 
     Args:
         record: the record.
-        names: field of a document -> the record's names for it. Of several values the last is taken.
+        names: field of a document -> the record's names for it. Of several values, the last one is used.
     """
     metadata: dict[str, str] = {}
     places: set[Place] = set()
@@ -61,12 +61,17 @@ def metadata_of(record: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -
 
 
 def unnamed(count: int, whose: str = "corpus.fields does not have") -> tuple[Omission, ...]:
-    """The omission of values that no field takes, none where `count` is 0. `whose` ends the reason "… names that"."""
+    """Returns the omission of values that are not read; empty if `count` is 0.
+
+    Args:
+        count: number of values.
+        whose: completes the reason "values under names that …".
+    """
     return (Omission(f"values under names that {whose}", count, text=False),) if count else ()
 
 
 def count_values(value: Any, but: Collection[Place] = ()) -> int:
-    """Counts the texts, numbers and truth values of a value at any depth, without those at the places `but`."""
+    """Counts the texts, numbers and booleans in a value at any depth, except those at or below the paths `but`."""
     count = 0
     waiting: list[tuple[Place, Any]] = [((), value)]
     while waiting:

@@ -1,4 +1,4 @@
-"""Refuses documents whose ids no index can keep, and applies `corpus.strict`. Does not read any source."""
+"""Refuses documents with invalid or repeated ids, and applies `corpus.strict`. Does not read sources."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ from cdsframe.types import Document, Omission, Unreadable
 
 
 def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterator[Document | Unreadable]:
-    """Documents, each with its source's name, or the reason why a source gives none; an id that is repeated or too
-    long is such a reason.
+    """Yields a Document or an Unreadable for each item. Refuses documents whose id is repeated or cannot be stored.
 
-    With `strict`, the first reason is an InputError, and so is the first document that lost text when it was read.
+    Args:
+        items: name of a source, and its document or the reason why it cannot be read.
+        strict: whether the first reason, or the first document that lost text, raises InputError.
     """
     seen: dict[str, str] = {}
     for source, item in items:
         if isinstance(item, Document) and (problem := _ids_problem(item)):
             item = problem
         elif isinstance(item, Document) and item.id in seen:
-            item = f"the id {item.id} stands twice, first in {seen[item.id]}"
+            item = f"the id {item.id} is repeated; its first occurrence is in {seen[item.id]}"
         elif isinstance(item, Document) and not _is_text(item):
-            item = "holds half a surrogate pair, which is no text"
+            item = "contains half a surrogate pair, which is not valid text"
         elif strict and isinstance(item, Document) and (lost := text_lost(item.omitted)):
             item = f"loses text ({lost})"
         if isinstance(item, Document):
@@ -38,21 +39,21 @@ def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterat
 
 
 def text_lost(omitted: Iterable[Omission]) -> str:
-    """The omissions that lose text, as a phrase such as "3 undecodable bytes, page 2"; empty where there are none."""
+    """Returns the omissions that lose text as a phrase, such as "3 undecodable bytes, page 2"; "" without any."""
     return "; ".join(
         f"{item.count} {item.reason}" + (f", {item.place}" if item.place else "") for item in omitted if item.text
     )
 
 
 def _ids_problem(document: Document) -> str | None:
-    """Why no index can keep a document's ids; None where each can."""
+    """Returns why an index cannot store a document's ids; None if it can."""
     named = {(section.passage_id or document.id, section.id or document.id) for section in document.sections}
     problems = (ids_problem(passage, section, document.id) for passage, section in named or {(document.id,) * 2})
     return next(filter(None, problems), None)
 
 
 def _is_text(document: Document) -> bool:
-    """Whether all of it can be written as UTF-8: escapes of YAML and the fonts of PDF can give what cannot."""
+    """Whether a document can be encoded as UTF-8. Escapes in YAML and fonts in PDF may produce lone surrogates."""
     headings = (heading for section in document.sections for heading in section.heading)
     try:
         "".join((document.id, document.title, document.text, *document.metadata.values(), *headings)).encode()

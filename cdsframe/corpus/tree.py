@@ -1,4 +1,4 @@
-"""The files below a folder, in the order of their paths, listed folder by folder. Does not read what is in them."""
+"""Lists the files below a folder in the order of their paths, and opens them safely. Does not parse their content."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from cdsframe.corpus.readers.parsed import Refused
 
 
 def walk(root: Path) -> Iterator[tuple[str, Path | str]]:
-    """`(relative path, path)` of every file, or the reason why it is not to be read.
+    """Yields `(relative path, path)` of every file. Instead of a path, a str is the reason why the file is not read.
 
-    Names that begin with a dot are passed over, symbolic links are not followed.
+    Skips names that begin with a dot. Does not follow symbolic links.
     """
     failed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=failed.append):
@@ -37,22 +37,22 @@ def walk(root: Path) -> Iterator[tuple[str, Path | str]]:
 
 
 def source_of(path: Path, root: Path) -> str:
-    """The relative path; a name that is not UTF-8 is written with escapes."""
+    """Returns the relative path, with escapes for bytes that are not UTF-8."""
     return path.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
 
 
 def in_words(error: OSError) -> str:
-    """Why a file could not be read."""
+    """Returns why a file could not be read, as a phrase to follow its name."""
     if isinstance(error, FileNotFoundError):
         return "vanished before it was read"
     return error.strerror or "cannot be opened"
 
 
 def read_bytes(path: Path, limit: int, root: Path | None = None) -> bytes:
-    """A file's content, as `_opened` gives it. Raises Refused where it is larger than `limit` bytes."""
+    """Reads a file opened by `_opened`. Raises Refused if it is larger than `limit` bytes."""
     with _opened(path, root) as file:
         if os.fstat(file.fileno()).st_size <= limit:
-            data = file.read(limit + 1)  # it may grow meanwhile
+            data = file.read(limit + 1)  # the file may have grown since fstat
             if len(data) <= limit:
                 return data
     raise Refused(f"is larger than {limit >> 20} MB (corpus.max_megabytes)")
@@ -62,7 +62,8 @@ def read_bytes(path: Path, limit: int, root: Path | None = None) -> bytes:
 def _opened(path: Path, root: Path | None) -> Iterator[BinaryIO]:
     """Opens a file. Raises OSError.
 
-    Below `root` no symbolic link is followed, whenever it was made, and only a regular file is read: else Refused.
+    With `root`, raises Refused for a symbolic link on the path below it, even if created during the read, and for
+    anything but a regular file.
     """
     with open(path, "rb", opener=None if root is None else partial(_open_below, root)) as file:
         if root is not None and not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -71,7 +72,7 @@ def _opened(path: Path, root: Path | None) -> Iterator[BinaryIO]:
 
 
 def _open_below(root: Path, path: str, flags: int) -> int:
-    """Opens a file folder by folder, each within the one before, so that none can be swapped for a link meanwhile."""
+    """Opens a file folder by folder, each relative to its parent, so that no folder can be swapped for a link."""
     *folders, name = Path(path).relative_to(root).parts
     at = os.open(root, os.O_RDONLY | os.O_DIRECTORY)
     try:
@@ -90,7 +91,7 @@ def _open_below(root: Path, path: str, flags: int) -> int:
 
 @contextmanager
 def open_bytes(path: Path, root: Path | None = None) -> Iterator[BinaryIO]:
-    """Opens a file as `_opened` does, unzipping `.gz` on the way."""
+    """Opens a file as `_opened` does, and decompresses `.gz`."""
     with _opened(path, root) as file:
         if path.suffix == ".gz":
             with gzip.open(file) as inner:

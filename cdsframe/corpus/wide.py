@@ -1,6 +1,6 @@
-"""Recognises UTF-16 without a byte order mark by its letters, where few or no NUL bytes show it. Decodes no files.
+"""Recognises UTF-16 without a byte order mark by its letters, also without NUL bytes. Does not decode files.
 
-Nearly all letters must be common ones of one language, which bytes of another encoding do not give by accident.
+Nearly all letters must be common letters of one language; bytes of another encoding do not decode so by accident.
 """
 
 from __future__ import annotations
@@ -10,36 +10,36 @@ from itertools import product
 
 _SAMPLE = 1 << 16
 _LEAST = 4
-"""Letters of the shortest text that is recognised."""
+"""Minimum number of letters in a text that is recognised."""
 
 _SHARE = 0.95
-"""Share of common letters in UTF-16."""
+"""Minimum share of common letters in UTF-16."""
 
 _SHARE_OF_OTHERS = 0.7
-"""Share of common letters from which on the bytes are taken for an encoding in more frequent use."""
+"""Share of common letters from which the bytes count as a more frequent encoding than UTF-16."""
 
 _WORDS = b" ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MOST_WORDS = 0.6
-"""Share of these bytes above which the text has Latin letters of one byte."""
+"""With a larger share of these bytes, the text has Latin letters of one byte and is not UTF-16."""
 
 _SETS = {"gb2312": (0xB0, 0xD7), "euc_jp": (0xB0, 0xCF), "euc_kr": (0xB0, 0xC8), "big5": (0xA4, 0xC6)}
-"""Codecs, and the first bytes of their common letters."""
+"""Codec -> range of the first bytes of its common letters."""
 
 _CONTROLS = bytes({*range(1, 32)} - {9, 10, 12, 13})
 _MANY = 0.3
-"""Share of control characters above which text is no UTF-8, though all its bytes are valid there."""
+"""With a larger share of control characters, valid UTF-8 is still not taken for UTF-8."""
 
 _LEGACY = ("cp932", "gb18030", "big5hkscs", "euc_jp", "cp949")
 _KANA = range(0x3041, 0x3100)
 _ALPHABETS = range(0x0370, 0x2000)
-"""Letters whose upper byte is a control character of other encodings."""
+"""Characters whose upper byte is a control character in other encodings."""
 
 _NEUTRAL = (range(0x0370), range(0x2010, 0x2040), range(0x2190, 0x2300), range(0x3000, 0x3040), range(0xFF00, 0xFFF0))
-"""Latin letters, digits, signs and punctuation, which say nothing."""
+"""Latin letters, digits, signs and punctuation, which occur in all languages."""
 
 
 def utf_16(data: bytes) -> str | None:
-    """The kind of UTF-16 that bytes are; None where they are other text, or where that cannot be seen."""
+    """Returns `utf-16-le` or `utf-16-be`; None if the bytes are another encoding or cannot be recognised."""
     sample = data[:_SAMPLE]
     if len(data) % 2:
         return None
@@ -67,7 +67,7 @@ def _is_of_common_letters(data: bytes, encoding: str, share: float) -> bool:
 
 
 def _decoded(data: bytes, encoding: str) -> str | None:
-    """The text of a file's beginning, whose last letter may be cut off; None where it is not of the encoding."""
+    """Decodes the beginning of a file, whose last letter may be cut; returns None if it is invalid in the encoding."""
     try:
         return data.decode(encoding)
     except UnicodeDecodeError as error:
@@ -78,7 +78,7 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 
 @cache
 def _common() -> tuple[frozenset[str], ...]:
-    """The common letters of Chinese, Japanese, Korean, and of the languages with an alphabet."""
+    """Returns one set of common letters for alphabets, Chinese, Japanese, Korean and traditional Chinese each."""
     found = [frozenset(map(chr, _ALPHABETS))]
     for codec, (first, last) in _SETS.items():
         pairs = product(range(first, last + 1), (*range(0x40, 0x7F), *range(0xA1, 0xFF)))

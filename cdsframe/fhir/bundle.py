@@ -21,7 +21,7 @@ from cdsframe.fhir.values import OF_OTHERS, OUTSIDE
 from cdsframe.types import Document, Omission
 
 _NAMED = ("Patient", "Medication")
-"""Types without a line of their own: a Patient becomes a document, a Medication is named where resources refer to it."""
+"""Types without a line: a Patient becomes a document, a Medication is named where resources refer to it."""
 _NOT_OF_PATIENTS = "resources about a group, a device or a place"
 _FEW = 10
 """Up to this number of patients in a bundle (a mother and her child), the names of all are removed from each record."""

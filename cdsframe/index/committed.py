@@ -96,7 +96,8 @@ class CommittedTable:
     def corpora(self) -> Mapping[str, int]:
         manifest = self._manifest() or {}
         before = {"": manifest["documents"]} if manifest.get("documents") else {}
-        return manifest.get("corpora", before)
+        found: Mapping[str, int] = manifest.get("corpora", before)
+        return found
 
     def _manifest(self) -> dict[str, Any] | None:
         """The manifest of the last commit; None before the first."""

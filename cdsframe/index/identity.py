@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from cdsframe.artifacts.identity import differences
 from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 
@@ -57,9 +58,8 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
         if not writing and not (mine and its):
             continue
         different += [
-            f"{group}.{key} is {mine.get(key)!r} in the configuration and {its.get(key)!r} in the index"
-            for key in sorted({*mine, *its})
-            if mine.get(key) != its.get(key)
+            f"{group}.{key} is {here!r} in the configuration and {there!r} in the index"
+            for key, (here, there) in differences(mine, its).items()
         ]
     if different:
         fix = "ingest into another index.name" if writing else "ingest again into another index.name"

@@ -111,7 +111,7 @@ def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
 
 def pieces(table: Any) -> int:
     """Number of fragments (files) of the table."""
-    return table.stats()["fragment_stats"]["num_fragments"]
+    return int(table.stats()["fragment_stats"]["num_fragments"])
 
 
 def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str) -> None:

@@ -133,9 +133,11 @@ def _states(causal: Any, sequences: list[list[int]]) -> torch.Tensor:
     packed: dict[str, Any] = {"lengths": Lengths([len(one) for one in sequences])} if len(sequences) > 1 else {}
     with torch.no_grad():
         found = causal.get_decoder()(input_ids=ids, position_ids=positions, use_cache=False, **packed)
-    return found.last_hidden_state[0].float()
+    states: torch.Tensor = found.last_hidden_state[0].float()
+    return states
 
 
 def _distances(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
     """Of each token, relative to its norm; a few have values so large that bfloat16 rounds all others away."""
-    return (found - wanted).norm(dim=1) / wanted.norm(dim=1)
+    relative: torch.Tensor = (found - wanted).norm(dim=1) / wanted.norm(dim=1)
+    return relative

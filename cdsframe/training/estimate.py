@@ -245,7 +245,7 @@ def _held(module: Any, identity: Mapping[str, Any], plain: int) -> int:
     head = module.get_output_embeddings()
     linear = sum(c.weight.numel() for c in module.modules() if isinstance(c, torch.nn.Linear) and c is not head)
     total = sum(p.numel() for p in module.parameters())
-    return round(linear * bits[identity["bits"]] / 8) + (total - linear) * plain
+    return int(round(linear * bits[identity["bits"]] / 8) + (total - linear) * plain)
 
 
 def _pretend(model: Any, device: str, dtype: Any) -> None:
@@ -297,7 +297,8 @@ def _activations(model: Any, shape: Shape) -> int:
         hidden = causal.train().get_decoder()(input_ids=ids, use_cache=False, **others).last_hidden_state
         wanted = hidden.flatten(0, 1)[: shape.labelled]
         cross_entropy_sum(head, wanted, torch.zeros(len(wanted), dtype=torch.long, device=ids.device))
-    return sum(kept.values()) + min(len(wanted), CHUNK) * head.weight.shape[0] * (4 + wanted.dtype.itemsize)
+    logits = min(len(wanted), CHUNK) * head.weight.shape[0] * (4 + wanted.dtype.itemsize)
+    return sum(kept.values()) + int(logits)
 
 
 def _checkpointed(model: Any, shape: Shape, kept: int) -> int:
@@ -309,7 +310,8 @@ def _checkpointed(model: Any, shape: Shape, kept: int) -> int:
     outside, layers = _activations(model, shape), len(causal.get_decoder().layers)
     width = causal.get_input_embeddings().weight
     tokens = sum(shape.lengths) if shape.packed else len(shape.lengths) * max(shape.lengths)
-    return outside + layers * tokens * width.shape[1] * width.dtype.itemsize + (kept - outside) // layers
+    inputs = int(layers * tokens * width.shape[1] * width.dtype.itemsize)
+    return outside + inputs + (kept - outside) // layers
 
 
 def available(device: str) -> int:

@@ -8,6 +8,7 @@ its own), or whose base layer is of an unknown class, keeps PEFT's way. Does not
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -59,7 +60,9 @@ def _plain(layer: Any) -> bool:
     return not (layer.lora_variant or changed or hooks) and dropouts
 
 
-def _forward(layer: Any, plain: Any, x: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+def _forward(
+    layer: Any, plain: Callable[..., torch.Tensor], x: torch.Tensor, *args: Any, **kwargs: Any
+) -> torch.Tensor:
     """`plain(x)`, fused where this is one active adapter's update and nothing else."""
     adapters = [name for name in layer.active_adapters if name in layer.lora_A]
     if args or kwargs or layer.disable_adapters or layer.merged or len(adapters) != 1:
@@ -136,7 +139,8 @@ def _expanded(weight: Any, dtype: torch.dtype) -> torch.Tensor:
     """The weight in `dtype`; de-quantised anew in each pass where it is a 4-bit one."""
     state = getattr(weight, "quant_state", None)
     if state is None:
-        return weight.detach().to(dtype)
+        whole: torch.Tensor = weight.detach().to(dtype)
+        return whole
     from bitsandbytes.functional import dequantize_4bit
 
     return dequantize_4bit(weight.data, state).to(dtype)

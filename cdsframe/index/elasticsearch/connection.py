@@ -269,7 +269,7 @@ def _tls(server: str, name: str) -> list[tuple[str, str]]:
 
 def backoff(tries: int) -> float:
     """Seconds to wait after this many tries: doubles, with jitter (Brooker 2015, "Exponential backoff and jitter")."""
-    return min(_LONG, _SHORT * 2**tries) * random.uniform(0.5, 1.0)
+    return float(min(_LONG, _SHORT * 2**tries) * random.uniform(0.5, 1.0))
 
 
 def reason(body: Any) -> str:

@@ -128,7 +128,7 @@ class Lease:
         mark, now = (lease["token"], lease["expires"]), time.monotonic()
         if self._watched[0] != mark:
             self._watched = mark, now
-        return now - self._watched[1] > lease["seconds"]
+        return bool(now - self._watched[1] > lease["seconds"])
 
     def _take(self, wait: float) -> State:
         until = time.monotonic()

@@ -130,7 +130,7 @@ class _Reading:
     def _is_visible(self) -> bool:
         across, down = (self._box.left + self._box.right) / 2, (self._box.bottom + self._box.top) / 2
         left, bottom, right, top = self._visible
-        return left - 1 <= across <= right + 1 and bottom - 1 <= down <= top + 1
+        return bool(left - 1 <= across <= right + 1 and bottom - 1 <= down <= top + 1)
 
     def _run(self, index: int) -> _Run:
         pointer = self._raw.FPDFText_GetTextObject(self._handle, index)

@@ -1,0 +1,54 @@
+"""Whether a component has the methods and attributes of its group's contract. Does not call any of them."""
+
+from __future__ import annotations
+
+import inspect
+from typing import Any
+
+from cdsframe import contracts
+
+CONTRACTS: dict[str, type] = {
+    "chunking": contracts.Chunker,
+    "context": contracts.Context,
+    "corpus": contracts.Corpus,
+    "data": contracts.DataSource,
+    "embedder": contracts.Embedder,
+    "fusion": contracts.Fusion,
+    "generator": contracts.Generator,
+    "index": contracts.Index,
+    "logger": contracts.Logger,
+    "lora": contracts.Lora,
+    "model": contracts.LanguageModel,
+    "quantization": contracts.Quantization,
+    "reranker": contracts.Reranker,
+    "retriever": contracts.Retriever,
+    "trainer": contracts.Trainer,
+}
+"""Group -> the contract of its components. `prompt` has a class, and jobs (`training`, …) are functions."""
+
+
+_NOTHING = object()
+
+
+def contract_problems(group: str, component: Any) -> list[str]:
+    """One sentence for what a component, or its class before it is built, lacks; empty where it lacks nothing.
+
+    Of a class the methods alone are known: attributes may be set when it is built. A function is not known before it
+    is called.
+    """
+    contract = CONTRACTS.get(group)
+    if contract is None or inspect.isfunction(component):
+        return []
+    members = {name: member for name, member in vars(contract).items() if not name.startswith("_")}
+    wanted = [name for name, member in members.items() if callable(member)]
+    if not inspect.isclass(component):
+        wanted += [name for name, member in members.items() if isinstance(member, property)]
+        wanted += vars(contract).get("__annotations__", {})
+    missing = [name for name in wanted if inspect.getattr_static(component, name, _NOTHING) is _NOTHING]
+    if not missing:
+        return []
+    kind = component if inspect.isclass(component) else type(component)
+    return [
+        f"{kind.__module__}.{kind.__qualname__} is no {group}: it lacks {', '.join(missing)} "
+        f"(the contract is cdsframe.contracts.{contract.__name__})"
+    ]

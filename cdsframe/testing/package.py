@@ -1,0 +1,56 @@
+"""Checks the configuration files of a component package as cdsframe's own tests check the built-in ones."""
+
+from __future__ import annotations
+
+import inspect
+import subprocess
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from cdsframe.config.build import is_dependency, locate
+from cdsframe.config.contract import contract_problems
+
+HEAVY = frozenset({
+    "torch", "transformers", "peft", "bitsandbytes", "lightning", "datasets", "sentence_transformers", "lancedb",
+    "pyarrow", "lm_eval", "wandb", "fastapi", "uvicorn", "matplotlib", "scipy", "sklearn", "pdfplumber", "numpy",
+})  # fmt: skip
+"""Packages that take long to import: a component imports them where it uses them."""
+
+
+def check_package(name: str) -> None:
+    """Asserts, for each option in the package's folder `configs`, that it matches its target.
+
+    The keys are the target's arguments and each has its value in the YAML, no argument has a default or lacks an
+    annotation, the target has the methods of its group's contract, and its module imports no heavy library.
+    """
+    folder = Path(str(import_module(name).__file__)).parent / "configs"
+    options = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name not in ("experiment", "sweep"))
+    assert options, f"{folder} has no option (GROUP/OPTION.yaml)"
+    for path in options:
+        node = yaml.safe_load(path.read_text(encoding="utf-8"))
+        assert "_target_" in node, f"{path} has no _target_"
+        _check_signature(path, node)
+        assert not (problems := contract_problems(path.parent.name, locate(node["_target_"]))), problems
+        _check_imports(str(node["_target_"]).rpartition(".")[0])
+
+
+def _check_signature(path: Path, node: dict[str, Any]) -> None:
+    parameters = inspect.signature(locate(node["_target_"])).parameters.values()
+    keys = {key for key in node if not key.startswith("_")}
+    settings = {p.name for p in parameters if p.name in keys or not is_dependency(p)}
+    assert keys == settings, f"{path}: the keys {sorted(keys)} are not the arguments {sorted(settings)}"
+    for parameter in parameters:
+        where = f"{path}: the argument {parameter.name}"
+        assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{where} takes any key"
+        assert parameter.default is inspect.Parameter.empty, f"{where} has a default: its value belongs into the YAML"
+        assert parameter.annotation is not inspect.Parameter.empty, f"{where} has no annotation"
+
+
+def _check_imports(module: str) -> None:
+    code = f"import sys, {module}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    assert not done.stdout.split(), f"importing {module} imports {done.stdout.strip()}; import it where it is used"

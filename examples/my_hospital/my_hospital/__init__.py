@@ -1,0 +1,1 @@
+"""Components of one hospital for cdsframe; `configs/` has an option for each."""

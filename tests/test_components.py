@@ -1,0 +1,185 @@
+"""Components outside the package: which packages are allowed, how their options are found, what is refused."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from hydra.core.global_hydra import GlobalHydra
+
+import cdsframe
+from cdsframe.config import components
+from cdsframe.config.build import locate
+from cdsframe.config.contract import CONTRACTS, contract_problems
+from cdsframe.errors import ConfigError
+from tests.children import run_child
+
+ROOT = Path(__file__).parent.parent
+EXAMPLE = ROOT / "examples/my_hospital"
+
+
+@pytest.fixture
+def example(monkeypatch):
+    """The example package on the path and named by the user."""
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.setenv("CDSFRAME_COMPONENTS", "my_hospital")
+    yield
+    for name in [name for name in sys.modules if name.partition(".")[0] == "my_hospital"]:
+        del sys.modules[name]
+
+
+def package(folder, name, monkeypatch, **files):
+    """Writes a package whose modules and options are given as texts, and names it."""
+    for path, text in {"__init__.py": "", **files}.items():
+        file = folder / name / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(folder))
+    monkeypatch.setenv("CDSFRAME_COMPONENTS", name)
+
+
+def test_other_packages_are_refused_with_both_ways_to_allow_them():
+    for target in ("os.system", "my_hospital.newest.Newest", "builtins.eval", "cdsframes.x"):
+        with pytest.raises(ConfigError, match=r"entry point group cdsframe\.components.*CDSFRAME_COMPONENTS="):
+            locate(target)
+
+
+def test_a_package_that_the_user_names_is_composed_and_built(example):
+    GlobalHydra.instance().clear()
+    system = cdsframe.compose("serve", ["retriever=newest", "embedder=none", "index=memory"])
+    assert type(system.retriever).__name__ == "Newest"
+    assert system.retriever.top_k == 3
+    assert system.answers_depend_on["retriever"]["share"] == 0.5
+
+
+def test_a_package_that_declares_itself_needs_no_variable(monkeypatch):
+    class Declared:
+        name, value = "my-hospital", "my_hospital"
+
+    monkeypatch.syspath_prepend(str(EXAMPLE))
+    monkeypatch.setattr(components, "_installed", lambda: (Declared(),))
+    GlobalHydra.instance().clear()
+    assert cdsframe.compose("ingest", ["corpus=letters", f"corpus.path={EXAMPLE}"]).corpus.name == "letters"
+
+
+def test_its_options_are_checked_as_the_built_in_ones(example):
+    GlobalHydra.instance().clear()
+    with pytest.raises(ConfigError) as refused:
+        cdsframe.compose("serve", ["retriever=newest", "retriever.share=2", "+retriever.topk=3"])
+    assert refused.value.problems == [
+        "retriever.topk is not an option of my_hospital.newest.Newest; did you mean retriever.top_k?",
+        "retriever.share must be <= 1, got 2",
+    ]
+
+
+def test_the_contracts_and_the_package_check_are_run_by_the_example():
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}{os.pathsep}{EXAMPLE}", "CDSFRAME_COMPONENTS": "my_hospital"}
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(EXAMPLE / "tests")]
+    done = run_child(command, cwd=EXAMPLE, env=environment)
+    assert done.returncode == 0, done.stdout
+
+
+def test_a_command_finds_its_options(tmp_path):
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE), "CDSFRAME_COMPONENTS": "my_hospital"}
+    command = [sys.executable, str(ROOT / "ask.py"), "--cfg", "job", "question=x", "retriever=newest"]
+    done = run_child(command, cwd=tmp_path, env=environment)
+    assert "_target_: my_hospital.newest.Newest" in done.stdout, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({"broken.py": "import nowhere"}, "needs the package nowhere, which is not installed"),
+        ({"broken.py": "1 / 0"}, "cannot be imported: division by zero; correct its package"),
+        ({"broken.py": "class Other: ..."}, "does not exist"),
+        ({}, "no module of_ward_7.broken"),
+        (
+            {"broken.py": "class Thing:\n    def __init__(self): ...\n    def search(self): ..."},
+            r"of_ward_7\.broken\.Thing is no retriever: it lacks search_many \(the contract is cdsframe\.contracts",
+        ),
+    ],
+)
+def test_a_package_that_does_not_work_is_refused_in_a_sentence(tmp_path, monkeypatch, files, message):
+    option = "_target_: of_ward_7.broken.Thing\n"
+    package(tmp_path, "of_ward_7", monkeypatch, **files, **{"configs/retriever/mine.yaml": option})
+    GlobalHydra.instance().clear()
+    try:
+        with pytest.raises(ConfigError, match=message):
+            cdsframe.compose("serve", ["retriever=mine"])
+    finally:
+        for name in [name for name in sys.modules if name.startswith("of_ward_7")]:
+            del sys.modules[name]
+
+
+def test_an_object_that_lacks_attributes_is_refused_when_it_is_built(tmp_path, monkeypatch):
+    code = "class Thing:\n    def __init__(self): ...\n    def search(self): ...\n    def search_many(self): ..."
+    files = {"made.py": code, "configs/retriever/mine.yaml": "_target_: of_ward_8.made.Thing\n"}
+    package(tmp_path, "of_ward_8", monkeypatch, **files)
+    GlobalHydra.instance().clear()
+    system = cdsframe.compose("serve", ["retriever=mine"])
+    with pytest.raises(ConfigError, match="is no retriever: it lacks top_k, searches"):
+        system.pipeline  # noqa: B018
+
+
+def test_a_name_that_python_does_not_find_is_refused(monkeypatch):
+    GlobalHydra.instance().clear()
+    for name in ("no_such_package", "not a name", "cdsframe"):
+        monkeypatch.setenv("CDSFRAME_COMPONENTS", name)
+        with pytest.raises(ConfigError, match="CDSFRAME_COMPONENTS names the package"):
+            cdsframe.compose("serve")
+
+
+def test_an_option_that_shadows_a_built_in_one_is_refused_by_name(tmp_path):
+    (tmp_path / "ward/configs/retriever").mkdir(parents=True)
+    (tmp_path / "ward/__init__.py").touch()
+    (tmp_path / "ward/configs/retriever/bm25.yaml").write_text("_target_: ward.x.Y\n", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path), "CDSFRAME_COMPONENTS": "ward"}
+    command = [sys.executable, str(ROOT / "ask.py"), "question=x"]
+    done = run_child(command, cwd=tmp_path, env=environment)
+    assert done.returncode == 2
+    assert "retriever/bm25.yaml of" in done.stderr
+    assert "has the name of a file in" in done.stderr
+
+
+def test_each_built_in_component_fulfils_its_contract():
+    import yaml
+
+    for path in (ROOT / "configs").glob("*/*.yaml"):
+        if path.parent.name in CONTRACTS:
+            target = locate(yaml.safe_load(path.read_text(encoding="utf-8"))["_target_"])
+            assert contract_problems(path.parent.name, target) == [], path
+
+
+def test_composing_in_python_raises_and_does_not_exit(monkeypatch):
+    GlobalHydra.instance().clear()
+    for arguments, message in (
+        (("serv",), r"'serv' is no primary configuration; did you mean serve\?"),
+        (("serve", "retriever=bm25"), "overrides must be a list of texts"),
+        (("serve", ["retriever=bm26"]), "Could not find 'retriever/bm26'"),
+        (("serve", ["seed=-1", "name=a/b"]), "seed must be >= 0"),
+        (("serve", ["nothing=1"]), "nothing"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            cdsframe.compose(*arguments)
+    with pytest.raises(ConfigError, match="config_dir: no folder"):
+        cdsframe.compose("serve", config_dir="/no/such/folder")
+    with pytest.raises(ConfigError, match="the configuration has no corpus"):
+        cdsframe.compose("serve").corpus  # noqa: B018
+    with pytest.raises(ConfigError, match="needs a run's folder"):
+        cdsframe.compose("serve").run  # noqa: B018
+
+
+def test_each_component_is_built_once():
+    GlobalHydra.instance().clear()
+    system = cdsframe.compose("ask", ["embedder=none", "retriever=bm25", "index=memory"])
+    assert system.pipeline is system.pipeline
+    assert system.pipeline.index is system.index is system.index
+    assert system.pipeline.retriever is system.retriever
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    code = "import sys, cdsframe; print(sorted(m for m in sys.modules if m.split('.')[0] in ('hydra', 'torch')))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stdout.strip() == "[]"
+    assert {"compose", "Pipeline", "Retriever", "Passage"} <= set(dir(cdsframe))
