@@ -47,7 +47,7 @@ check: setup  ## format, lint and types
 	.venv/bin/ruff check .
 	.venv/bin/mypy
 
-format: setup  ## format the code and mend what the linter can mend
+format: setup  ## format the code and fix what the linter can fix
 	.venv/bin/ruff check --fix .
 	.venv/bin/ruff format .
 
