@@ -6,7 +6,6 @@ import re
 from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 
 _SENTENCE_END = re.compile(
     r"[.!?…؟۔।॥][\"'”’)\]]*\s+(?=[^\s\da-z])|[。！？｡]+[\"'”’)\]」』）】]*\s*|\n\s*\n|\n(?=\s*(?:[-*•|]|\d+[.)]\s))"
@@ -48,10 +47,3 @@ def breaks(text: str, offsets: Sequence[tuple[int, int]]) -> Breaks:
 def _divides(text: str, blanks: re.Match[str]) -> bool:
     """Whether these blanks are a line end within a word."""
     return "\n" in blanks[0] and _DIVIDED.search(text, max(0, blanks.start() - 2), blanks.start()) is not None
-
-
-def sentences(text: str) -> list[str]:
-    """The text's sentences, stripped of blanks."""
-    places = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
-    found = (text[start:end].strip() for start, end in pairwise(places))
-    return [sentence for sentence in found if sentence]

@@ -12,22 +12,18 @@ from collections import Counter
 from itertools import islice
 from statistics import fmean
 
-from cdsframe.chunking.cutting import sentences
 from cdsframe.text.search_form import search_words
+from cdsframe.text.sentences import sentences
+from cdsframe.text.stopwords import FUNCTION_WORDS, QUESTION_WORDS
 
 _WORD = re.compile(r"[^\W\d_]{3,}")
 
-_STOP = """about above after again all also and any are because been before being below between both but can could
-did does down during each few for from further had has have her here him his how into its itself may might
-more most must not off once one only other our out over own per same shall she should some such than that
-the their them then there these they this those through too two under until use used very was were what
-when where which while who whom why will with would you your"""
-_STOP_WORDS = frozenset(_STOP.split())
+_STOP_WORDS = FUNCTION_WORDS | QUESTION_WORDS
 
 
 def summary(text: str, count: int) -> str:
     """The `count` most central sentences in text order; the whole text if it has no more."""
-    pieces = sentences(text)
+    pieces = [text[one.start : one.end] for one in sentences(text)]
     if len(pieces) <= count:
         return text
     read = [search_words(piece, question=True).casefold() for piece in pieces]

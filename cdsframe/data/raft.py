@@ -19,7 +19,8 @@ from pydantic import Field
 
 from cdsframe.contracts import Corpus, DataSource
 from cdsframe.errors import ConfigError, EmptySplitError
-from cdsframe.text.shingles import sentences, shingles, words
+from cdsframe.text.sentences import sentences
+from cdsframe.text.shingles import shingles, words
 from cdsframe.types import Document, Evidence, Question
 
 log = logging.getLogger(__name__)
@@ -112,11 +113,11 @@ class Raft:
         if self._most is None or len(answer.split()) <= self._most:
             return answer
         spans = sentences(answer)
-        end = spans[0][1]
-        for _, stop in spans:
-            if len(answer[:stop].split()) > self._most:
+        end = spans[0].end
+        for span in spans:
+            if len(answer[: span.end].split()) > self._most:
                 break
-            end = stop
+            end = span.end
         return answer[:end].strip()
 
     @cached_property
@@ -155,7 +156,7 @@ def _evidence(answer: str, document: Document | None, support: float) -> tuple[E
     """
     if document is None:
         return ()
-    spans = [(start, end) for start, end in sentences(answer) if len(answer[start:end].split()) >= _FEWEST_WORDS]
+    spans = [(start, end) for start, end, _ in sentences(answer) if len(answer[start:end].split()) >= _FEWEST_WORDS]
     parts = [answer[start:end].split() for start, end in spans or [(0, len(answer))]]
     places = [_places(part, document.text) for part in parts]
     found = [number for number, own in enumerate(places) if own]

@@ -17,7 +17,7 @@ from pydantic import Field
 from cdsframe.data.cleaning import Flag
 from cdsframe.data.medquad import MedQuad
 from cdsframe.errors import EmptySplitError
-from cdsframe.text.shingles import sentences
+from cdsframe.text.sentences import sentences
 from cdsframe.types import Question
 
 _NAME = "this condition"
@@ -108,7 +108,7 @@ def _statements(text: str, *names: str) -> list[str]:
         ]
     one = f"(?:{'|'.join(masked)})"
     mask = re.compile(rf"{one}(?:\s+{one})*", re.IGNORECASE)
-    parts = (" ".join(text[start:end].split()) for start, end in sentences(text))
+    parts = (" ".join(text[start:end].split()) for start, end, _ in sentences(text))
     return [mask.sub(_NAME, part) for part in parts]
 
 

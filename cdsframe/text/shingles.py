@@ -11,7 +11,6 @@ from collections.abc import Sequence
 
 _WORD = re.compile(r"\w+")
 _QUANTITY = re.compile(r"[<>≤≥±−-]?\d[\d.,:/]*")
-_SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[\"'(\[]?[A-Z0-9])|\s*\n\s*")
 
 
 def words(text: str) -> list[str]:
@@ -32,11 +31,3 @@ def shingles(listed: Sequence[str], n: int) -> set[int]:
 def quantities(text: str) -> list[str]:
     """The numbers of a text in order, with their signs: texts that differ in one are no copies of each other."""
     return [found.rstrip(".,:/") for found in _QUANTITY.findall(text)]
-
-
-def sentences(text: str) -> list[tuple[int, int]]:
-    """Where the sentences and lines of a text begin and end; what is between them is blank."""
-    ends = [(found.start(), found.end()) for found in _SENTENCE_END.finditer(text)]
-    starts = [0, *(end for _, end in ends)]
-    spans = zip(starts, [*(start for start, _ in ends), len(text)], strict=True)
-    return [(start, end) for start, end in spans if text[start:end].strip()]

@@ -8,7 +8,7 @@ from itertools import pairwise
 
 from cdsframe.contracts import Index
 from cdsframe.prompt import Prompt
-from cdsframe.text.shingles import sentences
+from cdsframe.text.sentences import sentences
 from cdsframe.types import Passage, Question
 
 _DOCUMENTS_AT_ONCE = 500
@@ -45,7 +45,7 @@ def without_evidence(questions: Sequence[Question], gold: Mapping[str, list[Pass
 
 def cited_answer(prompt: Prompt, answer: str, shown: Sequence[Passage], cited: Sequence[int]) -> str:
     """The answer with its markers: each behind what its passage says in the same words, else all at the end."""
-    found = [(end, _speaker(answer[start:end], shown, cited)) for start, end in sentences(answer)]
+    found = [(end, _speaker(answer[start:end], shown, cited)) for start, end, _ in sentences(answer)]
     if len(cited) < 2 or {speaker for _, speaker in found} != set(cited):
         return prompt.answer(answer, cited)
     text, start = "", 0
