@@ -27,7 +27,7 @@ from benchmarks.measuring import composed, data_folder, elasticsearch, headline,
 from benchmarks.vectors import KeptVectors, minilm
 from cdsframe.config import build
 from cdsframe.contracts import Chunker, Embedder, Index
-from cdsframe.corpus.beir import MedQuad
+from cdsframe.corpus.beir import MedQuadPassages
 from cdsframe.ingestion.live import Live
 from cdsframe.ingestion.update import update
 from cdsframe.types import Document, Request
@@ -70,11 +70,13 @@ def measure(args: argparse.Namespace) -> None:
     embedder, chunking, index = components(args)
     start = time.perf_counter()
     report = update(
-        2048, 0, 1, False, False, MedQuad(str(data_folder()), strict=True, name=None), chunking, embedder, index
+        2048, 0, 1, False, False, MedQuadPassages(str(data_folder()), strict=True, name=None), chunking, embedder, index
     )
     print(f"{report.passages} passages ingested in {time.perf_counter() - start:.1f} s, vectors looked up", flush=True)
     pages = [
-        item for item in MedQuad(str(data_folder()), strict=True, name=None).documents() if isinstance(item, Document)
+        item
+        for item in MedQuadPassages(str(data_folder()), strict=True, name=None).documents()
+        if isinstance(item, Document)
     ]
     pages = [page for page in pages if "treatments" in page.text][: args.turns + 1]
     other = subprocess.Popen(

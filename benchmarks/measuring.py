@@ -24,7 +24,7 @@ from hydra import compose, initialize_config_dir
 from omegaconf import DictConfig
 
 from cdsframe.artifacts.run import processor
-from cdsframe.corpus.beir import MedQuad
+from cdsframe.corpus.beir import MedQuadPassages
 from cdsframe.types import Document
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -72,7 +72,9 @@ def sample(passages: int, seed: int = 1) -> Path:
 def medquad_documents() -> list[Document]:
     """All of MedQuAD."""
     return [
-        item for item in MedQuad(str(data_folder()), strict=True, name=None).documents() if isinstance(item, Document)
+        item
+        for item in MedQuadPassages(str(data_folder()), strict=True, name=None).documents()
+        if isinstance(item, Document)
     ]
 
 

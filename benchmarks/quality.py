@@ -25,7 +25,7 @@ from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.run import processor
 from cdsframe.chunking.section import SectionChunker
 from cdsframe.contracts import Choose, Embedder, Index, Retriever
-from cdsframe.corpus.beir import Beir, MedQuad
+from cdsframe.corpus.beir import Beir, MedQuadPassages
 from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.ranking import Qrels, score_rankings
 from cdsframe.evaluation.retrieval import MEASURES, Query, read_qrels
@@ -122,7 +122,11 @@ def load(name: str, data: Path) -> tuple[Beir, list[Query], Qrels]:
     if name == "medquad":
         folder = data / "medquad"
         asked = [Query(r["query_id"], r["text"]) for r in _records(folder / "retrieval_queries_val.jsonl.gz")]
-        return MedQuad(str(data), strict=True, name=None), asked, read_qrels(str(folder / "retrieval_qrels_val.tsv"))
+        return (
+            MedQuadPassages(str(data), strict=True, name=None),
+            asked,
+            read_qrels(str(folder / "retrieval_qrels_val.tsv")),
+        )
     if name == "scifact":
         folder = data / "scifact"
         asked = [Query(r["query_id"], r["text"]) for r in _records(folder / "queries_train.jsonl.gz")]

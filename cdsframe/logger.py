@@ -108,7 +108,7 @@ class NoLogger:
         """Ends the record of this job; called whether it failed or not."""
 
 
-class Csv(NoLogger):
+class CsvLogger(NoLogger):
     """`csv/metrics.csv` in the run's folder."""
 
     def __init__(self, run: Run) -> None:

@@ -347,3 +347,12 @@ def test_a_refused_question_is_not_repeated(tmp_path):
     assert "Wexcombe" not in done.stdout + done.stderr
     assert "Error executing" not in done.stderr
     assert list(tmp_path.rglob("*")) == []
+
+
+def test_targets_of_earlier_versions_are_found_under_their_new_names():
+    from cdsframe.cli.multirun import AfterEachJob
+    from cdsframe.config.build import _RENAMED
+
+    for old, new in _RENAMED.items():
+        assert locate(old) is locate(new)
+    assert locate("cdsframe.config.AfterEachJob") is AfterEachJob

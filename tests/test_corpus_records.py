@@ -8,10 +8,10 @@ import unicodedata
 import pytest
 from corpus_files import sections_of, write_lines
 
-from cdsframe.corpus.beir import Beir, MedQuad
-from cdsframe.corpus.csv import Csv
+from cdsframe.corpus.beir import Beir, MedQuadPassages
+from cdsframe.corpus.csv import CsvCorpus
 from cdsframe.corpus.fields import FIELDS
-from cdsframe.corpus.jsonl import Jsonl
+from cdsframe.corpus.jsonl import JsonlCorpus
 from cdsframe.errors import InputError
 from cdsframe.types import Unreadable
 
@@ -19,7 +19,7 @@ OWN = {field: field for field in FIELDS}
 
 
 def jsonl(path, fields=OWN, max_megabytes=100):
-    return Jsonl(str(path), fields, False, max_megabytes, None)
+    return JsonlCorpus(str(path), fields, False, max_megabytes, None)
 
 
 def beir(path):
@@ -76,7 +76,7 @@ def test_too_long_an_id_of_jsonl_is_named_with_its_line(tmp_path, sign):
     assert bad.source == "f.jsonl, line 2"
     assert re.fullmatch(r"has too long an id: .* there are \d+ bytes, and 24000 are taken; .*", bad.reason)
     with pytest.raises(InputError, match="line 2: has too long an id"):
-        list(Jsonl(str(file), OWN, True, 100, None).documents())
+        list(JsonlCorpus(str(file), OWN, True, 100, None).documents())
 
 
 def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):
@@ -129,12 +129,12 @@ def test_beir_keeps_ids_and_joins_the_records_of_a_document(tmp_path):
 
 
 def test_medquad_says_what_it_needs(tmp_path):
-    assert "CDSFRAME_DATA" in MedQuad.problems(None)[0]
-    assert "no file" in MedQuad.problems(str(tmp_path))[0]
+    assert "CDSFRAME_DATA" in MedQuadPassages.problems(None)[0]
+    assert "no file" in MedQuadPassages.problems(str(tmp_path))[0]
 
 
 def test_medquads_passages_keep_their_ids(real_data):
-    documents = list(MedQuad(str(real_data), strict=True, name=None).documents())
+    documents = list(MedQuadPassages(str(real_data), strict=True, name=None).documents())
     ids = [section.passage_id for document in documents for section in document.sections]
     assert (len(documents), len(ids), len(set(ids))) == (5487, 26310, 26310)
 
@@ -176,12 +176,12 @@ def test_a_line_that_is_too_long_is_passed_over(tmp_path):
 
 
 def test_a_mapping_that_cannot_work_is_refused_before():
-    assert "corpus.fields.text is missing" in Jsonl.problems({"id": "id", "text": None})[0]
-    assert "only text takes a list" in Csv.problems({"id": ["a", "b"], "text": "t"})[0]
+    assert "corpus.fields.text is missing" in JsonlCorpus.problems({"id": "id", "text": None})[0]
+    assert "only text takes a list" in CsvCorpus.problems({"id": ["a", "b"], "text": "t"})[0]
 
 
 def csv_of(path, fields, delimiter=None, strict=False, max_megabytes=100):
-    return Csv(str(path), fields, delimiter, strict, max_megabytes, None)
+    return CsvCorpus(str(path), fields, delimiter, strict, max_megabytes, None)
 
 
 TABLE = '''Nr;Datum;Befund;Beurteilung

@@ -6,7 +6,7 @@ import logging
 
 import pytest
 
-from cdsframe.data.jsonl import Jsonl
+from cdsframe.data.jsonl import JsonlQuestions
 from cdsframe.data.medquad import MedQuad
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.types import Document, Evidence, Question, Section, Unreadable
@@ -34,7 +34,7 @@ def write(path, *records):
 
 
 def read(tmp_path, *records, split="test"):
-    return Jsonl([write(tmp_path / "q.jsonl", *records)], "ward", Documents()).questions(split)
+    return JsonlQuestions([write(tmp_path / "q.jsonl", *records)], "ward", Documents()).questions(split)
 
 
 def test_a_record_becomes_a_question(tmp_path):
@@ -58,7 +58,7 @@ def test_files_are_read_in_order_and_split(tmp_path):
     first = write(tmp_path / "1.jsonl", {**GOOD, "id": "z"}, {**GOOD, "id": "t", "split": "train"})
     second = write(tmp_path / "2.jsonl.gz", {**GOOD, "id": "a"})
     corpus = Documents()
-    data = Jsonl([first, second], "ward", corpus)
+    data = JsonlQuestions([first, second], "ward", corpus)
     assert ([q.id for q in data.questions("test")], [q.id for q in data.questions("train")]) == (["z", "a"], ["t"])
     assert (data.scope, corpus.read) == ("ward", 0)
     with pytest.raises(
@@ -72,7 +72,7 @@ def test_evidence_by_quote_is_found_in_the_document(tmp_path):
         {**GOOD, "id": str(n), "evidence": [{"document_id": "a", "quote": q}]} for n, q in enumerate(["5 mg", "T"])
     ]
     corpus = Documents()
-    data = Jsonl([write(tmp_path / "q.jsonl", *quoted)], "ward", corpus)
+    data = JsonlQuestions([write(tmp_path / "q.jsonl", *quoted)], "ward", corpus)
     assert [q.evidence for q in data.questions("test")] == [(Evidence("a", 5, 9),), (Evidence("a", 11, 12),)]
     assert corpus.read == 1
 

@@ -115,7 +115,7 @@ def test_raft_over_a_mix_is_built_from_one_config(tmp_path):
 
     file = tmp_path / "q.jsonl"
     file.write_text('{"id": "1", "question": "?", "answer": "Gout is a kind of arthritis.", "split": "train"}\n')
-    jsonl = {"_target_": "cdsframe.data.jsonl.Jsonl", "path": [str(file)], "scope": "ward"}
+    jsonl = {"_target_": "cdsframe.data.jsonl.JsonlQuestions", "path": [str(file)], "scope": "ward"}
     mix = OmegaConf.load(Path(__file__).parent.parent / "configs/data/mix.yaml")
     mix.seed, mix.sources = 1, {"ours": jsonl}
     node = OmegaConf.create({"_target_": "cdsframe.data.raft.Raft", "source": mix, "max_answer_words": 9, "support": 1})
@@ -124,7 +124,7 @@ def test_raft_over_a_mix_is_built_from_one_config(tmp_path):
 
 
 def test_medquads_answers_stand_on_their_pages(real_data):
-    from cdsframe.corpus.beir import MedQuad as Passages
+    from cdsframe.corpus.beir import MedQuadPassages as Passages
     from cdsframe.data.medquad import MedQuad
 
     pairs = MedQuad(str(real_data), None, ["hpo_table", "templated", "short", "echo", "bad_question"], True, "all", 300)

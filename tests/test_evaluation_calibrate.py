@@ -21,7 +21,7 @@ from evaluation_doubles import (
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
-from cdsframe.data.jsonl import Jsonl
+from cdsframe.data.jsonl import JsonlQuestions
 from cdsframe.errors import CalibrationMismatchError, ConfigError
 from cdsframe.evaluation.calibrate import choose_threshold, evaluate, expected_calibration_error, split_by_group
 from cdsframe.evaluation.result import Result
@@ -129,7 +129,7 @@ def test_questions_about_one_document_stay_in_one_part(tmp_path: Path) -> None:
             for n, spans in enumerate([*evidence, *([[]] * 40)])
         ),
     )
-    asked = Jsonl([str(tmp_path / "questions.jsonl")], "a test", NoDocuments()).questions("validation")
+    asked = JsonlQuestions([str(tmp_path / "questions.jsonl")], "a test", NoDocuments()).questions("validation")
     assert [question.group for question in asked] == [f"d{n // 4}" for n in range(120)] + [
         f"q{n}" for n in range(120, 160)
     ]

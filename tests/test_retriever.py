@@ -201,12 +201,14 @@ def test_words_on_real_questions(real_data, tmp_path):
 
     from cdsframe.artifacts.files import read_jsonl
     from cdsframe.chunking.section import SectionChunker
-    from cdsframe.corpus.beir import MedQuad
+    from cdsframe.corpus.beir import MedQuadPassages
     from cdsframe.ingestion.update import update
 
     index = LanceIndex(str(tmp_path), "medquad", {})
     chunking = SectionChunker(256, 32, ["title", "heading"], [], None, NoEmbedder())
-    update(5000, 0, 1, False, False, MedQuad(str(real_data), strict=True, name=None), chunking, NoEmbedder(), index)
+    update(
+        5000, 0, 1, False, False, MedQuadPassages(str(real_data), strict=True, name=None), chunking, NoEmbedder(), index
+    )
     files = real_data / "medquad"
     records = [record for _, record in read_jsonl(files / "retrieval_queries_val.jsonl.gz")]
     found = Bm25(10, 10, index).search_many([record["text"] for record in records])

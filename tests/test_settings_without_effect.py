@@ -14,7 +14,9 @@ from tests.test_sft import SMALL
 
 ROOT = Path(__file__).parent.parent
 BUILT_IN = (ROOT / "configs/lora/all_linear.yaml").read_text(encoding="utf-8")
-WANDB = OmegaConf.create({"wandb": {"_target_": "cdsframe.logger.Wandb"}, "csv": {"_target_": "cdsframe.logger.Csv"}})
+WANDB = OmegaConf.create(
+    {"wandb": {"_target_": "cdsframe.logger.Wandb"}, "csv": {"_target_": "cdsframe.logger.CsvLogger"}}
+)
 
 
 def folder_with(path: Path, option: str, text: str) -> Path:
@@ -133,7 +135,7 @@ def test_jobs_that_would_share_a_folder_are_refused(tmp_path, capsys):
 def test_the_environment_cannot_make_the_jobs_of_a_multirun_one_run(name):
     [problem] = several_in_one(WANDB, {name: "same", "HOME": "/"})
     assert f"unset {name}" in problem
-    assert several_in_one(OmegaConf.create({"csv": {"_target_": "cdsframe.logger.Csv"}}), {name: "same"}) == []
+    assert several_in_one(OmegaConf.create({"csv": {"_target_": "cdsframe.logger.CsvLogger"}}), {name: "same"}) == []
     assert several_in_one(WANDB, {name: ""}) == []
 
 

@@ -21,6 +21,16 @@ DEPENDENCIES = frozenset({
 """Arguments that a composition passes as objects; every other argument of a component is a key of its YAML."""
 
 
+_RENAMED = {
+    "cdsframe.corpus.beir.MedQuad": "cdsframe.corpus.beir.MedQuadPassages",
+    "cdsframe.corpus.csv.Csv": "cdsframe.corpus.csv.CsvCorpus",
+    "cdsframe.corpus.jsonl.Jsonl": "cdsframe.corpus.jsonl.JsonlCorpus",
+    "cdsframe.data.jsonl.Jsonl": "cdsframe.data.jsonl.JsonlQuestions",
+    "cdsframe.logger.Csv": "cdsframe.logger.CsvLogger",
+}
+"""Targets of earlier versions, which configurations of users may name -> their names now."""
+
+
 def is_dependency(parameter: inspect.Parameter) -> bool:
     """Whether a composition passes this argument; a prompt's `system: str` is a text of its YAML."""
     return parameter.name in DEPENDENCIES and (parameter.name != "system" or parameter.annotation not in (str, "str"))
@@ -31,6 +41,7 @@ def locate(target: str) -> Any:
 
     Raises ConfigError where it does not exist, or lies in a package that may not hold components.
     """
+    target = _RENAMED.get(target, target)
     require_allowed(target)
     module_name, _, attribute = target.rpartition(".")
     if not module_name:

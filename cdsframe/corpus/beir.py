@@ -87,7 +87,7 @@ class Beir:
             yield source, key, passage
 
 
-class MedQuad(Beir):
+class MedQuadPassages(Beir):
     """The passages of MedQuAD (BMC Bioinformatics 20:511) in `medquad/retrieval_corpus.jsonl.gz` of a data folder.
 
     Args:

@@ -36,7 +36,7 @@ _WRONG = re.compile("[\udc80-\udcff]|\ufffd")
 """Characters that replace bytes which could not be decoded."""
 
 
-class Csv:
+class CsvCorpus:
     """A file whose first row holds the column names. The file is streamed.
 
     Args:

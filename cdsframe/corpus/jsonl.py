@@ -28,7 +28,7 @@ _DEEPEST = 50
 """Maximum nesting of sections."""
 
 
-class Jsonl:
+class JsonlCorpus:
     """Records `{id, title, text}` or `{id, title, sections: [{heading, text}]}`.
 
     Metadata stands beside these names or under `metadata`. The headings and texts of sections form the document's text.

@@ -19,7 +19,7 @@ from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.types import Document, Evidence, Question
 
 
-class Jsonl:
+class JsonlQuestions:
     """Questions from files.
 
     Args:
@@ -102,10 +102,10 @@ class Jsonl:
         return {d.id: d for d in self._corpus.documents() if isinstance(d, Document)}
 
 
-def hospital(corpus: Corpus) -> Jsonl:
+def hospital(corpus: Corpus) -> JsonlQuestions:
     """The questions about the synthetic hospital that ships with cdsframe."""
     files: Sequence[str] = ("package:hospital/questions-a.jsonl", "package:hospital/questions-b.jsonl")
-    return Jsonl(list(files), "synthetic hospital", corpus)
+    return JsonlQuestions(list(files), "synthetic hospital", corpus)
 
 
 def _objects(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:

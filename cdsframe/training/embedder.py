@@ -76,7 +76,7 @@ def tune(
     lightning.seed_everything(seed, verbose=False)
     limits = train_limit, validation_limit
     pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, *limits, in_batch=True)
-    encoder = _Encoder(settings, max_tokens)
+    encoder = _TrainedEncoder(settings, max_tokens)
     lightning.seed_everything(seed, verbose=False)
     recipe = Recipe(
         batch_size=batch_size,
@@ -94,7 +94,7 @@ def tune(
     return course(task, pairs, recipe, encoder, partial(Contrastive, scale=scale), trainer, devices, logger)
 
 
-class _Encoder:
+class _TrainedEncoder:
     """The embedder as a model of sentence-transformers.
 
     Args:
