@@ -351,7 +351,7 @@ def test_a_refused_question_is_not_repeated(tmp_path):
 
 def test_targets_of_earlier_versions_are_found_under_their_new_names():
     from cdsframe.cli.multirun import AfterEachJob
-    from cdsframe.config.build import _RENAMED
+    from cdsframe.config.build import _RENAMED, locate
 
     for old, new in _RENAMED.items():
         assert locate(old) is locate(new)
