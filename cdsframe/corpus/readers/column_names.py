@@ -74,8 +74,7 @@ def _units(value: str) -> set[str]:
 
 
 def _are_bands(row: Sequence[str], places: Sequence[int], below: Sequence[Sequence[str]]) -> bool:
-    """Whether the amounts are age or weight groups used as column names: at least two, and no value below has such a
-    unit."""
+    """Whether the amounts are age or weight groups as column names: two or more, and no such unit below them."""
     if len(places) < 2 or not below:
         return False
     values = (value for place in places for value in _column(below, place))

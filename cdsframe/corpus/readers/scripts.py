@@ -16,8 +16,7 @@ SUPERSCRIPT, SUBSCRIPT, FORMULA = "superscript", "subscript", "formula"
 UNDERLINED = "underlined"
 
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "ère", "ème", "º", "ª", "™", "®", "©", "°"))
-"""Superscripts that may follow the number or word directly, without `^`: their meaning does not depend on their
-position."""
+"""Superscripts that may follow the number or word without `^`: their position carries no meaning."""
 _BLANKS = " \u00a0\u2007\u2009\u202f"
 _SLASHES = "/\u2044\u2215"
 _OVER = re.compile(rf"\s*[{_SLASHES}]\s*")
@@ -26,8 +25,7 @@ _DIGIT = re.compile(r"[.,]?\d")
 
 
 def with_line_below(text: str, after: str) -> str:
-    """Replaces an underlined sign whose neighbours are not underlined: `<` by `≤`, `>` by `≥`, `+` before a number by
-    `±`."""
+    """Replaces a sign that alone is underlined: `<` by `≤`, `>` by `≥`, `+` before a number by `±`."""
     written = text.strip()
     if written not in _WITH_LINE or (written == "+" and not after.lstrip(_BLANKS)[:1].isdigit()):
         return text
@@ -51,8 +49,7 @@ def superscript(before: str, text: str) -> str:
 
 
 def subscript(before: str, text: str) -> str:
-    """Returns the subscript in the form in which it is appended to the preceding text: after a digit with `_`, so that
-    the two numbers do not merge."""
+    """Returns the subscript as it is appended to the preceding text: `_` separates it from a digit."""
     lead, inner, trail = _parts(text)
     if not inner or lead or not before or not before[-1].isdigit() or not inner[0].isalnum():
         return text
@@ -134,8 +131,7 @@ def _operand(inner: str) -> str:
 
 
 def _is_numerator(parts: Sequence[tuple[str, str]], place: int) -> bool:
-    """Whether a superscript is the numerator of a fraction: followed by a slash and a subscript, or by a fraction slash
-    (U+2044)."""
+    """Whether a superscript is a numerator: before a slash and a subscript, or before a fraction slash (U+2044)."""
     found = _NUMERATOR.fullmatch(parts[place][1].strip())
     kind, after = parts[place + 1] if place + 1 < len(parts) else ("", "")
     if found is None or not after:

@@ -49,8 +49,7 @@ def read_table(data: bytes, limit: int) -> Parsed:
 
 
 def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -> list[list[_Row]]:
-    """The rows by the first delimiter that leaves no quotation mark open; if none does, raises the first delimiter's
-    error."""
+    """The rows by the first delimiter that leaves no quotation mark open; raises the first one's error if none does."""
     refused: Refused | None = None
     for delimiter in delimiters:
         try:
@@ -96,8 +95,7 @@ def _pieces(blocks: Sequence[list[_Row]]) -> Iterator[tuple[tuple[str, ...], str
 
 
 def _has_columns(blocks: Sequence[list[_Row]]) -> bool:
-    """Whether the file has several columns: most rows have several values, or all rows of a block after its title
-    lines."""
+    """Whether the file has several columns: in most rows, or in all rows of a block after its title lines."""
     widths = [[_width(row) for row in block] for block in blocks]
     if Counter(list(chain.from_iterable(widths))[:_SAMPLE]).most_common(1)[0][0] > 1:
         return True

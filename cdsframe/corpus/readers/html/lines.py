@@ -182,8 +182,7 @@ def _expanded(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter
 
 
 def _alternative(picture: Node, omitted: Counter[str]) -> str:
-    """A picture's text alternative: a tick in a table, "not" beside a sign. Counts pictures, except those marked as
-    decorative."""
+    """A picture's text alternative: a tick in a table, "not" beside a sign. Counts non-decorative pictures."""
     alternative = picture.get("alt").strip()
     if "alt" not in picture.attributes or alternative:
         omitted[PICTURES] += 1

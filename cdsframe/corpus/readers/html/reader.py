@@ -27,8 +27,7 @@ _AS_WRITTEN = frozenset(("pre", "textarea", "listing", "xmp", "plaintext"))
 
 
 def read_html(data: bytes, limit: int) -> Parsed:
-    """Reads HTML: h1 to h6 open sections, each block is a paragraph, a table row is a line; page furniture is
-    omitted."""
+    """Reads HTML: h1 to h6 open sections, a block is a paragraph, a table row is a line. Omits page furniture."""
     source = source_of(data)
     root = tree_of(source.text)
     mark(root)

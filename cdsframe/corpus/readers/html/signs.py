@@ -28,8 +28,7 @@ _ICON = re.compile(r"icon|glyph|(?:^|\s)(?:fa[srlbd]?|bi|mdi|ti|material-symbols
 """Classes of elements that show an icon by a font's character."""
 
 _FEW = 3
-"""ASCII characters of a text in a symbol font. A longer text is prose with the wrong font; browsers show it as
-prose."""
+"""ASCII characters of a text in a symbol font. Longer text is prose with the wrong font, as browsers show it."""
 
 
 class _Text(NamedTuple):
@@ -42,8 +41,7 @@ class _Text(NamedTuple):
 
 
 def read_signs(root: Node) -> list[Omission]:
-    """Replaces such characters in the page's texts. Returns the omissions: symbols without a Unicode meaning, and
-    icons."""
+    """Replaces such characters in the page's texts. Returns counts of unknown symbols and of icons."""
     lost: Counter[bool] = Counter()
     for run in _runs(root):
         shown = [_in_font(run, place, lost) for place in range(len(run))]

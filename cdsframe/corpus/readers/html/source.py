@@ -17,8 +17,7 @@ from cdsframe.corpus.readers.html.tokens import Ahead, HtmlToken, HtmlTokenizer
 from cdsframe.corpus.readers.parsed import Refused
 
 _HEAD = 1024
-"""Bytes in which the Encoding Standard looks for the declaration; some sites put it later, so four times as many are
-read."""
+"""Bytes in which the Encoding Standard looks for the declaration; we read four times as many, as some sites need."""
 
 _DECLARED = re.compile(
     rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"'>]+)",
@@ -95,8 +94,7 @@ _CONTROLS: dict[int, str | None] = {
 
 
 def _decoded(data: bytes) -> tuple[Decoded, str | None]:
-    """Decodes the page by its byte order mark, its declaration (but UTF-8 if the bytes are UTF-8), or a
-    guess."""
+    """Decodes by the byte order mark, the declaration (but UTF-8 if the bytes are UTF-8), or a guess."""
     declared = None if mark_of(data) else _declared(data[: 4 * _HEAD])
     if declared is None or b"\0" in data[:_HEAD]:
         decoded = _guessed(data)
@@ -209,8 +207,7 @@ def _repaired(text: str) -> tuple[str, int]:
 
 
 def _end_of_raw(text: str, token: HtmlToken, ahead: Ahead) -> tuple[int, int]:
-    """The end of the content of a raw-text element (script, title, textarea, …), and the offset where the page
-    continues."""
+    """The end of a raw-text element's content (script, title, textarea, …), and where the page continues."""
     name, begin = token.name, token.end
     closing, content = ahead.search(_END_OF_RAW[name], begin), ahead.search(_CONTENT, begin)
     self_closed = _SELF_CLOSED.search(text[token.start : token.end])

@@ -16,8 +16,7 @@ _LONG_CELL = 500
 """Characters: a table with headings or nested tables is a layout table if one of its cells is longer."""
 
 _REPEATED = 200
-"""Characters: a longer value of a spanning cell appears once; shorter ones repeat in each row and column of the
-span."""
+"""Characters: a spanning cell's value repeats in each row and column of the span unless it is longer."""
 
 _MOST_COLUMNS = 1000
 _PARTS = frozenset(("caption", "thead", "tbody", "tfoot", "tr", "td", "th"))

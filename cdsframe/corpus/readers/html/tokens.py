@@ -17,8 +17,7 @@ _CDATA_END = re.compile(r"\]\]>")
 
 
 class Ahead:
-    """Searches one text from increasing positions. Caches each pattern's next match, so that no part of the text is
-    searched twice for a pattern."""
+    """Searches one text from increasing positions in linear time: caches each pattern's next match."""
 
     def __init__(self, text: str) -> None:
         self._text = text

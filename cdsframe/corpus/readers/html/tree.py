@@ -87,8 +87,7 @@ class Following(str):
 
 
 def tree_of(text: str) -> Node:
-    """The page's root element. Documents in `iframe srcdoc` and the content of `template` are inserted in their
-    place."""
+    """The page's root element, with documents of `iframe srcdoc` and content of `template` in their place."""
     root = _tree(text, frames=3)
     _count(root)
     _end_headings(root)

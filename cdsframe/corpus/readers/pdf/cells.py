@@ -14,8 +14,7 @@ from cdsframe.corpus.readers.pdf.tables import Table, cells_in, steps
 
 _LARGEST_CELL = 600
 _MOST_LINES = 6
-"""Maximum letters and lines of a table cell. A frame with more lays out the page; its row keeps the lines of each
-cell."""
+"""Maximum letters and lines of a cell. A larger frame lays out the page; its row keeps the lines of each cell."""
 
 _MOST_RUNNING_LINES = 12
 """Maximum lines of running text in a cell, such as the narrow cell of a header."""

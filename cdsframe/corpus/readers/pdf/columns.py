@@ -136,8 +136,8 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
 
 
 def _is_note(note: Sequence[Piece], base: float, text: Sequence[Piece], bases: Sequence[float], size: float) -> bool:
-    """Whether a single line beside running text is a margin note: level with none of its lines, unlike a line or item
-    number."""
+    """Whether a line beside running text is a margin note: it has letters and is level with none of the text's
+    lines."""
     letters = sum(map(str.isalpha, "".join(piece.text for piece in note)))
     return letters >= 4 and len(bases) >= 4 and _is_prose(text) and abs(_shift(bases, base)) > 0.12 * size
 

@@ -28,8 +28,7 @@ class Overlay:
     """Text and marks that lie over a page."""
 
     values: list[tuple[Letter, Letter | None, bool]] = field(default_factory=list)
-    """(value or typed text in the frame of the displayed page, the nearest letter of its label, whether that letter
-    precedes it)."""
+    """(value in the frame of the displayed page, nearest letter of its label, whether that letter precedes it)."""
     notes: list[str] = field(default_factory=list)
     """Comments that a viewer shows beside the page."""
     fields: int = 0

@@ -74,8 +74,7 @@ def _fraction(pieces: Sequence[Piece], at: int, base: float, size: float) -> lis
 
 
 def _stacked(pieces: Sequence[Piece], at: int, size: float) -> list[Piece]:
-    """A numerator and the denominator below it. A subscript below an exponent is closer to it, or directly follows a
-    letter."""
+    """A numerator and the denominator below it. A subscript below an exponent is closer, or follows a letter."""
     if at + 1 >= len(pieces):
         return []
     first, second = pieces[at : at + 2]

@@ -109,8 +109,11 @@ def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> 
 
 
 def _better(letters: list[Letter], number: int, second: SecondReading, drawn: bool) -> list[Letter]:
-    """pdfium's letters; pdfminer's if pdfium finds nothing on an undrawn page, or fails to decode some and decodes
-    fewer in total."""
+    """pdfium's letters, or pdfminer's.
+
+    pdfminer's are used if pdfium finds none on a page without drawings, or fails to decode some and decodes fewer in
+    total.
+    """
     if letters and all(letter.text != UNKNOWN for letter in letters):
         return letters
     if not letters:

@@ -16,8 +16,8 @@ _GAP = "…"
 
 
 def once(letters: list[Letter]) -> tuple[list[Letter], int]:
-    """Removes letters that are printed again in almost the same place, as for fake bold and shadows. Returns the rest
-    and the number of removed words."""
+    """Removes letters printed again in almost the same place (fake bold, shadows). Returns the number of removed
+    words."""
     kept = _once_by_letter(_once_by_run(letters))
     places = {id(letter) for letter in kept}
     words, inside = 0, False

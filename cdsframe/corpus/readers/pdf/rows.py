@@ -140,8 +140,7 @@ def _line(pieces: list[Piece], flow: int) -> Line:
 
 
 def _main_size(pieces: Sequence[Piece]) -> float:
-    """The font size of most letters. For `10` with the superscript 12 it is the larger size, although both have two
-    letters."""
+    """The font size of most letters; the larger size for `10` with the superscript 12, where both have two letters."""
     sizes: Counter[float] = Counter()
     for piece in pieces:
         sizes[piece.size] += piece.letters

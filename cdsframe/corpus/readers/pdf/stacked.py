@@ -26,8 +26,7 @@ _LOWEST_SMALL = 0.6
 """Maximum offset of a small denominator without a rule; a footnote number in the next line is lower."""
 
 _UNEVEN = 0.35
-"""Maximum difference between the two offsets of large numbers without a rule; two ordinary lines are not centred on the
-text."""
+"""Maximum difference of the two offsets of large numbers without a rule; ordinary lines are not centred on the text."""
 
 _BESIDE = 0.6
 """Maximum gap to the text, in font sizes of the text."""

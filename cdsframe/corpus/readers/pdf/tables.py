@@ -70,8 +70,7 @@ def _area(grid: Sequence[Box]) -> float:
 
 
 def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
-    """Sets the cell number of each word inside a table. Returns the tables with text in at least two rows and
-    columns."""
+    """Sets the cell number of each word in a table. Returns the tables with text in several rows and columns."""
     if not tables:
         return []
     words: dict[float, list[list[Letter]]] = defaultdict(list)

@@ -96,8 +96,7 @@ def shown_words(instruction: str) -> str:
 
 
 def form_value(element: Any) -> str:
-    """The text that a form field (`w:ffData` below `w:fldChar`) without a result shows: a check box, or the chosen
-    entry."""
+    """The text of a form field (`w:ffData` below `w:fldChar`) without a result: a check box, or the chosen entry."""
     data = child(element, "w:ffData")
     box, choice = child(data, "w:checkBox"), child(data, "w:ddList")
     if box is not None:
@@ -113,8 +112,7 @@ def form_value(element: Any) -> str:
 
 
 def _begins(root: Any) -> tuple[dict[Any, Any], set[Any]]:
-    """Maps each mark of a complete field to the field's begin; also returns the begins of fields with a visible
-    result."""
+    """Mark -> the begin of its field, for complete fields; and the begins of fields with a visible result."""
     found: dict[Any, Any] = {}
     filled: set[Any] = set()
     stack: list[list[Any]] = []

@@ -25,8 +25,7 @@ def linear(element: Any) -> str:
 
 
 def is_built(element: Any) -> bool:
-    """Whether a formula contains a fraction, a power or another structure, so that a following number must be set
-    apart."""
+    """Whether a formula contains a fraction, a power or another structure, which a number must not directly follow."""
     return any(name(item) in _RULES for item in element.iter())
 
 

@@ -34,8 +34,7 @@ class _Level:
 
 
 class Numbering:
-    """The lists of a file; `root` is None if it has none. Call `label` in text order: every call advances the
-    counters."""
+    """The lists of a file; `root` is None without any. Call `label` in text order: each call advances counters."""
 
     def __init__(self, root: Any, styles: Styles) -> None:
         items = list(root) if root is not None else []

@@ -38,8 +38,7 @@ NOTE = "note"
 
 @dataclass
 class Pieces:
-    """A paragraph's text as parts `(script, text)` (see `scripts.joined`), and the text boxes and diagrams anchored in
-    it."""
+    """A paragraph's text as parts `(script, text)` (see `scripts.joined`); its text boxes and diagrams."""
 
     parts: list[tuple[str, str]] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
