@@ -28,7 +28,7 @@ from cdsframe.contracts import Choose, Embedder, Index, Retriever
 from cdsframe.corpus.beir import Beir, MedQuadPassages
 from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.ranking import Qrels, score_rankings
-from cdsframe.evaluation.retrieval import MEASURES, Query, read_qrels
+from cdsframe.evaluation.retrieval import MEASURES, JudgedQuery, read_qrels
 from cdsframe.evaluation.statistics import holm, interval, paired_difference
 from cdsframe.fusion import Fusion, MinMax, ReciprocalRank, ScoreOverTop, ZScore
 from cdsframe.index.lance import LanceIndex
@@ -117,19 +117,16 @@ def forms(index: Index, embedder: Embedder) -> Iterator[tuple[str, Retriever]]:
     yield "gate: best 10 documents", Gate(DEPTH, K, index, embedder, ZScore({}))
 
 
-def load(name: str, data: Path) -> tuple[Beir, list[Query], Qrels]:
+def load(name: str, data: Path) -> tuple[Beir, list[JudgedQuery], Qrels]:
     """A set's corpus, development queries and judgements."""
     if name == "medquad":
         folder = data / "medquad"
-        asked = [Query(r["query_id"], r["text"]) for r in _records(folder / "retrieval_queries_val.jsonl.gz")]
-        return (
-            MedQuadPassages(str(data), strict=True, name=None),
-            asked,
-            read_qrels(str(folder / "retrieval_qrels_val.tsv")),
-        )
+        asked = [JudgedQuery(r["query_id"], r["text"]) for r in _records(folder / "retrieval_queries_val.jsonl.gz")]
+        qrels = read_qrels(str(folder / "retrieval_qrels_val.tsv"))
+        return MedQuadPassages(str(data), strict=True, name=None), asked, qrels
     if name == "scifact":
         folder = data / "scifact"
-        asked = [Query(r["query_id"], r["text"]) for r in _records(folder / "queries_train.jsonl.gz")]
+        asked = [JudgedQuery(r["query_id"], r["text"]) for r in _records(folder / "queries_train.jsonl.gz")]
         corpus = Beir(str(folder / "corpus.jsonl.gz"), strict=True, name=None)
         return corpus, asked, read_qrels(str(folder / "qrels_train.tsv"))
     folder, sections = data / "other_domains", OUT / "fairytaleqa.jsonl"
@@ -141,7 +138,7 @@ def load(name: str, data: Path) -> tuple[Beir, list[Query], Qrels]:
         )
     )
     asked = [
-        Query(r["id"], r["question"], r["story"])
+        JudgedQuery(r["id"], r["question"], r["story"])
         for r in _records(folder / "fairytaleqa_questions.jsonl.gz")
         if r["split"] in ("val", "test")
     ]
@@ -171,7 +168,7 @@ def ingested(name: str, corpus: Beir, engine: str, embedder: Embedder) -> Index:
     return index
 
 
-def measure(name: str, index: Index, embedder: Embedder, asked: list[Query], qrels: Qrels) -> dict[str, object]:
+def measure(name: str, index: Index, embedder: Embedder, asked: list[JudgedQuery], qrels: Qrels) -> dict[str, object]:
     """Each form's measures with intervals, and its difference to the baseline."""
     asked = [query for query in asked if any(qrels.get(query.id, {}).values())]
     judged = {query.id: qrels[query.id] for query in asked}

@@ -31,7 +31,7 @@ from cdsframe.data.medquad import MedQuad
 from cdsframe.embedder import SentenceEmbedder
 from cdsframe.evaluation.places import clusters, locate
 from cdsframe.evaluation.ranking import Qrels, score_rankings
-from cdsframe.evaluation.retrieval import Query
+from cdsframe.evaluation.retrieval import JudgedQuery
 from cdsframe.evaluation.statistics import holm, interval, paired_difference
 from cdsframe.fusion import ZScore
 from cdsframe.index.memory import MemoryIndex
@@ -165,12 +165,12 @@ class _Remembering(CrossEncoder):
         return [self._known[query, text] for text in texts]
 
 
-def _searched(retriever: Retriever, asked: Sequence[Query]) -> Rankings:
+def _searched(retriever: Retriever, asked: Sequence[JudgedQuery]) -> Rankings:
     found = retriever.search_many([query.text for query in asked], 10)
     return {query.id: ids(hits) for query, hits in zip(asked, found, strict=True)}
 
 
-def _reranked(retriever: Retriever, reranker: CrossEncoder, asked: Sequence[Query]) -> tuple[Rankings, Rankings]:
+def _reranked(retriever: Retriever, reranker: CrossEncoder, asked: Sequence[JudgedQuery]) -> tuple[Rankings, Rankings]:
     """The retriever's order and the reranker's, of the first `depth` hits."""
     from tqdm import tqdm
 

@@ -1,21 +1,21 @@
-"""Metadata fields of documents, and filters over them. Applies no filter: indexes do, inside their searches."""
+"""Metadata fields of documents, and filters over them. Applies no filter; indexes apply them inside their searches."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 
 METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
-"""Metadata fields of a document. A field that does not apply is absent, never an empty string."""
+"""Metadata fields of a document. A field that does not apply is missing, never an empty string."""
 
 Filters = Mapping[str, str | Sequence[str]]
-"""What callers may pass: a `Filter`, or field -> the required value or the allowed values."""
+"""Filters accepted from callers: a `Filter`, or field -> the required value or the allowed values."""
 
 
 class Filter(Mapping[str, tuple[str, ...]]):
-    """Metadata field -> the values allowed in it; all fields must match.
+    """Metadata field -> the allowed values; a document must match all fields.
 
-    Immutable. A field without allowed values matches no document; only `narrowed` makes one. Compares equal to a
-    mapping with the same values.
+    Immutable. A field without allowed values matches no document; only `narrowed` creates one. Equal to a mapping with
+    the same values.
 
     Args:
         fields: field -> the required value, or the allowed values.
@@ -27,9 +27,9 @@ class Filter(Mapping[str, tuple[str, ...]]):
         }
 
     def narrowed(self, other: Filters) -> Filter:
-        """The filter that matches what both match: `other` can exclude documents, and never admit one.
+        """Returns the intersection of both filters: `other` can only exclude documents.
 
-        A role's filter narrowed by a client's gives the client nothing that the role may not see.
+        If a role's filter is narrowed by a client's, the client gets no document that the role may not see.
         """
         both = dict(self._fields)
         for field, allowed in Filter(other).items():
@@ -38,7 +38,7 @@ class Filter(Mapping[str, tuple[str, ...]]):
 
     @property
     def satisfiable(self) -> bool:
-        """Whether each field has an allowed value."""
+        """Whether each field has at least one allowed value."""
         return all(self._fields.values())
 
     def __getitem__(self, field: str) -> tuple[str, ...]:
@@ -57,4 +57,4 @@ class Filter(Mapping[str, tuple[str, ...]]):
         return hash(tuple(sorted(self._fields.items())))
 
     def __repr__(self) -> str:
-        return f"Filter({', '.join(self._fields)})"  # no values: they can name a patient
+        return f"Filter({', '.join(self._fields)})"  # omits the values: they can identify a patient

@@ -125,8 +125,8 @@ class Devices:
             torch.distributed.all_gather_object(values, value)
         return values
 
-    def tell(self, value: Any) -> Any:
-        """The first process's value."""
+    def broadcast(self, value: Any) -> Any:
+        """Broadcasts the value of rank 0 to all processes."""
         values = [value]
         if self.world_size > 1:
             import torch

@@ -114,7 +114,7 @@ def test_the_page_on_python_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     GlobalHydra.instance().clear()
     system = cdsframe.compose("ingest", ["embedder=none", "index.name=words"])
-    system.do("ingestion")
+    system.run_job("ingestion")
     room = {}
     for block in _blocks("python.md", "python"):
         exec(compile(block, "python.md", "exec"), room)

@@ -12,7 +12,7 @@ from evaluation_doubles import QUESTIONS, Questions, SystemDouble, passages, pip
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
 from cdsframe.evaluation import text
-from cdsframe.evaluation.compare import Finished, Pair, compare, evaluate, summarise
+from cdsframe.evaluation.compare import FinishedRun, PairedComparison, compare, evaluate, summarise
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
 from cdsframe.types import Message, Question
@@ -91,7 +91,7 @@ def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> Non
         asked, index = pipeline(answer, top_k)
         system = SystemDouble(asked, index=index, data=Questions(MANY))
         ask(system, run_in(tmp_path / str(place), job=place), 1, "test", None, 200)
-    runs = [Finished.read(tmp_path / str(place)) for place in range(4)]
+    runs = [FinishedRun.read(tmp_path / str(place)) for place in range(4)]
     pairs = {
         (pair["measure"].partition(",")[0], pair["first"][-1], pair["second"][-1]): pair
         for pair in compare(runs)["pairs"]
@@ -111,14 +111,14 @@ def test_the_metric_of_the_documentation_is_reported_and_compared(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (Path(__file__).parent.parent / "docs" / "extend.md").read_text(encoding="utf-8").split("## A metric")[1]
-    function, entry = re.findall(r"```python\n(.*?)```", page, re.DOTALL)[:2]
+    function, entry = re.findall(r"```py(?:thon)?\n(.*?)```", page, re.DOTALL)[:2]
     there = dict(vars(text))
     exec(function, there)
     for key, metric in eval(f"{{{entry}}}", there).items():
         monkeypatch.setitem(text.METRICS, key, metric)
     job(tmp_path / "0", False, "hybrid", None)
     job(tmp_path / "1", True, "hybrid", None)
-    runs = [Finished.read(tmp_path / place) for place in "01"]
+    runs = [FinishedRun.read(tmp_path / place) for place in "01"]
     # One of the four answerable questions of each group has no quantity in its gold answer.
     assert [run.metrics["qa/quantity_recall"] for run in runs] == [0, 3 / 4]
     assert runs[1].metrics["qa/quantity_recall/ci_low"] <= 3 / 4
@@ -133,7 +133,7 @@ def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None
         run.finish({"qa/f1": place / 15})
         rows = [{"id": str(n), "question": "?", "answerable": True, "f1": place / 15} for n in range(20)]
         write_jsonl(run.folder / "predictions.jsonl", rows)
-    pairs = compare([Finished.read(tmp_path / str(place)) for place in range(15)])["pairs"]
+    pairs = compare([FinishedRun.read(tmp_path / str(place)) for place in range(15)])["pairs"]
     assert len(pairs) == 105
     assert all(pair["significant"] for pair in pairs)
 
@@ -189,5 +189,5 @@ def test_names_say_what_differs() -> None:
 
 
 def test_a_pair_reads_as_a_sentence() -> None:
-    pair = Pair("F1", "base", "tuned", 40, 0.12, 0.01, 0.2, 0.01, 0.06)
+    pair = PairedComparison("F1", "base", "tuned", 40, 0.12, 0.01, 0.2, 0.01, 0.06)
     assert str(pair) == "F1: tuned - base = +0.120 [+0.010, +0.200], p = 0.01, adjusted 0.06: not significant"

@@ -14,7 +14,7 @@ from cdsframe.chat.encoding import encode
 from cdsframe.errors import InputError
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options
-from cdsframe.evaluation.mcq import Form, evaluate
+from cdsframe.evaluation.mcq import ExamForm, evaluate
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -124,11 +124,11 @@ def test_text_is_scored_per_byte_too_and_passages_change_the_scores(
 
 def test_what_is_asked() -> None:
     choice = Choice("1", "Which?", {"A": "one", "B": "two"}, "A")
-    assert Form("s", "letter", True).ask(choice) == "Which?\nA. one\nB. two"
-    assert Form("s", "text", False).ask(choice) == "Which?"
-    assert Form("s", "letter", True).targets(choice) == ["A", "B"]
-    assert Form("s", "text", True).targets(choice) == ["one", "two"]
-    assert [m.role for m in Form("s", "text", True).messages(prompt(), "q", [])] == ["system", "user"]
+    assert ExamForm("s", "letter", True).ask(choice) == "Which?\nA. one\nB. two"
+    assert ExamForm("s", "text", False).ask(choice) == "Which?"
+    assert ExamForm("s", "letter", True).targets(choice) == ["A", "B"]
+    assert ExamForm("s", "text", True).targets(choice) == ["one", "two"]
+    assert [m.role for m in ExamForm("s", "text", True).messages(prompt(), "q", [])] == ["system", "user"]
     assert evaluate.problems(score_by="letter", show_options=False)
     assert not evaluate.problems(score_by="text", show_options=False)
 
@@ -219,7 +219,7 @@ def test_in_bfloat16_the_softmax_is_float32(model: TinyLanguageModel, tmp_path: 
     result = sit(coarse, tmp_path / "run", exam_file(tmp_path, questions, ["A"] * 40))
     assert result.metrics["mcq/ties"] == 0
     for row, options in zip(rows_of(tmp_path / "run")[:4], questions, strict=False):
-        asked = Form("Answer by letter.", "letter", True)
+        asked = ExamForm("Answer by letter.", "letter", True)
         messages = asked.messages(prompt(), asked.ask(Choice("", row["question"], options, "A")), [])
         ids = torch.tensor([encode(model.tokenizer, messages).input_ids])
         with torch.inference_mode():
@@ -248,7 +248,7 @@ def test_a_model_that_cannot_tell_gets_chance_wherever_the_right_option_stands(
 
 def test_weights_that_are_no_numbers_end_in_one_sentence(model: TinyLanguageModel, tmp_path: Path) -> None:
     broken = Changed(model, lambda module: module.model.layers[1].mlp.down_proj.weight[0, 0].fill_(float("nan")))
-    with pytest.raises(InputError, match=r"^changed: the model computes no numbers \(NaN\); its weights"):
+    with pytest.raises(InputError, match=r"^changed: the model outputs NaN; its weights"):
         sit(broken, tmp_path / "run", exam_file(tmp_path, [doses(3)], ["A"]))
     assert not (tmp_path / "run/predictions.jsonl").exists()
 

@@ -6,7 +6,7 @@ import pytest
 
 from cdsframe.embedder import HashEmbedder
 from cdsframe.evaluation.places import by_section, clusters, locate
-from cdsframe.evaluation.retrieval import Query
+from cdsframe.evaluation.retrieval import JudgedQuery
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.types import Hit, Passage
 
@@ -26,7 +26,13 @@ def index() -> MemoryIndex:
 
 
 def test_queries_that_share_a_document_share_a_cluster_even_by_way_of_others(index: MemoryIndex) -> None:
-    queries = [Query("1", "x"), Query("2", "x"), Query("3", "x"), Query("4", "x", "g"), Query("5", "x", "g")]
+    queries = [
+        JudgedQuery("1", "x"),
+        JudgedQuery("2", "x"),
+        JudgedQuery("3", "x"),
+        JudgedQuery("4", "x", "g"),
+        JudgedQuery("5", "x", "g"),
+    ]
     qrels = {
         "1": {"a-0-0": 1},
         "2": {"b-0-0": 1, "a-1-0": 1},

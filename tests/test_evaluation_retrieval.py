@@ -98,7 +98,7 @@ def test_every_passage_that_shows_the_evidence_is_relevant() -> None:
         ("1\talpha-0\t1\n1\talpha-1\n", "line 2"),
         ("1\talpha-0\t1\n1\talpha-1\tmuch\n", "line 2"),
         ("", "no judgements"),
-        ("9\talpha-0\t1\n", "do their ids belong together"),
+        ("9\talpha-0\t1\n", "no query has a relevant passage in the qrels"),
     ],
 )
 def test_bad_qrels(tmp_path: Path, queries: str, text: str, says: str) -> None:

@@ -38,7 +38,7 @@ from cdsframe.config.check import check
 from cdsframe.config.components import config_folders
 from cdsframe.config.composition import Composition
 from cdsframe.config.folders import built_in
-from cdsframe.config.hydra_errors import fault_of_yaml, in_words
+from cdsframe.config.hydra_errors import hydra_message, yaml_problem
 from cdsframe.config.hyperparameters import hyperparameters
 from cdsframe.config.resolvers import without_environment
 from cdsframe.errors import CdsframeError, ConfigError
@@ -214,9 +214,9 @@ def _exit_code(name: str, error: Exception) -> int:
     if isinstance(error, CdsframeError):
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
-        sys.stderr.write(f"{in_words(error)}\n")
+        sys.stderr.write(f"{hydra_message(error)}\n")
         return 1
-    if isinstance(error, YAMLError) and (fault := fault_of_yaml(error)):
+    if isinstance(error, YAMLError) and (fault := yaml_problem(error)):
         sys.stderr.write(f"{name}: the configuration is refused: {plain(fault)}\n")
         return ConfigError.exit_code
     if isinstance(error, OSError) and error.errno in _ON_DISK:

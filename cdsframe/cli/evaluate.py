@@ -10,8 +10,8 @@ from cdsframe.evaluation.result import Result
 @entry
 def main(system: Composition) -> float:
     """Evaluates; returns the evaluation's headline number."""
-    system.refuse_misfits()
-    result: Result = system.do("evaluation")
+    system.require_compatible()
+    result: Result = system.run_job("evaluation")
     sys.stdout.write(f"{result.text}\nin {system.run.folder}\n")
     return result.value
 

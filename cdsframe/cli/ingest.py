@@ -11,7 +11,7 @@ from cdsframe.ingestion.report import Report
 @entry
 def main(system: Composition) -> float:
     """Ingests; returns what the report counts as its score."""
-    report: Report = system.do("ingestion")
+    report: Report = system.run_job("ingestion")
     system.run.finish(report.metrics, {"index": system.index.digest})
     sys.stdout.write(f"{report.text}\n")
     if report.failure:

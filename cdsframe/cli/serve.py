@@ -7,7 +7,7 @@ from cdsframe.config import Composition
 @entry
 def main(system: Composition) -> None:
     """Serves the pipeline until it is interrupted."""
-    system.do("serving")
+    system.run_job("serving")
 
 
 if __name__ == "__main__":

@@ -13,10 +13,10 @@ def main(system: Composition) -> float:
         system.data.questions(split)  # a file that cannot be used is refused before any work
     _ = system.trainer, system.model
     if system.index.ephemeral and system.retriever.searches:
-        system.do("ingestion")
+        system.run_job("ingestion")
     failed = True
     try:
-        loss: float = system.do("training")
+        loss: float = system.run_job("training")
         failed = False
     finally:
         for logger in system.logger:

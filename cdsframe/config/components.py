@@ -1,7 +1,7 @@
-"""Which packages may hold components besides cdsframe: those that declare it, and those that the user names.
+"""Decides which packages besides cdsframe may provide components: those that declare it, and those that the user lists.
 
-A package declares itself by an entry point of the group `cdsframe.components`; CDSFRAME_COMPONENTS names packages on
-the Python path. Everything else is refused: a configuration must not choose what code runs.
+A package declares it by an entry point of the group `cdsframe.components`; CDSFRAME_COMPONENTS lists packages on the
+Python path. All other targets are refused, so that a configuration cannot run arbitrary code.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ VARIABLE = "CDSFRAME_COMPONENTS"
 
 
 def packages() -> dict[str, str]:
-    """Top-level package -> what names it, as in an error message."""
+    """Top-level package -> where it was declared or listed, for error messages."""
     declared = {
         entry.value.partition(":")[0].partition(".")[0]: f"the installed package {entry.name}" for entry in _installed()
     }
@@ -33,7 +33,7 @@ def _installed() -> tuple[metadata.EntryPoint, ...]:
 
 
 def require_allowed(target: str) -> None:
-    """Raises ConfigError where a target lies in no package that may hold components, or its package is missing."""
+    """Raises ConfigError if the target's package may not provide components or is not installed."""
     root = target.partition(".")[0]
     if root == "cdsframe":
         return
@@ -45,21 +45,21 @@ def require_allowed(target: str) -> None:
         )
     if find_spec(root) is None:
         raise ConfigError(
-            f"the target {target}: {allowed[root]} names the package {root}, which Python does not find; install it, "
+            f"the target {target}: {allowed[root]} names the package {root}, which is not importable; install it, "
             "or add its folder to PYTHONPATH"
         )
 
 
 def config_folders() -> dict[str, Path]:
-    """Package -> its folder `configs`, of the packages that may hold components and have one.
+    """Package -> its folder `configs`, for all allowed packages that have one.
 
-    Raises ConfigError where a package that the user names does not exist.
+    Raises ConfigError if an allowed package is not installed.
     """
     found: dict[str, Path] = {}
     for name, origin in packages().items():
         if not name.isidentifier() or name == "cdsframe" or (spec := find_spec(name)) is None:
             raise ConfigError(
-                f"{origin} names the package {name!r}, which Python does not find; install it, or correct it"
+                f"{origin} names the package {name!r}, which is not importable; install it, or correct the name"
             )
         for place in spec.submodule_search_locations or ():
             if (Path(place) / "configs").is_dir():
@@ -68,15 +68,19 @@ def config_folders() -> dict[str, Path]:
 
 
 def imported(module_name: str, target: str) -> object:
-    """The module of a target. Raises ConfigError, in one sentence, where it is missing or cannot be imported."""
+    """Imports a target's module. Raises ConfigError if it is missing or its import fails."""
     try:
         return import_module(module_name)
     except ModuleNotFoundError as error:
         root = module_name.partition(".")[0]
         if error.name and error.name.partition(".")[0] != root:
-            raise ConfigError(f"the target {target} needs the package {error.name}, which is not installed") from None
-        raise ConfigError(f"the target {target} does not exist: no module {error.name}") from None
+            raise ConfigError(
+                f"the target {target} needs the package {error.name}, which is not installed; install it"
+            ) from None
+        raise ConfigError(
+            f"the target {target} does not exist: there is no module {error.name}; correct _target_"
+        ) from None
     except Exception as error:
         if module_name.startswith("cdsframe."):
             raise
-        raise ConfigError(f"the target {target} cannot be imported: {error}; correct its package") from error
+        raise ConfigError(f"the target {target} cannot be imported: {error}; fix the package") from error

@@ -1,4 +1,4 @@
-"""Composes a system in Python, as the commands do: the same files, the same checks, no run folder."""
+"""Composes a system in Python with the files and checks of the commands. Creates no run folder."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from cdsframe.config.check import check
 from cdsframe.config.components import config_folders
 from cdsframe.config.composition import Composition
 from cdsframe.config.folders import PRIMARIES, built_in
-from cdsframe.config.hydra_errors import fault_of_yaml, in_words
+from cdsframe.config.hydra_errors import hydra_message, yaml_problem
 from cdsframe.errors import ConfigError, near_miss
 from cdsframe.machine.environment import set_defaults
 
 
 def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Composition:
-    """Composes a system; its components are built when they are first used.
+    """Composes a system; each component is built at first use.
 
     Args:
-        primary: `ask`, `serve`, `evaluate`, `train` or `ingest`: the groups that the system has.
+        primary: `ask`, `serve`, `evaluate`, `train` or `ingest`; decides which groups the system has.
         overrides: as on the command line: `["retriever=hierarchical", "index.name=demo"]`.
-        config_dir: a folder with configuration files of your own, as `--config-dir`.
+        config_dir: a folder with additional configuration files, as `--config-dir`.
 
     Raises ConfigError with all problems of the configuration. Example:
 
@@ -40,44 +40,44 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
         answer = system.pipeline.answer("Which dose is given to children?")
     """
     if primary not in PRIMARIES:
-        raise ConfigError(f"{primary!r} is no primary configuration; {near_miss(primary, PRIMARIES)}")
+        raise ConfigError(f"{primary!r} is not a primary configuration; {near_miss(primary, PRIMARIES)}")
     if isinstance(overrides, str):
-        raise ConfigError(f"overrides must be a list of texts, got one text; write [{overrides!r}]")
+        raise ConfigError(f"overrides must be a list of strings, got a string; write [{overrides!r}]")
     set_defaults()
     folders = [*([Path(config_dir)] if config_dir is not None else []), *config_folders().values()]
     for folder in folders:
         if not folder.is_dir():
-            raise ConfigError(f"config_dir: no folder {folder}")
+            raise ConfigError(f"config_dir: the folder {folder} does not exist; correct the path")
     cfg = _composed(primary, [*_search_path(folders, overrides), *overrides])
     if OmegaConf.is_missing(cfg, "question"):
-        cfg.question = "-"  # each question is an argument of the pipeline
+        cfg.question = "-"  # in Python the question is an argument of the pipeline
     check(cfg)
     return Composition(cfg)
 
 
 def _search_path(folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:
-    """The override that adds folders to Hydra's search path."""
+    """Returns the override that adds the folders to Hydra's search path; empty without folders."""
     if not folders:
         return []
     if any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides):
-        raise ConfigError("hydra.searchpath cannot be given beside config_dir or component packages; use config_dir")
+        raise ConfigError("hydra.searchpath cannot be combined with config_dir or component packages; use config_dir")
     entries = ",".join(f"'file://{folder.resolve()}'" for folder in folders)
     return [f"hydra.searchpath=[{entries}]"]
 
 
 def _composed(primary: str, overrides: list[str]) -> DictConfig:
     try:
-        with _own_hydra(), initialize_config_dir(str(built_in()), version_base="1.3"):
+        with _isolated_hydra(), initialize_config_dir(str(built_in()), version_base="1.3"):
             return hydra_compose(primary, overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
-        raise ConfigError(in_words(error)) from error
+        raise ConfigError(hydra_message(error)) from error
     except YAMLError as error:
-        raise ConfigError(fault_of_yaml(error) or "a configuration file is not valid YAML") from error
+        raise ConfigError(yaml_problem(error) or "a configuration file is not valid YAML") from error
 
 
 @contextmanager
-def _own_hydra() -> Iterator[None]:
-    """Lets Hydra be initialised inside a program that uses Hydra itself, and restores that program's state."""
+def _isolated_hydra() -> Iterator[None]:
+    """Lets a program that uses Hydra itself call `compose`: clears Hydra's global state and restores it afterwards."""
     state: Any = Singleton.get_state()
     GlobalHydra.instance().clear()
     try:

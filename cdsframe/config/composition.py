@@ -1,7 +1,7 @@
-"""Builds the components of a system from a configuration: each when it is first asked for, once, all in this place.
+"""Builds the components of a system from a configuration, each once and at first use.
 
-A component gets what its signature names: `retriever: Retriever` gets the system's retriever, `seed: int` its seed.
-Does not compose the configuration (see `compose`) and does not check it (see `check`).
+A component receives the dependencies that its signature names: `retriever: Retriever` the system's retriever, `seed:
+int` its seed. Does not compose the configuration (see `compose`) or check it (see `check`).
 """
 
 from __future__ import annotations
@@ -45,11 +45,11 @@ if TYPE_CHECKING:
     from cdsframe.prompt import Prompt
 
 _ANSWERED_FROM = frozenset({"index", "corpus", "chunking", "data"})
-"""What a pipeline reads. A calibration holds for other documents, too."""
+"""Groups that provide documents and questions. Not part of a calibration's identity: it holds for other documents."""
 
 
 class _Built:
-    """An attribute whose value is the component of the group of its name, built at the first access."""
+    """A descriptor: builds the component of the config group with the attribute's name at first access."""
 
     def __set_name__(self, owner: type, name: str) -> None:
         self._group = name
@@ -70,7 +70,7 @@ class Composition:
 
     Args:
         cfg: a checked configuration.
-        run: the run's folder; None where nothing is written, as in a notebook.
+        run: the run's folder; None if nothing is written, as in a notebook.
     """
 
     quantization: Quantization = _component()
@@ -94,7 +94,7 @@ class Composition:
 
     @property
     def cfg(self) -> DictConfig:
-        """The configuration, for the commands' own keys."""
+        """The configuration; commands read their own keys from it."""
         return self._cfg
 
     @property
@@ -113,14 +113,16 @@ class Composition:
 
     @property
     def run(self) -> Run:
-        """The run's folder. Raises ConfigError where the system was composed without one."""
+        """The run's folder. Raises ConfigError if the system was composed without one."""
         if self._run is None:
-            raise ConfigError("this needs a run's folder, which the commands make (python evaluate.py, …)")
+            raise ConfigError(
+                "this system was composed in Python, without a run folder; use a command (python evaluate.py)"
+            )
         return self._run
 
     @cached_property
     def model(self) -> LanguageModel:
-        """The model with its adapter. Raises ConfigError where the adapter was trained with other components."""
+        """The model with its adapter. Raises ConfigError if the adapter was trained with other components."""
         model: LanguageModel = self._built("model")
         require_match(self.adapter, model=model, quantization=self.quantization, prompt=self.prompt.form)
         examine(self._cfg, model)
@@ -134,7 +136,7 @@ class Composition:
 
     @cached_property
     def retriever(self) -> Retriever:
-        """The retriever, behind the expansion of questions where the configuration has one."""
+        """The retriever, wrapped by the query expansion if one is configured."""
         found: Retriever = self._built("retriever")
         if "expansion" in self._cfg:
             found = build(
@@ -144,7 +146,7 @@ class Composition:
 
     @cached_property
     def calibration(self) -> Calibrator | NoCalibration:
-        """Raises CalibrationMismatchError where the calibration was fitted on another composition's answers."""
+        """Raises CalibrationMismatchError if the calibration was fitted to answers of another configuration."""
         from cdsframe.confidence import open_calibration
 
         return open_calibration(self._cfg.get("calibration"), self.answers_depend_on)
@@ -166,36 +168,36 @@ class Composition:
 
     @cached_property
     def logger(self) -> list[Logger]:
-        """The loggers that are switched on."""
+        """The enabled loggers."""
         return [build(node, self._dependencies) for node in self._cfg.logger.values() if node is not None]
 
     @property
     def identities(self) -> Mapping[str, Mapping[str, Any]]:
-        """Group -> what its component is known by: its `identity` where it declares one, else its settings."""
+        """Group -> its component's `identity`, or its settings if its class has no `identity`."""
         return {group: self._identity(group) for group in self._groups()}
 
     @cached_property
     def answers_depend_on(self) -> Mapping[str, Mapping[str, Any]]:
-        """The identities of all components that an answer comes through, and the digest of the adapter's weights.
+        """The identities of all components that affect an answer, and the digest of the adapter's weights.
 
-        Found by the signatures of the components, so that a component of a new group is never missing.
+        Follows the dependencies in the components' signatures, so that components of new groups are included.
         """
         reached = self._reached({"model", "quantization", "embedder", "prompt", "expansion", "retriever", "reranker",
                                  "context", "generator"})  # fmt: skip
         adapter = {"digest": weights_digest(expanded(self.adapter)) if self.adapter else None}
         return {"adapter": adapter, **{g: self._identity(g) for g in sorted(reached - _ANSWERED_FROM)}}
 
-    def refuse_misfits(self) -> None:
-        """Builds the pipeline, which loads nothing. Raises ConfigError where its components do not fit each other."""
+    def require_compatible(self) -> None:
+        """Builds the pipeline without loading a model. Raises ConfigError if its components are incompatible."""
         _ = self.model, self.pipeline
 
-    def do(self, job: str) -> Any:
-        """Calls the function of a group that works on the system: `ingestion`, `training`, `evaluation`, `serving`."""
+    def run_job(self, job: str) -> Any:
+        """Runs the function of a job group on the system: `ingestion`, `training`, `evaluation`, `serving`."""
         return self._built(job)
 
     def _built(self, group: str) -> Any:
         if group not in self._cfg:
-            raise ConfigError(f"the configuration has no {group}")
+            raise ConfigError(f"the configuration has no {group}; it is not a group of this primary configuration")
         found = build(self._cfg[group], self._dependencies)
         if problems := contract_problems(group, found):
             raise ConfigError(problems)
@@ -215,7 +217,7 @@ class Composition:
         return dict(getattr(self, group).identity)
 
     def _reached(self, groups: set[str]) -> set[str]:
-        """The groups and all groups whose components theirs depend on."""
+        """The given groups and all groups that their components depend on, directly or indirectly."""
         found: set[str] = set()
         waiting = groups & set(self._groups())
         while waiting:
@@ -226,7 +228,7 @@ class Composition:
 
 
 def _parameters(node: Any) -> Iterator[str]:
-    """The names of the arguments of a node's target and of the targets below it."""
+    """The parameter names of a node's target and of all nested targets."""
     if isinstance(node, DictConfig):
         if "_target_" in node:
             yield from inspect.signature(locate(str(node["_target_"]))).parameters
@@ -235,7 +237,7 @@ def _parameters(node: Any) -> Iterator[str]:
 
 
 class _Dependencies(Mapping[str, Any]):
-    """The components of a system by name, each built when it is looked up."""
+    """The system's components by name, each built at first lookup."""
 
     def __init__(self, system: Composition) -> None:
         self._system = system
@@ -252,5 +254,5 @@ class _Dependencies(Mapping[str, Any]):
         return len(DEPENDENCIES)
 
     def of(self, node: DictConfig, *but: str) -> dict[str, Any]:
-        """Those that a node names."""
+        """The dependencies that a node's targets name as parameters, except `but`."""
         return {name: self[name] for name in _parameters(node) if name in DEPENDENCIES and name not in but}

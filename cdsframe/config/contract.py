@@ -1,4 +1,4 @@
-"""Whether a component has the methods and attributes of its group's contract. Does not call any of them."""
+"""Checks that a component has the methods and attributes of its group's contract. Calls none of them."""
 
 from __future__ import annotations
 
@@ -24,17 +24,16 @@ CONTRACTS: dict[str, type] = {
     "retriever": contracts.Retriever,
     "trainer": contracts.Trainer,
 }
-"""Group -> the contract of its components. `prompt` has a class, and jobs (`training`, …) are functions."""
+"""Group -> the contract of its components. `prompt` has a fixed class; jobs (`training`, …) are functions."""
 
 
 _NOTHING = object()
 
 
 def contract_problems(group: str, component: Any) -> list[str]:
-    """One sentence for what a component, or its class before it is built, lacks; empty where it lacks nothing.
+    """Returns a sentence that lists the members that a component, or its class, lacks; empty if nothing is missing.
 
-    Of a class the methods alone are known: attributes may be set when it is built. A function is not known before it
-    is called.
+    For a class, only methods are checked: its constructor may set attributes. Functions are not checked.
     """
     contract = CONTRACTS.get(group)
     if contract is None or inspect.isfunction(component):
@@ -49,6 +48,6 @@ def contract_problems(group: str, component: Any) -> list[str]:
         return []
     kind = component if inspect.isclass(component) else type(component)
     return [
-        f"{kind.__module__}.{kind.__qualname__} is no {group}: it lacks {', '.join(missing)} "
+        f"{kind.__module__}.{kind.__qualname__} is not a valid {group}: it lacks {', '.join(missing)} "
         f"(the contract is cdsframe.contracts.{contract.__name__})"
     ]

@@ -1,4 +1,4 @@
-"""Errors of Hydra, OmegaConf and YAML in words for the user."""
+"""Turns errors of Hydra, OmegaConf and YAML into messages for the user. Does not handle errors of components."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 from yaml import YAMLError
 
 
-def in_words(error: Exception) -> str:
-    """The text of an error that Hydra or OmegaConf raised, with the cause and a near miss of a key."""
+def hydra_message(error: Exception) -> str:
+    """The message of a Hydra or OmegaConf error, with its cause and the closest existing key."""
     cause = f"\n{error.__cause__}" if isinstance(error.__cause__, OmegaConfBaseException) else ""
     text = re.sub(r"^\w+Error raised while resolving interpolation: ", "", f"{error}{cause}".strip(), flags=re.M)
     return f"{text}{_near_miss(error.__cause__)}"
 
 
-def fault_of_yaml(error: YAMLError) -> str | None:
-    """Says which file is not valid YAML, and where. None if the text does not come from a YAML file."""
+def yaml_problem(error: YAMLError) -> str | None:
+    """The file and position of invalid YAML; None if the text does not come from a YAML file."""
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
     file = str(getattr(mark, "name", None) or getattr(error, "name", ""))
     if not file.endswith((".yaml", ".yml")):
         return None
     place = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
     reason = getattr(error, "problem", None) or getattr(error, "reason", None) or "no reason given"
-    return f"{file}{place}: this is not valid YAML ({reason}); correct the file"
+    return f"{file}{place}: this is not valid YAML ({reason}); fix the file"
 
 
 def _near_miss(error: BaseException | None) -> str:
-    """The key that was meant, perhaps, where there is none of that name."""
+    """Suggests the closest existing key for an unknown one; "" without a close match."""
     if not isinstance(error, ConfigKeyError | ConfigAttributeError) or not isinstance(error.parent_node, DictConfig):
         return ""
     near = get_close_matches(str(error.key), [str(key) for key in error.parent_node], n=1)

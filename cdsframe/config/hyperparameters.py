@@ -1,4 +1,5 @@
-"""The part of a configuration that an experiment tracker may see: options, numbers and switches of listed groups."""
+"""Selects the values that an experiment tracker may see: option names, numbers and booleans. Selects no other
+strings."""
 
 from __future__ import annotations
 
@@ -7,11 +8,11 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf
 
 _LOGGED = ("model", "quantization", "lora", "data", "prompt", "retriever", "chunking", "training", "trainer")
-"""Groups whose numbers and switches are logged; strings never are."""
+"""Groups whose numbers and booleans are logged."""
 
 
 def hyperparameters(cfg: DictConfig, choices: dict[str, str]) -> dict[str, Any]:
-    """The chosen options, the seed, and the numbers and switches of the listed groups, as one flat object."""
+    """The chosen options, the seed, and the numbers and booleans of `_LOGGED`, as one flat mapping."""
     logged: dict[str, Any] = dict(choices)
     logged["seed"] = cfg.get("seed")
     for group in _LOGGED:

@@ -1,4 +1,4 @@
-"""The interpolations that cdsframe adds to OmegaConf; importing this module registers them."""
+"""The OmegaConf resolvers of cdsframe; importing this module registers them."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ OmegaConf.register_new_resolver("uid", lambda: os.urandom(2).hex(), use_cache=Tr
 OmegaConf.register_new_resolver("either", lambda first, other: other if first is None else first, replace=True)
 
 
-_asked_environment: list[str] = []
-"""The variables whose values were read since this was cleared."""
+_environment_reads: list[str] = []
+"""Names of the environment variables read since the list was cleared."""
 
 
 def _environment(*arguments: Any) -> Any:
-    _asked_environment.append(str(arguments[0]))
+    _environment_reads.append(str(arguments[0]))
     return oc.env(*arguments)
 
 
@@ -25,14 +25,14 @@ OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 
 def without_environment(node: Any) -> Any:
-    """The resolved configuration as plain containers; a value from the environment stays an interpolation."""
+    """The resolved configuration as plain containers; values from the environment stay interpolations."""
     if not OmegaConf.is_config(node):
         return node
     keys = list(node) if isinstance(node, DictConfig) else range(len(node))
     shown = {}
     for key in keys:
-        _asked_environment.clear()
+        _environment_reads.clear()
         raw = node._get_node(key)._value()
         value = raw if OmegaConf.is_missing(node, key) else node[key]
-        shown[key] = raw if _asked_environment else without_environment(value)
+        shown[key] = raw if _environment_reads else without_environment(value)
     return shown if isinstance(node, DictConfig) else list(shown.values())

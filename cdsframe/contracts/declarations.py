@@ -1,7 +1,7 @@
-"""What a component declares about itself, which rules between groups read without building it.
+"""Declarations of a component that configuration rules read without building it.
 
-A class declares by class attributes (`needs_vectors = True`) and a static method `problems`. A function declares by the
-decorators here. Declarations must need no heavy import.
+Classes declare by class attributes (`needs_vectors = True`) and a static method `problems`; functions declare by the
+decorators below. Declarations must not import heavy libraries.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def checked_by(problems: Callable[..., list[str]]) -> Callable[[F], F]:
-    """Makes the check of the configuration call `problems`, with those options of the function that it names.
+    """Makes the configuration check call `problems` with the function's options that it names as parameters.
 
     Args:
-        problems: returns one sentence for each problem of the values; an empty list where they are right.
+        problems: returns one sentence per invalid value or combination; empty if there are none.
     """
     return declares(problems=problems)
 
 
 def declares(**facts: Any) -> Callable[[F], F]:
-    """Sets facts that rules read (`trains="embedder"`) as attributes of a function."""
+    """Sets facts that rules read (`trains="embedder"`) as attributes of the function."""
 
     def mark(function: F) -> F:
         for name, value in facts.items():

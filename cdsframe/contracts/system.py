@@ -1,4 +1,4 @@
-"""The contract of a composed system: its components by name, each built when it is first asked for, and once."""
+"""The contract of a composed system. A system builds each component once, at first access."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class System(Protocol):
-    """A system whose components fit each other. A component that the configuration lacks raises ConfigError."""
+    """A system of compatible components. Access to a component that is not configured raises ConfigError."""
 
     @property
     def name(self) -> str: ...
@@ -79,23 +79,23 @@ class System(Protocol):
 
     @property
     def identities(self) -> Mapping[str, Mapping[str, Any]]:
-        """Group -> the settings by which its component is known."""
+        """Group -> the identity of its component, or its settings."""
 
 
 class Calibration(Protocol):
-    """Turns what is seen of an answer into a confidence."""
+    """Turns features of an answer into a confidence."""
 
     @property
     def threshold(self) -> float:
-        """Answers with a lower probability are held back; 0 holds none back."""
+        """Answers with a lower probability are withheld; 0 withholds none."""
 
     @property
     def usable(self) -> bool:
-        """Whether it gives probabilities; else it gives a word."""
+        """Whether it gives probabilities; otherwise it only gives a word."""
 
     @property
     def fitted(self) -> bool:
-        """Whether it was fitted on answers."""
+        """Whether it was fitted to answers."""
 
     def confidence(self, features: Mapping[str, float], checked: Any) -> Any:
-        """The `Confidence` of an answer with these features and this check of its citations."""
+        """The `Confidence` of an answer from its features and the check of its citations."""

@@ -1,1 +1,1 @@
-"""Measures answers, retrieval and exams with intervals, compares runs in pairs, fits the confidence: a module each."""
+"""Evaluates answers, retrieval and exams, compares runs in pairs, fits the confidence; one module each."""

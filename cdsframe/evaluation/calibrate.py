@@ -1,7 +1,7 @@
 """`evaluation=calibrate`: fits the confidence on validation questions, chooses its threshold, and tests both.
 
-Three disjoint parts, split by group: one fits, one chooses the threshold, one tests. Where there is too little to learn
-from, or the calibrator is no better than a constant, it is marked as unusable, and serving shows a word instead.
+Splits the answers by group into three disjoint parts: fit, threshold and test. If there are too few answers, or the
+calibrator is no better than a constant, it is marked unusable, and serving shows a word instead of a probability.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _BINS = 10
 
 @dataclass(frozen=True)
 class Sample:
-    """One answer that the confidence is about: what was seen of it, and whether it was right."""
+    """An answer, its part, whether it is correct, and the predicted probability that it is correct."""
 
     judged: Judged
     part: str
@@ -63,15 +63,15 @@ def evaluate(
     resamples: Annotated[int, Field(ge=100)],
     output: str,
 ) -> Result:
-    """Answers the split, fits and tests a calibrator, writes `calibration.json` (run folder and `output`).
+    """Answers the split, fits and tests a calibrator, writes `calibration.json` to the run folder and to `output`.
 
-    An answer is right where its F1 is at least `correct_from` and it states no wrong dose ("10 mg twice daily" shares
+    An answer is correct if its F1 is at least `correct_from` and it states no wrong dose ("10 mg twice daily" shares
     most words with "15 mg twice daily"). Refusals have no confidence and are left out.
     """
     pipeline = system.pipeline
     if system.calibration.fitted:
         raise ConfigError(
-            "evaluation=calibrate fits a calibration from answers that none has touched; use calibration=null"
+            "evaluation=calibrate needs answers without a calibration, but one is configured; use calibration=null"
         )
     questions = stratified(system.data.questions(split), limit, seed, lambda question: question.type)
     answers = pipeline.answer_many([question.question for question in questions])
@@ -95,11 +95,13 @@ def evaluate(
     scores = Scores(resamples, seed)
     if tested:
         _score(scores, tested, fitted.threshold, base_rate)
-        if scores.metrics.get("calibration/brier_skill", 0.0) <= 0:  # absent where the constant makes no error
+        if scores.metrics.get("calibration/brier_skill", 0.0) <= 0:  # missing if the constant makes no error
             reasons.append("its Brier score on the test part is no better than a constant's")
     fitted = replace(fitted, usable=not reasons)
     for reason in reasons:
-        log.warning("the calibration is not usable: %s; answers will carry a word, not a number", reason)
+        log.warning(
+            "the calibration is unusable: %s; answers will show a confidence word instead of a probability", reason
+        )
     metrics = scores.metrics | {
         "calibration/threshold": fitted.threshold,
         "calibration/usable": float(fitted.usable),
@@ -116,7 +118,7 @@ def evaluate(
 
 
 def split_by_group(groups: Sequence[str], seed: int) -> list[str]:
-    """The part of each question: groups in a seeded order fill half, a quarter and a quarter."""
+    """The part of each question: groups, in a seeded order, fill a half, a quarter and a quarter of the questions."""
     order = sorted(set(groups), key=lambda group: digest(str(seed), group))
     part_of: dict[str, str] = {}
     placed = 0
@@ -128,7 +130,7 @@ def split_by_group(groups: Sequence[str], seed: int) -> list[str]:
 
 
 def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -> float:
-    """The mean distance of probability and accuracy over ten bins of equal mass (Nguyen & O'Connor 2015, D15-1182)."""
+    """Mean |confidence - accuracy| over ten bins of equal mass (Nguyen & O'Connor 2015, D15-1182)."""
     import numpy as np
 
     order = np.argsort(probabilities, kind="stable")
@@ -138,28 +140,33 @@ def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -
 
 
 def choose_threshold(probabilities: Sequence[float], correct: Sequence[bool], target: float, minimum: int) -> float:
-    """The lowest probability from which on the answers are right as often as the target asks; 0 where none is.
+    """The lowest threshold whose answers reach the target accuracy; 0 if no threshold does.
 
-    Only a threshold that keeps at least `minimum` answers is considered: the accuracy of fewer says little.
+    Thresholds that keep fewer than `minimum` answers are not considered: their accuracy is too uncertain.
     """
     for candidate in sorted(set(probabilities)):
         kept = [right for probability, right in zip(probabilities, correct, strict=True) if probability >= candidate]
         if len(kept) >= minimum and _mean(kept) >= target:
             return candidate
-    log.warning("no threshold reaches an accuracy of %.2f: no answer will be held back", target)
+    log.warning(
+        "no threshold reaches evaluation.target_accuracy=%.2f; the threshold is 0, so that no answer is withheld",
+        target,
+    )
     return 0.0
 
 
 def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]]:
-    """The calibrator, and why it cannot be used (empty if nothing speaks against it so far)."""
+    """Fits the calibrator; returns it with the reasons why it is unusable (empty if there are none so far)."""
     reasons = [
-        f"the {part} part has {count} answers, at least {minimum} are needed"
+        f"the {part} part has {count} answers, at least {minimum} are needed (evaluation.minimum)"
         for part in PARTS
         if (count := sum(sample.part == part for sample in samples)) < minimum
     ]
     fitting = [sample for sample in samples if sample.part == "fit"]
     if not fitting:
-        raise InputError("calibration: no question was answered, so there is nothing to learn from")
+        raise InputError(
+            "evaluation=calibrate: all questions of the fit part were refused; use more questions (evaluation.limit)"
+        )
     try:
         return Calibrator.fit([s.judged.answer.features for s in fitting], [s.correct for s in fitting]), reasons
     except InputError as error:
@@ -182,11 +189,11 @@ def _score(scores: Scores, tested: Sequence[Sample], threshold: float, base_rate
     scores.add("calibration/coverage", kept, groups)
     right = [a * b for a, b in zip(kept, correct, strict=True)]
     scores.add("calibration/accuracy_at_threshold", right, groups, weights=kept)
-    said, truth = np.array([sample.probability for sample in tested]), np.array(correct)
+    predicted, truth = np.array([sample.probability for sample in tested]), np.array(correct)
     scores.put(
         "calibration/ece",
         interval_of(
-            lambda places: expected_calibration_error(said[places], truth[places]),
+            lambda places: expected_calibration_error(predicted[places], truth[places]),
             groups,
             scores.resamples,
             scores.seed,

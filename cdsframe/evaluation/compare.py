@@ -1,7 +1,7 @@
 """Compares runs in pairs on the same questions: after each job of a multirun, and by `evaluation=compare`.
 
-Right or wrong is compared by McNemar's exact test, shares by the paired clustered bootstrap; the p-values of one
-measure are adjusted by Holm over all pairs. Reads what the runs left on disk and answers nothing anew.
+Tests binary measures by McNemar's exact test and the others by the paired clustered bootstrap; p-values are adjusted by
+Holm over all pairs of a measure. Reads the files of finished runs; generates no answers.
 """
 
 from __future__ import annotations
@@ -30,25 +30,25 @@ log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
 RESAMPLES, SEED = 2000, 1
-"""Of the bootstrap behind each interval."""
+"""Number of bootstrap resamples and seed of each interval."""
 RESAMPLES_A_PAIR = 100
-"""A bootstrap that makes p has at least so many for each pair: p is never below 1 / (resamples + 1), and Holm
-multiplies the smallest by the number of pairs."""
+"""Minimum resamples per pair if p comes from the bootstrap: p is never below 1 / (resamples + 1), and Holm multiplies
+the smallest p by the number of pairs."""
 LEVEL = 0.05
-"""A difference is significant where its p, adjusted by Holm, is below this."""
+"""Significance level of the p-value after Holm's adjustment."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A column of `predictions.jsonl` that is compared over the rows that belong to it and have it in both runs."""
+    """A column of `predictions.jsonl`, compared over the rows selected by `belongs` that have it in both runs."""
 
     name: str
     column: str
     test: Callable[[Sequence[float], Sequence[float]], float] | None
-    """What makes p; None: the paired bootstrap."""
+    """The test that gives p; None: the paired bootstrap."""
     belongs: Callable[[JsonObject], bool] = lambda row: True
     printed: bool = True
-    """Whether its pairs are printed, or only written to `comparison.md`."""
+    """Whether its pairs are printed; otherwise they are only in `comparison.md`."""
 
 
 def _answerable(row: JsonObject) -> bool:
@@ -69,7 +69,7 @@ _MEASURES = (
 
 
 def _measures() -> list[Measure]:
-    """The measures above, and every other metric of an answer's text."""
+    """`_MEASURES`, and every other metric of an answer's text."""
     known = {measure.column for measure in _MEASURES}
     others = [
         Measure(f"{key}, answerable", key, None, _answerable, printed=False) for key in METRICS if key not in known
@@ -83,31 +83,31 @@ COLUMNS = {
     "refused, answerable": "qa/answerable_refused", "accuracy": "mcq/accuracy", "nDCG@10": "retrieval/ndcg@10",
     "seconds": "qa/seconds_per_question",
 }  # fmt: skip
-"""The table's columns: what it is called there, and in `metrics.json`."""
+"""Columns of the table: label -> key in `metrics.json`."""
 
 
 @dataclass(frozen=True)
-class Finished:
-    """What a run left behind: its metrics, and its rows by question id."""
+class FinishedRun:
+    """The results of a finished run: its metrics, and its rows by question id."""
 
     folder: Path
     metrics: Metrics
     rows: dict[str, JsonObject]
 
     @classmethod
-    def read(cls, folder: Path) -> Finished:
+    def read(cls, folder: Path) -> FinishedRun:
         rows = {row["id"]: row for _, row in read_jsonl(folder / "predictions.jsonl", "predictions")}
         return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
 
     @property
-    def asked(self) -> dict[str, str]:
-        """Question id -> its words: two runs can be compared where these are equal."""
+    def questions(self) -> dict[str, str]:
+        """Question id -> question text. Runs are comparable if these are equal."""
         return {key: row["question"] for key, row in self.rows.items()}
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """`second - first` of one measure; intervals only where the bootstrap made them, p before and after Holm."""
+class PairedComparison:
+    """`second - first` of one measure: the difference with its interval, and p before and after Holm's adjustment."""
 
     measure: str
     first: str
@@ -132,31 +132,38 @@ class Pair:
 
 
 def summarise(sweep_folder: Path) -> str:
-    """Compares the finished jobs of a multirun: writes `comparison.{json,md,svg,png}`, returns what is worth printing.
+    """Compares the finished jobs of a multirun: writes `comparison.{json,md,svg,png}`, returns the text to print.
 
-    Jobs that asked other questions than the first are left out, with a warning.
+    Jobs whose questions differ from the first job's are left out, with a warning.
     """
     folders = sorted((f for f in sweep_folder.iterdir() if f.name.isdecimal()), key=lambda folder: int(folder.name))
     runs = [
-        Finished.read(f) for f in folders if all((f / name).is_file() for name in ("metrics.json", "predictions.jsonl"))
+        FinishedRun.read(f)
+        for f in folders
+        if all((f / name).is_file() for name in ("metrics.json", "predictions.jsonl"))
     ]
-    same = [run for run in runs if run.asked == runs[0].asked]
+    same = [run for run in runs if run.questions == runs[0].questions]
     if len(same) < len(runs):
         others = ", ".join(run.folder.name for run in runs if run not in same)
-        log.warning("not compared, because they asked other questions than job %s: %s", runs[0].folder.name, others)
+        log.warning(
+            "jobs with other questions than job %s: %s; they are left out of the comparison",
+            runs[0].folder.name,
+            others,
+        )
     return write(compare(same), sweep_folder) if len(same) > 1 else ""
 
 
 @declares(asks_generator=False)
 def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=2)]) -> Result:
-    """`evaluation=compare`: compares the named run folders; the headline is the largest F1 (or accuracy, or nDCG)."""
-    finished = [Finished.read(Path(folder)) for folder in runs]
+    """`evaluation=compare`: compares the listed run folders; the headline is the best F1 (or accuracy, or nDCG)."""
+    finished = [FinishedRun.read(Path(folder)) for folder in runs]
     for other in finished[1:]:
-        if other.asked != finished[0].asked:
-            shared = len(other.asked.items() & finished[0].asked.items())
+        if other.questions != finished[0].questions:
+            shared = len(other.questions.items() & finished[0].questions.items())
             raise InputError(
-                f"evaluation.runs: {other.folder} and {finished[0].folder} asked other questions ({shared} are the "
-                f"same, of {len(other.asked)} and {len(finished[0].asked)}); they need the same data, seed and limit"
+                f"evaluation.runs: {other.folder} and {finished[0].folder} have different questions ({shared} are the "
+                f"same, of {len(other.questions)} and {len(finished[0].questions)}); evaluate both with the same data, "
+                "seed and limit"
             )
     comparison = compare(finished)
     text = write(comparison, run.folder)
@@ -169,16 +176,18 @@ def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=2)]) 
     return Result(metrics, best[1], text)
 
 
-def _headlines(runs: Sequence[Finished]) -> list[str]:
-    """The one measure that all runs have and that comes first in the table."""
+def _headlines(runs: Sequence[FinishedRun]) -> list[str]:
+    """The first of F1, accuracy and nDCG that all runs have, as the only item."""
     shared = [key for key in ("qa/f1", "mcq/accuracy", "retrieval/ndcg@10") if all(key in run.metrics for run in runs)]
     if not shared:
-        raise InputError("evaluation.runs: the runs have no measure in common; compare runs of one kind of evaluation")
+        raise InputError(
+            "evaluation.runs: the runs have no common measure; compare runs of one evaluation (qa, mcq or retrieval)"
+        )
     return shared[:1]
 
 
-def compare(runs: Sequence[Finished]) -> JsonObject:
-    """The comparison as a JSON object: the runs with their metrics, and every pair by every measure that they have."""
+def compare(runs: Sequence[FinishedRun]) -> JsonObject:
+    """The comparison as a JSON object: the runs with their metrics, and every pair of runs by every common measure."""
     names = name_runs([read_settings(run.folder) for run in runs], [run.folder.name for run in runs])
     pairs = [pair for measure in _measures() for pair in _pairs(measure, names, runs)]
     return {
@@ -192,8 +201,8 @@ def compare(runs: Sequence[Finished]) -> JsonObject:
     }
 
 
-def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[Finished]) -> list[Pair]:
-    """Every two runs by one measure, over the questions that have it in both; nothing for two that share none."""
+def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[FinishedRun]) -> list[PairedComparison]:
+    """All pairs of runs by one measure, over the questions that have it in both; omits pairs without any."""
     columns = [
         {key: float(row[measure.column]) for key, row in run.rows.items() if measure.column in row} for run in runs
     ]
@@ -212,13 +221,13 @@ def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[Finished]) -> 
         found.append((names[first], names[second], len(both), difference, p))
     adjusted = holm([p for *_, p in found])
     return [
-        Pair(measure.name, first, second, questions, d.value, d.low, d.high, p, p_holm)
+        PairedComparison(measure.name, first, second, questions, d.value, d.low, d.high, p, p_holm)
         for (first, second, questions, d, p), p_holm in zip(found, adjusted, strict=True)
     ]
 
 
 def write(comparison: JsonObject, folder: Path) -> str:
-    """Writes `comparison.{json,md,svg,png}` and returns what is worth printing."""
+    """Writes `comparison.{json,md,svg,png}`; returns the text to print."""
     write_json(folder / "comparison.json", comparison)
     write_text(folder / "comparison.md", to_text(comparison, every_pair=True))
     draw(comparison, folder / "comparison.svg")
@@ -227,14 +236,14 @@ def write(comparison: JsonObject, folder: Path) -> str:
 
 
 def to_text(comparison: JsonObject, every_pair: bool) -> str:
-    """A Markdown table of the runs and a list of pairs: all, or those that differ in one part, by the main measures."""
+    """A Markdown table of the runs, and the pairs: all, or those of printed measures that differ in one setting."""
     printed = {measure.name for measure in _measures() if measure.printed}
-    pairs = [Pair(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
+    pairs = [PairedComparison(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
     shown = [p for p in pairs if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
     lines = [f"{len(comparison['runs'])} runs, {comparison['questions']} questions\n", *_table(comparison["runs"]), ""]
     lines += [f"- {pair}" for pair in shown]
     if len(shown) < len(pairs):
-        lines.append(f"\n{len(pairs) - len(shown)} further comparisons stand in comparison.md.")
+        lines.append(f"\n{len(pairs) - len(shown)} more comparisons are listed in comparison.md.")
     lines.append(f"\nAdjusted by Holm over all pairs of a measure; significant means below {LEVEL}.")
     return "\n".join(lines) + "\n"
 

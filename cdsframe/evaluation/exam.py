@@ -1,6 +1,6 @@
-"""Exams: questions with options from JSON Lines, and which of them a score can decide.
+"""Reads exams (questions with options) from JSON Lines and removes questions that no score can decide.
 
-Does not ask a model.
+Does not run a model.
 """
 
 from __future__ import annotations
@@ -17,61 +17,63 @@ from cdsframe.types import Choice, JsonObject
 log = logging.getLogger(__name__)
 
 _KEEPS_ITS_MEANING = ("<super>", "<sub>", "<fraction>")
-"""Unicode's decompositions that change the meaning: 10⁹ is not 109."""
+"""Unicode decompositions that would change the meaning: 10⁹ is not 109."""
 _SIGNS = {ord(dash): "-" for dash in "‐‑‒–—―−﹣"} | {ord(quote): "'" for quote in "‘’‚‛"}
 _SIGNS |= {ord(quote): '"' for quote in "“”„‟"}
 _PAIRS = re.compile(r"(?:([a-z])\1)+")
-"""A genotype (AaBb) in lower case: the case of its letters is its meaning."""
+"""A genotype (AaBb) in lower case; the case of its letters carries meaning."""
 
 
 def read_exam(paths: Sequence[str]) -> list[Choice]:
-    """Questions with options from JSON Lines. Raises InputError with the line of a record that is none."""
+    """Reads questions with options from JSON Lines. Raises InputError with the line of an invalid record."""
     found: dict[str, Choice] = {}
     for path in paths:
         for number, record in read_jsonl(path, "evaluation.path"):
             where = f"evaluation.path: {path}, line {number}"
             choice = _choice(record, where)
             if choice.id in found:
-                raise InputError(f"{where}: the id {choice.id} stands twice")
+                raise InputError(f"{where}: the id {choice.id} occurs twice; ids must be unique over all files")
             found[choice.id] = choice
     if not found:
-        raise InputError(f"evaluation.path: no questions in {', '.join(paths)}")
+        raise InputError(f"evaluation.path: {', '.join(paths)}: no questions found; expected one JSON object per line")
     return list(found.values())
 
 
 def _choice(record: JsonObject, where: str) -> Choice:
     for key in ("id", "question"):
         if not isinstance(record.get(key), str) or not record[key].strip():
-            raise InputError(f"{where}: {key} must be a string that is not empty")
+            raise InputError(f"{where}: {key} must be a non-empty string")
     options = record.get("options")
     if not isinstance(options, dict) or len(options) < 2:
-        raise InputError(f'{where}: options must be an object of at least two, like {{"A": "…", "B": "…"}}')
+        raise InputError(f'{where}: options must be an object with at least two entries, like {{"A": "…", "B": "…"}}')
     if not all(isinstance(text, str) and text.strip() for text in options.values()):
-        raise InputError(f"{where}: an option is empty or no text")
+        raise InputError(f"{where}: every option must be a non-empty string")
     if len({label.strip() for label in options} - {""}) < len(options):
         raise InputError(f"{where}: the options' labels must differ and not be empty; give each a different letter")
     if record.get("answer") not in options:
-        raise InputError(f"{where}: answer must be one of {', '.join(options)}")
+        raise InputError(f"{where}: answer must be the label of an option ({', '.join(options)})")
     dataset = record.get("dataset") or ""
     return Choice(record["id"], record["question"].strip(), options, record["answer"], str(dataset))
 
 
 def distinguishable(choices: Sequence[Choice]) -> list[Choice]:
-    """The questions whose options all differ; warns of the others. Raises InputError where none is left."""
+    """Returns the questions whose options all differ and warns about the others. Raises InputError if none remains."""
     found = [choice for choice in choices if len(set(map(same_form, choice.options.values()))) == len(choice.options)]
     if len(found) < len(choices):
         left_out = len(choices) - len(found)
-        log.warning("%d of %d questions have two equal options and are left out", left_out, len(choices))
+        log.warning("%d of %d questions have two equal options and are left out (mcq/left_out)", left_out, len(choices))
     if not found:
-        raise InputError("evaluation.path: every question has two equal options; no score can decide between them")
+        raise InputError(
+            "evaluation.path: every question has two equal options, so that no score can decide; correct the options"
+        )
     return found
 
 
 def same_form(text: str) -> str:
-    """A form that is equal for options of equal meaning.
+    """A normal form that is equal for options of equal meaning.
 
-    Ignores white space, invisible characters, kinds of dashes and quotation marks, compatibility characters (ﬁ, µ),
-    a final full stop, and the case of words of three letters or more. Keeps superscripts, the case of shorter words and
+    Ignores white space, invisible characters, kinds of dashes and quotation marks, compatibility characters (ﬁ, µ), a
+    final full stop, and the case of words of three letters or more. Keeps superscripts, the case of shorter words and
     of words of mixed case (mg and Mg, PaO2 and PAO2), and of genotypes (AABB).
     """
     characters = (

@@ -1,7 +1,7 @@
-"""`evaluation=mcq`: exam questions with options, answered by the option that the model finds most probable.
+"""`evaluation=mcq`: answers exam questions with the option to which the model assigns the highest probability.
 
-Reading an exam and scoring its options are `exam` and `likelihood`. An evaluation set is never trained on: nothing here
-writes training data.
+`exam` reads the questions and `likelihood` scores the options. Writes no training data: evaluation sets are never used
+for training.
 """
 
 from __future__ import annotations
@@ -29,42 +29,42 @@ from cdsframe.types import Choice, JsonObject, Message, Passage
 log = logging.getLogger(__name__)
 
 TIE = 1e-5
-"""Nats by which two log-likelihoods may differ and still be called equal: the rounding of sums in float32."""
+"""Nats: log-likelihoods that differ by less count as tied (float32 rounding of the sums)."""
 
 ExamFiles = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 """One file, or a list of files."""
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """How a question is put and which text is scored."""
+class ExamForm:
+    """How a question is presented and which text is scored."""
 
     system: str
     score_by: Literal["letter", "text"]
     show_options: bool
 
     def ask(self, choice: Choice) -> str:
-        """The user's words: the question, with its options where they are shown."""
+        """The user message: the question, with its options if they are shown."""
         lines = [f"{letter}. {text}" for letter, text in choice.options.items()] if self.show_options else []
         return "\n".join([choice.question, *lines])
 
     def targets(self, choice: Choice) -> list[str]:
-        """The texts whose probability is compared, in the options' order."""
+        """The texts whose log-likelihoods are compared, in the order of the options."""
         return list(choice.options) if self.score_by == "letter" else list(choice.options.values())
 
     def messages(self, prompt: Prompt, question: str, passages: Sequence[Passage]) -> list[Message]:
-        """The prompt's own turn (with or without passages) under the exam's instructions."""
+        """The rendered prompt (with or without passages) under the exam's system message."""
         return self.instruct(prompt.render(question, passages))
 
     def instruct(self, messages: Sequence[Message]) -> list[Message]:
-        """The messages with the exam's instructions in the place of the prompt's."""
+        """The messages with the exam's system message in place of the prompt's."""
         opening = [Message("system", self.system)] if self.system else []
         return opening + [message for message in messages if message.role != "system"]
 
 
 def _problems(score_by: str, show_options: bool) -> list[str]:
     if score_by == "letter" and not show_options:
-        return ["evaluation.score_by=letter needs evaluation.show_options=true: a letter means nothing without options"]
+        return ["evaluation.score_by=letter needs evaluation.show_options=true: letters refer to the options"]
     return []
 
 
@@ -82,16 +82,17 @@ def evaluate(
     batch_size: Annotated[int, Field(ge=1)],
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
-    """Scores each option of each question; the accuracy is the share of questions whose right option scores highest.
+    """Scores each option of each question; the accuracy is the share of questions whose correct option scores highest.
 
-    Questions with two equal options are left out; of n options that tie each counts 1 / n.
+    Questions with two equal options are left out. If n options tie for the best, each counts 1 / n.
 
-    `retriever=none` asks closed-book; any other shows what it finds for the question (without its options).
+    `retriever=none` evaluates closed-book; with any other retriever the prompt shows the passages found for the
+    question without its options.
     """
     exam = read_exam([path] if isinstance(path, str) else path)
     usable = distinguishable(exam)
     choices = stratified(usable, sample, seed, lambda choice: choice.dataset)
-    form = Form(system_message.strip(), score_by, show_options)
+    form = ExamForm(system_message.strip(), score_by, show_options)
     prompts = _prompts(system, form, choices, _retrieve(system, choices))
     asked = [(messages, form.targets(choice)) for messages, choice in zip(prompts, choices, strict=True)]
     found = score_options(system.model, asked, batch_size, labels=score_by == "letter")
@@ -108,7 +109,7 @@ def evaluate(
     chance = sum(1 / len(choice.options) for choice in choices) / len(choices)
     ties = sum(bool(row["tied"]) for row in rows)
     if ties:
-        log.warning("%d of %d questions end in a tie: each of n tied options counts 1 / n", ties, len(rows))
+        log.warning("%d of %d questions end in a tie (mcq/ties): each of n tied options counts 1 / n", ties, len(rows))
     counts = {"mcq/questions": len(choices), "mcq/ties": ties, "mcq/left_out": len(exam) - len(usable)}
     metrics = scores.metrics | counts | {"mcq/chance": chance}
     write_jsonl(run.folder / "predictions.jsonl", rows)
@@ -123,16 +124,16 @@ def evaluate(
 
 
 def _retrieve(system: System, choices: Sequence[Choice]) -> list[list[Passage]]:
-    """The passages for each question; retrieval sees the question only, as MIRAGE does (arXiv 2402.13178)."""
+    """The passages for each question; the query excludes the options, as in MIRAGE (arXiv 2402.13178)."""
     queries = [choice.question for choice in choices]
     found = retrieve(system.retriever, system.reranker, system.context, queries, system.retriever.top_k)
     return [[hit.passage for hit in hits] for hits in found]
 
 
 def _prompts(
-    system: System, form: Form, choices: Sequence[Choice], passages: Sequence[Sequence[Passage]]
+    system: System, form: ExamForm, choices: Sequence[Choice], passages: Sequence[Sequence[Passage]]
 ) -> list[list[Message]]:
-    """The conversations, with as many passages as `prompt.max_tokens` has room for."""
+    """The conversations, each with as many passages as fit into `prompt.max_tokens`."""
     prompt, context, tokenizer = system.prompt, system.context, system.model.tokenizer
 
     def count(messages: Sequence[Message]) -> int:
@@ -146,12 +147,16 @@ def _prompts(
         crowded += bool(own) and not shown
         found.append(form.messages(prompt, form.ask(choice), context.order(shown)))
     if crowded:
-        log.warning("%d questions left no room for a passage in prompt.max_tokens and were asked without", crowded)
+        log.warning(
+            "%d questions left no room for a passage within prompt.max_tokens=%d and were asked without passages",
+            crowded,
+            prompt.max_tokens,
+        )
     return found
 
 
 def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> JsonObject:
-    """What `predictions.jsonl` keeps. Where n options tie for the best, each counts 1 / n, and none is predicted."""
+    """A row of `predictions.jsonl`. If n options tie for the best, each counts 1 / n and `predicted` is None."""
     letters = list(choice.options)
     by_byte = [score / len(target.encode()) for score, target in zip(scores, targets, strict=True)]
     best, best_per_byte = ([letters[place] for place in _best(values)] for values in (scores, by_byte))
@@ -165,5 +170,5 @@ def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> Jso
 
 
 def _best(scores: Sequence[float]) -> list[int]:
-    """The places of the highest score and of those that differ from it by rounding alone."""
+    """The indices of the highest score and of scores within `TIE` of it."""
     return [place for place, score in enumerate(scores) if max(scores) - score <= TIE]

@@ -1,7 +1,7 @@
-"""Names runs by what differs between them: "tuned, hybrid" beside "base, closed-book".
+"""Names runs by the settings in which they differ: "tuned, hybrid" and "base, closed-book".
 
-Reads the `config.yaml` and `manifest.json` that every run leaves behind; knows no group but a few words for options
-that mean an absence.
+Reads the `config.yaml` and `manifest.json` of each run. Knows no config groups, except the labels for options that mean
+an absence (`_WORDS`).
 """
 
 from __future__ import annotations
@@ -22,26 +22,26 @@ _WORDS = {
     ("retriever", "random"): "random passages",
 }
 _NO_NAME = {"name", "paths", "logger"}
-"""What says where things go, and nothing of how the answers came about."""
+"""Groups that do not affect answers."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """How a run was composed: the option of each group, and every value by its config path."""
+    """A run's configuration: the chosen option of each group, and every value by its config path."""
 
     choices: Mapping[str, str]
     values: Mapping[str, Any]
 
 
 def read_settings(folder: Path) -> Settings:
-    """The settings of a finished run."""
+    """Reads the settings of a finished run."""
     choices = read_manifest(folder, "run")["choices"]
     text = require_file(folder / "config.yaml", "run").read_text(encoding="utf-8")
     return Settings(choices, dict(_flat(yaml.safe_load(text) or {})))
 
 
 def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:
-    """One name a run, all different: the adapter first, then options, then single values that differ."""
+    """A unique name for each run: the adapter first, then the options and the single values that differ."""
     groups = sorted({group for run in runs for group in run.choices} - _NO_NAME)
     groups = [group for group in groups if len({run.choices.get(group) for run in runs}) > 1]
     paths = sorted({path for run in runs for path in run.values if path.split(".")[0] not in {*groups, *_NO_NAME}})

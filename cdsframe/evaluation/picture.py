@@ -1,6 +1,6 @@
-"""The picture of a comparison: bars with intervals, answerable and unanswerable questions apart.
+"""Draws a comparison: bars with intervals, one panel per metric.
 
-Reads a comparison as `compare` writes it; the same comparison gives the same bytes.
+Reads a comparison as `compare` writes it. Equal comparisons give identical files.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _COLOURS = ("#9fb3c4", "#1f6f9f", "#e08a3c", "#5a9367", "#8c6bb1", "#b5525c")
 
 
 def draw(comparison: JsonObject, path: Path) -> None:
-    """Draws the comparison into an SVG or PNG file, by the path's suffix."""
+    """Draws the comparison as SVG or PNG, according to the path's suffix."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -47,7 +47,7 @@ def draw(comparison: JsonObject, path: Path) -> None:
 
 
 def _colours(names: Sequence[str]) -> list[str]:
-    """One colour for each first part of the names ("base", "tuned"), or one for all where they have no parts."""
+    """One colour for each distinct first part of the names ("base", "tuned"), or one for all if names have one part."""
     firsts = list(dict.fromkeys(name.split(", ")[0] for name in names))
     if not all(", " in name for name in names) or len(firsts) > len(_COLOURS):
         return [_COLOURS[1]] * len(names)

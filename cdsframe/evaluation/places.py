@@ -1,6 +1,6 @@
-"""Where the relevant passages of queries stand: what ties queries together, and which sections are relevant.
+"""Locates the relevant passages of queries in the index, to group dependent queries and to find the relevant sections.
 
-Does not search and does not measure.
+Does not search and does not score.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class _Query(Protocol):
 
 
 def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
-    """Id -> passage, of the relevant passages; says how many the index does not have: no ranking can find those."""
+    """Id -> passage, for the relevant passages in the index. Warns about missing ones, which no search can find."""
     relevant = {passage for judged in qrels.values() for passage, grade in judged.items() if grade > 0}
     found: dict[str, Passage] = {}
     documents = sorted(index.documents(committed=True))
@@ -39,14 +39,16 @@ def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
         found |= {passage.id: passage for passage in passages if passage.id in relevant}
     if len(found) < len(relevant):
         log.warning(
-            "%d of %d relevant passages of the qrels are not in the index and cannot be found; is it the right index, "
-            "made with corpus=beir, which keeps ids?", len(relevant) - len(found), len(relevant),
-        )  # fmt: skip
+            "%d of %d relevant passages of the qrels are not in the index, so that no search can find them; check "
+            "index.name, and ingest BEIR data with corpus=beir, which keeps passage ids",
+            len(relevant) - len(found),
+            len(relevant),
+        )
     return found
 
 
 def clusters(queries: Sequence[_Query], qrels: Qrels, places: Mapping[str, Passage]) -> list[str]:
-    """Each query's cluster: queries that share a relevant document, or a group, even by way of others, share it."""
+    """Each query's cluster id. Queries with a common relevant document or group, also transitively, share a cluster."""
     from scipy.cluster.hierarchy import DisjointSet
 
     tied: DisjointSet = DisjointSet(query.id for query in queries)
@@ -62,7 +64,7 @@ def clusters(queries: Sequence[_Query], qrels: Qrels, places: Mapping[str, Passa
 def by_section(
     found: Mapping[str, Sequence[Hit]], qrels: Qrels, places: Mapping[str, Passage]
 ) -> tuple[dict[str, list[str]], Qrels]:
-    """Rankings of sections, each where its first passage stands, and their judgements: the best of their passages'."""
+    """Rankings of sections, each at its first passage's rank, and their qrels: the maximum grade of their passages."""
     rankings = {query: list(dict.fromkeys(_section(hit.passage) for hit in hits)) for query, hits in found.items()}
     judged: Qrels = {query: {} for query in found}
     for query, sections in judged.items():

@@ -1,6 +1,6 @@
-"""Rankings against relevance judgements: the measures of ir-measures, and runs in TREC's format.
+"""Scores rankings against relevance judgements with ir-measures, and writes runs in TREC format.
 
-Ranks count, scores do not: our retrievers break ties by passage id, and trec_eval would break them otherwise.
+Uses ranks, not scores: our retrievers break ties by passage id, and trec_eval breaks them in another order.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ Qrels = dict[str, dict[str, int]]
 def score_rankings(
     qrels: Mapping[str, Mapping[str, int]], rankings: Mapping[str, Sequence[str]], measures: Mapping[str, str]
 ) -> dict[str, list[float]]:
-    """For each name the measure's value of each query of the rankings, in their order.
+    """Returns, for each measure name, the measure of each query, in the order of the rankings.
 
-    `measures` maps a name to what ir-measures calls it (`nDCG@10`, `R@5`, `RR@10`, `Judged@10`); nDCG's gain is linear.
+    `measures` maps our name to the ir-measures name (`nDCG@10`, `R@5`, `RR@10`, `Judged@10`). nDCG uses linear gain.
     """
     import ir_measures
 
@@ -48,7 +48,7 @@ def write_trec(path: Path, rankings: Mapping[str, Sequence[str]]) -> None:
 
 
 def gold_passages(index: Index, questions: Iterable[Question]) -> Qrels:
-    """The judgements that the questions' evidence implies: every passage that shows some of a span is relevant."""
+    """The qrels that the questions' evidence implies: passages with a part of an evidence span are relevant."""
     asked = [question for question in questions if question.evidence]
     passages: dict[str, list[Passage]] = {}
     for passage in index.passages(sorted({evidence.document_id for q in asked for evidence in q.evidence})):

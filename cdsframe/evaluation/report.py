@@ -1,6 +1,6 @@
-"""The readable report of a run: one HTML file that needs nothing else, with intervals drawn and examples to read.
+"""Writes the HTML report of a run: a single self-contained file with interval plots and example answers.
 
-Everything from outside is escaped. It holds questions and answers: it belongs into the user's own folder only.
+Escapes all data. The report contains questions and answers: it must not leave the user's folder.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cdsframe.contracts import System
 from cdsframe.types import JsonObject, Metrics
 
 _EXAMPLES = 25
-"""Shown of each kind: wrong, refused, right."""
+"""Maximum number of examples of each kind."""
 _UNTOLD = ("paths", "experiment", "evaluation")
 
 
@@ -36,7 +36,7 @@ def write_report(run: Run, system: System, metrics: Metrics, rows: Sequence[Json
 
 
 def _lines(metrics: Metrics) -> list[dict[str, Any]]:
-    """One entry a metric; a share in [0, 1] with an interval gets a bar."""
+    """One entry per metric; a share in [0, 1] with an interval gets a bar."""
     found = []
     for name, value in metrics.items():
         if name.endswith(("/ci_low", "/ci_high")):
@@ -47,7 +47,7 @@ def _lines(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def _examples(rows: Sequence[JsonObject]) -> list[tuple[str, int, list[JsonObject]]]:
-    """Kinds of answers with how many there are and the first of each, the worst kind first."""
+    """Kinds of answers, worst first, with their count and their first examples."""
     kinds = {
         "Wrong dose: a quantity that the gold answer does not have": lambda row: row["wrong_dose"],
         "Answered, though the documents do not say": lambda row: not row["answerable"] and not row["refused"],

@@ -1,6 +1,6 @@
-"""What an evaluation hands back: metrics with intervals, the number that a sweeper optimises, and a table to read.
+"""The result of an evaluation: metrics with intervals, the value that a sweeper optimises, and a text to print.
 
-Does not measure anything itself.
+Does not measure anything.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Metrics, the key of the one that counts (NaN where it could not be measured), and what to print."""
+    """Metrics, the key of the headline metric (NaN if it could not be measured), and the text to print."""
 
     metrics: Metrics
     headline: str
@@ -43,27 +43,27 @@ class Scores:
     def add(
         self, name: str, scores: Sequence[float], groups: Sequence[str], weights: Sequence[float] | None = None
     ) -> None:
-        """Adds the mean, or the ratio of sums where there are weights; nothing where there is nothing to measure."""
+        """Adds the mean, or with weights the ratio of sums; does nothing without scores."""
         if scores:
             self.put(name, interval(scores, groups, self.resamples, self.seed, weights))
 
     def put(self, name: str, found: Interval) -> None:
-        """Adds an estimate with its interval."""
+        """Adds an estimate with its interval, unless it is NaN."""
         if not math.isnan(found.value):
             self.metrics |= {name: found.value, f"{name}/ci_low": found.low, f"{name}/ci_high": found.high}
 
 
 def stratified(items: Sequence[Item], limit: int | None, seed: int, stratum: Callable[[Item], str]) -> list[Item]:
-    """At most `limit` items, from each stratum in proportion, in their order; a smaller limit takes a subset.
+    """At most `limit` items, drawn from each stratum in proportion, in their order; a smaller limit gives a subset.
 
-    Chosen by a digest of the seed and the item's `id`, so that neither the files' order nor their length matters.
+    The choice depends on a digest of the seed and the item's `id`, not on the order or number of items.
     """
     if limit is None or limit >= len(items):
         return list(items)
     members: dict[Hashable, list[Item]] = {}
     for item in sorted(items, key=lambda item: digest(str(seed), _id(item))):
         members.setdefault(stratum(item), []).append(item)
-    # The i-th of n members stands at (i + 1/2) / n of its stratum: the lowest places are a proportional sample.
+    # The i-th of n members is at quantile (i + 1/2) / n of its stratum: the lowest quantiles are a proportional sample.
     placed = [
         ((place + 0.5) / len(own), digest(str(seed), _id(i)), i)
         for own in members.values()
@@ -78,17 +78,17 @@ def _id(item: Any) -> str:
 
 
 def question_digest(questions: Sequence[Question]) -> str:
-    """Changes with any question, gold answer or order."""
+    """A digest of the questions and gold answers, in order."""
     return digest(*(part for q in questions for part in (q.id, q.question, q.answer, *q.aliases)))
 
 
 def model_digests(model: LanguageModel) -> dict[str, str | None]:
-    """What was loaded: the base weights and the adapter."""
+    """Digests of the base weights and the adapter."""
     return {"model": model.digest, "adapter": weights_digest(Path(model.adapter)) if model.adapter else None}
 
 
 def with_table(metrics: Metrics, headline: str) -> Result:
-    """A result that is printed as the table of its metrics."""
+    """A result whose text is the table of its metrics."""
     return Result(metrics, headline, table(metrics))
 
 

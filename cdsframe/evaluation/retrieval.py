@@ -1,6 +1,6 @@
-"""`evaluation=retrieval`: searches queries and measures the rankings against relevance judgements.
+"""`evaluation=retrieval`: runs queries and scores the rankings against relevance judgements.
 
-Queries and judgements come from files (BEIR's or TREC's format), or from the evidence of the data's questions. Reads no
+Queries and judgements come from files (BEIR or TREC format), or from the evidence of the data's questions. Uses no
 answers and needs no language model.
 """
 
@@ -34,8 +34,8 @@ _BATCH = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Query:
-    """What is searched; `group` ties queries that are not independent."""
+class JudgedQuery:
+    """A query to search; queries with the same `group` are not independent."""
 
     id: str
     text: str
@@ -43,11 +43,11 @@ class Query:
 
 
 def files_problems(queries: str | None, qrels: str | None) -> list[str]:
-    """Empty if both files are given, or neither."""
+    """Returns a problem unless both files are given, or neither."""
     if (queries is None) == (qrels is None):
         return []
     return [
-        "evaluation.queries and evaluation.qrels belong together: give both files, or neither (the data's evidence)"
+        "evaluation.queries and evaluation.qrels must both be set, or both be null (then the data's evidence is used)"
     ]
 
 
@@ -63,10 +63,12 @@ def evaluate(
     sample: Annotated[int, Field(ge=1)] | None,
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
-    """Searches every query that has judgements (at most `sample`, seeded), 50 deep, and measures the rankings."""
+    """Searches every query with a relevant passage (at most `sample`, seeded), 50 hits deep; scores the rankings."""
     index, retriever = system.index, system.retriever
     if not retriever.searches:
-        raise ConfigError("evaluation=retrieval needs a retriever that searches; retriever=none finds nothing")
+        raise ConfigError(
+            "evaluation=retrieval needs a retriever that searches, got retriever=none; use another retriever"
+        )
     chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
     log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
     places = locate(index, judged)
@@ -94,22 +96,26 @@ def evaluate(
     return with_table(metrics, "retrieval/ndcg@10")
 
 
-def read_queries(path: str) -> list[Query]:
-    """JSON Lines with `query_id`, `id` or `_id`, and `text` or `question`."""
-    found: dict[str, Query] = {}
+def read_queries(path: str) -> list[JudgedQuery]:
+    """Reads JSON Lines with `query_id`, `id` or `_id`, and `text` or `question`."""
+    found: dict[str, JudgedQuery] = {}
     for number, record in read_jsonl(path, "evaluation.queries"):
         query_id = _first(record, ("query_id", "_id", "id"))
         text = _first(record, ("text", "question"))
         if query_id is None or text is None:
-            raise InputError(f"evaluation.queries: {path}, line {number}: an id (query_id) and a text are needed")
+            raise InputError(
+                f"evaluation.queries: {path}, line {number}: expected query_id (or _id, id) and text (or question)"
+            )
         if query_id in found:
-            raise InputError(f"evaluation.queries: {path}, line {number}: the id {query_id} stands twice")
-        found[query_id] = Query(query_id, text)
+            raise InputError(
+                f"evaluation.queries: {path}, line {number}: the id {query_id} occurs twice; ids must be unique"
+            )
+        found[query_id] = JudgedQuery(query_id, text)
     return list(found.values())
 
 
 def read_qrels(path: str) -> Qrels:
-    """Tab-separated `query_id, doc_id, score` with or without a header, or TREC's four columns."""
+    """Reads tab-separated `query_id, doc_id, score` with or without a header, or TREC's four columns."""
     found: Qrels = {}
     with open_text(require_file(path, "evaluation.qrels")) as lines:
         try:
@@ -121,14 +127,16 @@ def read_qrels(path: str) -> Qrels:
                     continue
                 if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
                     raise InputError(
-                        f"evaluation.qrels: {path}, line {number}: query_id, doc_id and a whole number are needed, "
+                        f"evaluation.qrels: {path}, line {number}: expected query_id, doc_id and an integer grade, "
                         "separated by tabs"
                     )
                 found.setdefault(cells[0].strip(), {})[cells[-2].strip()] = int(cells[-1])
         except UnicodeDecodeError:
-            raise InputError(f"evaluation.qrels: {path} is not UTF-8 text") from None
+            raise InputError(f"evaluation.qrels: {path} is not UTF-8 text; convert it to UTF-8") from None
     if not found:
-        raise InputError(f"evaluation.qrels: {path} holds no judgements")
+        raise InputError(
+            f"evaluation.qrels: {path} contains no judgements; expected tab-separated query_id, doc_id, grade"
+        )
     return found
 
 
@@ -143,29 +151,35 @@ def _is_grade(cell: str) -> bool:
 
 def load(
     queries: str | None, qrels: str | None, system: System, split: str, sample: int | None, seed: int
-) -> tuple[list[Query], Qrels, int]:
-    """At most `sample` queries that have a relevant passage, their judgements, and how many have none.
+) -> tuple[list[JudgedQuery], Qrels, int]:
+    """Returns at most `sample` queries with a relevant passage, their judgements, and the number of queries without
+    one.
 
-    From the two files, or from the evidence of the data's questions. Raises InputError where no query is left.
+    Reads the two files, or the evidence of the data's questions. Raises InputError if no query has a relevant passage.
     """
     asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(system.data, split, system.index)
     relevant = [query for query in asked if any(judged.get(query.id, {}).values())]
     chosen = stratified(relevant, sample, seed, lambda _: "")
     if not chosen:
-        raise InputError("none of the queries has a relevant passage in the qrels; do their ids belong together?")
+        raise InputError(
+            "no query has a relevant passage in the qrels; use the same ids in evaluation.queries and "
+            "evaluation.qrels, and grades above 0"
+        )
     return chosen, {query.id: judged[query.id] for query in chosen}, len(asked) - len(relevant)
 
 
-def _from_files(queries: str, qrels: str) -> tuple[list[Query], Qrels]:
+def _from_files(queries: str, qrels: str) -> tuple[list[JudgedQuery], Qrels]:
     return read_queries(queries), read_qrels(qrels)
 
 
-def _from_data(data: DataSource, split: str, index: Index) -> tuple[list[Query], Qrels]:
+def _from_data(data: DataSource, split: str, index: Index) -> tuple[list[JudgedQuery], Qrels]:
     questions = data.questions(split)
-    return [Query(q.id, q.question, q.group) for q in questions], gold_passages(index, questions)
+    return [JudgedQuery(q.id, q.question, q.group) for q in questions], gold_passages(index, questions)
 
 
-def _search(retriever: Retriever, reranker: Reranker, context: Context, queries: list[Query]) -> dict[str, list[Hit]]:
+def _search(
+    retriever: Retriever, reranker: Reranker, context: Context, queries: list[JudgedQuery]
+) -> dict[str, list[Hit]]:
     from tqdm import tqdm
 
     found: dict[str, list[Hit]] = {}

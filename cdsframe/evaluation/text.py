@@ -1,7 +1,7 @@
-"""Scores an answer's text against gold answers as medicine compares them.
+"""Scores an answer's text against gold answers, with tokens that keep medical quantities intact.
 
-Exact match and token F1 follow SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250), whose own normalisation makes "1.5 mg"
-equal "15 mg" and "<7.0" equal "70"; the tokens of `cdsframe.text.tokens` do not. Does not judge meaning.
+Exact match and token F1 follow SQuAD (Rajpurkar et al. 2016, arXiv 1606.05250). SQuAD's normalisation equates "1.5 mg"
+with "15 mg" and "<7.0" with "70"; the tokens of `cdsframe.text.tokens` do not. Does not judge meaning.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from cdsframe.text.units import measure
 
 @dataclass(frozen=True, slots=True)
 class Quantity:
-    """A number (or a range) with what it measures, in that measure's base: "500 mg" and "0.5 g" are equal."""
+    """A number or range in the base unit of its measure: "500 mg" and "0.5 g" are equal."""
 
     values: tuple[Decimal, ...]
     measure: str
@@ -33,7 +33,7 @@ def tokens(text: str) -> tuple[str, ...]:
 
 
 def quantities(text: str) -> set[Quantity]:
-    """The numbers with a unit that a text states."""
+    """The quantities (numbers with a unit) in a text."""
     found = set()
     for token in read(text):
         if token.kind == "number" and token.unit:
@@ -44,22 +44,22 @@ def quantities(text: str) -> set[Quantity]:
 
 
 def exact_match(text: str, golds: Sequence[str]) -> float:
-    """1 where the answer equals one of the gold answers after normalisation, else 0."""
+    """1 if the answer equals a gold answer after normalisation, else 0."""
     return float(any(tokens(text) == tokens(gold) for gold in golds))
 
 
 def token_f1(text: str, golds: Sequence[str]) -> float:
-    """The harmonic mean of token precision and recall, the best over the gold answers."""
+    """The harmonic mean of token precision and recall; the maximum over the gold answers."""
     return max((_f1(tokens(text), tokens(gold)) for gold in golds), default=0.0)
 
 
 def rouge_l(text: str, golds: Sequence[str]) -> float:
-    """ROUGE-L's F-measure (Lin 2004) over our tokens, the best over the gold answers."""
+    """ROUGE-L's F-measure (Lin 2004) over our tokens; the maximum over the gold answers."""
     return max((_rouge_scorer().score(gold, text)["rougeL"].fmeasure for gold in golds), default=0.0)
 
 
 def wrong_dose(text: str, golds: Sequence[str]) -> bool:
-    """Whether the answer states a quantity that no gold answer has, of a kind (mass, volume, time, …) that gold has."""
+    """Whether the answer states a quantity that no gold answer has, though one has its kind (mass, volume, time, …)."""
     known = {quantity for gold in golds for quantity in quantities(gold)}
     kinds = {quantity.measure for quantity in known}
     return any(quantity.measure in kinds and quantity not in known for quantity in quantities(text))
@@ -70,7 +70,7 @@ METRICS: dict[str, Callable[[str, Sequence[str]], float]] = {
     "em": exact_match,
     "rouge_l": rouge_l,
 }
-"""Key -> a function of the answer's text and the gold answers, from 0 (wrong) to 1 (right).
+"""Key -> a function of the answer's text and the gold answers, from 0 (wrong) to 1 (correct).
 
 Each is reported as `qa/<key>` with its interval, kept per question in `predictions.jsonl`, and compared in pairs.
 """
@@ -83,8 +83,8 @@ def _f1(answer: tuple[str, ...], gold: tuple[str, ...]) -> float:
     return 2 * shared / (len(answer) + len(gold))
 
 
-class _Tokens:
-    """What rouge_score wants a tokenizer to be."""
+class _RougeTokenizer:
+    """Adapts `tokens` to rouge_score's tokenizer interface."""
 
     def tokenize(self, text: str) -> list[str]:
         return list(tokens(text))
@@ -94,4 +94,4 @@ class _Tokens:
 def _rouge_scorer() -> Any:
     from rouge_score.rouge_scorer import RougeScorer
 
-    return RougeScorer(["rougeL"], tokenizer=_Tokens())
+    return RougeScorer(["rougeL"], tokenizer=_RougeTokenizer())

@@ -1,6 +1,6 @@
-"""`evaluation=tune`: fits a retriever's weights to development queries, and says what that is worth by cross-fitting.
+"""`evaluation=tune`: tunes a retriever's weights on development queries and estimates the gain by cross-fitting.
 
-The lists of all legs are searched once; only their fusion is repeated. Changes no configuration: prints the overrides.
+Searches each leg once; only the fusion is repeated. Changes no configuration: prints the overrides.
 """
 
 from __future__ import annotations
@@ -20,10 +20,9 @@ from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import clusters, locate
 from cdsframe.evaluation.ranking import Qrels, score_rankings
 from cdsframe.evaluation.result import Result, Scores
-from cdsframe.evaluation.retrieval import Query, files_problems, load
+from cdsframe.evaluation.retrieval import JudgedQuery, files_problems, load
 from cdsframe.evaluation.statistics import Difference, paired_difference
-from cdsframe.types import Hit
-from cdsframe.types import Query as Searched
+from cdsframe.types import Hit, Query
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +44,7 @@ class Weighted(Protocol):
 
     def weighted(self, weights: Weights) -> Weighted: ...
 
-    def lists(self, queries: Sequence[Searched], filter: Mapping[str, str]) -> list[_Lists]: ...
+    def lists(self, queries: Sequence[Query], filter: Mapping[str, str]) -> list[_Lists]: ...
 
     def join(self, legs: _Lists) -> list[Hit]: ...
 
@@ -64,14 +63,16 @@ def evaluate(
     folds: Annotated[int, Field(ge=2)],
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
-    """Finds the weights with the best mean nDCG@10, and measures them on queries that they were not fitted to.
+    """Finds the weights with the best mean nDCG@10, and scores them on queries that were not used to fit them.
 
-    Queries that share a document stay in one fold. Each fold is measured with the weights that the other folds choose
-    (cross-fitting); their difference to the configured weights is paired, with a clustered interval and p.
+    Queries with a common relevant document stay in one fold. Each fold is scored with the weights fitted on the other
+    folds (cross-fitting). The difference to the configured weights is paired, with a clustered interval and p.
     """
     retriever, index = system.retriever, system.index
     if not isinstance(retriever, Weighted):
-        raise ConfigError("evaluation=tune needs a retriever with weights: hybrid, hierarchical or hierarchical_light")
+        raise ConfigError(
+            "evaluation=tune needs a retriever with weights; use retriever=hybrid, hierarchical or hierarchical_light"
+        )
     chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
     groups = clusters(chosen, judged, locate(index, judged))
     fold_of = _folds(groups, folds, seed)
@@ -102,15 +103,19 @@ def evaluate(
     }
     write_json(run.folder / "weights.json", dict(weights))
     run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
-    return Result(metrics, f"retrieval/{_MEASURE}_tuned", _told(metrics, difference, weights))
+    return Result(metrics, f"retrieval/{_MEASURE}_tuned", _summary(metrics, difference, weights))
 
 
 class _Tuner:
-    """The lists of all queries, and the scores of weights that were tried."""
+    """Caches the hit lists of all queries and the scores of each set of weights."""
 
-    def __init__(self, retriever: Weighted, queries: Sequence[Query], qrels: Qrels, grid: Sequence[float]) -> None:
+    def __init__(
+        self, retriever: Weighted, queries: Sequence[JudgedQuery], qrels: Qrels, grid: Sequence[float]
+    ) -> None:
         self._retriever, self._queries, self._qrels, self._grid = retriever, queries, qrels, sorted(grid)
-        searching = retriever.weighted(dict.fromkeys(retriever.weights, 1.0))  # a leg of weight 0 is not searched
+        searching = retriever.weighted(
+            dict.fromkeys(retriever.weights, 1.0)
+        )  # a leg with weight 0 would not be searched
         self._lists = [lists for batch in _batches(queries) for lists in searching.lists(batch, {})]
         self._tried: dict[tuple[float, ...], list[float]] = {}
 
@@ -127,10 +132,10 @@ class _Tuner:
         return self._tried[key]
 
     def best(self, places: Sequence[int]) -> dict[str, float]:
-        """The weights with the best mean over the queries at these places, by coordinate ascent on the grid.
+        """The weights with the best mean score over the queries at these indices, by coordinate ascent on the grid.
 
-        Starts from the configured weights; of equal ones the first found stays. The last weight of the fusion's legs
-        is not moved: only their ratio counts.
+        Starts from the configured weights; ties keep the earlier weights. The last weight of the fusion is fixed: only
+        the ratios matter.
         """
         weights = dict(self._retriever.weights)
         free = [path for path in weights if path != _anchor(weights)]
@@ -150,27 +155,29 @@ class _Tuner:
 
 
 def _anchor(weights: Weights) -> str:
-    """The weight that the others are relative to."""
+    """The weight that is kept fixed."""
     return [path for path in weights if path.startswith("fusion.")][-1]
 
 
-def _batches(queries: Sequence[Query]) -> Iterator[list[Searched]]:
+def _batches(queries: Sequence[JudgedQuery]) -> Iterator[list[Query]]:
     from tqdm import tqdm
 
     with tqdm(total=len(queries), desc="queries", unit="", disable=len(queries) <= _AT_ONCE) as bar:
         for first in range(0, len(queries), _AT_ONCE):
             batch = queries[first : first + _AT_ONCE]
-            yield [Searched.plain(query.text) for query in batch]
+            yield [Query.plain(query.text) for query in batch]
             bar.update(len(batch))
 
 
 def _folds(groups: Sequence[str], folds: int, seed: int) -> list[int]:
-    """Each query's fold: whole clusters, seeded, the largest first into the smallest fold."""
+    """Each query's fold: whole clusters, largest first into the smallest fold; ties are broken by seed."""
     sizes: dict[str, int] = {}
     for group in groups:
         sizes[group] = sizes.get(group, 0) + 1
     if len(sizes) < folds:
-        raise InputError(f"evaluation.folds={folds} is more than the {len(sizes)} clusters of queries; use fewer")
+        raise InputError(
+            f"evaluation.folds={folds} is more than the {len(sizes)} clusters of queries; use at most {len(sizes)}"
+        )
     filled, fold_of = [0] * folds, dict[str, int]()
     for group in sorted(sizes, key=lambda group: (-sizes[group], digest(str(seed), group))):
         fold = filled.index(min(filled))
@@ -183,7 +190,7 @@ def _overrides(weights: Weights) -> str:
     return " ".join(f"{path}={value:g}" for path, value in weights.items())
 
 
-def _told(metrics: Mapping[str, Any], difference: Difference, weights: Weights) -> str:
+def _summary(metrics: Mapping[str, Any], difference: Difference, weights: Weights) -> str:
     verdict = "" if difference.p < 0.05 else ", not significant"
     return (
         f"nDCG@10 {metrics['retrieval/ndcg@10']:.3f} as configured, {metrics['retrieval/ndcg@10_tuned']:.3f} "

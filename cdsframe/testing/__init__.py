@@ -1,7 +1,7 @@
-"""The contracts of components as tests, and doubles, for packages with components of their own. Needs pytest.
+"""Contract tests and test doubles for packages with their own components. Needs pytest.
 
-`IndexContract` and `RetrieverContract` are classes of tests: inherit from one and give it your component. Doubles need
-no model: `HashEmbedder` (vectors of hashed words), `ScriptedGenerator` (answers by a function), `filled_index`.
+`IndexContract` and `RetrieverContract` are test classes: inherit from one and define its fixture. The doubles need no
+model: `HashEmbedder` (vectors of hashed words), `ScriptedGenerator` (answers from a function), `filled_index`.
 """
 
 from cdsframe.embedder import HashEmbedder

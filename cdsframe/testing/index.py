@@ -22,7 +22,7 @@ from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.types import Hit, Level, Passage, Request
 
 EMBEDDER = HashEmbedder(16)
-"""Its vectors are those of the records that the contract writes."""
+"""Embeds the records that the contract writes."""
 
 TOPICS = ["fever cough", "fever dose", "broken leg plaster", "morphine dose night", "garden spring"]
 
@@ -63,9 +63,9 @@ def ids(hits: Sequence[Hit]) -> list[str]:
 
 
 class IndexContract:
-    """Inherit from it and define the fixture `empty`: an index without content, a new one for each test."""
+    """Inherit from it and define the fixture `empty`: an empty index, a new one for each test."""
 
-    def test_an_index_that_is_not_there_is_refused(self, empty: Index) -> None:
+    def test_a_missing_index_is_refused(self, empty: Index) -> None:
         assert empty.digest is None
         assert empty.documents() == {}
         for read in (
@@ -76,7 +76,7 @@ class IndexContract:
             with pytest.raises(ConfigError, match=r"ingest\.py"):
                 read()
 
-    def test_passages_come_back_as_they_went_in(self, empty: Index) -> None:
+    def test_passages_are_returned_unchanged(self, empty: Index) -> None:
         full = Passage(
             "i", "d", "d#1", "passage", "ﬁeld 😀\n", "Title", ("a", "b"), 3, 5, 12, "x", {"kind": "n", "patient": "P"}
         )
@@ -91,7 +91,7 @@ class IndexContract:
 
         assert dict(empty.corpora) == empty.owned() == empty.owned(committed=True) == {}
         give([passage("a", 0, "one", "1")], "first")
-        assert dict(empty.corpora) == {}  # nothing is committed
+        assert dict(empty.corpora) == {}  # not committed yet
         assert empty.owned() == {"a": ("1", "first")}
         give([passage("b", 0, "two", "2"), passage("c", 0, "three", "3")], "")
         empty.commit()
@@ -118,7 +118,7 @@ class IndexContract:
         assert dict(empty.corpora) == {"third": 1}
         assert empty.owned() == {"z": ("7", "third")}
 
-    def test_values_of_metadata_are_those_of_committed_passages_that_fulfil_a_filter(self, empty: Index) -> None:
+    def test_metadata_values_come_from_committed_passages_that_match_the_filter(self, empty: Index) -> None:
         title = Passage("t", "d00", "d00", "title", "", "T", (), 0, 0, 0, "1", {"kind": "only a title"})
         write(empty, [*corpus(), title])
         write(empty, [passage("later", 0, "x", kind="uncommitted")], commit=False)
@@ -137,7 +137,7 @@ class IndexContract:
         with pytest.raises(InputError, match="unknown metadata field colour"):
             empty.holds({"colour": "red"})
 
-    def test_ranges_of_passages_come_back_in_order_and_each_passage_once(self, empty: Index) -> None:
+    def test_ranges_return_each_passage_once_in_order(self, empty: Index) -> None:
         own = [passage(document, n, f"text {n}") for document in ("d", "it's") for n in range(12)]
         title = Passage("d/title/3", "d", "d", "title", "", "T", (), 3, 0, 0, "1")
         write(empty, [*reversed(own), title])
@@ -147,7 +147,7 @@ class IndexContract:
         single = [(document, n, n) for n in range(0, 12, 2) for document in (f"x{m}" for m in range(60))]
         assert empty.between([*single, ("d", 11, 11), ("it's", 2, 2)]) == [own[11], own[14]]
 
-    def test_words_and_vectors_find_what_is_near(self, empty: Index) -> None:
+    def test_word_and_vector_searches_find_similar_passages(self, empty: Index) -> None:
         write(empty, corpus())
         by_words, by_vector = empty.search([words("broken legs"), near("broken leg plaster")])
         assert {hit.passage.document_id for hit in by_words} <= {f"d{n:02}" for n in range(2, 40, 5)}
@@ -156,7 +156,7 @@ class IndexContract:
             assert [hit.rank for hit in hits] == list(range(1, 11))
             assert [hit.score for hit in hits] == sorted((hit.score for hit in hits), reverse=True)
 
-    def test_of_what_was_found_the_chosen_alone_is_read(self, empty: Index) -> None:
+    def test_text_is_read_for_chosen_hits_only(self, empty: Index) -> None:
         full = Passage("i", "d", "d#1", "passage", "fever", "Tïtle", ("a", "b", "a"), 3, 5, 12, "x", {"kind": "n"})
         title = replace(full, id="d/title/0", level="title", text="", ordinal=0, end=5)
         write(empty, [full, title, *corpus()])
@@ -196,7 +196,7 @@ class IndexContract:
             lists = empty.search([request("same words here", k=k) for k in (1, 5, 60, 150)])
             assert [ids(hits) for hits in lists] == [[f"t{n:03}-0" for n in range(k)] for k in (1, 5, 60, 150)]
 
-    def test_filters_are_applied_before_the_list_is_cut(self, empty: Index) -> None:
+    def test_filters_apply_before_the_hits_are_limited(self, empty: Index) -> None:
         rare = passage("rare", 0, "fever", patient="P-1")
         write(empty, [*corpus(), rare])
         for request in (words("fever cough", k=1, patient="P-1"), near("morphine dose", k=1, patient="P-1")):
@@ -216,12 +216,12 @@ class IndexContract:
         assert (len(either), ids(both), none, nothing) == (80, ["d01-0", "d01-1"], [], [])
         assert ids(quote) == ["d01-0", "d01-1"]
 
-    def test_a_value_is_not_the_list_of_its_letters(self, empty: Index) -> None:
+    def test_a_filter_value_is_not_split_into_letters(self, empty: Index) -> None:
         write(empty, [passage("word", 0, "fever", kind="ab"), passage("letter", 0, "fever", kind="a")])
         word, letters = empty.search([near("fever", kind="ab"), near("fever", kind=["a", "b"])])
         assert (ids(word), ids(letters)) == (["word-0"], ["letter-0"])
 
-    def test_a_level_is_searched_by_itself(self, empty: Index) -> None:
+    def test_a_search_covers_one_level_only(self, empty: Index) -> None:
         document = Passage("whole", "d", "d", "document", "fever", "", (), 0, 0, 5, "1")
         write(empty, [passage("d", 0, "fever"), document])
         assert ids(empty.search([words("fever")])[0]) == ["d-0"]
@@ -249,13 +249,13 @@ class IndexContract:
         long = "fever cough and many words " * 400
         assert ids(empty.search([words(long)])[0]) == ids(empty.search([words("fever cough and many words")])[0])
 
-    def test_letters_that_are_names_count(self, empty: Index) -> None:
+    def test_single_letters_are_searched(self, empty: Index) -> None:
         filler = [passage(f"f{n}", 0, f"some filler {n}") for n in range(9)]
         write(empty, [*filler, passage("y", 0, "hepatitis B"), passage("z", 0, "hepatitis A virus")])
         assert ids(empty.search([words("hepatitis A")])[0]) == ["z-0", "y-0"]
         assert ids(empty.search([words("hepatitis B")])[0]) == ["y-0", "z-0"]
 
-    def test_many_requests_at_once_are_as_one_by_one(self, empty: Index) -> None:
+    def test_batched_requests_equal_single_requests(self, empty: Index) -> None:
         write(empty, corpus())
         requests = [kind(topic, k=k) for topic in TOPICS for kind in (words, near) for k in (3, 7)]
         assert empty.search(requests) == [empty.search([request])[0] for request in requests]
@@ -298,7 +298,7 @@ class IndexContract:
         assert empty.search([words("fever"), near("fever")]) == [[], []]
         assert empty.documents() == {}
 
-    def test_nothing_is_seen_before_the_commit(self, empty: Index) -> None:
+    def test_changes_are_invisible_before_the_commit(self, empty: Index) -> None:
         write(empty, corpus(4))
         digest = empty.digest
         write(empty, [passage("new", 0, "fever")], commit=False)
@@ -327,7 +327,7 @@ class IndexContract:
         with pytest.raises(IndexMismatchError, match=r"has no vectors .*retriever=bm25"):
             empty.search([near("fever")])
 
-    def test_the_levels_are_those_that_the_committed_records_have(self, empty: Index) -> None:
+    def test_levels_count_committed_records(self, empty: Index) -> None:
         assert empty.levels == {}
         write(empty, corpus(2))
         assert empty.levels == {"passage": 4}
@@ -338,8 +338,8 @@ class IndexContract:
         assert empty.passages(["d"], "title") == [record("title", "d", "cough")]
         assert empty.search([Request(3, text="cough", level="section")]) == [[]]
 
-    def test_statistics_are_those_of_the_level(self, empty: Index) -> None:
-        """What the other levels' records say changes no score."""
+    def test_term_statistics_are_per_level(self, empty: Index) -> None:
+        """Records of other levels do not affect the scores of a level."""
         write(empty, corpus(20))
         requests = [words("fever dose"), near("fever dose")]
         before = empty.search(requests)
@@ -355,16 +355,14 @@ class IndexContract:
         )
 
     @pytest.mark.parametrize("prepended", [("title", "heading"), ("title",), ("heading",), ()])
-    def test_title_and_heading_come_back_but_are_searched_only_where_they_are_prepended(
-        self, empty: Index, prepended: Any
-    ) -> None:
+    def test_title_and_heading_are_stored_but_searched_only_if_prepended(self, empty: Index, prepended: Any) -> None:
         made = replace(passage("d", 0, "bleep"), title="Obstetrics", heading=("Blood", "Loss"), prepended=prepended)
         write(empty, [made, passage("e", 0, "other")])
         found = empty.search([Request(5, text=text) for text in ("obstetrics", "loss", "bleep")])
         assert [len(hits) for hits in found] == ["title" in prepended, "heading" in prepended, True]
         assert found[2][0].passage == made == empty.passages(["d"])[0]
 
-    def test_a_commit_without_tidying_shows_all_that_was_written(self, empty: Index) -> None:
+    def test_a_commit_without_optimize_shows_all_changes(self, empty: Index) -> None:
         write(empty, corpus())
         for turn in range(3):
             empty.delete(["d01"])
@@ -382,7 +380,7 @@ class IndexContract:
         empty.commit(optimize=True)
         assert ids(empty.search([words("fever", k=99)])[0]) == ids(live)
 
-    def test_what_is_discarded_was_never_written(self, empty: Index) -> None:
+    def test_discard_reverts_uncommitted_changes(self, empty: Index) -> None:
         write(empty, corpus(4))
         requests, digest = [words("fever", k=50), near("fever", k=50)], empty.digest
         before = empty.search(requests)
@@ -394,14 +392,14 @@ class IndexContract:
             empty.commit(optimize=True)
             assert (empty.digest, empty.search(requests)) == (digest, before)
 
-    def test_discarding_before_the_first_commit_leaves_nothing(self, empty: Index) -> None:
+    def test_discard_before_the_first_commit_empties_the_index(self, empty: Index) -> None:
         write(empty, corpus(2), commit=False)
         empty.discard()
         assert empty.documents() == {}
         empty.commit()
         assert empty.documents() == {}
 
-    def test_a_rebuild_takes_the_place_of_the_index_when_it_commits(self, empty: Index) -> None:
+    def test_a_committed_rebuild_replaces_the_index(self, empty: Index) -> None:
         write(empty, corpus(4))
         with empty.rebuild() as new:
             assert empty.rebuilding
@@ -420,7 +418,7 @@ class IndexContract:
         write(empty, [passage("c", 0, "fever")])
         assert ids(empty.search([words("fever")])[0]) == ["b-0", "c-0"]
 
-    def test_a_rebuild_that_was_left_is_gone_on_with(self, empty: Index) -> None:
+    def test_an_interrupted_rebuild_resumes(self, empty: Index) -> None:
         write(empty, corpus(4))
         digest = empty.digest
         with empty.rebuild() as new:
@@ -434,7 +432,7 @@ class IndexContract:
             new.commit(optimize=True)
         assert set(empty.documents()) == {"a"}
 
-    def test_a_rebuild_that_was_left_can_be_dropped(self, empty: Index) -> None:
+    def test_an_interrupted_rebuild_can_be_dropped(self, empty: Index) -> None:
         write(empty, corpus(4))
         digest = empty.digest
         with empty.rebuild() as new:

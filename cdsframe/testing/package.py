@@ -1,4 +1,4 @@
-"""Checks the configuration files of a component package as cdsframe's own tests check the built-in ones."""
+"""Checks the configuration files of a component package with the rules of cdsframe's own tests. Builds no component."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ HEAVY = frozenset({
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "datasets", "sentence_transformers", "lancedb",
     "pyarrow", "lm_eval", "wandb", "fastapi", "uvicorn", "matplotlib", "scipy", "sklearn", "pdfplumber", "numpy",
 })  # fmt: skip
-"""Packages that take long to import: a component imports them where it uses them."""
+"""Packages with slow imports: components must import them inside functions."""
 
 
 def check_package(name: str) -> None:
-    """Asserts, for each option in the package's folder `configs`, that it matches its target.
+    """Asserts that each option in the package's folder `configs` matches its target.
 
-    The keys are the target's arguments and each has its value in the YAML, no argument has a default or lacks an
-    annotation, the target has the methods of its group's contract, and its module imports no heavy library.
+    The YAML keys are exactly the target's parameters except dependencies; no parameter has a default or lacks an
+    annotation; the target has the methods of its group's contract; importing its module imports no heavy library.
     """
     folder = Path(str(import_module(name).__file__)).parent / "configs"
     options = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name not in ("experiment", "sweep"))
-    assert options, f"{folder} has no option (GROUP/OPTION.yaml)"
+    assert options, f"{folder} contains no option; expected files GROUP/OPTION.yaml"
     for path in options:
         node = yaml.safe_load(path.read_text(encoding="utf-8"))
         assert "_target_" in node, f"{path} has no _target_"
@@ -42,15 +42,19 @@ def _check_signature(path: Path, node: dict[str, Any]) -> None:
     parameters = inspect.signature(locate(node["_target_"])).parameters.values()
     keys = {key for key in node if not key.startswith("_")}
     settings = {p.name for p in parameters if p.name in keys or not is_dependency(p)}
-    assert keys == settings, f"{path}: the keys {sorted(keys)} are not the arguments {sorted(settings)}"
+    assert keys == settings, f"{path}: the keys {sorted(keys)} do not match the parameters {sorted(settings)}"
     for parameter in parameters:
-        where = f"{path}: the argument {parameter.name}"
-        assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, f"{where} takes any key"
-        assert parameter.default is inspect.Parameter.empty, f"{where} has a default: its value belongs into the YAML"
-        assert parameter.annotation is not inspect.Parameter.empty, f"{where} has no annotation"
+        where = f"{path}: the parameter {parameter.name}"
+        assert parameter.kind is not inspect.Parameter.VAR_KEYWORD, (
+            f"{where} accepts any key; list the parameters instead of **{parameter.name}"
+        )
+        assert parameter.default is inspect.Parameter.empty, f"{where} has a default; move its value to the YAML"
+        assert parameter.annotation is not inspect.Parameter.empty, f"{where} has no annotation; annotate it"
 
 
 def _check_imports(module: str) -> None:
     code = f"import sys, {module}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
-    assert not done.stdout.split(), f"importing {module} imports {done.stdout.strip()}; import it where it is used"
+    assert not done.stdout.split(), (
+        f"importing {module} also imports {done.stdout.strip()}; import that inside a function"
+    )

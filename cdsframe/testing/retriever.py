@@ -1,4 +1,4 @@
-"""The contract of every retriever: what the pipeline and the evaluations rely on. Needs pytest.
+"""The contract tests of every retriever: the behaviour that the pipeline and the evaluations rely on. Needs pytest.
 
 class TestMyRetriever(RetrieverContract):
     @pytest.fixture
@@ -21,11 +21,11 @@ QUERIES = ["dose of morphine at night", "fever and cough", "a plaster for the le
 
 
 def filled_index(index: Index | None = None, embedder: Embedder | None = None) -> Index:
-    """Writes thirty documents of three passages, with their document and title records.
+    """Writes thirty documents of three passages each, with their document and title records, and returns the index.
 
     Args:
-        index: an empty index; None: one in memory.
-        embedder: makes the vectors; None: a `HashEmbedder`.
+        index: an empty index; None: a new one in memory.
+        embedder: embeds the records; None: a `HashEmbedder`.
     """
     index = MemoryIndex({}) if index is None else index
     embedder = HashEmbedder() if embedder is None else embedder
@@ -36,7 +36,7 @@ def filled_index(index: Index | None = None, embedder: Embedder | None = None) -
 
 
 def _document(n: int) -> list[Passage]:
-    """A document whose passages have 20 characters, each with another mix of two words."""
+    """A document with three passages of 20 characters, each with another pair of words."""
     name, metadata = f"d{n:02}", {"kind": "note" if n % 2 else "guideline"}
     title = f"{WORDS[n % 8]} {n}"
     whole = " ".join(f"{WORDS[n % 8]} {WORDS[(n + m) % 8]}" for m in range(3))
@@ -55,7 +55,7 @@ class RetrieverContract:
     """Inherit from it and define the fixture `retriever`, over `filled_index()`."""
 
     finds_all = True
-    """Whether it finds ten passages for each query of the contract; False for one that may find none."""
+    """Whether the retriever finds ten passages for each query of the contract; set it to False if it may find none."""
 
     def test_it_fulfils_the_protocol(self, retriever: Retriever) -> None:
         assert isinstance(retriever, Retriever)
@@ -68,7 +68,7 @@ class RetrieverContract:
             assert [hit.rank for hit in long] == list(range(1, len(long) + 1))
             assert len({hit.passage.id for hit in long}) == len(long)
 
-    def test_many_queries_are_as_one_by_one(self, retriever: Retriever) -> None:
+    def test_batched_queries_equal_single_queries(self, retriever: Retriever) -> None:
         assert retriever.search_many(QUERIES, 7) == [retriever.search(query, 7) for query in QUERIES]
         assert retriever.search_many([]) == []
         assert retriever.search(QUERIES[0], 0) == []
@@ -84,7 +84,7 @@ class RetrieverContract:
         if self.finds_all and retriever.searches:
             assert len(hits) == 10
 
-    def test_an_unknown_field_is_refused_by_name(self, retriever: Retriever) -> None:
+    def test_an_unknown_filter_field_is_refused(self, retriever: Retriever) -> None:
         unknown = "unknown metadata field ward in the filter; the fields are kind, department"
         with pytest.raises(InputError, match=unknown):
             retriever.search(QUERIES[0], filter={"ward": "7"})

@@ -191,7 +191,7 @@ class TrainingLoop:
 
     def _resume(self) -> None:
         """Takes up the last checkpoint, and tells the loggers what was before it."""
-        found = self._devices.tell(self._checkpoints.latest() if self._devices.first else None)
+        found = self._devices.broadcast(self._checkpoints.latest() if self._devices.first else None)
         if found is None:
             return
         tensors, state = found

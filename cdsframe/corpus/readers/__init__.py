@@ -1,7 +1,7 @@
-"""Readers of single files: bytes to a text with sections, for each suffix in `READERS`.
+"""Readers of single files: `READERS` maps a suffix to a function that turns the file's bytes into text with sections.
 
-Each takes the bytes and how many bytes they may unpack to, and raises Refused with a reason in words where a file
-cannot be read; none knows where the bytes come from.
+A reader gets the bytes and the largest size, in bytes, that they may unpack to. It raises Refused, with the reason, if
+the file cannot be read. Readers do not open files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READERS: dict[str, Callable[[bytes, int], Parsed]] = {
     ".docm": read_docx,
     ".dotx": read_docx,
     ".dotm": read_docx,
-    ".doc": read_docx,  # some hold .docx; the old format is refused with what helps
+    ".doc": read_docx,  # some hold .docx; for the old format the error suggests a fix
     ".pdf": read_pdf,
     ".csv": read_table,
     ".tsv": read_table,

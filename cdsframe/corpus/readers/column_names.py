@@ -1,4 +1,4 @@
-"""Decides whether a row of a table holds the names of its columns or values. Reads no file."""
+"""Decides whether a table row is a header (column names) or values. Reads no file."""
 
 from __future__ import annotations
 
@@ -11,26 +11,26 @@ LONGEST_NAME = 100
 """Characters."""
 
 _NUMBER = re.compile(r"[<>≤≥=~±+\-−]?\s*\d[\d.,/–-]*(?=\s|\Z)")
-"""A number at a value's beginning; not `1st line`, `24-hour dose`, `25OHD`."""
+"""A number at the start of a value; does not match `1st line`, `24-hour dose`, `25OHD`."""
 
 _DIGITS = re.compile(r"(?<![\w.,/])\d[\d.,]*")
 _BRACKETS = re.compile(r"[(\[][^)\]]*[)\]]|\bper\s+\d+|/\s*\d+")
-"""Parts of a name in which an amount is a unit: `Sodium (mmol per 100 ml)`."""
+"""Parts of a column name in which a number belongs to a unit: `Sodium (mmol per 100 ml)`."""
 
 _TIMES = frozenset(("ms", "s", "min", "h", "day", "week", "month", "year"))
 _BANDS = frozenset(("month", "year", "kg"))
-"""Units by which patients are divided: `1-4 years | 5-11 years`."""
+"""Units of patient groups: `1-4 years | 5-11 years`."""
 
 
 def are_names(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
-    """Whether a row looks like names of columns: different short texts with letters, in most of its columns.
+    """Whether a row looks like column names: distinct short texts with letters, in more than half of its columns.
 
-    A row with a number or a dose in it is values, and so is one that differs from most rows below in its digits only.
-    Numbers that are ages or weights of two columns are names if the values below are none.
+    A row with a number or a dose is values. So is a row that differs from most rows below only in its digits. Ages or
+    weights in two or more columns are names if no value below them is an age or a weight.
 
     Args:
-        row: its values, empty where a column has none.
-        below: rows of the same table.
+        row: the values; empty for a column without one.
+        below: the following rows of the same table.
     """
     places = [place for place, value in enumerate(row) if value]
     names = [row[place] for place in places]
@@ -45,7 +45,7 @@ def are_names(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 
 def are_repeated(names: Sequence[str], row: Sequence[str]) -> bool:
-    """Whether a row fills the columns that have names and repeats one of these names in its place."""
+    """Whether a row fills exactly the named columns and repeats at least one name in its column (a repeated header)."""
     filled = [bool(name) for name in names] == [bool(value) for value in row]
     return filled and any(name and name == value for name, value in zip(names, row, strict=True))
 
@@ -55,26 +55,26 @@ def _column(rows: Sequence[Sequence[str]], place: int) -> list[str]:
 
 
 def _differ_in_digits(name: str, values: Sequence[str]) -> bool:
-    """Whether most values are the name with other digits."""
+    """Whether most values equal the name except for their digits."""
     shape = re.sub(r"\d+", "0", name.casefold())
     alike = sum(re.sub(r"\d+", "0", value.casefold()) == shape for value in values)
     return shape != name.casefold() and 2 * alike > len(values)
 
 
 def _is_amount(value: str) -> bool:
-    """Whether a value begins with a number, or has a number with a unit that is no time."""
+    """Whether a value begins with a number, or contains a number with a unit other than time."""
     if _NUMBER.match(value):
         return True
     return bool(_units(_BRACKETS.sub(" ", value)) - _TIMES)
 
 
 def _units(value: str) -> set[str]:
-    """The units behind the numbers of a value."""
+    """The units that follow the numbers of a value."""
     return {unit for found in _DIGITS.finditer(value) if (unit := unit_behind(value, found.end())[0])}
 
 
 def _are_bands(row: Sequence[str], places: Sequence[int], below: Sequence[Sequence[str]]) -> bool:
-    """Whether amounts are ages or weights that name columns: several, none of which a value below them has."""
+    """Whether the amounts are age or weight groups as column names: two or more, and no such unit below them."""
     if len(places) < 2 or not below:
         return False
     values = (value for place in places for value in _column(below, place))

@@ -1,4 +1,4 @@
-"""What every reader of a file gives back, and how it says that it cannot. Reads nothing itself."""
+"""The result of every reader, and the exception for a file that cannot be read. Reads nothing."""
 
 from __future__ import annotations
 
@@ -9,28 +9,28 @@ from cdsframe.types import Omission, Section
 
 
 class Refused(Exception):
-    """A file cannot be read; the message continues the sentence that the file's name begins."""
+    """A file cannot be read. The message is a predicate: callers put the file's name in front of it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A file's text and sections, and its title: None for its first heading, "" for none at all."""
+    """A file's text, sections and title. Title None: use the first heading; "": the file has no title."""
 
     text: str
     sections: tuple[Section, ...]
     title: str | None = None
     front: Mapping[str, str] = field(default_factory=dict)
-    """What the file says of itself: `id`, `title` and metadata fields, among others."""
+    """Metadata from the file itself, such as YAML front matter: `id`, `title` and metadata fields, among others."""
     remark: str | None = None
-    """What the log says of how the file was read; continues the sentence that the file's name begins."""
+    """How the file was read, for the log; a predicate that follows the file's name."""
     omitted: tuple[Omission, ...] = ()
-    """Parts of the file that are not in the text."""
+    """Counts of content that is not in the text."""
 
 
 def with_sections(
     text: str, sections: tuple[Section, ...], title: str | None = None, omitted: Iterable[Omission] = ()
 ) -> Parsed:
-    """Raises Refused where there is no section; the message names what was omitted."""
+    """Raises Refused if there are no sections; the message lists the omissions."""
     omitted = tuple(item for item in omitted if item.count)
     if not sections:
         found = ", ".join(f"{item.count} {item.reason}" for item in omitted)

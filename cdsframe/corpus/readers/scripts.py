@@ -1,7 +1,8 @@
-"""Writes superscripts and subscripts as plain text that keeps their meaning. Does not read any format.
+"""Writes superscripts and subscripts as plain text without changing the meaning of numbers. Reads no file format.
 
-`10<sup>9</sup>/L` is `10^9/L`, never `109/L`; `H<sub>2</sub>O` is `H2O`; `5 mg<sup>2</sup>` is `5 mg^2`. Blanks at the
-ends of a script stay outside its mark. `1<sup>1</sup>/<sub>2</sub>` is a fraction, `1 1/2`.
+`10<sup>9</sup>/L` becomes `10^9/L`, never `109/L`; `H<sub>2</sub>O` becomes `H2O`; `5 mg<sup>2</sup>` becomes `5 mg^2`.
+Leading and trailing blanks of a superscript or subscript are kept outside `^…` and `_…`. `1<sup>1</sup>/<sub>2</sub>`
+is a fraction, `1 1/2`.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import re
 from collections.abc import Sequence
 
 _WITH_LINE = {"<": "≤", ">": "≥", "+": "±"}
-"""The meaning of a sign with a line of its own below it."""
+"""Sign -> its meaning when it is underlined."""
 SUPERSCRIPT, SUBSCRIPT, FORMULA = "superscript", "subscript", "formula"
 UNDERLINED = "underlined"
 
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "ère", "ème", "º", "ª", "™", "®", "©", "°"))
-"""Superscripts that belong to the number or word before them and change no meaning when set on the line."""
+"""Superscripts that may follow the number or word without `^`: their position carries no meaning."""
 _BLANKS = " \u00a0\u2007\u2009\u202f"
 _SLASHES = "/\u2044\u2215"
 _OVER = re.compile(rf"\s*[{_SLASHES}]\s*")
@@ -24,7 +25,7 @@ _DIGIT = re.compile(r"[.,]?\d")
 
 
 def with_line_below(text: str, after: str) -> str:
-    """A text that is underlined and whose neighbours are not: `<` is `≤`, `>` is `≥`, `+` before a number is `±`."""
+    """Replaces a sign that alone is underlined: `<` by `≤`, `>` by `≥`, `+` before a number by `±`."""
     written = text.strip()
     if written not in _WITH_LINE or (written == "+" and not after.lstrip(_BLANKS)[:1].isdigit()):
         return text
@@ -32,11 +33,12 @@ def with_line_below(text: str, after: str) -> str:
 
 
 def superscript(before: str, text: str) -> str:
-    """The superscript as it is appended to the text before it, with the blanks at its ends.
+    """Returns the superscript in the form in which it is appended to the preceding text, with its leading and trailing
+    blanks.
 
     Args:
-        before: the text in front; its last letters decide.
-        text: the superscript's own text.
+        before: the preceding text; its last characters decide on the form.
+        text: the superscript.
     """
     lead, inner, trail = _parts(text)
     if not inner or not before or (before[-1].isspace() and not before.rstrip(_BLANKS)[-1:].isdigit()):
@@ -47,7 +49,7 @@ def superscript(before: str, text: str) -> str:
 
 
 def subscript(before: str, text: str) -> str:
-    """The subscript as it is appended to the text before it. Behind a digit a mark keeps the two numbers apart."""
+    """Returns the subscript as it is appended to the preceding text: `_` separates it from a digit."""
     lead, inner, trail = _parts(text)
     if not inner or lead or not before or not before[-1].isdigit() or not inner[0].isalnum():
         return text
@@ -55,22 +57,22 @@ def subscript(before: str, text: str) -> str:
 
 
 def numerator(before: str, text: str) -> str:
-    """A superscript above a built fraction's slash, apart from the whole number before it."""
+    """Returns the numerator of a fraction, with a blank that separates it from a whole number before it."""
     apart = before and (before[-1].isalnum() or before[-1] in ").,")
     return (" " if apart else "") + text.strip()
 
 
 def apart(written: str, after: str) -> str:
-    """A blank where a number follows a script or formula directly (`10^9` and `5 mg`); else an empty text."""
+    """Returns a blank if a number directly follows a superscript, subscript or formula (`10^9` and `5 mg`), else ""."""
     return " " if written[-1:].isalnum() and _DIGIT.match(after) else ""
 
 
 def joined(parts: Sequence[tuple[str, str]]) -> str:
-    """The text of parts `(kind, text)` in their order.
+    """Joins parts `(kind, text)` in order.
 
     Args:
-        parts: `kind` is SUPERSCRIPT, SUBSCRIPT, FORMULA (text that is written on one line already) or any other.
-            Neighbours of one kind are one part.
+        parts: `kind` is SUPERSCRIPT, SUBSCRIPT, FORMULA (already linear text) or any other value. Adjacent
+            superscripts, and adjacent subscripts, must be merged into one part.
     """
     shown, last = "", ""
     for place, (kind, text) in enumerate(parts):
@@ -91,9 +93,10 @@ def joined(parts: Sequence[tuple[str, str]]) -> str:
 
 
 def without_lines(parts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The parts `(kind, text)` with the meaning of each sign that stands alone above a line.
+    """Replaces each underlined comparator or `+` by its meaning (`≤`, `≥`, `±`) and sets the kind of UNDERLINED parts
+    to "".
 
-    A sign with an underlined part beside it belongs to underlined words. UNDERLINED parts get the kind "".
+    A sign next to another underlined part is left unchanged: it belongs to underlined words.
     """
     found = []
     for place, (kind, text) in enumerate(parts):
@@ -106,7 +109,7 @@ def without_lines(parts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _beside(parts: Sequence[tuple[str, str]], place: int, step: int) -> tuple[str, str]:
-    """The nearest part before or behind a place that is not blank."""
+    """The nearest part before or after an index that is not blank; `("", "")` if there is none."""
     place += step
     while 0 <= place < len(parts) and not parts[place][1].strip():
         place += step
@@ -114,7 +117,7 @@ def _beside(parts: Sequence[tuple[str, str]], place: int, step: int) -> tuple[st
 
 
 def _parts(text: str) -> tuple[str, str, str]:
-    """The blanks in front of a text, the text, and the blanks behind it."""
+    """Splits a text into leading blanks, content and trailing blanks."""
     inner = text.strip()
     if not inner:
         return text, "", ""
@@ -128,7 +131,7 @@ def _operand(inner: str) -> str:
 
 
 def _is_numerator(parts: Sequence[tuple[str, str]], place: int) -> bool:
-    """Whether a superscript is a number above a slash and a subscript, or above a fraction slash (U+2044)."""
+    """Whether a superscript is a numerator: before a slash and a subscript, or before a fraction slash (U+2044)."""
     found = _NUMERATOR.fullmatch(parts[place][1].strip())
     kind, after = parts[place + 1] if place + 1 < len(parts) else ("", "")
     if found is None or not after:
@@ -143,6 +146,6 @@ def _is_numerator(parts: Sequence[tuple[str, str]], place: int) -> bool:
 
 
 def _is_over(parts: Sequence[tuple[str, str]], place: int) -> bool:
-    """Whether a part holds the slash of a built fraction."""
+    """Whether a part contains the slash of a fraction."""
     near = range(max(0, place - 1), place + 1)
     return any(parts[n][0] == SUPERSCRIPT and _is_numerator(parts, n) for n in near)

@@ -1,6 +1,6 @@
-"""Unicode for the codes of symbol fonts (Symbol, Wingdings, Webdings), for readers of every format.
+"""Maps character codes of symbol fonts (Symbol, Wingdings, Webdings) to Unicode, for readers of every format.
 
-Only signs that carry meaning in a text are listed for Wingdings and Webdings, none for Wingdings 3. Reads no file.
+Wingdings and Webdings list only signs that carry meaning in a text; Wingdings 3 is not supported. Reads no file.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ _SYMBOL_ROWS = {
     0xF1: "〉∫⌠⎮⌡⎞⎟⎠⎤⎥⎦⎫⎬⎭",
 }
 SYMBOL = {start + place: letter for start, row in _SYMBOL_ROWS.items() for place, letter in enumerate(row)}
-"""Adobe's encoding of the font Symbol: code -> character."""
+"""Adobe's encoding of the Symbol font: code -> character."""
 
 WINGDINGS = {
     0x21: "✏", 0x22: "✂", 0x28: "☎", 0x2A: "✉", 0x36: "⌛", 0x4A: "☺", 0x4B: "☹", 0x4C: "☹", 0x4E: "☠", 0x6C: "●",
@@ -52,22 +52,22 @@ def _family(font: str) -> str:
 
 
 def is_symbol_font(font: str) -> bool:
-    """Whether letters in this font show other signs than their codes say."""
+    """Whether the font draws other signs than the characters' Unicode codes."""
     return _family(font) in _FONTS
 
 
 def sign(code: int, font: str) -> str | None:
-    """The sign that a code shows in a font; None where it is unknown.
+    """The Unicode text of the sign that a font draws for a code; None if unknown.
 
     Args:
-        code: of the letter; symbol fonts also use the private area from U+F000.
-        font: the font's name. A code outside the private area in an ordinary font is the letter itself.
+        code: the character's code; symbol fonts also use the private use area from U+F000.
+        font: the font's name. In an ordinary font, a code outside the private use area is the character itself.
     """
     table = _FONTS.get(_family(font))
     private = 0xE000 <= code <= 0xF8FF
     if table is None:
         return None if private or not 0x20 <= code <= 0x10FFFF or 0xD800 <= code <= 0xDFFF else chr(code)
-    if code in (0xA0, 0xAD):  # no-break space and soft hyphen, which no program writes as codes of the font
+    if code in (0xA0, 0xAD):  # no-break space and soft hyphen: programs never write these as codes of a symbol font
         return chr(code)
     if private:
         code &= 0xFF

@@ -1,7 +1,7 @@
-"""Tables of separated values as one document: a line for each row, each value behind its column's name.
+"""Reads a CSV or TSV file as one document: one line per row, each value after its column's name.
 
-A row that is long is a section below its first value, so that each of its passages says whose values they are. Does not
-read each row as a document (see `cdsframe.corpus.csv`), nor spreadsheets' own formats.
+A long row becomes a section with its first value as heading, so that each of its passages names the row. Does not read
+rows as separate documents (see `cdsframe.corpus.csv`) or spreadsheet formats.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.types import Section
 
 _LONG_ROW = 400
-"""Characters above which a row is a section, and a value in it has a heading: about half of a passage."""
+"""Characters: a longer row becomes a section, and a longer value gets a heading; about half a passage."""
 _LONG_LABEL = 100
 _SAMPLE = 100
-"""Rows that the delimiter and the header are guessed from."""
+"""Number of rows used to guess the delimiter and the header."""
 
 
 _Row = list[str]
 _Table = tuple[_Row | None, list[_Row]]
-"""The names of its columns, and its rows; rows without names are lines."""
+"""Column names (None: the rows are plain lines) and rows."""
 
 
 def read_table(data: bytes, limit: int) -> Parsed:
-    """A table whose first rows may be lines of text above the names of the columns.
+    """Reads a table; lines of text may precede the header.
 
-    Raises Refused where a quotation mark makes rows unreadable by every likely delimiter.
+    Raises Refused if a stray quotation mark makes the rows unreadable with every likely delimiter.
     """
     try:
         decoded = decode(data)
@@ -49,7 +49,7 @@ def read_table(data: bytes, limit: int) -> Parsed:
 
 
 def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -> list[list[_Row]]:
-    """The rows by the first delimiter that leaves no quotation mark open; raises what the first one raised."""
+    """The rows by the first delimiter that leaves no quotation mark open; raises the first one's error if none does."""
     refused: Refused | None = None
     for delimiter in delimiters:
         try:
@@ -60,9 +60,9 @@ def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -
 
 
 def _blocks(lines: Sequence[str], delimiter: str, before: int) -> list[list[_Row]]:
-    """The rows that are not blank, with single blanks, in one list for each run of rows without a blank row in it.
+    """Splits the rows into blocks at blank rows; whitespace is normalised.
 
-    Blank rows between all rows divide nothing. Raises Refused where a quotation mark is wrong.
+    Blank rows after every row do not split the table. Raises Refused for a misplaced quotation mark.
     """
     too_long = "has a value that is longer than a file may be"
     blocks: list[list[_Row]] = []
@@ -82,9 +82,9 @@ def _blocks(lines: Sequence[str], delimiter: str, before: int) -> list[list[_Row
 
 
 def _pieces(blocks: Sequence[list[_Row]]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Headings and text of one line after the other, each row with the names of its columns.
+    """Yields `(headings, text)` of each line; rows carry their column names.
 
-    The names become a separate line where a column has no value in any row, so no column name is lost.
+    Names of a table in which some column has no value become a separate line, so that no name is lost.
     """
     tables = _tables(blocks) if _has_columns(blocks) else _list(blocks)
     for names, rows in tables:
@@ -95,7 +95,7 @@ def _pieces(blocks: Sequence[list[_Row]]) -> Iterator[tuple[tuple[str, ...], str
 
 
 def _has_columns(blocks: Sequence[list[_Row]]) -> bool:
-    """Whether rows have several values: most of them, or all of a block behind its lines of text."""
+    """Whether the file has several columns: in most rows, or in all rows of a block after its title lines."""
     widths = [[_width(row) for row in block] for block in blocks]
     if Counter(list(chain.from_iterable(widths))[:_SAMPLE]).most_common(1)[0][0] > 1:
         return True
@@ -103,12 +103,12 @@ def _has_columns(blocks: Sequence[list[_Row]]) -> bool:
 
 
 def _titles(widths: Sequence[int]) -> int:
-    """How many rows of at most one value a block begins with."""
+    """The number of leading rows of a block that have at most one value."""
     return next((number for number, width in enumerate(widths) if width > 1), len(widths))
 
 
 def _list(blocks: Sequence[list[_Row]]) -> list[_Table]:
-    """One column: its name stands in the first row, unless blank rows divide the file."""
+    """Handles a single column: the first row is its name, unless blank rows divide the file."""
     rows = [*chain.from_iterable(blocks)]
     if len(blocks) == 1 and len(rows) > 1 and are_names(rows[0], rows[1:_SAMPLE]):
         return [(rows[0], rows[1:])]
@@ -116,11 +116,10 @@ def _list(blocks: Sequence[list[_Row]]) -> list[_Table]:
 
 
 def _tables(blocks: Sequence[list[_Row]]) -> list[_Table]:
-    """The rows with their columns' names. Rows that may stand below other names have none: a wrong name turns a fact
-    into another.
+    """Assigns column names to rows. A row whose names are uncertain gets none: a wrong column name would change a fact.
 
-    A blank row ends the table before lines of text, before the names of a table that shares a column with it, and
-    before rows whose first one may be names.
+    A blank row ends the table before lines of text, before the header of a table that shares a column with it, and
+    before rows whose first row may be a header.
     """
     tables: list[_Table] = []
     known: _Row | None = None
@@ -144,7 +143,7 @@ def _tables(blocks: Sequence[list[_Row]]) -> list[_Table]:
                 tables.append((known, []))
                 continue
             if tables[-1][0] and are_repeated(known, row) and are_names(row, ()):
-                tables.append((None, []))  # names of a second table, or the first row was no names
+                tables.append((None, []))  # header of a second table, or the first row was not a header
             tables[-1][1].append(row)
     return tables
 
@@ -166,7 +165,7 @@ def _row(row: _Row, columns: _Row | None) -> Iterator[tuple[tuple[str, ...], str
 
 
 def _assembled(pieces: Iterator[tuple[tuple[str, ...], str]]) -> tuple[str, tuple[Section, ...]]:
-    """The lines joined by blank lines; neighbours below the same headings are one section."""
+    """Joins the lines by blank lines; adjacent lines with the same headings form one section."""
     parts: list[str] = []
     sections: list[Section] = []
     position = 0
@@ -185,5 +184,5 @@ def _cell(name: str, value: str) -> str:
 
 
 def _width(row: _Row) -> int:
-    """How many columns a row fills, from the first one to the last that is not empty."""
+    """The number of columns up to the last value that is not empty."""
     return max((number for number, value in enumerate(row, start=1) if value), default=0)

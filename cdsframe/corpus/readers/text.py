@@ -1,4 +1,4 @@
-"""Plain text and Markdown with its YAML front matter. Does not render Markdown: the text is the file's own."""
+"""Reads plain text and Markdown with YAML front matter. Does not render Markdown: the text keeps its markup."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?![ \t]*\n)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _KNOWN = ("id", "title", *METADATA_FIELDS)
-"""Keys of front matter that are read."""
+"""Front matter keys that are used."""
 
 _KNOWN_LINE = re.compile(rf"^(?:{'|'.join(_KNOWN)})[ \t]*:", re.MULTILINE)
 _COMMENT = re.compile(r"<!-->|<!--->|<!--.*?-->", re.DOTALL)
@@ -29,7 +29,7 @@ _RAISED = re.compile(r"</?(su[pb])\b[^>]*>", re.IGNORECASE)
 
 
 def read_text(data: bytes, limit: int) -> Parsed:
-    """Plain text: one section."""
+    """Reads plain text as one section."""
     decoded = _decode(data)
     text = decoded.text.strip()
     parsed = with_sections(text, (Section((), 0, len(text)),) if text else (), omitted=decoded.omitted)
@@ -37,7 +37,7 @@ def read_text(data: bytes, limit: int) -> Parsed:
 
 
 def read_markdown(data: bytes, limit: int) -> Parsed:
-    """Markdown: the text is the file's own without its comments; a heading outside lists and quotes opens a section."""
+    """Reads Markdown: keeps the source without HTML comments; each heading outside lists and quotes opens a section."""
     decoded = _decode(data)
     front, unused, body = _front_matter(decoded.text)
     text, sections, comments = _sections(body)
@@ -51,17 +51,17 @@ def read_markdown(data: bytes, limit: int) -> Parsed:
 
 
 def _is_open(text: str) -> bool:
-    """Whether a line begins a comment that no later line closes."""
+    """Whether a line opens an HTML comment that is never closed."""
     last = text.rfind("-->")
     return bool(re.search(r"^ {0,3}<!--(?!-?>)", text[last + 3 if last >= 0 else 0 :], re.MULTILINE))
 
 
 def _sections(source: str) -> tuple[str, tuple[Section, ...], int]:
-    """The stripped text without its comments, its sections, and how many comments there were."""
+    """Returns the stripped text without comments, its sections, and the number of comments."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark")
-    parser.core.ruler.disable("inline")  # only headings are read further
+    parser.core.ruler.disable("inline")  # inline markup is parsed for headings only
     tokens = parser.parse(source)
     starts = [0]
     for row in source.split("\n"):
@@ -70,7 +70,7 @@ def _sections(source: str) -> tuple[str, tuple[Section, ...], int]:
     kept = _Kept(source, comments)
     sections: list[Section] = []
     path: Path = ()
-    start, unused = 0, None  # `unused`: where the last heading begins, while nothing stands below it
+    start, unused = 0, None  # `unused`: start of the last heading while it has no text below it
 
     def close(end: int, level: int) -> None:
         heading = tuple(heading for _, heading in path)
@@ -92,24 +92,24 @@ def _sections(source: str) -> tuple[str, tuple[Section, ...], int]:
 
 
 class _Kept:
-    """A source without some spans of it, and where the source's places are in it."""
+    """A source text with some spans removed; maps offsets of the source to offsets of the result."""
 
     def __init__(self, source: str, spans: list[tuple[int, int]]) -> None:
         self._spans = spans
         self._starts = [start for start, _ in spans]
         self._removed = list(accumulate((end - start for start, end in spans), initial=0))
-        """Letters of the first 0, 1, 2, … spans."""
+        """Total characters in the first 0, 1, 2, … removed spans."""
         places = [0, *(place for span in spans for place in span), len(source)]
         self.text = "".join(source[a:b] for a, b in zip(places[::2], places[1::2], strict=True))
 
     def place(self, place: int) -> int:
-        """Where a place of the source is in the text."""
+        """Maps an offset in the source to the offset in the text."""
         count = bisect_left(self._starts, place)
-        beyond = max(0, self._spans[count - 1][1] - place) if count else 0  # of the span around the place
+        beyond = max(0, self._spans[count - 1][1] - place) if count else 0  # part of a removed span after the offset
         return place - self._removed[count] + beyond
 
     def stripped(self, sections: list[Section]) -> tuple[str, tuple[Section, ...], int]:
-        """The text without space at its ends, the sections within it, and how many spans were taken out."""
+        """Returns the stripped text, its sections, and the number of removed spans."""
         text = self.text.strip()
         shift = self.text.find(text) if text else 0
         inside = (Section(s.heading, max(0, s.start - shift), min(len(text), s.end - shift)) for s in sections if text)
@@ -117,7 +117,7 @@ class _Kept:
 
 
 def _comments(parser: MarkdownIt, source: str, tokens: list[Token], starts: list[int]) -> Iterator[tuple[int, int]]:
-    """The spans of HTML comments, which no reader sees; not those in code."""
+    """Yields the spans of HTML comments outside code: readers of rendered Markdown do not see them."""
     done = 0
     for token in tokens:
         if token.type not in ("html_block", "inline") or not token.map or "<!--" not in token.content:
@@ -145,7 +145,7 @@ def _comments(parser: MarkdownIt, source: str, tokens: list[Token], starts: list
 
 
 def _heading(parser: MarkdownIt, content: str) -> str:
-    """A heading's words without marks."""
+    """A heading's words without markup."""
     parser.core.ruler.enable("inline")
     tokens = parser.parseInline(content)
     parser.core.ruler.disable("inline")
@@ -163,9 +163,10 @@ def _heading(parser: MarkdownIt, content: str) -> str:
 
 
 def _front_matter(text: str) -> tuple[dict[str, str], int, str]:
-    """The YAML between two lines `---` at the top, all values as text, how many keys are not used, and the rest.
+    """Parses the YAML between two `---` lines at the top. Returns string values, the number of unused keys, and the
+    rest.
 
-    What holds no key that is read is text between two rules.
+    A block without any known key is treated as text between two horizontal rules.
     """
     import yaml
 
@@ -173,7 +174,7 @@ def _front_matter(text: str) -> tuple[dict[str, str], int, str]:
     if not found:
         return {}, 0, text
     try:
-        values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (the base loader makes only text)
+        values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (BaseLoader only creates strings)
     except (yaml.YAMLError, RecursionError, ValueError):
         if _KNOWN_LINE.search(found[1]):
             raise Refused("has front matter that is not YAML") from None

@@ -1,4 +1,4 @@
-"""Web pages: source to tree, furniture, blocks and tables. Runs no scripts and loads nothing."""
+"""Reads web pages: source to tree, page furniture, blocks and tables. Runs no scripts and loads no other files."""
 
 from __future__ import annotations
 

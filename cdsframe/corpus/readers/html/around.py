@@ -1,7 +1,8 @@
-"""Decides which parts of a page are not its text: hidden and struck-out parts, and page furniture around the text.
+"""Marks the parts of a page that are not its text: hidden parts, struck-out parts, and page furniture such as
+navigation.
 
-Goes by elements, ARIA roles, class names that sites use for furniture, and lists of links. Counts visible words only,
-without scripts. Never leaves out the largest part, and keeps the whole page where most of the prose would be lost.
+Uses elements, ARIA roles, common class names of page furniture, and lists of links. Counts visible words only, without
+scripts. Never omits the largest container of text, and keeps the whole page if most of its prose would be lost.
 """
 
 from __future__ import annotations
@@ -19,19 +20,19 @@ HIDDEN, STRUCK, AROUND = (
     "words around the text (navigation, headers, footers, side columns, buttons)",
 )
 _LEAST_PROSE = 0.5
-"""Share of a page's prose (letters outside links) that must stay."""
+"""Minimum share of a page's prose (characters outside links) that must be kept."""
 
 _MANY_LINKS = 4
 _LEAD = 80
-"""Letters of a paragraph in a page's header that make it a part of the text."""
+"""Characters of a paragraph from which on the page header that contains it counts as text."""
 
 _NOT_SHOWN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
 _LINE_THROUGH = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.IGNORECASE)
 _FALLBACK = frozenset(("template", "noscript", "audio", "video", "canvas", "object", "embed"))
-"""Elements whose content a browser shows only where it cannot do better."""
+"""Elements whose content is a fallback for browsers without support for them."""
 
 _OPENS = re.compile(r"tab|accordi|collaps|panel|expand|toggle|spoiler|slide|carousel", re.IGNORECASE)
-"""Names of parts that a reader opens by a click."""
+"""Names of parts that open on a click."""
 
 _ROLES = frozenset(
     ("navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alertdialog", "menu", "menubar")
@@ -43,39 +44,39 @@ _NAMES = re.compile(
     r"back-to-top)(?:[_-](?:links?|list|bar|buttons?|banner|notice|consent|left|right|wrapper|container|content|inner))*",
     re.IGNORECASE,
 )
-"""Names, as ids and classes, of what stands around the text."""
+"""Ids and classes of page furniture."""
 
 _HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6", "summary", "legend")
 _WHOLE = frozenset(("html", "body", "main", "article", "p", "td", "th", "tr", "tbody", "table", "h1"))
-"""Elements that no name and no list of links makes a surrounding part."""
+"""Elements that class names and lists of links never mark as furniture."""
 
 _Rule = Callable[[Node], bool]
 
 
 def mark(root: Node) -> None:
-    """Sets `out` of the elements that are left out, and takes their letters from those around."""
+    """Sets `out` of the omitted elements, and subtracts their characters from their ancestors' counts."""
     whole = root.letters
-    hidden = _leave_out(root, HIDDEN, _hidden_rule(root), whole / 2)
+    hidden = _omit(root, HIDDEN, _hidden_rule(root), whole / 2)
     if root.letters < whole / 2:
-        _take_back(hidden)  # a page that scripts unfold
-    _leave_out(root, STRUCK, _is_struck, root.letters + 1)
+        _restore(hidden)  # scripts show most of the page
+    _omit(root, STRUCK, _is_struck, root.letters + 1)
     _protect(root)
     prose = root.letters - root.linked
     for rules in ((_by_tag, _by_name, _by_links), (_by_tag, _by_name), (_by_tag,), ()):
-        marked = _leave_out(root, AROUND, _any_of(rules), root.letters / 2)
+        marked = _omit(root, AROUND, _any_of(rules), root.letters / 2)
         if (root.letters - root.linked >= _LEAST_PROSE * prose and root.letters) or not rules:
             break
-        _take_back(marked)
+        _restore(marked)
     _only_main(root)
-    _leave_out(root, AROUND, _is_button, root.letters / 2)
+    _omit(root, AROUND, _is_button, root.letters / 2)
 
 
 def _any_of(rules: tuple[_Rule, ...]) -> _Rule:
     return lambda node: any(rule(node) for rule in rules)
 
 
-def _leave_out(root: Node, reason: str, rule: _Rule, limit: float) -> list[Node]:
-    """Marks the outermost elements that a rule names and that have fewer letters than the limit."""
+def _omit(root: Node, reason: str, rule: _Rule, limit: float) -> list[Node]:
+    """Marks the outermost elements that match a rule and have fewer characters than the limit; returns them."""
     marked: list[Node] = []
     stack = [root]
     while stack:
@@ -97,7 +98,7 @@ def _drop(node: Node, reason: str) -> None:
         outer.linked -= node.linked
 
 
-def _take_back(marked: list[Node]) -> None:
+def _restore(marked: list[Node]) -> None:
     for node in marked:
         node.out = None
         for outer in node.ancestors():
@@ -106,7 +107,7 @@ def _take_back(marked: list[Node]) -> None:
 
 
 def _hidden_rule(root: Node) -> _Rule:
-    """What a browser does not show and no click opens."""
+    """A rule for elements that the browser does not show and that no click opens."""
     opened = set()
     with_formula, formulas = _formulas(root)
     for node in root.descendants():
@@ -121,7 +122,7 @@ def _hidden_rule(root: Node) -> _Rule:
         if node.tag == "dialog":
             return "open" not in node.attributes
         if node.get("aria-hidden") == "true" and node.parent and formulas[node.parent] > (node in with_formula):
-            return True  # it repeats the formula of an element beside it
+            return True  # repeats the formula of a sibling
         hidden = "hidden" in node.attributes and node.get("hidden") != "until-found"
         if not hidden and not _NOT_SHOWN.search(node.get("style")):
             return False
@@ -132,7 +133,7 @@ def _hidden_rule(root: Node) -> _Rule:
 
 
 def _formulas(root: Node) -> tuple[set[Node], Counter[Node]]:
-    """The elements that are or contain a formula, and how many such children each element has."""
+    """The elements that are or contain a formula, and the number of such children of each element."""
     found: set[Node] = set()
     children: Counter[Node] = Counter()
     for node in root.descendants():
@@ -150,9 +151,10 @@ def _is_struck(node: Node) -> bool:
 
 
 def _protect(root: Node) -> None:
-    """Sets `kept` of the largest container of text, of the only `h1`, of what they stand in, and of tables' parts.
+    """Sets `kept` of the largest container of text, of the page's only `h1`, of their ancestors, and of the parts of
+    data tables.
 
-    A table that only lays out the page may have navigation in a cell, so its parts are not kept.
+    Parts of layout tables are not protected: a cell may hold navigation.
     """
     for table in _shown(root):
         named = [part for part in parts_of(table) if part.attributes] if table.tag == "table" else []
@@ -210,7 +212,7 @@ def _by_name(node: Node) -> bool:
 
 
 def _by_links(node: Node) -> bool:
-    """A list of links is navigation, whatever its name."""
+    """Whether the element is a list of links, which is navigation whatever its name."""
     if node.tag not in ("ul", "ol", "div", "section") or not node.linked > 0.8 * node.letters or node.kept:
         return False
     links = sum(inner.tag == "a" for inner in node.descendants())
@@ -218,7 +220,7 @@ def _by_links(node: Node) -> bool:
 
 
 def _only_main(root: Node) -> None:
-    """Leaves out what stands outside `main`, except the title, where `main` has most of the letters."""
+    """Omits everything outside `main` except the title, if `main` holds at least half of the characters."""
     mains = [node for node in _shown(root) if node.tag == "main" or node.get("role") == "main"]
     every = set(mains)
     outer = [node for node in mains if every.isdisjoint(node.ancestors())]
@@ -239,7 +241,7 @@ def _only_main(root: Node) -> None:
 
 
 def _shown(root: Node) -> Iterator[Node]:
-    """The elements that are not left out."""
+    """The elements that are not omitted."""
     stack = [root]
     while stack:
         node = stack.pop()
@@ -248,7 +250,7 @@ def _shown(root: Node) -> Iterator[Node]:
 
 
 def _is_button(node: Node) -> bool:
-    """A button that is not the handle of a heading or of a part that opens."""
+    """Whether the element is a button that neither sits in a heading nor opens a part of the page."""
     if node.tag != "button" or node.get("aria-controls") or "aria-expanded" in node.attributes:
         return False
     return not any(outer.tag in _HEADINGS for outer in node.ancestors())

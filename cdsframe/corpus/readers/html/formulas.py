@@ -1,4 +1,4 @@
-"""MathML as plain text that keeps its meaning. Does not lay formulas out in two dimensions."""
+"""Writes MathML as plain text without changing its meaning. Does not lay formulas out in two dimensions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from cdsframe.corpus.readers.html.tree import NEVER_SHOWN, Node
 
 
 def formula(node: Node, depth: int = 0) -> str:
-    """MathML as a line: `10^9`, `x_1`, `(a + b)/c`."""
+    """Writes MathML on one line: `10^9`, `x_1`, `(a + b)/c`."""
     if node.tag in NEVER_SHOWN or depth > 50:
         return "" if node.tag in NEVER_SHOWN else " ".join("".join(node.texts()).split())
     inner = [formula(child, depth + 1) for child in node.children if isinstance(child, Node)]

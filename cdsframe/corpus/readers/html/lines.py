@@ -1,6 +1,6 @@
-"""A page's elements as a stream of words and breaks, and one element's words as a line.
+"""Turns a page's elements into a stream of words and breaks, and one element into a line of text.
 
-Does not decide which elements are text (`around` does) nor how tables are laid out (`tables`).
+Does not decide which elements are text (see `around`) or how tables are laid out (see `tables`).
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ INLINE = frozenset(
      "textpath", "switch", "foreignobject")
 )  # fmt: skip
 _SPACED = frozenset(("button", "input", "select", "label", "tspan", "svg", "math", "meter", "output", "progress"))
-"""Inline elements that style sheets set apart from what stands beside them."""
+"""Inline elements that style sheets usually separate from their neighbours."""
 
 MEDIA = frozenset(("audio", "video", "canvas", "object", "embed"))
 PICTURES, FRAMES, CHOICES, READINGS = (
@@ -43,33 +43,33 @@ _NO_NUMBER = re.compile(r"list-style(?:-type)?\s*:[^;]*\bnone\b", re.IGNORECASE)
 _CELLS = frozenset(("cell", "gridcell", "columnheader", "rowheader"))
 _RAISED = re.compile(r"vertical-align\s*:\s*(super|sub)\b", re.IGNORECASE)
 _NAME = re.compile("[A-Z][a-z]")
-"""Where a name begins behind a date that a style sheet sets apart: `<span class=date>26.09.2019</span>Komoot`."""
+"""The start of a name directly after a date: `<span class=date>26.09.2019</span>Komoot`."""
 
 _FILE_NAME = re.compile(r"\S+\.(?:jpe?g|png|gif|svg|webp|bmp|tiff?)|(?:img|dsc|image)[_ -]?\d+", re.IGNORECASE)
 
 
 class Break(Enum):
-    """What divides words."""
+    """A separator between words."""
 
     LINE = "line"
     """`br`"""
     BLOCK = "block"
-    """The beginning or end of an element that is not inline."""
+    """The start or end of an element that is not inline."""
 
 
 Piece = str | Break | Node
-"""Words as the source has them, a break, or an element that the reader lays out (a table, a heading, …)."""
+"""Text as in the source, a break, or an element that the caller lays out (a table, a heading, …)."""
 
 
 def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = lambda node: False) -> Iterator[Piece]:
-    """The words and breaks of an element in order; elements that `apart` names come whole.
+    """Yields the text and breaks of an element in order; elements for which `apart` is true are yielded whole.
 
-    Counts omitted parts by reason. A superscript is appended to the words before it.
+    Counts omitted parts by reason. A superscript is joined to the preceding text.
     """
     before = ""
     seam: Node | None = None
     raised = False
-    numbers: dict[Node, dict[Node, int]] = {}  # of the items of each ordered list
+    numbers: dict[Node, dict[Node, int]] = {}  # ordered list -> the numbers of its items
     stack: list[Node | str | Break] = list(reversed(root.children))
     while stack:
         item = stack.pop()
@@ -80,11 +80,11 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             dated = before[-1:].isdigit() and _NAME.match(item) and getattr(item, "front", None)
             if dated and dated.get("class"):
                 yield " "
-            item = item.replace("\xad", "")  # a soft hyphen is not seen within a line
+            item = item.replace("\xad", "")  # a soft hyphen is invisible within a line
             if seam is not None and item and _is_apart(seam, before[-1:], item[0]):
                 yield " "
             if raised and item[:1].isdigit():
-                yield " "  # 2 behind the subscript of log10
+                yield " "  # a number must not merge with the preceding script: `log<sub>10</sub>2`
             seam, raised = (seam, raised) if not item else (None, False)
             before = _ending(before + item)
             yield item
@@ -102,11 +102,11 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             yield item
         else:
             seam = item if item.previous is not None else seam
-            stack += reversed(_opened(item, numbers, omitted))
+            stack += reversed(_expanded(item, numbers, omitted))
 
 
 def _ending(text: str) -> str:
-    """The last letters of a text, and one blank where white space stands behind them."""
+    """The last characters of a text, and one blank if white space follows them."""
     words = text.rstrip()
     return words[-_ENOUGH:] + " " * (len(words) < len(text))
 
@@ -115,13 +115,13 @@ _ENOUGH = 4
 
 
 def _is_numerator(following: list[Node | str | Break]) -> bool:
-    """Whether a superscript is the upper part of a fraction, by what follows: `<sup>1</sup>/<sub>2</sub>`."""
+    """Whether a superscript is a numerator, judged by what follows: `<sup>1</sup>/<sub>2</sub>`."""
     stroke, below = (*following[-2:][::-1], "", "")[:2]
     return isinstance(stroke, str) and stroke.strip() in ("/", "⁄") and isinstance(below, Node) and below.tag == "sub"
 
 
 def _script(node: Node) -> Callable[[str, str], str] | None:
-    """What writes an element that is set above or below the line; None for other elements."""
+    """The function that writes a superscript or subscript element; None for other elements."""
     if node.tag in ("sup", "sub"):
         return superscript if node.tag == "sup" else subscript
     raised = _RAISED.search(node.get("style")) if node.tag in INLINE else None
@@ -129,10 +129,10 @@ def _script(node: Node) -> Callable[[str, str], str] | None:
 
 
 def _is_apart(node: Node, before: str, after: str) -> bool:
-    """Whether style sheets are likely to set an inline element apart from the one in front of it.
+    """Whether style sheets are likely to separate an inline element from its predecessor.
 
-    They do so for links, and for elements with classes where a number or a name begins:
-    `<span class=year>2022</span><span>5 mg</span>`.
+    True between two links, and between elements with classes if a number or a name begins: `<span
+    class=year>2022</span><span>5 mg</span>`.
     """
     front = node.previous
     if front is None or not (before.isalnum() and after.isalnum()) or {front.tag, node.tag} & {"sup", "sub", "rt"}:
@@ -143,8 +143,8 @@ def _is_apart(node: Node, before: str, after: str) -> bool:
     return begins and bool({front.tag, node.tag} & {"a", "time"} or front.get("class") or node.get("class"))
 
 
-def _opened(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter[str]) -> list[Node | str | Break]:
-    """What stands in an element's place."""
+def _expanded(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter[str]) -> list[Node | str | Break]:
+    """The text, breaks and children to be read in place of an element."""
     tag = node.tag
     if tag in NEVER_SHOWN:
         return []
@@ -182,7 +182,7 @@ def _opened(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter[s
 
 
 def _alternative(picture: Node, omitted: Counter[str]) -> str:
-    """What a picture says in words: a tick in a table, "not" beside a sign. Mere decoration does not count."""
+    """A picture's text alternative: a tick in a table, "not" beside a sign. Counts non-decorative pictures."""
     alternative = picture.get("alt").strip()
     if "alt" not in picture.attributes or alternative:
         omitted[PICTURES] += 1
@@ -190,7 +190,7 @@ def _alternative(picture: Node, omitted: Counter[str]) -> str:
 
 
 def _value(field: Node) -> str:
-    """What a field shows."""
+    """The visible value of a form field."""
     kind = field.get("type").lower()
     if kind in ("checkbox", "radio"):
         return "[x]" if "checked" in field.attributes else "[ ]"
@@ -199,7 +199,7 @@ def _value(field: Node) -> str:
 
 
 def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
-    """The chosen options of a menu. What else stands in a menu is content: the menu is not closed."""
+    """The chosen options of a menu. Other content means that the `select` was never closed: all of it is read."""
     options = [inner for inner in menu.descendants() if inner.tag == "option" and not inner.out]
     inside = [inner for inner in menu.descendants() if inner is not menu and inner.tag not in _OF_MENUS]
     if sum(option.letters for option in options) < menu.letters or any(node.tag not in INLINE for node in inside):
@@ -224,7 +224,7 @@ _OF_MENUS = frozenset(("option", "optgroup", "hr", "legend", "selectedcontent"))
 
 
 def _number(item: Node, numbers: dict[Node, dict[Node, int]]) -> str:
-    """The number that a browser sets before an item of an ordered list; empty for other items."""
+    """The number that a browser shows before an item of an ordered list; "" for other items."""
     list_ = item.parent
     if list_ is None or list_.tag != "ol" or "none" in list_.get("style"):
         return ""
@@ -237,7 +237,7 @@ def _number(item: Node, numbers: dict[Node, dict[Node, int]]) -> str:
 
 
 def _numbered(list_: Node) -> dict[Node, int]:
-    """The items of an ordered list with their numbers."""
+    """The numbers of an ordered list's items."""
     items = [child for child in list_.children if isinstance(child, Node) and child.tag == "li"]
     step = -1 if "reversed" in list_.attributes else 1
     number = _integer(list_.get("start"), len(items) if step < 0 else 1) - step
@@ -258,7 +258,7 @@ def _roman(number: int, kind: str) -> str:
 
 
 def line(node: Node, omitted: Counter[str], between: str = " ") -> str:
-    """An element's words as one line; blocks in it are divided by `between`, and so are numbers on lines of a cell."""
+    """An element's text as one line. `between` joins its blocks, and numbers on separate lines of a table cell."""
     parts: list[list[str]] = [[]]
     kinds: list[Break] = []
     for piece in pieces(node, omitted):
@@ -281,6 +281,6 @@ def line(node: Node, omitted: Counter[str], between: str = " ") -> str:
 
 
 def as_written(node: Node, omitted: Counter[str]) -> str:
-    """An element's words with the source's spaces and line ends."""
+    """An element's text with the source's spaces and line breaks."""
     parts = (piece if isinstance(piece, str) else "\n" for piece in pieces(node, omitted))
     return "\n".join(row.rstrip() for row in "".join(parts).replace("\xa0", " ").strip("\n").split("\n"))

@@ -1,6 +1,6 @@
-"""Web pages: headings, paragraphs, lists and tables, without what surrounds them.
+"""Reads web pages: headings, paragraphs, lists and tables, without page furniture.
 
-The source is decoded by the Encoding Standard and parsed as browsers do. Does not run scripts or apply style sheets.
+Decodes the source by the Encoding Standard and parses it as browsers do. Does not run scripts or apply style sheets.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from cdsframe.text.blocks import Block, assemble
 from cdsframe.types import Omission
 
 _AS_WRITTEN = frozenset(("pre", "textarea", "listing", "xmp", "plaintext"))
-"""Elements whose line ends and spaces are kept."""
+"""Elements whose line breaks and spaces are kept."""
 
 
 def read_html(data: bytes, limit: int) -> Parsed:
-    """HTML: h1 to h6 open sections, each block is a paragraph, a table's row is a line; what is not text goes."""
+    """Reads HTML: h1 to h6 open sections, a block is a paragraph, a table row is a line. Omits page furniture."""
     source = source_of(data)
     root = tree_of(source.text)
     mark(root)
@@ -46,7 +46,7 @@ def read_html(data: bytes, limit: int) -> Parsed:
 
 
 def _title(root: Node) -> str | None:
-    """The page's title, or its only h1 where the title only adds to that (`Sepsis | St Elsewhere`)."""
+    """The page's title, or its only h1 if the title merely extends it (`Sepsis | St Elsewhere`)."""
     titles = [n for n in root.descendants() if n.tag == "title" and not any(a.tag == "svg" for a in n.ancestors())]
     title = " ".join("".join(titles[0].texts()).split()) if titles else ""
     heads = [node for node in root.descendants() if node.tag == "h1" and not node.out]
@@ -55,7 +55,7 @@ def _title(root: Node) -> str | None:
 
 
 def _blocks(root: Node, omitted: Counter[str]) -> Iterator[Block]:
-    """The page's text by blocks, in order: an element that is not inline begins and ends a block."""
+    """The page's text as blocks, in order. An element that is not inline starts and ends a block."""
     pending: list[str] = []
 
     def flush() -> Iterator[Block]:
@@ -81,7 +81,7 @@ def _is_apart(node: Node) -> bool:
 
 
 def _whole(node: Node, omitted: Counter[str]) -> Block:
-    """The block of a heading, a table or a text whose line ends are kept."""
+    """The block of a heading, a table or preformatted text."""
     if node.tag == "table":
         return Block("\n".join(lines_of(node, omitted)))
     if node.tag in _AS_WRITTEN:
@@ -90,7 +90,7 @@ def _whole(node: Node, omitted: Counter[str]) -> Block:
 
 
 def _level(node: Node) -> int:
-    """The level of a heading; 0 for other elements."""
+    """The heading level; 0 for other elements."""
     if node.tag in HEADINGS:
         return int(node.tag[1])
     level = node.get("aria-level")

@@ -1,6 +1,6 @@
-"""Counts the text of a page that stands in its scripts, which a browser would run. Does not read that text.
+"""Counts the page text that only scripts contain and a browser would show by running them. Does not read that text.
 
-Text is what a script writes into the page, what a template in a script holds, and each string that reads as prose.
+Text means strings that a script writes into the page, templates inside scripts, and every string that reads like prose.
 """
 
 from __future__ import annotations
@@ -14,44 +14,44 @@ from cdsframe.types import Omission
 
 _STRING = re.compile(r"""(?s)"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|`((?:[^`\\]|\\.)*)`""")
 _LONG = re.compile(r'"((?:[^"\\\n]|\\.){100,})"')
-"""A string that is found whatever quotation marks stand before it."""
+"""A long string, found whatever quotation marks precede it."""
 
 _WRITES = re.compile(r"\bdocument\s*\.\s*write(?:ln)?\s*\(\s*\Z")
 _CONTINUES = re.compile(r"[\s+,\w.]*")
 _BEFORE = 60
-"""Letters before a string in which the call stands that writes it."""
+"""Characters before a string that are searched for the call that writes it."""
 
 _TEMPLATES = re.compile(r".*\b(?:template|tmpl|handlebars|mustache|ejs|hogan|underscore|html)\b")
-"""Types of scripts that hold parts of a page."""
+"""Types of scripts that contain parts of a page."""
 
 _ESCAPE = re.compile(r"\\u\{?([0-9a-fA-F]{4,5})\}?|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>|\{\{[^}]*\}\}|\$\{[^}]*\}|<%|%>")
 _CODE = re.compile(r"[{}=;_|\\$#]|https?:|\w\(")
 _MOST_CODE = 0.01
-"""Signs of code for each letter of prose."""
+"""Code characters allowed per character of prose."""
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _WORDS = 3
-"""Words of the shortest prose."""
+"""Minimum number of words in prose."""
 
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _LEAST_UNSPACED = 6
-"""Letters of the shortest prose in a script without spaces."""
+"""Minimum number of characters in prose of a script without spaces."""
 
 _BEGINS = re.compile(r"[\W\d_]*[^\Wa-z\d_]")
 _ENDS = re.compile(r"[.!?。！？।](?:\s|$)")
 _SAME = 40
-"""Letters by which a sentence is found in the page."""
+"""Characters that are compared to find a sentence in the page."""
 
 _KEY = 8
 _PLACES = 50
-"""Places of the page that begin with the same letters, above which no further one is compared."""
+"""Maximum number of page positions stored per key (the first characters); later ones are not compared."""
 
 
 def in_scripts(root: Node, text: str) -> tuple[Omission, ...]:
-    """The omissions of what scripts write, and of other text in them, which is not the page's own text again.
+    """Counts the words that scripts write into the page, and other prose in scripts, unless the page contains them too.
 
-    The other text is lost text where it is more than the page shows.
+    The other prose counts as lost text if it is longer than the page's own text.
     """
     letters = sum(map(str.isalnum, text))
     scripts = [node for node in root.descendants() if node.tag == "script" and node.children]
@@ -73,7 +73,7 @@ def in_scripts(root: Node, text: str) -> tuple[Omission, ...]:
 
 
 class _Page:
-    """Finds a text in a page by its first letters, in time that does not grow with the page."""
+    """Finds a text in a page by its first characters, in time independent of the page's size."""
 
     def __init__(self, root: Node) -> None:
         words = re.findall(r"\w+", " ".join(root.texts()))
@@ -88,7 +88,7 @@ class _Page:
             place += len(word)
 
     def is_new(self, text: str) -> bool:
-        """Whether a text has letters, does not stand in the page, and was not asked for before."""
+        """Whether a text has characters, is not in the page, and was not passed before."""
         begin = "".join(re.findall(r"\w+", text))[:_SAME]
         if not begin or begin in self._seen:
             return False
@@ -99,7 +99,7 @@ class _Page:
 
 
 def _texts(node: Node) -> Iterator[tuple[str, bool]]:
-    """The texts of a script, and whether the script writes them into the page."""
+    """Yields each text in a script, and whether the script writes it into the page."""
     code = "".join(child for child in node.children if isinstance(child, str))
     kind = node.get("type").strip().lower()
     if _TEMPLATES.match(kind):
@@ -108,7 +108,7 @@ def _texts(node: Node) -> Iterator[tuple[str, bool]]:
     for string in _LONG.findall(code):
         yield _prose(string), False
     if "ld+json" in kind:
-        return  # describes the page, and no browser shows it
+        return  # metadata about the page, which no browser shows
     last, writes = 0, False
     for match in _STRING.finditer(code):
         continued = writes and _CONTINUES.fullmatch(code, last, match.start())
@@ -119,7 +119,7 @@ def _texts(node: Node) -> Iterator[tuple[str, bool]]:
 
 
 def _unescaped(string: str) -> str:
-    """A script's string without its escapes."""
+    """Decodes the escapes of a script's string."""
 
     def letter(found: re.Match[str]) -> str:
         code = found[1] or found[2]
@@ -129,12 +129,12 @@ def _unescaped(string: str) -> str:
 
 
 def _plain(text: str) -> str:
-    """The words of a piece of a page, without tags and places that a template fills."""
+    """The words of an HTML fragment, without tags and template placeholders."""
     return " ".join(_TAG.sub(" ", html.unescape(text)).split())
 
 
 def _prose(string: str) -> str:
-    """The words of a script's string; empty where it is code, data or a list of names."""
+    """The words of a script's string; "" if it is code, data or a list of names."""
     words = _plain(_unescaped(string))
     unspaced = len(_UNSPACED.findall(words)) >= _LEAST_UNSPACED
     if not unspaced and sum(len(word) > 1 for word in _WORD.findall(words)) < _WORDS:

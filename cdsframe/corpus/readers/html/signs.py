@@ -1,6 +1,6 @@
-"""Signs of a web page whose meaning is in how they are shown: comparators above a line, letters of symbol fonts.
+"""Replaces characters whose meaning depends on their formatting: underlined comparators and characters in symbol fonts.
 
-Goes by elements and their own styles. Does not apply style sheets.
+Uses elements and inline styles. Does not apply style sheets.
 """
 
 from __future__ import annotations
@@ -25,23 +25,23 @@ _FAMILY = re.compile(
 )
 _PRIVATE = re.compile("[\ue000-\uf8ff]")
 _ICON = re.compile(r"icon|glyph|(?:^|\s)(?:fa[srlbd]?|bi|mdi|ti|material-symbols\S*)(?:\s|$)", re.IGNORECASE)
-"""Classes of elements that show a picture by a letter of a font."""
+"""Classes of elements that show an icon by a font's character."""
 
 _FEW = 3
-"""ASCII letters of a text in a symbol font; a longer text is prose with a wrong font, as browsers show it."""
+"""ASCII characters of a text in a symbol font. Longer text is prose with the wrong font, as browsers show it."""
 
 
 class _Text(NamedTuple):
     parent: Node
     place: int
-    """Among the parent's children."""
+    """Index among the parent's children."""
     text: str
     underlined: bool
     font: str
 
 
 def read_signs(root: Node) -> list[Omission]:
-    """Puts the meaning of signs into the texts of a page that are read. Returns what has no Unicode meaning."""
+    """Replaces such characters in the page's texts. Returns counts of unknown symbols and of icons."""
     lost: Counter[bool] = Counter()
     for run in _runs(root):
         shown = [_in_font(run, place, lost) for place in range(len(run))]
@@ -57,7 +57,7 @@ def read_signs(root: Node) -> list[Omission]:
 
 
 def _runs(root: Node) -> Iterator[list[_Text]]:
-    """The texts that stand in one line or paragraph, with how they are shown."""
+    """Yields the texts of each line or paragraph with their underline and font."""
     run: list[_Text] = []
     revised = any(node.tag == "del" for node in root.descendants())
     stack: list[tuple[Node, int, bool, str]] = [(root, 0, False, "")]
@@ -80,7 +80,7 @@ def _runs(root: Node) -> Iterator[list[_Text]]:
 
 
 def _is_underlined(node: Node, revised: bool) -> bool:
-    """Whether an element has a line below. `ins` has none in a page that marks changes."""
+    """Whether an element is underlined. `ins` is not if the page contains `del`: it then marks a change."""
     if node.tag == "u":
         return True
     if node.tag == "ins" and not revised and not node.attributes:
@@ -92,13 +92,13 @@ def _is_underlined(node: Node, revised: bool) -> bool:
 
 
 def _font(node: Node) -> str:
-    """The font that an element names, empty where it names none."""
+    """The font that an element sets; "" if it sets none."""
     families = _FAMILY.findall(node.get("style")) or ([node.get("face")] if node.tag == "font" else [])
     return families[-1].split(",")[0].strip(" \"'") if families else ""
 
 
 def _in_font(run: list[_Text], place: int, lost: Counter[bool]) -> str:
-    """A text as its font shows it, a blank for each sign that is unknown."""
+    """The text as its font displays it; an unknown symbol becomes a blank."""
     item = run[place]
     symbols = is_symbol_font(item.font)
     if not symbols and not _PRIVATE.search(item.text):
@@ -115,7 +115,7 @@ def _in_font(run: list[_Text], place: int, lost: Counter[bool]) -> str:
 
 
 def _above_lines(run: list[_Text], shown: list[str]) -> list[str]:
-    """The texts of a run with the meaning of signs above lines. Each text keeps its length."""
+    """The texts of a run with underlined comparators replaced. Each text keeps its length."""
     parts = []
     for underlined, group in groupby(zip(run, shown, strict=True), lambda pair: pair[0].underlined):
         parts.append((UNDERLINED if underlined else "", "".join(text for _, text in group)))
@@ -128,7 +128,7 @@ def _above_lines(run: list[_Text], shown: list[str]) -> list[str]:
 
 
 def _like(before: Node | str, text: str) -> str:
-    """A text in another's place."""
+    """The new text as the same kind of node as the one it replaces."""
     after = Following(text)
     if isinstance(before, Following) and hasattr(before, "front"):
         after.front = before.front

@@ -1,4 +1,4 @@
-"""A web page's bytes to text, by the Encoding Standard, and repairs of source that would hide the rest of the page.
+"""Decodes a web page by the Encoding Standard, and closes unclosed markup that would hide the rest of the page.
 
 Does not build a tree (see `tree`).
 """
@@ -13,11 +13,11 @@ from typing import NamedTuple
 
 from cdsframe.corpus.encodings import Decoded, decode, mark_of, mostly_utf8, replacing
 from cdsframe.corpus.guessing import CODECS
-from cdsframe.corpus.readers.html.tokens import Ahead, Token, Tokens
+from cdsframe.corpus.readers.html.tokens import Ahead, HtmlToken, HtmlTokenizer
 from cdsframe.corpus.readers.parsed import Refused
 
 _HEAD = 1024
-"""Bytes in which the Encoding Standard looks for a page's declaration; some sites put it later, hence four times."""
+"""Bytes in which the Encoding Standard looks for the declaration; we read four times as many, as some sites need."""
 
 _DECLARED = re.compile(
     rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"'>]+)",
@@ -48,7 +48,7 @@ _SELF_CLOSED = re.compile(r"(?:[\s\"']|^<\w+)/>\Z")
 _OPEN_QUOTE = re.compile(
     r"\s(?:href|src|class|id|name|rel|target)\s*=\s*([\"'])(?:(?!\1)[^<>])*>(?=(?:(?!\1).)*<)", re.DOTALL
 )
-"""An attribute's value that is not closed: it continues behind the end of its tag and holds another tag."""
+"""An unclosed attribute value: it runs past the end of its tag and contains another tag."""
 
 _FORMATTING = ("b", "big", "code", "em", "font", "i", "nobr", "small", "strong", "tt", "u")
 _STRUCK = ("s", "strike", "del")
@@ -57,10 +57,10 @@ _NESTING = (
     "main", "header", "footer", "nav", "address", "figure", "details", "object", "ins", "label", "q", "abbr", "cite",
 )  # fmt: skip
 _DEEPEST = 10_000
-"""Elements that are not closed; the parser's time grows with their square."""
+"""Maximum number of unclosed elements; the parser's time is quadratic in it."""
 
 _MOST_OPEN = 100
-"""Formatting elements that are not closed: a browser opens each of them again in each paragraph behind."""
+"""Maximum number of unclosed formatting elements: browsers reopen each of them in every following paragraph."""
 
 
 class Source(NamedTuple):
@@ -68,17 +68,17 @@ class Source(NamedTuple):
 
     text: str
     remark: str | None
-    """What the log says of its encoding."""
+    """How the encoding was chosen, for the log."""
     replaced: int
-    """Places whose bytes could not be decoded."""
+    """Number of places whose bytes could not be decoded."""
     controls: int
-    """NUL and other control characters, which are taken out."""
+    """Number of NUL and other control characters, which are removed."""
     struck_open: int
-    """Marks that strike text out and are not closed, which are taken out: the text behind them stays."""
+    """Number of unclosed strike-through tags. They are removed, so that the text after them is kept."""
 
 
 def source_of(data: bytes) -> Source:
-    """Raises Refused where the page is not text or nested too deeply."""
+    """Raises Refused if the page is not text or is nested too deeply."""
     decoded, remark = _decoded(data)
     text = decoded.text
     controls = sum(text.count(chr(code)) for code in _CONTROLS)
@@ -90,11 +90,11 @@ _CONTROLS: dict[int, str | None] = {
     **dict.fromkeys((*range(9), *range(14, 28), 127)),
     **dict.fromkeys((11, *range(28, 32)), " "),
 }
-"""Control characters are taken out; those that divide words become spaces."""
+"""Control characters are removed; those that separate words become spaces."""
 
 
 def _decoded(data: bytes) -> tuple[Decoded, str | None]:
-    """The page by its byte order mark, its declaration (but UTF-8 where it is that), or a guess."""
+    """Decodes by the byte order mark, the declaration (but UTF-8 if the bytes are UTF-8), or a guess."""
     declared = None if mark_of(data) else _declared(data[: 4 * _HEAD])
     if declared is None or b"\0" in data[:_HEAD]:
         decoded = _guessed(data)
@@ -116,13 +116,13 @@ def _decoded(data: bytes) -> tuple[Decoded, str | None]:
 
 
 _SURE = 10
-"""Letters that are valid for each one that is not, where a declaration is taken for wrong."""
+"""Valid characters required per invalid one to trust an encoding."""
 
 _FEW = 3
 
 
 def _guessed(data: bytes) -> Decoded:
-    """The text by a guess. NUL bytes are left out, unless they make it UTF-16 or UTF-32."""
+    """Decodes by a guess. NUL bytes are removed unless they indicate UTF-16 or UTF-32."""
     try:
         return decode(data)
     except ValueError as error:
@@ -134,11 +134,11 @@ def _guessed(data: bytes) -> Decoded:
 
 
 def _declared(head: bytes) -> str | None:
-    """The codec of the declared label, as the Encoding Standard reads it; None where there is none it knows."""
+    """The codec of the declared label, resolved as in the Encoding Standard; None without a known label."""
     for meta, xml in _DECLARED.findall(head):
         label = (meta or xml).decode("latin-1").strip().lower()
         if label.startswith(("utf-16", "utf16", "ucs-2", "unicode", "iso-10646-ucs-2")) and label not in _LABELS:
-            return "utf-8"  # a declaration that can be read as ASCII is not in UTF-16
+            return "utf-8"  # a declaration that is readable as ASCII rules UTF-16 out
         name = _LABELS.get(label, label)
         try:
             info = codecs.lookup(name)
@@ -150,13 +150,14 @@ def _declared(head: bytes) -> str | None:
 
 
 def _repaired(text: str) -> tuple[str, int]:
-    """The source with what is not closed closed, and how many marks that strike text out are open.
+    """Closes unclosed markup. Returns the source and the number of unclosed strike-through tags.
 
-    A comment, script, text area or attribute without its end hides what follows: it ends where content begins.
+    An unclosed comment, script, text area or attribute would hide the rest of the page: it is closed where content
+    begins.
     """
     parts: list[str] = []
     open_: Counter[str] = Counter()
-    tokens = Tokens(text)
+    tokens = HtmlTokenizer(text)
     struck: dict[str, list[int]] = {name: [] for name in _STRUCK}
     deepest = position = copied = 0
     xml = text[:200].lstrip("\ufeff \n").startswith("<?xml")
@@ -192,7 +193,7 @@ def _repaired(text: str) -> tuple[str, int]:
                 copied = position
     parts.append(text[copied:])
     if sum(count for name, count in open_.items() if name in _NESTING) > _DEEPEST or deepest > _DEEPEST:
-        raise Refused("is nested too deeply")  # what is below would be lost without a word
+        raise Refused("is nested too deeply")  # the parser would drop the deeper content silently
     unclosed = [number for numbers in struck.values() for number in numbers]
     for number in unclosed:
         parts[number] = ""
@@ -205,8 +206,8 @@ def _repaired(text: str) -> tuple[str, int]:
     return repaired, len(unclosed)
 
 
-def _end_of_raw(text: str, token: Token, ahead: Ahead) -> tuple[int, int]:
-    """Where the content of a script, title, text area, … ends, and where the page continues."""
+def _end_of_raw(text: str, token: HtmlToken, ahead: Ahead) -> tuple[int, int]:
+    """The end of a raw-text element's content (script, title, textarea, …), and where the page continues."""
     name, begin = token.name, token.end
     closing, content = ahead.search(_END_OF_RAW[name], begin), ahead.search(_CONTENT, begin)
     self_closed = _SELF_CLOSED.search(text[token.start : token.end])

@@ -1,6 +1,6 @@
-"""Tables of web pages: a line a row, in which each value stands in its column, also under row and column spans.
+"""Writes tables of web pages as text: one line per row, each value in its column, with row and column spans resolved.
 
-Does not decide which rows are headers.
+Does not detect header rows.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from cdsframe.corpus.readers.html.lines import line
 from cdsframe.corpus.readers.html.tree import Node
 
 _LONG_CELL = 500
-"""Letters of a cell with headings or tables in it, above which a table only lays out the page."""
+"""Characters: a table with headings or nested tables is a layout table if one of its cells is longer."""
 
 _REPEATED = 200
-"""Letters of a value that is repeated in each row and column that it spans; a longer one stands once."""
+"""Characters: a spanning cell's value repeats in each row and column of the span unless it is longer."""
 
 _MOST_COLUMNS = 1000
 _PARTS = frozenset(("caption", "thead", "tbody", "tfoot", "tr", "td", "th"))
@@ -26,11 +26,11 @@ _PARTS = frozenset(("caption", "thead", "tbody", "tfoot", "tr", "td", "th"))
 class _Cell:
     text: str
     rows: int
-    """How many rows it reaches into, this one counted."""
+    """Number of rows that the cell still spans, including the current one."""
 
 
 def is_data(table: Node) -> bool:
-    """Whether a table's rows and columns mean something; otherwise it only lays out the page."""
+    """Whether the table holds data; otherwise it only lays out the page."""
     if table.get("role") in ("presentation", "none"):
         return False
     inner = [node for node in table.descendants() if node is not table and not node.out]
@@ -46,7 +46,7 @@ def is_data(table: Node) -> bool:
 
 
 def lines_of(table: Node, omitted: Counter[str]) -> Iterator[str]:
-    """The caption, then one line for each row that is not empty: `drug | dose`."""
+    """Yields the caption, then one line per row that is not empty: `drug | dose`."""
     for child in table.children:
         if isinstance(child, Node) and child.tag == "caption":
             if child.out:
@@ -75,7 +75,7 @@ def _spans_all(row: dict[int, _Cell], begins: list[int]) -> bool:
 
 
 def _placed(table: Node, omitted: Counter[str]) -> Iterator[tuple[dict[int, _Cell], set[int]]]:
-    """Each row's cells by column, and the columns in which one begins."""
+    """Yields each row's cells by column, and the columns in which a cell of this row starts."""
     carried: dict[int, _Cell] = {}
     group: Node | None = None
     for of, cells in _rows(table, omitted):
@@ -110,7 +110,7 @@ def _span(node: Node, name: str, most: int) -> int:
 
 
 def parts_of(table: Node) -> Iterator[Node]:
-    """The caption, the row groups, the rows and the cells of a table; not those of tables in its cells."""
+    """The caption, row groups, rows and cells of a table, excluding tables nested in its cells."""
     stack = [*reversed(table.children)]
     while stack:
         node = stack.pop()
@@ -120,9 +120,9 @@ def parts_of(table: Node) -> Iterator[Node]:
 
 
 def _rows(table: Node, omitted: Counter[str]) -> Iterator[tuple[Node, list[Node]]]:
-    """The table's own rows with the group that each stands in; not those of tables in its cells.
+    """The table's rows with their row groups, excluding tables nested in its cells.
 
-    Counts the parts that are left out, except cells.
+    Counts omitted parts, except cells.
     """
     stack = [(table, child) for child in reversed(table.children)]
     while stack:

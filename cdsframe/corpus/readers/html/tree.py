@@ -1,6 +1,6 @@
-"""A web page as a tree, built as browsers build it (lexbor), with the letters below each element counted.
+"""Builds a web page's tree as browsers do (lexbor), and counts the characters below each element.
 
-Does not decide what is text.
+Does not decide which elements are text.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ NEVER_SHOWN = frozenset(
      "annotation-xml", "datalist", "area", "map", "noframes", "noembed", "title", "desc", "defs", "symbol", "metadata",
      "mphantom", "basefont", "bgsound")
 )  # fmt: skip
-"""Elements whose content no browser shows; what they hold is not counted either."""
+"""Elements that no browser shows; their content is not counted."""
 
 
 _WORD = re.compile(r"\w+")
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _LONGEST_HEADING = 200
-"""Letters of a heading above which it ends before the first block in it: it is not closed."""
+"""Characters: a longer heading was never closed and ends before its first block."""
 
 _BLOCKS = frozenset(
     ("p", "div", "ul", "ol", "dl", "table", "section", "article", "blockquote", "pre", "main", "form", *HEADINGS)
@@ -28,7 +28,7 @@ _BLOCKS = frozenset(
 
 
 class Node:
-    """An element. `children` are elements and texts in order; `letters` are those that a page would show."""
+    """An element. `children`: elements and texts in order; `letters`: number of visible characters below it."""
 
     __slots__ = ("attributes", "children", "kept", "letters", "linked", "out", "parent", "previous", "tag")
 
@@ -38,18 +38,18 @@ class Node:
         self.letters = self.linked = 0
         last = parent.children[-1] if parent is not None and parent.children else None
         self.previous = last if isinstance(last, Node) else None
-        """The element that ends where this one begins, without white space or words between them."""
+        """The element that ends exactly where this one begins, without white space or text between them."""
         self.kept = False
-        """Whether no name and no kind of element makes it a surrounding part."""
+        """Whether class names, tags and lists of links must not mark it as page furniture."""
         self.out: str | None = None
-        """The reason for omitting the element; None or empty where it is read."""
+        """The reason for omitting the element; None or empty if it is read."""
 
     def get(self, name: str) -> str:
-        """An attribute's value, empty where there is none."""
+        """An attribute's value; "" if it is missing."""
         return self.attributes.get(name, "")
 
     def descendants(self) -> Iterator[Node]:
-        """The elements below and this one, in the order of the source."""
+        """This element and all elements below it, in source order."""
         stack = [self]
         while stack:
             node = stack.pop()
@@ -57,14 +57,14 @@ class Node:
             stack += [child for child in reversed(node.children) if isinstance(child, Node)]
 
     def ancestors(self) -> Iterator[Node]:
-        """The elements around, from the innermost."""
+        """The enclosing elements, innermost first."""
         node = self.parent
         while node is not None:
             yield node
             node = node.parent
 
     def texts(self) -> Iterator[str]:
-        """The texts below, in order, also those that are left out; not what no browser shows."""
+        """The texts below in order, including omitted elements but not elements that no browser shows."""
         stack: list[Node | str] = [self]
         while stack:
             item = stack.pop()
@@ -75,19 +75,19 @@ class Node:
 
     @property
     def words(self) -> int:
-        """How many words a reader would see."""
+        """The number of words that a reader sees."""
         return len(_WORD.findall(" ".join(self.texts()).replace("\xad", "")))
 
 
 class Following(str):
-    """A text that begins where an element ends, without white space between them."""
+    """A text that directly follows an element, without white space between them."""
 
     __slots__ = ("front",)
     front: Node
 
 
 def tree_of(text: str) -> Node:
-    """The page's root element. The documents of `iframe srcdoc` and the content of `template` are in their place."""
+    """The page's root element, with documents of `iframe srcdoc` and content of `template` in their place."""
     root = _tree(text, frames=3)
     _count(root)
     _end_headings(root)
@@ -95,7 +95,7 @@ def tree_of(text: str) -> Node:
 
 
 def _end_headings(root: Node) -> None:
-    """Ends a heading that is not closed before the blocks that stand in it."""
+    """Ends an unclosed heading before the first block inside it."""
     for node in list(root.descendants()):
         if node.tag not in HEADINGS or node.letters <= _LONGEST_HEADING or node.parent is None:
             continue
@@ -161,7 +161,7 @@ def _adopt(frame: Node, page: Node) -> None:
 
 
 def _count(root: Node) -> None:
-    """Sets `letters` (without white space) and `linked` (those inside links) of all elements."""
+    """Sets `letters` (without white space) and `linked` (the part inside links) of all elements."""
     for node in reversed(list(root.descendants())):
         if node.tag in NEVER_SHOWN:
             node.letters = node.linked = 0

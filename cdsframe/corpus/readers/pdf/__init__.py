@@ -1,4 +1,4 @@
-"""PDF files: letters to lines, columns, tables, headings. Does not recognise scanned text."""
+"""Reads PDF files: letters to lines, columns, tables and headings. Does not recognise scanned text."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Reading order of the letters of a line with right-to-left text, computed from their places.
+"""Computes the reading order of a line with right-to-left text from the positions of its letters.
 
-It reverses Unicode's bidirectional algorithm for common text: words of a left-to-right script and numbers keep their
-order. pdfium's own order reverses `mg/kg` and the parts of an Arabic ligature. Does not shape letters.
+Inverts Unicode's bidirectional algorithm for common text: left-to-right words and numbers keep their order. pdfium's
+own order reverses `mg/kg` and the parts of an Arabic ligature. Does not shape letters.
 """
 
 from __future__ import annotations
@@ -17,21 +17,21 @@ _RTL, _LTR, _NUMBER, _ARABIC_NUMBER, _OTHER = "R", "L", "N", "A", "-"
 _KINDS = {"R": _RTL, "AL": _RTL, "L": _LTR, "EN": _NUMBER, "AN": _ARABIC_NUMBER}
 _SEPARATORS = {_NUMBER: ".,:/+-", _ARABIC_NUMBER: ".,:/\u066b\u066c"}
 _SIGNS = "%\u066a\u2030°€$£"
-"""Stand on either side of a number and belong to it."""
+"""Signs that belong to the number before or after them."""
 
 _BRACKETS = ("()", "[]", "{}")
 _PART = (
     "(?:[kmµμun]?g|mcg|[mµμd]?[lL]|[mcn]?m|[mµμn]?mol|m?Eq|m?[UI]U?|IE|h|hr|min|s|d|day|dose|kcal|kJ|mmHg|bpm|kPa|m2)"
 )
 _UNIT = re.compile(rf"{_PART}(?:/{_PART})*")
-"""A unit to the left of a number is read behind it."""
+"""A unit on the left of a number is read after it."""
 
 _Item = tuple[str, str]
-"""A text and its kind."""
+"""(text, kind)."""
 
 
 def kind(text: str) -> str:
-    """The kind of a letter: right-to-left, left-to-right, number, other."""
+    """A letter's kind: right-to-left, left-to-right, number, other."""
     return _KINDS.get(unicodedata.bidirectional(text[0]), _OTHER)
 
 
@@ -42,10 +42,11 @@ def reads_right_to_left(letters: Sequence[Letter]) -> bool:
 
 
 def in_reading_order(letters: Sequence[Letter], rtl: bool) -> str:
-    """The text of a line.
+    """The text of a line in reading order.
 
     Args:
-        rtl: the line belongs to a right-to-left text; otherwise it does where it begins and ends with such letters.
+        rtl: the line belongs to right-to-left text. If False, a line that begins and ends with right-to-left letters is
+            still read from the right.
     """
     items = _visual(letters)
     strong = [item[1] for item in items if item[1] in (_RTL, _LTR)]
@@ -54,7 +55,7 @@ def in_reading_order(letters: Sequence[Letter], rtl: bool) -> str:
 
 
 def _bracketed(text: str) -> str:
-    """The text with brackets that open before they close: pdfium mirrors only some of them."""
+    """Makes brackets open before they close: pdfium mirrors only some of them."""
     for pair in _BRACKETS:
         places = [n for n, letter in enumerate(text) if letter in pair]
         if len(places) % 2 == 0:
@@ -64,7 +65,7 @@ def _bracketed(text: str) -> str:
 
 
 def _from_left(items: Sequence[_Item]) -> str:
-    """Reads from the left; spans of right-to-left text from the right."""
+    """Reads from the left; right-to-left spans from the right."""
     text, start = "", 0
     places = [n for n, item in enumerate(items) if item[1] == _RTL]
     while places:
@@ -77,7 +78,7 @@ def _from_left(items: Sequence[_Item]) -> str:
 
 
 def _visual(letters: Sequence[Letter]) -> list[_Item]:
-    """What the page shows from left to right: a letter with its marks is one item, and so is a blank."""
+    """The line's items from left to right: a letter with its marks is one item, a blank is another."""
     clusters: list[list[Letter]] = []
     for letter in letters:
         last = clusters[-1] if clusters else None
@@ -105,7 +106,7 @@ def _visual(letters: Sequence[Letter]) -> list[_Item]:
 
 
 def _from_right(items: Sequence[_Item]) -> str:
-    """Reads from the right; spans of left-to-right text and numbers from the left."""
+    """Reads from the right; left-to-right spans and numbers from the left."""
     text, end = "", len(items)
     while end:
         start = end - 1
@@ -121,7 +122,7 @@ def _from_right(items: Sequence[_Item]) -> str:
 
 
 def _joins(items: Sequence[_Item], start: int, end: int) -> int:
-    """Where the span from `start` to `end` begins with what joins it from the left; `start` where nothing does."""
+    """The new start of the span `start` to `end` after joining the item to its left; `start` if nothing joins."""
     left = start - 1
     if left < 0:
         return start
@@ -143,7 +144,7 @@ def _joins(items: Sequence[_Item], start: int, end: int) -> int:
 
 
 def _word(items: Sequence[_Item], end: int) -> str:
-    """The word that ends at a place."""
+    """The word that ends at an index."""
     start = end
     while start > 0 and not items[start - 1][0].isspace() and items[start - 1][1] != _RTL:
         start -= 1
@@ -151,6 +152,6 @@ def _word(items: Sequence[_Item], end: int) -> str:
 
 
 def _is_sign(items: Sequence[_Item], place: int) -> bool:
-    """Whether a sign such as % stands beside a number."""
+    """Whether the item is a sign such as % next to a number."""
     beside = [items[n][1] for n in (place - 1, place + 1) if 0 <= n < len(items)]
     return items[place][0] in _SIGNS and any(kind in (_NUMBER, _ARABIC_NUMBER) for kind in beside)

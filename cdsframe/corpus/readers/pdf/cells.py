@@ -1,4 +1,4 @@
-"""Writes a ruled table as text, a line for each row: `a | b | c`. Does not find tables."""
+"""Writes a ruled table as text, one line per row: `a | b | c`. Does not find tables."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from cdsframe.corpus.readers.pdf.tables import Table, cells_in, steps
 
 _LARGEST_CELL = 600
 _MOST_LINES = 6
-"""Letters and lines: frames around more of them lay out the page; such a row keeps the lines of its cells."""
+"""Maximum letters and lines of a cell. A larger frame lays out the page; its row keeps the lines of each cell."""
 
 _MOST_RUNNING_LINES = 12
-"""Lines of running text in the narrow cell of a table's head."""
+"""Maximum lines of running text in a cell, such as the narrow cell of a header."""
 
 _Cell = list[Line]
 _LayOut = Callable[[Sequence[Letter]], list[Line]]
@@ -27,7 +27,7 @@ def table_piece(table: Table, letters: Sequence[Letter], order: int, lines_of: _
     """The table as one piece, and the direction of most of its text.
 
     Args:
-        letters: those inside the table.
+        letters: the letters inside the table.
         lines_of: lays out the letters of a cell.
     """
     turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
@@ -44,7 +44,7 @@ def table_piece(table: Table, letters: Sequence[Letter], order: int, lines_of: _
 
 
 def _rows(inside: dict[int, list[Letter]], boxes: Sequence[Box], rtl: bool, lines_of: _LayOut) -> list[str]:
-    """The rows of the grid, columns without any text left out."""
+    """The text of each row, without empty columns."""
     tops, lefts = steps(box[1] for box in boxes), steps(box[0] for box in boxes)
     grid: list[list[list[Letter]]] = [[[] for _ in lefts] for _ in tops]
     for number, letters in inside.items():
@@ -64,7 +64,7 @@ def _rows(inside: dict[int, list[Letter]], boxes: Sequence[Box], rtl: bool, line
 
 
 def _numbers_rows(cell: _Cell) -> bool:
-    """Whether a tall cell holds the numbers of rows that no rules divide."""
+    """Whether a tall cell contains the row numbers of rows without rules between them."""
     return _is_layout(cell) and sum(line.text.rstrip(".)").isdecimal() for line in cell) >= 0.8 * len(cell)
 
 
@@ -79,7 +79,7 @@ def _index(places: Sequence[float], value: float) -> int:
 
 
 def _parted(row: list[_Cell]) -> list[list[_Cell]]:
-    """The row, or several, where all its cells hold lines on the same baselines: no rules divide those rows."""
+    """Splits a row whose cells have lines on the same baselines: these are rows without rules between them."""
     filled = [cell for cell in row if cell]
     most = max(map(len, filled), default=0)
     if len(filled) < 2 or most < 2 or any(line.text[0].islower() for cell in filled for line in cell[1:]):
@@ -94,7 +94,7 @@ def _parted(row: list[_Cell]) -> list[list[_Cell]]:
 
 
 def _one_line(lines: _Cell) -> str:
-    """A cell's lines as one. A hyphen at a line's end stays."""
+    """Joins a cell's lines. Keeps a hyphen at the end of a line."""
     text = ""
     for line in lines:
         cut = len(text) > 1 and text[-1] == "-" and text[-2].isalpha() and line.text[0].islower()

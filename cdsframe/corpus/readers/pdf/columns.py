@@ -1,7 +1,7 @@
-"""Puts the pieces of a page into reading order: columns one after the other, rows of a table kept together.
+"""Puts the pieces of a page into reading order: column after column, but table rows kept together.
 
-Looks for gutters with running text on both sides, band by band between pieces that cross them. Does not know tables
-that rules draw; they are single pieces here.
+Searches for gutters with running text on both sides, in each band between the pieces that cross the gutter. Ignores
+ruled tables: each of them is a single piece here.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from cdsframe.corpus.readers.pdf.pieces import Piece, mostly_rtl
 _DEEPEST = 6
 _CANDIDATES = 12
 _BIN = 1.0
-"""Points: how finely gutters are looked for."""
+"""Resolution of the gutter search, in points."""
 
 _FIGURE = re.compile(r"[^\w]*(\d[^.)]|\d$|$)|\(\d+(\.\d+)*\)$|(n/?a|nil|none)$", re.IGNORECASE)
-"""A number, a dash, a sign that takes a number's place, or `(2.1)` behind an equation; `1.` and `1)` number a list."""
+"""A number, a dash or sign in place of a number, or an equation number `(2.1)`; not the list numbers `1.` and `1)`."""
 
 _NARROWEST = 0.55
-"""Width of a gutter in letter sizes."""
+"""Minimum width of a gutter, in font sizes."""
 
 
 def flows(pieces: Sequence[Piece], depth: int = 0) -> list[list[Piece]]:
-    """The pieces as columns in reading order; each flow is to be read line by line."""
+    """Splits the pieces into flows in reading order; each flow is read line by line."""
     best: list[tuple[bool, list[Piece]]] = []
     best_score, best_x = 0, 0.0
     if len(pieces) >= 4 and depth < _DEEPEST:
@@ -50,7 +50,7 @@ def flows(pieces: Sequence[Piece], depth: int = 0) -> list[list[Piece]]:
 
 
 def _gutters(pieces: Sequence[Piece]) -> list[float]:
-    """Positions that few pieces cross, the widest gaps first."""
+    """The x positions that few pieces cross, widest gaps first."""
     start, end = min(piece.left for piece in pieces), max(piece.right for piece in pieces)
     width = int((end - start) / _BIN) + 2
     if not 4 <= width <= 100_000:
@@ -79,7 +79,7 @@ def _gutters(pieces: Sequence[Piece]) -> list[float]:
 
 
 def _bands(pieces: Sequence[Piece], x: float) -> list[tuple[bool, list[Piece]]]:
-    """The pieces from top to bottom in bands, and for each whether it has a column on both sides of the position."""
+    """Splits the pieces into bands from top to bottom; True marks a band with columns on both sides of x."""
     bands: list[list[Piece]] = []
     crossing_before: bool | None = None
     for piece in sorted(pieces, key=lambda piece: piece.middle):
@@ -92,7 +92,7 @@ def _bands(pieces: Sequence[Piece], x: float) -> list[tuple[bool, list[Piece]]]:
 
 
 def _merged(bands: list[tuple[bool, list[Piece]]]) -> list[tuple[bool, list[Piece]]]:
-    """The bands, neighbours without columns as one."""
+    """Merges adjacent bands without columns."""
     merged: list[tuple[bool, list[Piece]]] = []
     for splits, band in bands:
         if merged and not splits and not merged[-1][0]:
@@ -116,7 +116,7 @@ def _gain(band: Sequence[Piece], x: float) -> int:
 
 
 def _side_by_side(band: Sequence[Piece], x: float) -> bool:
-    """Whether the two sides are columns of text, and not cells of the same rows."""
+    """Whether the two sides are text columns rather than cells of the same rows."""
     left, right = _sides(band, x)
     lines, others = _bases(left), _bases(right)
     size = median(piece.size for piece in band)
@@ -131,37 +131,38 @@ def _side_by_side(band: Sequence[Piece], x: float) -> bool:
     by_column = _switches(band, x) <= max(2, 0.1 * len(lines))
     prose = _is_prose(left), _is_prose(right)
     if not all(prose):
-        return by_column and not any(prose)  # short texts beside long ones answer or name them
+        return by_column and not any(prose)  # short texts beside long ones are labels or answers
     return by_column or _continues(left) + _continues(right) >= 0.4
 
 
 def _is_note(note: Sequence[Piece], base: float, text: Sequence[Piece], bases: Sequence[float], size: float) -> bool:
-    """Whether a line in the margin of running text stands in none of its lines; a number of a line or an item does."""
+    """Whether a line beside running text is a margin note: it has letters and is level with none of the text's
+    lines."""
     letters = sum(map(str.isalpha, "".join(piece.text for piece in note)))
     return letters >= 4 and len(bases) >= 4 and _is_prose(text) and abs(_shift(bases, base)) > 0.12 * size
 
 
 def _is_figures(pieces: Sequence[Piece]) -> bool:
-    """Whether many lines begin with a number or a sign that stands for one, as the cells of a table do."""
+    """Whether many lines begin with a number or a sign in place of one, as table cells do."""
     first = [_behind_bullet(line) for line in _rows(pieces)]
     return sum(_FIGURE.match(piece.text) is not None for piece in first) >= 0.4 * len(first)
 
 
 def _behind_bullet(line: Sequence[Piece]) -> Piece:
-    """The first piece of a line, or the second where the first is a sign alone, as a bullet is."""
+    """The first piece of a line, or the second if the first is a bullet."""
     ordered = sorted(line, key=lambda piece: piece.left)
     return ordered[not any(map(str.isalnum, ordered[0].text)) and len(ordered) > 1]
 
 
 def _bases(pieces: Sequence[Piece]) -> list[float]:
-    """The baselines of the lines that the pieces stand in, sorted; superscripts have none of their own."""
+    """The sorted baselines of the lines; superscripts are not counted as lines."""
     return [max(line, key=lambda piece: piece.size).base for line in _rows(pieces)]
 
 
 def _aligned(lines: Sequence[float], others: Sequence[float], size: float) -> float:
-    """The share of baselines that stand level with one of the others, all of them shifted by about the same distance.
+    """The share of baselines that are level with one of the others, after a common shift.
 
-    The cells of a row may be shifted against each other. Texts with a different leading meet here and there by chance.
+    The cells of a row may be shifted against each other. Texts with different leading align only by chance.
     """
     shifts = [shift for base in lines if abs(shift := _shift(others, base)) <= 0.25 * size]
     usual = median(shifts) if shifts else 0.0
@@ -169,7 +170,7 @@ def _aligned(lines: Sequence[float], others: Sequence[float], size: float) -> fl
 
 
 def _shift(bases: Sequence[float], base: float) -> float:
-    """The distance to the nearest baseline."""
+    """The signed distance to the nearest baseline."""
     place = bisect_left(bases, base)
     return min((other - base for other in bases[max(place - 1, 0) : place + 1]), key=abs)
 
@@ -183,13 +184,13 @@ def _is_prose(pieces: Sequence[Piece]) -> bool:
 
 
 def _switches(band: Sequence[Piece], x: float) -> int:
-    """How often the file's own order changes sides."""
+    """The number of changes between the two sides in the file's order."""
     sides = [piece.right <= x for piece in sorted(band, key=lambda piece: piece.order)]
     return sum(before != after for before, after in pairwise(sides))
 
 
 def _continues(pieces: Sequence[Piece]) -> float:
-    """The share of lines behind the first that begin in the middle of a sentence."""
+    """The share of lines after the first that begin in lower case, that is, in the middle of a sentence."""
     rest = _firsts(pieces)[1:]
     return sum(piece.text[0].islower() for piece in rest) / len(rest) if rest else 0.0
 
@@ -200,7 +201,7 @@ def _firsts(pieces: Sequence[Piece]) -> list[Piece]:
 
 
 def _rows(pieces: Sequence[Piece]) -> list[list[Piece]]:
-    """The pieces of each line, from top to bottom."""
+    """The pieces of each line, top to bottom."""
     lines: list[list[Piece]] = []
     for piece in sorted(pieces, key=lambda piece: piece.base):
         if not lines or piece.base - lines[-1][0].base > 0.4 * piece.size:

@@ -1,6 +1,6 @@
-"""Reads signs that are built of two: `<` with a line below it is `≤`, `=` with a stroke through it is `≠`.
+"""Reads signs made of two marks: `<` with a line below it is `≤`, `=` with a stroke through it is `≠`.
 
-The line is drawn, or it is an underscore printed over the sign. Ignores lines that are wider than the sign.
+The line is drawn or is an underscore printed over the sign. Ignores lines that are wider than the sign.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ _BELOW = 0.35
 _APART = 0.2
 """Largest distance between the ends of the line and of the sign, in font sizes."""
 _OVERPRINTED = {("<", "_"): "≤", (">", "_"): "≥", ("+", "_"): "±", ("=", "/"): "≠"}
-"""Sign and mark -> their meaning."""
+"""(sign, mark) -> meaning."""
 
 
 def with_lines_below(letters: Sequence[Letter], rules: Sequence[Box]) -> list[Letter]:
-    """Returns the letters, with `≤` or `≥` for each upright comparator above a line as wide as the sign."""
+    """Replaces each upright comparator above a line of its width by `≤` or `≥`."""
     level = [rule for rule in rules if rule[3] - rule[1] <= 1]
     found = _overprinted(letters)
     for place, letter in enumerate(found):
@@ -43,7 +43,7 @@ def _stands_on(letter: Letter, rule: Box) -> bool:
 
 
 def _overprinted(letters: Sequence[Letter]) -> list[Letter]:
-    """The letters, a sign and the mark printed over it as one sign."""
+    """Merges each sign with the mark printed over it."""
     signs = {sign for sign, _ in _OVERPRINTED}
     marks = sorted((letter.left, place) for place, letter in enumerate(letters) if _is_mark(letters, place))
     lefts = [left for left, _ in marks]
@@ -62,14 +62,14 @@ def _overprinted(letters: Sequence[Letter]) -> list[Letter]:
 
 
 def _is_mark(letters: Sequence[Letter], place: int) -> bool:
-    """Whether a letter is a stroke or a single underscore; several in a row are a line to write on."""
+    """Whether a letter is a stroke or a single underscore; several underscores in a row are a line to write on."""
     text = letters[place].text
     beside = {letter.text for letter in (*letters[max(0, place - 1) : place], *letters[place + 1 : place + 2])}
     return text == "/" or (text == "_" and "_" not in beside)
 
 
 def _is_over(mark: Letter, sign: Letter) -> bool:
-    """Whether a mark is printed in a sign's place: centred on it, no wider, on or a little below its baseline."""
+    """Whether a mark is printed over a sign: centred, not wider, and on or slightly below its baseline."""
     centred = abs(mark.left + mark.right - sign.left - sign.right) / 2 <= _APART * sign.size
     inside = mark.right - mark.left <= sign.right - sign.left + _APART * sign.size
     level = -0.1 * sign.size <= mark.base - sign.base <= _BELOW * sign.size

@@ -1,4 +1,4 @@
-"""The ruled lines of a PDF page, and its pictures. Does not look for tables among the lines."""
+"""Extracts the ruled lines of a PDF page and counts its pictures. Does not look for tables among the lines."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfPage
 
 _MOST_OBJECTS = 20_000
-"""Of a page: a drawing with more of them is not looked at further."""
+"""Maximum number of objects of a page that are examined; more of them are a drawing."""
 
 _DEEPEST = 8
-"""Forms within forms."""
+"""Maximum nesting of forms (form XObjects)."""
 
 _STRAIGHT = 0.5
-"""Points by which a ruled line may lean."""
+"""Maximum slant of a ruled line, in points."""
 
 _SMALLEST = 24.0
-"""Points: a picture that is lower or narrower is a bullet or a rule."""
+"""Points: a narrower or lower picture is a bullet or a rule."""
 
 Matrix = tuple[float, float, float, float, float, float]
 SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
@@ -31,13 +31,13 @@ SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
 
 @dataclass(slots=True)
 class Drawings:
-    """Ruled lines `(left, top, right, bottom)` in the frame of 0 degrees, and counts of what is no text."""
+    """Ruled lines `(left, top, right, bottom)` in the frame of 0 degrees, and counts of paths and pictures."""
 
     rules: list[Box] = field(default_factory=list)
     paths: int = 0
     pictures: int = 0
     covered: float = 0.0
-    """The share of the page that its pictures cover, added up."""
+    """The sum of the pictures' shares of the page's area."""
 
 
 def read_drawings(page: PdfPage) -> Drawings:
@@ -61,7 +61,7 @@ def read_drawings(page: PdfPage) -> Drawings:
 
 
 def objects(raw: Any, parent: Any, matrix: Matrix, depth: int) -> Iterator[tuple[Any, int, Matrix]]:
-    """The objects of a page or form that are no forms, with the form's matrix."""
+    """The objects of a page or form except forms, with the enclosing form's matrix."""
     inside = depth > 0
     count = (raw.FPDFFormObj_CountObjects if inside else raw.FPDFPage_CountObjects)(parent)
     get = raw.FPDFFormObj_GetObject if inside else raw.FPDFPage_GetObject
@@ -92,7 +92,7 @@ def times(one: Matrix, two: Matrix) -> Matrix:
 
 
 def _rules(raw: Any, path: Any, matrix: Matrix) -> list[Box]:
-    """The level and upright lines of a path that is drawn."""
+    """The horizontal and vertical lines of a drawn path."""
     fill, stroke = ctypes.c_int(), ctypes.c_int()
     raw.FPDFPath_GetDrawMode(path, fill, stroke)
     count = raw.FPDFPath_CountSegments(path)
@@ -128,6 +128,6 @@ def _rule(start: tuple[float, float], end: tuple[float, float]) -> list[Box]:
 
 
 def _extent(raw: Any, item: Any, matrix: Matrix) -> tuple[float, float]:
-    """Width and height of a picture: the unit square under its matrix."""
+    """Width and height of a picture: the unit square transformed by its matrix."""
     a, b, c, d, _, _ = times(own(raw, item), matrix)
     return abs(a) + abs(c), abs(b) + abs(d)

@@ -1,6 +1,6 @@
-"""Text that lies on a PDF page without being part of it: values of form fields, notes and typed comments.
+"""Reads text that lies over a PDF page: values of form fields, notes and typed comments.
 
-Each becomes a letter at its place, so that it stands behind its label. Does not run scripts or read XFA forms.
+Each value becomes one letter at its position, so that it follows its label. Does not run scripts or read XFA forms.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfPage
 
 _HIDDEN = 2 | 32
-"""Flags of an annotation that is not shown: Hidden, NoView."""
+"""Annotation flags Hidden and NoView: the annotation is not shown."""
 
 _PASSWORD = 1 << 13
 _FIRST_RUN = 1_000_000
@@ -25,28 +25,27 @@ _FIRST_RUN = 1_000_000
 
 @dataclass(slots=True)
 class Overlay:
-    """What lies on a page."""
+    """Text and marks that lie over a page."""
 
     values: list[tuple[Letter, Letter | None, bool]] = field(default_factory=list)
-    """A value or typed text, in the frame of the page as shown; the letter of its label next to it; whether that letter
-    stands before it."""
+    """(value in the frame of the displayed page, nearest letter of its label, whether that letter precedes it)."""
     notes: list[str] = field(default_factory=list)
     """Comments that a viewer shows beside the page."""
     fields: int = 0
-    """Form fields with a value or a mark."""
+    """Form fields with a value or a tick."""
     hidden: int = 0
-    """Form values and comments that are not shown."""
+    """Form values and comments that are hidden."""
     signatures: int = 0
     stamps: int = 0
-    """Stamps and drawings whose text, if they have any, is not read."""
+    """Stamps and drawings without readable text."""
 
 
 def read_overlay(page: PdfPage, form: Any, letters: list[Letter]) -> Overlay:
-    """The annotations of a page that hold text.
+    """Reads the annotations of a page that contain text.
 
     Args:
-        form: pdfium's handle of the document's form; None where it has none.
-        letters: the page's own; a value takes the baseline of its label.
+        form: pdfium's handle of the document's form; None if it has none.
+        letters: the page's letters; a value takes the baseline of its label.
     """
     import pypdfium2.raw as raw
 
@@ -74,7 +73,7 @@ class _Annotation:
     handle: Any
 
     def add_to(self, found: Overlay) -> str:
-        """The text to be shown at the annotation's place; what is not shown there is added to the overlay."""
+        """The text shown at the annotation's position; adds all other findings to the overlay."""
         raw = self.raw
         kind = raw.FPDFAnnot_GetSubtype(self.handle)
         hidden = bool(raw.FPDFAnnot_GetFlags(self.handle) & _HIDDEN)
@@ -115,7 +114,7 @@ class _Annotation:
         return self._choice(form) or self._call(raw.FPDFAnnot_GetFormFieldValue, form)
 
     def _choice(self, form: Any) -> str:
-        """The label of a drop-down's chosen option, whose value may be a code."""
+        """The label of the selected option of a drop-down list; its value may be a code."""
         raw = self.raw
         for number in range(max(raw.FPDFAnnot_GetOptionCount(form, self.handle), 0)):
             if raw.FPDFAnnot_IsOptionSelected(form, self.handle, number):
@@ -137,7 +136,7 @@ class _Annotation:
 
 
 def _text(call: Any) -> str:
-    """What a function of pdfium writes as UTF-16 into a buffer, on one line."""
+    """The UTF-16 text that a pdfium function writes into a buffer, on one line."""
     import pypdfium2.raw as raw
 
     length = call(None, 0)
@@ -164,15 +163,13 @@ def _value(text: str, box: Box, turn: float, beside: list[Letter], number: int) 
         base, size = label.base, label.size
     if beside:
         sizes = Counter(round(letter.size, 1) for letter in beside)
-        size = min(
-            size, sizes.most_common(1)[0][0]
-        )  # or a name that somebody filled in becomes a heading and the title
+        size = min(size, sizes.most_common(1)[0][0])  # otherwise a filled-in name becomes a heading and the title
     edges = (left, base - size, max(right, left + 1), base + 0.2 * size)
     return Letter(text, *edges, base, size, turn, _FIRST_RUN + number, " \n"), label, bool(before)
 
 
 def with_values(letters: list[Letter], overlay: Overlay) -> list[Letter]:
-    """The letters of a page and the values, each next to its label."""
+    """Inserts each value into the letters next to its label."""
     behind: dict[int, list[Letter]] = defaultdict(list)
     ahead: dict[int, list[Letter]] = defaultdict(list)
     rest: list[Letter] = []

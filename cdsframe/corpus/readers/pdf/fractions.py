@@ -1,6 +1,6 @@
-"""Finds fractions that a line builds from small numbers and writes them as `1/2`. Does not join other pieces.
+"""Finds fractions made of small numbers in a line and writes them as `1/2`. Does not join other pieces.
 
-The numerator is raised, and a slash and a small denominator follow, or the denominator stands below the numerator.
+The numerator is raised; a slash and a small denominator follow, or the denominator is below the numerator.
 """
 
 from __future__ import annotations
@@ -12,23 +12,23 @@ from dataclasses import replace
 from cdsframe.corpus.readers.pdf.pieces import Piece
 
 SMALL = 0.85
-"""Size up to which a piece is small, as a share of its line's."""
+"""Maximum size of a small piece, as a share of its line's font size."""
 
 _SLASH = r"\s*[/\u2044\u2215]\s*"
 _NUMERATOR = re.compile(rf"(\d{{1,3}})({_SLASH})?")
 _TAIL = re.compile(rf"({_SLASH})?(\d{{1,3}})?")
 _BESIDE = 0.6
-"""Gap in letter sizes within which the parts stand."""
+"""Maximum gap between the parts, in font sizes."""
 
 _MOST_PARTS = 3
 
 
 def built(pieces: Sequence[Piece], base: float, size: float) -> Iterator[Piece]:
-    """The pieces of a line from left to right, each fraction as one piece on the baseline.
+    """Yields the pieces of a line from left to right, each fraction as one piece on the baseline.
 
     Args:
         base: the line's baseline.
-        size: the line's letter size.
+        size: the line's font size.
     """
     at = 0
     while at < len(pieces):
@@ -51,7 +51,7 @@ def built(pieces: Sequence[Piece], base: float, size: float) -> Iterator[Piece]:
 
 
 def _fraction(pieces: Sequence[Piece], at: int, base: float, size: float) -> list[Piece]:
-    """The parts of the fraction that begins at a piece; empty where none does."""
+    """The parts of a fraction that begins at this piece; empty if none does."""
     first = pieces[at]
     raised = (base - first.base) / size
     start = _NUMERATOR.fullmatch(first.text)
@@ -74,7 +74,7 @@ def _fraction(pieces: Sequence[Piece], at: int, base: float, size: float) -> lis
 
 
 def _stacked(pieces: Sequence[Piece], at: int, size: float) -> list[Piece]:
-    """A numerator with its denominator below it. An index below an exponent stands closer, or behind a letter."""
+    """A numerator and the denominator below it. A subscript below an exponent is closer, or follows a letter."""
     if at + 1 >= len(pieces):
         return []
     first, second = pieces[at : at + 2]

@@ -1,4 +1,4 @@
-"""Places on a PDF page: in the file's axes, in the frame of a direction of text, and text with its place."""
+"""Coordinates on a PDF page: the file's axes, the frame of a text direction, and text with a position."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ Box = tuple[float, float, float, float]
 """`(left, bottom, right, top)` in the file's axes, or `(left, top, right, bottom)` in a direction's frame; points."""
 
 _SLANT = 1.0
-"""Degrees off a multiple of 90 that do not matter."""
+"""Maximum deviation, in degrees, from a multiple of 90 that is ignored."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Turns points of the file's axes into those of a direction, in which text runs right and lines go down."""
+    """Rotates points of the file's axes into the frame of a text direction: text runs right, lines run down."""
 
     turn: float
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """A point of the page."""
+        """Transforms a point of the page."""
         cos, sin = _QUARTERS.get(self.turn) or (math.cos(math.radians(self.turn)), math.sin(math.radians(self.turn)))
         return x * cos + y * sin, x * sin - y * cos
 
     def box(self, box: Box) -> Box:
-        """The smallest box in the frame around a box of the page."""
+        """The smallest box in this frame that contains a box of the page."""
         corners = [self.point(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])]
         across, down = [x for x, _ in corners], [y for _, y in corners]
         return min(across), min(down), max(across), max(down)
@@ -34,7 +34,7 @@ _QUARTERS = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0,
 
 
 def straight(turn: float) -> float:
-    """The angle, or the multiple of 90 that it hardly differs from."""
+    """The angle, rounded to a multiple of 90 if it is close to one."""
     quarter = round(turn / 90) * 90
     return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 1)
 
@@ -51,7 +51,7 @@ class Placed:
     base: float
     """The baseline, on the same axis as `top`."""
     size: float
-    """The font size of most of its letters."""
+    """The most frequent font size of its letters."""
 
     @property
     def middle(self) -> float:

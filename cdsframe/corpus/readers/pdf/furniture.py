@@ -1,7 +1,7 @@
-"""Page headers and footers that repeat from page to page: the first stays, the others are left out and counted.
+"""Removes page headers and footers that repeat from page to page: keeps the first, counts the others.
 
-A line repeats where its words stand in the same place on several pages and its numbers are the same or count the pages.
-A line with a dose, or with a word such as "never", stays on every page: it may belong to that page's drug.
+A line repeats if its words occur in the same place on several pages and its numbers are equal or count the pages. A
+line with a dose, or with a word such as "never", is always kept: it may belong to that page's drug.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from cdsframe.corpus.readers.pdf.page import Page
 from cdsframe.corpus.readers.pdf.rows import Line
 
 _FEWEST = 3
-"""Pages on which a line must stand."""
+"""Minimum number of pages with the line."""
 
 _MARGIN = 0.15
-"""Share of the page's height at its top and bottom in which headers and footers stand."""
+"""Share of the page's height, at top and bottom, in which headers and footers are expected."""
 
 _NEAR = 4.0
-"""Points by which the place may differ."""
+"""Points: grid size within which positions count as equal."""
 
 _NUMBER = re.compile(r"\d+")
 
@@ -31,7 +31,7 @@ _PAGE_NUMBER = re.compile(
     r"|^(\d+)\s*[|·•]|[|·•]\s*(\d+)(?:\s*/\s*\d+)?$",
     re.IGNORECASE,
 )
-"""A number that may count the pages. `Step 1` and `Give 1 mg` do not."""
+"""A number that may be a page number. Does not match `Step 1` and `Give 1 mg`."""
 
 _DOSE = re.compile(
     r"\d\s*(?:%|‰|°|(?:[munµμkc]?g|mcg|[mdµμc]?l|[mµμn]?mol|m?eq|iu|ie|units?|u|mm|cm|mmhg|kpa|bpm|kcal|h|hrs?|hours?|"
@@ -46,25 +46,25 @@ _WARNS = re.compile(
     r"täglich|jamais|ne|pas|contre-indiqu\w*|nunca|contraindicad\w*|mai|non|controindicat\w*)\b",
     re.IGNORECASE,
 )
-"""Words by which a line may be an instruction; a line that repeats without need costs less than a lost one."""
+"""Words that may make a line an instruction: keeping a repeated line costs less than losing an instruction."""
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Occurrence:
     page: int
     line: Line
 
 
 def drop_repeated(pages: Sequence[Page]) -> int:
-    """Takes repeated headers and footers out of the pages. Returns how many words they have."""
+    """Removes repeated headers and footers from the pages. Returns the number of removed words."""
     if len(pages) < _FEWEST:
         return 0
-    groups: dict[tuple[str, int, bool], list[_Seen]] = defaultdict(list)
+    groups: dict[tuple[str, int, bool], list[_Occurrence]] = defaultdict(list)
     for number, page in enumerate(pages):
         for line in page.lines:
             if not line.table and len(line.text) <= 300 and (_in_margin(line, page) or not line.upright):
                 place = round(line.base / _NEAR)
-                groups[_NUMBER.sub("#", line.text), place, line.upright].append(_Seen(number, line))
+                groups[_NUMBER.sub("#", line.text), place, line.upright].append(_Occurrence(number, line))
     repeated: set[int] = set()
     for seen in groups.values():
         if len({item.page for item in seen}) >= _FEWEST and _counts(seen):
@@ -84,9 +84,9 @@ def _in_margin(line: Line, page: Page) -> bool:
     return line.upright and not page.top + margin < line.base < page.bottom - margin
 
 
-def _counts(seen: Sequence[_Seen]) -> bool:
-    """Whether the line's numbers are the same on all pages, except one that is written as a page number and grows with
-    the pages; and the line is no instruction."""
+def _counts(seen: Sequence[_Occurrence]) -> bool:
+    """Whether the line is no instruction, and its numbers are equal on all pages, except at most one page number that
+    grows with the pages."""
     if any(_DOSE.search(item.line.text) or _WARNS.search(item.line.text) for item in seen):
         return False
     numbers = [[int(number) for number in _NUMBER.findall(item.line.text)] for item in seen]
@@ -99,13 +99,13 @@ def _counts(seen: Sequence[_Seen]) -> bool:
 
 
 def _is_page_number(text: str, place: int) -> bool:
-    """Whether the number at a place among the line's numbers is written as a page number."""
+    """Whether the line's number at this index is written as a page number."""
     start = [found.start() for found in _NUMBER.finditer(text)][place]
     return any(match.start(match.lastindex or 0) == start for match in _PAGE_NUMBER.finditer(text))
 
 
 def _at_edges(page: Page, repeated: set[int]) -> set[int]:
-    """The repeated lines with no other line between them and the page's edge."""
+    """The repeated lines without other lines between them and the page's edge."""
     level = sorted((line for line in page.lines if line.upright), key=lambda line: line.base)
     found = {id(line) for line in page.lines if not line.upright and id(line) in repeated}
     for lines in (level, level[::-1]):

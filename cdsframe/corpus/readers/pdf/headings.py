@@ -1,4 +1,4 @@
-"""A PDF's lines as headings and paragraphs, and its title. Headings are known by the size of their letters only."""
+"""Turns a PDF's lines into headings and paragraphs and finds its title. Uses only the font size to find headings."""
 
 from __future__ import annotations
 
@@ -17,27 +17,27 @@ _LONGEST_LINE = 120
 """Characters: a longer line is a paragraph, whatever its size."""
 
 _LONGEST_HEADING = 300
-"""Characters of a heading over several lines."""
+"""Maximum characters of a heading of several lines."""
 
 _ABOVE_TITLE = 400
-"""Characters of a letterhead that may stand above a title, the title's own among them."""
+"""Characters at the top of the first page in which the title is searched; a letterhead may precede it."""
 
 _LARGER = 1.15
-"""A heading's size over the body's."""
+"""Minimum ratio of a heading's font size to the body's."""
 
 _NUMBERED = re.compile(r"(?:\d+(?:\.\d+)*[.)]?|[A-Z][.)]|[•▪➢–-])\s")
-"""Begins a heading or an item of a list: the line above it is another one."""
+"""The start of a numbered heading or list item; it does not continue the line above."""
 
 _UNFINISHED = re.compile(
     r"(a|an|and|as|at|by|for|from|in|into|of|on|or|the|to|with|without|d(er|ie|as)|und|von|für|mit|bei|im|zu[rm]|de|la"
     r"|le|les|d[ue]s?|et|en|pour|avec|sans|el|l[ao]s|y|con|sin|para|il|lo|gli|per|di)",
     re.IGNORECASE,
 )
-"""A heading that ends in one of these words continues on the next line."""
+"""Words at the end of a heading that show that it continues on the next line."""
 
 
 def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
-    """The blocks of the document, and its largest first line where that is larger than the body."""
+    """The document's blocks, and its largest line near the top, or "" if that is not larger than the body text."""
     merged = [_merged(page.lines, _body(pages)) for page in pages]
     levels = _levels(merged, _body(pages))
     step = _usual_step(merged)
@@ -53,12 +53,12 @@ def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
 
 
 def _size(line: Line) -> float:
-    """Rounded: sizes that hardly differ are one."""
+    """The font size rounded to half points, so that nearly equal sizes match."""
     return round(2 * line.size) / 2
 
 
 def _body(pages: Sequence[Page]) -> float:
-    """The size of most letters; 0 where there are none."""
+    """The font size of most letters; 0 without any."""
     weights: Counter[float] = Counter()
     for page in pages:
         for line in page.lines:
@@ -72,13 +72,13 @@ def _is_large(line: Line, body: float) -> bool:
 
 
 def _may_head(line: Line) -> bool:
-    """Whether a line can be a heading, whatever its size."""
+    """Whether a line qualifies as a heading apart from its size."""
     plain = line.upright and not line.table and not line.scattered
     return plain and len(line.text) <= _LONGEST_HEADING and any(map(str.isalpha, line.text))
 
 
 def _merged(lines: Sequence[Line], body: float) -> list[Line]:
-    """The lines, those of a heading over several lines as one."""
+    """Joins the lines of headings that take several lines."""
     found: list[Line] = []
     right = max((line.right for line in lines if line.upright), default=0.0)
     for line in lines:
@@ -109,8 +109,8 @@ def _merged(lines: Sequence[Line], body: float) -> list[Line]:
 def _wraps(before: Line, after: Line, right: float) -> bool:
     """Whether a heading continues on the next line.
 
-    It does in small letters, behind a word such as "of", where the next word had no room left, and where both lines are
-    centred.
+    True if the next line begins in lower case, if this line ends in a word such as "of", if the next word did not fit
+    on this line, and if both lines are centred.
     """
     if _NUMBERED.match(after.text):
         return False
@@ -124,7 +124,7 @@ def _wraps(before: Line, after: Line, right: float) -> bool:
 
 
 def _levels(pages: Sequence[Sequence[Line]], body: float) -> dict[float, int]:
-    """Size -> heading level; empty where too many lines are large to be headings."""
+    """Font size -> heading level; empty if too many lines are large."""
     large = [_size(line) for lines in pages for line in lines if _is_large(line, body)]
     if len(large) > 0.3 * sum(map(len, pages)):
         return {}
@@ -132,7 +132,7 @@ def _levels(pages: Sequence[Sequence[Line]], body: float) -> dict[float, int]:
 
 
 def _largest(pages: Sequence[Sequence[Line]], body: float) -> str:
-    """The first of the largest lines at the top of the first page with text; "" where body text comes first."""
+    """The first of the largest lines near the top of the first page with text; "" without a large line."""
     lines = next((lines for lines in pages if lines), ())
     top: list[Line] = []
     passed = 0
@@ -146,7 +146,7 @@ def _largest(pages: Sequence[Sequence[Line]], body: float) -> str:
 
 
 def _usual_step(pages: Sequence[Sequence[Line]]) -> float:
-    """The usual distance of two lines in letter sizes."""
+    """The median distance of consecutive lines, in font sizes."""
     steps = [
         (after.base - before.base) / before.size
         for lines in pages
@@ -157,7 +157,7 @@ def _usual_step(pages: Sequence[Sequence[Line]]) -> float:
 
 
 def _page(lines: Sequence[Line], page: Page, levels: dict[float, int], step: float) -> Iterator[Block]:
-    """A page's headings and paragraphs, its comments last."""
+    """A page's headings and paragraphs, followed by its comments."""
     paragraph: list[Line] = []
     for line in lines:
         level = levels.get(_size(line), 0) if _may_head(line) else 0
@@ -178,22 +178,22 @@ def _breaks(before: Line, after: Line, step: float) -> bool:
     if before.straight != after.straight or before.upright != after.upright:
         return True
     if before.flow != after.flow:
-        return not _goes_on(before.text, after.text)
+        return not _sentence_continues(before.text, after.text)
     return after.base - before.base > 1.5 * step * before.size
 
 
-def _goes_on(before: str, after: str) -> bool:
-    """Whether a sentence crosses from one column or page to the next."""
+def _sentence_continues(before: str, after: str) -> bool:
+    """Whether a sentence continues across a column or page break."""
     return before.endswith("-") or (after[0].islower() and before[-1] not in ".:;!?")
 
 
 def _flowing(blocks: Sequence[Block]) -> list[Block]:
-    """The blocks, a paragraph that continues on the next page as one."""
+    """Joins paragraphs that continue on the next page."""
     found: list[Block] = []
     for block in (block for block in blocks if block.text):
         if found and not found[-1].level and not block.level and "|" not in found[-1].text:
             last = found[-1].text
-            if _goes_on(last, block.text) and last[-1].isalpha() | (last[-1] in "-,") and len(last) < 20_000:
+            if _sentence_continues(last, block.text) and last[-1].isalpha() | (last[-1] in "-,") and len(last) < 20_000:
                 found[-1] = Block(f"{last}\n{block.text}")
                 continue
         found.append(block)

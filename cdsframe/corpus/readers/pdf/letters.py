@@ -1,7 +1,7 @@
-"""The letters of a PDF page as pdfium reads them, with place, size and direction. Does not order or join them.
+"""Reads the letters of a PDF page with pdfium, with position, size and direction. Does not order or join them.
 
-pdfium decodes the fonts and finds spaces between words by the size of the letters. A letter that no font maps to
-Unicode is UNKNOWN here. `bidi` puts right-to-left text into reading order.
+pdfium decodes the fonts and finds spaces between words by letter size. A letter that its font does not map to Unicode
+is UNKNOWN here. `bidi` puts right-to-left text into reading order.
 """
 
 from __future__ import annotations
@@ -19,21 +19,21 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfPage, PdfTextPage
 
 _HYPHENS = (0x02, 0xFFFE)
-"""Codes by which pdfium marks a hyphen at the end of a line."""
+"""Codes that pdfium returns for a hyphen at the end of a line."""
 
 
 @dataclass(slots=True)
 class Letter(Placed):
-    """A letter. `text` is several letters for a ligature, and the whole value of a form field."""
+    """A letter. `text` has several characters for a ligature, and is the whole value for a form field."""
 
     turn: float
     """Degrees counter-clockwise in the file's axes."""
     run: int
-    """Letters that one text object holds have one number."""
+    """Number of the text object that contains the letter."""
     space: str = ""
-    """White space or a line break behind it."""
+    """White space or a line break after it."""
     cell: int = -1
-    """Number of the table cell it stands in; -1 outside of tables."""
+    """Number of its table cell; -1 outside tables."""
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class PageLetters:
 
 @dataclass(slots=True)
 class _Run:
-    """The properties that all letters of a text object share."""
+    """Properties shared by all letters of a text object."""
 
     number: int
     turn: float
@@ -55,7 +55,7 @@ class _Run:
 
 
 def read_letters(page: PdfPage, text: PdfTextPage) -> PageLetters:
-    """The letters inside the visible part of a page. UNKNOWN letters are among them."""
+    """The letters inside the visible part of a page, including UNKNOWN letters."""
     reading = _Reading(page, text)
     for index in range(text.count_chars()):
         reading.read(index)
@@ -64,14 +64,14 @@ def read_letters(page: PdfPage, text: PdfTextPage) -> PageLetters:
 
 
 def visible_box(page: PdfPage) -> Box:
-    """The part of the page that is shown: its crop box within its media box."""
+    """The visible part of the page: its crop box within its media box."""
     crop, media = _ordered(page.get_cropbox()), _ordered(page.get_mediabox())
     box = (max(crop[0], media[0]), max(crop[1], media[1]), min(crop[2], media[2]), min(crop[3], media[3]))
     return box if box[0] < box[2] and box[1] < box[3] else media
 
 
 def _ordered(box: Box) -> Box:
-    """A box whose corners the file names in any order."""
+    """Orders the corners of a box: files list them in any order."""
     return min(box[0], box[2]), min(box[1], box[3]), max(box[0], box[2]), max(box[1], box[3])
 
 
@@ -91,7 +91,7 @@ class _Reading:
         self.found = PageLetters()
 
     def read(self, index: int) -> None:
-        """Adds the character to the letters, or its white space to the letter before."""
+        """Appends the character to the letters, or its white space to the preceding letter."""
         raw, handle, box = self._raw, self._handle, self._box
         code = raw.FPDFText_GetUnicode(handle, index)
         if 0xD800 <= code < 0xDC00:
@@ -155,7 +155,7 @@ class _Reading:
 
 
 def _upright_columns(letters: list[Letter]) -> None:
-    """Turns the frame of East Asian text whose upright letters follow each other downwards."""
+    """Changes the direction of vertical East Asian text, whose upright letters follow each other downwards."""
     start = 0
     for end in range(1, len(letters) + 1):
         if end < len(letters) and letters[end].run == letters[start].run:
@@ -170,7 +170,7 @@ def _upright_columns(letters: list[Letter]) -> None:
 
 
 def _lay_down(letter: Letter) -> None:
-    """From the frame of 0 degrees, in which y grows downwards, into that of 270."""
+    """Converts from the frame of 0 degrees, in which y grows downwards, to the frame of 270 degrees."""
     left, top, right, bottom = letter.left, letter.top, letter.right, letter.bottom
     letter.left, letter.right, letter.top, letter.bottom = top, bottom, -right, -left
     letter.base, letter.turn = letter.bottom, 270.0

@@ -1,4 +1,4 @@
-"""A PDF page as lines in reading order, with counts of what is not in them. Does not compare pages with each other."""
+"""Reads a PDF page as lines in reading order and counts the content that they lack. Does not compare pages."""
 
 from __future__ import annotations
 
@@ -28,39 +28,39 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
 
 _SCAN = 0.5
-"""Share of a page that pictures cover from which on it counts as scanned."""
+"""Share of the page covered by pictures from which on the page counts as scanned."""
 
 
 @dataclass(slots=True)
 class Page:
-    """A page's lines in reading order, its comments, and visible parts that are in neither."""
+    """A page's lines in reading order, its comments, and counts of omitted content."""
 
     lines: list[Line] = field(default_factory=list)
     top: float = 0.0
-    """Of the page, on the axis of its upright lines."""
+    """Top edge of the page, on the axis of its upright lines."""
     bottom: float = 0.0
     overlay: Overlay = field(default_factory=Overlay)
     undecoded: int = 0
-    """Letters without a Unicode meaning."""
+    """Letters that could not be decoded to Unicode."""
     outside: int = 0
     """Words outside the visible page."""
     again: int = 0
-    """Words printed a second time in the same place."""
+    """Words that were printed twice in the same place."""
     pictures: int = 0
     scanned: bool = False
-    """Pictures cover most of it."""
+    """Whether pictures cover most of it."""
     drawn: bool = False
-    """It shows paths or pictures."""
+    """Whether it contains paths or pictures."""
     broken: bool = False
-    """It cannot be read."""
+    """Whether it cannot be read."""
 
 
 def read_page(document: PdfDocument, number: int, form: Any, second: SecondReading) -> Page:
-    """A page of a document.
+    """Reads a page of a document.
 
     Args:
-        number: from 0.
-        form: pdfium's handle of the document's form; None where it has none.
+        number: the page's index from 0.
+        form: pdfium's handle of the document's form; None if it has none.
     """
     from pypdfium2 import PdfiumError, raw
 
@@ -70,7 +70,7 @@ def read_page(document: PdfDocument, number: int, form: Any, second: SecondReadi
         lines, undecoded = lay_out(second.letters(number), (), 0.0)
         return Page(lines, undecoded=undecoded, broken=not lines)
     if form:
-        raw.FORM_OnAfterLoadPage(page.raw, form)  # or check boxes have no state
+        raw.FORM_OnAfterLoadPage(page.raw, form)  # required: check boxes have no state otherwise
     try:
         return _read_open(page, number, form, second)
     except PdfiumError:
@@ -109,7 +109,11 @@ def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> 
 
 
 def _better(letters: list[Letter], number: int, second: SecondReading, drawn: bool) -> list[Letter]:
-    """pdfium's letters, or pdfminer's where pdfium does not know some and has fewer in all, or finds an empty page."""
+    """pdfium's letters, or pdfminer's.
+
+    pdfminer's are used if pdfium finds none on a page without drawings, or fails to decode some and decodes fewer in
+    total.
+    """
     if letters and all(letter.text != UNKNOWN for letter in letters):
         return letters
     if not letters:
@@ -121,11 +125,11 @@ def _better(letters: list[Letter], number: int, second: SecondReading, drawn: bo
 
 
 def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> tuple[list[Line], int]:
-    """The lines of letters in reading order, and how many letters have no Unicode meaning.
+    """Returns the lines in reading order, and the number of letters that could not be decoded to Unicode.
 
     Args:
         rules: ruled lines.
-        upright: the direction of text that stands upright as the page is shown.
+        upright: the direction of text that is upright on the displayed page.
     """
     kept, undecoded = known(with_lines_below(letters, rules))
     by_turn: dict[float, list[Piece]] = defaultdict(list)
@@ -162,7 +166,7 @@ def _directions(letters: Iterable[Letter]) -> list[tuple[float, list[Letter]]]:
 
 
 def _rank(turn: float, upright: float, pieces: Sequence[Piece]) -> tuple[bool, bool, int]:
-    """Upright text comes first, then straight text, the most first; slanted text is last."""
+    """Sort key: upright text first, then horizontal and vertical text, most pieces first; slanted text last."""
     return _slant(turn) > 5, _slant(turn - upright, 360) > 5, -sum(piece.letters for piece in pieces)
 
 

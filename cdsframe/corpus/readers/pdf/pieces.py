@@ -1,6 +1,6 @@
 """Joins the letters of one direction into pieces of a line.
 
-A piece holds letters on one baseline without a wide gap. Does not order pieces on the page.
+The letters of a piece have one baseline and no wide gap. Does not order the pieces on the page.
 """
 
 from __future__ import annotations
@@ -15,10 +15,10 @@ from cdsframe.corpus.readers.pdf.frames import Placed
 from cdsframe.corpus.readers.pdf.letters import Letter
 
 WIDE = 0.8
-"""Gap in letter sizes behind a space from which on a line is cut: the gutter of two columns may begin there."""
+"""Gap, in font sizes, after a space at which a line is cut: it may be the gutter between two columns."""
 
 _APART = 2.0
-"""Gap in letter sizes that cuts a line even without a space."""
+"""Gap, in font sizes, at which a line is cut even without a space."""
 
 
 @dataclass(slots=True)
@@ -26,19 +26,19 @@ class Piece(Placed):
     """Part of a line, or a whole table (`table`)."""
 
     order: int
-    """Place in the file's own order."""
+    """Position in the file's order."""
     letters: int
     rtl: int = 0
-    """How many of the letters belong to a right-to-left script."""
+    """Number of letters in a right-to-left script."""
     table: bool = False
     spaced: bool = False
     """Whether white space follows it on its line."""
     apart: bool = False
-    """Whether it is a fraction, which never joins a number or a word before it."""
+    """Whether it is a fraction, which must not merge with a preceding number or word."""
 
 
 def pieces(letters: Sequence[Letter]) -> list[Piece]:
-    """The pieces of letters of one direction."""
+    """Joins letters of one direction into pieces."""
     found: list[Piece] = []
     start, rtl = 0, reads_right_to_left(letters)
     for end in range(1, len(letters) + 1):
@@ -63,7 +63,7 @@ def _continues(before: Letter, after: Letter) -> bool:
 
 
 def _cut(letters: Sequence[Letter]) -> list[list[Letter]]:
-    """Letters of one baseline, cut at wide gaps, each part in reading order."""
+    """Splits the letters of one baseline at wide gaps, each part in reading order."""
     rtl = any(is_rtl(letter.text) for letter in letters)
     by_place = sorted(letters, key=lambda letter: letter.left)
     edge, part = by_place[0].right, 0
@@ -83,7 +83,7 @@ def _cut(letters: Sequence[Letter]) -> list[list[Letter]]:
 
 
 def _left_to_right(letters: list[Letter]) -> list[Letter]:
-    """Letters that the file writes out of order, by place; others as they are."""
+    """Sorts the letters by position if the file lists them out of order."""
     chunks: list[list[Letter]] = [[letters[0]]]
     for before, after in pairwise(letters):
         if after.left < before.left - 0.5 * before.size:
@@ -104,7 +104,7 @@ def _left_to_right(letters: list[Letter]) -> list[Letter]:
 
 
 def _one_by_one(chunks: list[list[Letter]]) -> list[Letter]:
-    """Texts printed over each other, each whole."""
+    """Joins texts that are printed over each other one after the other."""
     for chunk in chunks:
         chunk[-1].space = chunk[-1].space or " "
     return [letter for chunk in sorted(chunks, key=lambda chunk: chunk[0].left) for letter in chunk]

@@ -1,4 +1,4 @@
-"""Letters as they are printed: those printed twice count once, those without a Unicode meaning not at all.
+"""Cleans the letters of a page: removes letters that are printed twice, and letters that could not be decoded.
 
 Does not join letters.
 """
@@ -12,12 +12,12 @@ from cdsframe.corpus.readers.pdf.letters import Letter
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
 
 _GAP = "…"
-"""Stands in a word for letters that could not be decoded: `1…5 mg` must not become `15 mg`."""
+"""Replaces undecoded letters inside a word: `1…5 mg` must not become `15 mg`."""
 
 
 def once(letters: list[Letter]) -> tuple[list[Letter], int]:
-    """The letters without those that are printed again almost in the same place, as fake bold and shadows are; and how
-    many words those are."""
+    """Removes letters printed again in almost the same place (fake bold, shadows). Returns the number of removed
+    words."""
     kept = _once_by_letter(_once_by_run(letters))
     places = {id(letter) for letter in kept}
     words, inside = 0, False
@@ -29,7 +29,7 @@ def once(letters: list[Letter]) -> tuple[list[Letter], int]:
 
 
 def _once_by_run(letters: list[Letter]) -> list[Letter]:
-    """Drops a text object that repeats another one, moved by a fraction of a letter."""
+    """Removes a text object that repeats another one, shifted by a fraction of a letter."""
     runs: dict[int, list[Letter]] = defaultdict(list)
     for letter in letters:
         runs[letter.run].append(letter)
@@ -63,7 +63,7 @@ def _once_by_letter(letters: list[Letter]) -> list[Letter]:
         marks.append(
             letter.text != UNKNOWN
             and any(
-                not (other is last and other.run == letter.run)  # the two letters of a ligature share a place
+                not (other is last and other.run == letter.run)  # the letters of a ligature share a position
                 and _near(
                     letter,
                     other,
@@ -84,7 +84,7 @@ def _near(one: Letter, other: Letter, across: float, down: float) -> bool:
 
 
 def without(letters: Sequence[Letter], dropped: Sequence[bool]) -> list[Letter]:
-    """The letters that are not marked; the white space behind a marked one stays."""
+    """Removes the marked letters; keeps the white space after them."""
     kept: list[Letter] = []
     for letter, drop in zip(letters, dropped, strict=True):
         if not drop:
@@ -95,10 +95,10 @@ def without(letters: Sequence[Letter], dropped: Sequence[bool]) -> list[Letter]:
 
 
 def known(letters: list[Letter]) -> tuple[list[Letter], int]:
-    """The letters that have a Unicode meaning, and how many have none; inside a word `…` takes their place."""
+    """The decoded letters, and the number of undecoded ones; inside a word `…` replaces them."""
     kept: list[Letter] = []
     lost = 0
-    pending = False  # unknown letters stand right behind the last kept one
+    pending = False  # undecoded letters directly follow the last kept letter
     for letter in letters:
         if letter.text == UNKNOWN:
             lost += 1

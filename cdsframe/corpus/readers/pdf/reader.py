@@ -1,4 +1,4 @@
-"""Reads PDF files by pdfium: text in reading order, tables, form values. Does not recognise scanned text."""
+"""Reads PDF files with pdfium: text in reading order, tables, form values. Does not recognise scanned text."""
 
 from __future__ import annotations
 
@@ -23,22 +23,22 @@ _ONE_AT_A_TIME = threading.Lock()
 """pdfium is not thread-safe."""
 
 _MOST_PLACES = 8
-"""Page ranges that a report names."""
+"""Maximum number of page ranges listed in a report."""
 
 
 def read_pdf(data: bytes, limit: int) -> Parsed:
-    """PDF: lines set clearly larger than the body are headings; where there are none, each page is a section."""
+    """Reads a PDF: lines clearly larger than the body text are headings; without any, each page is a section."""
     try:
         with _ONE_AT_A_TIME, closing(SecondReading(data)) as second:
             pages, title, xfa = _read(data, second)
     except (Refused, MemoryError, RecursionError):
         raise
-    except Exception:  # noqa: BLE001 (a broken file makes libraries raise whatever they meet; the other files go in)
+    except Exception:  # noqa: BLE001 (broken files make the libraries raise arbitrary errors; the other files must still be read)
         raise Refused("is not a readable PDF: its contents are damaged; save it again in a PDF viewer") from None
     repeated = drop_repeated(pages)
     omitted = [*_omissions(pages, repeated, xfa)]
     if not any(page.lines or page.overlay.notes for page in pages):
-        raise Refused(_why_empty(pages, xfa))
+        raise Refused(_why_without_text(pages, xfa))
     blocks, largest = blocks_of(pages)
     return with_sections(*assemble(blocks), sensible(title) or largest, omitted)
 
@@ -63,7 +63,7 @@ def _read(data: bytes, second: SecondReading) -> tuple[list[Page], str, bool]:
 
 
 def _read_again(second: SecondReading, code: int | None) -> list[Page]:
-    """The pages of a file that pdfium does not open. Raises Refused where the second reading finds no letters."""
+    """Reads a file that pdfium cannot open with pdfminer. Raises Refused if that finds no letters."""
     import pypdfium2.raw as raw
 
     pages = []
@@ -83,7 +83,7 @@ def _read_again(second: SecondReading, code: int | None) -> list[Page]:
 
 @contextmanager
 def _form(document: PdfDocument, kind: int) -> Iterator[Any]:
-    """pdfium's handle of the document's form; None where it has none."""
+    """pdfium's handle of the document's form; None if it has none."""
     import pypdfium2.raw as raw
 
     if kind == raw.FORMTYPE_NONE:
@@ -98,7 +98,7 @@ def _form(document: PdfDocument, kind: int) -> Iterator[Any]:
             raw.FPDFDOC_ExitFormFillEnvironment(handle)
 
 
-def _why_empty(pages: Sequence[Page], xfa: bool) -> str:
+def _why_without_text(pages: Sequence[Page], xfa: bool) -> str:
     if xfa:
         return "is an XFA form, whose text cannot be read; print it to a new PDF file"
     if lost := sum(page.undecoded for page in pages):
@@ -109,7 +109,7 @@ def _why_empty(pages: Sequence[Page], xfa: bool) -> str:
 
 
 def _omissions(pages: Sequence[Page], repeated: int, xfa: bool) -> Iterator[Omission]:
-    """All that the pages show and the text does not hold."""
+    """Counts of visible content that is not in the text."""
     blank = [not page.lines and not page.undecoded and not page.broken and not page.overlay.notes for page in pages]
     scanned = [empty and page.scanned for empty, page in zip(blank, pages, strict=True)]
     drawn = [empty and page.drawn and not page.scanned for empty, page in zip(blank, pages, strict=True)]
@@ -134,7 +134,7 @@ _HARMLESS: dict[str, Callable[[Page], int]] = {
 
 
 def _where(counts: Iterable[int], text: bool = True) -> tuple[int, bool, str]:
-    """The sum, `text`, and the pages that have a count, such as "pages 1, 3-5"."""
+    """`(sum, text, pages)`: the pages with a count are listed as in "pages 1, 3-5"."""
     listed = list(counts)
     ranges: list[list[int]] = []
     for number, count in enumerate(listed, start=1):

@@ -1,4 +1,4 @@
-"""Joins pieces into lines from top to bottom, superscripts and subscripts with their meaning. Does not find columns."""
+"""Joins pieces into lines from top to bottom and marks superscripts and subscripts. Does not find columns."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from cdsframe.corpus.readers.pdf.wrapped import cells_of
 from cdsframe.corpus.readers.scripts import subscript, superscript
 
 _GLUED = 0.12
-"""Gap in letter sizes below which two pieces are one word."""
+"""Gap, in font sizes, below which two pieces are one word."""
 
 _SMALLEST_SCRIPT = 0.45
-"""Size of a superscript, as a share of its line's; the first letter of a chapter is larger beside its text."""
+"""Minimum size of a superscript, as a share of its line's; excludes text beside a drop cap."""
 
 _FAR = 3.0
-"""Gap in letter sizes that no heading has."""
+"""Gap, in font sizes, that is too wide within a heading."""
 
 _NUMBERING = re.compile(r"[\w.()§-]{1,8}|(chapter|part|section|appendix|kapitel|abschnitt) \S{1,6}", re.IGNORECASE)
 
 _LONGEST_SCRIPT = 8
-"""Letters of a superscript or subscript."""
+"""Maximum letters of a superscript or subscript."""
 
 
 @dataclass(slots=True)
@@ -36,13 +36,13 @@ class Line(Placed):
 
     table: bool = False
     flow: int = 0
-    """Lines of one number stand below each other in one column."""
+    """Number of the column flow; the lines of a flow follow each other from top to bottom."""
     scattered: bool = False
-    """Its parts stand far apart, as labels of a drawing do; not a number and the heading behind it."""
+    """Whether its parts are far apart, as labels in a drawing are; a number followed by a heading does not count."""
     straight: bool = True
     """False for slanted text, such as a watermark."""
     upright: bool = True
-    """Whether it is level as the page is shown."""
+    """Whether it is horizontal on the displayed page."""
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class _Row:
     pieces: list[Piece]
 
     def takes(self, piece: Piece) -> bool:
-        """Whether the piece stands in this line."""
+        """Whether the piece belongs to this line."""
         shift = piece.base - self.base
         if piece.size > SMALL * self.size:
             if abs(shift) <= 0.3 * piece.size:
@@ -63,7 +63,7 @@ class _Row:
         )
 
     def touches(self, piece: Piece, gap: float, least: float = 0.0) -> bool:
-        """Whether the piece stands within a gap, in letter sizes, of another one of the row that is not small."""
+        """Whether the piece is within a gap (in font sizes) of a piece of this row that is larger than `least`."""
         reach = gap * self.size
         return any(
             other.left - reach <= piece.right and piece.left <= other.right + reach
@@ -76,7 +76,7 @@ def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
     """The lines of one column from top to bottom."""
     found: list[Line] = []
     rows: list[_Row] = []
-    bases: list[tuple[float, int]] = []  # sorted; the number is the row's
+    bases: list[tuple[float, int]] = []  # (baseline, row index), sorted
     for piece in sorted(pieces, key=lambda piece: (-piece.size, piece.order)):
         if piece.table:
             found.append(_line([piece], flow))
@@ -97,7 +97,7 @@ def lines_of(pieces: Iterable[Piece], flow: int = 0) -> list[Line]:
 
 
 def _lines_as_one(lines: Sequence[Line]) -> Line:
-    """The lines of the cells of one row as one."""
+    """Joins the lines of one row's cells."""
     first = lines[0]
     if len(lines) == 1:
         return first
@@ -140,7 +140,7 @@ def _line(pieces: list[Piece], flow: int) -> Line:
 
 
 def _main_size(pieces: Sequence[Piece]) -> float:
-    """The size of most letters; of `10` with the superscript 12 the larger size, though both have two letters."""
+    """The font size of most letters; the larger size for `10` with the superscript 12, where both have two letters."""
     sizes: Counter[float] = Counter()
     for piece in pieces:
         sizes[piece.size] += piece.letters
@@ -160,7 +160,7 @@ def _far(before: Piece, after: Piece, size: float) -> bool:
 
 
 def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: float, rtl: bool) -> str:
-    """The line's text with the piece appended."""
+    """Appends the piece to the line's text."""
     if before is None:
         return piece.text
     if piece.apart:
@@ -177,11 +177,11 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
     glued = gap < _GLUED and level and not before.spaced and not _overlaps(before, piece)
     if glued and text[-1:].isdigit() and piece.text[:1].isdigit():
         shift = 0.2 if 0.85 < piece.size / before.size < 1.18 else 0.05
-        glued = abs(before.base - piece.base) <= shift * size  # 10^9 and 5 mg are two numbers
+        glued = abs(before.base - piece.base) <= shift * size  # `10^9` and `5 mg` contain two separate numbers
     return text + ("" if glued else " ") + piece.text
 
 
 def _overlaps(before: Piece, piece: Piece) -> bool:
-    """Whether the two lie over each other, so that they cannot be parts of one word."""
+    """Whether two pieces overlap, so that they cannot be parts of one word."""
     shared = min(before.right, piece.right) - max(before.left, piece.left)
     return shared > 0.3 * min(before.size, piece.size)

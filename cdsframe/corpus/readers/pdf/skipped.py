@@ -1,8 +1,7 @@
-"""Finds letters that pdfium skips and takes them from the second reading. Does not compare the rest of the readings.
+"""Finds letters that pdfium skips and takes them from the second reading. Does not compare other letters.
 
-pdfium leaves out a text object that has no width. A single letter has none where its font is not in the file and the
-font that pdfium takes instead does not hold the letter: the `≥` of `Dose ≥ 5 mg`, or a Chinese line written letter by
-letter.
+pdfium drops text objects without width. A single letter has no width if its font is not embedded and pdfium's
+substitute font lacks it: the `≥` of `Dose ≥ 5 mg`, or a Chinese line written letter by letter.
 """
 
 from __future__ import annotations
@@ -23,19 +22,19 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfPage
 
 _NO_WIDTH = 0.01
-"""Points; pdfium's own limit."""
+"""Points; pdfium's own threshold."""
 
 _CELL = 8.0
-"""Points; side of the squares by which letters are looked up."""
+"""Points: cell size of the grid in which letters are searched."""
 
 _FIRST_RUN = 500_000
 _STEPS_BACK = 20
-"""Letters among which the one before a skipped letter is looked for."""
+"""Number of preceding letters that are searched for the neighbour of a skipped letter."""
 
 
 @dataclass(slots=True)
 class Skipped:
-    """Where a text object without width begins, in the file's axes, and its letter size."""
+    """Start of a text object without width, in the file's axes, and its font size."""
 
     x: float
     y: float
@@ -43,7 +42,7 @@ class Skipped:
 
 
 def find_skipped(page: PdfPage) -> list[Skipped]:
-    """The visible text objects without width whose font is not in the file. Some of them are blanks."""
+    """The visible text objects without width whose font is not embedded. Some of them are blanks."""
     import pypdfium2.raw as raw
 
     found: list[Skipped] = []
@@ -64,11 +63,11 @@ def find_skipped(page: PdfPage) -> list[Skipped]:
 
 
 def with_skipped(letters: Sequence[Letter], skipped: Sequence[Skipped], others: Sequence[Letter]) -> list[Letter]:
-    """pdfium's letters and those that it skipped, each behind the letter that it follows.
+    """Inserts the skipped letters into pdfium's letters, each after its predecessor.
 
     Args:
-        others: the letters of the second reading. Where it has none and pdfium has some, it failed: each skipped text
-            object then counts as a letter without a Unicode meaning.
+        others: the second reading's letters. If it found none although pdfium found some, it failed: each skipped text
+            object then counts as an UNKNOWN letter.
     """
     if letters and not others:
         return [*letters, *(_unknown(item, number) for number, item in enumerate(skipped))]
@@ -111,7 +110,7 @@ def _around(places: dict[tuple[float, int, int], list[int]], turn: float, left: 
 
 
 def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
-    """The letter that stands where the object begins. pdfminer's place leaves out by how much the letter is raised."""
+    """The letter at the object's start. pdfminer's position ignores text rise, so the baseline may differ."""
     best: tuple[float, int] | None = None
     for turn in {turn for turn, _, _ in places}:
         left, base = Frame(turn).point(item.x, item.y)
@@ -123,7 +122,7 @@ def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, 
 
 
 def _match(other: Letter, letters: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
-    """pdfium's letter in the place of one of the second reading."""
+    """pdfium's letter at the position of a letter of the second reading."""
     for number in _around(places, other.turn, other.left, other.base):
         letter = letters[number]
         reach = 0.3 * letter.size if letter.text == other.text else 0.1 * letter.size
@@ -139,7 +138,7 @@ def _object(
     letters: Sequence[Letter],
     places: dict[tuple[float, int, int], list[int]],
 ) -> dict[int, Letter]:
-    """The letters of a skipped object: one, or several where it runs upwards or downwards."""
+    """The letters of a skipped object: one, or several in vertical text."""
     first = others[at]
     base = Frame(first.turn).point(item.x, item.y)[1]
     found: dict[int, Letter] = {}
@@ -164,13 +163,13 @@ def _before(
     letters: Sequence[Letter],
     places: dict[tuple[float, int, int], list[int]],
 ) -> int:
-    """The number of pdfium's letter behind which a skipped one belongs; -1 for the beginning."""
+    """The index of pdfium's letter after which a skipped letter is inserted; -1 for the start."""
     for number in range(at - 1, max(at - 1 - _STEPS_BACK, -1), -1):
         if number in added:
             continue
         match = _match(others[number], letters, places)
         if match is not None:
-            if number == at - 1:  # pdfium took the gap of the skipped letter for a blank
+            if number == at - 1:  # pdfium read the gap of the skipped letter as a blank
                 letters[match].space = others[number].space
             return match
     return -1

@@ -1,6 +1,7 @@
-"""Finds fractions that two numbers above each other build beside a line's text, and writes them as `1/2`.
+"""Finds fractions made of two stacked numbers next to a line's text and writes them as `1/2`.
 
-Runs before pieces are joined into lines, which such numbers may be too far from. Does not read larger formulas.
+Runs before pieces are joined into lines, because such numbers may be too far from the line. Does not read larger
+formulas.
 """
 
 from __future__ import annotations
@@ -16,30 +17,30 @@ from cdsframe.corpus.readers.pdf.pieces import Piece
 
 _NUMBER = re.compile(r"\d{1,3}(?:[.,]\d{1,2})?")
 _BETWEEN = (0.9, 2.4)
-"""Distance of the two baselines, in sizes of the numbers."""
+"""Range of the distance between the two baselines, in font sizes of the numbers."""
 
 _RAISED, _LOWERED = (0.1, 1.0), (0.1, 1.0)
-"""Distance of each number's baseline from that of the text, in sizes of the text."""
+"""Range of each number's baseline offset from the text's baseline, in font sizes of the text."""
 
 _LOWEST_SMALL = 0.6
-"""Distance of a small denominator without a rule: a footnote's number in the next line is lower."""
+"""Maximum offset of a small denominator without a rule; a footnote number in the next line is lower."""
 
 _UNEVEN = 0.35
-"""Difference of the two distances of large numbers without a rule; two lines are not centred on the text."""
+"""Maximum difference of the two offsets of large numbers without a rule; ordinary lines are not centred on the text."""
 
 _BESIDE = 0.6
-"""Gap to the text in sizes of the text."""
+"""Maximum gap to the text, in font sizes of the text."""
 
 _GLUED = 0.12
 _LONGER = 0.5
-"""Length by which a rule may exceed the numbers on either side, in sizes of the numbers."""
+"""Maximum length by which a rule extends beyond the numbers on either side, in font sizes of the numbers."""
 
 
 def with_stacked(pieces: Sequence[Piece], rules: Sequence[Box]) -> list[Piece]:
-    """The pieces, two numbers that build a fraction as one piece on the baseline of the text beside them.
+    """Replaces two stacked numbers by one fraction piece on the baseline of the text next to them.
 
     Args:
-        pieces: of one direction.
+        pieces: pieces of one direction.
         rules: ruled lines in the frame of this direction.
     """
     by_base = sorted((piece for piece in pieces if not piece.table), key=lambda piece: piece.base)
@@ -67,14 +68,14 @@ def with_stacked(pieces: Sequence[Piece], rules: Sequence[Box]) -> list[Piece]:
 
 
 def _is_above(upper: Piece, lower: Piece) -> bool:
-    """Whether two numbers of one size are centred above each other."""
+    """Whether two numbers of one size are stacked and centred."""
     centred = abs(upper.left + upper.right - lower.left - lower.right) / 2 <= 0.2 * upper.size
     alike = 0.85 <= lower.size / upper.size <= 1.18
     return bool(centred and alike and _NUMBER.fullmatch(lower.text))
 
 
 def _divides(rule: Box, upper: Piece, lower: Piece) -> bool:
-    """Whether a rule stands between two numbers and is about as long as they are."""
+    """Whether a rule lies between two numbers and is about as long as they are."""
     left, right = min(upper.left, lower.left), max(upper.right, lower.right)
     spare = _LONGER * upper.size
     across = left - spare <= rule[0] <= left + 0.2 * upper.size and right - 0.2 * upper.size <= rule[2] <= right + spare
@@ -82,7 +83,7 @@ def _divides(rule: Box, upper: Piece, lower: Piece) -> bool:
 
 
 def _text_beside(upper: Piece, lower: Piece, row: Sequence[Piece], ruled: bool) -> Piece | None:
-    """The piece beside a fraction on whose baseline it stands; None where the numbers are no fraction."""
+    """The piece next to the fraction that gives its baseline; None if the numbers are not a fraction."""
     others = [piece for piece in row if piece is not upper and piece is not lower]
     if any(_is_in_line(number, piece) for number in (upper, lower) for piece in others):
         return None
@@ -93,7 +94,7 @@ def _text_beside(upper: Piece, lower: Piece, row: Sequence[Piece], ruled: bool) 
         if -0.1 * piece.size <= gap <= _BESIDE * piece.size and _is_level(upper, lower, piece, ruled):
             before = piece.right <= left + 0.1 * piece.size
             if before and not ruled and gap < _GLUED * piece.size and not piece.spaced and not piece.text[-1].isdigit():
-                return None  # an index below an exponent
+                return None  # a subscript below an exponent
             sides[before] = piece
     if not sides or (len(sides) < 2 and not ruled and upper.size > SMALL * next(iter(sides.values())).size):
         return None
@@ -101,7 +102,7 @@ def _text_beside(upper: Piece, lower: Piece, row: Sequence[Piece], ruled: bool) 
 
 
 def _is_level(upper: Piece, lower: Piece, text: Piece, ruled: bool) -> bool:
-    """Whether the text's baseline lies between the two numbers as that of a line with a fraction does."""
+    """Whether the text's baseline lies between the two numbers as in a line with a fraction."""
     raised, lowered = (text.base - upper.base) / text.size, (lower.base - text.base) / text.size
     if not (_RAISED[0] <= raised <= _RAISED[1] and _LOWERED[0] <= lowered <= _LOWERED[1]):
         return False
@@ -112,7 +113,7 @@ def _is_level(upper: Piece, lower: Piece, text: Piece, ruled: bool) -> bool:
 
 
 def _is_in_line(number: Piece, other: Piece) -> bool:
-    """Whether a number stands in the line of another piece."""
+    """Whether a number is on the same line as another piece."""
     gap = max(number.left - other.right, other.left - number.right)
     return abs(number.base - other.base) <= 0.1 * number.size and gap <= number.size
 

@@ -1,6 +1,6 @@
-"""The Unicode text of a letter that a PDF's font maps to the private use area or to no character at all.
+"""Decodes letters that a PDF's font maps to the private use area or to no character.
 
-Knows the fonts Symbol and Wingdings, whose letters office programs write as private use. Does not guess other fonts.
+Supports the fonts Symbol and Wingdings, whose letters office programs write as private use. Does not guess other fonts.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import unicodedata
 from cdsframe.corpus.readers.symbol_fonts import SYMBOL, WINGDINGS
 
 UNKNOWN = "\ufffd"
-"""Stands for a letter without a Unicode meaning."""
+"""Marks a letter that could not be decoded to Unicode."""
 
 _BULLETS = {0xB7: "•", 0xA7: "▪", 0xD8: "➢"}
-"""Bullets of lists, whatever the font is called."""
+"""List bullets, in fonts of any name."""
 
 
 def decoded(written: str, font: str = "") -> str:
-    """The letters that are meant, or UNKNOWN for a control, an unassigned code, half a surrogate pair, private use.
+    """The text of a letter; UNKNOWN for a control, an unassigned code, half a surrogate pair or private use.
 
     Args:
-        written: the one character that the font's map gives.
+        written: the single character from the font's map.
         font: the font's name.
     """
     kind = unicodedata.category(written)

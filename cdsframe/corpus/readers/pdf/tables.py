@@ -1,6 +1,6 @@
-"""Finds ruled tables on a page, and the letters in their cells. Does not find tables without rules around their cells.
+"""Finds ruled tables on a page and the letters in their cells. Does not find tables without rules around their cells.
 
-The cells are pdfplumber's.
+pdfplumber computes the cells.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from cdsframe.corpus.readers.pdf.frames import Box, Frame
 from cdsframe.corpus.readers.pdf.letters import Letter
 
 _MOST_RULES = 1500
-"""A page with more ruled lines is a drawing: looking for cells in it would take minutes."""
+"""A page with more ruled lines is a drawing: searching it for cells would take minutes."""
 
 _BESIDE = 8.0
-"""Letter sizes within which a line continues beside a table."""
+"""Distance, in font sizes, within which text next to a table continues its lines."""
 
 _NEAR = 2.0
-"""Points within which edges of cells belong to one row or column."""
+"""Distance, in points, within which cell edges belong to the same row or column."""
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Table:
 
 
 def find_tables(rules: Sequence[Box]) -> list[Table]:
-    """The grids that ruled lines `(left, top, right, bottom)` form, the smallest first."""
+    """The grids formed by ruled lines `(left, top, right, bottom)`, smallest first."""
     from pdfplumber.table import cells_to_tables, edges_to_intersections, intersections_to_cells, merge_edges
 
     if len(rules) < 4:
@@ -70,7 +70,7 @@ def _area(grid: Sequence[Box]) -> float:
 
 
 def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
-    """Gives each word inside a table its cell's number. Returns the tables that hold text in rows and columns."""
+    """Sets the cell number of each word in a table. Returns the tables with text in several rows and columns."""
     if not tables:
         return []
     words: dict[float, list[list[Letter]]] = defaultdict(list)
@@ -86,7 +86,7 @@ def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
         if len(steps(cell[1] for cell in filled)) < 2 or len(steps(cell[0] for cell in filled)) < 2:
             continue
         if max(Counter(round(cell[1] / _NEAR) for cell in filled).values()) < 2:
-            continue  # a stack of frames
+            continue  # stacked frames, no columns
         if _is_part_of_rows(table, inside, words):
             continue
         for number, cell in inside.items():
@@ -97,7 +97,7 @@ def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
 
 
 def _is_part_of_rows(table: Table, inside: dict[int, list[Letter]], words: dict[float, list[list[Letter]]]) -> bool:
-    """Whether most lines go on outside: the rules then draw only a part of a table, such as a shaded column."""
+    """Whether most lines continue outside: the rules then mark only part of a table, such as a shaded column."""
     letters = [letter for cell in inside.values() for letter in cell]
     turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
     boxes = cells_in(table, turn)
@@ -115,13 +115,13 @@ def _is_part_of_rows(table: Table, inside: dict[int, list[Letter]], words: dict[
 
 
 def cells_in(table: Table, turn: float) -> list[Box]:
-    """The cells in the frame of a direction."""
+    """The cells in the frame of a text direction."""
     frame = Frame(turn)
     return [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in table.cells]
 
 
 def _words(letters: Sequence[Letter]) -> list[list[Letter]]:
-    """Letters that belong together in one cell even where a rule runs through them."""
+    """Groups letters that must be in the same cell even if a rule runs through them."""
     found = [[letters[0]]] if letters else []
     for before, after in pairwise(letters):
         apart = (
@@ -137,7 +137,7 @@ def _words(letters: Sequence[Letter]) -> list[list[Letter]]:
 
 
 def _inside(words: Iterable[list[Letter]], boxes: Sequence[Box]) -> Iterable[tuple[int, list[Letter]]]:
-    """The words whose middle lies in a box, with the number of the box."""
+    """The words whose centre is inside a box, with the box's number."""
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
     for word in words:
@@ -151,7 +151,7 @@ def _inside(words: Iterable[list[Letter]], boxes: Sequence[Box]) -> Iterable[tup
 
 
 def steps(values: Iterable[float]) -> list[float]:
-    """Sorted values, those that hardly differ as one."""
+    """Sorted values; nearly equal values are merged."""
     found: list[float] = []
     for value in sorted(values):
         if not found or value - found[-1] > _NEAR:

@@ -1,4 +1,4 @@
-"""Whether a title in a PDF's properties names the document. Does not look at the pages."""
+"""Decides whether the title in a PDF's properties names the document. Does not read the pages."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ _FILE = re.compile(
     r"|no title|default)\W*\d*$|^\w+://|^about:|[\\/]\S+[\\/]|%20",
     re.IGNORECASE,
 )
-"""Titles that programs write: file names, addresses, templates' defaults."""
+"""Titles that programs write: file names, addresses, template defaults."""
 
 
 def sensible(title: str) -> str:
-    """A title from the file's properties, or "" where a program made it up."""
+    """The title from the file's properties; "" if a program generated it."""
     title = " ".join(title.split())
     letters = sum(character.isalpha() for character in title)
     if letters < 3 or len(title) > _LONGEST or not title.isprintable() or _FILE.search(title):

@@ -1,8 +1,7 @@
-"""Finds the cells that take several lines in a table without rules, so that the text of each cell is read as a whole.
+"""Finds cells that take several lines in a table without rules, so that each cell's text is read as a whole.
 
-Two kinds are known: a line half-way between two lines of another cell, and a line in lower case below a cell that has
-no more room. Lines that stand level with each other may be rows of their own and stay so: a value beside the wrong
-label is worse than a cell in two parts.
+Supports two cases: a line half-way between two lines of another cell, and a line in lower case below a cell without
+space left. Level lines are kept as separate rows: a value next to the wrong label is worse than a split cell.
 """
 
 from __future__ import annotations
@@ -14,24 +13,24 @@ from itertools import chain, combinations, pairwise
 from cdsframe.corpus.readers.pdf.pieces import Piece
 
 _LEADING = 1.45
-"""Distance of two lines of a cell in letter sizes, at most."""
+"""Maximum distance between two lines of a cell, in font sizes."""
 
 _GAP = 1.0
-"""Gap in letter sizes that divides two cells."""
+"""Minimum gap between two cells, in font sizes."""
 
 _MOST_LINES = 4
 
 _Run = list[Piece]
-"""Pieces of one line that stand close to each other: a cell, or one of its lines."""
+"""Adjacent pieces of one line: a cell, or one of its lines."""
 
 
 def cells_of(rows: Sequence[Sequence[Piece]]) -> list[list[_Run]]:
-    """The rows in their order, each as the runs that are read one after the other.
+    """Returns the runs of each row in reading order.
 
-    A row that takes one line is one run; of a row that takes several the lines of the first cell come first.
+    A single-line row is one run. In a row of several lines, all lines of the first cell come first.
 
     Args:
-        rows: the pieces of each line from top to bottom, of text from left to right.
+        rows: the pieces of each line, top to bottom; left-to-right text.
     """
     runs = [_runs(row) for row in rows]
     if all(len(row) < 2 for row in runs):
@@ -65,13 +64,13 @@ def _size(run: _Run) -> float:
 
 
 def _meet(one: Iterable[_Run], other: Iterable[_Run]) -> bool:
-    """Whether one stands above the other, at least in part."""
+    """Whether the two overlap horizontally."""
     one, other = list(one), list(other)
     return _left(one) < _right(other) and _left(other) < _right(one)
 
 
 def _centred(rows: Sequence[list[_Run]]) -> list[list[list[_Run]]]:
-    """The rows as cells of one or more lines, where cells are centred beside longer ones."""
+    """Groups lines into cells if cells are vertically centred next to longer ones."""
     cells: list[list[_Run]] = []
     for run in chain.from_iterable(rows):
         above = [cell for cell in cells[-60:] if _is_below(cell[-1], run) and _meet(cell, [run])]
@@ -99,7 +98,7 @@ def _is_below(upper: _Run, lower: _Run) -> bool:
 
 
 def _bands(cells: Sequence[list[_Run]]) -> list[list[list[_Run]]]:
-    """Cells that stand beside each other, from top to bottom."""
+    """Groups cells that overlap vertically, top to bottom."""
     found: list[list[list[_Run]]] = []
     end = float("-inf")
     for cell in sorted(cells, key=lambda cell: _base(cell[0])):
@@ -111,9 +110,10 @@ def _bands(cells: Sequence[list[_Run]]) -> list[list[list[_Run]]]:
 
 
 def _is_row(band: Sequence[list[_Run]]) -> bool:
-    """Whether cells of up to four lines stand beside each other, and a line of one stands half-way between two others.
+    """Whether the cells are side by side, have at most four lines, and a line of one is half-way between two lines of
+    another.
 
-    Columns of a table's rows may be shifted by less, and where all lines are level each of them may be a row.
+    A smaller offset may be a shifted column; if all lines are level, each may be a separate row.
     """
     longest = max(band, key=len)
     if len(band) < 2 or not 2 <= len(longest) <= _MOST_LINES or any(_meet(*pair) for pair in combinations(band, 2)):
@@ -127,7 +127,7 @@ def _half_way(base: float, gap: tuple[float, float]) -> bool:
 
 
 def _continued(rows: Sequence[list[list[_Run]]]) -> list[list[_Run]]:
-    """Joins a line with the row above whose cells it continues."""
+    """Joins a line with the row above if it continues one of its cells."""
     found: list[list[list[_Run]]] = []
     for row in rows:
         above = _continued_cells(found[-1], row) if found else None
@@ -145,10 +145,10 @@ def _in_reading_order(row: Sequence[list[_Run]]) -> list[_Run]:
 
 
 def _continued_cells(above: list[list[_Run]], row: list[list[_Run]]) -> list[list[_Run]] | None:
-    """The cell above that a line continues, as the only item; None where it continues none.
+    """The cell above that a line continues, as the only item; None if it continues none.
 
-    The line is one cell in lower case, and its first word has no room behind the cell above, before the next column. A
-    row in which a value is missing has room there.
+    The line must be a single cell in lower case whose first word does not fit into the space after the cell above,
+    before the next column. (In a row with a missing value it would fit.)
     """
     if len(row) > 1 or len(above) < 2 or len(row[0]) > 1:
         return None

@@ -1,4 +1,4 @@
-"""Word files: package, styles, numbering, paragraphs, tables. Does not read the old binary format."""
+"""Reads Word files: package, styles, numbering, paragraphs, tables. Does not read the old binary format."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Paragraphs, headings, tables and text boxes of one part of a Word file, in order. Reads no headers and footers.
+"""Yields paragraphs, headings, tables and text boxes of one part of a Word file, in order. Skips headers and footers.
 
-A paragraph whose mark was deleted, and a drop cap, run on into the next paragraph. A text box stands behind the
-paragraph that it is anchored in; headings in text boxes and in tables of several columns are text.
+A paragraph with a deleted paragraph mark, and a drop cap, continue in the next paragraph. A text box follows the
+paragraph that it is anchored in. Headings in text boxes and in tables with several columns are read as text.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ from cdsframe.corpus.readers.word.styles import Styles
 from cdsframe.text.blocks import Block
 
 TITLE = 1
-"""The level of paragraphs in the style Title; that of Heading 1 is the next."""
+"""The level of paragraphs in the style Title; Heading 1 is level 2."""
 _LONGEST_HEADING = 300
-"""Characters. A longer paragraph is text, whatever its style."""
+"""Characters: a longer paragraph is text, whatever its style."""
 _SKIPPED = frozenset(
     ("w:sectPr", "w:tblPr", "w:tblGrid", "w:sdtPr", "w:sdtEndPr", "w:customXmlPr", "w:pPr", "w:tcPr", "w:trPr")
 )
@@ -29,10 +29,10 @@ class Blocks:
     """Reads containers of blocks.
 
     Args:
-        reader: of the part's paragraphs.
-        styles: of the file.
-        numbering: of the file.
-        foreign: the blocks of what a part only refers to: a chart, a diagram, an embedded document.
+        reader: reads the part's paragraphs.
+        styles: the file's styles.
+        numbering: the file's numbering.
+        foreign: returns the blocks of a referenced part: a chart, a diagram, an embedded document.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Blocks:
         self._in_cell = False
 
     def of(self, container: Any) -> Iterator[Block]:
-        """The blocks of a container, those inside wrappers too."""
+        """The blocks of a container, including those inside wrappers."""
         carried: list[tuple[str, str]] = []
         for item in self._members(container):
             if name(item) == "w:p" or not _has_blocks(item):
@@ -66,7 +66,7 @@ class Blocks:
             yield Block(Pieces(carried).text().strip())
 
     def _members(self, container: Any) -> Iterator[Any]:
-        """Paragraphs, tables, references to documents, and loose runs."""
+        """Paragraphs, tables, references to embedded documents, and runs outside paragraphs."""
         for item in container:
             tag = name(item)
             if tag in _BLOCKS:
@@ -102,7 +102,7 @@ class Blocks:
         elif text or pieces.notes:
             yield Block(f"{label} {pieces.text().strip()}".strip())
         elif self._in_cell and label != BULLET:
-            yield Block(label)  # the number of a row
+            yield Block(label)  # a numbered table row without text
         yield from self._boxes(pieces)
 
     def _boxes(self, pieces: Pieces) -> Iterator[Block]:
@@ -111,7 +111,7 @@ class Blocks:
             yield from (Block(block.text) for block in blocks)
 
     def _table(self, table: Any) -> Iterator[Block]:
-        """A line for each row, all in one block. A table of one column is only a frame round its blocks."""
+        """Yields one block with a line per row. A table with one column is a frame around blocks: yields those."""
         rows = [(row, list(self._below(row, "w:tc"))) for row in self._below(table, "w:tr")]
         if all(len(cells) <= 1 for _, cells in rows):
             blocks = [block for _, cells in rows for cell in cells for block in self.of(cell)]
@@ -122,7 +122,7 @@ class Blocks:
         yield from map(Block, lines if self._in_cell else ["\n".join(lines)])
 
     def _below(self, element: Any, wanted: str) -> Iterator[Any]:
-        """The rows of a table or the cells of a row, those inside wrappers too, without deleted ones."""
+        """The rows of a table or the cells of a row, including those inside wrappers; deleted ones are left out."""
         deleted = {"w:tr": ("w:trPr", "w:del"), "w:tc": ("w:tcPr", "w:cellDel")}[wanted]
         for item in element:
             tag = name(item)
@@ -141,7 +141,7 @@ class Blocks:
                 yield from self._below(item, wanted)
 
     def _row(self, row: Any, cells: Iterable[Any]) -> str:
-        """Cells keep their columns: a cell that covers several stands in the first of them."""
+        """Joins cells by column; a cell that spans several columns is written in the first."""
         columns = [""] * (number(row, "w:trPr", "w:gridBefore") or 0)
         for cell in cells:
             columns.append(self._cell(cell))

@@ -1,4 +1,4 @@
-"""The words and numbers of charts and of SmartArt diagrams, which are separate parts of the file. Reads no picture."""
+"""Reads the text and numbers of charts and SmartArt diagrams, which are separate parts of the file. Reads no images."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from cdsframe.corpus.readers.word.names import attribute, name
 
 
 def diagram_lines(root: Any) -> Iterator[str]:
-    """The text of each point of a diagram's data part, in the order of the file."""
+    """The text of each point of a diagram's data part, in file order."""
     for point in root.iter():
         if name(point) == "dgm:pt" and (text := _text(point, ("a:t",))):
             yield text
 
 
 def chart_lines(root: Any) -> Iterator[str]:
-    """A chart's titles, then its values as a table: a line for each category, a column for each series."""
+    """A chart's titles, then its values as a table: a line per category, a column per series."""
     for title in root.iter():
         if name(title) == "c:title" and (text := _text(title, ("a:t", "c:v"))):
             yield text
@@ -33,7 +33,7 @@ def chart_lines(root: Any) -> Iterator[str]:
 
 
 def _points(series: Any, parts: tuple[str, ...]) -> dict[int, str]:
-    """The cached values of a series by their index; those of several parts beside one another."""
+    """The cached values of a series by index; values of several parts are joined."""
     found: dict[int, str] = {}
     for part in series:
         if name(part) not in parts:

@@ -1,4 +1,4 @@
-"""Fields of a Word file: which text is an instruction and which is the result that a reader sees. Updates no field."""
+"""Separates field instructions from the field results that a reader sees. Does not update fields."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _DRAWN = frozenset(
         "MERGEBARCODE",
     )
 )  # fmt: skip
-"""Fields that Word draws or numbers from their instruction."""
+"""Fields that Word draws or numbers according to their instruction."""
 _SHOWN = re.compile(
     r'\s*(?:(?:MACROBUTTON|GOTOBUTTON)\s+(?:"[^"]*"|\S+)|(QUOTE))(?:\s+(.*))?', re.DOTALL | re.IGNORECASE
 )
-"""Fields that show words of their instruction: behind the name of a macro or a bookmark, or all words."""
+"""Fields that show words of their instruction: those after the name of a macro or a bookmark, or all of them."""
 _SYMBOL = re.compile(r'\s*SYMBOL\s+"?(\d+|0x[0-9a-f]+)"?\s(?:.*\s)?\\f\s*"?([^"\\]+)"?.*', re.DOTALL | re.IGNORECASE)
 _SHOWING = ("w:sym", "w:drawing", "w:pict", "w:object", "w:ffData", "w:footnoteReference", "w:endnoteReference")
-"""Elements without text that a reader sees in a field's result."""
+"""Elements without text that are visible in a field's result."""
 
 _SWITCH = re.compile(r"\\[*#@]\s*(?:\"[^\"]*\"|\S+)|\\!")
 _QUOTED = re.compile(r'\\(["\\])|"')
@@ -36,7 +36,7 @@ class _Open:
 
 
 class Fields:
-    """The open fields at a place of a story. A field without an end is no field: its text stays visible."""
+    """The fields that are open at the current position. A field without an end is ignored: its text stays visible."""
 
     def __init__(self, root: Any) -> None:
         self._open: list[_Open] = []
@@ -44,11 +44,11 @@ class Fields:
 
     @property
     def shown(self) -> bool:
-        """Whether text at this place is visible."""
+        """Whether text at the current position is visible."""
         return all(item.result for item in self._open)
 
     def mark(self, element: Any) -> str | None:
-        """Passes a `w:fldChar`. Returns the instruction where the field ends without a result, or with an empty one."""
+        """Processes a `w:fldChar`. Returns the instruction if the field ends without a result or with an empty one."""
         begin = self._begins.get(element)
         if begin is None:
             return None
@@ -57,7 +57,7 @@ class Fields:
             return None
         place = next((n for n, item in enumerate(self._open) if item.begin is begin), None)
         if place is None:
-            return None  # its begin was deleted
+            return None  # the element that begins the field was deleted
         del self._open[place + 1 :]
         if attribute(element, "fldCharType") == "separate":
             self._open[place].result = True
@@ -66,19 +66,19 @@ class Fields:
         return None if last.result and begin in self._filled else "".join(last.instruction)
 
     def instruct(self, text: str) -> None:
-        """Passes a part of an instruction, or what a field within it shows."""
+        """Processes a part of an instruction, or the text that a nested field shows."""
         inner = next((item for item in reversed(self._open) if not item.result), None)
         if inner is not None:
             inner.instruction.append(text)
 
 
 def is_drawn(instruction: str) -> bool:
-    """Whether Word draws a field from its instruction, so that its text is not in the file."""
+    """Whether Word draws the field from its instruction, so that the file does not contain its text."""
     return next(iter(instruction.split()), "").upper() in _DRAWN
 
 
 def drawn_symbol(instruction: str) -> str:
-    """The sign of a SYMBOL field that names one of the symbol fonts; empty for other fields and unknown signs."""
+    """The sign of a SYMBOL field in a known symbol font; "" for other fields and unknown signs."""
     found = _SYMBOL.fullmatch(instruction)
     if found is None or not is_symbol_font(font := found[2].strip()):
         return ""
@@ -86,17 +86,17 @@ def drawn_symbol(instruction: str) -> str:
 
 
 def shown_words(instruction: str) -> str:
-    """The words of a field's instruction that Word shows in its place, as it does for a MACROBUTTON."""
+    """The words of a field's instruction that Word shows in its place, as for MACROBUTTON."""
     found = _SHOWN.fullmatch(instruction)
     if found is None:
         return ""
     words = (found[2] or "").rstrip()
-    # Only QUOTE takes its words in quotation marks and has switches; a button shows all that follows.
+    # Only QUOTE has quotation marks and switches; a button shows the rest of the instruction.
     return _QUOTED.sub(lambda mark: mark[1] or "", _SWITCH.sub("", words).rstrip()) if found[1] else words
 
 
 def form_value(element: Any) -> str:
-    """What a form field (`w:ffData` below `w:fldChar`) shows without a result: a tick box, or a chosen entry."""
+    """The text of a form field (`w:ffData` below `w:fldChar`) without a result: a check box, or the chosen entry."""
     data = child(element, "w:ffData")
     box, choice = child(data, "w:checkBox"), child(data, "w:ddList")
     if box is not None:
@@ -112,7 +112,7 @@ def form_value(element: Any) -> str:
 
 
 def _begins(root: Any) -> tuple[dict[Any, Any], set[Any]]:
-    """Mark -> the begin of its field, for the fields that have an end; and the begins of fields whose result shows."""
+    """Mark -> the begin of its field, for complete fields; and the begins of fields with a visible result."""
     found: dict[Any, Any] = {}
     filled: set[Any] = set()
     stack: list[list[Any]] = []

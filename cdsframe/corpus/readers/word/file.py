@@ -1,4 +1,4 @@
-"""A Word file as blocks, with counts of omitted parts. Chooses no title and makes no sections."""
+"""Reads a Word file as blocks and counts the omitted parts. Chooses no title and builds no sections."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ _NOTES = {"w:footnoteReference": "footnote", "w:endnoteReference": "endnote"}
 
 
 class WordFile:
-    """An opened file; `blocks` reads it once, `titles` and `omitted` are complete after that.
+    """An opened file. Call `blocks` once; afterwards `titles` and `omitted` are complete.
 
     Args:
         package: the file's parts.
-        nested: reads an embedded document by its suffix: its text; None for a kind that is not read.
+        nested: reads an embedded document by its suffix; returns None for an unsupported format.
     """
 
     def __init__(self, package: Package, nested: Callable[[str, bytes], Parsed | None]) -> None:
@@ -39,7 +39,7 @@ class WordFile:
         self.titles: list[str] = []
 
     def blocks(self) -> list[Block]:
-        """The main story, with its notes where their marks stand."""
+        """The main story; notes follow the paragraph of their reference marks."""
         body, reader = self._reading(self._package.main, self._package.document)
         found = list(body.of(self._story(self._package.document)))
         self.titles = body.titles
@@ -52,7 +52,7 @@ class WordFile:
 
     @property
     def omitted(self) -> list[Omission]:
-        """Omissions: parts of the file that are not in the blocks."""
+        """Counts of content that is not in the blocks."""
         own = [Omission(reason, count, text) for (reason, text), count in self._omitted.items()]
         damaged = [Omission("damaged parts", len(self._package.damaged), True)] if self._package.damaged else []
         return [*own, *damaged, *self._inner]
@@ -62,7 +62,7 @@ class WordFile:
         return None if found is None else self._package.root(found)
 
     def _story(self, root: Any) -> Any:
-        """The body without the background's shapes, which repeat on each page."""
+        """The body without background shapes, which repeat on every page."""
         return next((item for item in root if name(item) == "w:body"), root)
 
     def _reading(self, part: str, root: Any) -> tuple[Blocks, Reader]:
@@ -72,7 +72,7 @@ class WordFile:
         return blocks, reader
 
     def _note(self, reference: Any) -> str:
-        """The text of a foot- or endnote at its first mark; "" at others."""
+        """The text of a footnote or endnote at its first reference mark; "" at later ones."""
         kind = _NOTES[name(reference)]
         if kind not in self._notes:
             part = next(self._package.related(self._package.main, f"{kind}s"), "")
@@ -88,7 +88,7 @@ class WordFile:
             self._omitted["runs of text in places that are not read", True] += unread
 
     def _count_around(self) -> None:
-        """Headers, footers and comments; foot- and endnotes that no mark names."""
+        """Counts headers, footers and comments, and footnotes and endnotes without a reference mark."""
         related = self._package.relationships(self._package.main).values()
         for kind, part in dict.fromkeys(related):
             if kind in ("header", "footer"):
@@ -102,7 +102,7 @@ class WordFile:
                 self._omitted["notes without a mark", False] += unmarked
 
     def _foreign(self, item: Any, relations: dict[str, tuple[str, str]]) -> Iterator[Block]:
-        """What stands for a chart, a diagram or an embedded document."""
+        """The blocks of a chart, a diagram or an embedded document."""
         tag = name(item)
         _, part = relations.get(attribute(item, "dm" if tag == "dgm:relIds" else "id") or "", ("", ""))
         if tag in ("c:chart", "dgm:relIds"):
@@ -127,26 +127,26 @@ class WordFile:
 
 
 class _Notes:
-    """The foot- or endnotes of a file."""
+    """The footnotes or the endnotes of a file."""
 
     def __init__(self, root: Any, blocks: Blocks, reader: Reader) -> None:
         self.root, self.reader, self._blocks = root, reader, blocks
         self._rest = {attribute(item, "id") or "": item for item in root if name(item) in ("w:footnote", "w:endnote")}
 
     def take(self, id_: str) -> str:
-        """A note's text, the first time."""
+        """A note's text at the first call; "" afterwards."""
         item = self._rest.pop(id_, None)
         if item is None:
             return ""
         return " ".join(" ".join(block.text.split()) for block in self._blocks.of(item))
 
     def leave_out_rest(self) -> None:
-        """Counts the notes that no mark names. Separators are not notes."""
+        """Counts the notes without a reference mark. Separators are not notes."""
         for item in self._rest.values():
             self.reader.leave_out(item, "notes without a mark")
 
 
 def plain_text(data: bytes) -> Parsed:
-    """An embedded text file."""
+    """Reads an embedded text file."""
     decoded = decode(data)
     return Parsed(decoded.text.strip(), (), remark=decoded.remark, omitted=decoded.omitted)

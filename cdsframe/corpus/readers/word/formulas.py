@@ -1,4 +1,4 @@
-"""Writes a formula (Office Math) on one line: fractions with `/`, powers with `^`, indexes with `_`.
+"""Writes a formula (Office Math) on one line: fractions with `/`, powers with `^`, indices with `_`.
 
 Does not evaluate it.
 """
@@ -15,7 +15,7 @@ _BRACKETED = re.compile(r"\([^()]*\)")
 
 
 def linear(element: Any) -> str:
-    """The formula's text. Parts without a specific rule are written in their order."""
+    """The formula's text. Elements without a rule are written in order."""
     shown, last = "", ""
     for text, tag in _written(element):
         if text and shown and (last or tag) and _is_apart(shown, text, last, tag):
@@ -25,12 +25,12 @@ def linear(element: Any) -> str:
 
 
 def is_built(element: Any) -> bool:
-    """Whether a formula holds a fraction, a power or another construction, so that no number continues it."""
+    """Whether a formula contains a fraction, a power or another structure, which a number must not directly follow."""
     return any(name(item) in _RULES for item in element.iter())
 
 
 def _written(element: Any) -> Iterator[tuple[str, str]]:
-    """The parts' texts, each with the name of its construction, or "" for plain text."""
+    """Yields each part's text with the name of its structure, or "" for plain text."""
     tag = name(element)
     if tag in _RULES:
         yield _RULES[tag](element), tag
@@ -42,7 +42,7 @@ def _written(element: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_apart(before: str, after: str, last: str, tag: str) -> bool:
-    """Whether a blank is needed so that a part does not continue the number, the power or the name before it."""
+    """Whether a blank is needed to keep a part apart from the preceding number, power or name."""
     if last and before[-1].isalpha() and after[0].isalpha():
         return True
     return before[-1].isalnum() and (after[0].isdigit() or (tag in ("m:sPre", "m:rad") and after[0] in "^_"))
@@ -54,7 +54,7 @@ def _part(element: Any, local: str) -> str:
 
 
 def _group(text: str) -> str:
-    """The text as one operand: in brackets where it has several parts and no brackets round them."""
+    """The text as one operand: in brackets if it has several parts and no enclosing brackets."""
     single = len(text) < 2 or text.replace(".", "").replace(",", "").isalnum()
     return text if single or _BRACKETED.fullmatch(text) else f"({text})"
 

@@ -1,4 +1,4 @@
-"""Short names for elements of Office Open XML, the same for its transitional and its strict form. Reads no file."""
+"""Short names for Office Open XML elements, identical for the transitional and the strict variant. Reads no file."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ def _short(tag: str) -> str:
 
 
 def name(element: Any) -> str:
-    """`w:p` for a paragraph, whatever prefix the file uses; `?:p` in an unknown namespace, "" for a comment."""
+    """`w:p` for a paragraph, whatever prefix the file uses; `?:p` in an unknown namespace; "" for a comment."""
     return _short(element.tag) if isinstance(element.tag, str) else ""
 
 
 def attribute(element: Any, local: str) -> str | None:
-    """The attribute of this local name, in whatever namespace."""
+    """The attribute with this local name in any namespace."""
     for key, value in element.attrib.items():
         if key.rpartition("}")[2] == local:
             return str(value)
@@ -47,7 +47,7 @@ def attribute(element: Any, local: str) -> str | None:
 
 
 def child(element: Any, *path: str) -> Any:
-    """The first element below by the names of a path; None where it is missing."""
+    """The first descendant along a path of child names; None if it is missing."""
     for step in path:
         for item in element if element is not None else ():
             if isinstance(item.tag, str) and _short(item.tag) == step:
@@ -65,7 +65,7 @@ def value(element: Any, *path: str) -> str | None:
 
 
 def flag(element: Any, *path: str) -> bool | None:
-    """An on/off property at the path; None where it is not set."""
+    """An on/off property at the path; None if it is not set."""
     found = child(element, *path)
     if found is None:
         return None
@@ -73,7 +73,7 @@ def flag(element: Any, *path: str) -> bool | None:
 
 
 def number(element: Any, *path: str) -> int | None:
-    """A whole number at the path; None where it is missing or no number."""
+    """An integer at the path; None if it is missing or not a number."""
     try:
         return int(value(element, *path) or "")
     except ValueError:
@@ -81,9 +81,9 @@ def number(element: Any, *path: str) -> int | None:
 
 
 def texts(element: Any) -> int:
-    """How many elements below hold visible letters."""
+    """The number of elements below that contain visible text."""
     return sum(1 for item in element.iter() if name(item) in TEXTS and (item.text or "").strip())
 
 
 TEXTS = frozenset(("w:t", "m:t", "a:t"))
-"""Elements whose content is text that a reader of the document sees."""
+"""Elements whose content is visible text."""

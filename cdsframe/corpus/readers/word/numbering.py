@@ -1,8 +1,8 @@
-"""The number or bullet that Word shows before a paragraph, computed from a file's numbering definitions. Reads no text.
+"""Computes the number or bullet that Word shows before a paragraph from the numbering definitions. Reads no text.
 
-Counts as Word does: lists that share a definition share their counters, a deeper level restarts below a higher one, and
-`startOverride` restarts a list at its first paragraph. A bullet is "-", unless it holds a word. Formats without a rule
-here are digits.
+Counts as Word does: lists with a common definition share counters, a level restarts after a higher one, and
+`startOverride` restarts a list at its first paragraph. A bullet is "-" unless it contains a word. Unknown number
+formats are written as digits.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _ROMAN = ((1000, "M"), (900, "CM"), (500, "D"), (400, "CD"), (100, "C"), (90, "X
           (9, "IX"), (5, "V"), (4, "IV"), (1, "I"))  # fmt: skip
 _LEVELS = 9
 BULLET = "-"
-"""Stands for every bullet that is no word."""
+"""Replaces every bullet that is not a word."""
 _WORD = re.compile(r"[^\W\d_]{2}")
-"""Letters of a word; a single letter stands for a sign of a symbol font (`o`, `l`)."""
+"""Two letters make a word; a single letter is a sign of a symbol font (`o`, `l`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class _Level:
 
 
 class Numbering:
-    """The lists of a file; `root` is None where it has none. Ask in the order of the text: each answer counts."""
+    """The lists of a file; `root` is None without any. Call `label` in text order: each call advances counters."""
 
     def __init__(self, root: Any, styles: Styles) -> None:
         items = list(root) if root is not None else []
@@ -46,7 +46,7 @@ class Numbering:
         self._begun: set[tuple[str, int]] = set()
 
     def label(self, properties: Any) -> str:
-        """The label of the next paragraph with these properties; "" where it has none."""
+        """The label of the next paragraph with these properties; "" if it has none."""
         id_, depth = self._place(properties)
         if id_ not in self._lists or not 0 <= depth < _LEVELS:
             return ""
@@ -80,7 +80,7 @@ class Numbering:
                 del counters[deeper]
 
     def _place(self, properties: Any) -> tuple[str, int]:
-        """The list's id and the depth, from 0, of a paragraph: its own, or its style's."""
+        """The list id and the depth (from 0) of a paragraph, from its own properties or its style."""
         own = child(properties, "w:numPr")
         id_, depth = value(own, "w:numId"), number(own, "w:ilvl")
         if id_ is None:
@@ -101,14 +101,14 @@ class Numbering:
         return "", 0
 
     def _depth_of(self, id_: str, styles: set[str]) -> int | None:
-        """The depth that a definition ties to one of these paragraph styles."""
+        """The level of a definition that is linked to one of these paragraph styles."""
         for item in self._definition(id_) if id_ in self._lists else ():
             if name(item) == "w:lvl" and value(item, "w:pStyle") in styles:
                 return int(attribute(item, "ilvl") or 0)
         return None
 
     def _definition(self, id_: str, hops: int = 3) -> Any:
-        """The abstract definition of a list, by way of a numbering style where it names one."""
+        """The abstract definition of a list, resolved through a numbering style if it names one."""
         found = self._abstract.get(value(self._lists.get(id_), "w:abstractNumId"))
         link = value(found, "w:numStyleLink") if found is not None else None
         for style in self._styles.chain(link) if hops else ():
@@ -147,11 +147,11 @@ class _Nothing(tuple[Any, ...]):
 
 
 _EMPTY = _Nothing()
-"""Stands for a definition that is missing: no levels, no attributes."""
+"""A missing definition: no levels, no attributes."""
 
 
 def written(count: int, format_: str) -> str:
-    """A number in one of Word's formats; digits where the format has no rule here."""
+    """A number in one of Word's formats; digits for an unknown format."""
     if format_ in ("none", "bullet"):
         return ""
     if format_ in ("upperLetter", "lowerLetter") and count > 0:

@@ -1,4 +1,4 @@
-"""The parts of a Word file (Open Packaging Conventions): a zip archive with relationships. Interprets no part."""
+"""Opens the parts of a Word file (Open Packaging Conventions): a zip archive with relationships. Interprets no part."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from cdsframe.corpus.readers.word.names import attribute
 class Package:
     """An opened file. `damaged` counts the optional parts that cannot be read.
 
-    Raises Refused where the archive, or the main part, cannot be read.
+    Raises Refused if the archive or the main part cannot be read.
     """
 
     def __init__(self, data: bytes, limit: int) -> None:
@@ -28,7 +28,7 @@ class Package:
             raise Refused("is not a readable .docx: it is not a zip archive, or the archive is damaged") from None
         if sum(member.file_size for member in members) > limit:
             raise Refused(f"unpacks to more than {limit >> 20} MB (corpus.max_megabytes)")
-        # Names of parts do not distinguish case, and some programs write backslashes.
+        # Part names are case-insensitive, and some programs write backslashes.
         self._members = {_normal(member.filename): member for member in members}
         self.damaged: Counter[str] = Counter()
         main = next((target for kind, target in self.relationships("").values() if kind == "officeDocument"), None)
@@ -40,7 +40,7 @@ class Package:
             raise Refused("is not a readable .docx: its document part is damaged")
 
     def bytes(self, part: str) -> bytes | None:
-        """A part's content; None, and counted, where it is missing or damaged."""
+        """A part's content; if it is missing or damaged, counts it and returns None."""
         import zlib
 
         member = self._members.get(part)
@@ -53,7 +53,7 @@ class Package:
         return None
 
     def root(self, part: str) -> Any:
-        """A part's root element; None, and counted, where it cannot be read."""
+        """A part's root element; if it cannot be read, counts it and returns None."""
         from lxml import etree
 
         if (data := self.bytes(part)) is None:
@@ -66,7 +66,7 @@ class Package:
             return None
 
     def relationships(self, part: str) -> dict[str, tuple[str, str]]:
-        """The relationships of a part ("" is the package): id -> the last word of its type, and the part it names."""
+        """The relationships of a part ("" is the package): id -> (last segment of the type, target part)."""
         folder, _, file = part.rpartition("/")
         place = f"{folder}/_rels/{file}.rels".lstrip("/") if part else "_rels/.rels"
         root = self.root(place) if place in self._members else None
@@ -80,7 +80,7 @@ class Package:
         return found
 
     def related(self, part: str, kind: str) -> Iterator[str]:
-        """The parts of a kind that a part names, each once."""
+        """The distinct target parts of a part's relationships of one kind."""
         yield from dict.fromkeys(target for type_, target in self.relationships(part).values() if type_ == kind)
 
 

@@ -1,7 +1,7 @@
-"""Word documents: text, headings, tables, notes and text boxes as a reader of the document sees them.
+"""Reads Word documents: text, headings, tables, notes and text boxes as shown in the document.
 
-Counts, and does not read, page headers and footers, comments, pictures, and deleted, struck-out and hidden text.
-Computes the numbers and bullets of lists.
+Counts, but does not read, page headers and footers, comments, pictures, and deleted, struck-out and hidden text.
+Computes list numbers and bullets.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ _NO_TITLE = re.compile(
     r"\S*\.(?:docx?|docm|dotx?|dotm|rtf|odt|pdf)",
     re.IGNORECASE,
 )
-"""Titles that programs and templates write: no words of the document's author."""
+"""Default titles of programs and templates, not written by the document's author."""
 
 
 def read_docx(data: bytes, limit: int) -> Parsed:
-    """Word documents: the style Title names the document, outline levels open sections, a table's row is a line."""
+    """Reads Word documents: the style Title gives the title, outline levels open sections, a table row is a line."""
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Refused("is encrypted or in the old .doc format; save it as .docx without a password")
     if data.lstrip().startswith(b"{\\rtf"):
@@ -44,13 +44,13 @@ def read_docx(data: bytes, limit: int) -> Parsed:
 
 
 def _titles(blocks: Iterable[Block], in_boxes: Iterable[str]) -> Iterator[str]:
-    """Title paragraphs of the body, then those of text boxes."""
+    """Title paragraphs of the body, then those in text boxes."""
     yield from (block.text for block in blocks if block.level == TITLE)
     yield from in_boxes
 
 
 def _with_whole_titles(blocks: Iterable[Block]) -> Iterator[Block]:
-    """The blocks with adjacent titles joined: a title may stand in several paragraphs."""
+    """Joins adjacent title blocks: a title may consist of several paragraphs."""
     for level, group in groupby(blocks, key=lambda block: block.level):
         if level == TITLE:
             yield Block(" ".join(block.text for block in group), TITLE)
@@ -59,17 +59,17 @@ def _with_whole_titles(blocks: Iterable[Block]) -> Iterator[Block]:
 
 
 def _core_title(package: Package) -> str | None:
-    """The title in the file's properties, where the author may have written it."""
+    """The title from the file's properties, unless it is a default title."""
     part = next(package.related("", "core-properties"), None)
     root: Any = package.root(part) if part else None
-    package.damaged.pop(part or "", None)  # no text is lost with it
+    package.damaged.pop(part or "", None)  # damaged properties lose no text
     found = next(root.iter("{http://purl.org/dc/elements/1.1/}title"), None) if root is not None else None
     title = " ".join((found.text or "").split()) if found is not None else ""
     return title if not _NO_TITLE.fullmatch(title) else None
 
 
 def _nested(suffix: str, data: bytes, limit: int) -> Parsed | None:
-    """An embedded document (`w:altChunk`), by the suffix of its part; None for a kind that is not read."""
+    """Reads an embedded document (`w:altChunk`) by its part's suffix; None for an unsupported format."""
     if suffix in ("mht", "mhtml"):
         pages = (part for part in message_from_bytes(data).walk() if part.get_content_type() == "text/html")
         page = next(pages, None)

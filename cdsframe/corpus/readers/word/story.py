@@ -1,7 +1,7 @@
-"""The text of one paragraph of a Word file: every run, wherever it stands, as a reader of the document sees it.
+"""Reads the text of one paragraph of a Word file: all visible runs, however deeply they are nested.
 
-Left out and counted: deleted, struck-out and hidden text, placeholders of empty form fields, pictures, charts. Text
-boxes are set aside for the caller. Headers, footers and comments are not read.
+Omits and counts deleted, struck-out and hidden text, placeholders of empty form fields, and pictures. Returns text
+boxes and diagrams for the caller to read. Does not read headers, footers and comments.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ NOTE = "note"
 
 @dataclass
 class Pieces:
-    """A paragraph's text in parts `(script, text)` (see `scripts.joined`); text boxes and diagrams anchored in it."""
+    """A paragraph's text as parts `(script, text)` (see `scripts.joined`); its text boxes and diagrams."""
 
     parts: list[tuple[str, str]] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
 
     def text(self, notes: bool = True) -> str:
-        """The parts joined; superscripts and subscripts keep their meaning. `notes`: with the foot- and endnotes."""
+        """Joins the parts; superscripts and subscripts keep their meaning. `notes`: include footnotes and endnotes."""
         shown = [
             (script, f" ({text})" if script == NOTE else text) for script, text in self.parts if notes or script != NOTE
         ]
@@ -52,12 +52,12 @@ class Pieces:
 
     @property
     def notes(self) -> list[str]:
-        """The foot- and endnotes of this paragraph."""
+        """The footnotes and endnotes of this paragraph."""
         return [text for script, text in self.parts if script == NOTE]
 
 
 def _merged(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The parts, neighbours of one kind as one part, except formulas and notes."""
+    """Merges adjacent parts of one kind, except formulas and notes."""
     merged: list[tuple[str, str]] = []
     for script, text in parts:
         if merged and merged[-1][0] == script and script not in (FORMULA, NOTE):
@@ -68,12 +68,13 @@ def _merged(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 class Reader:
-    """Reads the paragraphs of one part in order. `omitted` counts by reason, `seen` the elements that hold text.
+    """Reads the paragraphs of one part in order. `omitted` counts by reason; `seen` counts the elements that contain
+    text.
 
     Args:
         root: the part's root element.
-        styles: of the file.
-        note: gives the text of a foot- or endnote by its reference element.
+        styles: the file's styles.
+        note: returns the text of a footnote or endnote for its reference element.
         omitted: counts of omitted parts by `(reason, whether it is text)`.
     """
 
@@ -86,7 +87,7 @@ class Reader:
         self.seen = 0
 
     def paragraph(self, element: Any) -> Pieces:
-        """The text of a paragraph, or of loose runs."""
+        """The text of a paragraph, or of a run outside a paragraph."""
         pieces = Pieces()
         self._style = self._styles.style_of(child(element, "w:pPr"))
         if name(element) == "w:p":
@@ -96,21 +97,21 @@ class Reader:
         return pieces
 
     def leave_out(self, element: Any, reason: str, text: bool = False) -> None:
-        """Counts an element whose text is not read."""
+        """Counts an element whose text is omitted."""
         found = texts(element)
         self.seen += found
         if found or any(name(item) == "w:delText" and (item.text or "").strip() for item in element.iter()):
             self._omitted[reason, text] += 1
 
     def choice(self, element: Any) -> Any:
-        """The one branch of an `mc:AlternateContent` that is read; the other is a copy of it."""
+        """The branch of an `mc:AlternateContent` that is read; the others are alternatives with the same content."""
         branches = [item for item in element if name(item) in ("mc:Choice", "mc:Fallback")]
         best = next((item for item in branches if texts(item)), branches[0] if branches else None)
         self.seen += sum(texts(item) for item in branches if item is not best)
         return best
 
     def is_placeholder(self, element: Any) -> bool:
-        """Whether a content control is empty, so that it shows its prompt."""
+        """Whether a content control is empty and shows its placeholder prompt."""
         return bool(flag(element, "w:sdtPr", "w:showingPlcHdr"))
 
     def _walk(self, element: Any, format_: Format, out: Pieces) -> None:
@@ -146,7 +147,7 @@ class Reader:
             self.seen += texts(item)
             self._emit(linear(item), replace(format_, script=FORMULA) if is_built(item) else format_, out)
             if item.getnext() is not None and name(item.getparent()) == "m:oMathPara":
-                self._emit("\n", format_, out)  # each on a line
+                self._emit("\n", format_, out)  # one line per formula
         elif tag == "w:ruby":
             self._ruby(item, format_, out)
         elif tag == "w:sdt" and self.is_placeholder(item):
@@ -155,7 +156,7 @@ class Reader:
             self._drawn(item, tag, format_, out)
 
     def _drawn(self, item: Any, tag: str, format_: Format, out: Pieces) -> None:
-        """Any other element: whatever stands in it is read."""
+        """Reads the content of any other element; counts pictures and embedded objects."""
         if tag in _PICTURES:
             self._omitted["pictures", False] += 1
         elif tag == "w:object":
@@ -209,7 +210,7 @@ class Reader:
         self._unresolved(self._fields.mark(item) or "", format_, out)
 
     def _unresolved(self, instruction: str, format_: Format, out: Pieces) -> None:
-        """A field without a result: what Word shows of its instruction is read or counted."""
+        """Handles a field without a result: reads the text that Word would show, or counts the field."""
         if symbol := drawn_symbol(instruction):
             self._emit(symbol, format_, out)
         elif is_drawn(instruction):

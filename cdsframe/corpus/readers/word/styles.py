@@ -1,7 +1,7 @@
-"""What the styles of a Word file say of a paragraph or run: outline level, title, hidden, struck, raised.
+"""Resolves the styles of a Word file for a paragraph or run: outline level, title, hidden, struck out, superscript.
 
-A paragraph is a heading by its own outline level, else by the first style of its chain (`basedOn`) that has one or has
-a heading's name in a common language. Reads no text.
+A paragraph is a heading by its own outline level, or by the first style in its chain (`basedOn`) that has an outline
+level or a heading's name in a common language. Reads no text.
 """
 
 from __future__ import annotations
@@ -26,33 +26,33 @@ _TITLES = frozenset(
 )  # fmt: skip
 _BODY = 9
 _RAISED = 4
-"""Half-points by which text is set above or below the line when it stands for a superscript or subscript."""
+"""Half-points of offset from the baseline from which on text counts as superscript or subscript."""
 _LINES = frozenset(("single", "words", "double", "thick"))
-"""Underlines of signs and words; dotted and wavy ones are remarks on the text."""
+"""Underline types that count; dotted and wavy lines are annotations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a run is shown. `script` is "superscript", "subscript" or ""; `font` is "" where none is named."""
+    """How a run is displayed. `script`: "superscript", "subscript" or ""; `font`: "" if not set."""
 
     hidden: bool = False
     struck: bool = False
     script: str = ""
     font: str = ""
-    """Of ASCII letters."""
+    """For ASCII characters."""
     high_font: str = ""
-    """Of other letters."""
+    """For other characters."""
     underline: str = ""
-    """Word's name of the line below, "none", or "" where nothing is said."""
+    """Word's name of the underline, "none", or "" if not set."""
 
     @property
     def is_underlined(self) -> bool:
-        """Whether a line stands below."""
+        """Whether the run is underlined."""
         return self.underline in _LINES
 
 
 class Styles:
-    """The styles of a file; `root` is None where it has none."""
+    """The styles of a file; `root` is None if it has none."""
 
     def __init__(self, root: Any) -> None:
         items = [item for item in (root if root is not None else ()) if name(item) == "w:style"]
@@ -70,7 +70,7 @@ class Styles:
         self._titles: dict[str, bool] = {}
 
     def chain(self, id_: str | None) -> Iterator[Any]:
-        """The style and those that it is based on, the nearest first."""
+        """The style and its base styles, nearest first."""
         seen = set()
         while id_ in self._by_id and id_ not in seen:
             seen.add(id_)
@@ -79,7 +79,7 @@ class Styles:
             id_ = value(style, "w:basedOn")
 
     def style_of(self, properties: Any) -> str:
-        """The id of the style that a paragraph's properties name, or the default paragraph style's."""
+        """The id of the paragraph's style, or of the default paragraph style."""
         return value(properties, "w:pStyle") or self._default
 
     def level(self, properties: Any) -> int:
@@ -103,7 +103,7 @@ class Styles:
         return int(match[1]) if match else 0
 
     def is_title(self, properties: Any) -> bool:
-        """Whether a paragraph has the style Title, or one based on it."""
+        """Whether a paragraph has the style Title or one based on it."""
         id_ = self.style_of(properties)
         if id_ not in self._titles:
             self._titles[id_] = self._names_title(id_)
@@ -121,7 +121,7 @@ class Styles:
         return False
 
     def format(self, run: Any, paragraph_style: str) -> Format:
-        """How a run with these properties is shown in a paragraph of this style."""
+        """How a run with these properties is displayed in a paragraph of this style."""
         character_style = value(run, "w:rStyle") or ""
         key = character_style, paragraph_style
         if key not in self._formats:
@@ -148,7 +148,7 @@ class Styles:
 
 
 def _over(shown: Format, properties: Any) -> Format:
-    """The format after properties that are set directly."""
+    """The format with directly set properties applied."""
     if properties is None:
         return shown
     hidden, struck = flag(properties, "w:vanish"), flag(properties, "w:strike")
