@@ -1,6 +1,6 @@
-"""The words that BM25 passes over, the same on every engine.
+"""Stop words that BM25 ignores, the same on every engine.
 
-Not among them: "a" (hepatitis A), "no", "not", "without", "it".
+Excludes "a" (hepatitis A), "no", "not", "without" and "it".
 """
 
 _LISTED = """
