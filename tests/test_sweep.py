@@ -306,7 +306,7 @@ def test_of_each_name_the_best_is_published(tmp_path):
     (tmp_path / "out" / "c" / "notes").touch()
     for number in range(3):
         goes_to(tmp_path, number, tmp_path / "out" / ("c" if number == 0 else "d"))
-    with pytest.raises(InputError, match=r"job 0 is not published: .*/c is there .*; the adapter of job 1"):
+    with pytest.raises(InputError, match=r"job 0 is not published: .*/c exists .*; the adapter of job 1"):
         publish_best(tmp_path)
     assert (tmp_path / "out" / "d" / "manifest.json").read_text() == "1"
     trained(tmp_path, 3, 0.5, validation="y")

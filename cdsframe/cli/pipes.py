@@ -24,8 +24,8 @@ def ignore_closed_pipes() -> Iterator[None]:
     if streams != (sys.__stdout__, sys.__stderr__):
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        wrapped = [_PipeSafeStream(nowhere if stream is None or stream.closed else stream) for stream in streams]
+    with open(os.devnull, "w", encoding="utf-8") as devnull:
+        wrapped = [_PipeSafeStream(devnull if stream is None or stream.closed else stream) for stream in streams]
         sys.stdout, sys.stderr = wrapped
         try:
             yield
@@ -81,9 +81,9 @@ def _silence() -> bool:
     """Redirects standard streams whose reader has closed the pipe to /dev/null; returns whether there were any."""
     broken = _closed()
     for descriptor in broken:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, descriptor)
+        os.close(devnull)
     return bool(broken)
 
 

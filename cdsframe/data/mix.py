@@ -70,7 +70,8 @@ class Mix:
         self._weights, self._caps, self._limit, self._seed = dict(weights), dict(caps), limit, seed
         self._balance, self._group_limit = balance, group_limit
         self._exact, self._near, self._apart = exact_copies, near_copies, apart
-        self._anew, self._validation_share, self._test_share = splits == "by_document", validation_share, test_share
+        self._by_document = splits == "by_document"
+        self._validation_share, self._test_share = validation_share, test_share
         self._removed: Counter[str] = Counter()
         self._read, self._chosen = cache(self._read_source), cache(self._choose)
 
@@ -147,12 +148,12 @@ class Mix:
     def _read_source(self, name: str, split: str) -> list[Question]:
         """Returns a source's questions of one split, with ids `SOURCE/ID`."""
         found: list[Question] = []
-        for given in SPLITS if self._anew else (split,):
+        for given in SPLITS if self._by_document else (split,):
             try:
                 found += self._sources[name].questions(given)
             except EmptySplitError:
                 continue  # another source may have the split
-        if self._anew:
+        if self._by_document:
             shares = self._validation_share, self._test_share
             found = [replace(q, split=split) for q in found if split_of(q.group or q.id, *shares) == split]
         return [replace(question, id=f"{name}/{question.id}") for question in found]
