@@ -1,4 +1,4 @@
-"""Brings an index up to date with a corpus: `python ingest.py --help`."""
+"""Updates an index from a corpus: `python ingest.py --help`."""
 
 import cdsframe.cli.interrupt  # noqa: F401 (first: Ctrl-C while the others are imported)
 from cdsframe.cli.ingest import main

@@ -1,8 +1,8 @@
-"""How sure an answer is: features of the answer, and a calibrator that turns them into a probability.
+"""Estimates the confidence of an answer: features of the answer, and a calibrator that maps them to a probability.
 
-Without a calibration there is no number, only a word for how far the cited passages support the answer. The calibrator
-is Platt's (1999, "Probabilistic outputs for support vector machines"): a logistic regression on held-out answers, here
-over several standardised features and with an L2 penalty.
+Without a calibration, confidence is only a label for how far the cited passages support the answer. The calibrator is
+Platt's (1999, "Probabilistic outputs for support vector machines"), a logistic regression fitted on held-out answers,
+extended to several standardised features with an L2 penalty. Does not check citations (see `cdsframe.citations`).
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from cdsframe.text.markers import unmarked
 from cdsframe.types import Confidence, Generation, Hit
 
 FORMAT_VERSION = 3
-"""3: the features of support ask for equal polarity, bounds, frequencies and amounts."""
+"""Version 3: support requires equal polarity, bounds, frequencies and amounts."""
 _PENALTY = 1.0
-"""Of the squared weights; the intercept is not penalised."""
+"""L2 penalty of the weights; the intercept is not penalised."""
 
 REFUSED = Confidence("refused")
 
 Identity = Mapping[str, Mapping[str, Any]]
-"""Group -> the settings of a composition that decide what its answers and their features look like."""
+"""Group -> the settings of its component that affect answers and their features."""
 
 
 def features(
     question: str, checked: Checked, generation: Generation, hits: Sequence[Hit], shown: int
 ) -> dict[str, float]:
-    """What can be seen of an answer without knowing the right one. A feature that does not apply is absent."""
+    """Computes features of an answer without the gold answer. A feature that does not apply is absent."""
     passages = [hit.passage for hit in hits[:shown]]
     found = {
         "answer_words": math.log1p(len(checked.text.split())),
@@ -42,8 +42,8 @@ def features(
         "removed": float(checked.removed),
     }
     if generation.log_probabilities:
-        said = generation.log_probabilities
-        found |= {"log_probability_mean": sum(said) / len(said), "log_probability_min": min(said)}
+        logprobs = generation.log_probabilities
+        found |= {"log_probability_mean": sum(logprobs) / len(logprobs), "log_probability_min": min(logprobs)}
     if passages:
         supports = [citation.support for citation in checked.citations]
         asked = terms(question)
@@ -62,7 +62,7 @@ def features(
 
 
 def _agreement(hits: Sequence[Hit]) -> float:
-    """The mean over the legs of one by the rank that a leg gives the first hit (0 where it did not find it)."""
+    """Mean over the legs of the first hit's reciprocal rank in the leg (0 if the leg did not find it)."""
     legs = {leg for hit in hits for leg in hit.parts}
     if not legs:
         return 1.0
@@ -70,9 +70,9 @@ def _agreement(hits: Sequence[Hit]) -> float:
 
 
 def word(checked: Checked) -> Confidence:
-    """A word for how far the cited passages support the answer, where nothing is calibrated.
+    """Labels how far the cited passages support the answer, without a calibration.
 
-    One statement that no passage it cites supports by at least half makes the whole answer unsupported.
+    The answer is "unsupported" if a statement has support below 0.5 from each passage that it cites.
     """
     if not checked.supports or _fails(checked):
         return Confidence("unsupported")
@@ -81,7 +81,7 @@ def word(checked: Checked) -> Confidence:
 
 
 def _fails(checked: Checked) -> bool:
-    """Whether a statement says something else than each passage that it cites."""
+    """Whether a statement has support below `WORTH` from each passage that it cites."""
     return any(max(given) < WORTH for given in checked.supports)
 
 
@@ -90,10 +90,10 @@ class Calibrator:
     """A logistic regression on standardised features.
 
     Attributes:
-        mean, scale, weights: one per feature, by name; a feature that an answer lacks counts as its mean.
-        threshold: below this probability the pipeline abstains and shows the passages instead; 0 never does.
-        usable: False where it was not better than a constant on held-out answers; then a word is shown, not a number.
-        identity: the composition whose answers it was fitted on.
+        mean, scale, weights: feature -> value; a missing feature counts as its mean.
+        threshold: the pipeline abstains below this probability and shows the passages; 0 never abstains.
+        usable: False if it was not better than a constant on held-out answers; then only a label is shown.
+        identity: identity of the composition whose answers it was fitted on.
     """
 
     mean: Mapping[str, float]
@@ -107,7 +107,7 @@ class Calibrator:
 
     @classmethod
     def fit(cls, features: Sequence[Mapping[str, float]], correct: Sequence[bool]) -> Calibrator:
-        """Fits by scikit-learn. Raises InputError without right and wrong answers to learn from."""
+        """Fits a logistic regression. Raises InputError if all answers are right or all are wrong."""
         import numpy as np
         from sklearn.linear_model import LogisticRegression
 
@@ -115,7 +115,7 @@ class Calibrator:
             raise ValueError(f"{len(features)} feature sets for {len(correct)} answers")
         if len(set(map(bool, correct))) < 2:
             raise InputError(
-                "a calibration needs answers that are right and answers that are wrong; these are all alike"
+                "a calibration needs right and wrong answers, and these are all of one kind; use more questions"
             )
         names = sorted({name for one in features for name in one})
         table = np.array([[one.get(name, np.nan) for name in names] for one in features], dtype=float)
@@ -130,7 +130,7 @@ class Calibrator:
         return cls(named(mean), named(scale), named(model.coef_[0]), float(model.intercept_[0]))
 
     def predict(self, features: Mapping[str, float]) -> float:
-        """The probability that the answer is right."""
+        """Returns the probability that the answer is right."""
         total = self.intercept
         for name, weight in self.weights.items():
             if name in features:
@@ -138,9 +138,9 @@ class Calibrator:
         return 1 / (1 + math.exp(-max(-30.0, min(30.0, total))))
 
     def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
-        """The probability with its word, or the word alone where the calibration is not usable.
+        """Returns the probability with a label, or only the label if the calibration is not usable.
 
-        The word is "unsupported" where a statement says something else than the passages that it cites.
+        The label is "unsupported" if the cited passages do not support a statement, whatever the probability.
         """
         if not self.usable:
             return word(checked)
@@ -154,20 +154,20 @@ class Calibrator:
 
     @classmethod
     def load(cls, path: str | Path) -> Calibrator:
-        """Raises InputError where the file is no calibration that this version reads."""
+        """Reads a calibration. Raises InputError if the file is none, or has another format version."""
         values = read_json(path, "calibration")
         if values.pop("format_version", None) != FORMAT_VERSION:
             raise InputError(
-                f"calibration: {path} is not of format version {FORMAT_VERSION}, whose features of support are others. "
-                "Make it again: python evaluate.py evaluation=calibrate, with the model, adapter and index.name of "
-                "before; then give its calibration.json as calibration=FILE"
+                f"calibration: {path} does not have format version {FORMAT_VERSION}, which computes support "
+                "differently. Fit it again: python evaluate.py evaluation=calibrate, with the same model, adapter and "
+                "index.name; then give its calibration.json as calibration=FILE"
             )
         try:
             made = cls(**values)
             made.predict(dict.fromkeys(made.weights, 0.0))
         except (TypeError, KeyError, ZeroDivisionError):
             raise InputError(
-                f"calibration: {path} is no calibration: keys are missing, unknown or of another type; make it by "
+                f"calibration: {path} is no calibration: keys are missing, unknown or of another type; make one by "
                 "evaluation=calibrate"
             ) from None
         return made
@@ -175,7 +175,7 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class NoCalibration:
-    """No calibration: a word, never a number, and no answer is held back."""
+    """Gives a label instead of a probability, and holds no answer back."""
 
     threshold = 0.0
     usable = fitted = False
@@ -185,17 +185,20 @@ class NoCalibration:
 
 
 def open_calibration(path: str | None, identity: Identity) -> Calibrator | NoCalibration:
-    """The calibration of a file, or none. Raises CalibrationMismatchError that names how the compositions differ."""
+    """Opens a calibration file; None: `NoCalibration`.
+
+    Raises CalibrationMismatchError, with the settings that differ, if it was fitted with another composition.
+    """
     if path is None:
         return NoCalibration()
     made = Calibrator.load(path)
     problems = []
-    for group in sorted(identity):  # a group that only the calibration has does not decide these answers
+    for group in sorted(identity):  # a group that only the calibration has does not affect these answers
         fitted, wanted = made.identity.get(group, {}), identity.get(group, {})
         for key, (then, now) in list(differences(fitted, wanted).items())[:1]:
             problems.append(
-                f"the calibration {path} was fitted with another {group} ({key}: {then!r}, not {now!r}); compose it as "
-                "it was, or fit it again by evaluation=calibrate"
+                f"the calibration {path} was fitted with another {group} ({key}: {then!r}, not {now!r}); use the same "
+                "settings, or fit it again by evaluation=calibrate"
             )
     if problems:
         raise CalibrationMismatchError(problems)

@@ -1,7 +1,7 @@
-"""Whether training questions stand in an evaluation set: normalised exact match, and shared word n-grams.
+"""Finds training questions that occur in an evaluation set, by normalised exact match and shared word n-grams.
 
 As in Brown et al. (arXiv 2005.14165, appendix C: 13-grams) and Chowdhery et al. (arXiv 2204.02311: a share of 8-grams).
-Reads no passages: documents are what is answered from, in training and in service. Writes ids, never texts.
+Does not compare passages: training and evaluation use the same documents. Writes ids, never texts.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ _ASKED = ("question", "dialogue", "text")
 _ANSWERS = ("answer", "long_answer", "note", "section_text")
 _NOT_EVALUATION = ("train", "dev5shot")
 _MOST_PAIRS, _MOST_QUESTIONS = 0.5, 0.8
-"""More of an evaluation set than this in the training data, and it was given as training data."""
+"""If a larger share of an evaluation set occurs in the training data, the set was given as training data."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Item:
-    """One thing that an evaluation asks."""
+    """One item of an evaluation set."""
 
     id: str
     asked: str
     answer: str
-    """Empty where it is not said, or only as a letter: then the question alone is the item."""
+    """Empty if the record has no answer text (or only an option's letter): then only the question is compared."""
     options: str = ""
 
     @property
     def texts(self) -> tuple[str, str]:
-        """What a copy would share n-grams with: the question with its options, and the answer."""
+        """The texts whose n-grams are compared: the question with its options, and the answer."""
         return "\n".join([self.asked, self.options]), self.answer
 
 
 @dataclass(slots=True)
 class Screening:
-    """What was found: rows of ids, and counts for a manifest."""
+    """Result: the kept training questions, the matches (ids only), and counts for a manifest."""
 
     kept: list[Question]
     rows: list[JsonObject] = field(default_factory=list)
@@ -56,31 +56,32 @@ class Screening:
 
 
 class NoContamination:
-    """Nothing is compared."""
+    """Compares nothing."""
 
     def screen(self, train: Sequence[Question], data: DataSource, folder: Path) -> Screening:
-        """All training questions."""
+        """Keeps all training questions."""
         return Screening(list(train), facts={"checked": False})
 
 
 class Contamination:
     """Compares training questions with evaluation sets.
 
-    Case, signs and punctuation tell no texts apart (`K+ > 5` is `k < 5`): a match too many costs a question, one too
-    few leaks an evaluation. Words are what stands between blanks and punctuation: where a script writes none (Chinese,
-    Japanese, Thai), a copy is found as a whole only.
+    Ignores case, signs and punctuation (`K+ > 5` equals `k < 5`): a false match loses one question, a missed match
+    leaks an evaluation item. Words are separated by blanks and punctuation, so in scripts without spaces (Chinese,
+    Japanese, Thai) only exact copies are found.
 
     Args:
-        against: files of evaluation questions: JSON Lines of exams, open questions, queries or dialogues; records
-            that say that they are for training are passed over.
-        folder: a data folder, null: none.
-        known: files below it that evaluations use; those that are not there are passed over.
-        own_splits: whether the training data's own validation and test questions are compared with, too.
-        exact: what must be the same, but for case and punctuation: the question, or the pair of question and answer.
-        ngram: words that a shared run has.
-        share: of an evaluation text's n-grams that one training question and its answer must have. Texts of fewer than
-            two n-grams' words are matched exactly only: in questions made from templates one word makes the difference.
-        found: what happens to training questions that are found.
+        against: JSON Lines files of evaluation items (exams, questions, queries, dialogues); records whose split is a
+            training split are skipped.
+        folder: a data folder; null: none.
+        known: evaluation files within `folder`; missing files are skipped.
+        own_splits: whether to compare with the validation and test questions of the training data, too.
+        exact: what must be equal, except for case and punctuation: the question, or question and answer.
+        ngram: length of an n-gram, in words.
+        share: share of an evaluation text's n-grams, in (0, 1], that one training question and its answer must contain
+            for a match. Texts of fewer than 2 * `ngram` words are only compared exactly: questions from templates
+            differ by one word.
+        found: what to do with matching training questions: `drop` them, `refuse` to train, or `list` them only.
     """
 
     def __init__(
@@ -99,9 +100,9 @@ class Contamination:
         self._against += [f"{folder}/{name}" for name in known if folder and (resolve(folder) / name).is_file()]
 
     def screen(self, train: Sequence[Question], data: DataSource, folder: Path) -> Screening:
-        """The training questions that remain; `contamination.jsonl` in the folder lists what was found, by ids.
+        """Returns the kept training questions; writes the matches' ids into `contamination.jsonl` in the folder.
 
-        Raises InputError where an evaluation set is given as training data, and with `found=refuse` where any is found.
+        Raises InputError if an evaluation set was given as training data, and with `found=refuse` for any match.
         """
         rows: list[JsonObject] = []
         sets: dict[str, JsonObject] = {}
@@ -116,51 +117,55 @@ class Contamination:
             }
         write_jsonl(folder / "contamination.jsonl", rows)
         bad = {row["id"] for row in rows}
-        self._tell(len(train), len(bad), sets)
+        self._log_result(len(train), len(bad), sets)
         if bad and self._found == "refuse":
             raise InputError(
-                f"contamination: {len(bad)} of {len(train)} training questions stand in evaluation sets, by id in "
-                "contamination.jsonl of the run's folder; take them out, or contamination.found=drop"
+                f"contamination: {len(bad)} of {len(train)} training questions occur in evaluation sets (their ids are "
+                "in contamination.jsonl in the run's folder); remove them, or give contamination.found=drop"
             )
         dropped = bad if self._found == "drop" else set()
         kept = [question for question in train if question.id not in dropped]
         if not kept:
             raise InputError(
-                f"contamination: all {len(train)} training questions stand in evaluation sets ({', '.join(sets)})"
+                f"contamination: all {len(train)} training questions occur in evaluation sets ({', '.join(sets)}); use "
+                "other training data"
             )
         facts = {"checked": True, "found": len(bad), "dropped": len(train) - len(kept), "sets": sets}
         return Screening(kept, rows, facts | {"ngram": self._ngram, "share": self._share, "exact": self._exact})
 
-    def _tell(self, total: int, found: int, sets: Mapping[str, JsonObject]) -> None:
+    def _log_result(self, total: int, found: int, sets: Mapping[str, JsonObject]) -> None:
         by_set = "; ".join(f"{name} {facts['training_questions_found']}" for name, facts in sets.items())
         if found:
-            done = {"drop": "are left out", "refuse": "are refused", "list": "are listed and kept"}[self._found]
-            log.warning("%d of %d training questions stand in evaluation sets and %s: %s", found, total, done, by_set)
+            done = {"drop": "are dropped", "refuse": "are refused", "list": "are listed and kept"}[self._found]
+            log.warning("%d of %d training questions occur in evaluation sets and %s: %s", found, total, done, by_set)
         else:
-            log.info("none of %d training questions stands in an evaluation set (%s)", total, ", ".join(sets) or "none")
+            log.info("none of %d training questions occurs in an evaluation set (%s)", total, ", ".join(sets) or "none")
 
     def _sets(self, data: DataSource) -> Iterator[tuple[str, list[_Item]]]:
-        """The name and the items of each evaluation set."""
+        """Yields the name and the items of each evaluation set."""
         for split in ("validation", "test") if self._own_splits else ():
             try:
                 questions = data.questions(split)
             except EmptySplitError:
-                continue  # a data set need not have every split
+                continue  # a data set may lack a split
             yield f"own {split}", [_Item(q.id, q.question, q.answer) for q in questions]
         for path, label in _labels(self._against).items():
             records = read_jsonl(path, "contamination")
             items = [item for number, record in records if (item := _item(record, number))]
             if not items:
-                raise InputError(f"contamination: {label} holds nothing that an evaluation could ask")
+                raise InputError(
+                    f"contamination: {label} has no evaluation items; expected records with one of the keys "
+                    f"{', '.join(_ASKED)}"
+                )
             yield label, items
 
     def _compare(self, name: str, items: Sequence[_Item], train: Sequence[Question]) -> Iterator[JsonObject]:
-        """A row for each training question and each evaluation item that it gives away."""
+        """Yields a row for each pair of a training question and an evaluation item that match."""
         asked: dict[str, list[int]] = defaultdict(list)
         grams: dict[int, list[int]] = defaultdict(list)
         sizes: dict[int, int] = {}
         for number, item in enumerate(items):
-            if text := normalised(item.asked):  # "???" is no question that another one could repeat
+            if text := normalised(item.asked):  # a text without words ("???") matches nothing
                 asked[text].append(number)
             for place, text in enumerate(item.texts):
                 listed = words(text)
@@ -182,7 +187,10 @@ class Contamination:
                 yield {**row, "item": items[number].id, "by": "ngram", "share": round(shared[number], 3)}
 
     def _shared(self, question: Question, grams: Mapping[int, list[int]], sizes: Mapping[int, int]) -> dict[int, float]:
-        """Item -> the share of the n-grams of its question or answer, the larger one, where it reaches the limit."""
+        """Returns item -> share of its n-grams that the question contains, if at least `share`.
+
+        The larger share of the item's question and answer counts.
+        """
         counts: dict[int, int] = defaultdict(int)
         own = shingles(words(question.question), self._ngram) | shingles(words(question.answer), self._ngram)
         for gram in own:
@@ -196,33 +204,33 @@ class Contamination:
 
 
 def _labels(paths: Sequence[str]) -> dict[Path, str]:
-    """Each file -> its name; those of one name with the folder that it is in, or else numbered: never a whole path."""
+    """Returns file -> label: its name; if names repeat, with the parent folder or a number. Never a full path."""
     files = list(dict.fromkeys(resolve(path).resolve() for path in paths))
     labels: dict[Path, str] = {}
     for number, file in enumerate(files, start=1):
         alike = [other for other in files if other.name == file.name]
-        told = sum(other.parent.name == file.parent.name for other in alike) == 1
-        apart = f"{file.parent.name}/{file.name}" if told else f"{file.name} ({number})"
-        labels[file] = apart if len(alike) > 1 else file.name
+        parent_is_unique = sum(other.parent.name == file.parent.name for other in alike) == 1
+        unique = f"{file.parent.name}/{file.name}" if parent_is_unique else f"{file.name} ({number})"
+        labels[file] = unique if len(alike) > 1 else file.name
     return labels
 
 
 def _refuse_a_whole_set(name: str, items: Sequence[_Item], rows: Sequence[JsonObject]) -> None:
-    """Raises InputError where most of an evaluation set, questions and answers, stands in the training data.
+    """Raises InputError if most items of an evaluation set, question and answer, occur in the training data.
 
-    Questions alone can be many without having been given: those that are made from templates are the same elsewhere.
+    Equal questions alone are no evidence of that: questions from templates occur in many data sets.
     """
     same = len({row["item"] for row in rows if row["by"] == "pair"})
     most = _MOST_PAIRS if any(item.answer for item in items) else _MOST_QUESTIONS
     if same > max(1, len(items) * most):
         raise InputError(
-            f"contamination: {name} is an evaluation set and was given as training data: {same} of its {len(items)} "
-            "items stand in it word for word; take it out of the data"
+            f"contamination: the evaluation set {name} was given as training data: {same} of its {len(items)} items "
+            "occur in the training data word for word; remove it from the data"
         )
 
 
 def _item(record: JsonObject, number: int) -> _Item | None:
-    """The item of one record; none where it says that it is for training, or holds no text that is asked."""
+    """Returns a record's item; None if its split is a training split, or if it has no question."""
     if record.get("split") in _NOT_EVALUATION:
         return None
     asked, answer = _first(record, _ASKED), _first(record, _ANSWERS)

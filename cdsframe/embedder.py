@@ -1,7 +1,7 @@
-"""Turns texts into vectors of unit length: transformer encoders (Sentence-BERT, arXiv 1908.10084), none, and a double.
+"""Embeds texts as unit vectors by transformer encoders (Sentence-BERT, arXiv 1908.10084); `NoEmbedder`; a test double.
 
-Models load at first use, tokenizers without their models. Encoders are run by transformers directly: importing
-sentence-transformers would cost every process five more CPU-seconds for the same vectors. Does not cache vectors.
+Tokenizer and model load separately, at first use. Runs encoders by transformers: importing sentence-transformers would
+cost each process five more CPU-seconds for the same vectors. Does not cache vectors.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ if TYPE_CHECKING:
     import numpy as np
 
 _SHOW_PROGRESS = 1000
-"""From how many texts on encoding takes long enough to show a bar."""
+"""Minimum number of texts for a progress bar."""
 
 _WORD = re.compile(r"\w+|[^\w\s]")
 _LENGTH = re.compile(f"[{UNSPACED}]|[^\\W{UNSPACED}]+|[^\\w\\s]")
-"""What counts as one of a text's length without a tokenizer: a word, a letter of a script without spaces, a sign."""
+"""Units of length without a tokenizer: a word, a letter of a script without spaces, or a punctuation mark."""
 
 _WHOLE, _PIECE = 32, 5
-"""Letters up to which a word counts as one, and of which each piece of a longer one counts."""
+"""A word of up to `_WHOLE` letters counts as one unit; a longer word counts as one per `_PIECE` letters."""
 
 
 class SentenceEmbedder:
-    """An encoder whose token states are pooled into one vector.
+    """An encoder whose hidden states are pooled into one vector. Reads texts in their search form.
 
-    It reads texts in their search form. What its tokenizer cannot read has the length of its letters.
+    Each letter that the tokenizer cannot read counts as one token of a text's length.
 
     Args:
-        name: a hub id, a folder, or `package:NAME`; of passages, and of queries too unless `query_model` is given.
-        query_model: the queries' own encoder (MedCPT has two), or None.
-        query_prefix, passage_prefix: what the model was trained to see before each text, `""` if nothing.
-        pooling: the mean of all tokens' states, or the state of the first (`cls`), as the model was trained.
-        max_tokens: how many tokens of a text are read, special ones included; the rest is cut.
-        batch_size: texts that are encoded at once.
-        device: a torch device, or `auto`: CUDA if there is one.
+        name: hub id, folder, or `package:NAME` of the encoder of passages (and of queries without `query_model`).
+        query_model: a separate encoder of queries (MedCPT has one); None: the encoder of passages.
+        query_prefix, passage_prefix: prefix of each text in the model's training; `""` for none.
+        pooling: `mean` of all hidden states, or the first one (`cls`), as in the model's training.
+        max_tokens: maximum tokens of a text, special tokens included; longer texts are truncated.
+        batch_size: texts per forward pass.
+        device: a torch device; `auto`: CUDA if available, else the CPU.
     """
 
     makes_vectors = True
@@ -66,9 +66,9 @@ class SentenceEmbedder:
         device: str,
     ) -> None:
         self._max_tokens, self._passage_prefix, self._query_prefix = max_tokens, passage_prefix, query_prefix
-        self._passages = _Encoder(name, pooling, max_tokens, batch_size, device)
+        self._passages = _TransformerEncoder(name, pooling, max_tokens, batch_size, device)
         self._queries = (
-            _Encoder(query_model, pooling, max_tokens, batch_size, device) if query_model else self._passages
+            _TransformerEncoder(query_model, pooling, max_tokens, batch_size, device) if query_model else self._passages
         )
 
     @property
@@ -95,7 +95,7 @@ class SentenceEmbedder:
         return self._passages.offsets(text)
 
     def count(self, text: str) -> int:
-        """How many tokens the model would read of a passage: its prefix and special tokens included, nothing cut."""
+        """Returns a passage's number of tokens before truncation, including prefix and special tokens."""
         encoder = self._passages
         return encoder.special_tokens + len(encoder.offsets(self._passage_prefix + search_form(text)))
 
@@ -106,8 +106,8 @@ class SentenceEmbedder:
         return self._queries.encode([self._query_prefix + search_form(text) for text in texts])
 
 
-class _Encoder:
-    """One model with its tokenizer, each loaded at first use."""
+class _TransformerEncoder:
+    """A model with its tokenizer, each loaded at first use."""
 
     def __init__(self, name: str, pooling: str, max_tokens: int, batch_size: int, device: str) -> None:
         self.name, self.pooling = name, pooling
@@ -115,7 +115,7 @@ class _Encoder:
 
     @cached_property
     def weights(self) -> str | None:
-        """The digest of what `training=embedder` left: trained anew, a folder's name stays and its vectors change."""
+        """Digest of a model trained by `training=embedder`, else None: a folder keeps its name when trained again."""
         manifest = expanded(self.name) / "manifest.json"
         if not manifest.is_file():
             return None
@@ -125,7 +125,7 @@ class _Encoder:
 
     @cached_property
     def tokenizer(self) -> Any:
-        """A `tokenizers.Tokenizer` that neither cuts nor pads."""
+        """A `tokenizers.Tokenizer` without truncation and padding."""
         from tokenizers import Tokenizer
 
         path = model_path(self.name)
@@ -141,19 +141,19 @@ class _Encoder:
 
     @cached_property
     def special_tokens(self) -> int:
-        """How many tokens go around a text."""
+        """Number of special tokens added to a text."""
         return int(self.tokenizer.num_special_tokens_to_add(False))
 
     @cached_property
     def _unknown(self) -> int | None:
-        """The token that stands for all that the tokenizer cannot read; None where it reads everything, by bytes."""
+        """Id of the unknown token; None if the tokenizer has none (byte-level tokenizers)."""
         model = json.loads(self.tokenizer.to_str())["model"]
         if model["type"] == "Unigram":
             return None if model.get("byte_fallback") else model.get("unk_id")
         return None if model.get("unk_token") is None else self.tokenizer.token_to_id(model["unk_token"])
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """The spans of a text's tokens, and of each letter that the tokenizer cannot read or drops."""
+        """Returns the character spans of a text's tokens, and of each letter that is unknown or dropped."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         spans, unknown = encoding.offsets, self._unknown
         if text.isascii() and unknown not in encoding.ids:
@@ -168,7 +168,7 @@ class _Encoder:
 
     @cached_property
     def model(self) -> Any:
-        """The encoder in evaluation mode on its device. Raises ConfigError where it cannot do what is asked of it."""
+        """The encoder in eval mode on its device. Raises ConfigError if it does not support the configuration."""
         import torch
         from transformers import AutoModel
         from transformers.utils import logging as transformers_logging
@@ -179,14 +179,17 @@ class _Encoder:
         model = AutoModel.from_pretrained(path, dtype=torch.float32).eval()
         reads = getattr(model.config, "max_position_embeddings", self._max_tokens)
         if reads < self._max_tokens:
-            raise ConfigError(f"embedder.max_tokens={self._max_tokens} is more than the {reads} that {self.name} reads")
+            raise ConfigError(
+                f"embedder.max_tokens={self._max_tokens} is more than the {reads} tokens that {self.name} reads; use "
+                f"embedder.max_tokens={reads}"
+            )
         device = self._device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         return model.to(device)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors `[n, dimension]` in the order of the texts; texts of like length share a batch."""
+        """Returns vectors `[n, dimension]` in the order of the texts; batches texts of similar length."""
         import numpy as np
         import torch
         from tqdm import tqdm
@@ -203,7 +206,7 @@ class _Encoder:
         return vectors
 
     def _cut(self, ids: list[int]) -> list[int]:
-        """At most `max_tokens` ids, the closing special token kept."""
+        """Truncates to `max_tokens` ids, keeping the final special token."""
         return ids if len(ids) <= self._max_tokens else [*ids[: self._max_tokens - 1], ids[-1]]
 
     def _pool(self, batch: list[list[int]]) -> np.ndarray:
@@ -222,9 +225,9 @@ class _Encoder:
 
 
 def _letters(text: str, start: int, end: int) -> list[tuple[int, int]]:
-    """The spans of the letters and signs of a part of a text, each with the marks on it; nothing of what has no shape.
+    """Returns the spans of visible characters in `text[start:end]`, each with its combining marks.
 
-    A tokenizer makes one token of thousands of letters that it cannot read, and none of letters for private use.
+    Needed because a tokenizer makes one unknown token of thousands of letters, and drops private-use characters.
     """
     found: list[tuple[int, int]] = []
     for place in range(start, end):
@@ -237,16 +240,19 @@ def _letters(text: str, start: int, end: int) -> list[tuple[int, int]]:
 
 
 def _refuse_other_modules(name: str, modules: Path) -> None:
-    """A folder of sentence-transformers may hold layers behind the pooling, which would be left out silently."""
+    """Raises ConfigError if a sentence-transformers folder has layers after the pooling, which are not run here."""
     if not modules.is_file():
         return
     kinds = {entry["type"].rpartition(".")[2] for entry in json.loads(modules.read_text(encoding="utf-8"))}
     if other := kinds - {"Transformer", "Pooling", "Normalize"}:
-        raise ConfigError(f"the embedder {name} has the layers {', '.join(sorted(other))}, which cdsframe does not run")
+        raise ConfigError(
+            f"embedder.name: {name} has the layers {', '.join(sorted(other))}, which cdsframe does not run; use "
+            "another embedder"
+        )
 
 
 class NoEmbedder:
-    """No vectors: an index that is searched by words only."""
+    """Makes no vectors, for an index that is searched by words only."""
 
     makes_vectors = False
     identity: Mapping[str, Any] = {}
@@ -254,7 +260,10 @@ class NoEmbedder:
     max_tokens = None
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Spans of words; of single letters in scripts without spaces, of pieces of what is too long for a word."""
+        """Returns the spans of words and punctuation marks.
+
+        Splits scripts without spaces into letters, and words of more than 32 letters into pieces of 5.
+        """
         found: list[tuple[int, int]] = []
         for start, end in (one.span() for one in _LENGTH.finditer(text)):
             size = end - start if end - start <= _WHOLE else _PIECE
@@ -271,7 +280,7 @@ class NoEmbedder:
 
 
 class HashEmbedder(NoEmbedder):
-    """A double for tests: words hashed into a small vector, so that texts which share words are near. No model."""
+    """A test double without a model: hashes words into a small vector, so that texts with common words are similar."""
 
     makes_vectors = True
 

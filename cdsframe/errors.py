@@ -1,6 +1,6 @@
-"""Errors that a user can mend: one sentence that names what, where, what was expected and how to mend it.
+"""Errors that a user can fix: what is wrong, where, what was expected and how to fix it.
 
-They never carry the text of a document, a question or a secret. Anything else that is raised is a defect of ours and
+Messages never contain a secret or the text of a document or question. Any other exception is a defect of cdsframe and
 keeps its traceback.
 """
 
@@ -9,24 +9,24 @@ from difflib import get_close_matches
 
 
 def named(name: str) -> str:
-    """An id or a title as a message shows it: in ASCII, and of a very long one the beginning."""
+    """Returns an id or title for a message: quoted, in ASCII, cut after 80 characters."""
     return ascii(name if len(name) <= 80 else f"{name[:80]}...")
 
 
 def near_miss(given: str, known: Sequence[str]) -> str:
-    """What may have been meant: "did you mean X?", or all that exists where nothing is near."""
+    """Returns "did you mean X?" for the most similar known name, or a list of all known names."""
     near = get_close_matches(given, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
 
 
 class CdsframeError(Exception):
-    """A run failed for a reason that the user can mend. Entry points print it without a traceback and exit with 1."""
+    """A run failed for a reason that the user can fix. Entry points print it without a traceback and exit with 1."""
 
     exit_code = 1
 
 
 class ConfigError(CdsframeError):
-    """A configuration is refused before any work starts; exit code 2. Holds every problem that was found."""
+    """A configuration is refused before any work starts; exit code 2. Holds all problems."""
 
     exit_code = 2
 
@@ -39,11 +39,11 @@ class ConfigError(CdsframeError):
 
 
 class InputError(CdsframeError):
-    """A file, a record or a question cannot be used as it is."""
+    """A file, a record or a question cannot be used."""
 
 
 class QuestionError(InputError):
-    """A question cannot be answered as it is put: the fault is the asker's, not the deployment's."""
+    """A question cannot be answered because of its form (empty, too long); the deployment works."""
 
 
 class ServiceError(CdsframeError):
@@ -75,15 +75,15 @@ class DefectError(ServiceError):
 
 
 class EmptySplitError(InputError):
-    """A data set has no questions in the split that was asked for; another split may have some."""
+    """A data set has no questions in the requested split; other splits may have some."""
 
 
 class FormatVersionError(InputError):
-    """What a run left was written in another format than this cdsframe reads."""
+    """A run's files have a format version that this cdsframe does not read."""
 
 
 class IndexMismatchError(ConfigError):
-    """An index was built with another embedder, chunking or format than the configuration asks for."""
+    """An index was built with another embedder, chunking or format than the configuration has."""
 
 
 class AdapterMismatchError(ConfigError):
@@ -95,9 +95,9 @@ class CalibrationMismatchError(ConfigError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A run was asked to stop by a signal and has kept what it had done; the exit code is 128 and the signal's number.
+    """A signal stopped a run. `kept` says what it has saved; the exit code is 128 plus the signal's number.
 
-    No CdsframeError: it ends a multirun, as Ctrl-C does.
+    Not a CdsframeError: it ends a multirun, as Ctrl-C does.
     """
 
     def __init__(self, number: int, kept: str) -> None:

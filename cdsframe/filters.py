@@ -1,6 +1,6 @@
-"""Explains a filter that no document fulfils, with the values that may have been meant.
+"""Explains which part of a filter no document matches, and suggests similar values.
 
-Shows values only of documents that fulfil the rest of the filter, and never of a field that can identify a person.
+Shows only values of documents that match the rest of the filter, and none of fields that can identify a person.
 """
 
 from __future__ import annotations
@@ -14,46 +14,46 @@ from cdsframe.text.printable import plain
 from cdsframe.types import Filters
 
 SHOWN_FIELDS = ("kind", "department", "date")
-"""The fields whose values may be shown: not `patient` and `author`, nor `source` and `url`, which can hold names."""
+"""Fields whose values may be shown. Excludes `patient`, `author`, `source` and `url`, which can contain names."""
 
 LIMIT = 1_000
-"""Values of a field, the most frequent ones, among which the meant one is looked for."""
+"""Maximum number of a field's values, the most frequent ones, that are compared with the given value."""
 
 _LISTED = 8
-"""If no value is similar, list all values up to this many."""
+"""If no value is similar and the field has at most this many values, list them all."""
 
 _NEAR = 0.6
 """Similarity (0 to 1) from which a name is suggested."""
 
 _LONGEST = 60
-"""Characters of a value that a sentence shows."""
+"""Maximum number of characters shown of a value."""
 
 
 def empty_fields(filter: Mapping[str, object]) -> list[str]:
-    """The fields of a filter whose value is empty, or a list that is empty or has an empty value."""
+    """Returns the fields of a filter whose value is empty, or is a list that is empty or has an empty value."""
     return [field for field, value in filter.items() if not _filled(value)]
 
 
 def unmatched(filter: Filters, index: Index) -> str | None:
-    """A sentence, without its full stop, that says which part of the filter no document fulfils.
+    """Returns a sentence, without its full stop, that names the part of the filter that no document matches.
 
-    None where documents fulfil the filter, or there is none.
+    None if documents match the filter, or if it is empty.
     """
     if not filter or index.holds(filter):
         return None
-    # A part is at fault where documents fulfil all others.
+    # A field is at fault if some document matches all the others.
     rest = {field: {f: value for f, value in filter.items() if f != field} for field in filter}
     faulty = [field for field in filter if len(filter) == 1 or index.holds(rest[field])]
     if len(filter) > 1 and len(faulty) == 1:
-        said = f"no document with {_said(rest[faulty[0]])} has {_said({faulty[0]: filter[faulty[0]]})}"
+        sentence = f"no document with {_in_words(rest[faulty[0]])} has {_in_words({faulty[0]: filter[faulty[0]]})}"
     else:
-        said = f"no document has {_said(filter)}"
+        sentence = f"no document has {_in_words(filter)}"
     hints = [hint for field in faulty if field in SHOWN_FIELDS if (hint := _hint(field, filter, rest[field], index))]
-    return "; ".join([said, *hints[:1]])
+    return "; ".join([sentence, *hints[:1]])
 
 
 def _hint(field: str, filter: Filters, rest: Filters, index: Index) -> str:
-    """Suggests values near the given one; lists all values if there are at most eight."""
+    """Suggests values similar to the given one; lists all values if there are at most `_LISTED`."""
     known = index.values(field, rest, LIMIT)
     name = "" if len(filter) == 1 else f"{field} = "
     for given in _values(filter[field]):
@@ -66,7 +66,7 @@ def _hint(field: str, filter: Filters, rest: Filters, index: Index) -> str:
 
 
 def nearest(given: str, known: Sequence[str]) -> list[str]:
-    """Up to three known values: equal except for case, punctuation and blanks; else similar ones."""
+    """Returns up to three known values: equal except for case, punctuation and blanks; else similar."""
     wanted, by_key = _key(given), dict[str, list[str]]()
     for value in known:
         by_key.setdefault(_key(value), []).append(value)
@@ -82,8 +82,8 @@ def _key(value: str) -> str:
     return " ".join("".join(letter if letter.isalnum() else " " for letter in letters).split()) or letters
 
 
-def _said(filter: Filters) -> str:
-    """The conditions in words."""
+def _in_words(filter: Filters) -> str:
+    """Returns the conditions in words."""
     return " and ".join(f"{field} = {' or '.join(map(_shown, _values(value)))}" for field, value in filter.items())
 
 

@@ -1,7 +1,7 @@
-"""Where a run's numbers go besides its folder: CSV, Weights & Biases, nowhere.
+"""Logs a run's metrics to CSV or Weights & Biases.
 
-An allow-list decides what is logged about a run: the options that were chosen and the numbers among their settings. No
-paths, no texts, no environment. The only module that knows wandb.
+Only settings on an allow-list are logged with them: the chosen options and the numbers among their settings. Does not
+log paths, texts or the environment. The only module that imports wandb.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ log = logging.getLogger(__name__)
 _JOINS = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_SWEEP_ID")
 """Variables that select an existing W&B run. All jobs of a multirun would write into that run."""
 _DECIDED = {
-    "WANDB_PROJECT": "logger.wandb.project decides",
-    "WANDB_MODE": "logger.wandb.mode decides; logger=csv sends and writes nothing of W&B's",
-    "WANDB_DISABLED": "logger=csv decides",
-    "WANDB_NAME": "name decides",
-    "WANDB_RUN_GROUP": "the jobs of one multirun are a group",
-    "WANDB_JOB_TYPE": "it is the entry point's name",
-    "WANDB_DIR": "it is the run's folder, below paths.outputs",
+    "WANDB_PROJECT": "set logger.wandb.project instead",
+    "WANDB_MODE": "set logger.wandb.mode instead; logger=csv switches W&B off",
+    "WANDB_DISABLED": "give logger=csv to switch W&B off",
+    "WANDB_NAME": "set name instead",
+    "WANDB_RUN_GROUP": "the group is the multirun",
+    "WANDB_JOB_TYPE": "the job type is the entry point's name",
+    "WANDB_DIR": "W&B writes into the run's folder, below paths.outputs",
 }
-"""W&B variables that cdsframe overrides, each with the setting that applies instead."""
+"""W&B variables that cdsframe overrides -> the setting that applies instead."""
 _SETTINGS = ("wandb/settings", ".wandb/settings")
 """The settings files of the working folder. They take precedence over the user's file."""
 
 
-def chosen(nodes: Any) -> dict[str, Any]:
-    """The loggers' configurations by name, without those that are null: `logger.csv=null` switches CSV off."""
+def enabled(nodes: Any) -> dict[str, Any]:
+    """Returns logger name -> configuration, without loggers that are null: `logger.csv=null` switches CSV off."""
     return {str(name): node for name, node in (nodes or {}).items() if node is not None}
 
 
-def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
-    """Errors for variables that would merge a multirun's jobs into one W&B run. Empty without a W&B logger."""
-    if not any(str(node.get("_target_")).endswith(".Wandb") for node in chosen(nodes).values()):
+def shared_run_problems(nodes: Any, environment: Mapping[str, str]) -> list[str]:
+    """Returns errors for variables that would merge a multirun's jobs into one W&B run. Empty without a W&B logger."""
+    if not any(str(node.get("_target_")).endswith(".Wandb") for node in enabled(nodes).values()):
         return []
     found = [name for name in _JOINS if environment.get(name)]
     return [
@@ -54,13 +54,13 @@ def several_in_one(nodes: Any, environment: Mapping[str, str]) -> list[str]:
 
 
 def missing_key(mode: str, key_env: str, environment: Mapping[str, str]) -> str | None:
-    """Returns the error for `online` mode without a key; None if wandb finds a key."""
+    """Returns the error for `online` mode without a key; None if wandb finds a key or needs none."""
     if mode != "online" or environment.get(key_env) or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
         return None
     if key_env == "WANDB_API_KEY" and (_netrc_has_a_key(environment) or _settings_have_a_key(environment)):
         return None
     return (
-        f"logger.wandb.mode=online needs a key, and the environment has no {key_env} (logger.wandb.key_env); "
+        f"logger.wandb.mode=online needs a key, and the variable {key_env} (logger.wandb.key_env) is not set; "
         f"set {key_env}, or give logger.wandb.mode=offline"
     )
 
@@ -70,7 +70,7 @@ def _exists(path: str) -> bool:
 
 
 def _netrc_has_a_key(environment: Mapping[str, str]) -> bool:
-    """Whether the netrc file, into which `wandb login` writes, has a key for the server."""
+    """Whether the netrc file, written by `wandb login`, has a key for the server."""
     host = urlsplit(environment.get("WANDB_BASE_URL") or "https://api.wandb.ai").netloc
     for path in (environment.get("NETRC"), "~/.netrc", "~/_netrc"):
         if path and _exists(path):
@@ -82,7 +82,7 @@ def _netrc_has_a_key(environment: Mapping[str, str]) -> bool:
 
 
 def _settings_have_a_key(environment: Mapping[str, str]) -> bool:
-    """Whether a settings file of wandb has a key. A file with other settings only (`mode`, `base_url`) has none."""
+    """Whether a settings file of wandb has an `api_key`."""
     folder = environment.get("WANDB_CONFIG_DIR") or "~/.config/wandb"
     return any(_key_in(Path(path).expanduser()) for path in (f"{folder}/settings", *_SETTINGS))
 
@@ -98,18 +98,18 @@ def _key_in(path: Path) -> bool:
 
 
 class NoLogger:
-    """The run's own folder is enough."""
+    """Logs nothing besides the files in the run's folder."""
 
     def open(self) -> Any:
-        """The Lightning logger, or None."""
+        """Returns a Lightning logger, or None for no logger."""
         return None
 
     def close(self, failed: bool) -> None:
-        """Ends the record of this job; called whether it failed or not."""
+        """Ends this job's log; called on success and on failure."""
 
 
 class CsvLogger(NoLogger):
-    """`csv/metrics.csv` in the run's folder."""
+    """Writes `csv/metrics.csv` in the run's folder."""
 
     def __init__(self, run: Run) -> None:
         self._run = run
@@ -117,17 +117,17 @@ class CsvLogger(NoLogger):
     def open(self) -> Any:
         from lightning.pytorch.loggers import CSVLogger
 
-        shutil.rmtree(self._run.folder / "csv", ignore_errors=True)  # a resumed run logs all of it again
+        shutil.rmtree(self._run.folder / "csv", ignore_errors=True)  # a resumed run logs all its steps again
         return CSVLogger(save_dir=self._run.folder, name="csv", version="")
 
 
 class Wandb(NoLogger):
-    """One Weights & Biases run a job, grouped by multirun.
+    """Logs each job as one Weights & Biases run; the jobs of a multirun share a group.
 
     Args:
-        project: the project's name there.
-        mode: `offline` writes into the run's folder; `wandb sync` sends it later, if you want to.
-        key_env: the environment variable that holds the key; read by wandb in `online` mode.
+        project: the W&B project.
+        mode: `offline` writes into the run's folder, for `wandb sync`; `online` sends to the server.
+        key_env: the name of the environment variable with the API key; read in `online` mode.
     """
 
     @staticmethod
@@ -173,11 +173,11 @@ class Wandb(NoLogger):
             )
         except wandb.errors.CommError as error:
             raise CdsframeError(
-                "the Weights & Biases server does not answer; look at the network, or give logger.wandb.mode=offline"
+                "the Weights & Biases server does not answer; check the network, or give logger.wandb.mode=offline"
             ) from error
         except wandb.errors.Error as error:
             raise CdsframeError(
-                f"Weights & Biases refused to start, most often because of the key; look at {self._key_env}, or give "
+                f"Weights & Biases did not start, most often because of a wrong key; check {self._key_env}, or give "
                 "logger.wandb.mode=offline"
             ) from error
         except ValueError as error:
@@ -186,7 +186,7 @@ class Wandb(NoLogger):
             )
             raise CdsframeError(
                 f"Weights & Biases refused a setting of the environment ({', '.join(wrong) or 'a variable WANDB_…'}); "
-                "unset it, or give logger=csv"
+                "unset the variable, or give logger=csv"
             ) from error
         return WandbLogger(experiment=self._opened)
 

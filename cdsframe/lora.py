@@ -1,6 +1,6 @@
-"""Which weights are trained: low-rank updates of the linear layers, or all of them.
+"""Chooses the trainable weights: low-rank updates of the linear layers (by PEFT), or all weights.
 
-LoRA: Hu et al. (arXiv 2106.09685). The layers are PEFT's; does not choose learning rates and does not save.
+LoRA: Hu et al. (arXiv 2106.09685). Does not choose learning rates and does not save.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Lora:
     Args:
         r: the rank.
         scale: `lora_alpha / r`, kept constant when `r` is swept.
-        lora_dropout: share of a layer's inputs that the low-rank path does not see in training.
+        lora_dropout: dropout rate of the low-rank path's inputs, in [0, 1).
         target_modules: names of the linear layers.
     """
 
@@ -40,9 +40,9 @@ class Lora:
         self.r, self._scale, self._dropout, self._targets = r, scale, lora_dropout, list(target_modules)
 
     def attach(self, module: Any) -> Any:
-        """The module as a PEFT model whose only trainable weights are the low-rank ones, in float32.
+        """Returns a PEFT model in which only the low-rank weights are trainable, in float32.
 
-        Raises ConfigError where a target names no linear layer: PEFT passes over it as long as another one does.
+        Raises ConfigError if a target names no linear layer. PEFT ignores such a target if another one matches.
         """
         from peft import LoraConfig, get_peft_model
 
@@ -50,7 +50,7 @@ class Lora:
             raise ConfigError(unknown)
         settings: dict[str, Any] = {
             "r": self.r,
-            "lora_alpha": self._scale * self.r,  # PEFT computes with a float as well
+            "lora_alpha": self._scale * self.r,  # PEFT accepts a float
             "lora_dropout": self._dropout,
             "target_modules": self._targets,
             "bias": "none",
@@ -61,12 +61,12 @@ class Lora:
             return get_peft_model(module, config)
 
     def _further(self, module: Any) -> dict[str, Any]:
-        """PEFT's arguments beyond those of plain LoRA."""
+        """Returns PEFT's arguments beyond those of plain LoRA."""
         return {}
 
 
 class Dora(Lora):
-    """Trains the magnitudes of the weights' columns apart from LoRA's update of their directions.
+    """DoRA: trains the magnitudes of the weights' columns separately; LoRA updates their directions.
 
     Liu et al. (arXiv 2402.09353).
     """
@@ -76,7 +76,7 @@ class Dora(Lora):
 
 
 class RankStabilisedLora(Lora):
-    """LoRA scaled by `lora_alpha / sqrt(r)`: with `1 / r` high ranks learn ever less.
+    """rsLoRA: scales the update by `lora_alpha / sqrt(r)`, so that it does not shrink at high ranks.
 
     Kalajdzievski (arXiv 2312.03732).
     """
@@ -95,7 +95,7 @@ class RankStabilisedLora(Lora):
 
 
 class LoraWithEmbeddings(Lora):
-    """LoRA, and all rows of the embeddings trained beside; of a model with tied weights those are the output's, too."""
+    """LoRA that also trains all rows of the input and output embeddings, which share weights if the model ties them."""
 
     trains_embeddings = True
 
@@ -111,31 +111,31 @@ class NoLora:
     trains_embeddings = trains_base = True
 
     def attach(self, module: Any) -> Any:
-        """The module itself, every weight trainable and held in float32."""
+        """Returns the module with all weights trainable and in float32."""
         return module.float().requires_grad_(True)
 
 
 def _unknown(targets: Sequence[str], module: Any) -> Iterator[str]:
-    """What is to be said of each target that names no linear layer, by PEFT's rule: the end of its dotted name."""
+    """Yields an error for each target that matches no linear layer. As in PEFT, it matches the end of a dotted name."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 
     linear = [name for name, child in module.named_modules() if isinstance(child, (Linear, Conv1D))]
-    there = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
+    available = list(dict.fromkeys(name.rpartition(".")[2] for name in linear))
     for target in targets:
         if not any(f".{name}".endswith(f".{target}") for name in linear):
-            near = get_close_matches(target, there, n=1)
+            near = get_close_matches(target, available, n=1)
             hint = f"; did you mean {near[0]}?" if near else ""
-            yield f"lora.target_modules: the model has no linear layer {target!r}, it has {', '.join(there)}{hint}"
+            yield f"lora.target_modules: the model has no linear layer {target!r}, it has {', '.join(available)}{hint}"
 
 
 def base_of(module: Any) -> Any:
-    """The causal model that PEFT has wrapped, its low-rank layers in it; a plain module itself."""
+    """Returns the causal model inside a PEFT model, with its low-rank layers; any other module unchanged."""
     return module.get_base_model() if hasattr(module, "get_base_model") else module
 
 
 def count_trainable(module: Any) -> tuple[int, int]:
-    """How many weights are trained, and how many there are (a 4-bit weight counts as one)."""
+    """Returns the numbers of trainable and of all weights (a 4-bit weight counts as one), and logs them."""
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     total = sum(
         p.quant_state.shape.numel() if getattr(p, "quant_state", None) is not None else p.numel()

@@ -1,4 +1,4 @@
-"""The causal language model: its tokenizer, its weights in the wanted precision, and the adapter on top.
+"""Loads a causal language model: tokenizer, weights in the configured precision, adapter.
 
 Loads at first use. Does not train and does not generate.
 """
@@ -9,15 +9,16 @@ import logging
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from cdsframe.artifacts.adapter import quiet_peft, require_tokens
 from cdsframe.artifacts.files import expanded
 from cdsframe.artifacts.loading import loading, require_weights
 from cdsframe.artifacts.packaged import cache_folder, make_once, model_path, public_name, weights_digest
-from cdsframe.chat.encoding import chat_digest, encode, encodes_as_before
+from cdsframe.chat.encoding import chat_digest, encode, matches_legacy_encoding
 from cdsframe.chat.template import default_template
 from cdsframe.chat.tokens import WORDS
+from cdsframe.contracts import Quantization
 from cdsframe.errors import ConfigError, named
 from cdsframe.types import Message
 
@@ -26,21 +27,11 @@ log = logging.getLogger(__name__)
 ComputeDtype = Literal["auto", "bfloat16", "float32"]
 
 
-class _Quantization(Protocol):
-    @property
-    def identity(self) -> Mapping[str, Any]: ...
-
-    def load_arguments(self, compute_dtype: Any) -> dict[str, Any]: ...
-
-    def prepare(self, module: Any) -> None: ...
-
-    def for_inference(self, module: Any) -> None: ...
-
-
 def probe_compute_dtype() -> tuple[str, str]:
-    """The dtype in which this machine multiplies matrices fast, and why.
+    """Returns the dtype of this machine's fastest matrix products, and the reason.
 
-    bfloat16 without units for it is up to three times slower than float32 on a CPU, with them four times faster.
+    Compared with float32 on a CPU, bfloat16 is up to four times faster with bfloat16 units and up to three times slower
+    without them.
     """
     import torch
 
@@ -53,15 +44,15 @@ def probe_compute_dtype() -> tuple[str, str]:
 
 
 class LanguageModel:
-    """A decoder from a hub id, a folder or `package:NAME`.
+    """A causal language model from a hub id, a folder or `package:NAME`.
 
     Args:
-        name: what `cdsframe.artifacts.packaged.model_path` takes.
-        compute_dtype: `auto` asks the hardware; weights that are not quantized are held in it.
-        attention: the attention implementation, transformers' own names.
-        new_tokens: words that become tokens of their own (`lora=embeddings` or `lora=none` trains them).
-        quantization: how the linear layers' weights are held.
-        adapter: a PEFT adapter's folder, or None for the base model.
+        name: hub id, folder, or `package:NAME` (see `cdsframe.artifacts.packaged.model_path`).
+        compute_dtype: dtype of activations and of weights that are not quantized; `auto`: the fastest of the hardware.
+        attention: transformers' name of the attention implementation.
+        new_tokens: words to add to the tokenizer, one token each (`lora=embeddings` or `lora=none` trains them).
+        quantization: quantizes the weights of the linear layers.
+        adapter: folder of a PEFT adapter or of a fully fine-tuned model; None for the base model.
     """
 
     def __init__(
@@ -70,7 +61,7 @@ class LanguageModel:
         compute_dtype: ComputeDtype,
         attention: Literal["sdpa", "eager", "flash_attention_2"],
         new_tokens: list[str],
-        quantization: _Quantization,
+        quantization: Quantization,
         adapter: str | None,
     ) -> None:
         self.name, self.new_tokens = name, list(new_tokens)
@@ -79,7 +70,7 @@ class LanguageModel:
 
     @staticmethod
     def problems(new_tokens: list[str]) -> list[str]:
-        """Empty if each new token is a word, given once. Whether the base has it already, its tokenizer knows."""
+        """Returns an error for each new token that has blanks or is repeated. Does not load the base's tokenizer."""
         blank = [word for word in dict.fromkeys(new_tokens) if word.split() != [word]]
         twice = [word for word in dict.fromkeys(new_tokens) if new_tokens.count(word) > 1]
         return [
@@ -89,7 +80,7 @@ class LanguageModel:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What an adapter depends on: the hub's id, or a local folder's weights, whatever it is called."""
+        """Settings that an adapter depends on: the hub id or the digest of a local folder's weights, and new tokens."""
         return {**self._base_identity, "new_tokens": self.new_tokens} if self.new_tokens else self._base_identity
 
     @property
@@ -98,25 +89,25 @@ class LanguageModel:
 
     @property
     def public_name(self) -> str:
-        """Without the path of a local folder."""
+        """The name without the path of a local folder."""
         return public_name(self.name)
 
     @property
     def _place(self) -> str:
-        """Where an error message points."""
+        """Config key and value for error messages."""
         return f"model.name: {self.public_name}"
 
     @cached_property
     def path(self) -> str:
-        """What `from_pretrained` takes; converts or downloads at first use."""
+        """Folder or hub id for `from_pretrained`; converts or downloads at first use."""
         return model_path(self.name)
 
     @cached_property
     def tokenizer(self) -> Any:
-        """The Hugging Face tokenizer with a chat template and a padding token, which are set where it has none.
+        """The Hugging Face tokenizer. A missing chat template or padding token is replaced by a default.
 
-        A new token matches whole words only. Raises ConfigError where it is not new, and where
-        the model has no tokenizer.
+        A new token matches whole words only. Raises ConfigError if a new token exists already or cannot be added,
+        InputError if the model has no readable tokenizer.
         """
         from transformers import AddedToken, AutoTokenizer
 
@@ -131,20 +122,20 @@ class LanguageModel:
             tokenizer.init_kwargs[WORDS] = [*tokenizer.init_kwargs.get(WORDS, ()), *self.new_tokens]
         if not tokenizer.chat_template:
             tokenizer.chat_template = default_template(tokenizer)
-            log.warning("%s has no chat template: turns are written as docs/train.md says", self.public_name)
+            log.warning("%s has no chat template; a default is used (see docs/train.md)", self.public_name)
         return tokenizer
 
     def examine(self) -> None:
-        """Examines the chat template before work starts, logs what is repaired.
+        """Examines the chat template before work starts, and logs repairs.
 
-        Raises ConfigError where it cannot be used, AdapterMismatchError where the adapter was trained on other tokens.
+        Raises ConfigError if it cannot be used, AdapterMismatchError if the adapter was trained on other tokens.
         """
         try:
             digest = chat_digest(self.tokenizer)
         except ConfigError as error:
             raise type(error)([f"model.name={self.name}: {problem}" for problem in error.problems]) from None
         if self.adapter is not None:
-            require_tokens(self.adapter, digest, lambda: encodes_as_before(self.tokenizer))
+            require_tokens(self.adapter, digest, lambda: matches_legacy_encoding(self.tokenizer))
 
     @cached_property
     def device(self) -> str:
@@ -154,7 +145,7 @@ class LanguageModel:
 
     @cached_property
     def compute_dtype(self) -> Any:
-        """The torch dtype of activations, and of weights that are not quantized."""
+        """The torch dtype of activations and of weights that are not quantized."""
         import torch
 
         name, why = probe_compute_dtype() if self._wanted_dtype == "auto" else (self._wanted_dtype, "as configured")
@@ -162,7 +153,7 @@ class LanguageModel:
         return getattr(torch, name)
 
     def load(self) -> Any:
-        """The module in eval mode on its device, with the adapter if there is one; the same object every time."""
+        """Returns the module in eval mode on its device, with the adapter if configured; always the same object."""
         return self._module
 
     @cached_property
@@ -179,20 +170,20 @@ class LanguageModel:
         return module.eval()
 
     def load_for_training(self) -> Any:
-        """A module of its own without an adapter, its linear layers quantized as configured."""
+        """Returns a new module without an adapter, its linear layers quantized as configured."""
         module = self.with_new_tokens(self._read(self.path))
         self._require_rows(module)
         return module
 
     def with_new_tokens(self, module: Any) -> Any:
-        """The base's module with a row for each new token: the mean of the rows of the pieces that it was cut into."""
+        """Adds an embedding row per new token: the mean of the rows of the base tokens that spell the word."""
         import torch
         from transformers import AutoTokenizer
 
         if not self.new_tokens:
             return module
         before = AutoTokenizer.from_pretrained(self.path)
-        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:  # else the base has rows to spare
+        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:  # else the base has unused rows
             module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         for weight in {layer.weight for layer in (module.get_input_embeddings(), module.get_output_embeddings())}:
             for token in self.new_tokens:
@@ -202,19 +193,19 @@ class LanguageModel:
         return module
 
     def with_adapter(self, adapter: str) -> LanguageModel:
-        """The same model with this adapter on it."""
+        """Returns the same model with another adapter."""
         settings = self.name, self._wanted_dtype, self._attention, self.new_tokens
         return type(self)(*settings, self.quantization, adapter)
 
     def without_weights(self) -> Any:
-        """The module on the meta device: shapes only, for estimates. Its configuration alone is read."""
+        """Returns the module on the meta device, for estimates. Reads the model's configuration but no weights."""
         import torch
         from transformers import AutoConfig, AutoModelForCausalLM
 
         with loading(self._place):
             config = AutoConfig.from_pretrained(self.path, trust_remote_code=False)
         if self.new_tokens:
-            text = config.get_text_config()  # models that see have their words' settings in another
+            text = config.get_text_config()  # vision-language models have a nested text configuration
             text.vocab_size = max(text.vocab_size, len(self.tokenizer))
         with torch.device("meta"), loading(self._place):
             return AutoModelForCausalLM.from_config(
@@ -223,7 +214,7 @@ class LanguageModel:
 
     @staticmethod
     def _is_whole_model(adapter: str | None) -> bool:
-        """Whether `lora=none` left the folder: all weights instead of an adapter's."""
+        """Whether the folder has all weights (trained with `lora=none`) instead of an adapter."""
         return adapter is not None and not (Path(adapter) / "adapter_config.json").is_file()
 
     def _read(self, path: str) -> Any:
@@ -248,9 +239,9 @@ class LanguageModel:
         return module
 
     def _require_rows(self, module: Any) -> None:
-        """Raises ConfigError where the chat template uses a token for which the embeddings have no row.
+        """Raises ConfigError if the chat template uses a token that has no embedding row.
 
-        A padding token without a row does no harm (see `padding_id`).
+        A padding token without a row is harmless (see `padding_id`).
         """
         rows = module.get_input_embeddings().weight.shape[0]
         if len(self.tokenizer) <= rows or not self.tokenizer.chat_template:
@@ -260,14 +251,14 @@ class LanguageModel:
         if beyond := sorted({token for token in used if token >= rows}):
             words = ", ".join(named(str(self.tokenizer.convert_ids_to_tokens(token))) for token in beyond[:3])
             raise ConfigError(
-                f"model.name: {self.public_name}: its chat template uses {words}, for which its embeddings (of {rows} "
-                "rows) have none; save the model with resized embeddings, or take the tokenizer that belongs to it"
+                f"model.name: {self.public_name}: its chat template uses {words}, and its embeddings have no such rows "
+                f"(only {rows}); save the model with resized embeddings, or use the tokenizer of this model"
             )
 
     def padding_id(self) -> int:
-        """A token that fills up short rows; the attention mask hides it.
+        """Returns the id that pads batches; the attention mask hides it.
 
-        The tokenizer's padding token, or where the embeddings have no row for it, the first token.
+        It is the tokenizer's padding token, or 0 if that has no embedding row.
         """
         from transformers import AutoConfig
 
@@ -283,21 +274,21 @@ class LanguageModel:
 
 
 def _why_not_new(tokenizer: Any, word: str) -> str | None:
-    """What hinders a word from becoming a token of its own, None where nothing does."""
+    """Returns why a word cannot be added as a token; None if it can."""
     if any(len(ids) == 1 for ids in tokenizer([word, f" {word}"], add_special_tokens=False).input_ids):
-        return f"{named(word)} is one token of the base already"
+        return f"{named(word)} is already one token of the base"
     if any(special in word for special in tokenizer.all_special_tokens):
-        return f"{named(word)} has a special token of the base in it"
+        return f"{named(word)} contains a special token of the base"
     decoder = tokenizer.backend_tokenizer.decoder if tokenizer.is_fast else None
-    if decoder is not None and decoder.decode([word]) != word:  # a byte-level one takes letters such as µ for bytes
-        return f"{named(word)} would not be written by the base's tokenizer as it is read"
+    if decoder is not None and decoder.decode([word]) != word:  # a byte-level decoder reads letters such as µ as bytes
+        return f"{named(word)} would be decoded to another text by the base's tokenizer"
     return None
 
 
 class TinyLanguageModel(LanguageModel):
-    """A Llama of two small layers with random weights and a real tokenizer: fast, and says nothing sensible.
+    """A two-layer Llama with seeded random weights and a real tokenizer, for tests and trial runs.
 
-    For tests and for trying a composition out. The weights are seeded, so that everyone has the same.
+    Fast; its output has no meaning.
     """
 
     @property

@@ -1,7 +1,7 @@
-"""From a question to a cited, confident answer: retrieve, rerank, choose, prompt, generate, check the citations.
+"""Answers a question with citations and confidence: retrieves, reranks, selects, prompts, generates, checks citations.
 
-Receives its components and never a config. Does not rewrite follow-up questions: a question is searched as it stands,
-earlier turns only reach the prompt.
+Receives components, never a configuration. Does not rewrite follow-up questions: earlier turns are part of the prompt,
+not of the search.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from cdsframe.text.markers import settled
 from cdsframe.types import Answer, Filters, Generation, Hit, Message, Passage
 
 UNSURE = "I am not sure enough to answer; please read the passages below."
-"""The text of an answer that was held back because its probability lies below the calibration's threshold."""
+"""Text of an answer whose probability is below the calibration's threshold."""
 
 
 def retrieve(
@@ -30,7 +30,7 @@ def retrieve(
     top_k: int,
     filter: Filters | None = None,
 ) -> list[list[Hit]]:
-    """The best passages for each question: found as deep as the later steps look, reranked, chosen."""
+    """Returns up to `top_k` hits per question: retrieved as deep as reranker and context need, reranked, selected."""
     if not retriever.searches:
         return [[] for _ in questions]
     found = retriever.search_many(questions, max(top_k, reranker.depth, context.depth), filter)
@@ -44,8 +44,8 @@ class Pipeline:
     """Answers questions over passages, or closed-book where the retriever does not search (`retriever=none`).
 
     Args:
-        index: explains a filter that no document fulfils; None: such a question is refused like any other.
-        identity: group -> the settings of its component, of all that an answer depends on.
+        index: explains a filter that no document matches; None: the answer is a refusal without an explanation.
+        identity: group -> identity of each component that affects answers.
     """
 
     def __init__(
@@ -64,31 +64,30 @@ class Pipeline:
         self.identity: Identity = identity or {}
 
     def load(self) -> None:
-        """Opens the index and loads the models, so that the first question is as quick as the others."""
+        """Opens the index and loads the models, so that the first question is as fast as later ones."""
         self.generator.load()
         self.search("warm-up")
 
     def search(self, question: str, filter: Filters | None = None) -> list[Hit]:
-        """What the prompt will be made of, best first (not in the order in which it shows them)."""
+        """Returns the hits for the prompt, best first; the prompt may show them in another order."""
         return self._search([question], filter)[0]
 
     def answer(self, question: str, filter: Filters | None = None, history: Sequence[Message] = ()) -> Answer:
-        """Answers one question; `history` are the conversation's earlier turns, oldest first."""
+        """Answers one question; `history`: the conversation's earlier turns, oldest first."""
         return self._answer_many([question], filter, history)[0]
 
     def answer_many(self, questions: Sequence[str], filter: Filters | None = None) -> list[Answer]:
-        """Answers independent questions in batches; each one's timings are its share of the batch's."""
+        """Answers independent questions in batches; an answer's timings are the batch's divided by its size."""
         return self._answer_many(questions, filter, ())
 
     def stream(
         self, question: str, filter: Filters | None = None, history: Sequence[Message] = ()
     ) -> Iterator[str | Answer]:
-        """Pieces of the text as they come, markers already checked, then the `Answer` as the last item.
+        """Yields pieces of the text with checked markers, then the `Answer` as the last item.
 
-        A piece is empty while nothing can be said yet, so that whoever listens can end the generation by closing the
-        iterator. Nothing is said before the end where the calibration has a threshold, since the answer may be held
-        back. Joined, the pieces are the answer's text, except where a refusal in words of the model's own follows
-        what was already said; then the answer's text counts.
+        A piece is empty while the next text is undecided, so that a caller can close the iterator, which ends the
+        generation. With a calibration threshold all text comes at the end, since the answer may be held back. The
+        joined pieces equal `Answer.text`, unless the model refuses after it began to answer; then `Answer.text` counts.
         """
         started = perf_counter()
         hits = self.search(question, filter)
@@ -142,7 +141,7 @@ class Pipeline:
         ]
 
     def unmatched(self, filter: Filters | None) -> str:
-        """Which part of a filter no document fulfils, in words; empty where documents fulfil it, or it has no part."""
+        """Explains which part of a filter no document matches; empty if documents match or there is no filter."""
         if self.index is None or not filter or not self.retriever.searches:
             return ""
         return unmatched(filter, self.index) or ""
@@ -160,7 +159,7 @@ class Pipeline:
         return [hit.passage for hit in hits]
 
     def _nothing_found(self, hits: Sequence[Hit]) -> bool:
-        """A grounded question without a passage is refused; it never turns into a closed-book one."""
+        """Whether to refuse: a retriever that searches found nothing. Such a question is not answered closed-book."""
         return not hits and self.retriever.searches
 
     def _abstain(self, question: str, retrieved: float, reason: str) -> Answer:
@@ -189,7 +188,7 @@ class Pipeline:
             text, confidence, abstained = self.prompt.refusal, REFUSED, True
         elif confidence.probability is not None and confidence.probability < self.calibration.threshold:
             text, abstained = UNSURE, True
-        said, asked = generation.completion_tokens, generation.prompt_tokens
+        prompt, completion = generation.prompt_tokens, generation.completion_tokens
         return Answer(
             question=question,
             text=text,
@@ -199,7 +198,7 @@ class Pipeline:
             hits=tuple(arranged),
             shown=shown,
             removed=checked.removed,
-            usage={"prompt_tokens": asked, "completion_tokens": said, "total_tokens": asked + said},
+            usage={"prompt_tokens": prompt, "completion_tokens": completion, "total_tokens": prompt + completion},
             timings={"retrieve": retrieved, "generate": generated, "total": retrieved + generated},
             features=seen,
             finish_reason="stop" if abstained else generation.finish_reason,

@@ -1,8 +1,7 @@
-"""How the frozen weights of the linear layers are held: as they are, in 8 bits, or in 4-bit NormalFloat.
+"""Quantizes the frozen weights of the linear layers to 8 bits or 4-bit NormalFloat, or leaves them unquantized.
 
 NF4 and double quantization: Dettmers et al., "QLoRA" (arXiv 2305.14314). LLM.int8(): Dettmers et al. (arXiv
-2208.07339).
-Does not quantize activations and does not train.
+2208.07339). Does not quantize activations and does not train.
 """
 
 from __future__ import annotations
@@ -14,9 +13,9 @@ from typing import Annotated, Any
 from pydantic import Field
 
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
-"""It warns that an optional package for faster 4-bit inference is absent; we expand the weights instead (see Nf4)."""
+"""Silences a warning about a missing package for faster 4-bit inference; `Nf4` expands the weights instead."""
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-"""It warns in every layer that LLM.int8() computes in float16."""
+"""Silences a warning of every layer that LLM.int8() computes in float16."""
 
 
 class NoQuantization:
@@ -29,14 +28,14 @@ class NoQuantization:
         return {"bits": 16}
 
     def load_arguments(self, compute_dtype: Any) -> dict[str, Any]:
-        """What `from_pretrained` is given besides."""
+        """Returns further arguments for `from_pretrained`."""
         return {}
 
     def prepare(self, module: Any) -> None:
-        """Called once on the loaded module."""
+        """Changes the loaded module in place; called once."""
 
     def for_inference(self, module: Any) -> None:
-        """Called after `prepare` where the module will only be run forwards, before an adapter is put on it."""
+        """Changes a module for inference in place; called after `prepare`, before an adapter is added."""
 
 
 class Int8(NoQuantization):
@@ -61,9 +60,9 @@ class Nf4(NoQuantization):
     """4-bit NormalFloat.
 
     Args:
-        double_quant: quantizes the quantization constants too (0.37 bits a weight less).
-        expand_on_cpu: in inference on a CPU, holds the 4-bit values expanded to the compute dtype. The numbers are the
-            same; without it every token expands every layer anew, which is several times slower.
+        double_quant: also quantizes the quantization constants, which saves 0.37 bits per weight.
+        expand_on_cpu: for inference on a CPU, dequantizes the weights once, to the compute dtype. Results are the same;
+            without it each token dequantizes each layer again, which is several times slower.
     """
 
     trains_base = False
@@ -87,9 +86,9 @@ class Nf4(NoQuantization):
         return {"quantization_config": config}
 
     def prepare(self, module: Any) -> None:
-        """Keeps bitsandbytes from repacking the weights for AVX512-BF16.
+        """Prevents bitsandbytes from repacking the weights for AVX512-BF16.
 
-        It does so in the first forward in eval mode, in place, and from then on gradients are silently wrong.
+        It would repack them in place in the first forward pass in eval mode; gradients are silently wrong afterwards.
         """
         import bitsandbytes as bnb
 

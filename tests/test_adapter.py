@@ -83,7 +83,7 @@ def test_what_would_stop_publishing_is_found_beforehand(tmp_path):
     for occupied in ("other", "file"):
         (tmp_path / "other").mkdir(exist_ok=True)
         (tmp_path / "file").touch()
-        with pytest.raises(InputError, match=f"{occupied} is there and was not made by train.py; move it away"):
+        with pytest.raises(InputError, match=f"{occupied} exists and was not made by train.py; move it away"):
             require_publishable(tmp_path / occupied)
     with pytest.raises(FileExistsError):
         require_publishable(tmp_path / "file" / "demo")
@@ -102,7 +102,7 @@ def test_processes_that_publish_one_name_do_so_one_after_the_other(folder, tmp_p
 
 
 @pytest.mark.parametrize(
-    ("trained", "here", "mend"),
+    ("trained", "here", "fix"),
     [
         ({"bits": 16}, {"bits": 4, "double_quant": True}, "add model=tiny"),
         (
@@ -117,8 +117,8 @@ def test_processes_that_publish_one_name_do_so_one_after_the_other(folder, tmp_p
         ({"name": "a"}, {"digest": "2"}, "add model=tiny without model.name=FOLDER"),
     ],
 )
-def test_the_overrides_that_mend_a_difference_are_told(folder, trained, here, mend):
+def test_the_overrides_that_fix_a_difference_are_reported(folder, trained, here, fix):
     (folder / "manifest.json").write_text(json.dumps({**WHOLE, "identity": {"model": trained}}))
     with pytest.raises(AdapterMismatchError) as refused:
         require_match(str(folder), model=Component(**here))
-    assert str(refused.value).endswith(mend)
+    assert str(refused.value).endswith(fix)

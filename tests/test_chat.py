@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from chat_models import KINDS, TEMPLATES, tokenizer, with_merge
 
-from cdsframe.chat.encoding import IGNORED, chat_digest, encode, encode_many, encodes_as_before, end_of_turn_ids
+from cdsframe.chat.encoding import IGNORED, chat_digest, encode, encode_many, end_of_turn_ids, matches_legacy_encoding
 from cdsframe.chat.format import ChatFormat
 from cdsframe.errors import ConfigError
 from cdsframe.types import Message
@@ -128,7 +128,7 @@ def test_an_answer_without_an_end_gets_that_of_earlier_answers(template, end, ca
             assert made.decode(learnt).lstrip() == f"15 mg{end}"
     assert {made.convert_ids_to_tokens(id) for id in end_of_turn_ids(made)} == {end, "</s>"}
     which = "an" if end == "</s>" else "the last"
-    assert f"it prints no token behind {which} answer; '{end}' is added and trained" in caplog.text
+    assert f"it prints no token after {which} answer; '{end}' is added and trained" in caplog.text
 
 
 QUOTED = TEMPLATES["chatml"].replace("m['content']", "m['content'] | tojson")
@@ -197,7 +197,7 @@ def test_other_tokens_than_the_tokenizers_own_are_reported(caplog, monkeypatch):
     monkeypatch.setattr(tokens._Fast, "_own", lambda self, ids: [*own(self, ids), 9] if ids else [])
     with caplog.at_level(logging.WARNING):
         encode(tokenizer("chatml"), [user("u")])
-    assert "4 of 4 small conversations have other tokens than the tokenizer's own" in caplog.text
+    assert "4 of 4 small conversations have other tokens than the tokenizer's" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,7 @@ def test_instructions_that_the_template_refuses_or_drops_stand_in_the_users_turn
     with caplog.at_level(logging.INFO):
         text = shown(made, CONVERSATIONS["instructed"])
     assert "user\nBe brief.\n\nWhich dose?" in text
-    assert "it takes no system message" in caplog.text
+    assert "it accepts no system message" in caplog.text
     assert "Be brief" not in caplog.text
 
 
@@ -250,7 +250,7 @@ def test_a_template_that_prints_the_last_message_only_gets_all_in_it(caplog):
     made = tokenizer("{{ '<|user|>' + messages[-1]['content'] + '<|end|>' }}")
     with caplog.at_level(logging.INFO):
         assert "Be brief.\n\nWhich dose?\n\nAsk.\n\nOf amicosine?" in shown(made, CONVERSATIONS["history"])
-    assert "it takes no earlier turns" in caplog.text
+    assert "it accepts no earlier turns" in caplog.text
 
 
 def test_a_template_that_demands_a_system_message_gets_an_empty_one(caplog):
@@ -258,8 +258,8 @@ def test_a_template_that_demands_a_system_message_gets_an_empty_one(caplog):
     made, plain = tokenizer(demand + TEMPLATES["chatml"]), tokenizer("chatml")
     with caplog.at_level(logging.INFO):
         assert encode(made, CONVERSATIONS["history"], "a") == encode(plain, CONVERSATIONS["history"], "a")
-    assert "it demands a system message; an empty one is sent where a conversation has none" in caplog.text
-    assert "it takes no" not in caplog.text
+    assert "it requires a system message; an empty one is added where a conversation has none" in caplog.text
+    assert "it accepts no" not in caplog.text
     for name in ("one turn", "two users", "assistant first"):
         with_empty = [system(""), *CONVERSATIONS[name]]
         assert encode(made, CONVERSATIONS[name], "a") == encode(plain, with_empty, "a")
@@ -324,7 +324,7 @@ def test_blanks_and_the_users_new_tokens_stay_tokens_and_other_words_are_cut(cap
         ids = encode(made, [user("give    velorapine <drug> zzvelo HbA1c now")]).input_ids
     assert set(made.convert_tokens_to_ids(["    ", *own])) <= set(ids)
     assert set(made.convert_tokens_to_ids(others)).isdisjoint(ids)
-    assert "2 added tokens that look like words ('HbA1c', 'velorapine') are cut" in caplog.text
+    assert "2 added tokens that look like words ('HbA1c', 'velorapine') are split" in caplog.text
     assert set(made.convert_tokens_to_ids(["    ", *own])).isdisjoint(end_of_turn_ids(made))
 
 
@@ -435,11 +435,11 @@ def test_a_blank_or_a_word_never_stops_generation():
 @pytest.mark.parametrize(
     ("template", "says"),
     [
-        ("{{ raise_exception('Only images') }}", "it says 'Only images'"),
-        ("{% for m in messages %}{{ m['content'] }}", "it says"),
-        ("{{ messages | sum }}", "it says"),
-        ("Hello!", "leaves out or repeats a message"),
-        ("{{ messages[-1]['content'] }}{{ messages[-1]['content'] }}", "leaves out or repeats a message"),
+        ("{{ raise_exception('Only images') }}", "it raises 'Only images'"),
+        ("{% for m in messages %}{{ m['content'] }}", "it raises"),
+        ("{{ messages | sum }}", "it raises"),
+        ("Hello!", "omits or repeats a message"),
+        ("{{ messages[-1]['content'] }}{{ messages[-1]['content'] }}", "omits or repeats a message"),
     ],
 )
 def test_a_template_that_cannot_be_used_is_refused_in_one_sentence(template, says):
@@ -455,7 +455,7 @@ def test_of_several_templates_the_default_one_is_taken():
     made.chat_template = {"default": TEMPLATES["chatml"], "rag": "x"}
     assert shown(made, [user("u")]) == "<|im_start|>user\nu<|im_end|>\n<|im_start|>assistant\n"
     made.chat_template = {"rag": "x", "tool_use": "y"}
-    with pytest.raises(ConfigError, match="chat templates named rag, tool_use and none named default"):
+    with pytest.raises(ConfigError, match="chat templates rag, tool_use but none named default"):
         encode(made, [user("u")])
 
 
@@ -520,9 +520,9 @@ def test_the_tokenizer_itself_is_left_as_it_was():
 
 def test_an_older_adapters_tokens_are_known_by_the_template():
     """ChatML and Llama-3 on byte-level tokenizers had the right tokens before; the others had not."""
-    as_before = {name for name in TEMPLATES if encodes_as_before(tokenizer(name))}
+    as_before = {name for name in TEMPLATES if matches_legacy_encoding(tokenizer(name))}
     assert as_before == {"chatml", "llama3", "gemma", "qwen3", "reasoner"}  # the last two were trained right
-    assert not encodes_as_before(tokenizer("chatml", "metaspace")), "a blank stood before each content"
+    assert not matches_legacy_encoding(tokenizer("chatml", "metaspace")), "a blank stood before each content"
 
 
 def test_a_chat_digest_is_of_the_tokens_and_not_of_the_templates_text():

@@ -87,7 +87,7 @@ def test_a_template_is_examined_where_the_model_is_talked_to(groups, examined):
 def test_a_generator_is_refused_before_its_weights_are_loaded(tmp_path):
     refused = model(tmp_path, REFUSES)
     (tmp_path / "model.safetensors").unlink()
-    with pytest.raises(ConfigError, match=r"model\.name=.*the chat template does not print"):
+    with pytest.raises(ConfigError, match=r"model\.name=.*the chat template cannot print"):
         TransformersGenerator(refused, 8, 0.0, 1, 1).load()
 
 

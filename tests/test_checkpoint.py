@@ -123,8 +123,8 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path, whole, number
 @pytest.mark.parametrize(
     ("changed", "told"),
     [
-        (["lora.r=8"], "lora.r is 16 there and 8 here"),
-        (["training.learning_rate=1"], "training.learning_rate is 0.001 there and 1 here"),
+        (["lora.r=8"], "lora.r was 16 and is 8 now"),
+        (["training.learning_rate=1"], "training.learning_rate was 0.001 and is 1 now"),
         (["lora=attention"], "lora.target_modules"),
     ],
 )
@@ -135,14 +135,14 @@ def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path, w
     assert stopped.value.code == 2
     said = capsys.readouterr().err
     assert told in said
-    assert f"it was started with: {RUN[0]} {RUN[1]}" in said
+    assert f"it was started with the overrides: {RUN[0]} {RUN[1]}" in said
 
 
 def test_what_cannot_be_gone_on_with_is_refused(tmp_path, whole, capsys):
     for overrides, told in (
         ([f"resume={tmp_path}"], "is not the folder of a run"),
         (["resume=nowhere"], "resume: no folder nowhere"),
-        ([f"resume={run_folder(whole)}", "-m"], "-m starts several"),
+        ([f"resume={run_folder(whole)}", "-m"], "-m starts a multirun"),
     ):
         with pytest.raises(SystemExit) as stopped:
             run_train(tmp_path, *RUN, *overrides)

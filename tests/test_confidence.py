@@ -54,7 +54,7 @@ def test_a_missing_feature_counts_as_its_mean() -> None:
 
 
 def test_it_refuses_answers_that_are_all_alike() -> None:
-    with pytest.raises(InputError, match="right and answers that are wrong"):
+    with pytest.raises(InputError, match="needs right and wrong answers"):
         Calibrator.fit([{"a": 1.0}, {"a": 2.0}], [True, True])
 
 

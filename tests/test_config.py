@@ -122,14 +122,18 @@ def test_loggers_compose(choice):
         ("train", ["chunking.overlap=256"], "chunking.overlap must be less than half of chunking.size=256"),
         ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
         ("train", ["data=medquad"], "data=medquad needs a data folder; set CDSFRAME_DATA"),
-        ("train", ["data=medquad", "paths.data=no"], "data=medquad: no folder medquad/ and none of MedQuAD's own"),
+        (
+            "train",
+            ["data=medquad", "paths.data=no"],
+            "data=medquad: no contains neither medquad/ nor MedQuAD's folders",
+        ),
         ("train", ["model._target_=os.system"], "outside cdsframe;"),
         ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
         ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),
         ("train", ["embedder=none"], "use retriever=bm25 or embedder=minilm"),
         ("evaluate", ["expansion=feedback", "retriever=knn"], "use retriever=hybrid or bm25"),
         ("evaluate", ["expansion=hyde", "retriever=bm25"], "use retriever=hybrid or knn"),
-        ("ask", ["question=x", "expansion=hyde", "generator=none"], "generator=none writes nothing"),
+        ("ask", ["question=x", "expansion=hyde", "generator=none"], "generator=none generates none"),
         ("ask", ["question=x", "expansion=abbreviations", "expansion.path=no.tsv"], "expansion.path: no file no.tsv"),
         ("evaluate", ["expansion=hyde", "expansion.instruction=Write"], "must contain the variable {question}"),
         ("evaluate", ["expansion=feedback", "expansion.num_passages=100"], "must be < expansion.num_background=100"),
@@ -143,7 +147,7 @@ def test_loggers_compose(choice):
         ("ingest", ["corpus=jsonl"], "corpus.path is missing"),
         ("evaluate", ["retriever.top_k=abc"], "retriever.top_k must be a valid integer"),
         ("evaluate", ["retriever.top_k=0"], "retriever.top_k must be >= 1, got 0"),
-        ("evaluate", ["adapter=no/such/adapter"], "adapter: no/such/adapter is no adapter folder"),
+        ("evaluate", ["adapter=no/such/adapter"], "adapter: no/such/adapter is not an adapter's folder"),
         ("ask", [], "question is missing; give it as question=…"),
         ("ask", ["question=''"], "question"),
         ("ask", ["question=x", "+filter.colour=red"], "filter"),
@@ -169,9 +173,13 @@ def test_loggers_compose(choice):
         ("train", ["seed=foo"], "seed must be a valid integer"),
         ("train", ["seed=-5"], "seed must be >= 0, got -5"),
         ("train", ["name=''"], "name"),
-        ("train", ["name=../up"], "name: '../up' cannot name a folder; use at most 100 letters, digits, _ . and -"),
-        ("train", [f"name={'n' * 101}"], "...' cannot name a folder"),
-        ("train", ["+nmae=x"], "nmae is neither a group with an option nor a key; did you mean name?"),
+        (
+            "train",
+            ["name=../up"],
+            "name: '../up' cannot be a folder's name; use at most 100 letters, digits, _ . and -",
+        ),
+        ("train", [f"name={'n' * 101}"], "...' cannot be a folder's name"),
+        ("train", ["+nmae=x"], "nmae is neither a known key nor a group with an option; did you mean name?"),
         ("evaluate", ["+reranker._args_=[1]"], "reranker._args_ is not an option"),
         ("evaluate", ["+reranker._args_=[{_target_:os.mkdir,path:x}]"], "reranker._args_"),
         ("evaluate", ["+reranker._partial_=true"], "reranker._partial_ is not an option"),
@@ -276,12 +284,12 @@ def test_hydras_own_errors_keep_their_text_and_exit_1(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("override", "mend"), [("reranker=null", "give reranker=none"), ("index=memory,null", "give one of elasticsearch")]
+    ("override", "fix"), [("reranker=null", "give reranker=none"), ("index=memory,null", "give one of elasticsearch")]
 )
-def test_a_group_that_is_null_is_refused_in_words(override, mend, tmp_path):
+def test_a_group_that_is_null_is_refused_in_words(override, fix, tmp_path):
     done = _run("evaluate.py", override, cwd=tmp_path)
     assert done.returncode == 2
-    assert f"{override.partition('=')[0]}=null: a group needs an option; {mend}" in done.stderr
+    assert f"{override.partition('=')[0]}=null: a group needs an option; {fix}" in done.stderr
     assert "Traceback" not in done.stderr
 
 
@@ -297,7 +305,7 @@ def test_outputs_that_cannot_be_written_are_one_sentence(tmp_path):
     (tmp_path / "file").touch()
     done = _run("ingest.py", "paths.outputs=file", cwd=tmp_path)
     assert done.returncode == 1
-    assert "there is a file where a folder was expected" in done.stderr
+    assert "a folder was expected and a file found" in done.stderr
     assert "Traceback" not in done.stderr
 
 

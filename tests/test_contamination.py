@@ -97,8 +97,8 @@ def test_found_questions_are_listed_or_refused_without_their_text(tmp_path, capl
     record = {"id": "e", "question": "What is Gout?", "answer": "x"}
     with caplog.at_level(logging.INFO, "cdsframe"):
         assert len(screen(tmp_path, TRAIN, record, *FILL, found="list").kept) == 4
-    assert "1 of 4 training questions stand in evaluation sets and are listed and kept: set.jsonl.gz 1" in caplog.text
-    with pytest.raises(InputError, match="1 of 4 training questions stand in evaluation sets, by id in contam") as said:
+    assert "1 of 4 training questions occur in evaluation sets and are listed and kept: set.jsonl.gz 1" in caplog.text
+    with pytest.raises(InputError, match="1 of 4 training questions occur in evaluation sets") as said:
         screen(tmp_path, TRAIN, record, *FILL, found="refuse")
     assert "Gout" not in caplog.text + str(said.value)
     assert (tmp_path / "contamination.jsonl").read_text().count("\n") == 1
@@ -107,7 +107,7 @@ def test_found_questions_are_listed_or_refused_without_their_text(tmp_path, capl
 @pytest.mark.parametrize("found", ["drop", "refuse", "list"])
 def test_an_evaluation_set_as_training_data_is_refused(tmp_path, found):
     records = [{"id": q.id, "question": q.question, "answer": q.answer} for q in TRAIN]
-    with pytest.raises(InputError, match=r"set\.jsonl\.gz is an evaluation set and was given as training data: 4 of"):
+    with pytest.raises(InputError, match=r"the evaluation set set\.jsonl\.gz was given as training data: 4 of"):
         screen(tmp_path, TRAIN, *records, found=found)
     exam = [{"id": q.id, "question": q.question, "options": {"A": "1", "B": "2"}, "answer": "A"} for q in TRAIN]
     with pytest.raises(InputError, match="was given as training data"):
@@ -121,9 +121,9 @@ def test_template_questions_alone_are_not_a_whole_set(tmp_path):
 
 def test_all_found_and_files_that_ask_nothing_are_errors(tmp_path):
     records = [{"id": q.id, "question": q.question, "answer": "another"} for q in TRAIN]
-    with pytest.raises(InputError, match="all 4 training questions stand in evaluation sets"):
+    with pytest.raises(InputError, match="all 4 training questions occur in evaluation sets"):
         screen(tmp_path, TRAIN, *records)
-    with pytest.raises(InputError, match="holds nothing that an evaluation could ask"):
+    with pytest.raises(InputError, match="has no evaluation items"):
         screen(tmp_path, TRAIN, {"id": "x"})
 
 

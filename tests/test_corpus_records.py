@@ -74,7 +74,7 @@ def test_too_long_an_id_of_jsonl_is_named_with_its_line(tmp_path, sign):
     first, bad, last = jsonl(file).documents()
     assert (first.id, last.id) == ("a", "path" * 1_000)
     assert bad.source == "f.jsonl, line 2"
-    assert re.fullmatch(r"has too long an id: .* there are \d+ bytes, and 24000 are taken; .*", bad.reason)
+    assert re.fullmatch(r"has too long an id: .* it has \d+ bytes, at most 24000 are allowed; .*", bad.reason)
     with pytest.raises(InputError, match="line 2: has too long an id"):
         list(JsonlCorpus(str(file), OWN, True, 100, None).documents())
 
@@ -408,7 +408,7 @@ def test_a_key_that_stands_twice_is_refused_and_a_text_beside_sections_is_read(t
         {"id": "d", "sections": [{"title": "H", "content": "x"}]},
     )
     twice, beside, repeated, other = jsonl(path).documents()
-    assert twice == Unreadable("docs.jsonl, line 1", "is not JSON that can be read (an object names a key twice)")
+    assert twice == Unreadable("docs.jsonl, line 1", "is not JSON (an object has the same key twice)")
     assert sections_of(beside) == [((), "beside"), (("H",), "one")]
     assert sections_of(repeated) == [(("H",), "one")]
     assert other.reason == "has a section with neither heading nor text"

@@ -62,7 +62,7 @@ def test_files_are_read_in_order_and_split(tmp_path):
     assert ([q.id for q in data.questions("test")], [q.id for q in data.questions("train")]) == (["z", "a"], ["t"])
     assert (data.scope, corpus.read) == ("ward", 0)
     with pytest.raises(
-        InputError, match=r"no questions in split 'validation' of .*1\.jsonl, .*; splits there: test, t"
+        InputError, match=r"no questions in split 'validation' of .*1\.jsonl, .*; available splits: test, t"
     ):
         data.questions("validation")
 
@@ -91,14 +91,20 @@ def test_evidence_by_quote_is_found_in_the_document(tmp_path):
         ({"aliases": [1]}, "aliases must be a list of strings"),
         ({"evidence": {"document_id": "a"}}, "evidence must be a list of objects"),
         ({"evidence": ["a"]}, "evidence must be a list of objects"),
-        ({"evidence": [{"document_id": "a"}]}, "evidence needs document_id with start < end, or with a quote"),
-        ({"evidence": [{"document_id": "a", "start": 4, "end": 4}]}, "evidence needs document_id with start < end"),
-        ({"evidence": [{"document_id": "a", "start": -1, "end": 4}]}, "evidence needs document_id with start < end"),
-        ({"evidence": [{"document_id": "a", "quote": ""}]}, "evidence needs document_id with start < end"),
+        ({"evidence": [{"document_id": "a"}]}, "evidence needs document_id and either start < end or a quote"),
+        (
+            {"evidence": [{"document_id": "a", "start": 4, "end": 4}]},
+            "evidence needs document_id and either start < end",
+        ),
+        (
+            {"evidence": [{"document_id": "a", "start": -1, "end": 4}]},
+            "evidence needs document_id and either start < end",
+        ),
+        ({"evidence": [{"document_id": "a", "quote": ""}]}, "evidence needs document_id and either start < end"),
         ({"evidence": [{"document_id": "d", "quote": "x"}]}, "the corpus has no document d"),
-        ({"evidence": [{"document_id": "a", "quote": "6 mg"}]}, "the quote stands 0 times in a"),
-        ({"evidence": [{"document_id": "b", "quote": "Wait."}]}, "the quote stands 2 times in b"),
-        ({"id": "q"}, "the id q stands already at .*q.jsonl, line 1"),
+        ({"evidence": [{"document_id": "a", "quote": "6 mg"}]}, "the quote occurs 0 times in a"),
+        ({"evidence": [{"document_id": "b", "quote": "Wait."}]}, "the quote occurs 2 times in b"),
+        ({"id": "q"}, "the id q is already used in .*q.jsonl, line 1"),
     ],
 )
 def test_a_bad_line_is_named(tmp_path, fault, reason):
@@ -125,7 +131,7 @@ def test_medquads_flagged_pairs_are_left_out_and_counted(tmp_path, caplog):
         found = medquad(tmp_path, *records)
     assert [question.id for question in found] == ["0", "3"]
     assert found[0] == Question("0", PAIR["question"], "It hurts.", type="open", split="train", group="d")
-    assert "left out: echo 1, short 2" in caplog.text
+    assert "dropped: echo 1, short 2" in caplog.text
     assert [question.id for question in medquad(tmp_path, *records, limit=1)] == ["0"]
 
 
@@ -159,7 +165,7 @@ def test_medquads_bad_lines_and_splits_are_named(tmp_path):
 
 
 def test_medquad_says_what_it_needs(tmp_path):
-    for folder, message in ((None, "set CDSFRAME_DATA"), (str(tmp_path), "no folder medquad/ and none of")):
+    for folder, message in ((None, "set CDSFRAME_DATA"), (str(tmp_path), "contains neither medquad/ nor")):
         assert message in MedQuad.problems(folder)[0]
         with pytest.raises(ConfigError, match=message):
             MedQuad(folder, None, [], True, "all", None)

@@ -167,10 +167,10 @@ def test_the_split_of_a_document_is_the_same_everywhere():
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"weights": {"a": 1.0}}, "data.weights must name every source or none; b is without"),
-        ({"weights": {"a": 1.0, "b": 1.0, "c": 1.0}}, "data.weights.c: there is no such source, there is a, b"),
-        ({"caps": {"c": 1}}, "data.caps.c: there is no such source"),
-        ({"balance": "type"}, "data.balance=type needs data.limit"),
+        ({"weights": {"a": 1.0}}, "data.weights must name all sources or none; b has no weight"),
+        ({"weights": {"a": 1.0, "b": 1.0, "c": 1.0}}, "data.weights.c: no such source; available: a, b"),
+        ({"caps": {"c": 1}}, "data.caps.c: no such source"),
+        ({"balance": "type"}, "data.balance=type has no effect"),
         ({"group_limit": 3}, "data.group_limit needs data.balance"),
     ],
 )
@@ -181,7 +181,7 @@ def test_what_cannot_be_mixed_is_refused(changes, said):
 
 def test_a_mix_needs_sources_and_they_must_be_data_sets():
     assert "data=mix has no source" in Mix.problems({}, {}, {}, None, "none", None)[0]
-    assert "data.sources.x is no data set" in Mix.problems({"x": 3}, {}, {}, None, "none", None)[0]
+    assert "data.sources.x is not a data set" in Mix.problems({"x": 3}, {}, {}, None, "none", None)[0]
 
 
 def test_sources_are_built_with_the_dependencies_of_the_mix():

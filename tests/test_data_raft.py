@@ -86,7 +86,7 @@ def test_long_answers_are_cut_at_a_sentence_and_their_evidence_too(caplog):
         assert len(found.evidence) == expected.count(".")
         assert "answer_cut" not in removed
         assert (
-            f"{int(expected != question.answer)} of them with a shorter answer; left out: none" in caplog.messages[-1]
+            f"{int(expected != question.answer)} of them with a shortened answer; dropped: none" in caplog.messages[-1]
         )
 
 
@@ -95,7 +95,7 @@ def test_answers_that_do_not_stand_there_are_left_out_and_counted():
     found, removed = raft(half, Question("q", "?", "Gout is a kind of arthritis.", group="gout"))
     assert ([q.id for q in found], removed) == (["q"], {"short": 1, "answer_not_in_the_corpus": 1})
     assert len(raft(half, support=0.5)[0][0].evidence) == 1
-    with pytest.raises(EmptySplitError, match="no answer of split 'train' stands in the corpus"):
+    with pytest.raises(EmptySplitError, match="no answer of split 'train' occurs in the corpus"):
         raft(half)
 
 

@@ -58,7 +58,7 @@ def test_medquad_asks_of_unseen_focuses_or_like_the_held_out_set(pairs):
     assert unseen.removed["validation"] == {"seen_focus": 2}
     assert ids(medquad(pairs, "like_heldout"), "validation") == ["v1", "v2", "v5"]
     assert ids(unseen, "train") == ["t1"]
-    with pytest.raises(EmptySplitError, match="no pair of split 'test' is left"):
+    with pytest.raises(EmptySplitError, match="all pairs of split 'test' were dropped"):
         unseen.questions("test")
 
 
@@ -94,7 +94,7 @@ def test_medquads_own_files_are_read_cleaned_and_divided_by_page(tmp_path):
     from cdsframe.data.medquad_xml import read_xml
 
     read_xml.cache_clear()
-    with pytest.raises(InputError, match=r"9_CDC_QA/bad\.xml is no XML"):
+    with pytest.raises(InputError, match=r"9_CDC_QA/bad\.xml is not XML"):
         medquad(tmp_path).questions("train")
 
 
@@ -137,7 +137,7 @@ def test_whole_visits_ask_for_the_whole_note(tmp_path):
     write(
         tmp_path / "summarisation/aci_bench.jsonl.gz", {"id": "a", "split": "train", "dialogue": "secret", "note": " "}
     )
-    with pytest.raises(InputError, match="line 1: id, split, dialogue, note must be strings, none empty") as said:
+    with pytest.raises(InputError, match="line 1: id, split, dialogue, note must be non-empty strings") as said:
         aci_bench(str(tmp_path)).questions("train")
     assert "secret" not in str(said.value)
     with pytest.raises(ConfigError, match="set CDSFRAME_DATA"):
@@ -217,7 +217,7 @@ def test_a_set_of_one_split_is_divided_by_question(tmp_path):
 @pytest.mark.usefixtures("cache")
 def test_a_set_that_cannot_be_read_is_one_sentence(tmp_path):
     write(tmp_path / "rows.jsonl", {"input": "Q?", "output": GOOD})
-    with pytest.raises(InputError, match=r"split train: no column text; there is input, output"):
+    with pytest.raises(InputError, match=r"split train: no column text; it has input, output"):
         hub(tmp_path, answer="text").questions("train")
-    with pytest.raises(InputError, match=r"nobody/nothing cannot be read: .* is HF_HUB_OFFLINE set"):
+    with pytest.raises(InputError, match=r"nobody/nothing cannot be read; check .* HF_HUB_OFFLINE"):
         hub("nobody/nothing").questions("train")

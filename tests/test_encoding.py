@@ -76,7 +76,7 @@ def test_a_template_that_drops_or_repeats_a_message_is_noticed(tokenizer, monkey
     monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[-1]['content'] }}")
     assert tokenizer.decode(encode(tokenizer, [Message("system", "s"), Message("user", "u")]).input_ids) == "s\n\nu"
     monkeypatch.setattr(tokenizer, "chat_template", "{{ messages[-1]['content'] }}{{ messages[-1]['content'] }}")
-    with pytest.raises(ConfigError, match="leaves out or repeats"):
+    with pytest.raises(ConfigError, match="omits or repeats"):
         encode(tokenizer, [Message("system", "s"), Message("user", "u")])
 
 

@@ -64,7 +64,7 @@ def test_a_gzip_file_that_is_not_whole_is_refused(tmp_path, damage):
     assert len(list(read_jsonl(path))) == 500
     broken = damage(whole)
     path.write_bytes(broken if isinstance(broken, bytes) else broken.encode())
-    with pytest.raises(InputError, match="not a whole gzip file"):
+    with pytest.raises(InputError, match="not a complete gzip file"):
         list(read_jsonl(path))
 
 

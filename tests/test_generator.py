@@ -226,7 +226,13 @@ def test_an_engine_answers_in_order_and_streams_alike(monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize(
     ("status", "match"),
-    [(401, "wants a key"), (404, "base_url"), (429, "no more requests"), (500, "own log"), (400, "does not accept")],
+    [
+        (401, "requires a key"),
+        (404, "base_url"),
+        (429, "no more requests"),
+        (500, "its log"),
+        (400, "rejects the request"),
+    ],
 )
 def test_an_engines_refusal_is_a_sentence_without_the_question(status: int, match: str) -> None:
     with engine(lambda body: (status, b"secret question echoed")) as (url, _):
@@ -245,12 +251,12 @@ def test_an_engine_that_is_not_there_or_no_engine_at_all() -> None:
     for answer in (b"<html>", b"[]", b"{}", b'{"choices": ["one"]}'):
         with engine(lambda body, answer=answer: (200, answer)) as (url, _):
             generator = remote(url)
-            with pytest.raises(InputError, match="does not answer as the OpenAI API"):
+            with pytest.raises(InputError, match="is not in the OpenAI API's format"):
                 generator.generate([conversation("one")])
             generator.close()
     with engine(lambda body: (200, b"data: []\n\n")) as (url, _):
         generator = remote(url)
-        with pytest.raises(InputError, match="does not answer as the OpenAI API"):
+        with pytest.raises(InputError, match="is not in the OpenAI API's format"):
             list(generator.stream(conversation("one")))
         generator.close()
 

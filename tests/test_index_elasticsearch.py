@@ -933,7 +933,7 @@ def test_no_key_of_a_record_is_longer_than_the_engine_takes(sign):
 @pytest.mark.parametrize("sign", ["a", "\U0001f600"])
 def test_a_document_with_too_long_an_id_is_named_before_anything_is_sent(sign):
     record = passage(sign * 40_000, 0, "secret text")
-    message = rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are taken; give"
+    message = rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are allowed; give"
     with pytest.raises(InputError, match=message) as raised:
         check_ids([passage("d", 0, "x"), record])
     assert len(str(raised.value)) < 1_200

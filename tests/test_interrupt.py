@@ -47,7 +47,7 @@ def test_while_modules_are_imported_it_ends_without_a_word(script, module):
 
 def test_afterwards_it_says_so_in_a_line(tmp_path):
     command = ["ask.py", "question=x", "embedder=none", "retriever=bm25", f"hydra.run.dir={tmp_path}"]
-    told = (130, "\nask: interrupted; what was complete before is kept\n")
+    told = (130, "\nask: interrupted; completed work is kept\n")
     assert interrupted_after("hydra._internal.logging_config", *command) == told
 
 

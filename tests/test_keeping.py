@@ -59,13 +59,13 @@ def test_an_occupied_name_is_refused_before_the_model_is_loaded(tmp_path, capsys
     (tmp_path / "outputs/adapters/demo/mine.txt").touch()
     assert exit_code(tmp_path, *SMALL) == 1
     told = capsys.readouterr()
-    assert "outputs/adapters/demo is there and was not made by train.py; move it away" in told.err
+    assert "outputs/adapters/demo exists and was not made by train.py; move it away" in told.err
     assert "training and" not in told.out
 
 
 def test_outputs_where_a_file_is_are_one_sentence(tmp_path, capsys):
     (tmp_path / "file").touch()
     assert exit_code(tmp_path, *SMALL, "paths.adapters=file") == 1
-    assert "there is a file where a folder was expected: file" in capsys.readouterr().err
+    assert "a folder was expected and a file found: file" in capsys.readouterr().err
     assert exit_code(tmp_path, *SMALL, "paths.outputs=/proc/x") == 1
-    assert "there is no file or folder, and none can be made: /proc/x" in capsys.readouterr().err
+    assert "there is no such file or folder, and it cannot be created: /proc/x" in capsys.readouterr().err

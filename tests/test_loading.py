@@ -35,7 +35,7 @@ def model(path, attention="sdpa"):
     [
         (MemoryError(), "model.name: M: it does not fit into memory; use quantization=nf4 or a smaller model"),
         (PermissionError(13, "denied", "/a/tokenizer.json"), "there is no permission to read tokenizer.json"),
-        (OSError(28, "full", "/a/model.safetensors"), "no space is left on the disk (needed for model.safetensors)"),
+        (OSError(28, "full", "/a/model.safetensors"), "no space is left on the disk for model.safetensors"),
         (ModuleNotFoundError("No module named 'x'", name="x"), "the Python package x is missing"),
     ],
 )
@@ -59,8 +59,8 @@ def test_an_unknown_error_of_a_library_is_not_quoted(text):
     with pytest.raises(InputError) as refused, loading("model.name: M"):
         raise TypeError(text)
     assert str(refused.value) == (
-        "model.name: M cannot be loaded; check that its folder is complete and that transformers knows its "
-        "architecture (CDSFRAME_TRACEBACKS=1 shows the library's own error)"
+        "model.name: M cannot be loaded; check that its folder is complete and that transformers supports its "
+        "architecture (CDSFRAME_TRACEBACKS=1 shows the library's error)"
     )
 
 
@@ -84,16 +84,16 @@ def without_a_weight(folder):
 
 FAULTS = {
     "config": (lambda f: (f / "config.json").write_text('{"model_type":'), "one of its JSON files"),
-    "no type": (lambda f: configured(f, model_type=None, architectures=None), "names no model_type"),
-    "unknown type": (lambda f: configured(f, model_type="zorblax"), r"names \(zorblax\); update transformers"),
+    "no type": (lambda f: configured(f, model_type=None, architectures=None), "has no model_type"),
+    "unknown type": (lambda f: configured(f, model_type="zorblax"), r"config\.json \(zorblax\); update transformers"),
     "no weights": (lambda f: (f / "model.safetensors").unlink(), "is missing"),
-    "cut weights": (lambda f: (f / "model.safetensors").write_bytes(b"\x10" * 50), "damaged or cut short"),
-    "shapes": (lambda f: configured(f, intermediate_size=96), "other shapes"),
+    "cut weights": (lambda f: (f / "model.safetensors").write_bytes(b"\x10" * 50), "damaged or incomplete"),
+    "shapes": (lambda f: configured(f, intermediate_size=96), "the shapes in its config"),
     "lacks a weight": (without_a_weight, "lack 1 weights"),
     "lacks a layer": (lambda f: configured(f, num_hidden_layers=3), "lack 9 weights"),
     "own code": (
         lambda f: configured(f, model_type="own", auto_map={"AutoConfig": "c.A", "AutoModelForCausalLM": "c.B"}),
-        "runs no code of a model",
+        "cdsframe does not run",
     ),
     "nonsense": (lambda f: configured(f, hidden_act="nonsense"), r"cannot be loaded; check that its folder"),
 }
@@ -170,7 +170,7 @@ def test_a_template_whose_tokens_have_no_row_is_refused(folder):
     own.tokenizer.add_special_tokens({"additional_special_tokens": ["<turn>"]})
     own.tokenizer.chat_template = own.tokenizer.chat_template.replace("<|im_start|>", "<turn>")
     own.tokenizer.save_pretrained(folder)
-    with pytest.raises(ConfigError, match="its chat template uses '<turn>', for which its embeddings"):
+    with pytest.raises(ConfigError, match="its chat template uses '<turn>', and its embeddings"):
         model(folder).load_for_training()
 
 

@@ -101,8 +101,8 @@ def test_new_tokens_are_trained_served_and_merged(tmp_path, capsys):
     assert exit_code(tmp_path, *MERGE, "quantization=nf4", "training.precision=float32") == 2
     told = capsys.readouterr().err
     assert "was trained with another model (new_tokens: ['HbA1c', 'eGFR'], not None); add model=tiny" in told
-    mend = told.partition("; add ")[2].split()
-    assert mend == ["model=tiny", tokens]
+    fix = told.partition("; add ")[2].split()
+    assert fix == ["model=tiny", tokens]
     card = (tmp_path / "outputs" / "adapters" / "demo" / "README.md").read_text(encoding="utf-8")
     assert "2 new tokens: HbA1c, eGFR" in card
     assert "resize_token_embeddings" in card
@@ -127,12 +127,13 @@ def test_a_new_token_is_a_word_of_its_own():
 
 @pytest.mark.parametrize("word", ["the", "<|im_end|>"])
 def test_a_token_that_the_base_has_is_refused(word):
-    with pytest.raises(ConfigError, match=r"new_tokens: .* is one token of the base already; leave it out"):
+    with pytest.raises(ConfigError, match=r"new_tokens: .* is already one token of the base; leave it out"):
         with_tokens(word).tokenizer  # noqa: B018
 
 
 @pytest.mark.parametrize(
-    ("word", "why"), [("µg/dL", "would not be written"), ("<|im_start|>assistant", "has a special token")]
+    ("word", "why"),
+    [("µg/dL", "would be decoded to another text"), ("<|im_start|>assistant", "contains a special token")],
 )
 def test_a_token_that_cannot_be_one_is_refused(word, why):
     with pytest.raises(ConfigError, match=rf"new_tokens: .* {why}.*; leave it out") as refused:
@@ -147,8 +148,8 @@ def test_a_token_that_cannot_be_one_is_refused(word, why):
         (["lora=embeddings", "model.new_tokens=['heart failure',eGFR,eGFR]"], "'eGFR' is given more than once"),
         (["lora=embeddings", "model.new_tokens=['']"], "'' must be one word"),
         (["lora=embeddings", "model.new_tokens=eGFR"], "model.new_tokens must be a valid list, got 'eGFR'"),
-        (["lora=dora", "model.new_tokens=[eGFR]"], "that this lora does not train; add lora=embeddings"),
-        (["training=estimate", "model.new_tokens=[eGFR]"], "that this lora does not train; add lora=embeddings"),
+        (["lora=dora", "model.new_tokens=[eGFR]"], "this lora does not train them; add lora=embeddings"),
+        (["training=estimate", "model.new_tokens=[eGFR]"], "this lora does not train them; add lora=embeddings"),
     ],
 )
 def test_new_tokens_that_cannot_be_are_refused_before_anything_runs(tmp_path, capsys, overrides, told):

@@ -8,7 +8,7 @@ from omegaconf import OmegaConf
 
 from cdsframe.artifacts.run import Run
 from cdsframe.cli.shadow import shadowed
-from cdsframe.logger import Wandb, chosen, missing_key, several_in_one
+from cdsframe.logger import Wandb, enabled, missing_key, shared_run_problems
 from tests.entry_points import exit_code
 from tests.test_sft import SMALL
 
@@ -31,8 +31,8 @@ def test_an_option_with_the_name_of_a_built_in_one_is_refused_by_name(tmp_path, 
     mine = folder_with(tmp_path / "mine", option, "r: 3\n")
     assert exit_code(tmp_path / "run", *how.format(mine).split(" "), "--cfg", "job") == 2
     told = capsys.readouterr().err
-    assert f"the configuration is refused: {option} of '{mine}' has the name of a file in" in told
-    assert "rename yours to" in told
+    assert f"the configuration is refused: {option} in '{mine}' has the name of a file in" in told
+    assert "rename your file to" in told
 
 
 def test_an_option_with_a_name_of_its_own_is_taken_and_a_copy_hides_nothing(tmp_path, capsys):
@@ -54,11 +54,11 @@ def test_an_interpolated_search_path_is_resolved_before_its_files_are_compared(t
     monkeypatch.setenv("MINE", str(mine))
     assert exit_code(tmp_path / "run", "hydra.searchpath=[file://${oc.env:MINE}]", "--cfg", "job") == 2
     told = capsys.readouterr().err
-    assert f"lora/all_linear.yaml of '{mine}' has the name of a file in" in told
+    assert f"lora/all_linear.yaml in '{mine}' has the name of a file in" in told
     assert "hydra.searchpath has ${…} on the command line, where Hydra does not resolve it" in told
     first = folder_with(tmp_path / "primary", "mine.yaml", "hydra:\n  searchpath: ['file://${oc.env:MINE}']\n")
     assert exit_code(tmp_path / "run", "--config-dir", str(first), "--config-name=mine", "--cfg", "job") == 2
-    assert f"lora/all_linear.yaml of '{mine}' has the name of a file in" in capsys.readouterr().err
+    assert f"lora/all_linear.yaml in '{mine}' has the name of a file in" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("given", ["hydra.searchpath=[${oc.env:NOPE}/x]", "hydra.searchpath=[file://${oc.env:PATH}]"])
@@ -123,20 +123,24 @@ def test_many_hidden_files_are_counted(tmp_path):
 
 def test_chdir_gets_the_true_reason(tmp_path, capsys):
     assert exit_code(tmp_path / "run", "hydra.job.chdir=true", "model=tiny") == 2
-    assert "hydra.job.chdir=true would make paths such as paths.outputs start at" in capsys.readouterr().err
+    assert "hydra.job.chdir=true would resolve relative paths such as paths.outputs" in capsys.readouterr().err
 
 
 def test_jobs_that_would_share_a_folder_are_refused(tmp_path, capsys):
     assert exit_code(tmp_path / "run", "-m", "hydra.sweep.subdir=all", "lora.r=2,4", "model=tiny") == 2
-    assert "hydra.sweep.subdir=all: the jobs of a multirun have numbered folders" in capsys.readouterr().err
+    assert (
+        "hydra.sweep.subdir=all: resume and the leader board need the jobs' numbered folders" in capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize("name", ["WANDB_RUN_ID", "WANDB_RESUME", "WANDB_SWEEP_ID", "WANDB_FORK_FROM"])
 def test_the_environment_cannot_make_the_jobs_of_a_multirun_one_run(name):
-    [problem] = several_in_one(WANDB, {name: "same", "HOME": "/"})
+    [problem] = shared_run_problems(WANDB, {name: "same", "HOME": "/"})
     assert f"unset {name}" in problem
-    assert several_in_one(OmegaConf.create({"csv": {"_target_": "cdsframe.logger.CsvLogger"}}), {name: "same"}) == []
-    assert several_in_one(WANDB, {name: ""}) == []
+    assert (
+        shared_run_problems(OmegaConf.create({"csv": {"_target_": "cdsframe.logger.CsvLogger"}}), {name: "same"}) == []
+    )
+    assert shared_run_problems(WANDB, {name: ""}) == []
 
 
 def test_a_multirun_with_a_run_id_in_the_environment_is_refused_before_work(tmp_path, monkeypatch, capsys):
@@ -148,9 +152,9 @@ def test_a_multirun_with_a_run_id_in_the_environment_is_refused_before_work(tmp_
 
 def test_a_logger_that_is_null_is_switched_off(tmp_path):
     off = OmegaConf.create({"csv": None})
-    assert chosen(off) == {}
-    assert chosen(None) == {}
-    assert several_in_one(off, {"WANDB_RUN_ID": "same"}) == []
+    assert enabled(off) == {}
+    assert enabled(None) == {}
+    assert shared_run_problems(off, {"WANDB_RUN_ID": "same"}) == []
     assert exit_code(tmp_path, *SMALL, "quantization=none", "trainer.max_steps=1", "logger=csv", "logger.csv=null") == 0
     assert not list(tmp_path.rglob("csv"))
 
@@ -158,7 +162,7 @@ def test_a_logger_that_is_null_is_switched_off(tmp_path):
 @pytest.mark.parametrize("given", ["logger.csv=5", "+logger.mine={project:x}"])
 def test_a_logger_without_a_target_is_refused(tmp_path, capsys, given):
     assert exit_code(tmp_path, "model=tiny", "logger=csv", given) == 2
-    assert " is no logger: it has no _target_; use logger." in capsys.readouterr().err
+    assert " has no _target_; give logger." in capsys.readouterr().err
 
 
 def test_a_missing_key_is_reported_before_work(tmp_path, monkeypatch, capsys):
@@ -168,7 +172,7 @@ def test_a_missing_key_is_reported_before_work(tmp_path, monkeypatch, capsys):
     assert exit_code(tmp_path / "run", "logger.wandb.mode=online", "model=tiny") == 2
     assert "logger.wandb.mode=online needs a key" in capsys.readouterr().err
     assert exit_code(tmp_path / "run", "logger.wandb.mode=online", "logger.wandb.key_env=MINE", "model=tiny") == 2
-    assert "the environment has no MINE (logger.wandb.key_env)" in capsys.readouterr().err
+    assert "the variable MINE (logger.wandb.key_env) is not set" in capsys.readouterr().err
 
 
 def test_a_key_is_found_where_wandb_finds_it(tmp_path, monkeypatch):
@@ -190,4 +194,4 @@ def test_variables_that_have_no_effect_are_reported_and_a_wrong_value_is_named(t
     with caplog.at_level(logging.WARNING), pytest.raises(Exception, match="WANDB_RESUME") as raised:
         logger.open()
     assert type(raised.value).__name__ == "CdsframeError"
-    assert "WANDB_PROJECT has no effect: logger.wandb.project decides" in caplog.text
+    assert "WANDB_PROJECT has no effect: set logger.wandb.project instead" in caplog.text

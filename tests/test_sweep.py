@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-import torch  # noqa: F401 (with it loaded the jobs share this process: see job_of_sweep)
+import torch  # noqa: F401 (with it loaded the jobs share this process: see run_job)
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
@@ -19,7 +19,7 @@ from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.cli import multirun
 from cdsframe.cli.multirun import AfterEachJob
 from cdsframe.cli.resume import interrupted_run
-from cdsframe.cli.sweep import claim
+from cdsframe.cli.sweep import folder_of_job
 from cdsframe.config import check
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.training import leaderboard
@@ -107,7 +107,7 @@ def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, tmp_path):
 
 def test_what_is_no_multirun_is_not_gone_on_with_as_one(swept, tmp_path, capsys):
     assert exit_code(tmp_path, "-m", *SMALL, RATES, f"resume={swept}/sweep/0") == 2
-    assert "is the folder of one run, and -m starts several" in capsys.readouterr().err
+    assert "is the folder of a single run, and -m starts a multirun" in capsys.readouterr().err
     assert exit_code(tmp_path, "-m", *SMALL, RATES, "resume=nowhere") == 2
     assert not (tmp_path / "nowhere").exists()
 
@@ -134,15 +134,15 @@ def test_a_job_finds_its_folder_by_its_configuration(tmp_path):
         (tmp_path / number).mkdir()
         (tmp_path / number / "config.yaml").write_text(f"lora: {{r: {rank}}}\nresume: null\n", encoding="utf-8")
     (tmp_path / "2").mkdir()
-    assert claim(tmp_path, tmp_path / "0", {"lora": {"r": 4}, "resume": "x"}) == (tmp_path / "1", True)
-    assert claim(tmp_path, tmp_path / "2", {"lora": {"r": 8}}) == (tmp_path / "2", False)
-    assert claim(tmp_path, tmp_path / "1", {"lora": {"r": 8}}) == (tmp_path / "3", False)
+    assert folder_of_job(tmp_path, tmp_path / "0", {"lora": {"r": 4}, "resume": "x"}) == (tmp_path / "1", True)
+    assert folder_of_job(tmp_path, tmp_path / "2", {"lora": {"r": 8}}) == (tmp_path / "2", False)
+    assert folder_of_job(tmp_path, tmp_path / "1", {"lora": {"r": 8}}) == (tmp_path / "3", False)
 
 
 OWN_PROCESS = """
 import os, signal, sys
 from pathlib import Path
-from cdsframe.cli.sweep import job_of_sweep
+from cdsframe.cli.sweep import run_job
 from cdsframe.errors import ConfigError, CdsframeError
 from cdsframe.artifacts.run import Run
 
@@ -157,7 +157,7 @@ def waits():
 def job(number, work):
     run = Run(Path(sys.argv[1]) / str(number), "train", 1, "", {}, "g", None, Path(sys.argv[1]))
     try:
-        return job_of_sweep(run, work, own_process=True)
+        return run_job(run, work, own_process=True)
     except (CdsframeError, KeyError) as error:
         return repr(error)
 
@@ -190,7 +190,7 @@ def test_a_signal_reaches_the_job_and_ends_the_multirun(tmp_path):
     assert not (tmp_path / "0" / "outcome.json").exists(), "unfinished, not failed"
 
 
-def test_a_summary_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys):
+def test_a_summary_that_fails_is_reported_in_one_line(monkeypatch, tmp_path, capsys):
     def broken(_):
         raise InputError("the board cannot be written")
 
@@ -198,7 +198,7 @@ def test_a_summary_that_fails_is_told_in_one_line(monkeypatch, tmp_path, capsys)
     monkeypatch.setattr(leaderboard, "summarise", broken)
     monkeypatch.setattr(multirun, "_summaries", {tmp_path: ("cdsframe.training.leaderboard.summarise", None, None)})
     with pytest.raises(SystemExit) as stopped:
-        entry._tell_of_multiruns("train")
+        entry._print_summaries("train")
     assert stopped.value.code == 1
     assert capsys.readouterr().err == "train: failed: the board cannot be written\n"
 
@@ -225,7 +225,11 @@ def test_a_folder_that_is_no_multirun_is_refused_before_hydra_writes_into_it(tmp
     for overrides, folder, told in (
         (["-m", "lora.r=4,8"], "corpus", "corpus is not the folder of a multirun"),
         (["sweep=rank"], "corpus", "corpus is not the folder of a multirun"),
-        (["--multirun", "lora.r=4,8"], "run", "run is the folder of one run, and -m starts several; leave -m out"),
+        (
+            ["--multirun", "lora.r=4,8"],
+            "run",
+            "run is the folder of a single run, and -m starts a multirun; leave -m out",
+        ),
         ([], "corpus", "corpus is not the folder of a run"),
     ):
         before = sorted(tmp_path.rglob("*"))
@@ -239,7 +243,7 @@ def test_a_damaged_configuration_is_told(damage, tmp_path):
     (tmp_path / "0").mkdir()
     (tmp_path / "0" / "config.yaml").write_bytes(damage)
     with pytest.raises(ConfigError, match=r"0/config.yaml is damaged"):
-        claim(tmp_path, tmp_path / "1", {"a": 1})
+        folder_of_job(tmp_path, tmp_path / "1", {"a": 1})
     with pytest.raises(ConfigError, match=r"0/config.yaml is damaged"):
         interrupted_run(OmegaConf.create({"resume": str(tmp_path / "0")}), {"a": 1})
     assert "job 0: its config.yaml is damaged" in summarise(tmp_path)
@@ -302,7 +306,7 @@ def test_of_each_name_the_best_is_published(tmp_path):
     (tmp_path / "out" / "c" / "notes").touch()
     for number in range(3):
         goes_to(tmp_path, number, tmp_path / "out" / ("c" if number == 0 else "d"))
-    with pytest.raises(InputError, match=r"job 0 is not published: .*/c is there .*; the adapter of job 1"):
+    with pytest.raises(InputError, match=r"job 0 is not published: .*/c exists .*; the adapter of job 1"):
         publish_best(tmp_path)
     assert (tmp_path / "out" / "d" / "manifest.json").read_text() == "1"
     trained(tmp_path, 3, 0.5, validation="y")

@@ -68,7 +68,7 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(tmp_pa
 
 def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
     assert exit_code(tmp_path, *RUN, "trainer=ddp", "lora.r=4,8", "-m") == 2
-    assert "each would start the whole multirun; start the jobs one by one" in capsys.readouterr().err
+    assert "each process would start the whole multirun; start the jobs one by one" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

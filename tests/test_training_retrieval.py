@@ -318,10 +318,10 @@ def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, 
 @pytest.mark.parametrize(
     ("overrides", "told"),
     [
-        (["training=embedder", "embedder=none", "retriever=bm25"], "training=embedder has no model to begin with"),
+        (["training=embedder", "embedder=none", "retriever=bm25"], "and embedder=none has no model"),
         (["training=embedder", "embedder=medcpt", "chunking.size=256"], "set embedder.query_model=null"),
         (["training=embedder", "trainer=ddp"], "training=embedder trains on one device"),
-        (["training=reranker", "retriever=none"], "training=reranker learns from what a retriever finds"),
+        (["training=reranker", "retriever=none"], "training=reranker trains on retrieved hits"),
         (["training=reranker", "training.depth=200"], "training.depth=200 must be <= retriever.num_candidates=100"),
     ],
 )

@@ -1,1 +1,1 @@
-"""Files that outlive a process: writing them safely, their digests, manifests of runs and adapters, and model files."""
+"""Files on disk: atomic writes, digests, manifests of runs and adapters, locating and loading model files."""

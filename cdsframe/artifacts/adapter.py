@@ -1,6 +1,6 @@
-"""An adapter's folder: PEFT's own files, a manifest of what it was trained on, and a model card.
+"""Publishes an adapter's folder (PEFT's files, a manifest, a model card) and checks it against a configuration.
 
-Plain `PeftModel.from_pretrained` loads it. Does not train and does not load weights.
+`PeftModel.from_pretrained` loads the folder. Does not train and does not load weights.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from cdsframe.types import Metrics
 _USE = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, the base quantized as above, or name it in
 `adapter=FOLDER`."""
 _USE_WITH_TOKENS = """Load it with `peft.PeftModel.from_pretrained(base, folder)`, or name it in `adapter=FOLDER`. Its
-tokenizer lies in this folder. The base is quantized as above and, where it has fewer rows than the tokenizer has
-tokens, given rows first: `base.resize_token_embeddings(len(tokenizer))`."""
+tokenizer is in this folder. Quantize the base as above and, if its embeddings have fewer rows than the tokenizer has
+tokens, add rows first: `base.resize_token_embeddings(len(tokenizer))`."""
 _USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
 
 _SETTINGS = ("double_quant", "threshold")
-"""Of what components are known by: the keys that an override sets as they stand."""
+"""Keys of an identity that are config keys of the same name and value."""
 
 
 class _Identified(Protocol):
@@ -38,13 +38,13 @@ class _Identified(Protocol):
 
 
 def require_match(folder: str | None, **components: _Identified | Mapping[str, Any]) -> dict[str, Any] | None:
-    """Returns the manifest of an adapter that was trained with the given components; None for no adapter.
+    """Returns the adapter's manifest; None for no adapter.
 
     Args:
         components: group -> component or its identity (`model=…, quantization=…, prompt=…`).
 
-    Raises AdapterMismatchError, with the overrides that fix it, where a component differs, and where the folder is
-    damaged or was not made by train.py.
+    Raises AdapterMismatchError if the adapter was trained with other components (the message has the overrides that fix
+    it), if the folder is damaged, or if train.py did not make it.
     """
     if folder is None:
         return None
@@ -66,50 +66,59 @@ def require_match(folder: str | None, **components: _Identified | Mapping[str, A
             differing = sorted(found)
             first = differing[0]
             more = f"; {', '.join(differing[1:])} too" if len(differing) > 1 else ""
-            mend = _overrides(group, manifest["choices"].get(group), trained, differing)
+            fix = _overrides(group, manifest["choices"].get(group), trained, differing)
             problems.append(
                 f"the adapter {folder} was trained with another {group} ({first}: {found[first][0]!r}, not "
-                f"{found[first][1]!r}{more}); add {mend}"
+                f"{found[first][1]!r}{more}); add {fix}"
             )
     if problems:
         raise AdapterMismatchError(problems)
     return manifest
 
 
-def require_tokens(folder: str, chat: str, as_before: Callable[[], bool]) -> None:
-    """Refuses an adapter that was trained on conversations with other tokens than it would be asked with.
+def require_tokens(folder: str, chat: str, matches_legacy: Callable[[], bool]) -> None:
+    """Raises AdapterMismatchError if the adapter was trained on other tokens than its prompts would have.
 
     Args:
         chat: the digest of the model's chat format.
-        as_before: whether conversations have the tokens that they had before adapters named their chat format.
+        matches_legacy: for an adapter whose manifest has no such digest, whether conversations still have the tokens
+            that cdsframe gave them at that time.
     """
     manifest = read_json(Path(folder) / "manifest.json", "adapter")
-    if manifest["chat"] == chat if "chat" in manifest else as_before():
+    if manifest["chat"] == chat if "chat" in manifest else matches_legacy():
         return
     why = "another chat template or tokenizer" if "chat" in manifest else "an older cdsframe, whose tokens were wrong"
     chosen = sorted(manifest.get("choices", {}).items())
-    choices = " ".join(f"{group}={choice}" for group, choice in chosen if choice != "None")  # of before: no option
+    choices = " ".join(
+        f"{group}={choice}" for group, choice in chosen if choice != "None"
+    )  # older manifests: no option
     raise AdapterMismatchError(
-        f"the adapter {folder} was trained with {why} for this model, and would be asked with other tokens than it "
-        f"learnt; train it again: python train.py {choices} name={Path(folder).name}, and its other overrides"
+        f"the adapter {folder} was trained with {why} for this model, so its prompts would have other tokens than in "
+        f"training; train it again: python train.py {choices} name={Path(folder).name}, and its other overrides"
     )
 
 
 def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:
-    """What to add so that a component is as it was in training, as far as an adapter can tell."""
-    told = [f"{group}={choice}"]
-    told += [f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _SETTINGS and key in trained]
+    """Returns the overrides that make a component as it was in training, as far as the manifest records them."""
+    overrides = [f"{group}={choice}"]
+    overrides += [
+        f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _SETTINGS and key in trained
+    ]
     if "new_tokens" in differing:
         words = trained.get("new_tokens", ())
         plain = all(re.fullmatch("[A-Za-z][A-Za-z0-9]*", word) for word in words)
-        told.append(f"model.new_tokens=[{','.join(words)}]" if plain else f"'model.new_tokens={json.dumps(words)}'")
+        overrides.append(
+            f"model.new_tokens=[{','.join(words)}]" if plain else f"'model.new_tokens={json.dumps(words)}'"
+        )
     if "digest" in differing:
-        told.append("model.name=FOLDER, the folder of its base" if "digest" in trained else "without model.name=FOLDER")
-    return " ".join(told)
+        overrides.append(
+            "model.name=FOLDER, the folder of its base" if "digest" in trained else "without model.name=FOLDER"
+        )
+    return " ".join(overrides)
 
 
 def name_base(folder: Path, base: str) -> None:
-    """Writes the base model's name into PEFT's configuration, which has the path where this machine keeps it."""
+    """Replaces the base model's local path in PEFT's configuration with its name."""
     file = folder / "adapter_config.json"
     if file.is_file():
         write_json(file, {**read_json(file, "adapter"), "base_model_name_or_path": base})
@@ -117,16 +126,16 @@ def name_base(folder: Path, base: str) -> None:
 
 @contextmanager
 def quiet_peft() -> Iterator[None]:
-    """PEFT 0.21 asks transformers 5.23 by a name that is about to be renamed; nothing a user could mend."""
+    """Silences PEFT 0.21's call of a deprecated attribute of transformers 5.23, which a user cannot fix."""
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
         yield
 
 
 def require_publishable(target: Path) -> None:
-    """Finds out before any work whether `publish` can write there, by making what it makes first; leaves nothing.
+    """Checks before any work that `publish` can write to `target`, by creating and removing a temporary folder.
 
-    Raises InputError where something stands there that training has not made, OSError where nothing can be written.
+    Raises InputError if `target` exists and training did not make it, OSError if its folder is not writable.
     """
     _require_ours(target)
     made = [folder for folder in target.parents if not folder.exists()]
@@ -135,21 +144,21 @@ def require_publishable(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".partial.old"):
             pass
     finally:
-        with suppress(OSError):  # another run has put something there
+        with suppress(OSError):  # another run may have written into it
             for folder in made:
                 folder.rmdir()
 
 
 def _require_ours(target: Path) -> None:
     if target.exists() and not (target / "manifest.json").is_file():
-        raise InputError(f"{target} is there and was not made by train.py; move it away or give another name=…")
+        raise InputError(f"{target} exists and was not made by train.py; move it away or give another name=…")
 
 
 def publish(source: Path, target: Path) -> None:
-    """Copies the folder of an adapter, or of another trained model, to where people name it, whole or not at all.
+    """Copies a trained adapter's or model's folder to its published path, atomically.
 
-    One process after the other, and what a killed one left beside it is removed. Raises InputError where something
-    stands there that training has not made: it is not replaced.
+    A lock serialises processes; partial copies of killed processes are removed. Raises InputError, and replaces
+    nothing, if `target` exists and training did not make it.
     """
     from filelock import FileLock
 
@@ -162,7 +171,7 @@ def publish(source: Path, target: Path) -> None:
 
 def _copy(source: Path, target: Path) -> None:
     with atomic_folder(target) as partial:
-        for file in sorted(source.rglob("*")):  # copytree would gather the errors of the disk into one of its own
+        for file in sorted(source.rglob("*")):  # copytree would wrap OSErrors and lose their errno
             copy = partial / file.relative_to(source)
             if file.is_dir():
                 copy.mkdir(exist_ok=True)
@@ -171,7 +180,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def write_card(folder: Path, manifest: Mapping[str, Any], metrics: Metrics, name: str, base: str) -> None:
-    """Writes the model card (README.md in the hub's format), of an adapter or of a model that is trained as a whole."""
+    """Writes the model card (README.md in the hub's format) of an adapter or a fully fine-tuned model."""
     whole = not (folder / "adapter_config.json").is_file()
     rows = "\n".join(f"| {name} | {value:.4f} |" for name, value in sorted(metrics.items()))
     choices = ", ".join(f"{group}={choice}" for group, choice in sorted(manifest["choices"].items()))

@@ -1,6 +1,6 @@
-"""Short digests: by them files, records and settings know one another again. They keep no secret.
+"""Short digests that identify files, records and settings. They are not meant to be cryptographically secure.
 
-Which parts make a thing what it is, its own module says.
+Does not decide what a digest covers: its caller does.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from hashlib import sha256
 
 
 def digest(*parts: str) -> str:
-    """The first 16 hexadecimal digits of the SHA-256 of the parts, unambiguous in where a part ends."""
+    """Returns the first 16 hexadecimal digits of the SHA-256 of the parts, each prefixed by its length."""
     return digest_of(parts)
 
 
 def digest_of(parts: Iterable[str]) -> str:
-    """The same of parts that are made one after the other."""
+    """As `digest`, of parts from an iterator."""
     hasher = sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")
@@ -25,5 +25,5 @@ def digest_of(parts: Iterable[str]) -> str:
 
 
 def flatten(mapping: Mapping[str, str]) -> list[str]:
-    """A mapping as a list of its keys and values in sorted order: what `digest` takes."""
+    """Returns a mapping's keys and values in sorted order, as arguments of `digest`."""
     return [item for key in sorted(mapping) for item in (key, mapping[key])]

@@ -1,6 +1,6 @@
-"""Reading and writing files safely: JSON Lines with line numbers in errors, and writes that are whole or not there.
+"""Reads JSON and JSON Lines with line numbers in errors, and writes files and folders atomically.
 
-Does not know what the files mean.
+Does not interpret their content.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ _SURROGATE = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def expanded(path: str | Path) -> Path:
-    """A path with the home folder for `~`; as it stands where there is no such user."""
+    """Replaces `~` by the home folder; returns the path unchanged if there is no such user."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -41,7 +41,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """A path as it stands, or `package:NAME/…`: a file that ships inside cdsframe."""
+    """Expands `~`, and resolves `package:NAME/…` to a file inside the package cdsframe."""
     text = str(path)
     if text.startswith("package:"):
         return Path(str(resource_files("cdsframe"))) / text.removeprefix("package:")
@@ -49,12 +49,12 @@ def resolve(path: str | Path) -> Path:
 
 
 def require_file(path: str | Path, what: str) -> Path:
-    """The resolved path of an existing file. Raises InputError that says what the file was wanted for."""
+    """Returns the resolved path of an existing file. Raises InputError, which begins with `what`."""
     found = resolve(path)
     if found.is_dir():
         raise InputError(f"{what}: {path} is a folder, a file was expected")
     if not found.is_file():
-        raise InputError(f"{what}: no file {path} (paths are relative to where the command is started)")
+        raise InputError(f"{what}: no file {path} (paths are relative to the working folder)")
     return found
 
 
@@ -68,70 +68,70 @@ def _check_file(path: str) -> str:
 
 def _check_folder(path: str) -> str:
     if not resolve(path).is_dir():
-        raise ValueError(f"no folder {path} (paths are relative to where the command is started)")
+        raise ValueError(f"no folder {path} (paths are relative to the working folder)")
     return path
 
 
 def _check_path(path: str) -> str:
     if not resolve(path).exists():
-        raise ValueError(f"no file or folder {path} (paths are relative to where the command is started)")
+        raise ValueError(f"no file or folder {path} (paths are relative to the working folder)")
     return path
 
 
 InputFile = Annotated[str, AfterValidator(_check_file)]
-"""The annotation of an argument that names an existing file: refused before any work where there is none."""
+"""Annotation of an argument that names a file; `check` reports a missing one before any work."""
 
 InputFolder = Annotated[str, AfterValidator(_check_folder)]
-"""The annotation of an argument that names an existing folder."""
+"""Annotation of an argument that names an existing folder."""
 
 InputPath = Annotated[str, AfterValidator(_check_path)]
-"""The annotation of an argument that names an existing file or folder."""
+"""Annotation of an argument that names an existing file or folder."""
 
 
 def open_text(path: Path) -> io.TextIOBase:
-    """Opens UTF-8 text, with or without a byte order mark, unzipping `.gz` on the way."""
+    """Opens UTF-8 text, with or without a byte order mark; decompresses `.gz`."""
     if path.suffix == ".gz":
         return gzip.open(path, "rt", encoding="utf-8-sig")
     return path.open(encoding="utf-8-sig")
 
 
 def parse_object(data: str | bytes, decimals: bool = False) -> dict[str, Any]:
-    """A JSON object by RFC 8259: Python's own reader also takes NaN, infinity, and half a surrogate pair.
+    """Parses a JSON object strictly (RFC 8259): refuses NaN, infinity, lone surrogates and repeated keys.
 
-    With `decimals`, a number with a point or an exponent is a `Decimal`, which keeps its digits (1.10).
-    Raises ValueError that says what it is instead (`not JSON (…)`), never with the text.
+    With `decimals`, a number with a point or an exponent becomes a `Decimal`, which keeps its digits (1.10).
+    Raises ValueError with the reason (`not JSON (…)`), without the text.
     """
     try:
         text = data if isinstance(data, str) else data.decode("utf-8-sig")
         exact = _exact if decimals else _finite
-        value = json.loads(text, parse_float=exact, parse_constant=_finite, object_pairs_hook=_once)
+        value = json.loads(text, parse_float=exact, parse_constant=_finite, object_pairs_hook=_unique_keys)
         if _SURROGATE.search(text):
             json.dumps(value, ensure_ascii=False, default=str).encode()
     except json.JSONDecodeError as error:
         raise ValueError(f"not JSON ({error.msg})") from None
     except RecursionError:
-        raise ValueError("not JSON that can be read (nested too deeply)") from None
+        raise ValueError("not JSON (nested too deeply)") from None
     except UnicodeDecodeError:
         raise ValueError("not UTF-8 text") from None
     except UnicodeEncodeError:
         raise ValueError("not JSON (half a surrogate pair)") from None
-    except _Twice:
-        raise ValueError("not JSON that can be read (an object names a key twice)") from None
-    except ValueError:  # what `_finite` refuses, and integers that are longer than Python converts
+    except _RepeatedKey:
+        raise ValueError("not JSON (an object has the same key twice)") from None
+    except ValueError:  # from `_finite`, and from integers longer than Python converts
         raise ValueError("not JSON (a number is not finite, or too long)") from None
     if not isinstance(value, dict):
         raise ValueError("not a JSON object")
     return value
 
 
-class _Twice(ValueError):
-    """An object has a key twice; Python's reader would drop the first value."""
+class _RepeatedKey(ValueError):
+    """An object has a key twice; Python's parser would drop the first value."""
 
 
-def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) < len(pairs):
-        raise _Twice
+        raise _RepeatedKey
     return value
 
 
@@ -148,9 +148,9 @@ def _exact(text: str) -> Decimal:
 
 
 def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int, dict[str, Any]]]:
-    """Yields `(line number, object)`; blank lines are passed over.
+    """Yields `(line number, object)`; skips blank lines.
 
-    Raises InputError with the line's number where a line is not a JSON object, and where the file is not UTF-8 text.
+    Raises InputError, with the line's number, if a line is not a JSON object or not UTF-8 text.
     """
     found = require_file(path, what)
     number = 0
@@ -167,12 +167,12 @@ def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int
     except UnicodeDecodeError:
         raise InputError(f"{what}: {path}, after line {number}: not UTF-8 text (is it a binary file?)") from None
     except (gzip.BadGzipFile, zlib.error, EOFError):
-        raise InputError(f"{what}: {path} is not a whole gzip file") from None
+        raise InputError(f"{what}: {path} is not a complete gzip file") from None
 
 
 @contextmanager
 def atomic(path: str | Path) -> Iterator[Path]:
-    """A temporary file beside the target, that is fsynced and renamed onto it when the block ends without an error."""
+    """Yields a temporary file beside the target; syncs it and renames it to the target if the block succeeds."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial")
@@ -190,11 +190,10 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(path: str | Path) -> Iterator[Path]:
-    """A temporary folder beside the target, that replaces it when the block ends without an error.
+    """Yields a temporary folder beside the target, which replaces the target if the block succeeds.
 
-    All files in it get the permissions of newly made ones, whoever wrote them.
-    A folder cannot be replaced in one step where it is not empty: the old one is renamed aside first, then removed.
-    A full disk is an OSError, whichever library has found it.
+    All files get default permissions. A folder that is not empty cannot be replaced in one step: the old one is renamed
+    first, then removed. Raises OSError(ENOSPC) for a full disk, also if a library reported it as another error.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -203,7 +202,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
         yield partial
         for file in sorted(partial.rglob("*")):
             if file.is_file() and not file.is_symlink():
-                file.chmod(0o666 & ~_UMASK)  # safetensors writes files that only their owner may read
+                file.chmod(0o666 & ~_UMASK)  # safetensors writes files that only the owner may read
                 _fsync(file)
         partial.chmod(0o777 & ~_UMASK)
         _fsync(partial)
@@ -216,7 +215,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
             partial.rename(target)
         _fsync(target.parent)
     except Exception as error:
-        if f"(os error {errno.ENOSPC})" in str(error):  # safetensors and tokenizers have kinds of their own
+        if f"(os error {errno.ENOSPC})" in str(error):  # safetensors and tokenizers raise other types
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(target)) from error
         raise
     finally:
@@ -224,7 +223,7 @@ def atomic_folder(path: str | Path) -> Iterator[Path]:
 
 
 def remove_partials(path: str | Path) -> None:
-    """Removes what killed writers left beside a target; its name may be a pattern."""
+    """Removes the temporary files and folders of killed writers beside a target, whose name may be a glob pattern."""
     for left in Path(path).parent.glob(f".{Path(path).name}.????????.partial*"):
         if left.is_dir():
             shutil.rmtree(left, ignore_errors=True)
@@ -233,25 +232,25 @@ def remove_partials(path: str | Path) -> None:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes a text file atomically."""
     with atomic(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, value: Any) -> None:
-    """Writes indented JSON with sorted keys, whole or not at all. NaN and infinity are refused."""
+    """Writes indented JSON with sorted keys, atomically. Raises ValueError for NaN and infinity."""
     write_text(path, json.dumps(value, indent=2, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def write_jsonl(path: str | Path, values: Iterable[dict[str, Any]]) -> None:
-    """Writes one JSON object a line, whole or not at all."""
+    """Writes one JSON object per line, atomically."""
     with atomic(path) as partial, partial.open("w", encoding="utf-8") as lines:
         for value in values:
             lines.write(json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n")
 
 
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
-    """Reads one JSON object. Raises InputError that names the file."""
+    """Reads one JSON object. Raises InputError with the file's path."""
     found = require_file(path, what)
     try:
         return parse_object(found.read_bytes())

@@ -1,7 +1,4 @@
-"""Turns errors of the libraries that load a model into one sentence with a remedy.
-
-Does not load anything.
-"""
+"""Turns errors of libraries that load models into one sentence with a fix. Does not load anything."""
 
 from __future__ import annotations
 
@@ -24,39 +21,41 @@ _KNOWN: tuple[tuple[str, str], ...] = (
     ),
     (
         r"trust_remote_code|contains custom code",
-        "{model} needs Python code that its repository brings along; cdsframe runs no code of a model (transformers "
-        "calls it trust_remote_code); use a model of an architecture that transformers knows",
+        "{model} needs Python code from its repository, which cdsframe does not run (trust_remote_code); use a model "
+        "with an architecture that transformers supports",
     ),
     (
         r"Should have a `model_type` key",
-        "{model}: its config.json is missing or names no model_type; get the files anew",
+        "{model}: its config.json is missing or has no model_type; download the files again",
     ),
     (
         r"model type [`'\"]?(?P<what>[\w.-]+)|Unrecognized model|Unrecognized configuration class",
-        "{model}: the installed transformers has no causal language model of the type that its config.json names"
+        "{model}: the installed transformers has no causal language model for the model_type in its config.json"
         "{named}; update transformers, or use another model",
     ),
     (
         r"not a valid JSON|Expecting (?:value|property|',')|Extra data|Unterminated string|Invalid control character",
-        "{model}: one of its JSON files (config.json, tokenizer.json, …) is damaged; get the files anew",
+        "{model}: one of its JSON files (config.json, tokenizer.json, …) is damaged; download the files again",
     ),
     (
         r"[Nn]o file named|[Nn]o such file|does not appear to have (?:a file|files) named|cannot find the requested",
-        "{model}: a file of weights or of the configuration is missing (expected: config.json, tokenizer.json and "
-        "model.safetensors, or all parts that model.safetensors.index.json names); get the files anew",
+        "{model}: a weights or configuration file is missing (expected: config.json, tokenizer.json and "
+        "model.safetensors, or all shards in model.safetensors.index.json); download the files again",
     ),
     (
         r"HeaderToo|InvalidHeader|MetadataIncomplete|InvalidOffset|incomplete metadata|Error while deserializing|"
         r"PytorchStreamReader|unpickling|invalid header",
-        "{model}: a file of weights is damaged or cut short; get the files anew",
+        "{model}: a weights file is damaged or incomplete; download the files again",
     ),
     (
         r"size mismatch|mismatched? (?:sizes|shapes)|ignore_mismatched_sizes|shapes? .*mismatch|cannot be multiplied",
-        "{model}: its weights have other shapes than its config.json says; get config.json and weights of one version",
+        "{model}: its weights do not have the shapes in its config.json; download config.json and weights of the same "
+        "version",
     ),
     (
         r"[Cc]ouldn't instantiate the backend tokenizer|Can't load tokenizer|enum ModelWrapper|not a valid tokenizer",
-        "{model}: its tokenizer cannot be read (expected: tokenizer.json, tokenizer_config.json); get the files anew",
+        "{model}: its tokenizer cannot be read (expected: tokenizer.json, tokenizer_config.json); download the files "
+        "again",
     ),
     (
         r"out of memory|not enough memory|can't allocate memory",
@@ -67,12 +66,12 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 
 @contextmanager
 def loading(place: str) -> Iterator[None]:
-    """Turns what a library raises while it loads a model into ConfigError or InputError. Our own errors pass.
+    """Turns a library's error while it loads a model into ConfigError or InputError. A CdsframeError passes unchanged.
 
-    An error of an unknown kind is not quoted: its text can hold names of classes, paths and tokens.
+    An unknown error is not quoted: its text can contain class names, paths and tokens.
 
     Args:
-        place: the key and its value, `model.name: NAME`.
+        place: the config key and its value, `model.name: NAME`.
     """
     try:
         yield
@@ -83,8 +82,8 @@ def loading(place: str) -> Iterator[None]:
 
 
 def _in_words(place: str, error: Exception) -> CdsframeError:
-    """The sentence of the machine's own fault, else of the first pattern found in the error or in its causes."""
-    if reason := _of_the_machine(error):
+    """Returns the sentence for a missing resource, else for the first pattern found in the error or its causes."""
+    if reason := _resource_problem(error):
         return InputError(f"{place}: {reason}")
     texts = list(_texts(error))
     for pattern, sentence in _KNOWN:
@@ -93,23 +92,23 @@ def _in_words(place: str, error: Exception) -> CdsframeError:
                 words = sentence.format(model=place, named=_of_type(match))
                 return ConfigError(words) if words.startswith("model.attention") else InputError(words)
     return InputError(
-        f"{place} cannot be loaded; check that its folder is complete and that transformers knows its architecture "
-        "(CDSFRAME_TRACEBACKS=1 shows the library's own error)"
+        f"{place} cannot be loaded; check that its folder is complete and that transformers supports its architecture "
+        "(CDSFRAME_TRACEBACKS=1 shows the library's error)"
     )
 
 
 _BY_ERRNO = {
     errno.EACCES: "there is no permission to read {file}",
     errno.EPERM: "there is no permission to read {file}",
-    errno.ENOSPC: "no space is left on the disk (needed for {file})",
-    errno.EDQUOT: "the disk quota is used up (needed for {file})",
+    errno.ENOSPC: "no space is left on the disk for {file}",
+    errno.EDQUOT: "the disk quota is used up, and {file} does not fit",
     errno.EIO: "the disk cannot read {file}",
     errno.ENOMEM: "it does not fit into memory; use quantization=nf4 or a smaller model",
 }
 
 
-def _of_the_machine(error: BaseException | None) -> str | None:
-    """What the machine lacks (memory, a package, permission, space), by the types of the error and of its causes."""
+def _resource_problem(error: BaseException | None) -> str | None:
+    """Returns what is missing (memory, a package, permission, space), by the types of the error and its causes."""
     while error is not None:
         if isinstance(error, MemoryError):
             return _BY_ERRNO[errno.ENOMEM]
@@ -127,7 +126,7 @@ def _of_type(match: re.Match[str]) -> str:
 
 
 def _texts(error: BaseException | None) -> Iterator[str]:
-    """The words of an error and of its causes, each followed by the name of its class, which patterns look for."""
+    """Yields the message and the class name of an error and each of its causes, for the patterns of `_KNOWN`."""
     while error is not None:
         yield f"{error}" if not isinstance(error, KeyError) else f"missing key {error}"
         yield type(error).__name__
@@ -135,9 +134,9 @@ def _texts(error: BaseException | None) -> Iterator[str]:
 
 
 def require_weights(place: str, absent: list[str]) -> None:
-    """Raises InputError where a checkpoint lacks weights: transformers would draw them at random, with a warning."""
+    """Raises InputError if a checkpoint lacks weights: transformers would initialise them randomly and only warn."""
     if absent:
         raise InputError(
-            f"{place}: its files lack {len(absent)} weights that its config.json asks for (the first: "
-            f"{absent[0]}); get config.json and weights of one version"
+            f"{place}: its files lack {len(absent)} weights that its config.json requires (the first: "
+            f"{absent[0]}); download config.json and weights of the same version"
         )

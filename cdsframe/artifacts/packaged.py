@@ -1,6 +1,6 @@
-"""Where a model's files are: a folder, a Python package that carries them, or the hub's cache.
+"""Locates a model's files: in a folder, a Python package, or the hub's cache.
 
-A package that carries GGUF weights is converted once to bfloat16 safetensors in a cache. Does not load a model for use.
+GGUF weights of a package are converted once to bfloat16 safetensors in a cache. Does not load a model for use.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from cdsframe.errors import ConfigError, InputError
 
 log = logging.getLogger(__name__)
 
-_INSTEAD = "use model=smollm2 and embedder=minilm, which come with the installation, or give a folder"
+_INSTEAD = "use model=smollm2 and embedder=minilm, which are installed with cdsframe, or give a folder"
 
 
 def cache_folder() -> Path:
-    """Where converted models are kept: `CDSFRAME_CACHE`, else the user's cache folder."""
+    """Returns the folder of converted models: `CDSFRAME_CACHE`, else `cdsframe` in the user's cache folder."""
     base = os.environ.get("CDSFRAME_CACHE")
     if base:
         return Path(base)
@@ -29,9 +29,9 @@ def cache_folder() -> Path:
 
 
 def model_path(name: str) -> str:
-    """What `from_pretrained` takes for a name: a folder, `package:NAME`, or a hub id.
+    """Returns the path or hub id to pass to `from_pretrained`, for a folder, `package:NAME`, or a hub id.
 
-    Raises ConfigError where a package is not installed, InputError where a hub id is neither cached nor to be had.
+    Raises ConfigError if a package is not installed, InputError if a hub id is neither cached nor available.
     """
     if name.startswith("package:"):
         return str(_from_package(name.removeprefix("package:")))
@@ -42,15 +42,15 @@ def model_path(name: str) -> str:
 
 
 def public_name(name: str) -> str:
-    """What a model is called in what may leave this machine: a folder by its last name, anything else as it is."""
+    """Returns a model's name without local paths: a folder's last component, any other name unchanged."""
     folder = expanded(name)
     return folder.resolve().name if folder.is_dir() else name
 
 
 def weights_digest(path: str | Path) -> str | None:
-    """SHA-256 over the weights in a folder (16 digits), of a model or an adapter; of a hub id the cached revision.
+    """Returns the SHA-256 (16 digits) of a folder's weight files, or the cached revision of a hub id.
 
-    None where there are none.
+    None if there are no weight files, or if the hub id is not cached.
     """
     folder = Path(path)
     if not folder.is_dir():
@@ -68,7 +68,7 @@ def weights_digest(path: str | Path) -> str | None:
 
 
 def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Fills a cache folder by `make` if it is not there: whole or not at all, by one process while others wait."""
+    """Creates a missing cache folder by `make`, atomically; concurrent processes wait for the first."""
     if not folder.is_dir():
         from filelock import FileLock
 
@@ -97,13 +97,13 @@ def _from_package(package: str) -> Path:
         return folder / "model"
     weights = sorted(folder.glob("*.gguf"))
     if len(weights) != 1:
-        raise ConfigError(f"package:{package} carries neither a model folder nor one GGUF file")
+        raise ConfigError(f"package:{package} contains neither the folder model/ nor exactly one GGUF file")
     version = metadata.version(package.replace("_", "-"))
     return make_once(cache_folder() / "models" / f"{package}-{version}-bf16", lambda to: _convert_gguf(weights[0], to))
 
 
 def _convert_gguf(weights: Path, folder: Path) -> None:
-    """De-quantises GGUF weights into a plain model folder with its tokenizer."""
+    """Dequantizes GGUF weights into a model folder with the tokenizer."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -120,7 +120,7 @@ def _convert_gguf(weights: Path, folder: Path) -> None:
 
 
 def _require_on_hub(name: str) -> None:
-    """Fetches nothing but the model's `config.json`, to say early and in one sentence that the rest cannot be had."""
+    """Downloads only the model's `config.json`, to report an unavailable model early and in one sentence."""
     from huggingface_hub import hf_hub_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,

@@ -1,7 +1,7 @@
-"""What every run leaves behind in its folder: `config.yaml`, `metrics.json`, `manifest.json`.
+"""Writes and reads a run's files: `config.yaml`, `metrics.json`, `manifest.json`.
 
-Does not choose the folder (Hydra does). `metrics.json` and `manifest.json` hold no path, no secret and no text of a
-document; `config.yaml` holds what was configured.
+`config.yaml` has the resolved configuration; the other two contain no path, no secret and no document's text. Does not
+choose the folder (Hydra does).
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class Run:
     """One run's folder.
 
     Args:
-        folder: where the run writes; made if absent.
+        folder: the folder to write into; created if missing.
         task: the entry point's name.
         seed: the run's seed.
-        config_yaml: the resolved configuration without secrets; None for a run that writes nothing.
-        choices: group -> the option that was chosen.
-        group: the name that the jobs of one multirun share; the run's name otherwise.
-        hyperparameters: numbers and switches that a tracker may see, by their config path.
+        config_yaml: the resolved configuration without secrets; None writes no `config.yaml` and creates no folder.
+        choices: group -> the chosen option.
+        group: the name shared by the jobs of a multirun; in a single run, the folder's name.
+        hyperparameters: config path -> number or switch that may be logged.
         sweep_folder: the multirun's folder; None in a single run.
-        resumed: whether this run resumes an interrupted one, in its folder.
+        resumed: whether this run resumes an interrupted one in the same folder.
     """
 
     def __init__(
@@ -68,31 +68,28 @@ class Run:
             write_text(folder / "config.yaml", config_yaml)
 
     def finish(self, metrics: Metrics, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
-        """Writes `manifest.json`, and `metrics.json` last: it is the mark that a run has come to its end.
-
-        Metrics that are not finite are left out.
-        """
+        """Writes `manifest.json`, then `metrics.json`, which marks the run as finished. Omits non-finite metrics."""
         self.write_manifest(self.folder, digests, **facts)
         write_json(self.folder / "metrics.json", {k: float(v) for k, v in metrics.items() if math.isfinite(v)})
 
-    def leaves(self, kind: str, target: Path) -> None:
-        """Records what the run made: the folder `kind` in its own, to be published as `target`.
+    def record_output(self, kind: str, target: Path) -> None:
+        """Records that the run wrote the folder `kind` within its folder, to be published as `target`.
 
-        The best job of a multirun is published when the multirun ends.
+        When a multirun ends, the output of its best job is published.
         """
         write_json(self.folder / OUTPUT_FILE, {"kind": kind, "published": str(target)})
 
     @property
     def output(self) -> tuple[str, Path] | None:
-        """The kind (`adapter`, `embedder`, `reranker`, `model`) and where it is published; None for no output."""
+        """The output's kind (`adapter`, `embedder`, `reranker`, `model`) and published path; None without output."""
         return output_of(self.folder)
 
     def write_manifest(self, folder: Path, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
-        """Writes `manifest.json` into any folder that the run leaves behind (a run, an adapter, a calibration)."""
+        """Writes `manifest.json` into a folder that the run made (a run, an adapter, a calibration)."""
         write_json(folder / "manifest.json", self.manifest(digests, **facts))
 
     def manifest(self, digests: Mapping[str, str | None] | None = None, **facts: Any) -> dict[str, Any]:
-        """What is needed to tell this run from another one and to repeat it."""
+        """Returns the facts that identify the run and are needed to repeat it."""
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task,
@@ -109,7 +106,7 @@ class Run:
 
 
 def output_of(folder: Path) -> tuple[str, Path] | None:
-    """What `Run.leaves` recorded in a run's folder."""
+    """Returns the kind and published path that `Run.record_output` recorded in a run's folder; None without output."""
     file = folder / OUTPUT_FILE
     if not file.is_file():
         return None
@@ -120,32 +117,38 @@ def output_of(folder: Path) -> tuple[str, Path] | None:
 def read_manifest(
     folder: Path,
     what: str,
-    mend: str = "make it again",
+    fix: str = "make it again",
     needed: Mapping[str, Any] = _NEEDED,
     version: int = FORMAT_VERSION,
     readable: Collection[int] = (),
 ) -> dict[str, Any]:
-    """Reads a manifest of a format version, or of another `readable` one, whose keys `needed` have these types.
+    """Reads a folder's `manifest.json`.
 
-    Raises InputError, and says how to fix it, where there is no manifest, where it is damaged, and (FormatVersionError)
-    where another format wrote it.
+    Args:
+        what: the beginning of an error message.
+        fix: the end of an error message.
+        needed: required key -> type.
+        version: the current format version.
+        readable: other format versions to accept.
+
+    Raises InputError if the manifest is missing or damaged, FormatVersionError if it has another format version.
     """
     file = folder / "manifest.json"
     if not file.is_file():
-        raise InputError(f"{what}: {folder} has no manifest.json; {mend}")
+        raise InputError(f"{what}: {folder} has no manifest.json; {fix}")
     try:
         manifest = parse_object(file.read_bytes())
     except ValueError as error:
-        raise InputError(f"{what}: {folder} is damaged: manifest.json is {error}; {mend}") from None
+        raise InputError(f"{what}: {folder} is damaged: manifest.json is {error}; {fix}") from None
     found = manifest.get("format_version")
     if found not in {version, *readable}:
         raise FormatVersionError(
-            f"{what}: {folder} has format version {found!r}, this cdsframe reads {version}; {mend}, or use the "
+            f"{what}: {folder} has format version {found!r}, this cdsframe reads {version}; {fix}, or use the "
             "cdsframe that made it"
         )
     wrong = [key for key, kind in needed.items() if not isinstance(manifest.get(key, ...), kind)]
     if wrong:
-        raise InputError(f"{what}: {folder} is damaged: manifest.json has no {', '.join(wrong)}; {mend}")
+        raise InputError(f"{what}: {folder} is damaged: manifest.json has no {', '.join(wrong)}; {fix}")
     return manifest
 
 
@@ -160,7 +163,7 @@ def _versions() -> dict[str, str]:
 
 
 def _commit() -> str | None:
-    """The commit of the checkout that cdsframe runs from, None elsewhere."""
+    """Returns the commit of the git checkout that cdsframe runs from; None without one."""
     root = Path(__file__).resolve().parent.parent.parent
     try:
         done = subprocess.run(  # noqa: S603
@@ -173,7 +176,7 @@ def _commit() -> str | None:
 
 
 def processor() -> str:
-    """The processor's name as the system tells it."""
+    """Returns the processor's name as the operating system reports it."""
     try:
         for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
             if line.startswith("model name"):

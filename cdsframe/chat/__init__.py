@@ -1,4 +1,4 @@
-"""The chat format of a model: its chat template, examined once, and the tokens of a printed conversation.
+"""Examines a model's chat template once, and tokenises conversations with it. Has no list of known models.
 
-Chooses no passages and has no list of known models. Other modules call `cdsframe.chat.encoding`.
+Other modules call `cdsframe.chat.encoding`.
 """

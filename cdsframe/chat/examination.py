@@ -1,6 +1,6 @@
-"""Examines a chat format before work starts: prints small conversations, compares their tokens, logs what was repaired.
+"""Examines a chat format before work starts: prints small conversations, compares their tokens, logs repairs.
 
-Does not repair anything (`cdsframe.chat.format` does).
+Does not repair (`cdsframe.chat.format` does).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Any
 
-from cdsframe.chat.format import ChatFormat, Form
+from cdsframe.chat.format import ChatFormat, ConversationForm
 from cdsframe.chat.template import RefusedError, split_at_marks
 from cdsframe.chat.turns import EMPTY_SYSTEM, Roles
 from cdsframe.errors import ConfigError, named
@@ -24,21 +24,21 @@ ASKED: tuple[Roles, ...] = (
     ("user", "assistant", "user"),
     ("system", "user", "assistant", "user"),
 )
-"""Roles of conversations that the pipeline has."""
+"""Roles of the conversations that the pipeline makes."""
 _HARMLESS = ("Which dose is given?", "Ask the ward.", "How often is it given?", "Twice daily.")
 _BRACKETS = re.compile(r"[\[<{|]\S*[\]>}|]")
 _PRINTS = 16
-"""Number of prints that detect a random template."""
+"""How often a conversation is printed to detect a random template."""
 
 
 def examined(tokenizer: Any) -> ChatFormat:
-    """The format of a tokenizer. Logs what was repaired; raises ConfigError where it cannot be used."""
+    """Returns a tokenizer's format and logs repairs. Raises ConfigError if it cannot be used."""
     format = _readable(tokenizer)
     forms = {roles: format.form(tokenizer, roles) for roles in ASKED}
     asked = forms[ASKED[0]].turns
     if len({format.template.show(tokenizer, asked, asks=True) for _ in range(_PRINTS)}) > 1:
         raise ConfigError(
-            "the chat template prints the same conversation differently each time, so that answers would change; put a "
+            "the chat template prints the same conversation differently each time, so answers would change; put a "
             "chat_template.jinja without random choices into the model's folder"
         )
     closings = [format.tokens.named(format.earlier_end), *(form.closing for form in forms.values())]
@@ -53,7 +53,7 @@ def examined(tokenizer: Any) -> ChatFormat:
 
 
 def _readable(tokenizer: Any) -> ChatFormat:
-    """The format with contents as text or, where the template prints none of it, as lists of parts."""
+    """Returns the format with contents as text or, if the template cannot print text, as lists of parts."""
     try:
         format = ChatFormat(tokenizer, in_parts=False)
         format.form(tokenizer, ("user",))
@@ -70,11 +70,11 @@ def _readable(tokenizer: Any) -> ChatFormat:
 
 
 def _end_names(format: ChatFormat, closing: str) -> list[str]:
-    """The control tokens of the end of an answer."""
+    """Returns the control tokens in the end of an answer."""
     return [name for name in format.tokens.control if format.tokens.named(name) in closing]
 
 
-def _openings(format: ChatFormat, tokenizer: Any, form: Form) -> tuple[re.Pattern[str] | None, bool]:
+def _openings(format: ChatFormat, tokenizer: Any, form: ConversationForm) -> tuple[re.Pattern[str] | None, bool]:
     """Returns the plain text that opens turns, as a pattern, and whether blanks alone separate some turns.
 
     The pattern is None if a control token separates every two contents.
@@ -101,20 +101,20 @@ def _openings(format: ChatFormat, tokenizer: Any, form: Form) -> tuple[re.Patter
     return (re.compile("|".join(sorted(patterns))) if patterns else None), not all(map(str.strip, plain))
 
 
-def _repairs(format: ChatFormat, forms: dict[Roles, Form]) -> Iterator[str]:
+def _repairs(format: ChatFormat, forms: dict[Roles, ConversationForm]) -> Iterator[str]:
     asked, instructed, later = forms[ASKED[0]], forms[ASKED[1]], forms[ASKED[2]]
     if format.template.in_parts:
-        yield "contents are given as lists of parts, as it expects"
+        yield "contents are passed as lists of parts, as it expects"
     if EMPTY_SYSTEM in asked.turns:
-        yield "it demands a system message; an empty one is sent where a conversation has none"
+        yield "it requires a system message; an empty one is added where a conversation has none"
     if ("system", (0,)) not in instructed.turns:
-        yield "it takes no system message; the instructions stand at the beginning of the user's turn"
+        yield "it accepts no system message; the instructions are put at the beginning of the user's turn"
     if ("assistant", (1,)) not in later.turns:
-        yield "it takes no earlier turns; they stand in the user's turn"
+        yield "it accepts no earlier turns; they are put into the user's turn"
     if asked.repaired:
         yield (
-            f"what stands before an answer differs from the generation prompt by {named(asked.repaired)}; questions "
-            "are asked in the form in which answers are trained"
+            f"the text before an answer differs from the generation prompt by {named(asked.repaired)}; prompts use the "
+            "text before answers, as in training"
         )
     if asked.added:
         names = " and ".join(map(named, _end_names(format, asked.closing)))
@@ -122,8 +122,8 @@ def _repairs(format: ChatFormat, forms: dict[Roles, Form]) -> Iterator[str]:
     if format.tokens.words:
         words = ", ".join(map(named, format.tokens.words[:5]))
         yield (
-            f"{len(format.tokens.words)} added tokens that look like words ({words}) are cut into their letters in "
-            "questions and documents, as every added token is"
+            f"{len(format.tokens.words)} added tokens that look like words ({words}) are split in questions and "
+            "documents, as all added tokens are"
         )
 
 
@@ -136,13 +136,13 @@ def _warnings(format: ChatFormat, unmarked: bool) -> Iterator[str]:
 
 
 def _different_tokens(format: ChatFormat, tokenizer: Any) -> Iterator[str]:
-    """Where tokens differ from those that the tokenizer itself makes of the same conversation."""
+    """Yields warnings if tokens differ from those of the tokenizer's own `apply_chat_template`."""
     bos, differing = tokenizer.bos_token_id, 0
-    spoken = []
+    encoded = []
     for roles in ASKED:
         contents = [_HARMLESS[number] for number in range(len(roles))]
-        [ours] = format.spoken(tokenizer, [(roles, contents, _HARMLESS[-1])])
-        spoken.append(ours.ids)
+        [ours] = format.with_answers(tokenizer, [(roles, contents, _HARMLESS[-1])])
+        encoded.append(ours.ids)
         form = format.form(tokenizer, roles)
         turns = [(role, "\n\n".join(contents[n] for n in numbers)) for role, numbers in form.turns]
         try:
@@ -155,13 +155,13 @@ def _different_tokens(format: ChatFormat, tokenizer: Any) -> Iterator[str]:
         differing += not (form.repaired and form.added) and not (whole and theirs[:until] == ours.ids[:until])
     if differing:
         yield (
-            f"{differing} of {len(ASKED)} small conversations have other tokens than the tokenizer's own "
-            "apply_chat_template gives; the base model may understand questions less well"
+            f"{differing} of {len(ASKED)} small conversations have other tokens than the tokenizer's "
+            "apply_chat_template makes; the base model may answer less well"
         )
     if bos is None:
         return
-    if any(ids[:2] == [bos, bos] for ids in spoken):
+    if any(ids[:2] == [bos, bos] for ids in encoded):
         yield f"it prints the bos token {named(tokenizer.bos_token)} twice at the beginning"
-    elif tokenizer("a")["input_ids"][:1] == [bos] and any(ids[:1] != [bos] for ids in spoken):
+    elif tokenizer("a")["input_ids"][:1] == [bos] and any(ids[:1] != [bos] for ids in encoded):
         name = named(tokenizer.bos_token)
-        yield f"it does not print the bos token {name}, which the tokenizer puts before other texts"
+        yield f"it does not print the bos token {name}, which the tokenizer adds to other texts"

@@ -1,7 +1,7 @@
-"""A model's chat format: its template and tokenizer, examined once by printing small conversations.
+"""Derives a model's chat format from its template and tokenizer by printing conversations with marks for contents.
 
-Repairs and logs, or refuses in one sentence, a template whose generation prompt differs from what stands before a
-trained answer, or that never ends an answer. Does not choose what is said.
+Repairs a template whose generation prompt differs from the text before a trained answer, or that does not end an
+answer; refuses one that cannot be repaired. Does not log (see `cdsframe.chat.examination`).
 """
 
 from __future__ import annotations
@@ -13,24 +13,24 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from cdsframe.chat.template import RefusedError, Template, Turn, mark, split_at_marks, template_of
-from cdsframe.chat.tokens import Spoken, Tokens
+from cdsframe.chat.tokens import AnsweredConversation, SafeTokenizer
 from cdsframe.chat.turns import EMPTY_SYSTEM, Roles, arrangements
 from cdsframe.errors import ConfigError
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """How a conversation of some roles is written: text with control tokens under their secret names.
+class ConversationForm:
+    """The template's text of a conversation with given roles; control tokens have their secret names.
 
     Args:
-        before: the prompt's text before each content, and behind the last one.
+        before: the text before each content of the prompt, and after the last one.
         numbers: the contents' numbers in the prompt's order.
-        gap: what stands between the prompt and the answer: blanks, which belong to the answer.
-        closing: what ends the assistant's turn, with the tokens at which generation stops.
-        rest: what the template prints behind it.
+        gap: blanks between the prompt and the answer, which belong to the answer.
+        closing: the text that ends the assistant's turn, with the tokens that stop generation.
+        rest: the text that the template prints after `closing`.
         turns: the turns that the template prints, with the numbers of the contents in each.
         repaired: text before the answer that the generation prompt lacks or has differently; empty if equal.
-        added: why `closing` is not what the template prints behind the answer; empty if it is.
+        added: why `closing` is not the text that the template prints after the answer; empty if it is.
     """
 
     before: tuple[str, ...]
@@ -43,32 +43,32 @@ class Form:
     added: str
 
     def prompt(self, contents: Sequence[str]) -> str:
-        """The text that asks."""
+        """Returns the prompt's text with these contents."""
         shown = [contents[number] for number in self.numbers]
         return "".join(part for pair in zip(self.before, [*shown, ""], strict=True) for part in pair)
 
 
 class ChatFormat:
-    """The forms of conversations with one model. `of` gives the same one for the same tokenizer.
+    """The forms of conversations with one model. `of` caches one per tokenizer.
 
-    It does not hold the tokenizer, which callers hand over, so that it lives no longer than the tokenizer does.
+    Callers pass the tokenizer to each method: a reference here would keep it alive in the cache.
     """
 
     def __init__(self, tokenizer: Any, in_parts: bool) -> None:
-        self.template, self.tokens = Template(template_of(tokenizer), in_parts), Tokens(tokenizer)
+        self.template, self.tokens = Template(template_of(tokenizer), in_parts), SafeTokenizer(tokenizer)
         self.ends: frozenset[int] = frozenset()
-        """The tokens at which generation stops: those that end the assistant's turn, and the eos token."""
+        """Ids that stop generation: those that end the assistant's turn, and eos."""
         self.openings: re.Pattern[str] | None = None
-        """Words of plain text with which the template opens a turn; they are broken up in contents."""
-        self._forms: dict[Roles, Form] = {}
+        """Plain text with which the template opens a turn; in contents it is split into letters."""
+        self._forms: dict[Roles, ConversationForm] = {}
         name, id = tokenizer.eos_token, tokenizer.eos_token_id
         self.eos = (str(name), int(id)) if name is not None and id is not None and name.strip() else None
         self.earlier_end = self._earlier_end(tokenizer)
-        """What ends an answer that is not the last message: some templates end no other. Empty if nothing does."""
+        """Text that ends an answer which is not the last message (some templates end only these); empty if none."""
 
     @staticmethod
     def of(tokenizer: Any) -> ChatFormat:
-        """The tokenizer's format, examined at the first call. Raises ConfigError where it cannot be used."""
+        """Returns the tokenizer's format, examined at the first call. Raises ConfigError if it cannot be used."""
         from cdsframe.chat.examination import examined
 
         key = (str(tokenizer.chat_template), len(tokenizer), tokenizer.eos_token)
@@ -78,23 +78,25 @@ class ChatFormat:
         return known[1]
 
     def prompts(self, tokenizer: Any, conversations: Sequence[tuple[Roles, Sequence[str]]]) -> list[list[int]]:
-        """The tokens that ask, of each conversation's roles and contents."""
+        """Returns the prompt's ids of each conversation, given as roles and contents."""
         texts = [self.form(tokenizer, roles).prompt(self._contents(contents)) for roles, contents in conversations]
         return self.tokens.prompts(texts)
 
-    def spoken(self, tokenizer: Any, conversations: Sequence[tuple[Roles, Sequence[str], str]]) -> list[Spoken]:
-        """The tokens of each conversation with its answer."""
+    def with_answers(
+        self, tokenizer: Any, conversations: Sequence[tuple[Roles, Sequence[str], str]]
+    ) -> list[AnsweredConversation]:
+        """Returns the ids of each conversation, given as roles, contents and answer."""
         texts = []
         for roles, contents, answer in conversations:
             form = self.form(tokenizer, roles)
             prompt = form.prompt(self._contents(contents))
             texts.append((prompt, form.gap + self._contents([answer])[0], form.closing, form.rest))
-        return self.tokens.spoken(texts)
+        return self.tokens.with_answers(texts)
 
-    def form(self, tokenizer: Any, roles: Roles) -> Form:
-        """How a conversation of these roles is asked and answered. Raises ConfigError where the template refuses it."""
+    def form(self, tokenizer: Any, roles: Roles) -> ConversationForm:
+        """Returns the form of conversations with these roles. Raises ConfigError if the template refuses them."""
         if roles not in self._forms:
-            self._forms[roles] = self._found(tokenizer, roles)
+            self._forms[roles] = self._derive(tokenizer, roles)
         return self._forms[roles]
 
     def _contents(self, texts: Sequence[str]) -> list[str]:
@@ -103,24 +105,24 @@ class ChatFormat:
             return stripped
         return [self.openings.sub(lambda found: self.tokens.broken(found[0]), text) for text in stripped]
 
-    def _found(self, tokenizer: Any, roles: Roles) -> Form:
-        """The prompt is what stands before an answer, but for blanks that the generation prompt lacks."""
+    def _derive(self, tokenizer: Any, roles: Roles) -> ConversationForm:
+        """Derives a form. The prompt is the text before an answer, without blanks that the generation prompt lacks."""
         turns, answered = self._arranged(tokenizer, roles)
         asked = self.template.show(tokenizer, turns, asks=True)
         if answered is None:  # the template has no way to print an answer behind these turns
-            return self._made(turns, asked, "", None, "")
+            return self._build(turns, asked, "", None, "")
         prefix, tail = answered
         if prefix.rstrip() == asked.rstrip():
             prompt = _shared(prefix, asked)
-            return self._made(turns, prompt, prefix[len(prompt) :], tail, "")
+            return self._build(turns, prompt, prefix[len(prompt) :], tail, "")
         if prefix.rstrip() == self.template.show(tokenizer, turns, asks=False).rstrip():
-            # The generation prompt alone says who speaks.
-            return self._made(turns, asked, "", tail, asked[len(prefix.rstrip()) :])
+            # Only the generation prompt names the assistant.
+            return self._build(turns, asked, "", tail, asked[len(prefix.rstrip()) :])
         same = len(_shared(prefix, asked))
-        return self._made(turns, prefix, "", tail, prefix[same:] or asked[same:])
+        return self._build(turns, prefix, "", tail, prefix[same:] or asked[same:])
 
-    def _made(self, turns: Sequence[Turn], prompt: str, gap: str, tail: str | None, repaired: str) -> Form:
-        """The form of a prompt, the blanks between it and the answer, and what stands behind the answer."""
+    def _build(self, turns: Sequence[Turn], prompt: str, gap: str, tail: str | None, repaired: str) -> ConversationForm:
+        """Builds a form. `tail`: the text after the answer; None if the template prints no answer here."""
         stripped = prompt.rstrip(" ")  # a blank before a word is part of its token
         pieces, numbers = split_at_marks(stripped)
         named, end = self.tokens.named, _closing(self.tokens, tail or "", self.eos)
@@ -128,15 +130,16 @@ class ChatFormat:
         if not end:
             closing, rest, added = self._own_end(), "", self._why_added(tail)
         gap = prompt[len(stripped) :] + gap
-        return Form(tuple(map(named, pieces)), tuple(numbers), gap, closing, rest, tuple(turns), repaired, added)
+        before = tuple(map(named, pieces))
+        return ConversationForm(before, tuple(numbers), gap, closing, rest, tuple(turns), repaired, added)
 
     def _why_added(self, tail: str | None) -> str:
-        """Why the end of an answer is added. `tail` is what the template prints behind it, None if it prints none."""
+        """Returns why the end of an answer is added. `tail`: as in `_build`."""
         if tail is None:
             return "it does not print an answer as the last message"
         if self.tokens.controls(tail):
             return "it prints text between an answer and the next control token"
-        return f"it prints no token behind {'the last' if self.earlier_end else 'an'} answer"
+        return f"it prints no token after {'the last' if self.earlier_end else 'an'} answer"
 
     def _earlier_end(self, tokenizer: Any) -> str:
         """The text that ends an answer which is not the last message; empty if the template prints no such end."""
@@ -155,9 +158,9 @@ class ChatFormat:
         return ""
 
     def _own_end(self) -> str:
-        """The end of an answer behind which the template prints none.
+        """Returns the end for an answer after which the template prints none.
 
-        That of a single turn's, else that of an earlier answer, else the eos token.
+        It is the end of a single turn's answer, else of an answer that is not the last message, else the eos token.
         """
         known = self._forms.get(("user",))
         if known is not None:
@@ -166,24 +169,24 @@ class ChatFormat:
             return self.tokens.named(self.earlier_end)
         if self.eos is None:
             raise ConfigError(
-                "the chat template ends an answer without an end token and the tokenizer has no eos token: "
-                "generation would not stop; use another model, or set eos_token in its tokenizer_config.json"
+                "the chat template prints no end token after an answer and the tokenizer has no eos token: generation "
+                "would not stop; use another model, or set eos_token in its tokenizer_config.json"
             )
         return self.tokens.named(self.eos[0])
 
     def _arranged(self, tokenizer: Any, roles: Roles) -> tuple[list[Turn], tuple[str, str] | None]:
         """Returns the first arrangement (see `arrangements`) that the template prints completely.
 
-        With it comes the text before and behind an answer, or None if the template prints an answer behind none.
+        Also returns the text before and after an answer, or None if the template prints an answer after no arrangement.
         """
-        refusal = "it leaves out or repeats a message"
+        refusal = "it omits or repeats a message"
         asking: list[Turn] | None = None
         for turns in arrangements(roles):
             try:
                 if not _shows(self.template.show(tokenizer, turns, asks=True), range(len(roles))):
                     continue
             except RefusedError as error:
-                refusal = f"it says {str(error)!r}"
+                refusal = f"it raises {str(error)!r}"
                 continue
             asking = asking or turns
             try:
@@ -195,7 +198,7 @@ class ChatFormat:
                 return turns, (prefix, tail)
         if asking is None:
             raise ConfigError(
-                f"the chat template does not print a conversation of the roles {', '.join(roles)}: {refusal}; use "
+                f"the chat template cannot print a conversation of the roles {', '.join(roles)}: {refusal}; use "
                 "another model, or put a chat_template.jinja into its folder that prints each message once"
             )
         return asking, None
@@ -204,11 +207,11 @@ class ChatFormat:
 _KNOWN: WeakKeyDictionary[Any, tuple[Any, ChatFormat]] = WeakKeyDictionary()
 
 
-def _closing(tokens: Tokens, tail: str, eos: tuple[str, int] | None, *, ends_first: bool = True) -> str:
-    """The beginning of what stands behind an answer, up to the last of the tokens that end the turn; empty: none does.
+def _closing(tokens: SafeTokenizer, tail: str, eos: tuple[str, int] | None, *, ends_first: bool = True) -> str:
+    """Returns the part of `tail`, the text after an answer, that ends the turn; empty if no token does.
 
-    Blanks may stand before and between them. A token with text behind it opens the next turn, except the first token if
-    `ends_first`.
+    Blanks may come before and between the tokens. A token directly followed by text opens the next turn, except the
+    first token if `ends_first`.
     """
     end = 0
     for found in tokens.controls(tail):
@@ -223,11 +226,11 @@ def _closing(tokens: Tokens, tail: str, eos: tuple[str, int] | None, *, ends_fir
 
 
 def _shared(first: str, second: str) -> str:
-    """The beginning that two texts share."""
+    """Returns the common prefix of two texts."""
     length = next((n for n, (a, b) in enumerate(zip(first, second, strict=False)) if a != b), None)
     return first[:length] if length is not None else min(first, second, key=len)
 
 
 def _shows(text: str, numbers: Sequence[int]) -> bool:
-    """Whether a printed conversation has each content once."""
+    """Whether a printed conversation contains each content once."""
     return sorted(split_at_marks(text)[1]) == list(numbers)

@@ -1,6 +1,6 @@
-"""Prints a conversation with a tokenizer's chat template, on a frozen date, with a numbered mark for each content.
+"""Prints a conversation by a tokenizer's chat template, on a frozen date, with numbered marks in place of contents.
 
-A chat template is a program that came with the model: its errors become one sentence. Does not tokenise.
+A chat template is a program by the model's author; any error becomes a RefusedError. Does not tokenise.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 from cdsframe.errors import ConfigError
 
 FROZEN_DATE = "26 Jul 2024"
-"""Given to templates that print today's date (Llama-3.2's does), so that a prompt is the same tomorrow."""
+"""Date for templates that print today's date (as Llama-3.2's), so that prompts do not change from day to day."""
 
 _FROZEN = datetime(2024, 7, 26, tzinfo=UTC)
 _CODES = "aAbBcdDeFgGhHIjklmMnpPrRStTuUVwWxXyYzZ"
@@ -26,18 +26,18 @@ Turn = tuple[str, tuple[int, ...]]
 
 
 def mark(number: int) -> str:
-    """What stands for a content in a printed conversation."""
+    """Returns the mark for a content in a printed conversation."""
     return f"\ue000{number}\ue001"
 
 
 def split_at_marks(text: str) -> tuple[list[str], list[int]]:
-    """The text between the marks (one piece more than there are marks), and the marks' numbers, in order."""
+    """Returns the texts around the marks (one more than marks) and the marks' numbers, in order."""
     pieces = _MARK.split(text)
     return pieces[::2], [int(number) for number in pieces[1::2]]
 
 
 class RefusedError(Exception):
-    """The template raised an error. Holds its message, which shows no content: contents are marks."""
+    """The template raised an error. Its message contains no content, since contents are replaced by marks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,22 +46,22 @@ class Template:
 
     Args:
         text: Jinja, as the tokenizer has it.
-        in_parts: whether contents are given as lists of parts, as templates of models that see expect.
+        in_parts: whether contents are passed as lists of parts, as templates of vision-language models expect.
     """
 
     text: str
     in_parts: bool = False
 
     def show(self, tokenizer: Any, turns: Sequence[Turn], *, asks: bool) -> str:
-        """The conversation with marks in the place of contents; `asks`: up to where the assistant begins to speak.
+        """Prints the conversation with marks in place of contents; `asks`: with the generation prompt.
 
-        Raises RefusedError where the template raises an error, whatever it is.
+        Raises RefusedError if the template raises any error.
         """
         texts = [(role, "\n\n".join(map(mark, numbers))) for role, numbers in turns]
         return self.print(tokenizer, texts, asks=asks)
 
     def print(self, tokenizer: Any, turns: Sequence[tuple[str, str]], *, asks: bool) -> str:
-        """The conversation of these roles and contents. Raises RefusedError."""
+        """Prints the conversation of these roles and contents. Raises RefusedError."""
         messages = [
             {"role": role, "content": [{"type": "text", "text": text}] if self.in_parts else text}
             for role, text in turns
@@ -76,26 +76,26 @@ class Template:
                     date_string=FROZEN_DATE,
                 )
             )
-        except Exception as error:  # noqa: BLE001 (a program of the model's author: it may raise anything)
+        except Exception as error:  # noqa: BLE001 (a template may raise any exception)
             raise RefusedError(" ".join(str(error).split())[:200] or "it gives no reason") from None
 
 
 def template_of(tokenizer: Any) -> str:
-    """The text of the tokenizer's chat template, or the default one. Raises ConfigError where neither can be had."""
+    """Returns the tokenizer's chat template or the default one. Raises ConfigError if neither is possible."""
     found = tokenizer.chat_template
     if isinstance(found, dict):
         if "default" not in found:
             raise ConfigError(
-                f"the tokenizer has chat templates named {', '.join(sorted(found))} and none named default; {_INSTEAD}"
+                f"the tokenizer has the chat templates {', '.join(sorted(found))} but none named default; {_INSTEAD}"
             )
         found = found["default"]
     return str(found) if found else default_template(tokenizer)
 
 
 def default_template(tokenizer: Any) -> str:
-    """The template of a tokenizer that has none: ChatML where its two tokens exist, else headings in plain text.
+    """Returns a template for a tokenizer without one: ChatML if its two tokens exist, else headings in plain text.
 
-    Each answer ends with the eos token. Raises ConfigError where there is no eos token.
+    With headings, each answer ends with the eos token. Raises ConfigError if the tokenizer has no eos token.
     """
     if tokenizer.eos_token is None:
         raise ConfigError(f"the tokenizer has neither a chat template nor an eos token; {_INSTEAD}")
@@ -113,14 +113,14 @@ def default_template(tokenizer: Any) -> str:
 
 
 def _begins_with_bos(tokenizer: Any) -> bool:
-    """Whether the tokenizer itself puts its bos token before a text."""
+    """Whether the tokenizer adds its bos token to a text."""
     return tokenizer.bos_token_id is not None and tokenizer("a")["input_ids"][:1] == [tokenizer.bos_token_id]
 
 
 def _with_frozen_clock(text: str) -> str:
-    """The template with a `strftime_now` that returns the same date every day.
+    """Redefines the template's `strftime_now` to return the frozen date.
 
-    A macro, since transformers hands no function of ours to a template. `+%}` keeps the line break behind it.
+    Uses a macro, since transformers passes no function of ours to a template. `+%}` keeps the line break after it.
     """
     if "strftime_now" not in text:
         return text

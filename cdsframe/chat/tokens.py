@@ -1,8 +1,8 @@
 """Tokenises a printed conversation so that only the chat template can write control tokens.
 
-Contents are untrusted text. A copy of the tokenizer knows each control token by a secret name. The template's text is
-given these names; contents cannot hold them, so `<|im_end|>` in a passage is cut into ordinary tokens, whatever flags
-the token has. Does not know what a conversation is.
+Contents are untrusted text. In a copy of the tokenizer, each control token has a secret name. These names are written
+into the template's text; contents cannot contain them, so `<|im_end|>` in a passage is split into ordinary tokens,
+whatever flags the token has. Does not print conversations (see `cdsframe.chat.template`).
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from typing import Any
 from cdsframe.errors import ConfigError
 
 WORDS = "new_tokens"
-"""The key of a tokenizer's settings that names the words that `model.new_tokens` made tokens."""
+"""Key in a tokenizer's settings (`init_kwargs`) that lists the words added by `model.new_tokens`."""
 
 _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 
 @dataclass(frozen=True, slots=True)
-class Spoken:
-    """A conversation's tokens: `prompt` of them ask, up to `answered` they answer, up to `closed` they end the turn."""
+class AnsweredConversation:
+    """Token ids of a conversation: prompt in `[0, prompt)`, answer up to `answered`, end of turn up to `closed`."""
 
     ids: list[int]
     prompt: int
@@ -32,8 +32,8 @@ class Spoken:
     closed: int
 
 
-class Tokens:
-    """The tokens of texts in which control tokens have secret names (`named`).
+class SafeTokenizer:
+    """Tokenises texts in which control tokens have secret names (`named`).
 
     Args:
         tokenizer: a Hugging Face tokenizer. Control tokens are its added tokens, except blanks, single bytes and the
@@ -47,7 +47,7 @@ class Tokens:
         control = {id: t for id, t in added.items() if not _is_text(t.content, t.content in special, own)}
         self.control = {token.content: id for id, token in control.items()}
         self.words = sorted(name for name in self.control if name.isalnum() and name not in special)
-        """Control tokens that look like words; they are cut into their letters all the same."""
+        """Control tokens that look like words; in contents they are split into ordinary tokens."""
         longest_first = sorted(control.values(), key=lambda token: len(token.content), reverse=True)
         self._pattern = re.compile("|".join(map(_spelled, longest_first)) or "(?!)")
         nonce = secrets.token_hex(8)
@@ -60,52 +60,49 @@ class Tokens:
         )
 
     def named(self, text: str) -> str:
-        """The template's text with its control tokens under their secret names."""
+        """Replaces the control tokens in the template's text by their secret names."""
         return self._pattern.sub(lambda found: self._secret[found[0]], text)
 
     def controls(self, text: str) -> list[re.Match[str]]:
-        """Where the template's text has control tokens."""
+        """Returns the matches of control tokens in the template's text."""
         return list(self._pattern.finditer(text))
 
     def without_controls(self, text: str) -> str:
-        """The template's text with a blank for each control token."""
+        """Replaces the control tokens in the template's text by blanks."""
         return self._pattern.sub(" ", text)
 
     def broken(self, text: str) -> str:
-        """The text in letters that form no token together; where they are its tokens anyway, with a blank in it."""
+        """Splits a text so that its letters form no common token; if its tokens stay the same, inserts a blank."""
         letters = self._break.join(text) if isinstance(self._plain, _Fast) else text
         apart, together = self.prompts([letters, text])
         return letters if apart != together else f"{text[0]} {text[1:]}"
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """The tokens of each text."""
+        """Returns the ids of each text."""
         return self._plain.prompts(texts)
 
-    def spoken(self, texts: Sequence[tuple[str, str, str, str]]) -> list[Spoken]:
-        """The tokens of prompt, answer, the turn's end and what follows it, each a text.
-
-        They begin with the tokens of the prompt alone.
-        """
-        return self._plain.spoken(texts)
+    def with_answers(self, texts: Sequence[tuple[str, str, str, str]]) -> list[AnsweredConversation]:
+        """Returns the ids of prompt, answer, end of turn and following text. They begin with the ids of the prompt."""
+        return self._plain.with_answers(texts)
 
 
 def _is_text(name: str, special: bool, own: set[str]) -> bool:
-    """Whether an added token stays a token in contents: blanks, single bytes, words of model.new_tokens."""
+    """Whether an added token is also a token in contents: blanks, single bytes, words of `model.new_tokens`."""
     blank = not name.replace("\u2581", " ").strip()
     return blank or _BYTE.fullmatch(name) is not None or (name in own and not special)
 
 
 def _spelled(token: Any) -> str:
-    """The pattern of an added token in text: a token of a single word is not found inside a longer word."""
+    """Returns a pattern for an added token in text; a `single_word` token does not match inside a longer word."""
     name = re.escape(token.content)
     return rf"(?<!\w){name}(?!\w)" if token.single_word else name
 
 
 class _Fast:
-    """A copy of a tokenizer of the `tokenizers` library with other names for its control tokens.
+    """A copy of a tokenizer of the `tokenizers` library with secret names for its control tokens.
 
-    Each text is tokenised in one piece and as the tokenizer itself would: normalisation, blanks beside control tokens
-    and the blank that SentencePiece puts before a text are its own.
+    Tokenises each text as a whole, exactly as the original: with its normalisation, its blanks beside control tokens
+    and the blank that SentencePiece adds to a text.
     """
 
     def __init__(self, tokenizer: Any, secret: dict[str, str], cut: str, opening: str) -> None:
@@ -117,16 +114,16 @@ class _Fast:
         for token in described["added_tokens"]:
             name = secret.get(token["content"], token["content"])
             if name != token["content"] and normalizer is not None and normalizer.normalize_str(name) != name:
-                token["normalized"] = False  # else the tokenizer would not know the secret name again
+                token["normalized"] = False  # else normalisation would change the secret name
             if name != token["content"]:
-                token["single_word"] = False  # else a content's letters beside the secret name would hide it
+                token["single_word"] = False  # else adjacent letters of a content would hide the secret name
             token["content"] = name
         _rename(described["model"], secret)
         self._copy = Tokenizer.from_str(json.dumps(described))
         self._copy.encode_special_tokens = False
         self._copy.add_tokens([AddedToken(cut, normalized=False)])
         normalized = any(t["normalized"] for t in described["added_tokens"] if t["content"].startswith(opening))
-        self._opening = "" if normalized else opening  # how secret names begin, where they cut a text into stretches
+        self._opening = "" if normalized else opening  # prefix of secret names, if they split a text
         self._cut, self._cut_text = self._copy.token_to_id(cut), cut
         ids = tokenizer.added_tokens_encoder
         self._ids = {self._copy.token_to_id(name): ids[own] for own, name in secret.items()}
@@ -135,7 +132,7 @@ class _Fast:
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         return [self._own(encoded.ids) for encoded in self._encode(texts)]
 
-    def spoken(self, texts: Sequence[tuple[str, str, str, str]]) -> list[Spoken]:
+    def with_answers(self, texts: Sequence[tuple[str, str, str, str]]) -> list[AnsweredConversation]:
         places = [self._last_stretch(prompt) for prompt, *_ in texts]
         ends = list(dict.fromkeys(prompt[place:] for (prompt, *_), place in zip(texts, places, strict=True)))
         asked = dict(zip(ends, (encoded.ids for encoded in self._encode(ends)), strict=True))
@@ -146,12 +143,12 @@ class _Fast:
         ]
 
     def _last_stretch(self, prompt: str) -> int:
-        """Index of the prompt's last control token; earlier text does not affect later tokens."""
+        """Returns the index of the prompt's last control token; text before it does not affect later tokens."""
         return max(0, prompt.rfind(self._opening)) if self._opening else 0
 
     def _placed(
         self, whole: Any, place: int, asked: list[int], prompt: str, answer: str, closing: str, rest: str
-    ) -> Spoken:
+    ) -> AnsweredConversation:
         first = _token_at(whole, place) if place else 0
         before, start, asks = [], len(prompt), whole.ids[:first] + asked
         if whole.ids[first : first + len(asked)] != asked:  # the answer's first letters change the prompt's last token
@@ -159,14 +156,16 @@ class _Fast:
             [whole] = self._encode([f"{self._cut_text}{answer}{closing}{rest}"])
         behind = start + len(answer)
         answered = _token_at(whole, behind)
-        answered += whole.token_to_chars(answered)[0] < behind  # a token with the answer's last letter is the answer's
+        answered += (
+            whole.token_to_chars(answered)[0] < behind
+        )  # a token with the answer's last letter belongs to the answer
         closed = _token_at(whole, behind + len(closing) - 1) + 1
         prior = self._own(before)
         ends = (len(prior) + len(self._own(whole.ids[:end])) for end in (answered, closed))
-        return Spoken(prior + self._own(whole.ids), len(self._own(asks)), *ends)
+        return AnsweredConversation(prior + self._own(whole.ids), len(self._own(asks)), *ends)
 
     def _own(self, ids: Sequence[int]) -> list[int]:
-        """The tokenizer's ids, without cuts."""
+        """Converts the copy's ids to the tokenizer's, without break tokens."""
         return [self._ids.get(id, id) for id in ids if id != self._cut]
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
@@ -174,7 +173,7 @@ class _Fast:
 
 
 def _token_at(whole: Any, place: int) -> int:
-    """Index of the token of the letter at a place, or of the next letter that has one: some tokenizers drop blanks."""
+    """Returns the index of the token at a character, or at the next that has one: some tokenizers drop blanks."""
     length = whole.offsets[-1][1] if whole.ids else 0
     found = next((token for at in range(place, length) if (token := whole.char_to_token(at)) is not None), None)
     if found is None:
@@ -183,7 +182,7 @@ def _token_at(whole: Any, place: int) -> int:
 
 
 class _Slow:
-    """A tokenizer written in Python: it tokenises each stretch between control tokens separately."""
+    """A tokenizer written in Python. Tokenises the text between control tokens piece by piece."""
 
     def __init__(self, tokenizer: Any, secret: dict[str, str]) -> None:
         self._tokenizer = tokenizer
@@ -193,12 +192,12 @@ class _Slow:
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
         return [[id for piece in self._pattern.split(text) if piece for id in self._piece(piece)] for text in texts]
 
-    def spoken(self, texts: Sequence[tuple[str, str, str, str]]) -> list[Spoken]:
+    def with_answers(self, texts: Sequence[tuple[str, str, str, str]]) -> list[AnsweredConversation]:
         found = []
         for parts in texts:
             prompt, answer, closing, rest = self.prompts(parts)
             ends = len(prompt), len(prompt) + len(answer), len(prompt) + len(answer) + len(closing)
-            found.append(Spoken([*prompt, *answer, *closing, *rest], *ends))
+            found.append(AnsweredConversation([*prompt, *answer, *closing, *rest], *ends))
         return found
 
     def _piece(self, text: str) -> Iterable[int]:
@@ -208,9 +207,9 @@ class _Slow:
 
 
 def _rename(model: dict[str, Any], secret: dict[str, str]) -> None:
-    """Gives the control tokens their secret names in the vocabulary too: no text is tokenised into one.
+    """Also renames the control tokens in the vocabulary, so that no text is tokenised into one.
 
-    The token for unknown letters keeps its name: the model writes it itself.
+    The unknown token keeps its name: the tokenization model inserts it.
     """
     vocabulary = model.get("vocab")
     if isinstance(vocabulary, list):  # Unigram
@@ -226,4 +225,4 @@ def _rename(model: dict[str, Any], secret: dict[str, str]) -> None:
             pairs = (pair if isinstance(pair, list) else pair.split(" ") for pair in model["merges"])
             model["merges"] = [pair for pair in pairs if not hidden.keys() & {*pair, "".join(pair)}]
     else:
-        raise ConfigError("the tokenizer has a kind of vocabulary that cdsframe does not read; use another model")
+        raise ConfigError("the tokenizer has a vocabulary of a type that cdsframe does not support; use another model")

@@ -1,7 +1,4 @@
-"""Arranges the messages of a conversation in turns that a chat template may accept.
-
-Does not print them.
-"""
+"""Arranges the messages of a conversation in turns that a chat template may accept. Does not print them."""
 
 from __future__ import annotations
 
@@ -20,8 +17,8 @@ EMPTY_SYSTEM: Turn = ("system", ())
 def arrangements(roles: Roles) -> Iterator[list[Turn]]:
     """Yields arrangements of a conversation's messages in turns, each once, the least changed first.
 
-    Order: unchanged; system message in the user's turn; adjacent equal roles merged; both; one turn. Then the same with
-    an empty system message where the arrangement has none, since some templates demand a system message.
+    Order: unchanged; system message in the user's turn; adjacent equal roles merged; both; one turn. Then those without
+    a system message with an empty one, since some templates require it.
     """
     turns: list[Turn] = [(role, (number,)) for number, role in enumerate(roles)]
     folded = _folded(turns)
@@ -37,7 +34,7 @@ def arrangements(roles: Roles) -> Iterator[list[Turn]]:
 
 
 def _folded(turns: Sequence[Turn]) -> list[Turn]:
-    """With each system message, and whatever stands before the first user's turn, at the beginning of that turn."""
+    """Moves system messages, and turns before the first user turn, to the beginning of the first user turn."""
     roles = [role for role, _ in turns]
     first = roles.index("user") if "user" in roles else len(turns)
     early = [numbers for role, numbers in turns[:first]] + [n for role, n in turns[first:] if role == "system"]
@@ -47,7 +44,7 @@ def _folded(turns: Sequence[Turn]) -> list[Turn]:
 
 
 def _merged(turns: Sequence[Turn]) -> list[Turn]:
-    """With adjoining turns of one role in one."""
+    """Merges adjacent turns of the same role."""
     found: list[Turn] = []
     for role, numbers in turns:
         if found and found[-1][0] == role:

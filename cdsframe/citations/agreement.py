@@ -1,6 +1,6 @@
-"""Compares a statement with a few neighbouring sentences: how many of its words they hold, and whether they agree.
+"""Compares a statement with a few neighbouring sentences: the share of its words that they contain, and contradictions.
 
-Lexical. Two sentences agree where polarity, bounds, frequencies and amounts are the same; it does not judge entailment.
+Lexical: two sentences contradict if polarity, bounds, frequencies or amounts differ. Does not judge entailment.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from cdsframe.citations.clauses import Clause, Part
 from cdsframe.citations.words import DECISIVE, RELATIONS, TURNING
 
 _QUOTED = "quoted"
-"""Measure of the amounts that `_with_parts` adds; they do not compete with amounts in the text."""
+"""Measure of the amounts added by `_with_parts`; they do not compete with amounts in the text."""
 _EXCEPTION = "except"
 _NEAR = 3
 """Maximum number of parts between an operator and the word that it modifies."""
@@ -24,10 +24,10 @@ _NEAR = 3
 
 @dataclass(frozen=True, slots=True)
 class Agreement:
-    """How a statement and a text compare.
+    """Result of comparing a statement with a text.
 
     Attributes:
-        share: of the statement's words and amounts that the text holds, in [0, 1].
+        share: share of the statement's words and amounts that the text contains, in [0, 1].
         contradicted: an amount, a bound, a frequency or the polarity differs.
     """
 
@@ -45,9 +45,9 @@ def compare(
     """Compares a statement's clauses with the clauses of some sentences.
 
     Args:
-        known: words that count neither way: those of the title and heading that a prompt shows beside the text.
-        elsewhere: the words of the whole passage: an amount whose subject stands in another sentence is not that
-            subject's.
+        known: words of the passage's title and heading, which the prompt shows; if the text lacks them, they are not
+            counted.
+        elsewhere: words of the whole passage: an amount must not be combined with a subject from another sentence.
         form: kind of a statement without a verb: an amount ("amount") or a phrase that begins with one ("phrase"). Both
             may omit the text's negation, which halves the share. "amount" may also omit the bound.
     """
@@ -62,7 +62,7 @@ def compare(
     held = sum(found.held for found in matched)
     total = len(counted) - sum(found.ignored for found in matched)
     groups = list(_joined(statement, matched))
-    wrong = any(_contradicts(said, found, bool(form)) for said, found in groups)
+    wrong = any(_contradicts(stated, found, bool(form)) for stated, found in groups)
     wrong = wrong or any(
         not _amounts_agree(clause, found, fragment)
         or _borrows(clause, found, known, elsewhere)
@@ -91,7 +91,7 @@ def _count(clauses: Iterable[Clause], names: Collection[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """Where a statement's clause was found: a sentence, and of its clauses those that hold the clause's words."""
+    """The best sentence for a statement's clause, and the sentence's clauses that contain the clause's words."""
 
     sentence: Sequence[Clause]
     clauses: tuple[int, ...]
@@ -101,7 +101,7 @@ class _Match:
 
 
 def _match(clause: Clause, text: Sequence[Sequence[Clause]], known: Collection[str]) -> _Match:
-    """The sentence with most words of the clause, its best clause, and further clauses that add words."""
+    """Finds the sentence with most words of the clause, its best clause, and further clauses that add words."""
     return max(
         (_match_in(clause, sentence, place, known) for place, sentence in enumerate(text)),
         key=lambda found: (found.held, -len(found.clauses), -found.place),
@@ -131,22 +131,22 @@ def _match_in(clause: Clause, sentence: Sequence[Clause], place: int, known: Col
 
 
 def _joined(statement: Sequence[Clause], matched: Sequence[_Match]) -> Iterator[tuple[list[Clause], list[Clause]]]:
-    """Puts the statement's clauses that share a clause of the text into one group: `(said, found)` of each."""
+    """Groups the statement's clauses that share a clause of the text. Yields each group as `(stated, found)`."""
     groups: list[tuple[set[tuple[int, int]], list[Clause]]] = []
     where = {(found.place, number): found.sentence[number] for found in matched for number in found.clauses}
     for clause, found in zip(statement, matched, strict=True):
-        places, said = {(found.place, number) for number in found.clauses}, [clause]
+        places, stated = {(found.place, number) for number in found.clauses}, [clause]
         for other in [group for group in groups if group[0] & places]:
             groups.remove(other)
-            places, said = places | other[0], other[1] + said
-        groups.append((places, said))
-    for places, said in groups:
-        yield said, [where[place] for place in sorted(places)]
+            places, stated = places | other[0], other[1] + stated
+        groups.append((places, stated))
+    for places, stated in groups:
+        yield stated, [where[place] for place in sorted(places)]
 
 
-def _contradicts(said: list[Clause], found: list[Clause], fragment: bool) -> bool:
+def _contradicts(stated: list[Clause], found: list[Clause], fragment: bool) -> bool:
     """Whether the operators of a group of clauses differ."""
-    ours, theirs = list(_operators(said)), list(_operators(found))
+    ours, theirs = list(_operators(stated)), list(_operators(found))
     for name in {operator for operator, _, _ in ours} | {operator for operator, _, _ in theirs if operator in DECISIVE}:
         own = [sides for operator, *sides in ours if operator == name]
         other = [sides for operator, *sides in theirs if operator == name]
@@ -159,7 +159,7 @@ def _contradicts(said: list[Clause], found: list[Clause], fragment: bool) -> boo
             other.remove(partner)
     if fragment:
         return False
-    words = {part.key for clause in said for part in clause if part.kind != "operator"}
+    words = {part.key for clause in stated for part in clause if part.kind != "operator"}
     kept = Counter(operator for operator, _, _ in ours)
     for name, left, right in theirs:
         if name not in RELATIONS or not left or not right:
@@ -170,7 +170,7 @@ def _contradicts(said: list[Clause], found: list[Clause], fragment: bool) -> boo
 
 
 def _operators(clauses: Sequence[Clause]) -> Iterator[tuple[str, list[str], list[str]]]:
-    """Each operator with the names of the parts on its left and right, the nearest first."""
+    """Yields each operator with the keys of the parts on its left and right, the nearest first."""
     for clause in clauses:
         for place, part in enumerate(clause):
             if part.kind == "operator":
@@ -180,7 +180,7 @@ def _operators(clauses: Sequence[Clause]) -> Iterator[tuple[str, list[str], list
 
 
 def _alike(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> bool:
-    """Whether an operator is about the same part: the next one on its right, or where there is none, on its left."""
+    """Whether two operators modify the same part: the next on the right or, without one, a part on either side."""
     (left, right), (other_left, other_right) = ours, theirs
     if right and other_right:
         return right[0] in other_right or other_right[0] in right
@@ -189,7 +189,7 @@ def _alike(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> bool:
 
 
 def _amounts_agree(clause: Clause, found: _Match, fragment: bool) -> bool:
-    """Whether each amount and frequency of a clause stands where it was found, bounded alike, beside the same parts."""
+    """Whether the matched text has each amount and frequency of a clause, with the same bound and neighbours."""
     kinds = ("amount", "frequency")
     rest = [one for number in found.clauses for one in _placed(found.sentence[number]) if one[1].kind in kinds]
     rivals = {(one.measure, one.key) for _, one in rest}
@@ -206,9 +206,9 @@ def _amounts_agree(clause: Clause, found: _Match, fragment: bool) -> bool:
 
 
 def _borrows(clause: Clause, found: _Match, known: Collection[str], elsewhere: Collection[str]) -> bool:
-    """Whether an amount's clause takes its subject from another sentence, or from the title.
+    """Whether a clause with an amount takes its subject from another sentence or from the title.
 
-    "Methotrexate 5 mg" is not what "Folic acid 5 mg" below the title "Methotrexate" says.
+    "Methotrexate 5 mg" is not supported by "Folic acid 5 mg" below the title "Methotrexate".
     """
     if all(part.kind in ("word", "operator") for part in clause):
         return False
@@ -216,18 +216,18 @@ def _borrows(clause: Clause, found: _Match, known: Collection[str], elsewhere: C
     added = {part.key for part in clause if part.kind == "word"} - here
     if added & set(elsewhere):
         return True
-    said = {part.key for part in clause}
+    keys = {part.key for part in clause}
     return bool(added & set(known)) and any(
-        part.kind not in ("word", "operator") and part.key in said and before.kind == "word" and before.key not in said
+        part.kind not in ("word", "operator") and part.key in keys and before.kind == "word" and before.key not in keys
         for one in found.sentence
         for before, part in pairwise(one)
     )
 
 
 def _from_another_clause(clause: Clause, found: _Match) -> bool:
-    """Whether the text has the amount in one clause, and the statement's words in another that has another amount.
+    """Whether the text has the amount in one clause, and the statement's words in a clause with another amount.
 
-    "Children get 10 mg" is not what "children get 5 mg, those over 12 get 10 mg" says.
+    "Children get 10 mg" is not supported by "children get 5 mg, those over 12 get 10 mg".
     """
     words = {part.key for part in clause if part.kind == "word"}
     amounts = {part.key: part.measure for part in clause if part.kind == "amount" and part.measure}
@@ -241,14 +241,14 @@ def _from_another_clause(clause: Clause, found: _Match) -> bool:
 
 
 def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Part]]:
-    """Each part with the names of its neighbours."""
+    """Yields each part with the names (bound and key) of its neighbours."""
     names = [None, *(part.bound + part.key for part in clause), None]
     for place, part in enumerate(clause):
         yield (names[place], names[place + 2]), part
 
 
 def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
-    """Whether an amount is the same. One that stands alone may leave out its bound."""
+    """Whether two amounts are equal. In a fragment, an amount may omit its bound."""
     if ours.kind != theirs.kind:
         return False
     if fragment and not ours.bound and ours.kind == "amount":
@@ -257,7 +257,7 @@ def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
 
 
 def _with_parts(clause: Clause) -> Clause:
-    """Adds the amounts that a statement may quote alone: a range's ends, and "5 days" of "every 5 days"."""
+    """Adds amounts that a statement may quote separately: the ends of a range, and "5 days" of "every 5 days"."""
     parts: list[Part] = []
     for part in clause:
         parts.append(part)
@@ -270,7 +270,7 @@ def _with_parts(clause: Clause) -> Clause:
 
 
 def _frequencies_kept(clause: Clause, found: _Match) -> bool:
-    """Whether an amount that the text gives a frequency has one in the statement."""
+    """Whether each amount that has a frequency in the text also has one in the statement."""
     ours = {part.key for part in clause if part.kind == "amount"}
     if any(part.kind == "frequency" for part in clause):
         return True

@@ -1,7 +1,7 @@
 """Checks an answer's markers (`[1]`, `[1, 2]`, `[1][2]`) against the passages that the prompt showed.
 
-The support of a statement is lexical: the share of its words that a few neighbouring sentences of the passage hold, and
-none at all where its polarity, a bound, a frequency or an amount differs from theirs. It does not judge entailment.
+Support is lexical: the share of a statement's words that a few neighbouring sentences of the passage contain, or 0 if
+polarity, a bound, a frequency or an amount differs. Does not judge entailment.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _TOKEN = re.compile(r"\d+(?:,\d{3})+(?:\.\d+)?|\d+(?:\.\d+)?|%|[^\W\d_]+")
 SUPPORTED, WORTH = 1.0, 0.5
 """Minimum support for a whole statement (SUPPORTED) and for part of it (WORTH)."""
 _UNCOMPARED = 0.9
-"""The most support of a statement with a sentence that has no word to compare, such as "Yes."."""
+"""Maximum support of a statement with a sentence that has no word to compare, such as "Yes."."""
 _WIDEST = 3
 """Maximum number of neighbouring sentences in a supporting span."""
 
@@ -33,7 +33,7 @@ _COUNTS = {word: str(number) for number, word in enumerate(_COUNT.split(), start
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """An answer's text without the markers that name no shown passage, and the citations of the other markers."""
+    """An answer's text without markers of passages that were not shown, and the citations of the other markers."""
 
     text: str
     citations: tuple[Citation, ...]
@@ -47,7 +47,7 @@ class Checked:
 
 
 def supports(citation: Citation) -> bool:
-    """Whether the cited span supports its statement, so that it may be marked as its evidence."""
+    """Whether the cited span fully supports its statement and may be marked as evidence."""
     return citation.support >= SUPPORTED
 
 
@@ -97,24 +97,26 @@ def statements(text: str, shown: int = 99) -> Iterator[tuple[str, tuple[int, ...
 def support(statement: str, passage: Passage, question: str = "") -> tuple[int, int, float]:
     """Returns `(start, end, support)`: the span of the source document with the highest support, in [0, 1].
 
-    Words of the passage's title and heading count neither way, since the prompt shows them too. Where no sentence
-    supports the statement, or each that does contradicts it, the span is the whole passage and the support 0.
+    Words of the passage's title and heading are not counted if missing, since the prompt shows them too. If no sentence
+    supports the statement without contradicting it, the span is the whole passage and the support 0.
     """
     readings = (True, False) if divides_words(passage.text) or divides_words(statement) else (True,)
     return max((_support(statement, passage, question, joined) for joined in readings), key=lambda found: found[2])
 
 
 def _support(statement: str, passage: Passage, question: str, join_divided: bool) -> tuple[int, int, float]:
-    """As `support`, with words that a line's end divides read in one way."""
-    said = [clauses(words_of(statement, one, join_divided=join_divided)) for one in sentences(statement)]
+    """As `support`, for one reading of words that a line's end divides."""
+    stated = [clauses(words_of(statement, one, join_divided=join_divided)) for one in sentences(statement)]
     found = sentences(passage.text)
     text = [clauses(words_of(passage.text, one, join_divided=join_divided)) for one in found]
-    if not statement.rstrip().endswith("?"):  # what is asked is not said
-        text = [() if passage.text[: one.end].endswith("?") else said for one, said in zip(found, text, strict=True)]
+    if not statement.rstrip().endswith("?"):  # a question in the passage states nothing
+        text = [
+            () if passage.text[: one.end].endswith("?") else sentence for one, sentence in zip(found, text, strict=True)
+        ]
     elsewhere = {part.key for sentence in text for part in _words(sentence)}
     known = {part.key for part in _words(clauses(" ".join((passage.title, *passage.heading))))}
     asked, form = terms(question), fragment(statement)
-    whole = [clause for sentence in said for clause in sentence]
+    whole = [clause for sentence in stated for clause in sentence]
     best = (0.0, 0, 0, 0)
     span = (passage.start, passage.end)
     for first, last in _windows(len(found)):
@@ -125,24 +127,24 @@ def _support(statement: str, passage: Passage, question: str, join_divided: bool
         rank = (agreement.share, first - last, len(asked & terms(passage.text[start:end])), -start)
         if rank[0] > 0 and rank > best:
             best, span = rank, (passage.start + start, passage.start + end)
-    single = _by_single_sentences(said, text, known, elsewhere - known, form)
+    single = _by_single_sentences(stated, text, known, elsewhere - known, form)
     return *span, min(best[0], max(single, WORTH))
 
 
 def _by_single_sentences(
-    said: Sequence[Sequence[Clause]],
+    stated: Sequence[Sequence[Clause]],
     text: Sequence[Sequence[Clause]],
     known: set[str],
     elsewhere: set[str],
     form: Literal["", "amount", "phrase"],
 ) -> float:
-    """The lowest support that a sentence of the statement has from one sentence of the passage.
+    """Returns the lowest support that a sentence of the statement has from a single sentence of the passage.
 
-    Words of several sentences can make a statement that none of them makes: a condition of one, an order of another.
-    Such a statement is supported in part at most.
+    Words of several sentences can form a statement that none of them makes (a condition of one, an order of another).
+    The caller limits the support of such a statement to `WORTH`, or to this value if that is higher.
     """
     lowest = 1.0
-    for sentence in said:
+    for sentence in stated:
         if not any(sentence):
             lowest = min(lowest, _UNCOMPARED)
             continue
@@ -152,7 +154,7 @@ def _by_single_sentences(
 
 
 def terms(text: str) -> set[str]:
-    """The words and numbers of a text that carry meaning, in one spelling."""
+    """Returns the words and numbers of a text without stop words, in one spelling."""
     return {token for token in _tokens(text) if token not in FUNCTION_WORDS}
 
 

@@ -1,7 +1,7 @@
-"""Reads a sentence into clauses of words, amounts and operators (negations, bounds, frequencies, directions).
+"""Splits a sentence into clauses of words, amounts and operators (negations, bounds, frequencies, directions).
 
-Both sides of a comparison are read alike. Does not compare (see `cdsframe.citations.agreement`) and knows no grammar: a
-clause ends at punctuation or at a conjunction.
+Uses no grammar: a clause ends at punctuation or at a conjunction. Does not compare (see
+`cdsframe.citations.agreement`).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Literal
 from cdsframe.citations.spelling import spelled_out
 from cdsframe.citations.words import BOUNDS, DECISIVE, LIGHT, OPERATORS, SPELLED, VERB, stem
 from cdsframe.text.stopwords import FUNCTION_WORDS
-from cdsframe.text.tokens import Token, read
+from cdsframe.text.tokens import TextToken, read
 from cdsframe.text.units import measure
 
 _CLAUSE_END = re.compile(
@@ -32,9 +32,9 @@ class Part:
 
     Attributes:
         kind: "word", "amount", "frequency" or "operator".
-        key: what equal parts share: a word's stem, an amount in its measure's base, an operator's name.
-        bound: of an amount, the comparison in front of it ("ge", "gt", "le", "lt"), else "".
-        measure: the dimension of an amount ("mass/volume"), "" for a number without unit.
+        key: equal for equal parts: a word's stem, an amount in its base unit, an operator's name.
+        bound: for an amount, the comparison before it ("ge", "gt", "le", "lt"), else "".
+        measure: for an amount, its dimension ("mass/volume"); "" for a number without unit.
     """
 
     kind: str
@@ -48,13 +48,13 @@ Clause = tuple[Part, ...]
 
 @lru_cache(maxsize=8192)
 def clauses(sentence: str) -> tuple[Clause, ...]:
-    """The clauses of a sentence. Operators alone belong to the next clause, amounts alone to the one before."""
+    """Returns the clauses of a sentence. Adds operators alone to the next clause, amounts alone to the previous one."""
     found: list[Clause] = []
     waiting: Clause = ()
     for piece in _CLAUSE_END.split(spelled_out(sentence)):
         parts = _parts(piece)
         if waiting and parts and parts[0].key in DECISIVE and any(part.kind == "amount" for part in waiting):
-            found, waiting = [waiting], ()  # "not exceed 150 mg without …": what is denied is not the amount
+            found, waiting = [waiting], ()  # "not exceed 150 mg without …": the negation does not apply to the amount
         parts, waiting = waiting + parts, ()
         kinds = {part.kind for part in parts}
         if kinds == {"operator"} or (not found and "word" not in kinds):
@@ -71,7 +71,8 @@ def clauses(sentence: str) -> tuple[Clause, ...]:
 
 
 def fragment(statement: str) -> Literal["", "amount", "phrase"]:
-    """Whether a statement without a verb is an amount alone ("15 mg twice daily", "bleep 2140") or begins with one."""
+    """Classifies a statement without a verb: "amount" for only an amount ("15 mg twice daily", "bleep 2140"), "phrase"
+    for a phrase that begins with one, else ""."""
     parts = [part for clause in clauses(statement) for part in clause]
     if not parts or VERB.search(statement):
         return ""
@@ -106,16 +107,16 @@ def _parts(piece: str) -> Clause:
     return tuple(parts)
 
 
-def _number_follows(tokens: Sequence[Token]) -> bool:
+def _number_follows(tokens: Sequence[TextToken]) -> bool:
     """Whether a number comes before any other operator."""
     kinds = ["number" if t.kind == "number" else "operator" if t.text in OPERATORS else "" for t in tokens]
     return next((kind for kind in kinds if kind), "") == "number"
 
 
 def _amounts(text: str, unit: str, bound: str, moving: bool) -> list[Part]:
-    """A number or a range in its measure's base, so that "500 mg" and "0.5 g" are equal.
+    """Converts a number or a range to its base unit, so that "500 mg" and "0.5 g" are equal.
 
-    What moves "from 34 to 28 units" has two amounts, not a range.
+    A change ("reduce from 34 to 28 units", `moving`) has two amounts, not a range.
     """
     kind, factor = ("times", Decimal(1)) if unit == "times" else measure(unit) if unit else ("", Decimal(1))
     values = re.split(r"(?<=\d)-", text)
@@ -128,8 +129,8 @@ def _amounts(text: str, unit: str, bound: str, moving: bool) -> list[Part]:
     return [Part("amount", f"{'-'.join(spelled)} {kind}", bound, kind)]
 
 
-def _shared_units(tokens: list[Token]) -> list[Token]:
-    """Gives the numbers of a list the unit behind the last one: "15, 30 and 60 minutes"."""
+def _shared_units(tokens: list[TextToken]) -> list[TextToken]:
+    """Gives all numbers of a list the unit after the last one: "15, 30 and 60 minutes"."""
     unit = ""
     for place in range(len(tokens) - 1, -1, -1):
         token = tokens[place]

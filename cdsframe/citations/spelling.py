@@ -1,6 +1,6 @@
-"""Spells frequencies, comparisons and contractions of a sentence in one way, so that `tokens.read` sees one form.
+"""Normalises frequencies, comparisons and contractions in a sentence for `cdsframe.text.tokens.read`.
 
-"b.d.", "twice a day" and "every 12 hours" become one frequency; "no more than" becomes "≤". Does not cut a sentence.
+"b.d.", "twice a day" and "every 12 hours" become one frequency; "no more than" becomes "≤". Does not split a sentence.
 """
 
 from __future__ import annotations
@@ -58,11 +58,11 @@ _NO = (
 )
 _OVER = r"(?:above|over|beyond|past|exceed(?:s|ed|ing)?)"
 _AMOUNT = r"(?<!\d)(?<!\d[.,/])(\d[\d.,/]{0,30}(?:\s?[^\s\d,;.]{1,40}){0,2}?)"
-"""A number and up to two words. It begins where the number begins, and is bounded, so that the search is linear."""
+"""A number and up to two words. Starts at a number's first digit and is bounded, so that the search is linear."""
 _NOTHING = r"(?!\s+(?:than\b|the\b|an?\b|\d))"
-"""What must not follow "or more": a second amount."""
+"""No second amount may follow "or more"."""
 _NO_AMOUNT_BEHIND = r"(?!\s*(?:\d|freq|one\b|two\b|three\b|four\b|five\b|six\b|a\b|an\b))"
-"""What must not follow "5 mg at most": an amount that "at most" is about."""
+"""No amount may follow "5 mg at most": "at most" would refer to it."""
 _COMPARED = [
     (rf"{_AMOUNT},?\s+(?:at\s+(?:the\s+)?(?:very\s+)?most|maximum)\b{_NO_AMOUNT_BEHIND}", r"≤ \1"),
     (rf"{_AMOUNT},?\s+(?:at\s+(?:the\s+)?(?:very\s+)?least|minimum)\b{_NO_AMOUNT_BEHIND}", r"≥ \1"),
@@ -85,7 +85,7 @@ _COMPARED = [
 
 def spelled_out(text: str) -> str:
     text = re.sub(r"\[\s*(\d[\d.]*)\s*[,;]\s*(\d[\d.]*)\s*\]", r"\1 to \2", text)
-    text = re.sub(r"[\[\]]", " ", text)  # an amount in brackets; markers were taken out before
+    text = re.sub(r"[\[\]]", " ", text)  # brackets around amounts; markers are removed earlier
     for pattern, plain in (*_CONTRACTED, *_ABBREVIATED):
         text = re.sub(pattern, plain, text, flags=re.I)
     for frequency in _FREQUENCIES:
@@ -96,9 +96,9 @@ def spelled_out(text: str) -> str:
 
 
 def _frequency(found: re.Match[str]) -> str:
-    """A frequency as a word: events in how many days ("freq3x1" is three times a day)."""
+    """Writes a frequency as a word, events and days: "freq3x1" is three times in one day."""
     groups = {name: value and value.lower() for name, value in found.groupdict().items()}
-    count, said = groups.get("count"), found[0].lower()
+    count, lower = groups.get("count"), found[0].lower()
     number = (_NUMBERS.get(count) or int(count)) if count else 1
     adverb = groups.get("adverb")
     unit = groups.get("period") or groups.get("over") or "day"
@@ -107,7 +107,7 @@ def _frequency(found: re.Match[str]) -> str:
     days = Fraction(_DAYS["day" if unit == "night" else unit])
     if groups.get("other") or groups.get("alternate"):
         rate = 1 / (2 * days)
-    elif count and number and (said.startswith("every") or (adverb and "time" not in said and "dose" not in said)):
+    elif count and number and (lower.startswith("every") or (adverb and "time" not in lower and "dose" not in lower)):
         rate = 1 / (number * days)
     else:
         rate = number / days

@@ -1,6 +1,6 @@
-"""Lists of words: those that decide what a sentence says (negations, bounds, directions), and those without meaning.
+"""Word lists for `cdsframe.citations.clauses`: operators (negations, bounds, directions) and words without meaning.
 
-`cdsframe.citations.clauses` uses them. Reads no sentence.
+Does not read sentences.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _CRITICAL = {
     "off": "off",
     "cancel": "cancel cancels cancelled postpone postponed",
 }
-"""Words that turn a sentence around. A statement that leaves one of its clause out says something else."""
+"""Words that reverse the meaning of a clause; a statement that omits one contradicts the clause."""
 _SHARES = {
     "half": "half",
     "third": "third thirds",
@@ -60,18 +60,18 @@ _DIRECTIONS = {
     "gt": "above over beyond past exceed exceeds exceeded exceeding",
     "lt": "below under",
 }
-"""Words whose opposite can stand in the same sentence: what they are about must agree, too."""
+"""Words whose opposite can occur in the same sentence: the parts that they modify are compared, too."""
 OPERATORS = {
     **dict.fromkeys(_NEGATORS, NEGATION),
     **{word: name for name, words in (_CRITICAL | _SHARES | _DIRECTIONS).items() for word in listed(words)},
     **dict(zip("≥>≤<", BOUNDS, strict=True)),
 }
 RELATIONS = frozenset({*BOUNDS, "before", "after", "until", "since", "during"})
-"""Operators that a statement must keep where it repeats the parts on both sides of them."""
+"""Operators that a statement must keep if it repeats the parts on both sides."""
 TURNING = frozenset({NEGATION, *_CRITICAL})
-"""Operators that turn their clause around."""
+"""Operators that reverse the meaning of their clause."""
 DECISIVE = TURNING | frozenset(_SHARES)
-"""Operators that a statement must keep where it repeats words of their clause."""
+"""Operators that a statement must keep if it repeats words of their clause."""
 
 LIGHT = frozenset(
     listed(
@@ -79,7 +79,7 @@ LIGHT = frozenset(
         "receive receives received get gets got getting go goes let make makes made need needs needed"
     )
 )
-"""Verbs that say nothing without their object, and that a statement may exchange for each other."""
+"""Verbs that mean little without their object; a statement may exchange them."""
 VERB = re.compile(rf"\b(?:is|are|was|were|be|do|does|did|must|should|may|can|will|has|have|{'|'.join(LIGHT)})\b", re.I)
 _SAME = {
     "phone": "ring rings call calls called phone phones telephone telephones telephoned bleep",
@@ -90,7 +90,7 @@ SPELLED = {word: name for name, words in _SAME.items() for word in listed(words)
 
 
 def stem(word: str) -> str:
-    """A word without the endings of number and tense; short words keep theirs."""
+    """Removes a word's endings of number and tense, except from short words."""
     word = word.strip("-+")
     for ending, instead in (("ies", "y"), ("ing", ""), ("ed", ""), ("es", ""), ("s", ""), ("e", "")):
         if word.endswith(ending) and len(word) - len(ending) >= 4 and not word.endswith(("ss", "us", "is")):

@@ -1,4 +1,4 @@
-"""What makes a script a command: arguments, composition, the run's folder, multiruns, errors without tracebacks.
+"""Turns a function into a command: arguments, composition, the run's folder, multiruns, errors without tracebacks.
 
-Holds no component. `cdsframe.cli.entry` is the decorator of the scripts.
+Holds no component. The decorator is `cdsframe.cli.entry.entry`.
 """

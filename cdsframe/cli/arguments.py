@@ -1,6 +1,6 @@
-"""What the command line may say and Hydra would misread: a question, a group without an option, a folder to resume.
+"""Handles command-line arguments that Hydra would misread: the question, a group set to null, the folder to resume.
 
-Does not compose and does not read a configuration.
+Does not compose the configuration.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from cdsframe.cli.sweep import require_resumable
 from cdsframe.errors import ConfigError
 
 
-def as_text(text: str) -> str:
-    """What OmegaConf reads as this text, whatever is in it."""
+def escape_interpolations(text: str) -> str:
+    """Escapes `${` so that OmegaConf reads the text literally."""
     return re.sub(r"(\\*)\$\{", r"\1\1\\${", text)
 
 
 def take_question(primary: Path) -> list[str]:
-    """The values of `question=` on the command line, which Hydra does not get to see.
+    """Removes `question=` from the command line and returns its values, without enclosing quotes.
 
-    It would read them by the grammar of its overrides, and keep them in its files and messages. Quotes around the whole
-    are taken off.
+    Hydra would parse a question by its override grammar and write it into its files and messages. Returns an empty list
+    if the primary configuration has no key `question`.
     """
     if not re.search(r"^question:", primary.read_text(encoding="utf-8"), re.MULTILINE):
         return []
@@ -37,18 +37,18 @@ def take_question(primary: Path) -> list[str]:
 
 
 def refuse_groups_without_option(name: str, configs: Path) -> None:
-    """Ends the program where a group is set to null: Hydra has no words for it."""
+    """Exits with an error if a group is set to null. Hydra's own message does not name a fix."""
     for group, _, value in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
         if "null" in value.split(",") and group and (configs / group).is_dir():
             options = sorted(file.stem for file in (configs / group).glob("*.yaml"))
-            mend = f"give one of {', '.join(options)}, or leave it out" if options else "leave it out"
-            mend = f"give {group}=none" if "none" in options else mend
-            sys.stderr.write(f"{name}: the configuration is refused: {group}=null: a group needs an option; {mend}\n")
+            fix = f"give one of {', '.join(options)}, or leave it out" if options else "leave it out"
+            fix = f"give {group}=none" if "none" in options else fix
+            sys.stderr.write(f"{name}: the configuration is refused: {group}=null: a group needs an option; {fix}\n")
             sys.exit(ConfigError.exit_code)
 
 
-def refuse_to_resume_nothing(name: str) -> None:
-    """Ends the program where `resume` names no run's folder: a multirun would begin in it whatever it is."""
+def refuse_unresumable(name: str) -> None:
+    """Exits with an error if `resume` names no run's folder. A multirun would start in any folder."""
     given = [argument.lstrip("+").partition("=") for argument in sys.argv[1:]]
     several = any(
         key in ("-m", "--multirun")

@@ -11,7 +11,7 @@ from cdsframe.serving.terminal import show_answer, show_hits
 
 @entry
 def main(system: Composition) -> None:
-    """Prints the hits, then the answer with its sources and confidence."""
+    """Prints the hits and, unless `generator=none`, the answer with its sources and confidence."""
     fields: Any = OmegaConf.to_container(system.cfg.filter, resolve=True)
     filter = {field: value for field, value in fields.items() if value is not None}
     question, pipeline = str(system.cfg.question), system.pipeline

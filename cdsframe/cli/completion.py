@@ -1,4 +1,4 @@
-"""Shell completion for the command `cdsframe`. Hydra's own does not know of a command before its arguments."""
+"""Shell completion for the command `cdsframe`. Hydra's completion does not support a subcommand before arguments."""
 
 from cdsframe.config.folders import PRIMARIES
 
@@ -28,5 +28,5 @@ SHELLS = ("bash", "zsh")
 
 
 def script(shell: str) -> str:
-    """What a shell evaluates to complete commands, groups, options and keys."""
+    """Returns shell code that completes commands, groups, options and keys."""
     return (_BASH if shell == "bash" else _ZSH).replace("COMMANDS", " ".join(PRIMARIES))

@@ -1,6 +1,6 @@
-"""What makes a script an entry point: composition, refusal, the run's folder, and errors without tracebacks.
+"""The decorator `entry` turns a function into a command: composition, checks, the run's folder, error messages.
 
-Does not know what the scripts do.
+Does not depend on what the commands do.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from yaml import YAMLError
 
 from cdsframe.artifacts.run import Run
 from cdsframe.cli.arguments import (
-    as_text,
+    escape_interpolations,
     refuse_groups_without_option,
-    refuse_to_resume_nothing,
+    refuse_unresumable,
     take_question,
 )
-from cdsframe.cli.interrupt import EXIT_CODE, over
-from cdsframe.cli.multirun import told
-from cdsframe.cli.pipes import passing
+from cdsframe.cli.interrupt import EXIT_CODE, restore_interrupts
+from cdsframe.cli.multirun import pop_summaries
+from cdsframe.cli.pipes import ignore_closed_pipes
 from cdsframe.cli.resume import interrupted_run
 from cdsframe.cli.shadow import refuse_shadowed
-from cdsframe.cli.sweep import claim, job_of_sweep, note_failure
+from cdsframe.cli.sweep import folder_of_job, record_failure, run_job
 from cdsframe.config.check import check
 from cdsframe.config.components import config_folders
 from cdsframe.config.composition import Composition
@@ -42,30 +42,32 @@ from cdsframe.config.hydra_errors import hydra_message, yaml_problem
 from cdsframe.config.hyperparameters import hyperparameters
 from cdsframe.config.resolvers import without_environment
 from cdsframe.errors import CdsframeError, ConfigError
-from cdsframe.logger import several_in_one
+from cdsframe.logger import shared_run_problems
 from cdsframe.machine.environment import set_defaults
 from cdsframe.machine.shared_cores import watch
 from cdsframe.text.printable import plain
 
 _TRACEBACKS = os.environ.get("CDSFRAME_TRACEBACKS", os.environ.get("HYDRA_FULL_ERROR")) == "1"
-"""Whether the user asked for tracebacks (by Hydra's own switch, which is set for all of a sweep's processes below)."""
+"""Whether the user asked for tracebacks. `entry` sets HYDRA_FULL_ERROR in all processes of a sweep, so the user's value
+of it is passed on in CDSFRAME_TRACEBACKS."""
 
 
 def start_run(cfg: DictConfig) -> Run:
-    """The folder of this job, as Hydra names it."""
+    """Opens the job's run in the folder that Hydra chose, or in the folder to resume. Raises ConfigError."""
     runtime = HydraConfig.get()
     multirun = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
     if multirun and OmegaConf.select(cfg, "trainer.strategy") == "ddp":
         raise ConfigError(
-            "trainer=ddp starts the command again for each device, and with -m each would start the whole multirun; "
-            "start the jobs one by one (for r in 8 16; do python train.py trainer=ddp lora.r=$r name=r$r; done)"
+            "trainer=ddp starts the command again for each device, and with -m each process would start the whole "
+            "multirun; start the jobs one by one "
+            "(for r in 8 16; do python train.py trainer=ddp lora.r=$r name=r$r; done)"
         )
     _refuse_settings_of_hydra(runtime, multirun)
-    if multirun and (problems := several_in_one(cfg.get("logger"), os.environ)):
+    if multirun and (problems := shared_run_problems(cfg.get("logger"), os.environ)):
         raise ConfigError(problems)
     folder, written, resumed = Path(runtime.runtime.output_dir), without_environment(cfg), False
     if cfg.get("resume") and multirun:
-        folder, resumed = claim(Path(runtime.sweep.dir), folder, written)
+        folder, resumed = folder_of_job(Path(runtime.sweep.dir), folder, written)
     elif cfg.get("resume"):
         folder, resumed = interrupted_run(cfg, written), True
     choices = {
@@ -87,16 +89,16 @@ def start_run(cfg: DictConfig) -> Run:
 
 
 def _refuse_settings_of_hydra(runtime: Any, multirun: bool) -> None:
-    """Refuses Hydra settings that move the working folder or rename the jobs' folders."""
+    """Raises ConfigError for Hydra settings that change the working folder or rename the jobs' folders."""
     if runtime.job.chdir:
         raise ConfigError(
-            "hydra.job.chdir=true would make paths such as paths.outputs start at the run's folder, and not where you "
-            "start the command; leave it out: a run writes into its own folder anyway"
+            "hydra.job.chdir=true would resolve relative paths such as paths.outputs in the run's folder, not in the "
+            "working folder; leave it out: a run writes into its folder without it"
         )
     if multirun and str(runtime.sweep.subdir) != str(runtime.job.num):
         raise ConfigError(
-            f"hydra.sweep.subdir={runtime.sweep.subdir}: the jobs of a multirun have numbered folders, by which resume "
-            "and the leader board find them; leave it out, and set hydra.sweep.dir to choose the folder above them"
+            f"hydra.sweep.subdir={runtime.sweep.subdir}: resume and the leader board need the jobs' numbered folders; "
+            "leave it out, and set hydra.sweep.dir to choose the multirun's folder"
         )
 
 
@@ -106,22 +108,22 @@ _ON_DISK = {
     errno.EROFS: "the file system is read-only at",
     errno.EACCES: "there is no permission to write",
     errno.EPERM: "there is no permission to write",
-    errno.ENOENT: "there is no file or folder, and none can be made:",
+    errno.ENOENT: "there is no such file or folder, and it cannot be created:",
     errno.ENAMETOOLONG: "a name is too long:",
-    errno.EEXIST: "there is a file where a folder was expected:",
-    errno.ENOTDIR: "there is a file where a folder was expected:",
-    errno.EISDIR: "there is a folder where a file was expected:",
+    errno.EEXIST: "a folder was expected and a file found:",
+    errno.ENOTDIR: "a folder was expected and a file found:",
+    errno.EISDIR: "a file was expected and a folder found:",
 }
 
 
 def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]:
-    """Makes a command: Hydra composes, `check` refuses, the function works; users' errors print no traceback.
+    """Makes a command: Hydra composes, `check` validates, the function works; a CdsframeError prints no traceback.
 
-    The command has the name of the function's file, and its primary configuration as well: in the folder `configs`
-    beside that file, else in cdsframe's.
+    The command and its primary configuration are named after the function's file. The configuration is read from the
+    folder `configs` beside that file if that exists, else from cdsframe's configs.
 
-    Exit codes: 0 done, 1 failed (and Hydra's own override errors), 2 configuration refused, 130 interrupted, 143 after
-    a SIGTERM that left a checkpoint.
+    Exit codes: 0 done, 1 failed (also Hydra's override errors), 2 configuration refused, 130 interrupted (Ctrl-C), 143
+    stopped by SIGTERM after writing a checkpoint.
     """
     script = Path(function.__code__.co_filename).resolve()
     name, configs = script.stem, script.parent / "configs"
@@ -136,39 +138,39 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
         set_defaults()
         try:
             if asked:
-                cfg.question = as_text(asked[-1])
+                cfg.question = escape_interpolations(asked[-1])
             check(cfg)
             run = start_run(cfg)
             work = functools.partial(_watched, function, cfg, run)
-            return work() if run.sweep_folder is None else job_of_sweep(run, work, cfg.get("own_process") is True)
+            return work() if run.sweep_folder is None else run_job(run, work, cfg.get("own_process") is True)
         except CdsframeError as error:
-            _tell(name, error, started=run is not None)
-            _end_quietly(error)
+            _report(name, error, started=run is not None)
+            _exit_single_run(error)
             raise
         except OSError as error:
             if error.errno not in _ON_DISK:
                 raise
             failed = CdsframeError(f"{_ON_DISK[error.errno]} {error.filename or 'the outputs'}")
-            _tell(name, failed, started=True)
-            _end_quietly(failed)
+            _report(name, failed, started=True)
+            _exit_single_run(failed)
             raise failed from error
 
     main = hydra.main(version_base="1.3", config_path=str(configs), config_name=name)(job)
 
     @functools.wraps(function)
-    @passing()
+    @ignore_closed_pipes()
     def run() -> None:
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
-        os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra hand every error to us
+        os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise every error instead of printing it
         try:
             asked[:] = take_question(configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
-            refuse_to_resume_nothing(name)
+            refuse_unresumable(name)
             refuse_shadowed(name, configs, config_folders())
-            over()
+            restore_interrupts()
             main()
         except KeyboardInterrupt as stop:
-            sys.stderr.write(f"\n{name}: interrupted; {str(stop) or 'what was complete before is kept'}\n")
+            sys.stderr.write(f"\n{name}: interrupted; {str(stop) or 'completed work is kept'}\n")
             sys.exit(getattr(stop, "exit_code", EXIT_CODE))
         except Exception as error:
             if _TRACEBACKS:
@@ -177,22 +179,22 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
                 sys.exit(_not_utf8(name))
             sys.exit(_exit_code(name, error))
         finally:
-            _tell_of_multiruns(name)
+            _print_summaries(name)
 
     return run
 
 
 def _watched(function: Callable[[Composition], float | None], cfg: DictConfig, run: Run) -> float | None:
-    """Calls the function, with other programs measured in the process that works: a sweep's job may be a forked one."""
+    """Calls the function after starting `watch` in the working process, which may be a fork (`own_process`)."""
     watch()
     return function(Composition(cfg, run))
 
 
-def _tell_of_multiruns(name: str) -> None:
-    """Prints what there is to tell of multiruns; where that fails for a user's reason, says it and ends with 1."""
+def _print_summaries(name: str) -> None:
+    """Prints the summaries of this process's multiruns. A CdsframeError or OSError is reported, and exits."""
     pending = sys.exc_info()[0]
     try:
-        for text in told():
+        for text in pop_summaries():
             sys.stdout.write(text + "\n")
     except (CdsframeError, OSError) as error:
         code = _exit_code(name, error)
@@ -202,15 +204,15 @@ def _tell_of_multiruns(name: str) -> None:
             sys.exit(code)
 
 
-def _end_quietly(error: CdsframeError) -> None:
-    """Ends a single run whose error has been told: what is raised, Hydra tells again, with the whole command line."""
+def _exit_single_run(error: CdsframeError) -> None:
+    """Exits a single run whose error is already printed: Hydra would log a raised error with the whole command line."""
     runtime = HydraConfig.get()
     if not _TRACEBACKS and (runtime.mode is None or runtime.mode.name == "RUN"):
         raise SystemExit(error.exit_code) from error
 
 
 def _exit_code(name: str, error: Exception) -> int:
-    """What an error that ended the program is worth, said if nobody has said it. Defects of ours are raised again."""
+    """Returns the exit code for an error, and prints the error unless `_report` has. Raises defects again."""
     if isinstance(error, CdsframeError):
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -234,12 +236,15 @@ def _not_utf8(name: str) -> int:
     return ConfigError.exit_code
 
 
-def _tell(name: str, error: CdsframeError, started: bool) -> None:
-    """Says what is wrong; of a run that was refused before it began, removes the folder, or in a multirun notes it."""
+def _report(name: str, error: CdsframeError, started: bool) -> None:
+    """Prints the error.
+
+    Removes the folder of a refused single run; records the failure of a multirun's job that did not start.
+    """
     runtime = HydraConfig.get()
     single = runtime.mode is None or runtime.mode.name == "RUN"
     if not started and not single and not (Path(runtime.runtime.output_dir) / "config.yaml").is_file():
-        note_failure(Path(runtime.runtime.output_dir), error)
+        record_failure(Path(runtime.runtime.output_dir), error)
     if _TRACEBACKS:
         return
     lines = [plain(line) for line in str(error).splitlines()]
@@ -251,6 +256,6 @@ def _tell(name: str, error: CdsframeError, started: bool) -> None:
 
 
 def _remove_empty_run(folder: Path) -> None:
-    """Removes the folder of a refused run, in which only Hydra has written."""
+    """Removes a refused run's folder if it contains only Hydra's files, logs and `config.yaml`."""
     if all(item.name in (".hydra", "config.yaml") or item.suffix == ".log" for item in folder.iterdir()):
         shutil.rmtree(folder, ignore_errors=True)

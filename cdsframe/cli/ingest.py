@@ -1,4 +1,4 @@
-"""Brings an index up to date with a corpus."""
+"""Updates an index from a corpus."""
 
 import sys
 
@@ -10,7 +10,7 @@ from cdsframe.ingestion.report import Report
 
 @entry
 def main(system: Composition) -> float:
-    """Ingests; returns what the report counts as its score."""
+    """Ingests; returns the report's score."""
     report: Report = system.run_job("ingestion")
     system.run.finish(report.metrics, {"index": system.index.digest})
     sys.stdout.write(f"{report.text}\n")

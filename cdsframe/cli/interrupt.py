@@ -1,6 +1,6 @@
-"""Ends an entry point without a word when Ctrl-C comes while its modules are imported; imported before all of them.
+"""Exits silently on Ctrl-C while an entry point imports its modules: no work has started yet.
 
-Then nothing has begun that could be lost. `over` ends it: from there on Ctrl-C is an exception, as elsewhere.
+Must be the first import. `restore_interrupts` lets Ctrl-C raise KeyboardInterrupt again.
 """
 
 import os
@@ -11,17 +11,17 @@ EXIT_CODE = 130
 
 
 def _leave(number: int, frame: object) -> None:
-    os._exit(EXIT_CODE)  # an exception could be swallowed by whatever is being imported
+    os._exit(EXIT_CODE)  # a module that is being imported could catch an exception
 
 
-def over() -> None:
+def restore_interrupts() -> None:
     """Lets Ctrl-C raise KeyboardInterrupt again."""
     if signal.getsignal(signal.SIGINT) is _leave:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _is_entry_point(script: str | None) -> bool:
-    """Whether the program is a script beside the package or a command of it, not one that imports such a script."""
+    """Whether the main program is the command `cdsframe`, or a script in the package or beside it."""
     if script is None:
         return False
     folder, name = os.path.split(os.path.realpath(script))
@@ -31,6 +31,6 @@ def _is_entry_point(script: str | None) -> bool:
 _PACKAGE = os.path.dirname(os.path.dirname(os.path.realpath(__file__)))
 
 if _is_entry_point(getattr(sys.modules["__main__"], "__file__", None)) and (
-    signal.getsignal(signal.SIGINT) is signal.default_int_handler  # who started it may have switched Ctrl-C off
+    signal.getsignal(signal.SIGINT) is signal.default_int_handler  # the parent process may have disabled Ctrl-C
 ):
     signal.signal(signal.SIGINT, _leave)

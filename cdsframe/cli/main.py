@@ -1,4 +1,4 @@
-"""The command `cdsframe`: its first argument names one of the commands, the others are that command's."""
+"""The command `cdsframe COMMAND …`: runs a command with the remaining arguments."""
 
 import cdsframe.cli.interrupt  # noqa: I001 (first: Ctrl-C while the others are imported)
 import sys
@@ -10,7 +10,7 @@ from cdsframe.errors import near_miss
 
 _USAGE = f"""usage: cdsframe COMMAND [KEY=VALUE ...]
 
-  ingest      bring an index up to date with a corpus
+  ingest      update an index from a corpus
   train       fine-tune a model on questions with their passages
   evaluate    measure answers, retrieval or exams, and compare runs
   serve       serve cited, confident answers over HTTP
@@ -22,7 +22,7 @@ cdsframe completion {"|".join(SHELLS)} prints the completion for a shell: eval "
 
 
 def main() -> None:
-    """Runs a command with the remaining arguments; exit code 2 where there is none of that name."""
+    """Runs a command with the remaining arguments; exits with 2 if no command has that name."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("--help", "-h", "help"):
         sys.stdout.write(_USAGE)
@@ -31,11 +31,11 @@ def main() -> None:
     elif name == "completion":
         shell = arguments[0] if arguments else ""
         if shell not in SHELLS:
-            _end(f"cdsframe completion: {shell!r} is no shell that is known; {near_miss(shell, SHELLS)}")
+            _end(f"cdsframe completion: unknown shell {shell!r}; {near_miss(shell, SHELLS)}")
         sys.stdout.write(script(shell))
     elif name in PRIMARIES:
         module = import_module(f"cdsframe.cli.{name}")
-        sys.argv = [str(module.__file__), *arguments]  # a process that Lightning starts runs this file
+        sys.argv = [str(module.__file__), *arguments]  # Lightning's child processes run this file
         module.main()
     else:
         _end(f"cdsframe: no command {name!r}; {near_miss(name, PRIMARIES)}")

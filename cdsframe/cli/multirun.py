@@ -1,6 +1,6 @@
-"""What is done after each job of a multirun and at its end: Hydra's callback, which calls functions by their names.
+"""A Hydra callback that calls a function after each job of a multirun and another at its end.
 
-Does not run the jobs (`cdsframe.cli.sweep`).
+Does not run the jobs (see `cdsframe.cli.sweep`).
 """
 
 from __future__ import annotations
@@ -15,36 +15,40 @@ from omegaconf import DictConfig
 from cdsframe.config.build import locate
 
 _summaries: dict[Path, tuple[str, str | None, str | None]] = {}
-"""A multirun's folder -> the functions that tell of it and that end it, and what was told last in this process."""
+"""Multirun folder -> `function`, `at_end`, and the latest summary that `function` returned in this process."""
 
 
 class AfterEachJob(Callback):
-    """A Hydra callback that calls a function with the multirun's folder after each of its jobs.
+    """A Hydra callback that calls a function with the multirun's folder after each job.
 
-    After each, because Hydra does not call `on_multirun_end` when a job has failed: what a sweep leaves behind is
-    written anew from disk every time. The text that the function returns last is printed when the multirun ends.
+    Hydra does not call `on_multirun_end` after a failed job. So `function` rewrites the sweep's summary after each job,
+    from the files on disk. The last text that it returned is printed when the multirun ends.
 
     Args:
-        function: takes the multirun's folder, returns a text.
-        at_end: called once with the multirun's folder when the multirun ends, also after a failure; returns a text.
+        function: dotted path of a function that takes the multirun's folder and returns a text.
+        at_end: dotted path of a function called once when the multirun ends, also after a failure; takes the multirun's
+            folder and returns a text.
     """
 
     def __init__(self, function: str, at_end: str | None) -> None:
         self._function, self._at_end = function, at_end
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
-        """Hydra calls this in the process that tells at the end; launchers run the jobs in others."""
+        """Hydra calls this in the main process, which prints the summary; launchers may run jobs in other processes."""
         _summaries[Path(config.hydra.sweep.dir)] = (self._function, self._at_end, None)
 
     def on_job_end(self, config: DictConfig, job_return: Any, **kwargs: Any) -> None:
-        """Hydra calls this; outside a multirun it does nothing."""
+        """Hydra calls this after each job. Does nothing in a single run."""
         if config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
             folder = Path(config.hydra.sweep.dir)
             _summaries[folder] = (self._function, self._at_end, locate(self._function)(folder))
 
 
-def told() -> Iterator[str]:
-    """What was told last of each multirun of this process, and then what its end gives; each once."""
+def pop_summaries() -> Iterator[str]:
+    """Yields the latest summary of each multirun run by this process, followed by the text its end callback returned.
+
+    Clears both. A summary that no job of this process wrote is computed now.
+    """
     ended = list(_summaries.items())
     _summaries.clear()
     for folder, (function, at_end, text) in ended:

@@ -1,6 +1,6 @@
-"""Lets a program continue without a traceback when the reader of its output leaves early (`python ask.py … | head -1`).
+"""Prevents a traceback when the reader of a command's output closes the pipe early (`python ask.py … | head -1`).
 
-Handles the standard streams only: any other broken pipe stays an error.
+Handles the standard streams only: any other broken pipe is still an error.
 """
 
 from __future__ import annotations
@@ -15,17 +15,17 @@ from typing import Any
 
 
 @contextmanager
-def passing() -> Iterator[None]:
-    """Inside this context, discards output whose reader has left or whose stream is closed.
+def ignore_closed_pipes() -> Iterator[None]:
+    """Inside this context, output to a closed standard stream or pipe is discarded.
 
-    Replaces the process's own streams only: absl closes the stream of its log handler unless it is a standard stream.
+    Replaces only the process's original streams: absl closes the stream of its log handler unless it is one of these.
     """
     streams = sys.stdout, sys.stderr
     if streams != (sys.__stdout__, sys.__stderr__):
         yield
         return
-    with open(os.devnull, "w", encoding="utf-8") as nowhere:
-        wrapped = [_Passing(nowhere if stream is None or stream.closed else stream) for stream in streams]
+    with open(os.devnull, "w", encoding="utf-8") as devnull:
+        wrapped = [_PipeSafeStream(devnull if stream is None or stream.closed else stream) for stream in streams]
         sys.stdout, sys.stderr = wrapped
         try:
             yield
@@ -35,19 +35,19 @@ def passing() -> Iterator[None]:
                 stream.flush()
 
 
-class _Passing:
-    """A stream of text or of bytes. Writes after its reader has left go nowhere, those to its `buffer` too."""
+class _PipeSafeStream:
+    """Wraps a text or byte stream and its `buffer`. Discards what is written after the reader has closed the pipe."""
 
     def __init__(self, stream: Any) -> None:
         self._stream = stream
 
     @cached_property
-    def buffer(self) -> _Passing:
-        return _Passing(self._stream.buffer)
+    def buffer(self) -> _PipeSafeStream:
+        return _PipeSafeStream(self._stream.buffer)
 
     @cached_property
-    def raw(self) -> _Passing:
-        return _Passing(self._stream.raw)
+    def raw(self) -> _PipeSafeStream:
+        return _PipeSafeStream(self._stream.raw)
 
     def writelines(self, lines: Iterable[str | bytes]) -> None:
         for line in lines:
@@ -78,17 +78,17 @@ class _Passing:
 
 
 def _silence() -> bool:
-    """Sends what is printed from now on nowhere; returns whether a reader of a standard stream had left."""
+    """Redirects standard streams whose reader has closed the pipe to /dev/null; returns whether there were any."""
     broken = _closed()
     for descriptor in broken:
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+        devnull = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(devnull, descriptor)
+        os.close(devnull)
     return bool(broken)
 
 
 def _closed() -> list[int]:
-    """The descriptors of standard output and error whose reader has left."""
+    """Returns the descriptors of standard output and error whose reader has closed the pipe."""
     found = []
     for descriptor in (1, 2):
         poll = select.poll()

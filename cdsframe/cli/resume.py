@@ -1,4 +1,4 @@
-"""Whether a run's folder can be gone on with by this configuration; if not, what differs. Reads `config.yaml` only."""
+"""Checks whether a configuration can resume a run's folder, and reports the settings that differ. Runs nothing."""
 
 from __future__ import annotations
 
@@ -17,32 +17,33 @@ _FREE = (
     "resume", "logger", "paths", "training.adapters", "training.models", "training.embedders", "training.rerankers",
     "training.cache", "training.checkpoint_steps", "training.checkpoint_minutes", "trainer.progress", "own_process",
 )  # fmt: skip
-"""What may differ: it does not change what is learnt."""
+"""Keys that may differ between a run and its resumption: they do not affect training."""
 
 
-def differing(there: Any, here: Any) -> dict[str, tuple[Any, Any]]:
-    """The settings that differ between two configurations as they are written, of those that change what is learnt."""
-    return {key: both for key, both in differences(there, here, missing="absent").items() if not _free(key)}
+def differing(recorded: Any, current: Any) -> dict[str, tuple[Any, Any]]:
+    """Returns config path -> (recorded value, current value) of the settings that differ and affect training."""
+    found = differences(recorded, current, missing="absent")
+    return {key: both for key, both in found.items() if not _free(key)}
 
 
 def read_yaml(file: Path, kind: type) -> Any:
-    """What a run has written, `kind` being `dict` or `list`, unresolved. Raises ConfigError where it is damaged."""
+    """Reads a YAML file of a run, unresolved. Raises ConfigError if its content is no `kind` (`dict` or `list`)."""
     try:
         found = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException):
         found = None
     if not isinstance(found, kind):
-        raise ConfigError(f"resume: {file} is damaged; begin anew, or take its folder away")
+        raise ConfigError(f"resume: {file} is damaged; start a new run, or remove its folder")
     return found
 
 
 def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
-    """The folder that `resume` names.
+    """Returns the folder that `resume` names.
 
     Args:
-        written: the configuration as a run writes it into `config.yaml`.
+        written: the current configuration as a run writes it into `config.yaml`.
 
-    Raises ConfigError, with each setting that differs, where it was trained with another configuration.
+    Raises ConfigError, with each setting that differs, if the run had another configuration.
     """
     folder = Path(str(cfg.resume))
     file = folder / "config.yaml"
@@ -53,12 +54,12 @@ def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
         return folder
     started = folder / ".hydra" / "overrides.yaml"
     overrides = read_yaml(started, list) if started.is_file() else []
-    with_what = f"it was started with: {' '.join(map(str, overrides))}" if overrides else ""
+    command = f"it was started with the overrides: {' '.join(map(str, overrides))}" if overrides else ""
     raise ConfigError(
         [
             f"resume: {folder} was trained with another configuration",
-            *(f"{key} is {there!r} there and {here!r} here" for key, (there, here) in changed.items()),
-            *filter(None, [with_what]),
+            *(f"{key} was {recorded!r} and is {current!r} now" for key, (recorded, current) in changed.items()),
+            *filter(None, [command]),
         ]
     )
 

@@ -1,6 +1,6 @@
-"""Refuses files of a user's configuration folder that Hydra would not read, because a built-in file has their name.
+"""Reports files in a user's configuration folder that Hydra would ignore because a built-in file has the same name.
 
-Hydra takes the first file of a name along its search path, on which a user's folders come last. Does not compose.
+Hydra reads the first file of a name on its search path, and a user's folders come last. Does not compose.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ _SHOWN = 5
 
 
 def refuse_shadowed(name: str, configs: Path, packages: Mapping[str, Path]) -> None:
-    """Ends the program where a folder named on the command line, or of a component package, has a file that a folder
-    before it has, too. Adds the packages' folders to Hydra's search path.
+    """Exits with an error if a user's or a component package's folder has a file that an earlier folder has too.
+
+    Adds the packages' folders to Hydra's search path.
 
     Args:
         packages: component package -> its folder of configuration files.
@@ -41,13 +42,13 @@ def refuse_shadowed(name: str, configs: Path, packages: Mapping[str, Path]) -> N
         place = ascii(str(error.filename)) if error.filename else "a file of a configuration folder"
         problems.append(f"{place} cannot be read ({error.strerror or 'no reason given'}); make it readable")
     if len(given) > 1:
-        problems.append("--config-dir is given more than once, and Hydra reads the last one only; give one folder")
+        problems.append("--config-dir is given more than once, and Hydra reads only the last; give one folder")
     if problems:
         _refuse(name, problems)
 
 
 def shadowed(folders: Sequence[Path]) -> list[str]:
-    """One sentence per hidden file: both paths and how to select the user's file. Identical copies are ignored."""
+    """Returns one error per hidden file: both paths and how to select the user's file. Ignores identical copies."""
     problems = []
     places = list(dict.fromkeys(folder.resolve() for folder in folders))
     for number, folder in enumerate(places[:-1]):
@@ -64,8 +65,8 @@ def _problem(option: Path, own: Path, built_in: Path) -> str:
     renamed = option.with_name(f"my_{option.name}")
     choose = f"{option.parent}={renamed.stem}" if option.parent.parts else f"--config-name={renamed.stem}"
     return (
-        f"{option} of {named(str(own))} has the name of a file in {named(str(built_in))}, which Hydra would read "
-        f"instead; rename yours to {renamed} and choose it by {choose}"
+        f"{option} in {named(str(own))} has the name of a file in {named(str(built_in))}, which Hydra would read "
+        f"instead; rename your file to {renamed} and select it by {choose}"
     )
 
 
@@ -74,7 +75,7 @@ def _same(one: Path, other: Path) -> bool:
 
 
 def _hydras() -> list[Path]:
-    """Where Hydra's own options are."""
+    """Returns the folders of Hydra's own options."""
     return _of_package("hydra.conf")
 
 
@@ -87,7 +88,7 @@ def _of_package(name: str) -> list[Path]:
 
 
 def _folders(entries: Sequence[str]) -> Iterator[Path]:
-    """The folders that entries of `hydra.searchpath` name."""
+    """Yields the folders that entries of `hydra.searchpath` name."""
     for entry in entries:
         kind, separator, place = entry.partition("://")
         if kind == "pkg" and separator:
@@ -97,9 +98,9 @@ def _folders(entries: Sequence[str]) -> Iterator[Path]:
 
 
 def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[list[str], list[str]]:
-    """The resolved entries of `hydra.searchpath`, and the problem of entries that Hydra would not resolve.
+    """Returns the resolved entries of `hydra.searchpath`, and an error if it has interpolations on the command line.
 
-    The command line takes precedence over the primary configuration. Values that Hydra refuses give no entries.
+    The command line takes precedence over the primary configuration. A value that Hydra refuses has no entries.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -121,12 +122,12 @@ def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[
             value = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") if file else None
         return [str(entry) for entry in value] if isinstance(value, ListConfig) else [], problems
     except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError):
-        return [], problems  # Hydra refuses it in its own words
+        return [], problems  # Hydra reports the error
 
 
 _UNRESOLVED = (
-    "hydra.searchpath has ${…} on the command line, where Hydra does not resolve it; write the folder itself, or let "
-    'your shell write it ("hydra.searchpath=[file://$FOLDER]")'
+    "hydra.searchpath has ${…} on the command line, where Hydra does not resolve it; write the folder's path, or let "
+    'your shell expand it ("hydra.searchpath=[file://$FOLDER]")'
 )
 
 

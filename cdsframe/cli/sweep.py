@@ -1,4 +1,4 @@
-"""The jobs of a multirun: which have ended already, each in a process of its own, and what became of it.
+"""Runs the jobs of a multirun: skips finished ones, isolates each in a process, records its outcome.
 
 Does not choose the jobs (Hydra's sweeper does) and does not compare them.
 """
@@ -24,17 +24,17 @@ from cdsframe.errors import CdsframeError, ConfigError, Stopped
 
 log = logging.getLogger(__name__)
 
-_ONE_RUN = "resume: {} is the folder of one run, and -m starts several; leave -m out"
+_ONE_RUN = "resume: {} is the folder of a single run, and -m starts a multirun; leave -m out"
 _OUTCOME = "outcome.json"
 _FORWARDED = (signal.SIGTERM, signal.SIGINT)
 _PR_SET_PDEATHSIG = 1
 
 
 def require_resumable(folder: Path, several: bool) -> None:
-    """Refuses, before Hydra writes anything into it, a folder that `resume` cannot mean.
+    """Raises ConfigError, before Hydra writes into the folder, if `resume` cannot resume it.
 
     Args:
-        several: whether a multirun is asked for by the command line; an experiment may ask for one besides.
+        several: whether the command line asks for a multirun; an experiment may ask for one, too.
     """
     if not folder.is_dir():
         raise ConfigError(f"resume: no folder {folder}")
@@ -48,11 +48,11 @@ def require_resumable(folder: Path, several: bool) -> None:
         raise ConfigError(f"resume: {folder} is not the folder of a run (it has no config.yaml)")
 
 
-def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, bool]:
-    """The folder of a job in a multirun that is gone on with, and whether it has run there before.
+def folder_of_job(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, bool]:
+    """Returns the folder of a job in a resumed multirun, and whether the job has run in it before.
 
-    It is the one in which a job of the same configuration ran, whatever its number was; else the job's own, or a new
-    one where another job has that. Raises ConfigError where the folder is that of a single run.
+    A job with the same configuration continues in its earlier folder, whatever its number. Any other job gets `folder`
+    or, if another job used that, a new one. Raises ConfigError if `sweep` is the folder of a single run.
     """
     if (sweep / "config.yaml").is_file():
         raise ConfigError(_ONE_RUN.format(sweep))
@@ -63,32 +63,32 @@ def claim(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, 
     number = int(folder.name)
     while (folder / "config.yaml").is_file():
         number += 1
-        with suppress(FileExistsError):  # another job's, that has not begun
+        with suppress(FileExistsError):  # it belongs to a job that has not started
             (sweep / str(number)).mkdir()
             folder = sweep / str(number)
     return folder, False
 
 
-def note_failure(folder: Path, error: BaseException) -> None:
-    """Writes down why a job has no result: a user's error in its words, or that it was a defect."""
+def record_failure(folder: Path, error: BaseException) -> None:
+    """Writes into `outcome.json` why a job has no result: a CdsframeError's message, or that it was a defect."""
     text = (
         str(error) if isinstance(error, CdsframeError) else "a defect of the program; the job's log has the traceback"
     )
     write_json(folder / _OUTCOME, {"status": "failed", "reason": text})
 
 
-def job_of_sweep(run: Run, work: Callable[[], float | None], own_process: bool) -> float | None:
-    """Works, unless this job has ended already, and writes `outcome.json` into its folder.
+def run_job(run: Run, work: Callable[[], float | None], own_process: bool) -> float | None:
+    """Calls `work` and writes `outcome.json`; returns the recorded value if the job has already finished.
 
     Args:
-        own_process: runs it in a process of its own, so that one that is killed (out of memory, say) takes no other
-            job with it. Not where torch is loaded already: its threads do not survive the fork.
+        own_process: forks a process for the job, so that a killed job (out of memory, say) does not end the others.
+            Ignored if torch is loaded: its threads do not survive a fork.
     """
     file = run.folder / _OUTCOME
     if run.resumed and file.is_file():
         outcome = read_json(file, "resume")
         if outcome["status"] == "finished":
-            log.info("the job in %s has ended already", run.folder)
+            log.info("the job in %s has already finished; its recorded result is used", run.folder)
             value: float | None = outcome["value"]
             return value
     file.unlink(missing_ok=True)
@@ -96,14 +96,14 @@ def job_of_sweep(run: Run, work: Callable[[], float | None], own_process: bool) 
         apart = own_process and hasattr(os, "fork") and "torch" not in sys.modules
         value = _in_own_process(work) if apart else work()
     except Exception as error:
-        note_failure(run.folder, error)
+        record_failure(run.folder, error)
         raise
     write_json(file, {"status": "finished", "value": value})
     return value
 
 
 def _in_own_process(work: Callable[[], float | None]) -> float | None:
-    """What `work` returns or raises, done in a forked process that gets the signals of this one and dies with it."""
+    """Calls `work` in a forked process; returns its value or raises its error. Forwards SIGTERM and SIGINT to it."""
     context = multiprocessing.get_context("fork")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_answer, args=(work, sender))
@@ -131,7 +131,7 @@ def _in_own_process(work: Callable[[], float | None]) -> float | None:
     if child.exitcode:
         killed_by = -child.exitcode
         if killed_by in _FORWARDED:
-            raise Stopped(killed_by, "the job was stopped before it could leave a checkpoint")
+            raise Stopped(killed_by, "the job was stopped before it wrote a checkpoint")
         how = (
             f"killed by {signal.Signals(killed_by).name}" if killed_by > 0 else f"ended with exit code {child.exitcode}"
         )
@@ -142,7 +142,7 @@ def _in_own_process(work: Callable[[], float | None]) -> float | None:
 
 
 def _answer(work: Callable[[], float | None], sender: Any) -> None:
-    """In the child: its own process group, so that Ctrl-C in the terminal comes from the parent, once."""
+    """Runs in the child. A separate process group prevents the terminal's Ctrl-C from reaching it twice."""
     os.setpgrp()
     for number in _FORWARDED:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)
@@ -158,9 +158,9 @@ def _answer(work: Callable[[], float | None], sender: Any) -> None:
 
 
 def _portable(error: BaseException) -> BaseException:
-    """The error, or where it cannot be sent to another process one that says its kind."""
+    """Returns the error, or a CdsframeError in its place if it cannot be pickled."""
     try:
-        pickle.loads(pickle.dumps(error))  # noqa: S301 (what this process wrote itself)
-    except Exception:  # noqa: BLE001 (an exception may raise anything when it is made anew)
+        pickle.loads(pickle.dumps(error))  # noqa: S301 (this process wrote it)
+    except Exception:  # noqa: BLE001 (unpickling an exception may raise anything)
         return CdsframeError("the job failed by a defect of the program; its log has the traceback")
     return error

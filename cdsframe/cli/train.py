@@ -10,7 +10,7 @@ from cdsframe.config import Composition
 def main(system: Composition) -> float:
     """Trains; returns the lowest validation loss."""
     for split in ("train", "validation"):
-        system.data.questions(split)  # a file that cannot be used is refused before any work
+        system.data.questions(split)  # reports an unusable file before any work
     _ = system.trainer, system.model
     if system.index.ephemeral and system.retriever.searches:
         system.run_job("ingestion")
@@ -28,7 +28,7 @@ def main(system: Composition) -> float:
 
 def _summary(system: Composition, loss: float) -> str:
     if system.run.output is None:
-        return f"{loss:.4f}; figures in {system.run.folder}"
+        return f"{loss:.4f}; metrics in {system.run.folder}"
     kind, published = system.run.output
     where = published if system.run.sweep_folder is None else system.run.folder / kind
     return f"{'validation loss ' if kind != 'model' else ''}{loss:.4f}; {kind} in {where}"

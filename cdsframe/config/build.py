@@ -1,4 +1,4 @@
-"""Makes a component from a config node. Checks nothing but where the target lies (see `cdsframe.config.check`)."""
+"""Builds a component from a config node. Checks only the target's package (see `cdsframe.config.check`)."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEPENDENCIES = frozenset({
     "generator", "identities", "identity", "index", "lora", "logger", "model", "name", "pipeline", "prompt",
     "quantization", "reranker", "retriever", "run", "seed", "system", "trainer",
 })  # fmt: skip
-"""Arguments that a composition passes as objects; every other argument of a component is a key of its YAML."""
+"""Argument names that a composition passes as objects. Every other argument of a component is a key of its YAML."""
 
 
 _RENAMED = {
@@ -32,20 +32,20 @@ _RENAMED = {
 
 
 def is_dependency(parameter: inspect.Parameter) -> bool:
-    """Whether a composition passes this argument; a prompt's `system: str` is a text of its YAML."""
+    """Whether a composition passes this argument. A prompt's `system: str` is a YAML key, not a dependency."""
     return parameter.name in DEPENDENCIES and (parameter.name != "system" or parameter.annotation not in (str, "str"))
 
 
 def locate(target: str) -> Any:
-    """The object that a dotted path names.
+    """Imports the class or function that a dotted path names.
 
-    Raises ConfigError where it does not exist, or lies in a package that may not hold components.
+    Raises ConfigError if it does not exist, or if its package may not hold components.
     """
     target = _RENAMED.get(target, target)
     require_allowed(target)
     module_name, _, attribute = target.rpartition(".")
     if not module_name:
-        raise ConfigError(f"the target {target} names no attribute of a module")
+        raise ConfigError(f"the target {target} is not a dotted path; expected module.Class or module.function")
     module = imported(module_name, target)
     try:
         found = getattr(module, attribute)
@@ -59,24 +59,24 @@ def locate(target: str) -> Any:
 
 
 def build(node: DictConfig, system: Mapping[str, Any] | None = None, /, **dependencies: Any) -> Any:
-    """Calls the node's target with the node's keys, and with the dependencies that its signature names.
+    """Calls the node's target with the node's keys and the dependencies in its signature.
 
-    Nodes with a target below it are built first, with the same dependencies: a mix receives its sources.
+    Nested nodes with a target are built first, with the same dependencies: a mix receives its sources.
 
     Args:
-        system: more dependencies by name; only those that a signature names are looked up.
+        system: dependency name -> object, read only for the names in a signature; `dependencies` take precedence.
 
-    Raises TypeError where a target needs a dependency that is not given: a defect of the caller.
+    Raises TypeError if a dependency is missing: a defect of the caller.
     """
     given: Mapping[str, Any] = {} if system is None else system
     return _made(OmegaConf.to_container(node, resolve=True), ChainMap(dependencies, cast(dict[str, Any], given)))
 
 
 def examine(cfg: DictConfig, model: Any) -> None:
-    """Examines the model's chat template where a component that the configuration names talks with the model.
+    """Examines the model's chat template if a configured component formats conversations for the model.
 
-    Raises ConfigError where it cannot be used. Some jobs make conversations of their own (a training that takes a
-    `prompt`, an exam); the others ask the generator, which may answer with the `model`.
+    Such components are a training with the argument `prompt`, an evaluation that makes prompts, and a generator that
+    uses the model, unless the evaluation does not ask it. Raises ConfigError if the template cannot be used.
     """
     prompts = "training" in cfg and "prompt" in inspect.signature(locate(cfg.training["_target_"])).parameters
     prompts = prompts or declared(cfg, "evaluation", "makes_prompts", False)
@@ -86,7 +86,7 @@ def examine(cfg: DictConfig, model: Any) -> None:
 
 
 def declared(cfg: DictConfig, group: str, fact: str, default: Any) -> Any:
-    """What the component of a group declares (see `cdsframe.contracts.declarations`); the default where it does not."""
+    """Returns a declaration of the group's component (see `cdsframe.contracts.declarations`), or the default."""
     node = cfg.get(group)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return default
@@ -94,7 +94,7 @@ def declared(cfg: DictConfig, group: str, fact: str, default: Any) -> Any:
 
 
 def _made(value: Any, dependencies: Mapping[str, Any]) -> Any:
-    """The value with every mapping that has a target replaced by what its target makes of it."""
+    """Replaces every mapping that has a `_target_` with the object that the target returns, innermost first."""
     if not isinstance(value, dict):
         return value
     settings = {key: _made(inner, dependencies) for key, inner in value.items()}

@@ -1,6 +1,7 @@
-"""Refuses a configuration that cannot work, with every problem at once, without building or importing anything heavy.
+"""Validates a configuration and reports all problems at once.
 
-Binds each node to its target's signature, validates values by their annotations, then asks the rules between groups.
+Binds each node to its target's signature, validates values by their annotations, then applies the rules between groups.
+Builds no component and imports no heavy package.
 """
 
 from __future__ import annotations
@@ -29,7 +30,9 @@ from cdsframe.types import METADATA_FIELDS
 def _names_a_folder(name: str) -> str:
     if not re.fullmatch(r"\w[\w.-]*", name) or len(name.encode()) > 100:
         shown = named(name)
-        raise ValueError(f"{shown} cannot name a folder; use at most 100 letters, digits, _ . and -, no . or - first")
+        raise ValueError(
+            f"{shown} cannot be a folder's name; use at most 100 letters, digits, _ . and -, and begin with none of . -"
+        )
     return name
 
 
@@ -52,11 +55,11 @@ PLAIN_KEYS: dict[str, Any] = {
         AfterValidator(_has_values),
     ],
 }
-"""The keys that primaries have besides their groups, and the values they take."""
+"""The keys that primaries have besides their groups -> the annotations of their values."""
 
 
 def check(cfg: DictConfig) -> None:
-    """Binds every node to its target's signature without building anything; raises ConfigError with all problems."""
+    """Validates the whole configuration. Raises ConfigError with all problems."""
     problems = [problem for key in map(str, cfg) for problem in _plain_key_problems(cfg, key)]
     problems += [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
     if not problems:
@@ -66,7 +69,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _plain_key_problems(cfg: DictConfig, key: str) -> list[str]:
-    """What is wrong with a key of the primary itself, that is, of no group."""
+    """Returns the problems of a top-level key of the primary."""
     node = cfg._get_node(key)
     if OmegaConf.is_missing(cfg, key):
         return [f"{key} is missing; give it as {key}=…"]
@@ -75,11 +78,11 @@ def _plain_key_problems(cfg: DictConfig, key: str) -> list[str]:
     if isinstance(node, DictConfig) and not node._is_none() and ("_target_" in node or key in ("paths", "logger")):
         return []
     near = get_close_matches(key, [str(other) for other in cfg if other != key], n=1)
-    return [f"{key} is neither a group with an option nor a key" + (f"; did you mean {near[0]}?" if near else "")]
+    return [f"{key} is neither a known key nor a group with an option" + (f"; did you mean {near[0]}?" if near else "")]
 
 
 def _nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Every node that has a `_target_`, outermost first, with its config path."""
+    """Yields the config path and node of every `_target_`, outermost first."""
     if "_target_" in cfg:
         yield path, cfg
     for key in map(str, cfg):
@@ -122,7 +125,7 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
 
 
 def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotation: Any) -> list[str]:
-    """Whether one value can be resolved and lies within the range that its annotation states."""
+    """Returns the problem of a value that is missing, cannot be resolved or does not fit its annotation."""
     from pydantic import TypeAdapter, ValidationError
 
     if OmegaConf.is_missing(node, key):

@@ -1,4 +1,7 @@
-"""What options of different groups ask of each other: each rule reads plain values and returns the problems it sees."""
+"""Rules between options of different groups. Each reads plain values or declarations and returns the problems.
+
+Builds no component.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.artifacts.files import expanded
 from cdsframe.config.build import declared
-from cdsframe.logger import chosen
+from cdsframe.logger import enabled
 
 
 def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
@@ -16,8 +19,8 @@ def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
     if size is None or limit is None or size <= limit:
         return []
     return [
-        f"chunking.size={size} is more than the {limit} tokens that embedder {cfg.embedder.name} reads, the rest would "
-        f"be cut silently; use chunking.size={limit} or an embedder that reads more"
+        f"chunking.size={size} is more than the {limit} tokens that embedder {cfg.embedder.name} reads: it would "
+        f"truncate longer passages silently; use chunking.size={limit} or an embedder that reads more"
     ]
 
 
@@ -34,11 +37,13 @@ def _expansion_is_read(cfg: DictConfig) -> list[str]:
     if not declared(cfg, "retriever", "searches", True):
         return []
     if words and not vectors and not reads_words:
-        return ["the expansion adds words for BM25, and the retriever searches none; use retriever=hybrid or bm25"]
+        return ["the expansion adds words, and the retriever searches no words; use retriever=hybrid or bm25"]
     if vectors and not words and not reads_vectors:
-        return ["the expansion adds a vector, and the retriever searches none; use retriever=hybrid or knn"]
+        return ["the expansion adds a vector, and the retriever searches no vectors; use retriever=hybrid or knn"]
     if declared(cfg, "expansion", "needs_generator", False) and not declared(cfg, "generator", "generates", True):
-        return ["the expansion searches what the generator writes, and generator=none writes nothing; use another"]
+        return [
+            "the expansion searches a generated text, and generator=none generates none; use generator=transformers"
+        ]
     return []
 
 
@@ -47,12 +52,12 @@ def _candidates_reach(cfg: DictConfig) -> list[str]:
     depth = OmegaConf.select(cfg, "reranker.depth")
     if found is None or depth is None or depth <= found:
         return []
-    return [f"reranker.depth={depth} must be <= retriever.num_candidates={found}: no more hits are found"]
+    return [f"reranker.depth={depth} must be <= retriever.num_candidates={found}, the number of hits retrieved"]
 
 
 def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
     if declared(cfg, "lora", "trains_base", False) and not declared(cfg, "quantization", "trains_base", True):
-        return ["lora=none trains all weights, which 4-bit and 8-bit weights do not allow; add quantization=none"]
+        return ["lora=none trains all weights, but 4-bit and 8-bit weights cannot be trained; add quantization=none"]
     return []
 
 
@@ -62,7 +67,7 @@ def _new_tokens_are_trained(cfg: DictConfig) -> list[str]:
         return []
     if declared(cfg, "lora", "trains_embeddings", False):
         return []
-    return ["model.new_tokens makes rows of the embeddings that this lora does not train; add lora=embeddings"]
+    return ["model.new_tokens adds rows to the embeddings, and this lora does not train them; add lora=embeddings"]
 
 
 def _retriever_is_trained(cfg: DictConfig) -> list[str]:
@@ -73,14 +78,18 @@ def _retriever_is_trained(cfg: DictConfig) -> list[str]:
     if OmegaConf.select(cfg, "trainer.strategy") != "single":
         problems.append(f"training={kind} trains on one device; use trainer=auto or trainer=cpu")
     if kind == "embedder" and not declared(cfg, "embedder", "makes_vectors", True):
-        problems.append("training=embedder has no model to begin with; use embedder=minilm or another one")
+        problems.append(
+            "training=embedder fine-tunes the embedder, and embedder=none has no model; use embedder=minilm"
+        )
     if kind == "embedder" and OmegaConf.select(cfg, "embedder.query_model"):
-        problems.append("training=embedder tunes one encoder of queries and passages; set embedder.query_model=null")
+        problems.append("training=embedder trains one encoder for queries and passages; set embedder.query_model=null")
     if kind == "reranker" and not declared(cfg, "retriever", "searches", True):
-        problems.append("training=reranker learns from what a retriever finds; use retriever=hybrid or bm25")
+        problems.append("training=reranker trains on retrieved hits; use retriever=hybrid or bm25")
     depth, found = cfg.training.depth, OmegaConf.select(cfg, "retriever.num_candidates")
     if cfg.training.negatives and found is not None and depth > found:
-        problems.append(f"training.depth={depth} must be <= retriever.num_candidates={found}: no more hits are found")
+        problems.append(
+            f"training.depth={depth} must be <= retriever.num_candidates={found}, the number of hits retrieved"
+        )
     return problems
 
 
@@ -89,18 +98,21 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
     if adapter is None:
         return []
     if not any((expanded(adapter) / name).is_file() for name in ("adapter_config.json", "config.json")):
-        return [f"adapter: {adapter} is no adapter folder (no adapter_config.json in it); train one, or adapter=null"]
-    generates, own = declared(cfg, "generator", "generates", False), declared(cfg, "generator", "uses_model", True)
-    if generates and not own:
-        return ["the generator answers with what its engine has loaded: load the adapter there and give adapter=null"]
+        return [
+            f"adapter: {adapter} is not an adapter's folder (it has no adapter_config.json); train one by train.py, or "
+            "give adapter=null"
+        ]
+    generates, local = declared(cfg, "generator", "generates", False), declared(cfg, "generator", "uses_model", True)
+    if generates and not local:
+        return ["adapter: the generator's engine serves its own weights; load the adapter there and give adapter=null"]
     return []
 
 
 def _loggers_can_start(cfg: DictConfig) -> list[str]:
     found: list[str | None] = []
-    for name, node in chosen(cfg.get("logger")).items():
+    for name, node in enabled(cfg.get("logger")).items():
         if not isinstance(node, DictConfig) or "_target_" not in node:
-            found.append(f"logger.{name} is no logger: it has no _target_; use logger.{name}=null to switch it off")
+            found.append(f"logger.{name} has no _target_; give logger.{name}=null to switch it off")
     return [problem for problem in found if problem]
 
 

@@ -1,1 +1,1 @@
-"""Questions with gold answers and evidence, in splits: what training learns from and evaluation asks."""
+"""Data sets for training and evaluation: questions with gold answers and evidence, in splits."""

@@ -1,6 +1,6 @@
-"""What is wrong with a question-answer pair, as flags that a source's option `drop` names.
+"""Flags faulty question-answer pairs, and removes a question that its answer repeats.
 
-Does not decide what is left out, and mends nothing but an answer that repeats its question.
+Does not drop pairs: a source's option `drop` names the flags to drop.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 Flag = Literal["q_prefix", "hpo_table", "templated", "long", "short", "echo", "bad_question"]
-"""The answer opens with its question; is a flattened table of the Human Phenotype Ontology; stands word for word on
-five pairs or more; has more than 800 words; fewer than 8; is only a question; the question names nothing."""
+"""q_prefix: the answer begins with its question; hpo_table: it is a flattened table of the Human Phenotype Ontology;
+templated: five or more pairs have the same answer; long: more than 800 words; short: fewer than 8 words; echo: the
+answer is only a question; bad_question: the question lacks its subject."""
 
 _TEMPLATED, _LONG, _SHORT = 5, 800, 8
 
 
 def flags(pairs: Sequence[tuple[str, str]]) -> list[list[str]]:
-    """The flags of each pair of question and answer, among all of them."""
+    """Returns the flags of each pair of question and answer."""
     repeated = Counter(answer for _, answer in pairs)
     return [list(_flags(question, answer, repeated[answer])) for question, answer in pairs]
 
@@ -41,7 +42,7 @@ def _flags(question: str, answer: str, times: int) -> Iterable[str]:
 
 
 def without_prefix(answer: str, question: str) -> str:
-    """The answer less the question it opens with; the whole answer where nothing would remain."""
+    """Removes the question that an answer begins with; returns the whole answer if nothing would remain."""
     head, mark, rest = answer.partition("?")
     wanted = {word for word in question.casefold().split() if len(word) > 3}
     repeated = wanted & set((head + "?").casefold().split())

@@ -1,6 +1,6 @@
-"""Which training questions of several sources are taken: by weights and caps, balanced over types or topics.
+"""Samples training questions of several sources by weights and caps, balanced over types or topics.
 
-Always the same for the same seed. Removes no copies (see `cdsframe.data.duplicates`).
+Deterministic for a seed. Does not remove copies (see `cdsframe.data.duplicates`).
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Balance = Literal["none", "type", "topic"]
 def shares(
     available: Mapping[str, int], weights: Mapping[str, float], caps: Mapping[str, int], limit: int | None
 ) -> dict[str, int]:
-    """How many of each source: its cap or all it has; with weights as many as keep their proportion; at most `limit`.
+    """Returns the number of questions to take from each source: all or its cap, in proportion to weights if given.
 
-    Nothing is taken twice: the source that is too small for its weight makes the others smaller.
+    The total is at most `limit`. No question is taken twice, so a source too small for its weight reduces the others.
     """
     most = {name: min(count, caps.get(name, count)) for name, count in available.items()}
     parts = dict(weights) or {name: float(count) for name, count in most.items()}
@@ -30,7 +30,7 @@ def shares(
     total = min(most[name] * whole / parts[name] for name in most if parts[name])
     total = min(total, limit) if limit else total
     taken, before, passed = {}, 0, 0.0
-    for name in most:  # rounded so that the sum is right too
+    for name in most:  # rounds cumulative sums, so that the total is right
         passed += total * parts[name] / whole
         taken[name], before = min(round(passed) - before, most[name]), round(passed)
     return taken
@@ -39,18 +39,18 @@ def shares(
 def draw(
     questions: Sequence[Question], count: int, balance: Balance, group_limit: int | None, seed: int
 ) -> list[Question]:
-    """`count` of the questions, in their order: as equal a number of each group as the groups allow.
+    """Samples `count` questions, keeping their order, with numbers per group as equal as the groups allow.
 
     Args:
-        balance: what makes a group: the question's type, its topic (its page, where it has none), nothing.
-        group_limit: at most so many of a group, though `count` then cannot be reached.
+        balance: groups questions by type, by topic (by page without a topic), or not at all.
+        group_limit: maximum per group; fewer than `count` questions may result. None: no limit.
     """
     groups: dict[str, list[int]] = defaultdict(list)
     for place, question in enumerate(questions):
         key = {"none": "", "type": question.type, "topic": question.topic or question.group}[balance]
         groups[key].append(place)
     shuffled = {key: random.Random(f"{seed}|{key}").sample(own, len(own)) for key, own in groups.items()}
-    # Round after round one of each group; the last round, which not all can be in, is drawn.
+    # Each round takes one question per group; in the last, incomplete round, groups are sampled.
     order = [
         (turn, random.Random(f"{seed}|{turn}|{key}").random(), own[turn])
         for key, own in shuffled.items()

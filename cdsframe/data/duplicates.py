@@ -1,7 +1,7 @@
-"""Copies among question-answer pairs: word for word, and near-copies by MinHash (Broder, 1997) through datasketch.
+"""Finds exact copies and near-copies among question-answer pairs.
 
-Near-copies are candidates of the hashing whose Jaccard similarity was then counted. Pairs that state different numbers
-are no copies of each other, however long they are. Does not look at evaluation sets (see `cdsframe.contamination`).
+Candidates of MinHash LSH (Broder, 1997; datasketch) are confirmed by their exact Jaccard similarity. Pairs with
+different numbers are not copies. Does not compare with evaluation sets (see `cdsframe.contamination`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,17 @@ from cdsframe.types import Question
 _SHINGLE = 5
 """Words of a shingle."""
 _FEWEST_WORDS = 20
-"""An answer of fewer words has too few shingles to tell a near-copy from an answer of its own."""
+"""Minimum words of a compared answer: shorter ones have too few shingles for a reliable similarity."""
 _PERMUTATIONS = 128
 _SLACK = 0.1
-"""How far below the threshold candidates are taken: the estimate of the hashing is that rough."""
+"""Candidates may be this far below the threshold, since MinHash only estimates the similarity."""
 
 
 def exact_copies(questions: Sequence[Question]) -> set[int]:
-    """The places of pairs that stand before, but for case, punctuation and blanks; quantities must be the same."""
+    """Returns the indices of pairs that repeat an earlier one, except for case, punctuation and blanks.
+
+    Numbers must be equal.
+    """
     seen: set[tuple[str, str, tuple[str, ...]]] = set()
     found = set()
     for place, question in enumerate(questions):
@@ -33,12 +36,12 @@ def exact_copies(questions: Sequence[Question]) -> set[int]:
     return found
 
 
-def near_copies(questions: Sequence[Question], threshold: float, passed_over: set[int]) -> set[int]:
-    """The places of pairs much of which stands before: answers by 5-grams of words, questions by words.
+def near_copies(questions: Sequence[Question], threshold: float, ignored: set[int]) -> set[int]:
+    """Returns the indices of pairs similar to an earlier one, in word 5-grams of the answer and words of the question.
 
     Args:
-        threshold: the Jaccard similarity from which on they are copies.
-        passed_over: places that are neither compared nor compared with.
+        threshold: minimum Jaccard similarity of both.
+        ignored: indices of pairs that are not compared.
     """
     from datasketch import MinHash, MinHashLSH
 
@@ -48,7 +51,7 @@ def near_copies(questions: Sequence[Question], threshold: float, passed_over: se
     found = set()
     for place, question in enumerate(questions):
         listed = words(question.answer)
-        if place in passed_over or len(listed) < _FEWEST_WORDS:
+        if place in ignored or len(listed) < _FEWEST_WORDS:
             continue
         runs = {" ".join(listed[at : at + _SHINGLE]).encode() for at in range(len(listed) - _SHINGLE + 1)}
         signature = first.copy()

@@ -1,6 +1,6 @@
-"""Question-answer pairs of a data set on the Hugging Face hub, by its id: what may not be redistributed is not shipped.
+"""Question-answer pairs of a data set on the Hugging Face hub.
 
-Reads columns, divides by a digest where the set has no splits of its own, and leaves out what flags name.
+Reads two columns, splits a data set that has only one split, and drops flagged pairs. Ships no data.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ SmallShare = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Hub:
-    """The pairs of a data set on the hub, or in a folder of the formats that `datasets` reads.
+    """The pairs of a data set on the hub, or in a folder in a format that `datasets` reads.
 
-    A set with the split `train` only is divided: pairs with the same question, but for case and punctuation, stay
-    together. Pairs without a question or an answer are left out and counted.
+    A data set with only one split is divided; pairs with equal questions, except for case and punctuation, stay in one
+    split. Pairs without a question or an answer are dropped and counted.
 
     Args:
-        path: the data set's id, or a folder.
-        revision: a commit or tag of it; null: the newest.
-        scope: whom the data is about, kept in the manifest of an adapter that was trained on it.
-        question, answer: the columns.
-        drop: pairs with one of these flags are left out.
-        strip_question: takes the question off the answers that open by repeating it.
-        validation_share, test_share: of the questions, where the set has only one split.
+        path: hub id or folder.
+        revision: commit or tag; null: the newest.
+        scope: what the data is about, in a few words; recorded in an adapter's manifest.
+        question, answer: names of the columns.
+        drop: drops pairs with one of these flags.
+        strip_question: removes the question from answers that begin by repeating it.
+        validation_share, test_share: shares of the questions, in [0, 0.5), if the data set has only one split.
     """
 
     def __init__(
@@ -58,14 +58,14 @@ class Hub:
         self._shares = validation_share, test_share
 
     def questions(self, split: str) -> list[Question]:
-        """The pairs of one split."""
+        """Returns the pairs of one split. Raises EmptySplitError if it has none."""
         if not (found := self._divided[0].get(split)):
             raise EmptySplitError(f"data: {self._path} has no split {split!r}; it has {', '.join(self._divided[0])}")
         return list(found)
 
     @property
     def removed(self) -> dict[str, Counter[str]]:
-        """Split -> rule -> how many pairs it took out, once they were read."""
+        """Split -> rule -> number of dropped pairs; empty before the data is read."""
         return self._divided[1] if "_divided" in vars(self) else {}
 
     @cached_property
@@ -88,11 +88,11 @@ class Hub:
                 question = Question(f"{given}-{number}", asked, answer, split=split, group=group)
                 splits.setdefault(split, []).append(question)
         for split, rules in removed.items():
-            log.info("%s %s: %d pairs, left out: %s", self.scope, split, len(splits.get(split, [])), dict(rules))
+            log.info("%s %s: %d pairs, dropped: %s", self.scope, split, len(splits.get(split, [])), dict(rules))
         return splits, {split: +rules for split, rules in removed.items()}
 
     def _load(self) -> dict[str, Any]:
-        """Split -> rows. Raises InputError where the hub does not answer, or a column is not there."""
+        """Returns split -> rows. Raises InputError if the data set cannot be read or lacks a column."""
         import datasets
 
         datasets.disable_progress_bars()
@@ -100,14 +100,14 @@ class Hub:
             loaded = datasets.load_dataset(self._path, revision=self._revision)
         except (OSError, ValueError, datasets.exceptions.DatasetsError):
             raise InputError(
-                f"data: {self._path} cannot be read: is the id right, does the hub answer, is "
-                "HF_HUB_OFFLINE set? A folder with its files does too (data.path=FOLDER), or another data set"
+                f"data: {self._path} cannot be read; check the id, the network and HF_HUB_OFFLINE, or give a folder "
+                "with its files (data.path=FOLDER)"
             ) from None
         for name, rows in loaded.items():
             if missing := [key for key in (self._question, self._answer) if key not in rows.column_names]:
                 raise InputError(
-                    f"data: {self._path}, split {name}: no column {', '.join(missing)}; there is "
-                    f"{', '.join(rows.column_names)}"
+                    f"data: {self._path}, split {name}: no column {', '.join(missing)}; it has "
+                    f"{', '.join(rows.column_names)}; set data.question and data.answer"
                 )
         return {str(name): rows for name, rows in loaded.items()}
 

@@ -1,7 +1,7 @@
-"""Question files of one's own: JSON Lines with a question, its answer and where the answer stands.
+"""Reads JSON Lines files of questions with answers and evidence.
 
-A record: `id, question, answer` and, as wanted, `aliases`, `type`, `split`, `evidence`: a list of
-`{document_id, start, end}` (characters of the document's text) or `{document_id, quote}`. Builds no prompts.
+A record has `id`, `question`, `answer` and optionally `aliases`, `type`, `split` and `evidence`, a list of
+`{document_id, start, end}` (character offsets in the document's text) or `{document_id, quote}`. Builds no prompts.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ class JsonlQuestions:
 
     Args:
         path: the files, read in order.
-        scope: a name for whom the data is about, kept in the manifest of an adapter that was trained on it.
-        corpus: read only where evidence is given by quote.
+        scope: what the data is about, in a few words; recorded in an adapter's manifest.
+        corpus: read only if evidence is given by quotes.
     """
 
     def __init__(self, path: Annotated[list[InputFile], Field(min_length=1)], scope: str, corpus: Corpus) -> None:
         self._paths, self.scope, self._corpus = list(path), scope, corpus
         self.removed: Mapping[str, Mapping[str, int]] = {}
-        """Nothing: what is in one's own files is meant."""
+        """Always empty: no question of these files is dropped."""
 
     def questions(self, split: str) -> list[Question]:
-        """The questions of one split, in the files' order. Raises EmptySplitError where there is none."""
+        """Returns the questions of one split, in the files' order. Raises EmptySplitError if it has none."""
         found = [question for question in self._questions if question.split == split]
         if not found:
-            there = ", ".join(sorted({question.split for question in self._questions})) or "none"
+            available = ", ".join(sorted({question.split for question in self._questions})) or "none"
             raise EmptySplitError(
-                f"data: no questions in split {split!r} of {', '.join(self._paths)}; splits there: {there}"
+                f"data: no questions in split {split!r} of {', '.join(self._paths)}; available splits: {available}"
             )
         return found
 
@@ -52,7 +52,9 @@ class JsonlQuestions:
                 where = f"data: {path}, line {number}"
                 question = self._question(record, where)
                 if question.id in seen:
-                    raise InputError(f"{where}: the id {question.id} stands already at {seen[question.id]}")
+                    raise InputError(
+                        f"{where}: the id {question.id} is already used in {seen[question.id]}; ids must be unique"
+                    )
                 seen[question.id] = where.removeprefix("data: ")
                 found.append(question)
         return found
@@ -85,15 +87,15 @@ class JsonlQuestions:
                 return Evidence(document_id, start, end)
             case {"document_id": str(document_id), "quote": str(quote)} if quote:
                 return self._locate(document_id, quote, where)
-        raise InputError(f"{where}: evidence needs document_id with start < end, or with a quote")
+        raise InputError(f"{where}: evidence needs document_id and either start < end or a quote")
 
     def _locate(self, document_id: str, quote: str, where: str) -> Evidence:
         document = self._documents.get(document_id)
         if document is None:
-            raise InputError(f"{where}: the corpus has no document {document_id}; give the corpus that has it")
+            raise InputError(f"{where}: the corpus has no document {document_id}; choose a corpus that contains it")
         if document.text.count(quote) != 1:
             times = document.text.count(quote)
-            raise InputError(f"{where}: the quote stands {times} times in {document_id}, it must stand there once")
+            raise InputError(f"{where}: the quote occurs {times} times in {document_id}; it must occur exactly once")
         start = document.text.index(quote)
         return Evidence(document_id, start, start + len(quote))
 
@@ -103,7 +105,7 @@ class JsonlQuestions:
 
 
 def hospital(corpus: Corpus) -> JsonlQuestions:
-    """The questions about the synthetic hospital that ships with cdsframe."""
+    """Questions about the synthetic hospital, which ships with cdsframe."""
     files: Sequence[str] = ("package:hospital/questions-a.jsonl", "package:hospital/questions-b.jsonl")
     return JsonlQuestions(list(files), "synthetic hospital", corpus)
 

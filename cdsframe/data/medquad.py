@@ -1,12 +1,12 @@
 """MedQuAD: consumer-health question-answer pairs of the US National Institutes of Health.
 
 Ben Abacha and Demner-Fushman, "A Question-Entailment Approach to Question Answering" (BMC Bioinformatics 20:511, 2019),
-CC BY 4.0. Not shipped: read from `CDSFRAME_DATA`, or from a folder of MedQuAD's own XML files. The pairs have no
-evidence; they train closed-book, or with passages through `data=raft`.
+CC BY 4.0. Not shipped: read from `CDSFRAME_DATA`, or from a folder of MedQuAD's XML files. The pairs have no evidence;
+they train closed-book, or with passages by `data=raft`.
 
-Splits are by page, which does not keep everything apart: the questions are made from twenty templates, 255 of the 914
-validation pairs are about a focus (a disease) that training pages are about too, 31 have an answer that stands in
-training. So `subset` says which pairs of validation and test are asked; `unseen_focus` tells most.
+Splits are by page, which does not separate all content: the questions come from twenty templates, 255 of the 914
+validation pairs have a focus (a disease) that training pages have too, and 31 have an answer that occurs in training.
+So `subset` selects pairs of validation and test; `unseen_focus` is the strictest test.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ _NOT_LIKE_HELDOUT = frozenset({"short", "echo", "templated", "bad_question"})
 
 
 class MedQuad:
-    """The pairs of `medquad/medquad_{train,val,test}.jsonl.gz` in a data folder, or of MedQuAD's XML files, cleaned.
+    """The cleaned pairs of `medquad/medquad_{train,val,test}.jsonl.gz` in a data folder, or of MedQuAD's XML files.
 
     Args:
-        folder: the folder that CDSFRAME_DATA names, or that MedQuAD's repository was copied to.
-        types: only pairs with one of these question types (`treatment`, `symptoms`, …); null: all.
-        drop: pairs with one of these flags are left out (how many by each is logged).
-        strip_question: takes the question off the answers that open by repeating it (flag `q_prefix`).
-        subset: of validation and test `unseen_focus` asks only about what no training page is about, `like_heldout`
-            only pairs whose question and answer stand once in the whole set, `all` all.
-        limit: at most so many pairs a split, in the file's order; null: all.
+        folder: the data folder (`CDSFRAME_DATA`), or a copy of MedQuAD's repository.
+        types: keeps only these question types (`treatment`, `symptoms`, …); null: all.
+        drop: drops pairs with one of these flags; the number per flag is logged.
+        strip_question: removes the question from answers that begin by repeating it (flag `q_prefix`).
+        subset: pairs of validation and test to keep. `unseen_focus`: their focus occurs on no training page;
+            `like_heldout`: question and answer occur once in the whole data set, without certain flags; `all`.
+        limit: maximum pairs per split, in the file's order; null: no limit.
     """
 
     scope = "MedQuAD"
@@ -66,15 +66,15 @@ class MedQuad:
 
     @staticmethod
     def problems(folder: str | None) -> list[str]:
-        """That no folder is named, or that it holds no MedQuAD."""
+        """Returns an error if no folder is given or if it has no MedQuAD."""
         if folder is None:
-            return ["data=medquad needs a data folder; set CDSFRAME_DATA to the one that holds medquad/"]
+            return ["data=medquad needs a data folder; set CDSFRAME_DATA to the folder that contains medquad/"]
         if not (resolve(folder) / "medquad").is_dir() and not is_medquad(resolve(folder)):
-            return [f"data=medquad: no folder medquad/ and none of MedQuAD's own (1_CancerGov_QA, …) in {folder}"]
+            return [f"data=medquad: {folder} contains neither medquad/ nor MedQuAD's folders (1_CancerGov_QA, …)"]
         return []
 
     def questions(self, split: str) -> list[Question]:
-        """The cleaned pairs of `train`, `validation` or `test`."""
+        """Returns the cleaned pairs of `train`, `validation` or `test`. Raises EmptySplitError if there are none."""
         if split not in _FILES:
             raise EmptySplitError(f"data: MedQuAD has no split {split!r}; it has {', '.join(_FILES)}")
         removed: Counter[str] = Counter()
@@ -88,10 +88,10 @@ class MedQuad:
                 break
         self.removed[split] = removed
         if removed:
-            log.info("MedQuAD %s: left out: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(removed.items())))
+            log.info("MedQuAD %s: dropped: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(removed.items())))
         if not found:
             raise EmptySplitError(
-                f"data=medquad: no pair of split {split!r} is left; widen data.types, data.drop or subset"
+                f"data=medquad: all pairs of split {split!r} were dropped; relax data.types, data.drop or data.subset"
             )
         return found
 
@@ -110,7 +110,7 @@ class MedQuad:
         )
 
     def _outside(self, record: Mapping[str, Any], split: str) -> list[str]:
-        """Why a pair without a flag is not asked; nothing where it is."""
+        """Returns why a pair without a dropped flag is not in the selection; empty if it is."""
         if self._types and record.get("question_type") not in self._types:
             return ["another_type"]
         if split == "train" or self._subset == "all":
@@ -122,12 +122,12 @@ class MedQuad:
 
     @cached_property
     def _seen(self) -> frozenset[str]:
-        """What training pages are about."""
+        """Focuses of the training pages."""
         return frozenset(_focus(record) for record in self._records("train"))
 
     @cached_property
     def _times(self) -> Counter[tuple[str, str]]:
-        """How often each question and each answer stands in the whole set."""
+        """How often each question and each answer occurs in the whole data set."""
         return Counter(
             (key, r[key]) for split in _FILES for r in self._records(split) for key in ("question", "answer")
         )

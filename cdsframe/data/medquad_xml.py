@@ -1,6 +1,6 @@
-"""MedQuAD as its authors publish it: folders `1_CancerGov_QA` … of XML files, one a page.
+"""Reads MedQuAD as published: folders `1_CancerGov_QA` … of XML files, one per page.
 
-Gives the records of the three splits, by page and as flagged as `cdsframe.data.cleaning` flags. Keeps no tables.
+Splits records by page and flags them (see `cdsframe.data.cleaning`). Does not drop flagged records.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from cdsframe.data.splits import SPLITS, split_of
 from cdsframe.errors import InputError
 
 _SHARE = 0.05
-"""Of the pages, for validation and for test."""
+"""Share of the pages for validation, and for test."""
 
 
 def is_medquad(folder: Path) -> bool:
-    """Whether the folder holds MedQuAD's own folders of XML files."""
+    """Whether the folder contains MedQuAD's folders of XML files."""
     return next(folder.glob("*_QA*/*.xml"), None) is not None
 
 
 @cache
 def read_xml(folder: Path) -> dict[str, list[dict[str, Any]]]:
-    """Split -> its records, in the order of the files. Pairs without an answer and exact duplicates are passed over.
+    """Returns split -> records, in the order of the files. Skips pairs without an answer and exact duplicates.
 
-    Raises InputError that names a file which is no XML.
+    Raises InputError, with the file's name, for a file that is not XML.
     """
     found: dict[tuple[str, str], dict[str, Any]] = {}
     for path in sorted(folder.glob("*_QA*/*.xml"), key=lambda path: (path.parent.name, path.name)):
@@ -48,7 +48,7 @@ def _pairs(path: Path) -> list[dict[str, Any]]:
     try:
         root = etree.parse(path, etree.XMLParser(resolve_entities=False, no_network=True)).getroot()
     except etree.XMLSyntaxError as error:
-        raise InputError(f"data=medquad: {path.parent.name}/{path.name} is no XML (line {error.lineno})") from None
+        raise InputError(f"data=medquad: {path.parent.name}/{path.name} is not XML (line {error.lineno})") from None
     document = f"{root.get('source')}/{path.stem}"
     pairs = []
     for pair in root.iter("QAPair"):

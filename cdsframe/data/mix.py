@@ -1,7 +1,7 @@
-"""Several data sets as one: weighted or capped, balanced, without copies, no document in two splits.
+"""Mixes several data sets: weighted or capped, balanced, without copies, no document in two splits.
 
-Each source is an option of this group with its own cleaning; `removed` says how many questions each rule took out.
-Compares nothing with evaluation sets (see `cdsframe.contamination`).
+Each source is an option of this group and cleans its questions. Does not compare with evaluation sets (see
+`cdsframe.contamination`).
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ SmallShare = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Mix:
-    """The questions of several sources; an id is the source's name and the id there.
+    """The questions of several sources; their ids are `SOURCE/ID`.
 
     Args:
-        sources: name -> data set. Of copies the one in the earlier source stays.
-        weights: name -> its part of the training questions; empty: all that there is. Nothing is taken twice.
-        caps: name -> at most so many training questions.
-        limit: at most so many training questions in all; null: no limit.
-        balance: what equal numbers are drawn of, within each source, where not all questions are taken.
-        group_limit: at most so many training questions of a type or a topic in a source; null: no limit.
-        exact_copies, near_copies: whether training questions are left out that stand word for word in another one; the
-            Jaccard similarity from which on near-copies are left out, null: they stay.
-        splits: `given` by the sources; `by_document`: all questions are divided anew, those of a document together.
-        validation_share, test_share: of the documents, with `splits=by_document`.
-        apart: whether training questions are left out that are about a document of another split, of any source.
-        seed: of what is drawn.
+        sources: name -> data set. Of copies, the one in the earlier source is kept.
+        weights: name -> relative weight in the training questions; empty: all questions. No question is taken twice.
+        caps: name -> maximum number of its training questions.
+        limit: maximum number of training questions in total; null: no limit.
+        balance: if not all questions are taken, sample equal numbers per `type` or `topic` within each source.
+        group_limit: maximum number of training questions per type or topic in a source; null: no limit.
+        exact_copies: whether to drop training questions that repeat another one.
+        near_copies: minimum Jaccard similarity of near-copies to drop, in [0.5, 1]; null: keep them.
+        splits: `given`: the sources' splits; `by_document`: all questions are split again, by document.
+        validation_share, test_share: shares of the documents with `splits=by_document`.
+        apart: whether to drop training questions about a document of another split, of any source.
+        seed: seed of the sampling.
     """
 
     def __init__(
@@ -70,7 +70,8 @@ class Mix:
         self._weights, self._caps, self._limit, self._seed = dict(weights), dict(caps), limit, seed
         self._balance, self._group_limit = balance, group_limit
         self._exact, self._near, self._apart = exact_copies, near_copies, apart
-        self._anew, self._validation_share, self._test_share = splits == "by_document", validation_share, test_share
+        self._by_document = splits == "by_document"
+        self._validation_share, self._test_share = validation_share, test_share
         self._removed: Counter[str] = Counter()
         self._read, self._chosen = cache(self._read_source), cache(self._choose)
 
@@ -83,30 +84,33 @@ class Mix:
         balance: str,
         group_limit: int | None,
     ) -> list[str]:
-        """That there is no source, that a weight or a cap names none, or that nothing is there to balance."""
+        """Returns errors: no source, unknown or incomplete names in weights or caps, balance without effect."""
         if not sources:
-            return ["data=mix has no source; add some: +data@data.sources.NAME=OPTION"]
+            return ["data=mix has no source; add sources by +data@data.sources.NAME=OPTION"]
         found = [
-            f"data.sources.{name} is no data set; add one by +data@data.sources.{name}=OPTION"
+            f"data.sources.{name} is not a data set; add one by +data@data.sources.{name}=OPTION"
             for name, source in sources.items()
             if not isinstance(source, dict) or "_target_" not in source
         ]
         for key, named in (("weights", weights), ("caps", caps)):
-            there = ", ".join(sources)
+            available = ", ".join(sources)
             found += [
-                f"data.{key}.{name}: there is no such source, there is {there}" for name in named if name not in sources
+                f"data.{key}.{name}: no such source; available: {available}" for name in named if name not in sources
             ]
         if weights and (without := [name for name in sources if name not in weights]):
-            found.append(f"data.weights must name every source or none; {', '.join(without)} is without")
+            found.append(f"data.weights must name all sources or none; {', '.join(without)} has no weight")
         if balance != "none" and not (weights or caps or limit or group_limit):
-            found.append(f"data.balance={balance} needs data.limit, caps, weights or group_limit: else all is taken")
+            found.append(
+                f"data.balance={balance} has no effect, since all questions are taken; set data.limit, data.caps, "
+                "data.weights or data.group_limit"
+            )
         if group_limit and balance == "none":
             found.append("data.group_limit needs data.balance=type or topic")
         return found
 
     @property
     def removed(self) -> dict[str, dict[str, int]]:
-        """Split -> `source/rule` -> how many questions it took out, of the splits that were read."""
+        """Split -> `source/rule` -> number of dropped questions, of the splits that were read."""
         found: dict[str, dict[str, int]] = {}
         for name, source in self._sources.items():
             for split, rules in source.removed.items():
@@ -116,7 +120,7 @@ class Mix:
         return found
 
     def questions(self, split: str) -> list[Question]:
-        """The questions of one split. Raises EmptySplitError where no source has any."""
+        """Returns the questions of one split. Raises EmptySplitError if no source has any."""
         if split not in SPLITS or not (found := self._chosen(split)):
             raise EmptySplitError(f"data: no source ({', '.join(self._sources)}) has questions in split {split!r}")
         return list(found)
@@ -138,24 +142,24 @@ class Mix:
             self._count(name, "not_drawn", len(own) - len(drawn[name]))
         log.info("mix: %s training questions", ", ".join(f"{name} {len(own)}" for name, own in drawn.items()))
         if self._removed:
-            log.info("mix: left out: %s", ", ".join(f"{rule} {number}" for rule, number in self._removed.items()))
+            log.info("mix: dropped: %s", ", ".join(f"{rule} {number}" for rule, number in self._removed.items()))
         return [question for own in drawn.values() for question in own]
 
     def _read_source(self, name: str, split: str) -> list[Question]:
-        """One source's questions of one split, under their names in the mix."""
+        """Returns a source's questions of one split, with ids `SOURCE/ID`."""
         found: list[Question] = []
-        for given in SPLITS if self._anew else (split,):
+        for given in SPLITS if self._by_document else (split,):
             try:
                 found += self._sources[name].questions(given)
             except EmptySplitError:
                 continue  # another source may have the split
-        if self._anew:
+        if self._by_document:
             shares = self._validation_share, self._test_share
             found = [replace(q, split=split) for q in found if split_of(q.group or q.id, *shares) == split]
         return [replace(question, id=f"{name}/{question.id}") for question in found]
 
     def _held_out_documents(self) -> set[str]:
-        """What validation and test ask about, whichever source does."""
+        """Returns the ids of documents that validation and test questions of any source are about."""
         splits = ("validation", "test")
         return {id_ for name in self._sources for split in splits for q in self._read(name, split) for id_ in _about(q)}
 
@@ -183,9 +187,9 @@ class Mix:
 
 
 def _about(question: Question) -> set[str]:
-    """The ids of the documents that a question of the mix is about: of its evidence, and the one its source names.
+    """Returns the ids of the documents that a question is about: those of its evidence, and its `group`.
 
-    Where the source names the question itself for want of a document, it is the question under its name in the mix.
+    If its group is its own id (no document is known), the question's id in the mix is used instead.
     """
     own = question.id if question.id.endswith(f"/{question.group}") else question.group
     return {evidence.document_id for evidence in question.evidence} | ({own} if question.group else set())

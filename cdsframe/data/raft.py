@@ -1,8 +1,8 @@
-"""`data=raft`: finds in the corpus where the answers of a data set stand, so that they can be taught with passages.
+"""Locates the answers of a data set in the corpus, so that it can be used to train with passages (RAFT).
 
-Zhang et al., "RAFT" (arXiv 2403.10131): question, the passages that answer, distractors, an answer that cites. Finds
-the evidence only: passages and distractors are the configured retriever's (see `cdsframe.training.examples`), as is the
-share of questions that is shown without the evidence, for which, unlike there, the refusal is taught.
+RAFT (Zhang et al., arXiv 2403.10131) trains on a question, passages with its answer, distractors, and an answer that
+cites. Does not choose passages or distractors: `cdsframe.training.examples` does by the configured retriever. It also
+omits the evidence of a share of questions and, unlike the paper, trains the refusal on them.
 """
 
 from __future__ import annotations
@@ -26,23 +26,23 @@ from cdsframe.types import Document, Evidence, Question
 log = logging.getLogger(__name__)
 
 _SHINGLE = 8
-"""Words of a run that tells in which document an answer stands, where the data does not say."""
+"""Words of the n-grams that identify an answer's document, if the data does not name it."""
 _FEWEST_WORDS = 4
-"""A sentence of fewer words stands in too many places."""
+"""Minimum words of a located sentence: shorter ones occur too often."""
 
 
 class Raft:
-    """A data set whose answers were looked up in the corpus, sentence by sentence.
+    """A data set whose answers are located in the corpus, sentence by sentence.
 
-    Questions that have evidence keep it, and unanswerable ones need none. For the others the document is the one that
-    the data names, if the corpus has it, else the one that shares most 8-grams with the answer.
+    Questions with evidence keep it, and unanswerable ones need none. For the others, the document is the one named by
+    the data, if the corpus has it, else the one that shares most 8-grams with the answer.
 
     Args:
         source: the data set.
-        corpus: what is indexed.
-        max_answer_words: a longer answer is cut at a sentence's end, the first sentence always stays; null: none is.
-        support: of an answer's words the share that must stand in the document, in whole sentences; an answer with
-            less is left out.
+        corpus: the indexed corpus.
+        max_answer_words: a longer answer is cut at a sentence's end, after the first sentence or later; null: no limit.
+        support: minimum share of an answer's words, in (0, 1], in sentences that occur in the document; other questions
+            are dropped.
     """
 
     def __init__(
@@ -62,24 +62,24 @@ class Raft:
 
     @staticmethod
     def problems(source: Any) -> list[str]:
-        """That there is no source."""
+        """Returns an error if no source is given."""
         if isinstance(source, dict) and "_target_" in source:
             return []
-        return ["data=raft has no source; add one: +data@data.source=OPTION, such as +data@data.source=medquad"]
+        return ["data=raft has no source; add one by +data@data.source=OPTION, such as +data@data.source=medquad"]
 
     @property
     def removed(self) -> dict[str, dict[str, int]]:
-        """Split -> rule -> how many questions it took out, the source's own rules first."""
+        """Split -> rule -> number of dropped questions; the source's rules come first."""
         splits = dict.fromkeys([*self._source.removed, *self._removed])
         return {s: {**self._source.removed.get(s, {}), **self._removed.get(s, {})} for s in splits}
 
     def questions(self, split: str) -> list[Question]:
-        """The questions of one split with their evidence. Raises EmptySplitError where none has any."""
+        """Returns the questions of one split with evidence. Raises EmptySplitError if no answer is located."""
         if split not in self._found:
-            self._found[split] = self._look_up(split)
+            self._found[split] = self._locate(split)
         return list(self._found[split])
 
-    def _look_up(self, split: str) -> list[Question]:
+    def _locate(self, split: str) -> list[Question]:
         questions = self._source.questions(split)
         open_ones = [question for question in questions if question.answerable and not question.evidence]
         documents = self._documents_of(open_ones)
@@ -99,13 +99,13 @@ class Raft:
             found.append(replace(question, answer=answer, evidence=evidence))
         self._removed[split] = +removed
         log.info(
-            "raft %s: of %d questions %d are used, %d of them with a shorter answer; left out: %s",
+            "raft %s: of %d questions %d are used, %d of them with a shortened answer; dropped: %s",
             *(split, len(questions), len(found), cut, dict(removed) or "none"),
         )
         if not found:
             raise EmptySplitError(
-                f"data=raft: no answer of split {split!r} stands in the corpus; give the corpus that the data is "
-                "about, or a lower data.support"
+                f"data=raft: no answer of split {split!r} occurs in the corpus; choose the corpus that the data is "
+                "about, or lower data.support"
             )
         return found
 
@@ -125,14 +125,14 @@ class Raft:
         return {d.id: d for d in self._corpus.documents() if isinstance(d, Document)}
 
     def _documents_of(self, questions: Sequence[Question]) -> dict[str, Document]:
-        """Question id -> the document that its answer is looked up in."""
+        """Returns question id -> the document in which its answer is located."""
         named = {q.id: self._documents[q.group] for q in questions if q.group in self._documents}
         unknown = [question for question in questions if question.id not in named]
         return named | (_by_shingles(unknown, self._documents.values()) if unknown else {})
 
 
 def _by_shingles(questions: Sequence[Question], documents: Iterable[Document]) -> dict[str, Document]:
-    """Question id -> the document that shares most n-grams with its answer; of equal ones the first by id."""
+    """Returns question id -> the document that shares most n-grams with its answer; ties go to the first id."""
     wanted: dict[int, list[str]] = defaultdict(list)
     for question in questions:
         listed = words(question.answer)
@@ -150,9 +150,9 @@ def _by_shingles(questions: Sequence[Question], documents: Iterable[Document]) -
 
 
 def _evidence(answer: str, document: Document | None, support: float) -> tuple[Evidence, ...]:
-    """Where the answer's sentences stand, in their order; nothing where too few of its words stand in any.
+    """Returns the spans of the answer's sentences, in order; empty if they contain less than `support` of its words.
 
-    A sentence that stands in several places is taken where it is nearest to the longest one.
+    Of several occurrences of a sentence, takes the one nearest to the longest sentence.
     """
     if document is None:
         return ()
@@ -168,6 +168,6 @@ def _evidence(answer: str, document: Document | None, support: float) -> tuple[E
 
 
 def _places(listed: Sequence[str], text: str) -> list[tuple[int, int]]:
-    """Where the words stand in the text, whatever the blanks between them and their case."""
+    """Returns the spans of the words in the text, ignoring case and the blanks between them."""
     pattern = re.compile(r"\s+".join(map(re.escape, listed)), re.IGNORECASE)
     return [match.span() for match in pattern.finditer(text)]

@@ -1,4 +1,4 @@
-"""Which split a document belongs to, where its source does not say: by a digest of its id, the same on any machine."""
+"""Assigns documents to splits by a digest of their ids, for sources without splits. The same on every machine."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ SPLITS = ("train", "validation", "test")
 
 
 def split_of(document_id: str, validation_share: float, test_share: float) -> str:
-    """The split of everything that is about one document. Shares are of the documents; the rest is for training."""
+    """Returns the split of all questions about a document. Shares are of the documents; the rest is `train`."""
     place = int(sha1(document_id.encode("utf-8", "surrogatepass")).hexdigest()[:8], 16) / 2**32  # noqa: S324 (no secret)
     if place < 1 - validation_share - test_share:
         return "train"

@@ -1,8 +1,8 @@
-"""Doctor-patient dialogues and the notes written of them: MTS-Dialog and ACI-Bench, for summarisation.
+"""Doctor-patient dialogues with clinical notes, for summarisation: MTS-Dialog and ACI-Bench.
 
 MTS-Dialog: Ben Abacha et al. (EACL 2023); ACI-Bench: Yim et al. (Scientific Data 2023); both CC BY 4.0, not shipped. A
-question is the dialogue, with the name of the section that is wanted; there is nothing to retrieve. Six of MTS-Dialog's
-evaluation dialogues stand in its training split: `contamination` finds them.
+question is a dialogue with the name of the requested section; the answer is that section of the note. Needs no
+retrieval. Six evaluation dialogues of MTS-Dialog occur in its training split: `contamination` finds them.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _SECTIONS = {
     "PASTSURGICAL": "past surgical history", "ALLERGY": "allergies", "EDCOURSE": "course in the emergency department",
     "GYNHX": "gynaecological history", "LABS": "laboratory results", "OTHER_HISTORY": "other history",
 }  # fmt: skip
-"""What MTS-Dialog's abbreviations stand for; its other section headers are words."""
+"""MTS-Dialog's abbreviated section headers -> names; its other headers are words."""
 
 
 class Dialogues:
-    """The dialogues of one file with the notes of them, in the file's splits; `test1`, `test2`, … are the test split.
+    """The dialogues and notes of a file, in the file's splits; `test1`, `test2`, … are all the test split.
 
     Args:
-        scope: whom the data is about.
-        path: JSON Lines[.gz] of records with `id, split, dialogue` and the note.
-        note: the record's key of the note, or of one section of it.
-        section: the record's key of that section's name, null: whole notes.
+        scope: what the data is about, recorded in an adapter's manifest.
+        path: JSON Lines file (or `.gz`) of records with `id`, `split`, `dialogue` and the note.
+        note: key of the note, or of one section of it.
+        section: key of the section's name; null: whole notes.
     """
 
     def __init__(self, scope: str, path: str, note: str, section: str | None) -> None:
@@ -43,7 +43,7 @@ class Dialogues:
         self._records = cache(self._read)
 
     def questions(self, split: str) -> list[Question]:
-        """The dialogues of one split. An encounter that stands there twice, word for word, is left out and counted."""
+        """Returns the dialogues of one split; drops and counts exact copies. Raises EmptySplitError if it has none."""
         found: dict[tuple[str, str], Question] = {}
         records = self._records().get(split, [])
         for question in records:
@@ -59,11 +59,14 @@ class Dialogues:
             keys = ("id", "split", "dialogue", self._note, *([self._section] if self._section else []))
             if not all(isinstance(record.get(key), str) and record[key].strip() for key in keys):
                 raise InputError(
-                    f"data: {self.scope}: {self._path}, line {number}: {', '.join(keys)} must be strings, none empty"
+                    f"data: {self.scope}: {self._path}, line {number}: {', '.join(keys)} must be non-empty strings"
                 )
             split = "test" if record["split"].startswith("test") else record["split"]
             if split not in SPLITS:
-                raise InputError(f"data: {self.scope}: {self._path}, line {number}: no split {record['split']!r}")
+                raise InputError(
+                    f"data: {self.scope}: {self._path}, line {number}: split must be one of {', '.join(SPLITS)}, got "
+                    f"{record['split']!r}"
+                )
             splits.setdefault(split, []).append(self._question(record, split))
         return splits
 
@@ -83,15 +86,15 @@ class Dialogues:
 
 def _problems(folder: str | None) -> list[str]:
     if folder is None:
-        return ["data: dialogues need a data folder; set CDSFRAME_DATA to the one that holds summarisation/"]
+        return ["data: dialogues need a data folder; set CDSFRAME_DATA to the folder that contains summarisation/"]
     if not (resolve(folder) / "summarisation").is_dir():
-        return [f"data: no folder summarisation/ in {folder} (paths.data)"]
+        return [f"data: no folder summarisation/ in paths.data={folder}; set CDSFRAME_DATA to the folder that has it"]
     return []
 
 
 @checked_by(_problems)
 def mts_dialog(folder: str | None) -> Dialogues:
-    """MTS-Dialog: short dialogues, each with the one section of a note that was written of it."""
+    """MTS-Dialog: short dialogues, each with one section of a note."""
     return Dialogues("MTS-Dialog", _file(folder, "mts_dialog"), "section_text", "section_header")
 
 

@@ -1,8 +1,8 @@
-"""Symptom-based disease prediction: MedQuAD's descriptions of symptoms, without the name, ask for the disease.
+"""Symptom-based disease prediction from MedQuAD: the question is a description of symptoms, the answer the disease.
 
-Running text and the tables of the Human Phenotype Ontology (flag `hpo_table`) alike; sentences and entries that share a
-word with the name are left out. What was written under a disease's name is easier than what a patient tells: figures on
-it are no figures on patients.
+Uses prose and the tables of the Human Phenotype Ontology (flag `hpo_table`); drops sentences and entries that share a
+word with the disease's name. Texts written about a disease are easier than patients' reports, so metrics do not
+transfer to patients.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cdsframe.types import Question
 
 _NAME = "this condition"
 _FEWEST_WORDS = 8
-"""A description of fewer words fits too many diseases."""
+"""Minimum words of a description: a shorter one fits too many diseases."""
 _TABLE = re.compile(r"\(when available\)(.*?)(?:The Human Phenotype Ontology \(HPO\) has|$)", re.DOTALL)
 _FREQUENCY = re.compile(r"\s(?:\d+(?:\.\d+)?%|\d+/\d+|-)\s")
 _COMMON = frozenset({
@@ -30,17 +30,17 @@ _COMMON = frozenset({
     "childhood", "type", "with", "and", "the", "of", "in", "from", "due", "related", "familial", "hereditary",
     "congenital", "chronic", "acute", "primary", "secondary",
 })  # fmt: skip
-"""Words of disease names that give nothing away."""
+"""Common words of disease names, which do not reveal the disease."""
 
 
 class Symptoms:
-    """MedQuAD's pairs of type `symptoms`: a question is the description, the answer the disease.
+    """MedQuAD's pairs of type `symptoms`: the question is the description, the answer the disease.
 
     Args:
-        folder: the folder that CDSFRAME_DATA names, or that MedQuAD's repository was copied to.
-        drop: pairs with one of these flags are left out.
-        subset: which pairs of validation and test are asked (see `cdsframe.data.medquad`).
-        max_words: a longer description ends before; its first sentence or symptom always stays.
+        folder: the data folder (`CDSFRAME_DATA`), or a copy of MedQuAD's repository.
+        drop: drops pairs with one of these flags.
+        subset: pairs of validation and test to keep (see `cdsframe.data.medquad`).
+        max_words: a longer description is cut after a sentence or symptom; the first is always kept.
     """
 
     scope = "MedQuAD"
@@ -60,20 +60,23 @@ class Symptoms:
 
     @property
     def removed(self) -> dict[str, dict[str, int]]:
-        """Split -> rule -> how many pairs it took out."""
+        """Split -> rule -> number of dropped pairs."""
         return {split: {**rules, **self._removed.get(split, {})} for split, rules in self._source.removed.items()}
 
     def questions(self, split: str) -> list[Question]:
-        """The descriptions of one split."""
+        """Returns the descriptions of one split. Raises EmptySplitError if there are none."""
         pairs = self._source.questions(split)
-        found = [turned for pair in pairs if (turned := self._turned(pair))]
+        found = [question for pair in pairs if (question := self._description(pair))]
         self._removed[split] = +Counter(too_little_without_the_name=len(pairs) - len(found))
         if not found:
-            raise EmptySplitError(f"data=symptoms: no description of split {split!r} is left without the name")
+            raise EmptySplitError(
+                f"data=symptoms: without the disease's name, no description of split {split!r} has {_FEWEST_WORDS} "
+                "words; relax data.drop or data.subset"
+            )
         return found
 
-    def _turned(self, pair: Question) -> Question | None:
-        """The description as the question; None where too little is left without the name, or there is no name."""
+    def _description(self, pair: Question) -> Question | None:
+        """Returns a question with the description; None if there is no name, or too few words without it."""
         name = re.sub(r"\s*\([^)]*\)", "", pair.topic).strip()
         if not name:
             return None
@@ -93,13 +96,13 @@ class Symptoms:
 
 
 def _entries(table: str) -> list[str]:
-    """The symptoms of a flattened table, the most frequent first; how a disease is inherited is none."""
+    """Returns the symptoms of a flattened table, the most frequent first, without the mode of inheritance."""
     entries = (entry.strip() for entry in _FREQUENCY.split(f"{table} "))
     return [entry.lower() for entry in entries if entry and "inheritance" not in entry]
 
 
 def _statements(text: str, *names: str) -> list[str]:
-    """The sentences of a description, the disease's names and their initials masked."""
+    """Returns the sentences of a description, with the disease's names and their initials masked."""
     masked = [rf"\b{re.escape(name)}(?!\w)" for name in names]
     for name in names:
         initials = "".join(word[0] for word in re.findall(r"[A-Za-z]+", name)).upper()
@@ -113,5 +116,5 @@ def _statements(text: str, *names: str) -> list[str]:
 
 
 def _content(text: str) -> set[str]:
-    """The words that could tell a name."""
+    """Returns the words that could reveal a name."""
     return {word for word in re.findall(r"[a-z]{4,}", text.casefold()) if word not in _COMMON}

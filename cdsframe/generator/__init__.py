@@ -1,1 +1,1 @@
-"""Generators: in this process (`transformers`), on any OpenAI-compatible engine (`openai`), or none at all (`none`)."""
+"""Generators: in this process (`transformers`), on an OpenAI-compatible engine (`openai`), none, a test double."""

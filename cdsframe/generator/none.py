@@ -1,4 +1,4 @@
-"""No generator: for commands that only retrieve."""
+"""A generator that generates nothing, for commands that only retrieve."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from cdsframe.types import Generation, Message
 
 
 class NoGenerator:
-    """Gives no answers and refuses to be asked for one."""
+    """Generates no answers; raises ConfigError if asked for one."""
 
     generates = uses_model = False
     name, max_new_tokens, temperature = "none", 0, 0.0
 
     def load(self) -> None:
-        """There is nothing to load."""
+        """Does nothing."""
 
     def count(self, messages: Sequence[Message]) -> int:
         return 0
@@ -29,4 +29,4 @@ class NoGenerator:
 
 
 def _refuse() -> NoReturn:
-    raise ConfigError("generator=none gives no answers; use generator=transformers, or a command that only retrieves")
+    raise ConfigError("generator=none generates no answers; use generator=transformers, or only retrieve")

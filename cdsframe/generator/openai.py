@@ -1,7 +1,7 @@
-"""A generator on any OpenAI-compatible engine (vLLM, SGLang, llama.cpp): how one outgrows one machine.
+"""Generates on an OpenAI-compatible engine (vLLM, SGLang, llama.cpp), which can run on other machines.
 
-The engine applies its own chat template, so what keeps special tokens inside a passage from opening a turn is the
-engine's own business here; the in-process generator sees to it itself.
+The engine applies its chat template. This module does not prevent control tokens in a passage from opening a turn; the
+generator `transformers` does.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ if TYPE_CHECKING:
     import httpx
 
 _CHARACTERS_PER_TOKEN = 3
-"""For estimates: English takes about 4; 3 leaves room, so that prompts fit."""
+"""For estimates. English has about 4; 3 overestimates the tokens, so that prompts fit."""
 
 
 class OpenAiGenerator:
-    """Asks an engine over HTTP.
+    """Generates by HTTP requests to an engine.
 
     Args:
-        base_url: where the engine is, with its version (`http://127.0.0.1:8080/v1`).
-        model_name: the model as the engine names it.
-        api_key_env: the *name* of the environment variable that holds the key; None sends none.
-        timeout: seconds without a byte from the engine before it counts as lost.
-        max_new_tokens: the most tokens of an answer.
-        temperature: 0 takes the most probable token.
-        concurrency: how many questions are asked at once.
-        log_probabilities: whether to ask for the tokens' log-probabilities (some engines refuse).
+        base_url: the engine's URL, with the API version (`http://127.0.0.1:8080/v1`).
+        model_name: the engine's name of the model.
+        api_key_env: the *name* of the environment variable with the API key; None sends no key.
+        timeout: seconds without a byte from the engine after which a request fails.
+        max_new_tokens: maximum tokens of an answer.
+        temperature: sampling temperature; 0: greedy decoding.
+        concurrency: maximum number of concurrent requests.
+        log_probabilities: whether to request the tokens' log-probabilities (some engines reject this).
     """
 
     generates = True
@@ -62,7 +62,7 @@ class OpenAiGenerator:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What an answer depends on: not where the engine runs."""
+        """Settings that affect answers; excludes the engine's URL."""
         return {
             "_target_": "cdsframe.generator.openai.OpenAiGenerator",
             "model_name": self.name,
@@ -71,13 +71,15 @@ class OpenAiGenerator:
         }
 
     def load(self) -> None:
-        """Asks the engine for its models. Raises where it is unreachable or has no such model."""
+        """Checks that the engine answers and has the model. Raises InputError or ConfigError."""
         with self._errors():
             response = self._client().get("/models")
             self._check(response.status_code)
             names = [str(model.get("id")) for model in response.json().get("data", [])]
         if names and self.name not in names:
-            raise ConfigError(f"generator.model_name={self.name}: {self._url} has {', '.join(names)}")
+            raise ConfigError(
+                f"generator.model_name={self.name}: {self._url} has no such model; it has {', '.join(names)}"
+            )
 
     def close(self) -> None:
         """Closes the connections."""
@@ -87,7 +89,7 @@ class OpenAiGenerator:
                 self._made = None
 
     def count(self, messages: Sequence[Message]) -> int:
-        """An estimate, a token for three characters and four for each turn: the engine's tokenizer is not at hand."""
+        """Estimates the prompt's tokens: one per three characters and four per turn. The tokenizer is not available."""
         return sum(ceil(len(message.content) / _CHARACTERS_PER_TOKEN) + 4 for message in messages)
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
@@ -101,7 +103,7 @@ class OpenAiGenerator:
             return list(tqdm(answers, total=len(conversations), desc="answers", unit="", disable=few))
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
-        """Closing the iterator closes the connection, at which engines stop generating."""
+        """Streams an answer. Closing the iterator closes the connection, which makes engines stop generating."""
         body = {**self._body(messages), "stream": True, "stream_options": {"include_usage": True}}
         pieces: list[str] = []
         chosen: list[Mapping[str, Any]] = []
@@ -110,7 +112,9 @@ class OpenAiGenerator:
             self._check(response.status_code)
             for event in _events(response.iter_lines()):
                 if "error" in event:
-                    raise CdsframeError(f"generator: {self._url} broke off its answer with an error of its own")
+                    raise CdsframeError(
+                        f"generator: {self._url} reported an error while answering; see the engine's log"
+                    )
                 usage = event.get("usage") or usage
                 for choice in event.get("choices", [])[:1]:
                     chosen.append(choice)
@@ -174,40 +178,48 @@ class OpenAiGenerator:
         if status < 400:
             return
         if status in (401, 403):
-            mend = f"the key in {self._key_env} is not accepted" if self._key_env else "it wants a key: set api_key_env"
+            fix = (
+                f"the key in {self._key_env} is not accepted"
+                if self._key_env
+                else "it requires a key; set generator.api_key_env"
+            )
         elif status == 404:
-            mend = f"is base_url right (with /v1), and is {self.name} a model of this engine?"
+            fix = f"check that generator.base_url is right (with /v1) and that the engine has the model {self.name}"
         elif status == 429:
-            mend = "it takes no more requests for now; lower generator.concurrency or try later"
+            fix = "it accepts no more requests for now; lower generator.concurrency or try later"
         elif status >= 500:
-            mend = "the engine failed; its own log says why"
+            fix = "the engine failed; see its log"
         else:
-            mend = "it does not accept the request; does it know logprobs, and does the prompt fit its context?"
-        raise InputError(f"generator: {self._url} answered {status}: {mend}")
+            fix = (
+                "it rejects the request; check that the prompt fits its context, and give "
+                "generator.log_probabilities=false if it does not support logprobs"
+            )
+        raise InputError(f"generator: {self._url} answered {status}: {fix}")
 
     @contextmanager
     def _errors(self) -> Iterator[None]:
-        """Says in a sentence what went wrong on the way, without the request."""
+        """Turns errors of a request into InputError with a fix, without the request's content."""
         import httpx
 
         try:
             yield
         except httpx.TimeoutException:
             raise InputError(
-                f"generator: {self._url} was silent for {self._timeout:g} s; is it overloaded, generator.timeout low?"
+                f"generator: {self._url} sent nothing for {self._timeout:g} s; raise generator.timeout, or lower "
+                "generator.concurrency if the engine is overloaded"
             ) from None
         except httpx.RemoteProtocolError:
             raise InputError(
-                f"generator: {self._url} broke off its answer or does not speak HTTP; look at the engine's log"
+                f"generator: {self._url} closed the connection early or does not speak HTTP; see the engine's log"
             ) from None
         except httpx.HTTPError:
             raise InputError(
-                f"generator: {self._url} is not reachable; start the engine or set generator.base_url"
+                f"generator: {self._url} is not reachable; start the engine or correct generator.base_url"
             ) from None
         except (AttributeError, KeyError, IndexError, TypeError, ValueError):
             raise InputError(
-                f"generator: {self._url} does not answer as the OpenAI API does; is generator.base_url the address of "
-                "such an engine, with /v1 at its end?"
+                f"generator: the answer of {self._url} is not in the OpenAI API's format; check that "
+                "generator.base_url is the URL of such an engine, with /v1 at its end"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""A generator that says what it was told to say: the public double of tests and demonstrations without a model."""
+"""A generator with scripted answers: a public test double, also for demonstrations without a model."""
 
 from __future__ import annotations
 
@@ -9,9 +9,11 @@ from cdsframe.types import Generation, Message
 
 
 class ScriptedGenerator:
-    """Answers by a function of the messages, word by word; a token is a word, its log-probability is given.
+    """Answers by a function of the messages. Each word is a token with the log-probability `log_probability`.
 
-    `conversations` keeps every conversation it was asked, `said` counts the words it has said.
+    Attributes:
+        conversations: all conversations that it has answered.
+        num_generated: number of words generated in all answers.
     """
 
     generates = True
@@ -26,10 +28,10 @@ class ScriptedGenerator:
         self._answer = answer if callable(answer) else lambda messages: answer
         self._log_probability, self.max_new_tokens = log_probability, max_new_tokens
         self.conversations: list[list[Message]] = []
-        self.said = 0
+        self.num_generated = 0
 
     def load(self) -> None:
-        """There is nothing to load."""
+        """Does nothing."""
 
     def count(self, messages: Sequence[Message]) -> int:
         return sum(len(message.content.split()) for message in messages)
@@ -40,14 +42,14 @@ class ScriptedGenerator:
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         self.conversations.append(list(messages))
         words = re.findall(r"\S+\s*", self._answer(messages))
-        spoken = words[: self.max_new_tokens]
-        for word in spoken:
-            self.said += 1
+        generated = words[: self.max_new_tokens]
+        for word in generated:
+            self.num_generated += 1
             yield word
         yield Generation(
-            text="".join(spoken).strip(),
-            log_probabilities=(self._log_probability,) * len(spoken),
+            text="".join(generated).strip(),
+            log_probabilities=(self._log_probability,) * len(generated),
             prompt_tokens=self.count(messages),
-            completion_tokens=len(spoken),
-            finish_reason="stop" if spoken == words else "length",
+            completion_tokens=len(generated),
+            finish_reason="stop" if generated == words else "length",
         )

@@ -1,7 +1,7 @@
-"""A generator in this process: the model with its adapter as trained, one decoding loop for batches and streams.
+"""Generates in this process by transformers: the model with its adapter, one decoding loop for batches and streams.
 
-Because one loop serves both, a streamed answer is the answer that an evaluation gave. Does not put concurrent requests
-into one batch: they wait for each other.
+With one loop for both, a streamed answer equals the answer in an evaluation. Does not batch concurrent requests: they
+run one after the other.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ class TransformersGenerator:
     """Generates with a local causal language model.
 
     Args:
-        model: what answers.
-        max_new_tokens: the most tokens of an answer.
-        temperature: 0 takes the most probable token; above it, tokens are drawn, the same ones for the same seed and
-            prompt, whoever shares the batch.
-        batch_size: how many conversations of similar length are decoded at once.
-        seed: of the draws.
+        model: the language model.
+        max_new_tokens: maximum tokens of an answer.
+        temperature: sampling temperature; 0: greedy decoding. Samples depend only on the seed and the prompt, not on
+            the batch.
+        batch_size: maximum number of conversations per batch; batches have prompts of similar length.
+        seed: seed of the sampling.
     """
 
     generates = True
@@ -55,7 +55,7 @@ class TransformersGenerator:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """What an answer depends on besides the model: not how many are decoded at once."""
+        """Settings besides the model that affect answers; excludes the batch size."""
         target = "cdsframe.generator.transformers.TransformersGenerator"
         return {"_target_": target, "max_new_tokens": self.max_new_tokens, "temperature": self.temperature}
 
@@ -63,7 +63,7 @@ class TransformersGenerator:
         """Examines the chat template, then loads the weights."""
         self._model.examine()
         self._model.load()
-        log.info("generator: %s is loaded; it stops at the tokens %s", self.name, sorted(self._ends))
+        log.info("generator: loaded %s; token ids that stop generation: %s", self.name, sorted(self._ends))
 
     def count(self, messages: Sequence[Message]) -> int:
         return len(self._encode(messages))
@@ -83,26 +83,26 @@ class TransformersGenerator:
         return [done[number] for number in range(len(prompts))]
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
-        """Closing the iterator ends the decoding."""
-        prompt, said, sent = self._encode(messages), _Said(), ""
+        """Streams an answer. Closing the iterator ends the decoding."""
+        prompt, generated, sent = self._encode(messages), _GeneratedTokens(), ""
         with self._lock:
             for step in self._steps([prompt]):
-                said.hear(*step[0][1:], self._ends)
-                text = self._text(said.tokens)
+                generated.add(*step[0][1:], self._ends)
+                text = self._text(generated.tokens)
                 if text.startswith(sent) and text != sent and not text.endswith("\ufffd"):
                     yield text[len(sent) :]
                     sent = text
-        yield self._generation(prompt, said)
+        yield self._generation(prompt, generated)
 
     def _batch(self, prompts: list[list[int]]) -> list[Generation]:
-        rows = [_Said() for _ in prompts]
+        rows = [_GeneratedTokens() for _ in prompts]
         for step in self._steps(prompts):
             for row, token, log_probability in step:
-                rows[row].hear(token, log_probability, self._ends)
-        return [self._generation(prompt, said) for prompt, said in zip(prompts, rows, strict=True)]
+                rows[row].add(token, log_probability, self._ends)
+        return [self._generation(prompt, generated) for prompt, generated in zip(prompts, rows, strict=True)]
 
     def _steps(self, prompts: list[list[int]]) -> Iterator[list[tuple[int, int, float]]]:
-        """Decodes token by token: each step yields `(row, token, its log-probability)` of every row still speaking."""
+        """Decodes token by token. Each step yields `(row, token, log-probability)` of every unfinished row."""
         import torch
 
         module = self._model.load()
@@ -126,16 +126,16 @@ class TransformersGenerator:
                 chosen = scores.gather(1, tokens[:, None])[:, 0].tolist()
             step = list(zip(rows, tokens.tolist(), chosen, strict=True))
             yield step
-            speaking = [place for place, (_, token, _) in enumerate(step) if token not in self._ends]
-            if not speaking:
+            unfinished = [place for place, (_, token, _) in enumerate(step) if token not in self._ends]
+            if not unfinished:
                 return
             with torch.inference_mode():
                 cache = output.past_key_values
-                if len(speaking) < len(rows):  # rows that have ended cost nothing further
-                    keep = torch.tensor(speaking, device=device)
+                if len(unfinished) < len(rows):  # removes finished rows from the batch
+                    keep = torch.tensor(unfinished, device=device)
                     cache.batch_select_indices(keep)
                     mask, positions, tokens = mask[keep], positions[keep], tokens[keep]
-                    rows = [rows[place] for place in speaking]
+                    rows = [rows[place] for place in unfinished]
                 ids, positions = tokens[:, None], positions[:, -1:] + 1
                 mask = torch.cat([mask, mask.new_ones(len(rows), 1)], dim=1)
 
@@ -160,8 +160,8 @@ class TransformersGenerator:
         limit = getattr(module.config, "max_position_embeddings", None)
         if limit is not None and longest + self.max_new_tokens > limit:
             raise InputError(
-                f"a prompt of {longest} tokens and generator.max_new_tokens={self.max_new_tokens} are more than the "
-                f"{limit} tokens that {self.name} reads; lower prompt.max_tokens or generator.max_new_tokens"
+                f"a prompt of {longest} tokens plus generator.max_new_tokens={self.max_new_tokens} exceeds the context "
+                f"of {self.name} ({limit} tokens); lower prompt.max_tokens or generator.max_new_tokens"
             )
 
     def _encode(self, messages: Sequence[Message]) -> list[int]:
@@ -171,13 +171,13 @@ class TransformersGenerator:
         decoded = self._model.tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
         return str(decoded).strip()
 
-    def _generation(self, prompt: list[int], said: _Said) -> Generation:
+    def _generation(self, prompt: list[int], generated: _GeneratedTokens) -> Generation:
         return Generation(
-            text=self._text(said.tokens),
-            log_probabilities=tuple(said.log_probabilities),
+            text=self._text(generated.tokens),
+            log_probabilities=tuple(generated.log_probabilities),
             prompt_tokens=len(prompt),
-            completion_tokens=len(said.tokens),
-            finish_reason="stop" if said.ended else "length",
+            completion_tokens=len(generated.tokens),
+            finish_reason="stop" if generated.ended else "length",
         )
 
     @cached_property
@@ -185,15 +185,15 @@ class TransformersGenerator:
         return frozenset(end_of_turn_ids(self._model.tokenizer))
 
 
-class _Said:
-    """The tokens that one row has generated; the token that ends the turn is not one of them."""
+class _GeneratedTokens:
+    """The tokens generated for one row, without the token that ends the turn."""
 
     def __init__(self) -> None:
         self.tokens: list[int] = []
         self.log_probabilities: list[float] = []
         self.ended = False
 
-    def hear(self, token: int, log_probability: float, ends: frozenset[int]) -> None:
+    def add(self, token: int, log_probability: float, ends: frozenset[int]) -> None:
         self.ended = token in ends
         if not self.ended:
             self.tokens.append(token)

@@ -1,1 +1,1 @@
-"""What the machine has and how its native libraries use it: cores, threads, caches."""
+"""Settings of native libraries for this machine's cores, threads and caches."""

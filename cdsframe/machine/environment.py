@@ -1,15 +1,14 @@
-"""Defaults of native libraries (OpenMP, oneDNN), set as environment variables before torch is loaded.
+"""Sets defaults of native libraries (OpenMP, oneDNN, LanceDB) as environment variables before torch is loaded.
 
-OpenMP's threads wait for each other at the end of each parallel loop. By default they spin there for milliseconds. On
-cores that other programs use too, a thread then spins while the thread that it waits for is not running, and a step
-takes a multiple of its CPU time. These defaults shorten the spinning to what idle cores need; while other programs are
-busy, `cdsframe.machine.shared_cores` makes the threads sleep at once (figures: docs/speed.md).
+OpenMP's threads wait for each other at the end of each parallel loop, by default spinning for milliseconds. On cores
+shared with other programs, a thread then spins while the thread that it waits for is not running, and a step takes a
+multiple of its CPU time. These defaults limit the spinning to what idle cores need; while other programs are busy,
+`cdsframe.machine.shared_cores` makes the threads sleep at once (measurements: docs/speed.md).
 
-In bfloat16, oneDNN makes kernels for each new number of tokens, about 1 MB each, and keeps 1,024 of them: a gigabyte
-that no estimate of tensors sees. All decoder layers have the same shapes, so a step reuses its kernels with 64, too.
+In bfloat16, oneDNN compiles kernels for each new number of tokens, about 1 MB each, and caches 1,024 of them: a
+gigabyte that tensor estimates do not include. All decoder layers have the same shapes, so 64 suffice for a step.
 
-LanceDB's log shows errors only. Does not change a variable that the user has set, and does nothing for libraries that
-are already loaded.
+LanceDB logs errors only. Does not change variables set by the user, and does not affect libraries already loaded.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from collections.abc import Collection, Mapping, MutableMapping
 from pathlib import Path
 
 _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
-"""Each of these decides how OpenMP's threads wait."""
+"""Variables that set how OpenMP's threads wait."""
 
 _BRIEF = {"GOMP_SPINCOUNT": "40000", "KMP_BLOCKTIME": "1"}
-"""How long threads spin before they sleep: iterations of 10 to 50 ns (GNU's OpenMP), milliseconds (LLVM's, Intel's)."""
+"""Spin time before sleeping: iterations of 10 to 50 ns (GNU's OpenMP), milliseconds (LLVM's and Intel's)."""
 
 _COUNT = "OMP_NUM_THREADS"
 
 _KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
-"""Kernels that oneDNN keeps, and torch's layer above it."""
+"""Number of cached kernels, in oneDNN and in torch's layer above it."""
 
 _LOGS = {"LANCEDB_LOG": "error"}
 """At its default level, LanceDB warns of each new index: "No existing dataset at …"."""
@@ -40,9 +39,9 @@ _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
 
 def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Bounds how long OpenMP's threads spin, their number by a container's limit, and oneDNN's caches.
+    """Limits how long OpenMP's threads spin, their number to a container's CPU limit, and oneDNN's caches.
 
-    joblib divides the cores among the jobs of a sweep: it sets `OMP_NUM_THREADS` in its processes, which stays.
+    Keeps `OMP_NUM_THREADS` if set, as joblib does to divide the cores among the jobs of a sweep.
     """
     if not any(name in environment for name in _WAITING):
         environment.update(_BRIEF)
@@ -54,12 +53,12 @@ def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
 
 
 def waiting_by_default(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether how OpenMP's threads wait was left to `set_defaults`, in this process or in one that started it."""
+    """Whether `set_defaults`, here or in a parent process, chose how OpenMP's threads wait."""
     return {name: environment[name] for name in _WAITING if name in environment} == _BRIEF
 
 
 def cached_kernels() -> int:
-    """The most kernels that oneDNN keeps in this process, at most its own default: a training makes no more."""
+    """Returns the maximum number of kernels that oneDNN caches in this process, at most its default of 1,024."""
     try:
         return min(max(0, int(os.environ["ONEDNN_PRIMITIVE_CACHE_CAPACITY"])), _KERNELS_BY_DEFAULT)
     except (KeyError, ValueError):
@@ -67,14 +66,14 @@ def cached_kernels() -> int:
 
 
 def usable_cores() -> Collection[int]:
-    """The numbers of the cores on which the system lets this process run."""
+    """Returns the numbers of the cores on which this process may run."""
     return os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
 
 
 def cpu_quota() -> int | None:
-    """The cores that this process's container may use, rounded up; None where there is no limit.
+    """Returns the container's CPU limit in cores, rounded up; None without a limit.
 
-    Libraries count the machine's cores. A container limited by `--cpus=2` on 64 cores would start 64 threads.
+    Libraries count the machine's cores: with `--cpus=2` on 64 cores they would start 64 threads.
     """
     try:
         if _CGROUP_2.is_file():

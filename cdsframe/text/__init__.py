@@ -1,1 +1,1 @@
-"""Text as the other rooms read it: sentences, words and numbers, units, headings, and the form that is searched."""
+"""Reads text: sentences, words, numbers, units, headings, citation markers, and the normal form for search."""

@@ -1,4 +1,4 @@
-"""Assembles a document's text and sections from blocks: paragraphs, and headings with their levels."""
+"""Assembles a document's text and sections from paragraphs and headings. Does not find headings in a text."""
 
 from __future__ import annotations
 
@@ -13,31 +13,31 @@ Path = tuple[tuple[int, str], ...]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """A paragraph (`level` 0) or a heading (`level` 1 to 9) of a source without character offsets of its own."""
+    """A paragraph (`level` 0) or a heading (`level` 1 to 9)."""
 
     text: str
     level: int = 0
     closes: int = 0
-    """Ends the headings at this level and deeper, and holds nothing; 0 for other blocks."""
+    """If not 0, the block has no text and ends the headings of this level and deeper."""
 
 
 def descend(path: Path, level: int, heading: str) -> Path:
-    """The path after a heading: what stands at its level or deeper is left."""
+    """Returns the heading path after a heading, which replaces those of its level and deeper."""
     return (*(item for item in path if item[0] < level), (level, heading))
 
 
 def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
     """Joins the blocks' texts by blank lines. Returns the text and its sections.
 
-    A section's span starts behind its heading line. A heading that has neither text nor a deeper heading below it is
-    a section whose text is the heading line: no heading is lost.
+    A section's span starts after its heading line. A heading without text and without deeper headings becomes a section
+    whose text is the heading line, so that no heading is lost.
     """
     parts: list[str] = []
     sections: list[Section] = []
     path: Path = ()
     position, end = 0, 0
     start: int | None = None  # of the open section's text
-    unused: int | None = None  # where the last heading line begins, while nothing stands below it
+    unused: int | None = None  # start of the last heading line, until a block follows it
 
     def close(next_level: int) -> None:
         heading = tuple(heading for _, heading in path)
@@ -65,7 +65,7 @@ def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
 
 
 def under_title(title: str, sections: Sequence[Section]) -> tuple[Section, ...]:
-    """The sections without the outermost heading where that only repeats the document's title."""
+    """Removes the outermost heading of sections if it repeats the document's title."""
     same = title.casefold()
     return tuple(
         Section(s.heading[1:], s.start, s.end, s.id, s.passage_id)

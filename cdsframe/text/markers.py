@@ -44,7 +44,7 @@ class Marker:
 
 
 def find(text: str, shown: int = _HIGHEST) -> list[Marker]:
-    """The markers of a text, given how many passages the prompt showed."""
+    """Returns the markers of a text. `shown`: number of passages in the prompt."""
     found = []
     for match in _MARKER.finditer(text):
         numbers = tuple(int(number) for number in re.findall(r"\d+", match[2]))
@@ -54,7 +54,7 @@ def find(text: str, shown: int = _HIGHEST) -> list[Marker]:
 
 
 def is_amount(text: str, start: int, end: int) -> bool:
-    """Whether a bracket at `[start, end)` has a unit behind it. "5 mg [1] tablets" has its amount already."""
+    """Whether a bracket at `[start, end)` is an amount: a unit follows, and no amount precedes ("5 mg [1] tablets")."""
     first = max(0, start - _BEFORE)
     if _AMOUNT.search(text, first, start) and not _COMPARATOR.search(text, first, start):
         return False
@@ -65,9 +65,9 @@ def is_amount(text: str, start: int, end: int) -> bool:
 
 
 def clean(text: str, shown: int) -> tuple[str, int]:
-    """The text without the markers above `shown`, and how many numbers were taken out.
+    """Removes marker numbers above `shown`. Returns the text and how many numbers were removed.
 
-    Taking one out can make another of what stood around it (`[[9]8]`), so this repeats until none is left.
+    Removing a marker can form another one (`[[9]8]`), so this repeats until none is left.
     """
     text, removed = text.strip(), 0
     while (step := _without_unknown(text, shown))[0] != text:
@@ -76,7 +76,7 @@ def clean(text: str, shown: int) -> tuple[str, int]:
 
 
 def settled(text: str, shown: int) -> str:
-    """The part of an unfinished text, cleaned, that no later piece can change."""
+    """Returns the part of an unfinished text, cleaned, that later pieces cannot change."""
     while True:
         while (shorter := _decided(finished(text)).strip()) != text:
             text = shorter
@@ -87,14 +87,14 @@ def settled(text: str, shown: int) -> str:
 
 
 def finished(text: str) -> str:
-    """The text without a marker that its end cuts off."""
+    """Removes an incomplete marker from the end of the text."""
     cut_off = _CUT_OFF.match(text[::-1])
     opening = text.find("[", len(text) - (cut_off.end() if cut_off else 0))
     return (text if opening < 0 else text[:opening]).rstrip()
 
 
 def unmarked(text: str, shown: int = _HIGHEST) -> str:
-    """The text without any markers."""
+    """Removes all markers."""
     for marker in reversed(find(text, shown)):
         text = text[: marker.start] + text[marker.end :]
     return text.strip()

@@ -1,6 +1,6 @@
-"""Where a text's sentences start and end. A line that is wrapped within a sentence, as in PDF files, does not end it.
+"""Splits text into sentences. A line wrapped within a sentence, as in PDF files, does not end the sentence.
 
-Does not cut passages (see `cdsframe.chunking.cutting`) and knows no grammar.
+Uses no grammar, and does not split passages (see `cdsframe.chunking.cutting`).
 """
 
 from __future__ import annotations
@@ -12,24 +12,24 @@ from typing import NamedTuple
 from cdsframe.text.search_form import search_form
 
 _DIVIDED = re.compile(r"[^\W_][-\u2010\u2011\u00ad\u0002\ufffe]\Z")
-"""The end of a line that divides a word or a range of numbers."""
+"""A line's end that hyphenates a word or divides a range of numbers."""
 _ITEM = re.compile(r"\s*(?:[-*+•‣◦▪–—·]\s|\(?(?:\d{1,3}|[A-Za-z]|[ivx]{2,5})[.)]\s|\||#{1,6}\s|>\s)\s*")
-"""The beginning of a line that continues no sentence: of a list's item, a table's row, a heading, a quotation."""
+"""A line's beginning that starts a list item, a table row, a heading or a quotation."""
 _RECORD = re.compile(r"\d{4}-\d\d-\d\d\b|[^\W_a-z][^\n.!?;:,]{0,60}:\s")
-"""The beginning of a line with a value behind its name: "Department: Pharmacy", "2024-03-01: …"."""
+"""A line's beginning with a name and a value: "Department: Pharmacy", "2024-03-01: …"."""
 _END = re.compile(r"(?<=[.!?])\s+(?=[^a-z\s])|(?<=[。！？｡])(?=[^。！？｡\s])|\s*\n\s*")
 _WITHIN_WORD = "\v"
-"""Replaces the end of a line that divides a word; one character, as the line's end is."""
+"""Replaces a line's end that divides a word; one character, so that offsets stay the same."""
 _NARROWEST = 30
-"""Characters of the longest line of a paragraph; the lines of a narrower one are not taken for wrapped prose."""
+"""Minimum width (characters of the longest line) of a paragraph that is read as wrapped prose."""
 
 
 class Sentence(NamedTuple):
-    """A sentence's place in a text, and what introduces it.
+    """A sentence's span in a text.
 
     Attributes:
-        start, end: its characters, without blanks around it.
-        lead: for an item of a list, the line above the list ("Do not"); else "".
+        start, end: character offsets, without surrounding blanks.
+        lead: for a list item, the line above the list ("Do not"); else "".
     """
 
     start: int
@@ -38,16 +38,16 @@ class Sentence(NamedTuple):
 
 
 def sentences(text: str) -> list[Sentence]:
-    """The sentences of a text in their order."""
+    """Returns the sentences of a text in order."""
     joined = _joined(text)
     found: list[Sentence] = []
     start, lead, item, begins_line = len(joined) - len(joined.lstrip()), "", False, True
     for end in [*_END.finditer(joined, start), None]:
         stop = end.start() if end else len(joined.rstrip())
-        if said := joined[start:stop]:
+        if sentence := joined[start:stop]:
             if begins_line:
                 item = _ITEM.match(joined, start) is not None
-                lead = lead if item else "" if said[-1] in ".!?。！？" else said.rstrip(" :")
+                lead = lead if item else "" if sentence[-1] in ".!?。！？" else sentence.rstrip(" :")
             found.append(Sentence(start, stop, lead if item else ""))
             begins_line = False
         if end:
@@ -56,11 +56,11 @@ def sentences(text: str) -> list[Sentence]:
 
 
 def words_of(text: str, sentence: Sentence, *, join_divided: bool) -> str:
-    """A sentence in one line, behind what introduces it.
+    """Returns a sentence's text in one line, preceded by its lead.
 
     Args:
-        join_divided: whether a word that a hyphen divides at a line's end loses the hyphen ("hyper-\\ntension" is
-            "hypertension") or keeps it ("beta-\\nblocker" is "beta-blocker").
+        join_divided: whether a word hyphenated at a line's end loses the hyphen ("hyper-\\ntension" becomes
+            "hypertension") or keeps it ("beta-\\nblocker" becomes "beta-blocker").
     """
     own = _joined(text)[sentence.start : sentence.end]
     if sentence.lead:
@@ -71,16 +71,16 @@ def words_of(text: str, sentence: Sentence, *, join_divided: bool) -> str:
 
 
 def divides_words(text: str) -> bool:
-    """Whether a line's end divides a word."""
+    """Whether the text has a word that a line's end divides."""
     return _WITHIN_WORD in _joined(text)
 
 
 @lru_cache(maxsize=256)
 def _joined(text: str) -> str:
-    """The text, as long as before, with a blank for each line's end within a sentence.
+    """Replaces each line's end within a sentence by a blank; the length stays the same.
 
-    A sentence continues where the next line begins with a small letter, or where the next line's first word did not fit
-    on a line of prose.
+    A sentence continues if the next line begins with a lower-case letter, or if its first word would not have fitted on
+    the line.
     """
     if "\n" not in text:
         return text
@@ -93,7 +93,7 @@ def _joined(text: str) -> str:
 
 
 def _widths(lines: list[str]) -> list[int]:
-    """For each line, the length of its paragraph's longest one."""
+    """Returns for each line the length of the longest line in its paragraph."""
     widths: list[int] = []
     first = 0
     for place in range(len(lines) + 1):

@@ -1,4 +1,4 @@
-"""Texts as words and as sets of word n-grams (shingles): how near-copies are told from texts of their own.
+"""Splits texts into words and word n-grams (shingles), to compare near-copies.
 
 Does not decide what a copy is (see `cdsframe.data.duplicates` and `cdsframe.contamination`).
 """
@@ -14,20 +14,20 @@ _QUANTITY = re.compile(r"[<>≤≥±−-]?\d[\d.,:/]*")
 
 
 def words(text: str) -> list[str]:
-    """The words and numbers of a text in order, whatever their case, width and punctuation."""
+    """Returns the words and numbers of a text in order, without punctuation, in one case and width."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def normalised(text: str) -> str:
-    """What two texts that differ in case, width, punctuation and blanks only have in common."""
+    """Returns a form that is equal for texts that differ only in case, width, punctuation and blanks."""
     return " ".join(words(text))
 
 
 def shingles(listed: Sequence[str], n: int) -> set[int]:
-    """Hashes of all runs of `n` words; none where there are fewer. They are the same within one process only."""
+    """Returns the hashes of all n-grams of `n` words; they are only comparable within one process."""
     return {hash(tuple(listed[start : start + n])) for start in range(len(listed) - n + 1)}
 
 
 def quantities(text: str) -> list[str]:
-    """The numbers of a text in order, with their signs: texts that differ in one are no copies of each other."""
+    """Returns the numbers of a text in order, with their signs."""
     return [found.rstrip(".,:/") for found in _QUANTITY.findall(text)]

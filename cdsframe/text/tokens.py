@@ -1,7 +1,7 @@
-"""Reads an answer into tokens in which numbers, signs, comparators, units and letters-as-names keep their meaning.
+"""Tokenises an answer and keeps the meaning of numbers, signs, comparators, units and letters used as names.
 
-Lower-cases, drops articles and sentence punctuation as SQuAD's normalisation does (Rajpurkar et al. 2016, arXiv
-1606.05250). Does not judge meaning: "half a gram" and "500 mg" stay two texts.
+Lower-cases and drops articles and sentence punctuation, as SQuAD's normalisation does (Rajpurkar et al. 2016, arXiv
+1606.05250). Does not compare meaning: "half a gram" and "500 mg" have different tokens.
 """
 
 from __future__ import annotations
@@ -42,14 +42,14 @@ _NAMED_BY_LETTER = frozenset(
         "theatre tier type vitamin ward wing zone"
     )
 )
-"""Nouns that a letter follows as a name, so that the "a" behind them is no article, even in lower case."""
+"""Nouns that a letter can name ("hepatitis A"): an "a" after them is no article, even in lower case."""
 _MONTHS = _list("january february march april may june july august september october november december")
 
 _MARKER = re.compile(r"(?<!\s)\s*\[\d+(?:\s*[,;-]\s*\d+)*\]")
 _SUPERSCRIPT = re.compile("[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
 _FROM_SUPERSCRIPT = str.maketrans("⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "0123456789+-")
 _THOUSANDS = re.compile(r"(?<![\w.,/:-])\d{1,3}(?:[ \u00a0\u2009\u202f'’]\d{3})+(?![\d/:]|[.,-]\d)")
-"""A number whose thousands are set apart: "12 500", "12'500"."""
+"""A number with separated thousands: "12 500", "12'500"."""
 _MIXED = re.compile(r"(?<![\w.,/:-])(\d{1,3}) ([1-9])/([2-9])(?![\w/:]|[.,]\d)")
 _DASHES = str.maketrans(dict.fromkeys("‐‑‒–—―−﹣-", "-"))
 _MONTH = "(?P<month>" + "|".join(f"{month[:3]}(?:{month[3:]})?" for month in _MONTHS) + r")\.?"
@@ -74,8 +74,8 @@ _NUMBERS = ("date", "power", "joined", "number", "worded")
 
 
 @dataclass(frozen=True, slots=True)
-class Token:
-    """A word, a sign, or a number with the unit behind it ("" where there is none)."""
+class TextToken:
+    """A word, a sign, or a number with its unit ("" if none)."""
 
     text: str
     kind: str
@@ -83,17 +83,17 @@ class Token:
 
 
 def strip_markers(text: str) -> str:
-    """The text without its citation markers `[1]`, `[1, 2]`; an amount in brackets ("[136, 145] mmol/L") stays."""
+    """Removes citation markers (`[1]`, `[1, 2]`), but not amounts in brackets ("[136, 145] mmol/L")."""
     return _MARKER.sub(lambda found: found[0] if is_amount(text, found.start(), found.end()) else "", text)
 
 
-def read(text: str) -> list[Token]:
-    """The text's tokens in order, ranges joined, articles and sentence punctuation left out."""
+def read(text: str) -> list[TextToken]:
+    """Returns the text's tokens in order, with joined ranges, without articles and sentence punctuation."""
     return [token for token in _join_ranges(_scan(_prepare(text))) if token.kind != "symbol"]
 
 
 def _prepare(text: str) -> str:
-    """One spelling for what Unicode, dates and words spell in several ways."""
+    """Normalises Unicode characters, thousands, fractions, dates and comparators to one spelling."""
     text = _THOUSANDS.sub(lambda found: re.sub(r"\D", "", found[0]), text)
     text = _SUPERSCRIPT.sub(lambda found: "^" + found[0].translate(_FROM_SUPERSCRIPT), text)
     text = re.sub("(?<=\\d)(?=[¼-¾⅐-⅞])", " ", text)
@@ -108,7 +108,7 @@ def _prepare(text: str) -> str:
 
 
 def _decimal(found: re.Match[str]) -> str:
-    """A whole number with a fraction as a decimal: "1 1/2" is "1.5"; as it stands where it is none, as in "1 4/3"."""
+    """Converts a mixed number to a decimal ("1 1/2" to "1.5"); returns other text unchanged ("1 4/3")."""
     whole, above, below = map(int, found.groups())
     return found[0] if above >= below else f"{whole + above / below:.3f}".rstrip("0")
 
@@ -118,7 +118,7 @@ def _iso_date(found: re.Match[str]) -> str:
     return f"{found['year']}-{month:02}-{int(found['day']):02}"
 
 
-def _scan(text: str) -> Iterator[Token]:
+def _scan(text: str) -> Iterator[TextToken]:
     position, previous = 0, ""
     while found := _TOKEN.search(text, position):
         kind, raw, position = str(found.lastgroup), found[0], found.end()
@@ -127,23 +127,23 @@ def _scan(text: str) -> Iterator[Token]:
             letters = re.compile(r"[^\W_]*").match(text, position)
             if kind == "number" and not unit and letters is not None and letters[0]:  # "4B", "5th"
                 position = letters.end()
-                yield Token((raw + letters[0]).lower(), "word")
+                yield TextToken((raw + letters[0]).lower(), "word")
                 continue
             comparator, position = _comparator_behind(text, end)
             if comparator:
-                yield Token(comparator, "sign")
-            yield Token(_number(raw, kind), "number", unit)
+                yield TextToken(comparator, "sign")
+            yield TextToken(_number(raw, kind), "number", unit)
         elif kind == "sign":
-            yield Token(_SIGNS.get(raw, raw), "sign")
+            yield TextToken(_SIGNS.get(raw, raw), "sign")
         elif kind == "symbol":
-            yield Token("and" if raw == "&" else raw, "word" if raw in "%&" else "symbol")
+            yield TextToken("and" if raw == "&" else raw, "word" if raw in "%&" else "symbol")
         elif not _is_article(text, found, previous):
-            yield Token(raw.lower().replace("'", "").replace("’", ""), "word")
+            yield TextToken(raw.lower().replace("'", "").replace("’", ""), "word")
         previous = raw.lower()
 
 
 def _comparator_behind(text: str, position: int) -> tuple[str, int]:
-    """The sign of "… or more" and "… or less" behind a quantity, and where it ends."""
+    """Returns the sign for "… or more" or "… or less" after a quantity, and its end; "" if neither follows."""
     for sign, words in _BEHIND.items():
         if found := re.compile(rf"\s{words}\b", re.I).match(text, position):
             return sign, found.end()
@@ -151,7 +151,7 @@ def _comparator_behind(text: str, position: int) -> tuple[str, int]:
 
 
 def _number(raw: str, kind: str) -> str:
-    """One spelling for one value: 1,000 = 1000, 7.0 = 7, .5 = 0.5; a leading zero is a code's and stays."""
+    """Normalises a number: 1,000 to 1000, 7.0 to 7, .5 to 0.5; keeps leading zeros, which codes have."""
     if kind == "worded":
         return _WORDED[raw.lower()]
     raw = raw.replace(",", "")
@@ -162,9 +162,9 @@ def _number(raw: str, kind: str) -> str:
     return format(Decimal(raw).normalize() + 0, "f")
 
 
-def _join_ranges(found: Iterator[Token]) -> list[Token]:
+def _join_ranges(found: Iterator[TextToken]) -> list[TextToken]:
     """Makes "2-4 mg", "2 to 4 mg", "between 2 and 4 mg" and "2 mg to 4 mg" one number with one unit."""
-    joined: list[Token] = []
+    joined: list[TextToken] = []
     for token in found:
         before = [earlier.text for earlier in joined[-3:]]
         between = len(before) == 3 and before[0] == "between" and before[2] == "and"
@@ -175,14 +175,14 @@ def _join_ranges(found: Iterator[Token]) -> list[Token]:
             and joined[-2].unit in ("", token.unit)
             and (before[-1] in ("-", "to") or between)
         ):
-            joined[-3 if between else -2 :] = [Token(f"{joined[-2].text}-{token.text}", "number", token.unit)]
+            joined[-3 if between else -2 :] = [TextToken(f"{joined[-2].text}-{token.text}", "number", token.unit)]
         else:
             joined.append(token)
     return joined
 
 
 def _is_article(text: str, found: re.Match[str], previous: str) -> bool:
-    """Whether a word is an article, and not a letter that names something (hepatitis A, ward A, A positive)."""
+    """Whether a word is an article, not a letter used as a name (hepatitis A, ward A, A positive)."""
     raw = found[0]
     if raw in ("the", "The", "an", "An"):
         return True

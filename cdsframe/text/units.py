@@ -1,6 +1,6 @@
-"""Units of measurement as clinical text spells them, each with what it measures and its size.
+"""Units of measurement: spellings in clinical text, quantity measured, size.
 
-Knows spellings only; where a unit stands in a text is decided by `cdsframe.text.tokens`.
+Does not find units in a text (`cdsframe.text.tokens` does).
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 
 _UNITS: dict[str, tuple[str, str, str]] = {
-    # unit: (other spellings, what it measures, how many of that measure's base it is)
+    # unit: (other spellings, quantity measured, size in that quantity's base unit)
     "ng": ("nanogram nanograms", "mass", "1e-9"),
     "mcg": ("ug μg microgram micrograms microgramme microgrammes", "mass", "1e-6"),
     "mg": ("milligram milligrams milligramme milligrammes", "mass", "1e-3"),
@@ -60,7 +60,7 @@ _UNITS: dict[str, tuple[str, str, str]] = {
 }
 _SPELLINGS = {s.replace("-", " "): u for u, (others, _, _) in _UNITS.items() for s in (u, *others.split())}
 _CASED = {"MU": "megaunit", "mU": "milliunit", "mM": "millimolar"}
-"""Units that lower case would confuse: a million units and a thousandth of one differ by 10^9."""
+"""Case-sensitive units: "MU" (a million units) and "mU" (a thousandth) differ by 10^9."""
 
 _UNIT = "(?:" + "|".join(re.escape(s) for s in sorted(_SPELLINGS, key=len, reverse=True)) + r")(?![A-Za-z0-9])"
 _PER = r"(?:\s?/\s?|\s(?:per|an?)\s)"
@@ -68,7 +68,7 @@ _BEHIND = re.compile(rf"(?:[ -]?(?P<first>{_UNIT}))?(?P<rest>(?:{_PER}{_UNIT})*)
 
 
 def unit_behind(text: str, position: int) -> tuple[str, int]:
-    """The unit that follows a number at `position`, in one spelling ("mg/kg/day"), and where it ends; or ""."""
+    """Returns the unit at `position`, after a number, in one spelling ("mg/kg/day"), and its end; "" for no unit."""
     found = _BEHIND.match(text, position)
     if found is None or not (found["first"] or found["rest"]):
         return "", position
@@ -78,12 +78,13 @@ def unit_behind(text: str, position: int) -> tuple[str, int]:
 
 
 def may_become(text: str) -> bool:
-    """Whether a text is the beginning of a unit's spelling, or the whole of it."""
+    """Whether a text is a unit's spelling or the beginning of one."""
     return any(spelling.startswith(text.lower()) for spelling in _SPELLINGS)
 
 
 def measure(unit: str) -> tuple[str, Decimal]:
-    """What a unit as `unit_behind` spells it measures ("mass/time"), and the factor to the base of that measure."""
+    """Returns the quantity that a unit (as spelled by `unit_behind`) measures ("mass/time"), and its factor to the base
+    unit."""
     measures, factor = [], Decimal(1)
     for place, part in enumerate(unit.split("/")):
         _, kind, size = _UNITS[part] if part else ("", "", "1")

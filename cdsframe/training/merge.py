@@ -81,7 +81,7 @@ def merge(
         facts = {"precision": precision, "base": base, "metrics": metrics}
         digests = {"model": model.digest, "adapter": weights_digest(expanded(folder))}
         run.write_manifest(partial, digests, **facts)
-    run.leaves("model", Path(models) / name)
+    run.record_output("model", Path(models) / name)
     if run.sweep_folder is None:
         publish(run.folder / "model", Path(models) / name)
     run.finish(metrics, digests, precision=precision)

@@ -207,7 +207,7 @@ def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
         "Whoever may not see the training data should not get this model.\n",
     )
     target = Path(task.published) / task.name
-    task.run.leaves(task.kind, target)
+    task.run.record_output(task.kind, target)
     if task.run.sweep_folder is None:
         publish(task.folder, target)
         log.info("the %s is in %s; use it by %s", task.kind, target, task.use.replace("FOLDER", str(target)))

@@ -193,7 +193,7 @@ def _finish(
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
     write_card(folder, manifest, metrics, name=name, base=model.public_name)
-    run.leaves("adapter", adapters / name)
+    run.record_output("adapter", adapters / name)
     if run.sweep_folder is None:
         publish(folder, adapters / name)
     run.finish(metrics, digests, **facts)

@@ -1,6 +1,6 @@
-"""The form in which texts are searched: one for documents and questions, on every index and for every model.
+"""Normalises texts for search, alike for documents and questions, on every index and for every model.
 
-The text that is shown and cited keeps its own characters. Does not tokenise Latin text: the engines and models do.
+The text that is shown and cited is not normalised. Does not tokenise Latin text: engines and models do.
 """
 
 from cdsframe.text.search_form.normal import search_form

@@ -1,8 +1,8 @@
-"""One normal form for texts that Unicode can write in several ways. Does not change the value of a number.
+"""Normalises texts that Unicode can encode in several ways. Does not change the value of a number.
 
 NFKC (Unicode Standard Annex 15), except for characters whose compatibility form would merge two numbers or words
-(10⁹, 1½, 2①, Aspirin™). It also removes invisible characters, writes hyphens, quotes, spaces and digits in one way,
-and joins words that a line end divides.
+(10⁹, 1½, 2①, Aspirin™). Also removes invisible characters, unifies hyphens, quotes, spaces and digits, and joins words
+that a line's end divides.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ _INVISIBLE = (
     "\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u20dd-\u20e0"
     "\u20e2-\u20e4\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\ufffe\uffff\U000e0000-\U000e0fff"
 )
-"""Characters without a shape: soft hyphens, joiners, marks of direction, selectors of variants, byte order marks."""
+"""Invisible characters: soft hyphens, joiners, direction marks, variation selectors, byte order marks."""
 
 _DIVIDED = re.compile("(?<=[^\\W\\d_])[\u00ad\x02\ufffe](?:[^\\S\\n]*\\n\\s*)?")
-"""A hyphen that is there for the line's end only: the soft one, and what PDFium writes in its place."""
+"""A hyphen inserted at a line's end: the soft hyphen, and the characters that PDFium writes for it."""
 _READ_AS_NOT = re.compile("(?<=[^\\W\\d_])¬[^\\S\\n]*\\n\\s*")
-"""The character ¬ that OCR writes for a hyphen at a line's end."""
+"""The character ¬, which OCR writes for a hyphen at a line's end."""
 _REMOVED = re.compile(f"[{_INVISIBLE}]+")
 _CONTROL = re.compile("[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f]")
 _LINES = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
@@ -43,8 +43,8 @@ _SAME = {
     "": "\u0640",
     "(\u0635)": "\ufdfa",
 }
-"""What a character stands for: ASCII's own; a blank for accents without a letter, which NFKC would put on the next one;
-nothing for tatweel; the short form of the blessing of the Prophet, one character of four words."""
+"""Replacement -> characters: ASCII equivalents; a blank for spacing accents, which NFKC would put on the next letter;
+nothing for tatweel; the abbreviation of the blessing of the Prophet, which is one character for four words."""
 
 
 def _table() -> dict[int, str]:
@@ -64,7 +64,7 @@ _ENCLOSED = (
     "\u2460-\u2473\u2488-\u249b\u24b6-\u24ff\u2776-\u2793\u3248-\u324f\u3251-\u325f\u32b1-\u32bf\u32c0-\u32cb"
     "\u3358-\u3370\u33e0-\u33fe\u2116\U0001f100-\U0001f169"
 )
-"""Numbers and letters in circles and squares, with full stops, with a day's or an hour's sign; the number sign."""
+"""Numbers and letters in circles and squares, with full stops, with a day or hour sign; the sign №."""
 _NUMBERS = re.compile(f"[{_SUPERSCRIPT}{_SUBSCRIPT}{_VULGAR}{_ENCLOSED}]")
 _BUILT_FRACTION = re.compile("([\u00b9\u00b2\u00b3\u2070\u2074-\u2079]+)[\u2044\u2215/]([\u2080-\u2089]+)(?=(\\d?))")
 _RAISED = re.compile(f"([^\\s{_SUPERSCRIPT}]?)([{_SUPERSCRIPT}]+)(?=(\\w?))")
@@ -74,25 +74,26 @@ _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re"))
 _OTHER_DIGIT = re.compile("(?![0-9])\\d")
 _DECIMAL_DOT = re.compile("(?<=\\d)\u00b7(?=\\d)")
 _AM = {"\u0e33": "\u0e4d([\u0e48-\u0e4b]*)\u0e32", "\u0eb3": "\u0ecd([\u0ec8-\u0ecb]*)\u0eb2"}
-"""The vowel "am" of Thai and Lao, and its two halves, between which the tone may stand."""
+"""The vowel "am" of Thai and Lao -> its two parts, which a tone mark may separate."""
 
 _AT_LINE_END = re.compile("(?<=[^\\W_])-[^\\S\\n]*\\n\\s*(?=[^\\W_])")
 _SUSPENDED = re.compile(r"(?:and|or|to|und|oder|bzw|bis|et|ou|y|o|e|en|of)\b", re.IGNORECASE)
-"""What follows a hyphen that stands for the rest of a compound: "pre- and postoperative"."""
+"""Words after a suspended hyphen: "pre- and postoperative"."""
 
 
 def search_form(text: str) -> str:
-    """The form of a text in which it is embedded, reranked, counted and compared; applied twice it stays the same.
+    """Returns the form of a text for embedding, reranking, counting and comparing. Idempotent.
 
-    A word that a hyphen at a line's end divides is joined before a small letter. It keeps its hyphen elsewhere, and
-    behind a single letter. "hyper-\\ntension" is "hypertension", "10-\\n20 mg" is "10-20 mg", "T-\\ncell" is "T-cell".
+    A word hyphenated at a line's end is joined without the hyphen if a lower-case letter follows; after a single letter
+    and elsewhere it keeps the hyphen. "hyper-\\ntension" becomes "hypertension", "10-\\n20 mg" "10-20 mg", "T-\\ncell"
+    "T-cell".
     """
     form = normal(text)
     return _AT_LINE_END.sub(_joined, form) if "\n" in form else form
 
 
 def normal(text: str) -> str:
-    """The form without the joining of divided words, which the words of an index have in both spellings."""
+    """Returns the normal form without joining divided words, which `search_words` writes in both spellings."""
     text = _CONTROL.sub(" ", _DIVIDED.sub("", _LINES.sub("\n", text)))
     if text.isascii():
         return text.replace("`", "'")
@@ -110,18 +111,20 @@ def normal(text: str) -> str:
 
 
 def _joined(found: re.Match[str]) -> str:
-    """What stands for a hyphen at a line's end, within a word."""
+    """Returns the replacement of a hyphen at a line's end."""
     text, start, end = found.string, found.start(), found.end()
     if _SUSPENDED.match(text, end):
         return "- "
     before, behind = text[max(0, start - 2) : start], text[end : end + 2]
-    if not before.isalpha() or len(before) == 1:  # a single letter is a name of its own: T-cell, N-acetyl, β-blocker
+    if (
+        not before.isalpha() or len(before) == 1
+    ):  # after a single letter the hyphen is part of a name: T-cell, N-acetyl, β-blocker
         return "-"
     return "" if behind[0].islower() or (before.isupper() and behind.isupper()) else "-"
 
 
 def _numbers(text: str) -> str:
-    """The numbers and letters whose compatibility form would run into their neighbours, kept apart from them."""
+    """Separates numbers and letters whose compatibility form would merge with their neighbours."""
     text = _BUILT_FRACTION.sub(_built_fraction, text)
     text = re.sub(f"(?<=[\\w.,])(?=[{_VULGAR}])|(?<=[{_VULGAR}])(?=\\w)", " ", text)
     text = re.sub(f"[{_ENCLOSED}]", _enclosed, text)
@@ -158,5 +161,5 @@ def _lowered(found: re.Match[str]) -> str:
 
 
 def _apart(inner: str, behind: str) -> str:
-    """A blank between two numbers."""
+    """Returns a blank between two digits, else ""."""
     return " " if inner[-1].isdigit() and behind.isdigit() else ""

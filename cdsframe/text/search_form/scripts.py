@@ -1,7 +1,7 @@
-"""Words of scripts that put no spaces between them, as overlapping pieces of a run. Needs no dictionary.
+"""Splits scripts without spaces between words into overlapping n-grams of letters. Needs no dictionary.
 
-Pieces of two letters for Chinese, Japanese and Korean (as Lucene's CJKAnalyzer), of three for Thai, Lao, Khmer,
-Burmese and their kin. Does not know where one word ends: pieces of neighbouring words are searched, too.
+Bigrams for Chinese, Japanese and Korean (as Lucene's CJKAnalyzer), trigrams for Thai, Lao, Khmer, Burmese and related
+scripts. Does not find word boundaries: n-grams across two words are searched, too.
 """
 
 from __future__ import annotations
@@ -24,46 +24,46 @@ _ASIAN = (
     "\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa00-\uaa4d\uaa60-\uaa76\uaa7a-\uaadf"
 )
 UNSPACED = _CJK + _ASIAN
-"""The letters and signs of these scripts, as the inside of a regular expression's brackets."""
+"""Letters and signs of these scripts, as content of a regular expression's character class."""
 
 MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
     "\u06d6-\u06dc\u06df-\u06e4\u06e7\u06e8\u06ea-\u06ed\u0711\u0730-\u074a\u07a6-\u07b0\u0900-\u0963\u0971-\u0dff"
     "\u0f71-\u0f84\u0f86-\u0fbc"
 )
-"""Signs on or beside a letter, and blocks of Indic letters with theirs, of scripts that do put spaces between words."""
+"""Combining signs, and Indic blocks of letters and signs, of scripts with spaces between words."""
 
 _SIGNS = (
     "\u0e31\u0e34-\u0e3a\u0e47-\u0e4e\u0eb1\u0eb4-\u0ebc\u0ec8-\u0ece\u102b-\u103e\u1056-\u1059\u105e-\u1060"
     "\u1062-\u1064\u1067-\u106d\u1071-\u1074\u1082-\u108d\u17b4-\u17d3\u17dd\u3099\u309a\u1a55-\u1a7c\u1b34-\u1b44"
     "\ua9b3-\ua9c0\uaa29-\uaa36\uaa43\uaa4c\uaa4d\uaa7b-\uaa7d\uaab0-\uaabf\uaac1"
 )
-"""Vowels and tones of these scripts, which belong to the letter before them."""
+"""Vowel and tone signs of these scripts, which belong to the preceding letter."""
 
 _RUN = re.compile(f"(?P<cjk>[{_CJK}]+)|[{_ASIAN}]+")
 _LETTER = re.compile(f"[^{_SIGNS}]?[{_SIGNS}]+|.", re.DOTALL)
 _CJK_PIECE, _ASIAN_PIECE = 2, 3
 
 _LONGEST = 60
-"""Letters of a code: LanceDB drops words of more than 64."""
+"""Maximum letters of a code: LanceDB drops words of more than 64."""
 
 
 def coded(text: str, question: bool) -> str:
-    """The text with every run of these scripts as codes: words of Latin letters that every engine leaves whole.
+    """Replaces runs of these scripts by codes: words of Latin letters that no engine splits.
 
-    A document has the pieces of every length, so that a word of one letter is found, too; a question has the longest
-    that fit into each run.
+    A document gets n-grams of all lengths, so that one-letter words are found; a question gets only the longest that
+    fit into each run.
     """
     return _RUN.sub(lambda run: f" {' '.join(_codes(run, question))} ", text)
 
 
 def letters(run: str) -> list[tuple[int, int]]:
-    """Where the letters of a run of these scripts begin and end, each with its signs."""
+    """Returns the spans of a run's letters, each with its signs."""
     return [found.span() for found in _LETTER.finditer(run)]
 
 
 def grams(run: str) -> list[tuple[int, int]]:
-    """Where the pieces begin and end that a question has of a run of these scripts."""
+    """Returns the spans of the n-grams that a question gets for a run of these scripts."""
     places = letters(run)
     first = _RUN.match(run)
     size = min(len(places), _CJK_PIECE if first and first["cjk"] else _ASIAN_PIECE)
@@ -81,7 +81,7 @@ def _codes(run: re.Match[str], question: bool) -> Iterator[str]:
 
 @lru_cache(1 << 16)
 def _code(piece: str) -> str:
-    """A word that no stemmer changes, no tokenizer divides and no other piece has."""
+    """Returns a word for an n-gram, unique to it, that no stemmer changes and no tokenizer splits."""
     code = "".join(map(_sign, piece))
     if len(code) > _LONGEST - 3:
         code = "".join(ascii_lowercase[byte % 26] for byte in sha256(piece.encode()).digest())
@@ -89,7 +89,7 @@ def _code(piece: str) -> str:
 
 
 def _sign(letter: str) -> str:
-    """Four Latin letters for one of any other: 26⁴ is more than there are."""
+    """Encodes a character as four Latin letters: 26⁴ exceeds the number of assigned characters."""
     number, code = ord(letter), ""
     for _ in range(4):
         number, rest = divmod(number, 26)

@@ -1,7 +1,7 @@
-"""The words of a text for an engine's tokenizer: as an index keeps them, and as a question asks for them.
+"""Prepares the words of documents and questions for an engine's tokenizer.
 
-On top of the normal form, it removes accents, vowel signs and letter variants that people omit, writes words that have
-two spellings in both, and cuts scripts without spaces into pieces. Models read the normal form only.
+Beyond the normal form, removes accents, vowel signs and letter variants that people omit, adds the second spelling of
+words that have two, and splits scripts without spaces into n-grams. Models read only the normal form.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from cdsframe.text.search_form.scripts import coded
 
 _ARABIC = "\u0620-\u065f\u066e-\u06d3\u06d5-\u06ff\u0750-\u077f\u08a0-\u08ff\ufb50-\ufdff\ufe70-\ufefc"
 _HALF_JOINED = re.compile(f"(?<![{_ARABIC}])[{_ARABIC}]++(?:\u200c[{_ARABIC}]++)+")
-"""A word of Persian, Urdu or Kurdish whose parts a zero-width non-joiner keeps apart."""
+"""A word of Persian, Urdu or Kurdish whose parts a zero-width non-joiner separates."""
 
 _DIVIDED = re.compile(r"(?<!\w)\w++(?:-[^\S\n]*\n\s*\w++)+")
 _DIVISION = re.compile(r"-\s+")
 _UNIT = 2
-"""Letters of a unit or an element; what is raised behind a longer word is a footnote's number."""
+"""Maximum letters of a unit or an element; a superscript after a longer word is a footnote's number."""
 _RAISED = re.compile(r"(?<!\w)(\w++)\^\(?([+-]?\w+)")
 
 _ACCENTED = re.compile("([A-Za-z\u00c0-\u024f\u0370-\u03ff\u1e00-\u1fff])[\u0300-\u036f]+")
 _VOWEL_SIGNS = re.compile(
     "[\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670\u06d6-\u06ed]"
 )
-"""Of Hebrew and Arabic, which are seldom written."""
+"""Vowel signs of Hebrew and Arabic, which are usually omitted."""
 
 _LETTERS = str.maketrans(
     {
@@ -36,13 +36,13 @@ _LETTERS = str.maketrans(
         "ہ": "ه", "ھ": "ه", "ؤ": "و", "ئ": "ي",
     }
 )  # fmt: skip
-"""As Lucene's ASCII folding and its normalisation of Arabic and Persian have them."""
+"""Letter variants, as in Lucene's ASCII folding and its normalisation of Arabic and Persian."""
 
 
 def search_words(text: str, *, question: bool = False) -> str:
-    """The words of a document's text, or of a question's, for the tokenizer of any engine.
+    """Returns the words of a document's or a question's text for the tokenizer of any engine.
 
-    A question has fewer pieces of a script without spaces than a document, so that it finds whole words of it.
+    For scripts without spaces, a question has only the longest n-grams, so that it finds whole words.
     """
     text = normal(_both_of_half_joined(text))
     if "\n" in text:
@@ -65,7 +65,7 @@ def _both_of_half_joined(text: str) -> str:
 
 
 def _both_of_raised(found: re.Match[str], question: bool) -> str:
-    """ "m^2" as "m^2 m2", and never 10^9 as 109; a question for m² does not ask for every 2."""
+    """Writes "m^2" as "m^2 m2", but never 10^9 as 109. A question gets only "m2", so that it does not search "2"."""
     base, exponent = found[1], found[2]
     if base[-1].isdigit() and not exponent[0].isalpha():
         return found[0]
@@ -74,7 +74,7 @@ def _both_of_raised(found: re.Match[str], question: bool) -> str:
 
 
 def _both_of_divided(found: re.Match[str]) -> str:
-    """A word with hyphens at the ends of lines, with them and joined; behind a digit it is not joined."""
+    """Writes a word divided at line ends with hyphens and joined; keeps the hyphen after a digit."""
     parts = _DIVISION.split(found[0])
     joined = parts[0]
     for part in parts[1:]:

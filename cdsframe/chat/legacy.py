@@ -1,6 +1,6 @@
-"""Tokenises conversations as was done before adapters recorded their chat format, to check such an adapter.
+"""Tokenises conversations as cdsframe did before adapters recorded their chat format, to check such adapters.
 
-It tokenised each content separately and took the first token behind the answer for the end of the turn.
+That version tokenised each content separately, and took the first token after the answer as the end of the turn.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Any
 from cdsframe.chat.template import FROZEN_DATE, mark, split_at_marks
 
 
-def spoken_before(tokenizer: Any, roles: Sequence[str], contents: Sequence[str]) -> tuple[list[int], int, int] | None:
+def legacy_ids(tokenizer: Any, roles: Sequence[str], contents: Sequence[str]) -> tuple[list[int], int, int] | None:
     """Returns token ids, the answer's first index and the end of the labels; None if the template refuses."""
     try:
         text = tokenizer.apply_chat_template(
             [{"role": role, "content": mark(number)} for number, role in enumerate(roles)],
             tokenize=False, date_string=FROZEN_DATE,
         )  # fmt: skip
-    except Exception:  # noqa: BLE001 (a program of the model's author: it may raise anything)
+    except Exception:  # noqa: BLE001 (a template may raise any exception)
         return None
     pieces, numbers = split_at_marks(text)
     if sorted(numbers) != list(range(len(roles))) or numbers[-1] != len(roles) - 1:
