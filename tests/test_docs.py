@@ -163,3 +163,9 @@ def test_no_page_names_a_machine():
         text = page.read_text(encoding="utf-8")
         assert not re.search(r"(?<![\w.])/(root|home|Users|mnt)/", text), page.name
         assert ("index-url" not in text and "find-links" not in text) or page.name == "Makefile"
+
+
+def test_the_page_on_the_architecture_names_each_module():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    modules = {path.stem for path in (ROOT / "cdsframe").iterdir() if path.name[0] not in "._"}
+    assert {name for name in modules - {"hospital", "configs"} if f"`{name}`" not in text} == set()
