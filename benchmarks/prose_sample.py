@@ -45,8 +45,16 @@ def texts(excluded: tuple[str, ...]) -> list[Text]:
 
 
 def _of_yaml(path: Path, name: str) -> Iterator[Text]:
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    """Comments behind values, and blocks of lines that are comments only."""
+    block: list[str] = []
+    for number, line in enumerate([*path.read_text(encoding="utf-8").splitlines(), ""], start=1):
         code, mark, comment = line.partition("# ")
+        if mark and not code.strip():
+            block.append(comment.strip())
+            continue
+        if block:
+            yield Text(f"{name}:{number - len(block)}", "YAML comment", "\n".join(block), "")
+            block = []
         if mark:
             yield Text(f"{name}:{number}", "YAML comment", comment.strip(), code.strip())
 

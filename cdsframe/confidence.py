@@ -185,9 +185,9 @@ class NoCalibration:
 
 
 def open_calibration(path: str | None, identity: Identity) -> Calibrator | NoCalibration:
-    """Opens a calibration file; None: `NoCalibration`.
+    """Opens a calibration file; returns `NoCalibration` if `path` is None.
 
-    Raises CalibrationMismatchError, with the settings that differ, if it was fitted with another composition.
+    Raises CalibrationMismatchError, naming the settings that differ, if it was fitted with another `identity`.
     """
     if path is None:
         return NoCalibration()

@@ -1,6 +1,6 @@
 """Prompt templates: system instructions, numbered passages with their provenance, the question.
 
-A template knows its variables and refuses a missing or an extra one when it is made. Does not tokenise (see
+Constructing a template with a missing or an unknown variable is an error. Does not tokenise (see
 `cdsframe.chat.encoding`) and does not retrieve.
 """
 

@@ -94,7 +94,7 @@ class BaseChunker(ABC):
 
     @abstractmethod
     def _back(self, places: Breaks, first: int, after: int) -> int:
-        """The first token of the next passage: after `first`, at most `after`, where new text begins."""
+        """Returns the first token of the next passage, in (`first`, `after`]. No passage covers the token `after`."""
 
     def _passages(self, document: Document) -> list[Passage]:
         passages: list[Passage] = []
@@ -177,7 +177,7 @@ class BaseChunker(ABC):
             start = _BLANKS.match(text, begin).end()  # type: ignore[union-attr]  # it matches anywhere
             end = self._cut(places, begin, self._limit(text, places, begin, first, head(start)), done)
             if bisect_left(places.tokens, end) == len(places.tokens):
-                end = places.length  # the model does not see the rest
+                end = places.length  # the embedding model truncates the text here
             if end <= done:  # the overlap leaves no room for new text
                 first = after
                 continue

@@ -48,7 +48,11 @@ Clause = tuple[Part, ...]
 
 @lru_cache(maxsize=8192)
 def clauses(sentence: str) -> tuple[Clause, ...]:
-    """Returns the clauses of a sentence. Adds operators alone to the next clause, amounts alone to the previous one."""
+    """Returns the clauses of a sentence.
+
+    A piece with nothing but operators (negations, comparators) joins the next clause; one with nothing but amounts
+    joins the previous clause.
+    """
     found: list[Clause] = []
     waiting: Clause = ()
     for piece in _CLAUSE_END.split(spelled_out(sentence)):

@@ -21,7 +21,7 @@ def restore_interrupts() -> None:
 
 
 def _is_entry_point(script: str | None) -> bool:
-    """Whether the main program is the command `cdsframe`, or a script in the package or beside it."""
+    """Whether the main program is the command `cdsframe`, or a script in the package's folder or its parent folder."""
     if script is None:
         return False
     folder, name = os.path.split(os.path.realpath(script))

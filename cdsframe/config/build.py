@@ -86,7 +86,10 @@ def examine(cfg: DictConfig, model: Any) -> None:
 
 
 def declared(cfg: DictConfig, group: str, fact: str, default: Any) -> Any:
-    """Returns a declaration of the group's component (see `cdsframe.contracts.declarations`), or the default."""
+    """Returns what the component of `group` declares about `fact`, else the default.
+
+    `cdsframe.contracts.declarations` describes declarations.
+    """
     node = cfg.get(group)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return default

@@ -1,6 +1,6 @@
 """Mixes several data sets: weighted or capped, balanced, without copies, no document in two splits.
 
-Each source is an option of this group and cleans its questions. Does not compare with evaluation sets (see
+Each source is an option of the config group `data` and cleans its questions. Does not compare with evaluation sets (see
 `cdsframe.contamination`).
 """
 

@@ -84,10 +84,11 @@ def evaluate(
 ) -> Result:
     """Scores each option of each question; the accuracy is the share of questions whose correct option scores highest.
 
-    Questions with two equal options are left out. If n options tie for the best, each counts 1 / n.
+    Questions with two identically worded options are left out. If n options tie for the highest score and the correct
+    one is among them, the question counts 1 / n.
 
-    `retriever=none` evaluates closed-book; with any other retriever the prompt shows the passages found for the
-    question without its options.
+    `retriever=none` evaluates closed-book; with any other retriever the prompt shows passages, which are searched
+    with the question alone, not with its options.
     """
     exam = read_exam([path] if isinstance(path, str) else path)
     usable = distinguishable(exam)

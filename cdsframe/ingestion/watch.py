@@ -53,12 +53,12 @@ def watch(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """Updates the index, then follows the corpus until Ctrl-C. The next round retries a failed one.
+    """Updates the index, then follows the corpus until Ctrl-C. A failed round is retried in the next one.
 
     Args:
-        window: as for an update.
+        window: see `cdsframe.ingestion.update`.
         interval: seconds between polls.
-        add, replace: as for an update.
+        add, replace: see `cdsframe.ingestion.update`.
     """
     watcher = Watcher(window, corpus, chunking, embedder, index)
     report = watcher.first(add=add, replace=replace)

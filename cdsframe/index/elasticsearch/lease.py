@@ -1,8 +1,8 @@
 """Lease on a ledger: one writer at a time across machines.
 
-A thread of the owner renews it. If the owner dies, it expires by the clock of the waiting process. Each owner gets a
-larger token (a fencing token: Gray and Cheriton 1989, "Leases"): a process that lost the lease cannot change the
-ledger, whatever it still writes to the records.
+A thread of the owner renews the lease. If the owner dies, the lease expires by the clock of the waiting process. Each
+owner gets a larger token (a fencing token: Gray and Cheriton 1989, "Leases"): a process that lost the lease may still
+write records, but cannot change the ledger.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def coded(text: str, question: bool) -> str:
 
 
 def letters(run: str) -> list[tuple[int, int]]:
-    """Returns the spans of a run's letters, each with its signs."""
+    """Returns the span of each letter of a run of one script, with the combining marks that follow the letter."""
     return [found.span() for found in _LETTER.finditer(run)]
 
 

@@ -1,4 +1,4 @@
-"""Reads a PDF page again with pdfminer, for letters that pdfium cannot decode and files that it cannot open.
+"""Reads PDF pages with pdfminer if pdfium fails: letters that pdfium cannot decode, files that pdfium cannot open.
 
 On 1,024 public files, pdfium was at least as good as pdfminer in everything else, in a twentieth of the time.
 """
