@@ -187,7 +187,7 @@ class LegScore:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved passage. `rank` counts from 1; `parts` maps a leg's name to the passage's rank and score in that leg."""
+    """A retrieved passage. `rank` counts from 1; `parts` maps each leg to the passage's rank and score in that leg."""
 
     passage: Passage
     score: float

@@ -108,7 +108,7 @@ def _titles(widths: Sequence[int]) -> int:
 
 
 def _list(blocks: Sequence[list[_Row]]) -> list[_Table]:
-    """Reads a file of one column. The first row is the column's name, unless blank rows divide the file: then no row is."""
+    """Reads a file of one column. The first row is its name; if blank rows divide the file, no row is."""
     rows = [*chain.from_iterable(blocks)]
     if len(blocks) == 1 and len(rows) > 1 and are_names(rows[0], rows[1:_SAMPLE]):
         return [(rows[0], rows[1:])]
