@@ -278,7 +278,7 @@ def _fit(tmp_path, tuning, epoch=5, **plan):
         first=True,
         rank=0,
         device=torch.device("cpu"),
-        tell=lambda value: value,
+        broadcast=lambda value: value,
         any=lambda *flags: list(flags),
         gather=lambda value: [value],
     )

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -138,7 +139,7 @@ def test_an_option_that_shadows_a_built_in_one_is_refused_by_name(tmp_path):
     command = [sys.executable, str(ROOT / "ask.py"), "question=x"]
     done = run_child(command, cwd=tmp_path, env=environment)
     assert done.returncode == 2
-    assert "retriever/bm25.yaml of" in done.stderr
+    assert "retriever/bm25.yaml in" in done.stderr
     assert "has the name of a file in" in done.stderr
 
 
@@ -183,3 +184,125 @@ def test_importing_the_package_imports_nothing_heavy():
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
     assert done.stdout.strip() == "[]"
     assert {"compose", "Pipeline", "Retriever", "Passage"} <= set(dir(cdsframe))
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "cdsframe.artifacts.files.write_text",
+        "cdsframe.testing.package._check_imports",
+        "cdsframe.config.components.imported",
+        "cdsframe.__main__.main",
+        "cdsframe.cli.main.main",
+        "cdsframe.evaluation.ranking.write_trec",
+        "cdsframe.corpus.parallel.signal.signal",
+        "cdsframe.model._why_not_new",
+        "cdsframe.model.logging.getLogger",
+        "cdsframe.index.lance.Path",
+    ],
+)
+def test_what_is_no_component_is_refused_though_it_lies_in_the_package(target):
+    with pytest.raises(ConfigError, match=r"is not a component|does not exist"):
+        locate(target)
+
+
+INHERITS = """
+from cdsframe.retriever.flat import Bm25
+class Thing(Bm25):
+    def join(self, legs): return super().join(legs)[::-1]
+"""
+ABSTRACT = """
+from abc import ABC, abstractmethod
+class Thing(ABC):
+    search = search_many = lambda self: []
+    @abstractmethod
+    def rank(self): ...
+"""
+ANNOTATED = """
+class Thing:
+    def __init__(self, top_k: "Missing"): ...
+    search = search_many = lambda self: []
+"""
+CHECKED = """
+class Thing:
+    def __init__(self, top_k: int): ...
+    search = search_many = lambda self: []
+    @staticmethod
+    def problems(top_k): raise KeyError("x")
+"""
+ITSELF = """
+class Thing:
+    def __init__(self, top_k: int, retriever): ...
+    search = search_many = lambda self: []
+"""
+NONE = """
+class Thing:
+    def __init__(self, top_k: int): ...
+    search, search_many = lambda self: [], None
+"""
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (INHERITS, None),
+        (ABSTRACT, "lacks rank"),
+        (ANNOTATED, "the annotation 'Missing' in .* cannot be used"),
+        (CHECKED, "problems failed"),
+        (ITSELF, "takes the retriever of the system, which it is"),
+        (NONE, "lacks search_many"),
+        ("import sys; sys.exit(3)", "cannot be imported: 3"),
+    ],
+)
+def test_mistakes_of_a_component_are_refused_in_a_sentence(tmp_path, monkeypatch, code, message):
+    keys = "top_k: 4\nnum_candidates: 50\n" if code is INHERITS else "top_k: 4\n" if "top_k" in code else ""
+    settings = f"_target_: of_ward_9.made.Thing\n{keys}"
+    package(tmp_path, "of_ward_9", monkeypatch, **{"made.py": code, "configs/retriever/mine.yaml": settings})
+    GlobalHydra.instance().clear()
+    try:
+        if message is None:
+            system = cdsframe.compose("serve", ["retriever=mine", "embedder=none", "index=memory"])
+            assert system.retriever.top_k == 4
+        else:
+            with pytest.raises(ConfigError, match=message):
+                cdsframe.compose("serve", ["retriever=mine", "embedder=none"])
+    finally:
+        for name in [name for name in sys.modules if name.startswith("of_ward_9")]:
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["question=x", "retriever=newest", "--cfg", "job"],
+        ["--cfg", "job", "question=x", "retriever=newest"],
+        ["--cfg", "job", "question=x", "hydra.searchpath=[]", "retriever=newest"],
+    ],
+)
+def test_flags_may_stand_anywhere_beside_component_packages(tmp_path, arguments):
+    environment = {**os.environ, "PYTHONPATH": str(EXAMPLE), "CDSFRAME_COMPONENTS": "my_hospital"}
+    done = run_child([sys.executable, str(ROOT / "ask.py"), *arguments], cwd=tmp_path, env=environment)
+    assert "_target_: my_hospital.newest.Newest" in done.stdout, done.stderr
+
+
+def test_a_command_says_which_package_is_missing(tmp_path):
+    for name in ("no_such_package", "a.b", "__main__"):
+        environment = {**os.environ, "CDSFRAME_COMPONENTS": name}
+        done = run_child([sys.executable, str(ROOT / "ask.py"), "question=x"], cwd=tmp_path, env=environment)
+        assert (done.returncode, f"CDSFRAME_COMPONENTS names the package '{name}'" in done.stderr) == (2, True)
+
+
+def test_composing_refuses_shadowed_options_and_works_in_threads(tmp_path):
+    (tmp_path / "it's/retriever").mkdir(parents=True)
+    (tmp_path / "it's/retriever/bm25.yaml").write_text("top_k: 99\n", encoding="utf-8")
+    GlobalHydra.instance().clear()
+    with pytest.raises(ConfigError, match=r"retriever/bm25\.yaml in .* has the name of a file in"):
+        cdsframe.compose("serve", config_dir=tmp_path / "it's")
+    (tmp_path / "it's/retriever/bm25.yaml").unlink()
+    with ThreadPoolExecutor(8) as pool:
+        composed = list(pool.map(lambda _: cdsframe.compose("serve", config_dir=tmp_path / "it's").name, range(8)))
+    assert composed == ["default"] * 8
+    with pytest.raises(ConfigError, match="has no logger"):
+        cdsframe.compose("serve").logger  # noqa: B018
+    with pytest.raises(ConfigError, match="list of strings"):
+        cdsframe.compose("serve", [5])

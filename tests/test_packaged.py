@@ -44,7 +44,7 @@ def test_a_folder_is_taken_as_it_is(tmp_path):
 @pytest.mark.parametrize(
     ("name", "error", "said"),
     [
-        ("package:no_such_package", ConfigError, "is not installed; run `make setup`"),
+        ("package:no_such_package", ConfigError, "is not installed; in a checkout run `make setup`"),
         ("intfloat/e5-large-v2", InputError, "is not in the cache and the hub does not answer; use model=smollm2"),
         ("not a hub id", InputError, "neither a folder nor a hub id"),
     ],

@@ -179,7 +179,7 @@ def test_a_job_of_a_sweep_is_watched_where_it_works(tmp_path):
         "from cdsframe.cli.entry import entry\n"
         "sys.modules['cdsframe.cli.entry'].check = lambda cfg: None\n"
         "@entry\n"
-        "def main(cfg, run):\n"
+        "def main(system):\n"
         "    print([thread.name for thread in threading.enumerate()], flush=True)\n"
         "    return 0.0\n"
         "main()\n",

@@ -78,7 +78,7 @@ class ChatFormat:
         return known[1]
 
     def prompts(self, tokenizer: Any, conversations: Sequence[tuple[Roles, Sequence[str]]]) -> list[list[int]]:
-        """Returns the prompt's ids of each conversation, given as roles and contents."""
+        """Returns the prompt's token ids for each conversation; a conversation is a pair of roles and contents."""
         texts = [self.form(tokenizer, roles).prompt(self._contents(contents)) for roles, contents in conversations]
         return self.tokens.prompts(texts)
 

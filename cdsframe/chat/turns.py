@@ -17,8 +17,9 @@ EMPTY_SYSTEM: Turn = ("system", ())
 def arrangements(roles: Roles) -> Iterator[list[Turn]]:
     """Yields arrangements of a conversation's messages in turns, each once, the least changed first.
 
-    Order: unchanged; system message in the user's turn; adjacent equal roles merged; both; one turn. Then those without
-    a system message with an empty one, since some templates require it.
+    Order: unchanged; system message moved into the user's turn; adjacent messages of equal role merged; both changes;
+    all messages in one turn. Last, each arrangement without a system message again, with an empty system message in
+    front, since some templates require one.
     """
     turns: list[Turn] = [(role, (number,)) for number, role in enumerate(roles)]
     folded = _folded(turns)

@@ -35,7 +35,6 @@ from cdsframe.cli.resume import interrupted_run
 from cdsframe.cli.shadow import refuse_shadowed
 from cdsframe.cli.sweep import folder_of_job, record_failure, run_job
 from cdsframe.config.check import check
-from cdsframe.config.components import config_folders
 from cdsframe.config.composition import Composition
 from cdsframe.config.folders import built_in
 from cdsframe.config.hydra_errors import hydra_message, yaml_problem
@@ -166,7 +165,7 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
             asked[:] = take_question(configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
             refuse_unresumable(name)
-            refuse_shadowed(name, configs, config_folders())
+            refuse_shadowed(name, configs)
             restore_interrupts()
             main()
         except KeyboardInterrupt as stop:

@@ -12,7 +12,8 @@ from typing import Any
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
-from cdsframe.config.build import locate
+from cdsframe.config.build import resolve
+from cdsframe.errors import ConfigError
 
 _summaries: dict[Path, tuple[str, str | None, str | None]] = {}
 """Multirun folder -> `function`, `at_end`, and the latest summary that `function` returned in this process."""
@@ -41,7 +42,7 @@ class AfterEachJob(Callback):
         """Hydra calls this after each job. Does nothing in a single run."""
         if config.hydra.mode is not None and config.hydra.mode.name == "MULTIRUN":
             folder = Path(config.hydra.sweep.dir)
-            _summaries[folder] = (self._function, self._at_end, locate(self._function)(folder))
+            _summaries[folder] = (self._function, self._at_end, _hook(self._function)(folder))
 
 
 def pop_summaries() -> Iterator[str]:
@@ -52,6 +53,13 @@ def pop_summaries() -> Iterator[str]:
     ended = list(_summaries.items())
     _summaries.clear()
     for folder, (function, at_end, text) in ended:
-        yield locate(function)(folder) if text is None else text
+        yield _hook(function)(folder) if text is None else text
         if at_end is not None:
-            yield locate(at_end)(folder)
+            yield _hook(at_end)(folder)
+
+
+def _hook(function: str) -> Any:
+    """Imports a function that summarises a multirun. Raises ConfigError for a function of any other module."""
+    if not function.startswith(("cdsframe.evaluation.", "cdsframe.training.")) or "._" in function:
+        raise ConfigError(f"hydra.callbacks: {function} does not summarise multiruns; remove the callback")
+    return resolve(function)

@@ -7,22 +7,21 @@ from __future__ import annotations
 
 import sys
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from importlib.util import find_spec
 from pathlib import Path
+from typing import NoReturn
 
+from cdsframe.config.components import config_folders
 from cdsframe.errors import ConfigError, named
 
 _SHOWN = 5
 
 
-def refuse_shadowed(name: str, configs: Path, packages: Mapping[str, Path]) -> None:
+def refuse_shadowed(name: str, configs: Path) -> None:
     """Exits with an error if a user's or a component package's folder has a file that an earlier folder has too.
 
-    Adds the packages' folders to Hydra's search path.
-
-    Args:
-        packages: component package -> its folder of configuration files.
+    Adds the folders of component packages to Hydra's search path.
     """
     from hydra._internal.utils import get_args_parser
 
@@ -31,13 +30,22 @@ def refuse_shadowed(name: str, configs: Path, packages: Mapping[str, Path]) -> N
     first = configs if arguments.config_path is None else configs.parent / arguments.config_path
     own = [Path(arguments.config_dir)] if arguments.config_dir else []
     entries, problems = _entries(arguments, [first, *own], name)
-    if packages:
-        entries += [f"file://{folder}" for folder in packages.values()]
-        others = [given for given in sys.argv[1:] if not given.lstrip("+").startswith("hydra.searchpath=")]
-        sys.argv[1:] = others
-        sys.argv.append("hydra.searchpath=[" + ",".join(f"'{entry}'" for entry in entries) + "]")
     try:
-        problems += shadowed([*_hydras(), first, *own, *_folders(entries)])
+        packages = config_folders()
+    except ConfigError as error:
+        _refuse(name, error.problems)
+    if packages and not problems:
+        if entries is None:
+            problems.append(
+                "hydra.searchpath cannot be read here, and the folders of component packages are added to it; write it "
+                "as hydra.searchpath=[file://FOLDER] on the command line"
+            )
+        else:
+            entries += [f"file://{folder}" for folder in packages.values()]
+            _set_search_path(arguments.overrides, entries)
+    entries = entries or []
+    try:
+        problems += shadowed([*hydra_folders(), first, *own, *_folders(entries)])
     except OSError as error:
         place = ascii(str(error.filename)) if error.filename else "a file of a configuration folder"
         problems.append(f"{place} cannot be read ({error.strerror or 'no reason given'}); make it readable")
@@ -45,6 +53,19 @@ def refuse_shadowed(name: str, configs: Path, packages: Mapping[str, Path]) -> N
         problems.append("--config-dir is given more than once, and Hydra reads only the last; give one folder")
     if problems:
         _refuse(name, problems)
+
+
+def _set_search_path(overrides: Sequence[str], entries: Sequence[str]) -> None:
+    """Replaces `hydra.searchpath` on the command line, among the other overrides: argparse takes them in one row."""
+    first = min((sys.argv.index(override) for override in overrides if override in sys.argv), default=1)
+    kept = [given for given in sys.argv if not given.lstrip("+").startswith("hydra.searchpath=")]
+    sys.argv[:] = [*kept[:first], search_path(entries), *kept[first:]]
+
+
+def search_path(entries: Sequence[str]) -> str:
+    """The override that sets Hydra's search path, quoted for its grammar."""
+    escaped = (entry.replace("\\", "\\\\").replace('"', '\\"') for entry in entries)
+    return "hydra.searchpath=[" + ",".join(f'"{entry}"' for entry in escaped) + "]"
 
 
 def shadowed(folders: Sequence[Path]) -> list[str]:
@@ -74,7 +95,7 @@ def _same(one: Path, other: Path) -> bool:
     return one.read_bytes() == other.read_bytes()
 
 
-def _hydras() -> list[Path]:
+def hydra_folders() -> list[Path]:
     """Returns the folders of Hydra's own options."""
     return _of_package("hydra.conf")
 
@@ -97,10 +118,11 @@ def _folders(entries: Sequence[str]) -> Iterator[Path]:
             yield Path(place or kind)
 
 
-def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[list[str], list[str]]:
+def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[list[str] | None, list[str]]:
     """Returns the resolved entries of `hydra.searchpath`, and an error if it has interpolations on the command line.
 
-    The command line takes precedence over the primary configuration. A value that Hydra refuses has no entries.
+    The command line takes precedence over the primary configuration. None: a value that cannot be resolved here, or
+    that Hydra refuses.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException
@@ -120,9 +142,11 @@ def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[
             primary = f"{(arguments.config_name or name).removesuffix('.yaml')}.yaml"
             file = next((folder / primary for folder in folders if (folder / primary).is_file()), None)
             value = OmegaConf.select(OmegaConf.load(file), "hydra.searchpath") if file else None
-        return [str(entry) for entry in value] if isinstance(value, ListConfig) else [], problems
+        if value is None:
+            return [], problems
+        return [str(entry) for entry in value] if isinstance(value, ListConfig) else None, problems
     except (HydraException, OmegaConfBaseException, YAMLError, OSError, ValueError):
-        return [], problems  # Hydra reports the error
+        return None, problems  # Hydra reports the error
 
 
 _UNRESOLVED = (
@@ -131,7 +155,7 @@ _UNRESOLVED = (
 )
 
 
-def _refuse(name: str, problems: Sequence[str]) -> None:
+def _refuse(name: str, problems: Sequence[str]) -> NoReturn:
     text = f" {problems[0]}" if len(problems) == 1 else "".join(f"\n  {problem}" for problem in problems)
     sys.stderr.write(f"{name}: the configuration is refused:{text}\n")
     sys.exit(ConfigError.exit_code)

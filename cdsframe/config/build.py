@@ -1,4 +1,4 @@
-"""Builds a component from a config node. Checks only the target's package (see `cdsframe.config.check`)."""
+"""Builds a component from a config node. Checks only that the target is a component; `check` checks the rest."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import Any, cast
 from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.config.components import imported, require_allowed
+from cdsframe.config.folders import built_in_targets, groups
 from cdsframe.errors import ConfigError
 
 DEPENDENCIES = frozenset({
@@ -37,11 +38,27 @@ def is_dependency(parameter: inspect.Parameter) -> bool:
 
 
 def locate(target: str) -> Any:
-    """Imports the class or function that a dotted path names.
+    """Imports the class or function of a component that a dotted path names.
 
-    Raises ConfigError if it does not exist, or if its package may not hold components.
+    Raises ConfigError if it does not exist, if its package may not hold components, or if it is no component: private,
+    defined in another package, in a module of cdsframe that is no config group, or a function of cdsframe that no
+    built-in option names.
     """
     target = _RENAMED.get(target, target)
+    if target.startswith("cdsframe.") and target.split(".")[1] not in groups():
+        raise ConfigError(f"the target {target} is not a component; its module is not a config group")
+    found = resolve(target)
+    root, _, rest = target.partition(".")
+    private = any(part.startswith("_") for part in rest.split("."))
+    if private or str(getattr(found, "__module__", "")).partition(".")[0] != root:
+        raise ConfigError(f"the target {target} is not a component; name a public class or function of the package")
+    if root == "cdsframe" and inspect.isfunction(found) and target not in built_in_targets():
+        raise ConfigError(f"the target {target} is not a component; no built-in option names this function")
+    return found
+
+
+def resolve(target: str) -> Any:
+    """Imports what a dotted path names. Raises ConfigError if it does not exist or its package is not allowed."""
     require_allowed(target)
     module_name, _, attribute = target.rpartition(".")
     if not module_name:

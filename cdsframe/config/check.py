@@ -20,7 +20,7 @@ from pydantic import AfterValidator, Field
 
 from cdsframe.artifacts.files import InputFile, InputFolder
 from cdsframe.config.build import DEPENDENCIES, is_dependency, locate
-from cdsframe.config.contract import contract_problems
+from cdsframe.config.contract import CONTRACTS, contract_problems
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, named
 from cdsframe.filters import empty_fields
@@ -98,6 +98,8 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
         target = locate(str(node["_target_"]))
     except ConfigError as error:
         return [f"{path}._target_: {problem}" for problem in error.problems]
+    except OmegaConfBaseException as error:
+        return [f"{path}._target_: {str(error).splitlines()[0]}"]
     parameters = inspect.signature(target).parameters
     keys = [str(key) for key in node if key != "_target_"]
     settings = [name for name, parameter in parameters.items() if name in keys or not is_dependency(parameter)]
@@ -115,18 +117,25 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
                 problems.append(f"{path}.{name} is missing; {node['_target_']} needs it")
             continue
         problems += _value_problems(f"{path}.{name}", node, name, target, parameters[name].annotation)
+    if path in parameters and path in CONTRACTS and path != "expansion":
+        problems.append(f"{path}._target_: {node['_target_']} takes the {path} of the system, which it is; rename it")
     if not problems:
         problems += [f"{path}._target_: {problem}" for problem in contract_problems(path, target)]
     values = {} if problems else _plain(node)
     if hasattr(target, "problems") and not problems:
         taken = inspect.signature(target.problems).parameters
-        problems += target.problems(**{key: value for key, value in values.items() if key in taken})
+        try:
+            problems += list(target.problems(**{key: value for key, value in values.items() if key in taken}))
+        except Exception as error:
+            if target.__module__.partition(".")[0] == "cdsframe":
+                raise
+            problems.append(f"{path}: the check {target.__qualname__}.problems failed ({error}); fix the package")
     return problems
 
 
 def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotation: Any) -> list[str]:
     """Returns the problem of a value that is missing, cannot be resolved or does not fit its annotation."""
-    from pydantic import TypeAdapter, ValidationError
+    from pydantic import PydanticUserError, TypeAdapter, ValidationError
 
     if OmegaConf.is_missing(node, key):
         return [f"{path} is missing; give it as {path}=…"]
@@ -138,13 +147,29 @@ def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotati
         value = OmegaConf.to_container(value, resolve=True)
     if annotation is inspect.Parameter.empty:
         return []
-    if isinstance(annotation, str):
-        annotation = eval(annotation, vars(sys.modules[target.__module__]), vars(typing))  # noqa: S307 (our own source)
     try:
-        TypeAdapter(annotation).validate_python(value)
+        if isinstance(annotation, str):
+            annotation = eval(annotation, vars(_module_of(target)), vars(typing))  # noqa: S307 (source, not input)
+        adapter = TypeAdapter(annotation)
+    except (NameError, SyntaxError, TypeError, PydanticUserError) as error:
+        reason = str(error).splitlines()[0]
+        return [
+            f"{path}: the annotation {annotation!r} in {target.__module__} cannot be used ({reason}); annotate a "
+            "type of plain values, and import its names at the top of the module"
+        ]
+    try:
+        adapter.validate_python(value)
     except ValidationError as error:
         return [_in_words(path, detail) for detail in error.errors()[:1]]
     return []
+
+
+def _module_of(target: Any) -> Any:
+    """The module whose names the annotations of a target's parameters use: a constructor may be inherited."""
+    owner = target
+    if inspect.isclass(target):
+        owner = next((one for one in target.__mro__ if "__init__" in vars(one)), target)
+    return sys.modules[owner.__module__]
 
 
 def _in_words(path: str, detail: Mapping[str, Any]) -> str:

@@ -57,7 +57,7 @@ def config_folders() -> dict[str, Path]:
     """
     found: dict[str, Path] = {}
     for name, origin in packages().items():
-        if not name.isidentifier() or name == "cdsframe" or (spec := find_spec(name)) is None:
+        if not name.isidentifier() or name in ("cdsframe", "__main__") or (spec := find_spec(name)) is None:
             raise ConfigError(
                 f"{origin} names the package {name!r}, which is not importable; install it, or correct the name"
             )
@@ -80,7 +80,7 @@ def imported(module_name: str, target: str) -> object:
         raise ConfigError(
             f"the target {target} does not exist: there is no module {error.name}; correct _target_"
         ) from None
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         if module_name.startswith("cdsframe."):
             raise
         raise ConfigError(f"the target {target} cannot be imported: {error}; fix the package") from error

@@ -1,7 +1,8 @@
-"""Composes a system in Python with the files and checks of the commands. Creates no run folder."""
+"""Composes a system in Python, with the same configuration files and checks as the commands. Creates no run folder."""
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
+from cdsframe.cli.shadow import hydra_folders, search_path, shadowed
 from cdsframe.config import resolvers  # noqa: F401 (registers the interpolations)
 from cdsframe.config.check import check
 from cdsframe.config.components import config_folders
@@ -24,6 +26,9 @@ from cdsframe.config.folders import PRIMARIES, built_in
 from cdsframe.config.hydra_errors import hydra_message, yaml_problem
 from cdsframe.errors import ConfigError, near_miss
 from cdsframe.machine.environment import set_defaults
+
+_one_at_a_time = threading.Lock()
+"""Hydra's state is global to the process."""
 
 
 def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Composition:
@@ -41,6 +46,8 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
     """
     if primary not in PRIMARIES:
         raise ConfigError(f"{primary!r} is not a primary configuration; {near_miss(primary, PRIMARIES)}")
+    if not isinstance(overrides, str) and not all(isinstance(override, str) for override in overrides):
+        raise ConfigError("overrides must be a list of strings, as on the command line")
     if isinstance(overrides, str):
         raise ConfigError(f"overrides must be a list of strings, got a string; write [{overrides!r}]")
     set_defaults()
@@ -48,6 +55,8 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
     for folder in folders:
         if not folder.is_dir():
             raise ConfigError(f"config_dir: the folder {folder} does not exist; correct the path")
+    if problems := shadowed([*hydra_folders(), built_in(), *folders]):
+        raise ConfigError(problems)
     cfg = _composed(primary, [*_search_path(folders, overrides), *overrides])
     if OmegaConf.is_missing(cfg, "question"):
         cfg.question = "-"  # in Python the question is an argument of the pipeline
@@ -61,18 +70,19 @@ def _search_path(folders: Sequence[Path], overrides: Sequence[str]) -> list[str]
         return []
     if any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides):
         raise ConfigError("hydra.searchpath cannot be combined with config_dir or component packages; use config_dir")
-    entries = ",".join(f"'file://{folder.resolve()}'" for folder in folders)
-    return [f"hydra.searchpath=[{entries}]"]
+    return [search_path([f"file://{folder.resolve()}" for folder in folders])]
 
 
 def _composed(primary: str, overrides: list[str]) -> DictConfig:
     try:
-        with _isolated_hydra(), initialize_config_dir(str(built_in()), version_base="1.3"):
+        with _one_at_a_time, _isolated_hydra(), initialize_config_dir(str(built_in()), version_base="1.3"):
             return hydra_compose(primary, overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(hydra_message(error)) from error
     except YAMLError as error:
         raise ConfigError(yaml_problem(error) or "a configuration file is not valid YAML") from error
+    except UnicodeDecodeError as error:
+        raise ConfigError("a configuration file is not UTF-8 text; save the files of your folders as UTF-8") from error
 
 
 @contextmanager

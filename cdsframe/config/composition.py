@@ -169,6 +169,8 @@ class Composition:
     @cached_property
     def logger(self) -> list[Logger]:
         """The enabled loggers."""
+        if "logger" not in self._cfg:
+            raise ConfigError("the configuration has no logger")
         return [build(node, self._dependencies) for node in self._cfg.logger.values() if node is not None]
 
     @property

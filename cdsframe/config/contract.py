@@ -39,14 +39,18 @@ def contract_problems(group: str, component: Any) -> list[str]:
     if contract is None or inspect.isfunction(component):
         return []
     members = {name: member for name, member in vars(contract).items() if not name.startswith("_")}
-    wanted = [name for name, member in members.items() if callable(member)]
+    methods = [name for name, member in members.items() if callable(member)]
+    wanted = list(methods)
     if not inspect.isclass(component):
         wanted += [name for name, member in members.items() if isinstance(member, property)]
         wanted += vars(contract).get("__annotations__", {})
-    missing = [name for name in wanted if inspect.getattr_static(component, name, _NOTHING) is _NOTHING]
+    values = {name: inspect.getattr_static(component, name, _NOTHING) for name in wanted}
+    missing = [name for name in wanted if values[name] is _NOTHING or (values[name] is None and name in methods)]
+    kind = component if inspect.isclass(component) else type(component)
+    if not missing and inspect.isclass(component) and inspect.isabstract(component):
+        missing = sorted(getattr(component, "__abstractmethods__", ()))
     if not missing:
         return []
-    kind = component if inspect.isclass(component) else type(component)
     return [
         f"{kind.__module__}.{kind.__qualname__} is not a valid {group}: it lacks {', '.join(missing)} "
         f"(the contract is cdsframe.contracts.{contract.__name__})"

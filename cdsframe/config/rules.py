@@ -85,8 +85,8 @@ def _retriever_is_trained(cfg: DictConfig) -> list[str]:
         problems.append("training=embedder trains one encoder for queries and passages; set embedder.query_model=null")
     if kind == "reranker" and not declared(cfg, "retriever", "searches", True):
         problems.append("training=reranker trains on retrieved hits; use retriever=hybrid or bm25")
-    depth, found = cfg.training.depth, OmegaConf.select(cfg, "retriever.num_candidates")
-    if cfg.training.negatives and found is not None and depth > found:
+    depth, found = OmegaConf.select(cfg, "training.depth"), OmegaConf.select(cfg, "retriever.num_candidates")
+    if OmegaConf.select(cfg, "training.negatives") and None not in (depth, found) and depth > found:
         problems.append(
             f"training.depth={depth} must be <= retriever.num_candidates={found}, the number of hits retrieved"
         )

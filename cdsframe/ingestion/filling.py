@@ -105,10 +105,11 @@ def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
 def _counted(
     items: Iterable[Document | Unreadable], bar: object, seen: set[str], share: Share
 ) -> Iterator[Document | Unreadable]:
-    """Shows progress. The first document, of any shard, counts as seen: it proves that the corpus exists.
+    """Yields the documents and shows progress. The first one is counted even if it belongs to another shard: a shard
+    without documents is not an empty corpus.
 
-    After a document whose id belongs to another corpus, yields no more documents: all such ids are then found without
-    embedding.
+    After a document whose id belongs to another corpus, yields no more but reads to the end, so that all such ids are
+    reported and nothing is embedded.
     """
     for item in items:
         if not seen and isinstance(item, Document):

@@ -21,10 +21,10 @@ _Waiting = tuple[Changes, "Future[None]"]
 
 
 class Live:
-    """Writes for a server's threads: one thread commits for all of them.
+    """Writes to the index for a server's threads; one thread commits for all of them.
 
     Uncommitted writes of a writer that died are dropped first; the index logs this. During a rebuild, changes are also
-    recorded for it.
+    recorded, and the rebuilt index receives them.
 
     Args:
         wait: seconds to wait for another writer (an update, a purge) before a change is refused.

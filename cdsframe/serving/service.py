@@ -74,11 +74,11 @@ class Service:
         """
         if not self.ready:
             raise NotReadyError("the model is being loaded", retry_after=5)
-        index, top_k = self.pipeline.index, self.pipeline.retriever.top_k
+        index = self.pipeline.index if self.pipeline.retriever.searches else None
         with self._looking:
             if self._values is None or perf_counter() - self._values[0] > _VALUES_LAST:
                 try:
-                    found = {f: sorted(index.values(f, {}, _OFFERED)) if index and top_k else [] for f in SHOWN_FIELDS}
+                    found = {f: sorted(index.values(f, {}, _OFFERED)) if index else [] for f in SHOWN_FIELDS}
                 except Exception as error:  # noqa: BLE001 (it becomes a refusal, as an answer's does)
                     raise self._refusal(error) from None
                 self._values = perf_counter(), found

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import inspect
+import os
 import subprocess
 import sys
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import yaml
 
 from cdsframe.config.build import is_dependency, locate
+from cdsframe.config.components import VARIABLE, config_folders
 from cdsframe.config.contract import contract_problems
 
 HEAVY = frozenset({
@@ -27,7 +28,8 @@ def check_package(name: str) -> None:
     The YAML keys are exactly the target's parameters except dependencies; no parameter has a default or lacks an
     annotation; the target has the methods of its group's contract; importing its module imports no heavy library.
     """
-    folder = Path(str(import_module(name).__file__)).parent / "configs"
+    os.environ[VARIABLE] = ",".join(filter(None, {name, *os.environ.get(VARIABLE, "").split(",")}))
+    folder = config_folders().get(name, Path(name) / "configs")
     options = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name not in ("experiment", "sweep"))
     assert options, f"{folder} contains no option; expected files GROUP/OPTION.yaml"
     for path in options:
@@ -53,6 +55,7 @@ def _check_signature(path: Path, node: dict[str, Any]) -> None:
 
 
 def _check_imports(module: str) -> None:
+    assert all(part.isidentifier() for part in module.split(".")), f"{module!r} is not a module's name"
     code = f"import sys, {module}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
     assert not done.stdout.split(), (

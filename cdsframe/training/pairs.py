@@ -139,7 +139,7 @@ class PairBuilder:
         from tqdm import tqdm
 
         texts = [question.question for question in questions]
-        depth = self._depth if self._negatives and self._retriever.top_k else 0
+        depth = self._depth if self._negatives and self._retriever.searches else 0
         with tqdm(
             total=len(texts), desc="mining", unit=" questions", disable=len(texts) < _AT_ONCE or not depth
         ) as bar:

@@ -115,7 +115,7 @@ class Pairs:
         held_out = PairBuilder(retriever, index, 0, negatives, depth)
         validation = held_out.build(task.data.questions("validation"), validation_limit)
         found = sum(1 for pair in train if pair.negatives)
-        if negatives and retriever.top_k and 2 * found < len(train):
+        if negatives and retriever.searches and 2 * found < len(train):
             log.warning("the retriever found a wrong passage for %d of %d training questions only", found, len(train))
         train, validation = comparable(train, in_batch, "training"), comparable(validation, in_batch, "validation")
         mined = sum(len(pair.negatives) for pair in train)

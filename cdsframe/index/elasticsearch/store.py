@@ -209,7 +209,7 @@ class Store:
                 self._depth = 1
                 try:
                     if self._state.open is None or self._state.open["owner"] != self._me:
-                        self._open = None  # committed, or taken over by another writer
+                        self._open = None  # its writes were committed, or another writer took over the lease
                     yield
                     self._bulk.drain()
                 finally:

@@ -122,7 +122,7 @@ def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, 
 
 
 def _match(other: Letter, letters: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
-    """pdfium's letter at the position of a letter of the second reading."""
+    """The index of pdfium's letter at the position of `other`, which pdfminer read; None if there is none."""
     for number in _around(places, other.turn, other.left, other.base):
         letter = letters[number]
         reach = 0.3 * letter.size if letter.text == other.text else 0.1 * letter.size

@@ -81,7 +81,7 @@ def number(element: Any, *path: str) -> int | None:
 
 
 def texts(element: Any) -> int:
-    """The number of elements below that contain visible text."""
+    """The number of descendant elements that contain visible text."""
     return sum(1 for item in element.iter() if name(item) in TEXTS and (item.text or "").strip())
 
 
