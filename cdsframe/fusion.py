@@ -90,7 +90,7 @@ class Fusion(ABC):
 
     @abstractmethod
     def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
-        """Returns the normalised scores of a leg's hits in order, and the score of a passage that the leg did not return."""
+        """Returns the normalised scores of a leg's hits, and the score of a passage that the leg did not return."""
 
 
 class ReciprocalRank(Fusion):

@@ -58,10 +58,8 @@ def clauses(sentence: str) -> tuple[Clause, ...]:
     for piece in _CLAUSE_END.split(spelled_out(sentence)):
         parts = _parts(piece)
         if waiting and parts and parts[0].key in DECISIVE and any(part.kind == "amount" for part in waiting):
-            found, waiting = (
-                [waiting],
-                (),
-            )  # in "not exceed 150 mg without …", "not" negates "exceed" and not the amount
+            # In "not exceed 150 mg without …", "not" negates "exceed" and not the amount.
+            found, waiting = [waiting], ()
         parts, waiting = waiting + parts, ()
         kinds = {part.kind for part in parts}
         if kinds == {"operator"} or (not found and "word" not in kinds):

@@ -170,7 +170,7 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Change
 
 
 def _share(index: Index, corpus: Corpus, known: Mapping[str, tuple[str, str]]) -> Share:
-    """The indexed documents to compare: those of this corpus, and those written without a corpus, which it would adopt."""
+    """The documents to compare: those of this corpus, and those written without a corpus, which it would adopt."""
     adopts = adopting(index, corpus)
     unnamed = (id_ for id_, (_, owner) in known.items() if adopts and not owner)
     return Share(name_of(corpus), known, everything=False, unnamed=unnamed)
