@@ -160,9 +160,9 @@ class ExampleBuilder:
             return Counter()
         lengths.sort()
         half = lengths[len(lengths) // 2]
-        mend = f"{half} would take half of these, {lengths[-1]} all"
-        mend += "; or a smaller prompt.max_tokens" if self._retriever.searches else ""
-        return Counter({f"are longer than training.max_length={self._max_length} tokens ({mend})": len(lengths)})
+        fix = f"{half} would take half of these, {lengths[-1]} all"
+        fix += "; or a smaller prompt.max_tokens" if self._retriever.searches else ""
+        return Counter({f"are longer than training.max_length={self._max_length} tokens ({fix})": len(lengths)})
 
     def _grounded(
         self, questions: Sequence[Question], gold: Mapping[str, list[Passage]], depth: int

@@ -67,10 +67,10 @@ def publish_best(sweep_folder: Path) -> str:
         if (output := output_of(job.folder)) is not None:
             kind, target = output
             rivals.setdefault(target, []).append((job, kind))
-    told, refused = [], []
+    lines, refused = [], []
     for target, jobs in rivals.items():
         if len({job.validated_on for job, _ in jobs}) > 1:
-            told.append(f"the jobs of {target} were validated on different examples: none is published there")
+            lines.append(f"the jobs of {target} were validated on different examples: none is published there")
             continue
         job, kind = jobs[0]
         try:
@@ -78,10 +78,10 @@ def publish_best(sweep_folder: Path) -> str:
         except InputError as error:
             refused.append(f"the {kind} of job {job.folder.name} is not published: {error}")
         else:
-            told.append(f"the {kind} of job {job.folder.name} is published in {target}")
+            lines.append(f"the {kind} of job {job.folder.name} is published in {target}")
     if refused:
-        raise InputError("; ".join([*refused, *told]))
-    return "\n".join(told) or "nothing is published"
+        raise InputError("; ".join([*refused, *lines]))
+    return "\n".join(lines) or "nothing is published"
 
 
 def _best_first(jobs: Sequence[Job]) -> list[Job]:
