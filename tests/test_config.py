@@ -129,7 +129,7 @@ def test_loggers_compose(choice):
         ),
         ("train", ["model._target_=os.system"], "outside cdsframe;"),
         ("train", ["model._target_=cdsframe.model.LanguageModl"], "did you mean cdsframe.model.LanguageModel?"),
-        ("train", ["model._target_=cdsframe.nothing.X"], "no module cdsframe.nothing"),
+        ("train", ["model._target_=cdsframe.nothing.X"], "the target cdsframe.nothing.X is not a component"),
         ("train", ["embedder=none"], "use retriever=bm25 or embedder=minilm"),
         ("evaluate", ["expansion=feedback", "retriever=knn"], "use retriever=hybrid or bm25"),
         ("evaluate", ["expansion=hyde", "retriever=bm25"], "use retriever=hybrid or knn"),
@@ -363,4 +363,6 @@ def test_targets_of_earlier_versions_are_found_under_their_new_names():
 
     for old, new in _RENAMED.items():
         assert locate(old) is locate(new)
-    assert locate("cdsframe.config.AfterEachJob") is AfterEachJob
+    from cdsframe import config
+
+    assert config.AfterEachJob is AfterEachJob, "Hydra instantiates its callbacks by this name"

@@ -41,7 +41,7 @@ def expanded(path: str | Path) -> Path:
 
 
 def resolve(path: str | Path) -> Path:
-    """Expands `~`, and resolves `package:NAME/…` to a file inside the package cdsframe."""
+    """Expands `~`, and resolves `package:FOLDER/…` to the file FOLDER/… inside the installed package cdsframe."""
     text = str(path)
     if text.startswith("package:"):
         return Path(str(resource_files("cdsframe"))) / text.removeprefix("package:")

@@ -78,7 +78,7 @@ class SafeTokenizer:
         return letters if apart != together else f"{text[0]} {text[1:]}"
 
     def prompts(self, texts: Sequence[str]) -> list[list[int]]:
-        """Returns the ids of each text."""
+        """Returns the token ids of each text."""
         return self._plain.prompts(texts)
 
     def with_answers(self, texts: Sequence[tuple[str, str, str, str]]) -> list[AnsweredConversation]:

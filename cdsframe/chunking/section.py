@@ -26,8 +26,8 @@ class SectionChunker(BaseChunker):
         size: maximum tokens of a passage.
         overlap: maximum tokens repeated at the start of the next passage, from a sentence start if there is one.
         prepend: which of title and heading are prepended for embedding and BM25.
-        levels: levels of the records made besides passages.
-        summary_sentences: number of sentences in a document's record; None: the whole text.
+        levels: larger units that also get an index record: `document`, `section`, `title`.
+        summary_sentences: number of sentences in a document's index record; None: the whole text.
         embedder: its tokenizer counts tokens.
     """
 

@@ -22,8 +22,8 @@ class SentenceChunker(BaseChunker):
         sentences: sentences per passage.
         overlap: sentences repeated at the start of the next passage.
         prepend: which of title and heading are prepended for embedding and BM25.
-        levels: levels of the records made besides passages.
-        summary_sentences: number of sentences in a document's record; None: the whole text.
+        levels: larger units that also get an index record: `document`, `section`, `title`.
+        summary_sentences: number of sentences in a document's index record; None: the whole text.
         embedder: its tokenizer counts tokens.
     """
 

@@ -69,7 +69,10 @@ def _search_path(folders: Sequence[Path], overrides: Sequence[str]) -> list[str]
     if not folders:
         return []
     if any(override.lstrip("+").startswith("hydra.searchpath=") for override in overrides):
-        raise ConfigError("hydra.searchpath cannot be combined with config_dir or component packages; use config_dir")
+        raise ConfigError(
+            "hydra.searchpath cannot be set beside config_dir or component packages; remove it, and pass your folder "
+            "as config_dir"
+        )
     return [search_path([f"file://{folder.resolve()}" for folder in folders])]
 
 

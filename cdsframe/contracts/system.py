@@ -79,7 +79,7 @@ class System(Protocol):
 
     @property
     def identities(self) -> Mapping[str, Mapping[str, Any]]:
-        """Group -> the identity of its component, or its settings."""
+        """Group -> the settings that identify its component: the component's `identity`, or else all its options."""
 
 
 class Calibration(Protocol):

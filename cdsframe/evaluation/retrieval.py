@@ -1,7 +1,7 @@
 """`evaluation=retrieval`: runs queries and scores the rankings against relevance judgements.
 
-Queries and judgements come from files (BEIR or TREC format), or from the evidence of the data's questions. Uses no
-answers and needs no language model.
+Queries and judgements come from files (BEIR or TREC format), or from the data set: its questions, and their evidence.
+Uses no answers and needs no language model.
 """
 
 from __future__ import annotations

@@ -163,7 +163,10 @@ class Values:
         return text + "".join(f" ({shown})" for shown in others)
 
     def named(self, value: Resource, holder: Resource) -> str:
-        """Returns the name of the resource to which a reference leads; "" for persons and places, which are counted."""
+        """Returns the name of the resource that the reference `value` in `holder` points to.
+
+        Returns "" for persons and places and counts them: their names are withheld.
+        """
         text = str(value.get("reference", ""))
         kind = value.get("type") or next((t for t in re.split(r"[/?]", text) if t[:1].isupper() and t.isalpha()), "")
         if kind in PEOPLE:

@@ -166,7 +166,7 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
     foreign = _foreign(documents, name)
     several = bool(foreign) or any(other not in ("", name) for other in committed)
     if several and not replace and foreign != _foreign(index.owned(committed=True), name):
-        log.warning("dropped uncommitted documents of another corpus's ingest; run that ingest again")
+        log.warning("dropped documents that an ingest of another corpus had not committed; ingest that corpus again")
         index.discard()
         documents = index.owned()
     if replace:
@@ -203,7 +203,7 @@ def _committed_of(index: Index, corpus: str, documents: Mapping[str, tuple[str, 
 
 
 def adopting(index: Index, corpus: object) -> bool:
-    """Whether this would be the first named corpus of an index whose documents have none."""
+    """Whether `corpus` has a name and would take over the documents that were written without a corpus."""
     name, committed = name_of(corpus), index.corpora
     return bool(name) and "" in committed and name not in committed
 

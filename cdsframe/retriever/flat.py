@@ -1,7 +1,4 @@
-"""Retrievers over passages: BM25, kNN, and both combined.
-
-Do not use records of documents or sections.
-"""
+"""Retrievers over passages: BM25, kNN, and both combined. They ignore records of documents and sections."""
 
 from __future__ import annotations
 

@@ -31,11 +31,11 @@ _POLL = 0.1
 
 
 class Lease:
-    """A lease on a ledger.
+    """The right of one process to write an index, recorded in the index's ledger.
 
     Args:
-        ledger: the ledger that the lease guards.
-        seconds: duration without renewal.
+        ledger: the document that records what is committed; only the owner of the lease may change it.
+        seconds: the lease expires after this time without renewal.
     """
 
     def __init__(self, ledger: Ledger, seconds: float) -> None:

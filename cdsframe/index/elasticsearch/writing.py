@@ -193,8 +193,10 @@ class Writes:
             log.info("resumed %d documents that an earlier run wrote and did not commit", documents)
 
     def count(self) -> Counts:
-        """The counts that this generation's commit will show. Raises InputError if records of its documents are
-        missing."""
+        """The numbers of documents and records that the index has after the commit of this generation of writes.
+
+        Raises InputError if records of its documents are missing.
+        """
         self.settle()
         return counted(self._connection, self.backing_index, self.view)
 

@@ -1,8 +1,9 @@
 """Marks the parts of a page that are not its text: hidden parts, struck-out parts, and page furniture such as
 navigation.
 
-Uses elements, ARIA roles, common class names of page furniture, and lists of links. Counts visible words only, without
-scripts. Never omits the largest container of text, and keeps the whole page if most of its prose would be lost.
+Uses elements, ARIA roles, common class names of page furniture, and lists of links. The size of a part is its number of
+visible words; script elements do not count. Never omits the largest container of text, and keeps the whole page if most
+of its prose would be lost.
 """
 
 from __future__ import annotations
@@ -133,7 +134,7 @@ def _hidden_rule(root: Node) -> _Rule:
 
 
 def _formulas(root: Node) -> tuple[set[Node], Counter[Node]]:
-    """The elements that are or contain a formula, and the number of such children of each element."""
+    """The elements that are or contain a formula, and for each element how many of its children are in that set."""
     found: set[Node] = set()
     children: Counter[Node] = Counter()
     for node in root.descendants():

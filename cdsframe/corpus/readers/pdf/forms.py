@@ -169,7 +169,7 @@ def _value(text: str, box: Box, turn: float, beside: list[Letter], number: int) 
 
 
 def with_values(letters: list[Letter], overlay: Overlay) -> list[Letter]:
-    """Inserts each value into the letters next to its label."""
+    """Returns the letters, with the value of each form field inserted beside its label."""
     behind: dict[int, list[Letter]] = defaultdict(list)
     ahead: dict[int, list[Letter]] = defaultdict(list)
     rest: list[Letter] = []

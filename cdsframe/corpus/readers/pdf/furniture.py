@@ -105,7 +105,7 @@ def _is_page_number(text: str, place: int) -> bool:
 
 
 def _at_edges(page: Page, repeated: set[int]) -> set[int]:
-    """The repeated lines without other lines between them and the page's edge."""
+    """The repeated lines that have only repeated lines between them and the page's top or bottom edge."""
     level = sorted((line for line in page.lines if line.upright), key=lambda line: line.base)
     found = {id(line) for line in page.lines if not line.upright and id(line) in repeated}
     for lines in (level, level[::-1]):
