@@ -99,6 +99,7 @@ def test_an_option_that_is_not_valid_yaml_is_one_sentence(tmp_path, capsys):
 def test_a_configuration_file_that_is_not_utf8_is_one_sentence(tmp_path, capsys):
     mine = folder_with(tmp_path / "mine", "lora/mine.yaml", "r: 1\n")
     (mine / "lora/mine.yaml").write_bytes(b"r: 1  # \xff\n")
+    assert exit_code(tmp_path / "before", "lora.r=-1") == 2  # composed before, in the same process
     assert exit_code(tmp_path / "run", "--config-dir", str(mine), "lora=mine", "--cfg", "job") == 2
     assert "a file of it is not UTF-8 text" in capsys.readouterr().err
 

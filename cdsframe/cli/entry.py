@@ -162,6 +162,7 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise every error instead of printing it
         try:
+            composed.clear()  # this call's: a process can call the command again
             asked[:] = take_question(configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
             refuse_unresumable(name)
