@@ -14,6 +14,8 @@ def differences(made: Any, wanted: Any, missing: Any = None) -> dict[str, tuple[
         wanted: the settings of the configuration.
         missing: the value of a key that only the other side has.
     """
+    if made == wanted:  # the usual case, which every search checks
+        return {}
     one, other = flat(made), flat(wanted)
     return {
         key: (one.get(key, missing), other.get(key, missing))
