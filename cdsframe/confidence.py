@@ -140,7 +140,7 @@ class Calibrator:
     def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
         """Returns the probability with a label, or only the label if the calibration is not usable.
 
-        The label is "unsupported" if the cited passages do not support a statement, whatever the probability.
+        The label is "unsupported" if the cited passages do not support a statement, regardless of the probability.
         """
         if not self.usable:
             return word(checked)

@@ -110,7 +110,7 @@ def test_a_calibration_made_before_components_declared_their_identity_fits(tmp_p
     file = str(tmp_path / "calibration.json")
     before = {**composition(), "fusion": {"_target_": "cdsframe.fusion.ZScore", "weights": {}}}
     replace(Calibrator.fit(*sample(200)), identity=before).save(file)
-    open_calibration(file, composition())
+    assert isinstance(open_calibration(file, composition()), Calibrator)
 
 
 def test_the_entry_points_compose_alike_so_that_a_calibration_fits_all() -> None:

@@ -2,7 +2,7 @@
 
 Contents are untrusted text. In a copy of the tokenizer, each control token has a secret name. These names are written
 into the template's text; contents cannot contain them, so `<|im_end|>` in a passage is split into ordinary tokens,
-whatever flags the token has. Does not print conversations (see `cdsframe.chat.template`).
+regardless of the token's flags. Does not print conversations (see `cdsframe.chat.template`).
 """
 
 from __future__ import annotations

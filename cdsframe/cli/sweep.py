@@ -51,7 +51,7 @@ def require_resumable(folder: Path, several: bool) -> None:
 def folder_of_job(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, bool]:
     """Returns the folder of a job in a resumed multirun, and whether the job has run in it before.
 
-    A job with the same configuration continues in its earlier folder, whatever its number. Any other job gets `folder`
+    A job with the same configuration continues in its earlier folder, under any job number. Any other job gets `folder`
     or, if another job used that, a new one. Raises ConfigError if `sweep` is the folder of a single run.
     """
     if (sweep / "config.yaml").is_file():

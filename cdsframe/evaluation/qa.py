@@ -50,7 +50,7 @@ class Judged:
 
     @cached_property
     def scores(self) -> dict[str, float]:
-        """By key. A refusal is right (1) on an unanswerable question, else wrong (0), whatever its words."""
+        """By key. A refusal is right (1) on an unanswerable question, else wrong (0) regardless of its words."""
         text, golds = self.answer.text, [self.question.answer, *self.question.aliases]
         if self.answer.abstained or not self.question.answerable:
             right = float(self.answer.abstained and not self.question.answerable)

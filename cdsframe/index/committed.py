@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import re
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -57,7 +58,7 @@ _PIECES = 64
 _T = TypeVar("_T")
 
 
-class CommittedTable:
+class CommittedTable(ABC):
     """The part of the `Index` protocol that needs one table; see `LanceIndex`."""
 
     ephemeral = False
@@ -345,10 +346,10 @@ class CommittedTable:
             self._database = lancedb.connect(self._folder, read_consistency_interval=timedelta(0))
         return self._database
 
+    @abstractmethod
     def _replacing(self) -> bool:
         """Whether a rebuild with these settings has begun: it may replace an index built with other settings."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _remove_superseded(self) -> None:
         """Removes superseded tables."""
-        raise NotImplementedError

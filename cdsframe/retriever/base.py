@@ -112,7 +112,7 @@ class LegRetriever(BaseRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, whatever `top_k` is.
+        num_candidates: number of hits per leg, independent of `top_k`.
         index: the index to search.
     """
 

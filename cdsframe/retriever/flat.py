@@ -55,7 +55,7 @@ class Bm25(LegRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits requested from the index, whatever `top_k` is.
+        num_candidates: number of hits requested from the index, independent of `top_k`.
         index: the index to search.
     """
 
@@ -76,7 +76,7 @@ class Knn(LegRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits requested from the index, whatever `top_k` is.
+        num_candidates: number of hits requested from the index, independent of `top_k`.
         index: the index to search.
         embedder: the embedder that the index was built with.
     """
@@ -99,7 +99,7 @@ class Hybrid(LegRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, whatever `top_k` is.
+        num_candidates: number of hits per leg, independent of `top_k`.
         index: the index to search.
         embedder: the embedder that the index was built with.
         fusion: joins the two lists.

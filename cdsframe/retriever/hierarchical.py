@@ -58,7 +58,7 @@ class Hierarchical(_Levelled):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, whatever `top_k` is.
+        num_candidates: number of hits per leg, independent of `top_k`.
         weights: level -> weight of its scores; 0 omits the level and its two searches.
         index: the index to search, built with these levels (`chunking.levels`).
         embedder: the embedder that the index was built with.
@@ -143,7 +143,7 @@ class HierarchicalLight(_Levelled):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, whatever `top_k` is.
+        num_candidates: number of hits per leg, independent of `top_k`.
         weights: level -> weight of the best score among its passages.
         index: the index to search.
         embedder: the embedder that the index was built with.

@@ -58,6 +58,6 @@ def cited_answer(prompt: Prompt, answer: str, shown: Sequence[Passage], cited: S
 
 
 def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int:
-    """The number of the cited passage that says this, whatever its blanks; the first of several, 0 where none does."""
+    """The number of the first cited passage that contains the sentence, ignoring case and blanks; 0 if none."""
     wanted = " ".join(sentence.casefold().split())
     return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), 0)

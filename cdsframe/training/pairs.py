@@ -52,7 +52,7 @@ def comparable(pairs: Sequence[Pair], in_batch: bool, split: str) -> list[Pair]:
         in_batch: whether the passages of other pairs are such passages, too; else a pair's own negatives alone are.
         split: whose pairs they are, for messages.
 
-    Raises InputError where none is left: their loss would be zero whatever the model.
+    Raises InputError where none is left: their loss would be zero for every model.
     """
     if in_batch:
         candidates = [passage for pair in pairs for passage in (pair.positive, *pair.negatives)]

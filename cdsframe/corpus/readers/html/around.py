@@ -213,7 +213,7 @@ def _by_name(node: Node) -> bool:
 
 
 def _by_links(node: Node) -> bool:
-    """Whether the element is a list of links, which is navigation whatever its name."""
+    """Whether the element is a list of links, which is navigation regardless of its name."""
     if node.tag not in ("ul", "ol", "div", "section") or not node.linked > 0.8 * node.letters or node.kept:
         return False
     links = sum(inner.tag == "a" for inner in node.descendants())

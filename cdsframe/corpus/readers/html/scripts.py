@@ -14,7 +14,7 @@ from cdsframe.types import Omission
 
 _STRING = re.compile(r"""(?s)"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|`((?:[^`\\]|\\.)*)`""")
 _LONG = re.compile(r'"((?:[^"\\\n]|\\.){100,})"')
-"""A long string, found whatever quotation marks precede it."""
+"""A long string, found after any quotation marks."""
 
 _WRITES = re.compile(r"\bdocument\s*\.\s*write(?:ln)?\s*\(\s*\Z")
 _CONTINUES = re.compile(r"[\s+,\w.]*")

@@ -14,7 +14,7 @@ from cdsframe.corpus.readers.pdf.rows import Line
 from cdsframe.text.blocks import Block
 
 _LONGEST_LINE = 120
-"""Characters: a longer line is a paragraph, whatever its size."""
+"""Characters: a longer line is a paragraph regardless of its size."""
 
 _LONGEST_HEADING = 300
 """Maximum characters of a heading of several lines."""

@@ -18,7 +18,7 @@ from cdsframe.text.blocks import Block
 TITLE = 1
 """The level of paragraphs in the style Title; Heading 1 is level 2."""
 _LONGEST_HEADING = 300
-"""Characters: a longer paragraph is text, whatever its style."""
+"""Characters: a longer paragraph is text regardless of its style."""
 _SKIPPED = frozenset(
     ("w:sectPr", "w:tblPr", "w:tblGrid", "w:sdtPr", "w:sdtEndPr", "w:customXmlPr", "w:pPr", "w:tcPr", "w:trPr")
 )

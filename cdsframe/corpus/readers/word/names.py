@@ -34,7 +34,7 @@ def _short(tag: str) -> str:
 
 
 def name(element: Any) -> str:
-    """`w:p` for a paragraph, whatever prefix the file uses; `?:p` in an unknown namespace; "" for a comment."""
+    """`w:p` for a paragraph with any prefix; `?:p` in an unknown namespace; "" for a comment."""
     return _short(element.tag) if isinstance(element.tag, str) else ""
 
 
