@@ -1,7 +1,7 @@
 """Extractive summaries by SumBasic (Nenkova and Vanderwende 2005, MSR-TR-2005-101).
 
 Among the sentences with the most probable word of the text, selects the one with the highest mean word probability,
-then squares the probabilities of its words so that the next sentence adds something new. Writes no text of its own and
+then squares the probabilities of its words so that the next sentence adds something new. Writes no new text and
 needs no model.
 """
 

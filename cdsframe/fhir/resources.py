@@ -190,7 +190,7 @@ class Renderer:
         return f"an unnamed {noun}", ""
 
     def _medication(self, target: Resource) -> str:
-        """Returns the form and the ingredients of a Medication, which has no line of its own."""
+        """Returns the form and the ingredients of a Medication, which gets no line."""
         if target.get("resourceType") != "Medication":
             return ""
         skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
@@ -286,7 +286,7 @@ class Renderer:
             yield from self._answers(below, resource)
 
     def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """Yields a composition's section with its narrative. Entries of a section have lines of their own, so that a
+        """Yields a composition's section with its narrative. Each entry of a section gets its own line, so that a
         section with entries yields nothing and its narrative is counted."""
         title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
         title += self._about(item.get("focus"), resource)
