@@ -22,7 +22,8 @@ from cdsframe.config import build
 from cdsframe.contracts import Index
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.index.elasticsearch import lease, reading
+from cdsframe.index.elasticsearch.commits import lease
+from cdsframe.index.elasticsearch.searches import reading
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.rebuild import rebuild
 from cdsframe.ingestion.update import update

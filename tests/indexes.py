@@ -33,7 +33,7 @@ def on_elasticsearch(request, identity=IDENTITY, patch=None, **options):
     url = request.getfixturevalue("elasticsearch")
     patch = patch or request.getfixturevalue("monkeypatch")
     patch.setenv("CDSFRAME_ELASTICSEARCH_URL", url)
-    patch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
+    patch.setattr("cdsframe.index.elasticsearch.searches.reading.GRACE", 0.05)
     settings = yaml.safe_load((ROOT / "configs/index/elasticsearch.yaml").read_text(encoding="utf-8"))
     del settings["_target_"]
     name = f"test-{uuid4().hex[:12]}"

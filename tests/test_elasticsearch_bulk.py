@@ -7,8 +7,8 @@ from types import SimpleNamespace
 import pytest
 
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch.bulk import Bulk, action
-from cdsframe.index.elasticsearch.connection import Connection
+from cdsframe.index.elasticsearch.server.bulk import Bulk, action
+from cdsframe.index.elasticsearch.server.connection import Connection
 
 LARGE = action("create", "1", b"x" * 20_000, "322815c6", "report.txt")
 SMALL = [action("create", f"s{n}", b"x" * 900, f"s{n}", "small.txt") for n in range(4)]

@@ -68,7 +68,7 @@ def assert_updated(index):
 
 def test_what_was_done_and_whose_answer_got_lost_is_not_done_twice(spoiled, monkeypatch):
     """The answer to each request is lost once: none takes effect twice, and none is an error at the second time."""
-    monkeypatch.setattr("cdsframe.index.elasticsearch.connection._SHORT", 0.01)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.server.connection._SHORT", 0.01)
     through, straight, between = spoiled()
     between.fault = lambda request: request.lose("answer") if request.number % 2 else None
     write(through, NEW, optimize=True)
@@ -162,7 +162,7 @@ def test_a_server_that_is_away_for_a_moment_is_waited_for(spoiled):
 
 def test_a_lease_that_ran_out_while_the_server_was_away_is_gone_on_with_where_nobody_took_it(spoiled, monkeypatch):
     through, straight, _ = spoiled(lease_seconds=1)
-    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.Lease._renew_until", lambda _, done: done.wait())
+    monkeypatch.setattr("cdsframe.index.elasticsearch.commits.lease.Lease._renew_until", lambda _, done: done.wait())
     with through.writer():
         put(through, NEW[:6])
         time.sleep(1.2)

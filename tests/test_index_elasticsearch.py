@@ -24,8 +24,9 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.index.elasticsearch import ElasticsearchIndex, writing
-from cdsframe.index.elasticsearch.ledger import State
+from cdsframe.index.elasticsearch import ElasticsearchIndex
+from cdsframe.index.elasticsearch.commits import writing
+from cdsframe.index.elasticsearch.commits.ledger import State
 from cdsframe.index.elasticsearch.mapping import View, check_ids, decoded, encoded, searchable
 from cdsframe.testing.index import corpus, ids, near, passage, words, write
 from cdsframe.types import Passage
@@ -145,18 +146,18 @@ def test_a_lease_runs_out_when_it_is_not_renewed_and_its_old_holder_commits_no_m
     """A writer that slept through its lease: what it had written and what it still sends is seen by nobody."""
     zombie = on_elasticsearch(request, lease_seconds=1)
     write(zombie, corpus(2))
-    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.commits.lease.machine", lambda: None)
     other, asleep = beside(zombie, lease_seconds=1), pytest.MonkeyPatch()
     request.addfinalizer(asleep.undo)
     with zombie.writer():
         write(zombie, [passage("early", 0, "early")], commit=False)
         zombie.delete(["d00"])
-        asleep.setattr("cdsframe.index.elasticsearch.lease.Lease.renew", lambda self: None)
+        asleep.setattr("cdsframe.index.elasticsearch.commits.lease.Lease.renew", lambda self: None)
         time.sleep(1.5)
         with other.writer(wait=5):
             write(other, [passage("d01", 0, "theirs", digest="2")], commit=False)
             assert set(other.documents()) == {"d00", "d01", "early"}
-            asleep.setattr("cdsframe.index.elasticsearch.lease.Lease.require", lambda self: None)
+            asleep.setattr("cdsframe.index.elasticsearch.commits.lease.Lease.require", lambda self: None)
             write(zombie, [passage("late", 0, "late")], commit=False)
             with pytest.raises(InputError, match="another writer has taken over"):
                 write(zombie, [passage("d01", 0, "late")], commit=False)
@@ -177,7 +178,7 @@ def test_a_lease_runs_out_when_it_is_not_renewed_and_its_old_holder_commits_no_m
 def test_a_writer_whose_clock_is_wrong_keeps_its_lease_while_it_lives_and_no_longer(request, monkeypatch, skew):
     other_host = on_elasticsearch(request, lease_seconds=1)
     write(other_host, corpus(2))
-    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.commits.lease.machine", lambda: None)
     change = other_host._lease.change
 
     def skewed(alter, **how):
@@ -209,7 +210,7 @@ def test_a_writer_whose_clock_is_wrong_keeps_its_lease_while_it_lives_and_no_lon
 def test_a_writer_that_slept_through_its_lease_deletes_nothing_of_the_next_ones(request, monkeypatch, end):
     zombie = on_elasticsearch(request, lease_seconds=1)
     write(zombie, corpus(3))
-    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.commits.lease.machine", lambda: None)
     other = beside(zombie, lease_seconds=30)
     monkeypatch.setattr(zombie._lease, "_renew_until", lambda done: None)
     delete, slept = writing.delete, []
@@ -242,7 +243,7 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
     write(zombie, corpus(2))
     zombie.delete(["d01"])
     zombie.commit()
-    monkeypatch.setattr("cdsframe.index.elasticsearch.lease.machine", lambda: None)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.commits.lease.machine", lambda: None)
     other = beside(zombie, lease_seconds=30)
     with other.rebuild() as new:
         monkeypatch.setattr(zombie._lease, "_renew_until", lambda done: None)
@@ -250,7 +251,7 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
             time.sleep(1.5)
             with other.writer(wait=10):
                 other.note({"ours": 1})
-                made = zombie._engine.owned()
+                made = zombie._backing_indexes.owned()
                 backing_index = str(zombie.ledger.state().backing_index)
                 tidying, notes = zombie._tidying, lambda: zombie.note({"theirs": 1})
                 for step in (
@@ -260,7 +261,7 @@ def test_who_lost_the_lease_rewrites_sweeps_and_notes_nothing(request, monkeypat
                 ):
                     with pytest.raises(InputError, match=r"the lease on the index .* was lost"):
                         step()
-                assert zombie._engine.owned() == made
+                assert zombie._backing_indexes.owned() == made
                 assert other.noted() == [{"ours": 1}]
                 write(other, [passage("d00", 0, "still writable", digest="2")])
         write(new, corpus(3))
@@ -286,12 +287,12 @@ def test_what_is_superseded_by_live_commits_goes_when_readers_that_began_before_
 
     write(index, [*corpus(4), *version(0)])
     old = index.ledger.read()
-    monkeypatch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 1e9)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.searches.reading.GRACE", 1e9)
     for n in range(1, 4):
         replace_live(index, *version(n))
     assert records(old.view.query) == 8 + 3
     assert records({"match_all": {}}) == 8 + 4 * 3
-    monkeypatch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.searches.reading.GRACE", 0.05)
     for n in range(4, 7):
         time.sleep(0.1)
         replace_live(index, *version(n))
@@ -303,7 +304,7 @@ def test_what_is_superseded_by_live_commits_goes_when_readers_that_began_before_
 @pytest.mark.slow  # the engine itself keeps deleted records for half a minute
 @pytest.mark.elasticsearch
 def test_bm25_of_an_index_that_is_changed_live_stays_that_of_a_fresh_one(request, monkeypatch):
-    monkeypatch.setattr("cdsframe.index.elasticsearch.tidying.RETAINED", 0.5)
+    monkeypatch.setattr("cdsframe.index.elasticsearch.commits.tidying.RETAINED", 0.5)
     index, fresh = on_elasticsearch(request), on_elasticsearch(request)
     texts = [passage(f"x{n}", 0, f"{'plaster' if n < 80 else 'dose'} word{n}") for n in range(400)]
     for one in (index, fresh):
@@ -488,7 +489,7 @@ def test_purging_leaves_no_byte_on_the_disk(monkeypatch):
 
     with tempfile.TemporaryDirectory() as folder, server(heap="512m", data=shared_folder(folder)) as cluster:
         monkeypatch.setenv("CDSFRAME_ELASTICSEARCH_URL", cluster.addresses[0])
-        monkeypatch.setattr("cdsframe.index.elasticsearch.reading.GRACE", 0.05)
+        monkeypatch.setattr("cdsframe.index.elasticsearch.searches.reading.GRACE", 0.05)
         index = offline("purged", timeout=60)
         secret = "q7Zp3vXw9KtR5mYb"
         write(index, [*corpus(4), passage("gone", 0, f"{secret} one", patient=secret)])

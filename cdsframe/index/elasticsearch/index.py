@@ -11,11 +11,11 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from cdsframe.errors import ConfigError
-from cdsframe.index.elasticsearch.connection import Connection
-from cdsframe.index.elasticsearch.ledger import Ledger
+from cdsframe.index.elasticsearch.commits.ledger import Ledger
+from cdsframe.index.elasticsearch.commits.rebuild import Rebuildable
+from cdsframe.index.elasticsearch.commits.store import StoreSettings
 from cdsframe.index.elasticsearch.mapping import RecordMapping
-from cdsframe.index.elasticsearch.rebuild import Rebuildable
-from cdsframe.index.elasticsearch.store import StoreSettings
+from cdsframe.index.elasticsearch.server.connection import Connection
 from cdsframe.index.identity import Identity
 from cdsframe.types import METADATA_FIELDS
 

@@ -26,6 +26,9 @@ from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filters, JsonObject, 
 if TYPE_CHECKING:
     import numpy as np
 
+FORMAT_VERSION = 3
+"""3: texts are indexed in their search form. An index of format 2 can only be read by a rebuild."""
+
 _LONG = 8_000
 """Limit for a metadata value (characters) and for a title with its heading path (bytes); a digest replaces longer ones.
 Elasticsearch refuses keys of more than 32,766 bytes, and a character has at most 4."""

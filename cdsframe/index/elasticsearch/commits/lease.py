@@ -21,7 +21,7 @@ from threading import Event, Thread
 from typing import Any
 
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.index.elasticsearch.ledger import Ledger, State
+from cdsframe.index.elasticsearch.commits.ledger import Ledger, State
 from cdsframe.types import JsonObject
 
 log = logging.getLogger(__name__)

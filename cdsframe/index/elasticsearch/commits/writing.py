@@ -13,11 +13,11 @@ from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch.bulk import Action, Bulk, action
-from cdsframe.index.elasticsearch.connection import Connection
-from cdsframe.index.elasticsearch.engine import writable
 from cdsframe.index.elasticsearch.mapping import CORPUS, View, check_ids, encoded, of_documents
-from cdsframe.index.elasticsearch.scanning import WINDOW, point_in_time, scan
+from cdsframe.index.elasticsearch.server.backing_indexes import writable
+from cdsframe.index.elasticsearch.server.bulk import Action, Bulk, action
+from cdsframe.index.elasticsearch.server.connection import Connection
+from cdsframe.index.elasticsearch.server.scanning import WINDOW, point_in_time, scan
 from cdsframe.types import JsonObject, Level, Passage
 
 if TYPE_CHECKING:

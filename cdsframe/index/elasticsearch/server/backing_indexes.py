@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from cdsframe.artifacts.digests import digest
-from cdsframe.index.elasticsearch.connection import Connection, reason
-from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION
-from cdsframe.index.elasticsearch.mapping import RecordMapping
+from cdsframe.index.elasticsearch.mapping import FORMAT_VERSION, RecordMapping
+from cdsframe.index.elasticsearch.server.connection import Connection, reason
 from cdsframe.types import JsonObject
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ def writable(backing_index: str) -> str:
     return f"{backing_index}.w"
 
 
-class Engine:
+class BackingIndexes:
     """Operations on whole backing indexes.
 
     Args:

@@ -13,14 +13,14 @@ from itertools import islice
 from typing import Any
 
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch import reading
-from cdsframe.index.elasticsearch.engine import writable
-from cdsframe.index.elasticsearch.lease import Lease, described
-from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
-from cdsframe.index.elasticsearch.mapping import View
-from cdsframe.index.elasticsearch.scanning import point_in_time, scan
-from cdsframe.index.elasticsearch.store import Store
-from cdsframe.index.elasticsearch.writing import Counts, counted
+from cdsframe.index.elasticsearch.commits.lease import Lease, described
+from cdsframe.index.elasticsearch.commits.ledger import Ledger, State
+from cdsframe.index.elasticsearch.commits.store import Store
+from cdsframe.index.elasticsearch.commits.writing import Counts, counted
+from cdsframe.index.elasticsearch.mapping import FORMAT_VERSION, View
+from cdsframe.index.elasticsearch.searches import reading
+from cdsframe.index.elasticsearch.server.backing_indexes import writable
+from cdsframe.index.elasticsearch.server.scanning import point_in_time, scan
 from cdsframe.types import JsonObject
 
 _SWAP_WAIT = 60.0
@@ -84,7 +84,7 @@ class Rebuildable(Store):
     def _notes(self, plan: Mapping[str, Any]) -> str:
         """The index of a rebuild's recorded changes."""
         notes = f"{plan['physical']}.notes"
-        self._engine.make_notes(notes)
+        self._backing_indexes.make_notes(notes)
         return notes
 
     def _plan(self, num_shards: int) -> JsonObject:
@@ -93,7 +93,7 @@ class Rebuildable(Store):
         if begun is not None and begun == {"physical": begun["physical"], **wanted}:
             return begun
         self._require_idle(begun)
-        plan = {"physical": self._engine.new_name(), **wanted}
+        plan = {"physical": self._backing_indexes.new_name(), **wanted}
         self._change(lambda state: setattr(state, "rebuild", plan))
         return plan
 
@@ -127,7 +127,7 @@ class Rebuildable(Store):
                 return
             dimension = next((part.dimension for part in done if part.dimension is not None), None)
             backing_index = str(plan["physical"])
-            self._engine.make(backing_index, dimension)
+            self._backing_indexes.make(backing_index, dimension)
             self._connection.ask(lambda client: client.indices.refresh(index=backing_index))
             view = View(max(int(p.committed or 0) for p in done), tuple({n for p in done for n in p.aborted}))
             counts = counted(self._connection, backing_index, view)
@@ -138,7 +138,7 @@ class Rebuildable(Store):
                 )
             if len(done) > 1:
                 self._require_whole(backing_index, view, counts)
-            self._engine.wait_for_copies(backing_index)
+            self._backing_indexes.wait_for_copies(backing_index)
 
             def swap(now: State) -> None:
                 now.backing_index, now.identity, now.dimension = backing_index, self._identity, dimension
@@ -152,7 +152,7 @@ class Rebuildable(Store):
 
             self._change(swap, visible=True)
             self._open = None
-            self._engine.point_alias(backing_index)
+            self._backing_indexes.point_alias(backing_index)
             time.sleep(reading.GRACE)
             self._tidying.remove_unused()
             for ledger in self._parts(plan):  # last: the leases of the parts are renewed until here

@@ -19,17 +19,17 @@ from uuid import uuid4
 from cdsframe.artifacts.digests import digest, flatten
 from cdsframe.contracts import Choose
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch.bulk import Bulk
-from cdsframe.index.elasticsearch.connection import Connection
-from cdsframe.index.elasticsearch.engine import Engine
-from cdsframe.index.elasticsearch.lease import Lease
-from cdsframe.index.elasticsearch.ledger import FORMAT_VERSION, Ledger, State
-from cdsframe.index.elasticsearch.mapping import CORPUS, RecordMapping, View, of_documents
-from cdsframe.index.elasticsearch.reading import CommittedReader
-from cdsframe.index.elasticsearch.scanning import point_in_time, scan
-from cdsframe.index.elasticsearch.searching import Searches
-from cdsframe.index.elasticsearch.tidying import Tidying
-from cdsframe.index.elasticsearch.writing import Writes
+from cdsframe.index.elasticsearch.commits.lease import Lease
+from cdsframe.index.elasticsearch.commits.ledger import Ledger, State
+from cdsframe.index.elasticsearch.commits.tidying import Tidying
+from cdsframe.index.elasticsearch.commits.writing import Writes
+from cdsframe.index.elasticsearch.mapping import CORPUS, FORMAT_VERSION, RecordMapping, View, of_documents
+from cdsframe.index.elasticsearch.searches.reading import CommittedReader
+from cdsframe.index.elasticsearch.searches.searching import Searches
+from cdsframe.index.elasticsearch.server.backing_indexes import BackingIndexes
+from cdsframe.index.elasticsearch.server.bulk import Bulk
+from cdsframe.index.elasticsearch.server.connection import Connection
+from cdsframe.index.elasticsearch.server.scanning import point_in_time, scan
 from cdsframe.index.identity import Identity, require_dimension, require_same, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange
@@ -83,11 +83,11 @@ class Store:
             json.dumps({**with_form(settings.identity), "index": mapping.identity}, default=dict)
         )
         self._bulk = Bulk(self._connection, settings.bulk_threads, settings.bulk_megabytes)
-        self._engine = Engine(self._connection, ledger.name, mapping, self._identity)
+        self._backing_indexes = BackingIndexes(self._connection, ledger.name, mapping, self._identity)
         searches = Searches(mapping, settings.num_candidates, settings.oversample)
         self._reader = CommittedReader(self._connection, ledger, self._require, searches)
         self._lease = Lease(ledger, settings.lease_seconds)
-        self._tidying = Tidying(self._connection, self._engine, self._bulk, self._lease, self._change)
+        self._tidying = Tidying(self._connection, self._backing_indexes, self._bulk, self._lease, self._change)
         self._part, self._num_parts, self._backing_index = part, num_parts, backing_index
         self._me = uuid4().hex
         self._entered, self._depth = RLock(), 0
@@ -296,7 +296,7 @@ class Store:
         if self._state.committed is not None:
             require_same(self.ledger.name, self._state.identity, self._identity, writing=True)
         if self._vacant(self._state) and self._state.backing_index is not None:
-            self._engine.widen(self._state.backing_index, dimension)
+            self._backing_indexes.widen(self._state.backing_index, dimension)
         dropped: list[str] = []
         left: list[int] = []
 
@@ -307,7 +307,7 @@ class Store:
                 dropped.extend([state.backing_index] if state.backing_index else [])
                 state.backing_index, state.open, state.aborted = None, None, []
             if state.backing_index is None:
-                state.backing_index = self._backing_index or self._engine.new_name()
+                state.backing_index = self._backing_index or self._backing_indexes.new_name()
                 state.identity, state.dimension = self._identity, dimension
                 state.format_version = FORMAT_VERSION
             if self._vacant(state):
@@ -321,8 +321,8 @@ class Store:
         self._change(begin)
         state, backing_index = self._state, str(self._state.backing_index)
         for gone in dropped:
-            self._engine.remove(gone)
-        made = self._engine.make(backing_index, state.dimension)
+            self._backing_indexes.remove(gone)
+        made = self._backing_indexes.make(backing_index, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
         self._open = Writes(self._connection, self._bulk, backing_index, view, empty, self.settings.mapping.route)
@@ -334,7 +334,7 @@ class Store:
         """Publishes a generation."""
         counts = writes.count()
         first = False
-        self._engine.wait_for_copies(writes.backing_index)
+        self._backing_indexes.wait_for_copies(writes.backing_index)
 
         def publish(state: State) -> None:
             nonlocal first
@@ -351,7 +351,7 @@ class Store:
         self._change(publish, visible=True)
         self._open = None
         if first and self._backing_index is None:
-            self._engine.point_alias(writes.backing_index)
+            self._backing_indexes.point_alias(writes.backing_index)
 
     def _finish(self, state: State) -> None:
         """Hook: further state changes of a commit."""

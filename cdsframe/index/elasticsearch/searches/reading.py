@@ -15,11 +15,18 @@ from typing import Any
 
 from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.index.elasticsearch.connection import BUSY, Connection, backoff, reason
-from cdsframe.index.elasticsearch.ledger import Ledger, State, shown
+from cdsframe.index.elasticsearch.commits.ledger import Ledger, State, shown
 from cdsframe.index.elasticsearch.mapping import conditions, decoded, digested, of_documents
-from cdsframe.index.elasticsearch.scanning import WINDOW, point_in_time, scan
-from cdsframe.index.elasticsearch.searching import BY_COLUMN, WITH_TEXT, Searches, first_limit, hits_of, ties_on
+from cdsframe.index.elasticsearch.searches.searching import (
+    BY_COLUMN,
+    WITH_TEXT,
+    Searches,
+    first_limit,
+    hits_of,
+    ties_on,
+)
+from cdsframe.index.elasticsearch.server.connection import BUSY, Connection, backoff, reason
+from cdsframe.index.elasticsearch.server.scanning import WINDOW, point_in_time, scan
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
 from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 

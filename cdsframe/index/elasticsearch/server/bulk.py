@@ -12,7 +12,14 @@ from dataclasses import dataclass
 from typing import Any
 
 from cdsframe.errors import InputError, named
-from cdsframe.index.elasticsearch.connection import BUSY, Connection, OverloadedError, backoff, is_blocked, reason
+from cdsframe.index.elasticsearch.server.connection import (
+    BUSY,
+    Connection,
+    OverloadedError,
+    backoff,
+    is_blocked,
+    reason,
+)
 from cdsframe.types import JsonObject
 
 

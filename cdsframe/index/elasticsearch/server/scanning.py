@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from cdsframe.index.elasticsearch.connection import Connection
+from cdsframe.index.elasticsearch.server.connection import Connection
 from cdsframe.types import JsonObject
 
 WINDOW = 10_000

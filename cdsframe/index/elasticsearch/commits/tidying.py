@@ -10,13 +10,14 @@ import time
 from collections.abc import Callable
 from typing import NamedTuple
 
-from cdsframe.index.elasticsearch import reading, writing
-from cdsframe.index.elasticsearch.bulk import Bulk
-from cdsframe.index.elasticsearch.connection import Connection
-from cdsframe.index.elasticsearch.engine import Engine
-from cdsframe.index.elasticsearch.lease import Lease
-from cdsframe.index.elasticsearch.ledger import State
+from cdsframe.index.elasticsearch.commits import writing
+from cdsframe.index.elasticsearch.commits.lease import Lease
+from cdsframe.index.elasticsearch.commits.ledger import State
 from cdsframe.index.elasticsearch.mapping import View
+from cdsframe.index.elasticsearch.searches import reading
+from cdsframe.index.elasticsearch.server.backing_indexes import BackingIndexes
+from cdsframe.index.elasticsearch.server.bulk import Bulk
+from cdsframe.index.elasticsearch.server.connection import Connection
 from cdsframe.types import JsonObject
 
 _SMALL = 50_000
@@ -47,12 +48,12 @@ class Tidying:
     def __init__(
         self,
         connection: Connection,
-        engine: Engine,
+        backing_indexes: BackingIndexes,
         bulk: Bulk,
         lease: Lease,
         change: Callable[..., State],
     ) -> None:
-        self._connection, self._engine, self._bulk = connection, engine, bulk
+        self._connection, self._backing_indexes, self._bulk = connection, backing_indexes, bulk
         self._lease, self._change = lease, change
         self._past: _Commit | None = None
         self._deleted: float | None = None
@@ -68,7 +69,7 @@ class Tidying:
         if writing.number(self._connection, backing_index, state.view.dead):
             time.sleep(reading.GRACE)
             self._delete(backing_index, state.view.dead)
-        records, deleted = self._engine.superseded(backing_index)
+        records, deleted = self._backing_indexes.superseded(backing_index)
         if deleted and (records < _SMALL or deleted > records * _TOO_MANY):
             self.rewrite(backing_index)
             time.sleep(reading.GRACE)
@@ -80,7 +81,7 @@ class Tidying:
             return
         backing_index = str(state.backing_index)
         self._delete(backing_index, state.view.dead)
-        if self._engine.superseded(backing_index)[1]:
+        if self._backing_indexes.superseded(backing_index)[1]:
             self.rewrite(backing_index)
 
     def _delete(self, backing_index: str, query: JsonObject) -> None:
@@ -89,17 +90,17 @@ class Tidying:
     def rewrite(self, backing_index: str) -> None:
         """Replaces the backing index by a copy without deleted records."""
         self._lease.require()
-        fresh = self._engine.copy(backing_index)
+        fresh = self._backing_indexes.copy(backing_index)
         self._change(lambda state: setattr(state, "backing_index", fresh), visible=True)
-        self._engine.point_alias(fresh)
+        self._backing_indexes.point_alias(fresh)
 
     def remove_unused(self) -> None:
         """Deletes unused backing indexes."""
-        owned = self._engine.owned()
+        owned = self._backing_indexes.owned()
         state = self._change(lambda state: None)  # verifies the lease after `owned` listed the indexes
         rebuilt = state.rebuild["physical"] if state.rebuild else None
         for backing_index in owned - {str(state.backing_index), rebuilt, f"{rebuilt}.notes"}:
-            self._engine.remove(backing_index)
+            self._backing_indexes.remove(backing_index)
 
     # -------------------------------------------------------------------------------------------- bit by bit
 
@@ -126,7 +127,7 @@ class Tidying:
         if number:
             self._deleted = now
         if self._deleted is not None and (self._merged is None or now - self._merged >= RETAINED):
-            self._engine.start_merge(backing_index)
+            self._backing_indexes.start_merge(backing_index)
             self._merged = now
             if now - self._deleted >= RETAINED:
                 self._deleted = None

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from zlib import crc32
 
-from cdsframe.index.elasticsearch.ledger import State, shown
+from cdsframe.index.elasticsearch.commits.ledger import State, shown
 from cdsframe.index.elasticsearch.mapping import (
     WITHOUT_TEXT,
     RecordMapping,
@@ -15,7 +15,7 @@ from cdsframe.index.elasticsearch.mapping import (
     searchable,
     without_text,
 )
-from cdsframe.index.elasticsearch.scanning import WINDOW
+from cdsframe.index.elasticsearch.server.scanning import WINDOW
 from cdsframe.index.identity import require_dimension
 from cdsframe.types import Hit, JsonObject, Request
 

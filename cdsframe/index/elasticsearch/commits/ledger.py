@@ -16,12 +16,9 @@ from typing import Any
 from uuid import uuid4
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.index.elasticsearch.connection import Connection, reason
-from cdsframe.index.elasticsearch.mapping import View
+from cdsframe.index.elasticsearch.mapping import FORMAT_VERSION, View
+from cdsframe.index.elasticsearch.server.connection import Connection, reason
 from cdsframe.types import JsonObject, Level
-
-FORMAT_VERSION = 3
-"""3: texts are indexed in their search form. An index of format 2 can only be read by a rebuild."""
 
 _READABLE = (2, FORMAT_VERSION)
 

@@ -1,0 +1,1 @@
+"""Reads and searches the committed records. Writes nothing."""
