@@ -127,7 +127,7 @@ def load(name: str, data: Path) -> tuple[Beir, list[JudgedQuery], Qrels]:
     if name == "scifact":
         folder = data / "scifact"
         asked = [JudgedQuery(r["query_id"], r["text"]) for r in _records(folder / "queries_train.jsonl.gz")]
-        corpus = Beir(str(folder / "corpus.jsonl.gz"), strict=True, name=None)
+        corpus = Beir(str(folder / "corpus.jsonl.gz"), True, None, ())
         return corpus, asked, read_qrels(str(folder / "qrels_train.tsv"))
     folder, sections = data / "other_domains", OUT / "fairytaleqa.jsonl"
     rows = _records(folder / "fairytaleqa_sections.jsonl.gz")
@@ -142,7 +142,11 @@ def load(name: str, data: Path) -> tuple[Beir, list[JudgedQuery], Qrels]:
         for r in _records(folder / "fairytaleqa_questions.jsonl.gz")
         if r["split"] in ("val", "test")
     ]
-    return Beir(str(sections), strict=True, name=None), asked, read_qrels(str(folder / "fairytaleqa_qrels.tsv"))
+    return (
+        Beir(str(sections), True, None, ()),
+        asked,
+        read_qrels(str(folder / "fairytaleqa_qrels.tsv")),
+    )
 
 
 def _records(path: Path) -> list[dict[str, str]]:

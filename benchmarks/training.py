@@ -51,8 +51,8 @@ T_95 = {2: 12.706, 3: 4.303, 4: 3.182, 5: 2.776}
 def examples(count: int, max_length: int) -> dict[str, list[dict[str, Any]]]:
     """Tokenised `train` and `validation` (half as many), half of each closed-book, half with passages."""
     from cdsframe.config import build
+    from cdsframe.data.sampling import by_type, proportional_sample
     from cdsframe.training.examples import ExampleBuilder
-    from cdsframe.training.examples import sample as drawn
 
     found: dict[str, list[dict[str, Any]]] = {"train": [], "validation": []}
     corpus_options = ["corpus=beir", f"corpus.path={sample(PASSAGES)}", "retriever=bm25"]
@@ -69,7 +69,9 @@ def examples(count: int, max_length: int) -> dict[str, list[dict[str, Any]]]:
         tokenizer = build(cfg.model, quantization=build(cfg.quantization), adapter=None).tokenizer
         builder = ExampleBuilder(tokenizer, build(cfg.prompt), retriever, index, 1, 0.1, False, max_length)
         for split, share in (("train", 2), ("validation", 4)):
-            made = builder.build(drawn(data.questions(split), 2 * count // share, 1))[: count // share]
+            made = builder.build(proportional_sample(data.questions(split), 2 * count // share, 1, by_type))[
+                : count // share
+            ]
             found[split] += [{"input_ids": e.encoded.input_ids, "labels": e.encoded.labels} for e in made]
     return found
 

@@ -6,7 +6,7 @@
     answer = system.pipeline.answer("Which dose is given to children?")
     print(answer.text, answer.confidence)
 
-Names are imported when they are first used.
+`import cdsframe` imports no submodule; each name is imported at its first use.
 """
 
 from importlib import import_module

@@ -1,4 +1,4 @@
-"""`python -m cdsframe COMMAND …`, as the command `cdsframe`."""
+"""Runs `python -m cdsframe COMMAND …` like the command `cdsframe COMMAND …`."""
 
 from cdsframe.cli.main import main
 

@@ -72,7 +72,8 @@ def _agreement(hits: Sequence[Hit]) -> float:
 def word(checked: Checked) -> Confidence:
     """Labels how far the cited passages support the answer, without a calibration.
 
-    The answer is "unsupported" if a statement has support below 0.5 from each passage that it cites.
+    The answer is "unsupported" if it cites nothing, or if a statement has support below 0.5 from each passage that it
+    cites.
     """
     if not checked.supports or _fails(checked):
         return Confidence("unsupported")
@@ -92,8 +93,9 @@ class Calibrator:
     Attributes:
         mean, scale, weights: feature -> value; a missing feature counts as its mean.
         threshold: the pipeline abstains below this probability and shows the passages; 0 never abstains.
-        usable: False if it was not better than a constant on held-out answers; then only a label is shown.
-        identity: identity of the composition whose answers it was fitted on.
+        usable: False if it had too few answers or was not better than a constant on held-out ones; then only a label is
+            shown.
+        identity: settings of the pipeline whose answers it was fitted on.
     """
 
     mean: Mapping[str, float]
@@ -115,7 +117,7 @@ class Calibrator:
             raise ValueError(f"{len(features)} feature sets for {len(correct)} answers")
         if len(set(map(bool, correct))) < 2:
             raise InputError(
-                "a calibration needs right and wrong answers, and these are all of one kind; use more questions"
+                "a calibration needs right and wrong answers, but all answers are of one kind; use more questions"
             )
         names = sorted({name for one in features for name in one})
         table = np.array([[one.get(name, np.nan) for name in names] for one in features], dtype=float)
@@ -154,7 +156,7 @@ class Calibrator:
 
     @classmethod
     def load(cls, path: str | Path) -> Calibrator:
-        """Reads a calibration. Raises InputError if the file is none, or has another format version."""
+        """Reads a calibration. Raises InputError if the file is not a calibration, or has another format version."""
         values = read_json(path, "calibration")
         if values.pop("format_version", None) != FORMAT_VERSION:
             raise InputError(
@@ -175,7 +177,7 @@ class Calibrator:
 
 @dataclass(frozen=True)
 class NoCalibration:
-    """Gives a label instead of a probability, and holds no answer back."""
+    """Gives a label instead of a probability, and withholds no answer."""
 
     threshold = 0.0
     usable = fitted = False

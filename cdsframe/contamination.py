@@ -27,7 +27,8 @@ _ASKED = ("question", "dialogue", "text")
 _ANSWERS = ("answer", "long_answer", "note", "section_text")
 _NOT_EVALUATION = ("train", "dev5shot")
 _MOST_PAIRS, _MOST_QUESTIONS = 0.5, 0.8
-"""If a larger share of an evaluation set occurs in the training data, the set was given as training data."""
+"""If the training data have more than this share of a set's pairs (of its questions, for a set without answers), the
+evaluation set itself was given as training data."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ class _Item:
 
 @dataclass(slots=True)
 class Screening:
-    """Result: the kept training questions, the matches (ids only), and counts for a manifest."""
+    """The training questions that are kept, the matches (`rows`, ids only), and counts for a manifest (`facts`)."""
 
     kept: list[Question]
     rows: list[JsonObject] = field(default_factory=list)
@@ -73,10 +74,11 @@ class Contamination:
     Args:
         against: JSON Lines files of evaluation items (exams, questions, queries, dialogues); records whose split is a
             training split are skipped.
-        folder: a data folder; null: none.
+        folder: a data folder; null: `known` is ignored.
         known: evaluation files within `folder`; missing files are skipped.
-        own_splits: whether to compare with the validation and test questions of the training data, too.
-        exact: what must be equal, except for case and punctuation: the question, or question and answer.
+        own_splits: whether to compare also with the validation and test questions of the training data.
+        exact: what must be equal for an exact match, except for case and punctuation: `question`: the questions;
+            `pair`: the questions and, if the evaluation item has one, the answers.
         ngram: length of an n-gram, in words.
         share: share of an evaluation text's n-grams, in (0, 1], that one training question and its answer must contain
             for a match. Texts of fewer than 2 * `ngram` words are only compared exactly: questions from templates
@@ -187,9 +189,9 @@ class Contamination:
                 yield {**row, "item": items[number].id, "by": "ngram", "share": round(shared[number], 3)}
 
     def _shared(self, question: Question, grams: Mapping[int, list[int]], sizes: Mapping[int, int]) -> dict[int, float]:
-        """Returns item -> share of its n-grams that the question contains, if at least `share`.
+        """Returns item index -> share of the item's n-grams that the training question and its answer contain.
 
-        The larger share of the item's question and answer counts.
+        Omits items below `share`. Of an item's two texts (question with options, answer), the larger share counts.
         """
         counts: dict[int, int] = defaultdict(int)
         own = shingles(words(question.question), self._ngram) | shingles(words(question.answer), self._ngram)
@@ -218,7 +220,7 @@ def _labels(paths: Sequence[str]) -> dict[Path, str]:
 def _refuse_a_whole_set(name: str, items: Sequence[_Item], rows: Sequence[JsonObject]) -> None:
     """Raises InputError if most items of an evaluation set, question and answer, occur in the training data.
 
-    Equal questions alone are no evidence of that: questions from templates occur in many data sets.
+    Equal questions alone do not count: questions from templates occur in many data sets.
     """
     same = len({row["item"] for row in rows if row["by"] == "pair"})
     most = _MOST_PAIRS if any(item.answer for item in items) else _MOST_QUESTIONS

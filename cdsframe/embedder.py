@@ -115,7 +115,8 @@ class _TransformerEncoder:
 
     @cached_property
     def weights(self) -> str | None:
-        """Digest of a model trained by `training=embedder`, else None: a folder keeps its name when trained again."""
+        """Digest of the weights of a model trained by `training=embedder`, since its folder keeps its name when it is
+        trained again; None for other models."""
         manifest = expanded(self.name) / "manifest.json"
         if not manifest.is_file():
             return None
@@ -153,7 +154,7 @@ class _TransformerEncoder:
         return None if model.get("unk_token") is None else self.tokenizer.token_to_id(model["unk_token"])
 
     def offsets(self, text: str) -> list[tuple[int, int]]:
-        """Returns the character spans of a text's tokens, and of each letter that is unknown or dropped."""
+        """Returns the character spans of a text's tokens, and of each letter unknown to or dropped by the tokenizer."""
         encoding = self.tokenizer.encode(text, add_special_tokens=False)
         spans, unknown = encoding.offsets, self._unknown
         if text.isascii() and unknown not in encoding.ids:
@@ -168,7 +169,7 @@ class _TransformerEncoder:
 
     @cached_property
     def model(self) -> Any:
-        """The encoder in eval mode on its device. Raises ConfigError if it does not support the configuration."""
+        """The encoder in eval mode on its device. Raises ConfigError if the model does not fit the configuration."""
         import torch
         from transformers import AutoModel
         from transformers.utils import logging as transformers_logging

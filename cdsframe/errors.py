@@ -26,7 +26,7 @@ class CdsframeError(Exception):
 
 
 class ConfigError(CdsframeError):
-    """A configuration is refused before any work starts; exit code 2. Holds all problems."""
+    """A configuration is refused before any work starts; exit code 2. `problems` has a message for each problem."""
 
     exit_code = 2
 
@@ -50,7 +50,7 @@ class ServiceError(CdsframeError):
     """A service cannot answer now.
 
     Args:
-        retry_after: seconds until trying again may help; 0: unknown.
+        retry_after: seconds after which a retry may succeed; 0 if unknown.
     """
 
     def __init__(self, message: str, retry_after: int = 0) -> None:
@@ -59,15 +59,15 @@ class ServiceError(CdsframeError):
 
 
 class NotReadyError(ServiceError):
-    """The service still loads its model or index."""
+    """The service is still loading its model or index."""
 
 
 class BusyError(ServiceError):
-    """The service answers and queues as many requests as it may."""
+    """The service already answers and queues the maximum number of requests."""
 
 
 class UnavailableError(ServiceError):
-    """An engine or an index that the service needs does not answer; the log says why."""
+    """The model server or the index that the service needs does not answer; the log says why."""
 
 
 class DefectError(ServiceError):
@@ -95,9 +95,10 @@ class CalibrationMismatchError(ConfigError):
 
 
 class Stopped(KeyboardInterrupt):
-    """A signal stopped a run. `kept` says what it has saved; the exit code is 128 plus the signal's number.
+    """A signal stopped a run; the exit code is 128 plus the signal's number.
 
-    Not a CdsframeError: it ends a multirun, as Ctrl-C does.
+    `kept` is a message that says what the run has saved. Not a CdsframeError, because it must end the whole multirun,
+    as Ctrl-C does.
     """
 
     def __init__(self, number: int, kept: str) -> None:

@@ -1,6 +1,6 @@
 """Explains which part of a filter no document matches, and suggests similar values.
 
-Shows only values of documents that match the rest of the filter, and none of fields that can identify a person.
+Suggests only values of documents that match the rest of the filter, and no values of fields that can identify a person.
 """
 
 from __future__ import annotations
@@ -14,34 +14,34 @@ from cdsframe.text.printable import plain
 from cdsframe.types import Filters
 
 SHOWN_FIELDS = ("kind", "department", "date")
-"""Fields whose values may be shown. Excludes `patient`, `author`, `source` and `url`, which can contain names."""
+"""Fields whose values may be suggested. Excludes `patient`, `author`, `source` and `url`, which can contain names."""
 
 LIMIT = 1_000
-"""Maximum number of a field's values, the most frequent ones, that are compared with the given value."""
+"""A given value is compared with at most this many values of its field, the most frequent ones."""
 
 _LISTED = 8
 """If no value is similar and the field has at most this many values, list them all."""
 
 _NEAR = 0.6
-"""Similarity (0 to 1) from which a name is suggested."""
+"""Minimum similarity (0 to 1) of a suggested value to the given one."""
 
 _LONGEST = 60
 """Maximum number of characters shown of a value."""
 
 
 def empty_fields(filter: Mapping[str, object]) -> list[str]:
-    """Returns the fields of a filter whose value is empty, or is a list that is empty or has an empty value."""
+    """Returns the fields of a filter that have no value: a blank text, an empty list, or a list with a blank text."""
     return [field for field, value in filter.items() if not _filled(value)]
 
 
 def unmatched(filter: Filters, index: Index) -> str | None:
     """Returns a sentence, without its full stop, that names the part of the filter that no document matches.
 
-    None if documents match the filter, or if it is empty.
+    None if documents match the filter, or if the filter is empty.
     """
     if not filter or index.holds(filter):
         return None
-    # A field is at fault if some document matches all the others.
+    # A field is at fault if some document matches all other fields of the filter.
     rest = {field: {f: value for f, value in filter.items() if f != field} for field in filter}
     faulty = [field for field in filter if len(filter) == 1 or index.holds(rest[field])]
     if len(filter) > 1 and len(faulty) == 1:
@@ -53,7 +53,7 @@ def unmatched(filter: Filters, index: Index) -> str | None:
 
 
 def _hint(field: str, filter: Filters, rest: Filters, index: Index) -> str:
-    """Suggests values similar to the given one; lists all values if there are at most `_LISTED`."""
+    """Suggests values similar to a given one. If none is similar, lists all values if there are at most `_LISTED`."""
     known = index.values(field, rest, LIMIT)
     name = "" if len(filter) == 1 else f"{field} = "
     for given in _values(filter[field]):
@@ -66,7 +66,10 @@ def _hint(field: str, filter: Filters, rest: Filters, index: Index) -> str:
 
 
 def nearest(given: str, known: Sequence[str]) -> list[str]:
-    """Returns up to three known values: equal except for case, punctuation and blanks; else similar."""
+    """Returns up to three known values that equal the given one except for case, punctuation and blanks.
+
+    If no known value does, returns up to three similar ones.
+    """
     wanted, by_key = _key(given), dict[str, list[str]]()
     for value in known:
         by_key.setdefault(_key(value), []).append(value)

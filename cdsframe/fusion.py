@@ -17,7 +17,7 @@ from pydantic import Field
 from cdsframe.types import Hit, LegScore, Passage
 
 Weights = dict[str, Annotated[float, Field(ge=0)]]
-"""Leg -> what its share is multiplied by; 1 for a leg that is not named."""
+"""Leg -> factor of its normalised scores; 1 for a leg that is not named."""
 
 _FEW_HITS = 10
 """A list shorter than this has no distribution to normalise by."""
@@ -27,7 +27,7 @@ _RANK_CONSTANT = 60
 
 @dataclass(frozen=True, slots=True)
 class Shares:
-    """What each record that a leg found adds to its fused score, and what one adds that it did not find."""
+    """What one leg adds to fused scores: `found` (id -> value), and `absent` for a record that it did not find."""
 
     found: Mapping[str, float]
     absent: float
@@ -37,10 +37,10 @@ class Shares:
 
 
 class Fusion(ABC):
-    """Legs to one list: `fuse` sorts by score and id, and keeps each leg's rank and raw score in `Hit.parts`.
+    """Joins legs to one list. `fuse` sorts by fused score and id; `Hit.parts` keeps each leg's rank and raw score.
 
     Args:
-        weights: leg -> factor of its share.
+        weights: leg -> factor of its normalised scores.
     """
 
     def __init__(self, weights: Weights) -> None:
@@ -64,7 +64,7 @@ class Fusion(ABC):
 
     @staticmethod
     def ranked(legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]:
-        """The legs' passages by score and id, with what each leg said of them."""
+        """The legs' passages, sorted by these scores and by id, with each leg's rank and score in `Hit.parts`."""
         passages: dict[str, Passage] = {}
         parts: dict[str, dict[str, LegScore]] = {}
         for leg, hits in legs.items():
@@ -75,11 +75,11 @@ class Fusion(ABC):
         return [Hit(passages[id], scores[id], rank, parts[id]) for rank, id in enumerate(order, start=1)]
 
     def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion:
-        """The fusion for these lists: this one, unless they are too short for it."""
+        """The fusion to use for these lists: this one, or another one if a list is too short for it."""
         return self
 
     def shares(self, legs: Mapping[str, Sequence[Hit]]) -> dict[str, Shares]:
-        """The shares of each leg, its weight included."""
+        """Leg -> what it adds to the fused scores, its weight included."""
         shares = {}
         for leg, hits in legs.items():
             weight = self.weights.get(leg, 1.0)
@@ -97,8 +97,8 @@ class ReciprocalRank(Fusion):
     """Reciprocal rank fusion, 1 / (rank_constant + rank) (Cormack, Clarke and Büttcher, SIGIR 2009).
 
     Args:
-        rank_constant: how slowly a lower rank loses weight.
-        weights: leg -> factor of its share.
+        rank_constant: the larger, the more slowly lower ranks lose weight.
+        weights: leg -> factor of its normalised scores.
     """
 
     def __init__(self, rank_constant: Annotated[int, Field(ge=1)], weights: Weights) -> None:
@@ -115,7 +115,7 @@ class _Normalised(Fusion):
     @staticmethod
     @abstractmethod
     def _normalise(scores: list[float]) -> list[float]:
-        """Not called for a list without hits or without spread: such a list says nothing, and counts 0."""
+        """Returns the normalised scores. Not called for a list without hits or with equal scores: its hits count 0."""
 
     def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
         scores = [hit.score for hit in hits]
@@ -128,7 +128,7 @@ class _Normalised(Fusion):
 class ZScore(_Normalised):
     """Standard scores, (score - mean) / standard deviation over the leg's list (Montague and Aslam, CIKM 2001).
 
-    Where a leg found fewer than ten passages (narrow filters, rare words) its mean says nothing: that query is fused by
+    If a leg found one to nine passages (narrow filters, rare words), its mean says nothing: that query is fused by
     reciprocal ranks instead.
     """
 

@@ -1,7 +1,7 @@
 """Logs a run's metrics to CSV or Weights & Biases.
 
-Only settings on an allow-list are logged with them: the chosen options and the numbers among their settings. Does not
-log paths, texts or the environment. The only module that imports wandb.
+Besides metrics, logs only an allow-list of settings: the names of the chosen options, and settings that are numbers or
+booleans. Does not log paths, texts or the environment. The only module that imports wandb.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from cdsframe.errors import CdsframeError, ConfigError
 log = logging.getLogger(__name__)
 
 _JOINS = ("WANDB_RUN_ID", "WANDB_RESUME", "WANDB_RESUME_FROM", "WANDB_FORK_FROM", "WANDB_SWEEP_ID")
-"""Variables that select an existing W&B run. All jobs of a multirun would write into that run."""
+"""Variables that select an existing W&B run; with them, all jobs of a multirun would write into that run."""
 _DECIDED = {
     "WANDB_PROJECT": "set logger.wandb.project instead",
     "WANDB_MODE": "set logger.wandb.mode instead; logger=csv switches W&B off",
@@ -34,7 +34,7 @@ _DECIDED = {
 }
 """W&B variables that cdsframe overrides -> the setting that applies instead."""
 _SETTINGS = ("wandb/settings", ".wandb/settings")
-"""The settings files of the working folder. They take precedence over the user's file."""
+"""wandb's settings files in the working folder. They take precedence over the file in the user's home folder."""
 
 
 def enabled(nodes: Any) -> dict[str, Any]:
@@ -43,7 +43,10 @@ def enabled(nodes: Any) -> dict[str, Any]:
 
 
 def shared_run_problems(nodes: Any, environment: Mapping[str, str]) -> list[str]:
-    """Returns errors for variables that would merge a multirun's jobs into one W&B run. Empty without a W&B logger."""
+    """Returns an error for each environment variable that would merge a multirun's jobs into one W&B run.
+
+    Returns no error if no W&B logger is enabled.
+    """
     if not any(str(node.get("_target_")).endswith(".Wandb") for node in enabled(nodes).values()):
         return []
     found = [name for name in _JOINS if environment.get(name)]
@@ -54,7 +57,7 @@ def shared_run_problems(nodes: Any, environment: Mapping[str, str]) -> list[str]
 
 
 def missing_key(mode: str, key_env: str, environment: Mapping[str, str]) -> str | None:
-    """Returns the error for `online` mode without a key; None if wandb finds a key or needs none."""
+    """Returns an error if `online` mode has no API key; None if wandb finds a key or needs none."""
     if mode != "online" or environment.get(key_env) or environment.get("WANDB_IDENTITY_TOKEN_FILE"):
         return None
     if key_env == "WANDB_API_KEY" and (_netrc_has_a_key(environment) or _settings_have_a_key(environment)):
@@ -98,14 +101,14 @@ def _key_in(path: Path) -> bool:
 
 
 class NoLogger:
-    """Logs nothing besides the files in the run's folder."""
+    """Logs no metrics; the run still writes its files into its folder."""
 
     def open(self) -> Any:
         """Returns a Lightning logger, or None for no logger."""
         return None
 
     def close(self, failed: bool) -> None:
-        """Ends this job's log; called on success and on failure."""
+        """Ends this job's log; called after success and after failure (`failed`)."""
 
 
 class CsvLogger(NoLogger):
@@ -132,7 +135,7 @@ class Wandb(NoLogger):
 
     @staticmethod
     def problems(mode: str, key_env: str) -> list[str]:
-        """The error for `online` mode without a key."""
+        """Returns an error if `online` mode has no API key."""
         problem = missing_key(mode, key_env, os.environ)
         return [problem] if problem else []
 
@@ -150,7 +153,7 @@ class Wandb(NoLogger):
             os.environ["WANDB_API_KEY"] = os.environ[self._key_env]
         for name, decided in _DECIDED.items():
             if os.environ.get(name):
-                log.warning("the environment's %s has no effect: %s", name, decided)
+                log.warning("the environment variable %s has no effect: %s", name, decided)
         try:
             self._opened = wandb.init(
                 project=self._project,

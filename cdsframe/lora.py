@@ -42,7 +42,7 @@ class Lora:
     def attach(self, module: Any) -> Any:
         """Returns a PEFT model in which only the low-rank weights are trainable, in float32.
 
-        Raises ConfigError if a target names no linear layer. PEFT ignores such a target if another one matches.
+        Raises ConfigError if a target names no linear layer. PEFT ignores such a target if another target matches.
         """
         from peft import LoraConfig, get_peft_model
 
@@ -116,7 +116,7 @@ class NoLora:
 
 
 def _unknown(targets: Sequence[str], module: Any) -> Iterator[str]:
-    """Yields an error for each target that matches no linear layer. As in PEFT, it matches the end of a dotted name."""
+    """Yields an error for each target that matches no linear layer. As in PEFT, a target matches the end of a name."""
     from torch.nn import Linear
     from transformers.pytorch_utils import Conv1D  # GPT-2's linear layer
 

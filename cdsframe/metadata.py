@@ -1,11 +1,32 @@
-"""Metadata fields of documents, and filters over them. Applies no filter; indexes apply them inside their searches."""
+"""Metadata fields of documents, and filters over them. Applies no filter; indexes apply them inside their searches.
+
+Every index has the standard fields. A deployment adds its own with `metadata_fields`; they are part of the identity of
+an index, under the group `metadata`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any
+
+from cdsframe.errors import InputError
 
 METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
-"""Metadata fields of a document. A field that does not apply is missing, never an empty string."""
+"""The standard metadata fields. A field that does not apply to a document is missing, never an empty string."""
+
+GROUP = "metadata"
+"""Group of an index's identity that lists the deployment's own metadata fields."""
+
+_FIELD = re.compile(r"[a-z][a-z0-9_]{0,49}")
+
+_RESERVED = re.compile(
+    r"id|document_id|section_id|level|title|heading|text|ordinal|start|end|digest|corpus|vector|words|words_.*|records"
+    r"|born|died|long|unread|bare|document|section|passage|sections|fields|metadata"
+)
+"""Names that indexes and corpora use for other values of a record."""
 
 Filters = Mapping[str, str | Sequence[str]]
 """Filters accepted from callers: a `Filter`, or field -> the required value or the allowed values."""
@@ -14,8 +35,8 @@ Filters = Mapping[str, str | Sequence[str]]
 class Filter(Mapping[str, tuple[str, ...]]):
     """Metadata field -> the allowed values; a document must match all fields.
 
-    Immutable. A field without allowed values matches no document; only `narrowed` creates one. Equal to a mapping with
-    the same values.
+    Immutable. A field without allowed values matches no document; `narrowed` creates such a field if the two filters
+    share no value of it. Equal to a mapping with the same values.
 
     Args:
         fields: field -> the required value, or the allowed values.
@@ -58,3 +79,51 @@ class Filter(Mapping[str, tuple[str, ...]]):
 
     def __repr__(self) -> str:
         return f"Filter({', '.join(self._fields)})"  # omits the values: they can identify a patient
+
+
+def identity_of(own_fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+    """Returns the part of an index's identity that lists a deployment's own fields; empty if it has none."""
+    return {GROUP: {"fields": sorted(own_fields)}} if own_fields else {}
+
+
+def fields_of(identity: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+    """Returns all metadata fields of an index with this identity, the standard ones first."""
+    return (*METADATA_FIELDS, *identity.get(GROUP, {}).get("fields", ()))
+
+
+def problems_of(own_fields: Sequence[str]) -> list[str]:
+    """Returns why names cannot be a deployment's own metadata fields; empty if all can."""
+    problems = []
+    for name, count in Counter(own_fields).items():
+        if not _FIELD.fullmatch(name):
+            problems.append(f"{name!r} must be at most 50 lower-case letters, digits and _, and begin with a letter")
+        elif name in METADATA_FIELDS:
+            problems.append(f"{name} is a standard field, which every index has; remove it from the list")
+        elif _RESERVED.fullmatch(name):
+            problems.append(f"{name} is a value that every record has; choose another name")
+        elif count > 1:
+            problems.append(f"{name} is listed twice; remove one")
+    return problems
+
+
+def unknown_field(field: str, known: Sequence[str]) -> str:
+    """Returns a message about a filter's field that the index does not have, with the most similar known field."""
+    near = get_close_matches(field, known, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(known)}"
+    return f"unknown metadata field {field} in the filter; {hint}"
+
+
+def require_known(filter: Iterable[str], known: Sequence[str]) -> None:
+    """Raises InputError if a filter has a field that the index does not have."""
+    for field in filter:
+        if field not in known:
+            raise InputError(unknown_field(field, known))
+
+
+def require_stored(metadata: Iterable[Mapping[str, str]], known: Sequence[str]) -> None:
+    """Raises InputError if a record has a metadata field that the index would not store."""
+    for field in {field for one in metadata for field in one} - set(known):
+        raise InputError(
+            f"a document has the metadata field {field}, which the index does not store; ingest with "
+            f"metadata_fields=[{','.join([*known[len(METADATA_FIELDS) :], field])}] into another index.name"
+        )

@@ -80,7 +80,7 @@ class LanguageModel:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """Settings that an adapter depends on: the hub id or the digest of a local folder's weights, and new tokens."""
+        """Settings that an adapter depends on: the hub id, or the digest of a local folder's weights; new tokens."""
         return {**self._base_identity, "new_tokens": self.new_tokens} if self.new_tokens else self._base_identity
 
     @property
@@ -128,7 +128,8 @@ class LanguageModel:
     def examine(self) -> None:
         """Examines the chat template before work starts, and logs repairs.
 
-        Raises ConfigError if it cannot be used, AdapterMismatchError if the adapter was trained on other tokens.
+        Raises ConfigError if the template cannot be used, AdapterMismatchError if the adapter was trained on other
+        tokens.
         """
         try:
             digest = chat_digest(self.tokenizer)
@@ -251,8 +252,8 @@ class LanguageModel:
         if beyond := sorted({token for token in used if token >= rows}):
             words = ", ".join(named(str(self.tokenizer.convert_ids_to_tokens(token))) for token in beyond[:3])
             raise ConfigError(
-                f"model.name: {self.public_name}: its chat template uses {words}, and its embeddings have no such rows "
-                f"(only {rows}); save the model with resized embeddings, or use the tokenizer of this model"
+                f"model.name: {self.public_name}: its chat template uses {words}, but the model has only {rows} "
+                "embeddings, none for these; save it with resized embeddings, or use its own tokenizer"
             )
 
     def padding_id(self) -> int:

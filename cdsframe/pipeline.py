@@ -41,11 +41,11 @@ def retrieve(
 
 
 class Pipeline:
-    """Answers questions over passages, or closed-book where the retriever does not search (`retriever=none`).
+    """Answers questions over passages, or closed-book if the retriever does not search (`retriever=none`).
 
     Args:
-        index: explains a filter that no document matches; None: the answer is a refusal without an explanation.
-        identity: group -> identity of each component that affects answers.
+        index: its metadata explain why no document matches a filter; None: such a question is refused without a reason.
+        identity: config group -> settings of the component that affect answers.
     """
 
     def __init__(

@@ -1,7 +1,7 @@
 """Prompt templates: system instructions, numbered passages with their provenance, the question.
 
-Constructing a template with a missing or an unknown variable is an error. Does not tokenise (see
-`cdsframe.chat.encoding`) and does not retrieve.
+A template with a missing or an unknown variable raises ConfigError. Does not tokenise (see `cdsframe.chat.encoding`)
+and does not retrieve.
 """
 
 from __future__ import annotations
@@ -32,11 +32,13 @@ class Prompt:
         system: instructions that open every conversation with passages.
         system_closed_book: instructions that open a conversation without passages.
         passage: how one passage is shown; `{number}` is the marker that an answer cites.
-        grounded, closed_book: the user's turn.
-        refusal: the sentence of an answer that abstains, as training teaches it.
-        refusal_pattern: a regular expression for how refusals begin, in words of a model that was not taught as well.
+        grounded, closed_book: the user's turn, with and without passages.
+        refusal: the answer that training teaches for a question that the passages do not answer.
+        refusal_pattern: regular expression that matches the beginning of a refusal, ignoring case. It must match
+            `refusal`, and should match refusals of models that were not trained on it.
         cites: whether answers cite passages as `[1]`.
-        max_tokens: budget of the whole prompt; the lowest passages go first, never the question.
+        max_tokens: maximum tokens of the whole prompt. The oldest turns of the history are omitted first, then the
+            lowest-ranked passages, never the best passage or the question.
     """
 
     def __init__(
@@ -72,7 +74,7 @@ class Prompt:
 
     @staticmethod
     def problems(passage: str, grounded: str, closed_book: str, refusal: str, refusal_pattern: str) -> list[str]:
-        """What is wrong with the variables of the templates and with the pattern; empty if nothing is."""
+        """Returns the problems of the options: missing or unknown variables, a wrong `refusal_pattern`."""
         found = []
         try:
             if not re.compile(refusal_pattern, re.IGNORECASE).match(refusal.strip()):
@@ -93,7 +95,7 @@ class Prompt:
         return found
 
     def render(self, question: str, passages: Sequence[Passage], history: Sequence[Message] = ()) -> list[Message]:
-        """The conversation that asks `question` over `passages`, numbered from 1 in the given order."""
+        """Returns the conversation that asks `question` over `passages`, numbered from 1 in the given order."""
         if not passages:
             system, user = self._system_closed_book, self._templates["closed_book"].format(question=question)
         else:
@@ -110,14 +112,18 @@ class Prompt:
         history: Sequence[Message] = (),
         order: Callable[[Sequence[Passage]], Sequence[Passage]] = list,
     ) -> tuple[list[Message], int]:
-        """The conversation within `max_tokens`, and how many of the passages, which come best first, it shows.
+        """Returns a conversation of at most `max_tokens` tokens, and the number of passages that it shows.
 
-        They are shown, and numbered, as `order` arranges them.
+        If needed, omits the oldest turns of the history, then the lowest-ranked passages, but not the best passage.
 
-        The oldest turns of the history go first, then the lowest passages. Raises QuestionError where the question
-        alone is too long.
+        Args:
+            count: returns the number of tokens of a conversation.
+            passages: the best passage first.
+            order: arranges the passages that are shown; they are numbered in this order.
+
+        Raises QuestionError if the question, with the best passage if there is one, is too long.
         """
-        fewest = min(len(passages), 1)  # a grounded question never turns into a closed-book one
+        fewest = min(len(passages), 1)  # a question with passages is never asked without any
         choices = [(start, len(passages)) for start in range(0, len(history), 2)]
         choices += [(len(history), shown) for shown in range(len(passages), fewest - 1, -1)]
 
@@ -128,21 +134,23 @@ class Prompt:
         def fits(choice: tuple[int, int]) -> bool:
             return count(conversation(choice)) <= self.max_tokens
 
-        # Each choice is shorter than the one before it, and the first one, which is all there is, mostly fits.
+        # Each choice is shorter than the previous one. The first (the whole history, all passages) usually fits.
         first = 0 if fits(choices[0]) else bisect_left(choices, True, lo=1, key=fits)
         if first < len(choices):
             return conversation(choices[first]), choices[first][1]
-        raise QuestionError(f"the question does not fit into prompt.max_tokens={self.max_tokens} with a single passage")
+        raise QuestionError(
+            f"the question (with its best passage) does not fit into prompt.max_tokens={self.max_tokens}"
+        )
 
     def answer(self, text: str, cited: Sequence[int] = ()) -> str:
-        """An answer as training teaches it: the text with its markers, or the refusal where the text is empty."""
+        """Returns the answer that training teaches: the text with markers, or the refusal if the text is empty."""
         if not text:
             return self.refusal
         markers = "".join(f" [{number}]" for number in cited) if self.cites else ""
         return text.strip() + markers
 
     def refuses(self, text: str) -> bool:
-        """Whether an answer begins as refusals do. An empty one is no refusal: nothing was said."""
+        """Whether an answer begins as `refusal_pattern` describes. An empty answer is no refusal."""
         return self._refuses.match(text.strip()) is not None
 
     def _show(self, number: int, passage: Passage) -> str:

@@ -15,7 +15,7 @@ from pydantic import Field
 logging.getLogger("bitsandbytes.backends.cpu.ops").setLevel(logging.ERROR)
 """Silences a warning about a missing package for faster 4-bit inference; `Nf4` expands the weights instead."""
 logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-"""Silences a warning of every layer that LLM.int8() computes in float16."""
+"""Silences a warning of every 8-bit layer: LLM.int8() casts its inputs to float16."""
 
 
 class NoQuantization:
@@ -32,10 +32,10 @@ class NoQuantization:
         return {}
 
     def prepare(self, module: Any) -> None:
-        """Changes the loaded module in place; called once."""
+        """Called once after loading. Does nothing here; `Nf4` changes the module in place."""
 
     def for_inference(self, module: Any) -> None:
-        """Changes a module for inference in place; called after `prepare`, before an adapter is added."""
+        """Called for inference, before an adapter is added. Does nothing here; `Nf4` changes the module in place."""
 
 
 class Int8(NoQuantization):

@@ -1,4 +1,4 @@
-"""The devices that train, by Lightning Fabric: one, or one process a device whose gradients are summed.
+"""Starts the training processes by Lightning Fabric: one process, or one per device, whose gradients are summed.
 
 Does not know what is trained.
 """
@@ -18,15 +18,15 @@ _PROCESSES_ON_CPU = 2
 
 
 class LightningTrainer:
-    """Starts the processes that train.
+    """Starts the training processes.
 
     Args:
-        accelerator: Lightning's own names; `auto` takes CUDA where there is some.
-        strategy: `single`: one device; `ddp`: one process a device, each with a whole copy of the model.
-        devices: how many a machine; None: every GPU, or two processes where there is none.
-        num_nodes: how many machines.
+        accelerator: Lightning's names; `auto`: CUDA if available, else the CPU.
+        strategy: `single`: one device; `ddp`: one process per device, each with a whole copy of the model.
+        devices: number of devices per machine with `ddp`; None: all GPUs, or two processes on a CPU.
+        num_nodes: number of machines.
         max_steps: optimiser steps after which training stops; None: no limit.
-        progress: whether a progress bar is shown.
+        progress: whether to show a progress bar.
     """
 
     def __init__(
@@ -41,28 +41,31 @@ class LightningTrainer:
         self._accelerator, self._strategy, self._devices = accelerator, strategy, devices
         self._num_nodes, self._max_steps, self.progress = num_nodes, max_steps, progress
         self.first = True
-        """Whether this is the process that writes and tells, of those that `launch` started."""
+        """Whether this process has rank 0. Only rank 0 writes files; the other processes log only warnings."""
 
     @staticmethod
     def problems(strategy: str, devices: int | None, num_nodes: int) -> list[str]:
-        """What cannot be, in words."""
+        """Returns the problems of the options: an unsupported strategy, or several devices with `single`."""
         if strategy == "single":
             many = (devices or 1) > 1 or num_nodes > 1
             return ["trainer.strategy=single is one device; use trainer=ddp for several"] if many else []
         if strategy.startswith(_SHARDING):
             return [
-                f"trainer.strategy={strategy}: sharded training is refused: today's libraries cut packed 4-bit weights "
-                "apart from their scales and train on wrong ones without an error; what is trained here is small, use "
-                "trainer=ddp, with a whole copy of the base model on each device"
+                f"trainer.strategy={strategy}: sharded training is refused: current libraries separate packed 4-bit "
+                "weights from their scales, and train on wrong weights without an error; use trainer=ddp, which keeps "
+                "a whole copy of the base model on each device"
             ]
         return [] if strategy == "ddp" else [f"trainer.strategy must be single or ddp, got {strategy!r}"]
 
     def steps(self, planned: int) -> int:
-        """How many of the planned optimiser steps will be taken: what the learning rate decays over."""
+        """Returns the number of optimiser steps, over which the learning rate decays: `planned`, or fewer."""
         return min(planned, self._max_steps or planned)
 
     def launch(self, precision: Literal["bf16-mixed", "32-true"]) -> Devices:
-        """This process among those that train. With several devices Lightning starts the script again for each."""
+        """Starts the other training processes, if any, and returns this process's device.
+
+        Lightning starts the script again for each further device. Raises ConfigError if `accelerator=gpu` finds no GPU.
+        """
         import torch
         from lightning.fabric import Fabric
 
@@ -87,7 +90,10 @@ class LightningTrainer:
 
 
 class Devices:
-    """This process's device, and what it says to the others and hears from them. All must call alike."""
+    """This process's device, and its communication with the other processes.
+
+    All processes must make the same calls of `sum`, `any`, `gather` and `broadcast`, in the same order.
+    """
 
     def __init__(self, fabric: Any) -> None:
         self._fabric = fabric
@@ -95,12 +101,12 @@ class Devices:
         self.first = self.rank == 0
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision of a forward pass."""
+        """Returns a context in which a forward pass uses the precision given to `launch`."""
         context: AbstractContextManager[Any] = self._fabric.autocast()
         return context
 
     def sum(self, tensor: Any) -> Any:
-        """The tensor, in place summed over all processes."""
+        """Sums the tensor over all processes, in place, and returns it."""
         if self.world_size > 1:
             import torch
 
@@ -108,7 +114,7 @@ class Devices:
         return tensor
 
     def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether any process has it."""
+        """Returns, for each flag, whether it is True in any process."""
         if self.world_size == 1:
             return list(flags)
         import torch
@@ -116,7 +122,7 @@ class Devices:
         return [value > 0 for value in self.sum(torch.tensor(flags, dtype=torch.float32, device=self.device)).tolist()]
 
     def gather(self, value: Any) -> list[Any]:
-        """What each process has, by rank."""
+        """Returns the values of all processes, in the order of their ranks."""
         values = [value]
         if self.world_size > 1:
             import torch
@@ -126,7 +132,7 @@ class Devices:
         return values
 
     def broadcast(self, value: Any) -> Any:
-        """Broadcasts the value of rank 0 to all processes."""
+        """Returns the value of rank 0, in every process."""
         values = [value]
         if self.world_size > 1:
             import torch

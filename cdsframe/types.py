@@ -44,7 +44,7 @@ class Omission:
     count: int
     """Number of parts left out."""
     text: bool
-    """True if visible text is lost. `corpus.strict=true` refuses such sources."""
+    """True if visible text is lost. With `corpus.strict=true`, the first such source ends the ingest with an error."""
     place: str = ""
     """Location in the source, such as "page 3"; empty for the whole source."""
 
@@ -78,8 +78,8 @@ class Unreadable:
 
 Level = Literal["passage", "section", "document", "title"]
 LEVELS: tuple[Level, ...] = ("passage", "section", "document", "title")
-"""The levels of an index's records. Only passages are used for answers. The other levels are evidence for their
-passages: a section's text, a document's text or summary, and a title with its heading path."""
+"""The levels of an index's records. Only passages are shown and cited. Records of the other levels (a section's text, a
+document's text or summary, a title with its heading path) are searched only to score their passages."""
 
 
 Head = Literal["title", "heading"]
@@ -115,7 +115,8 @@ class Passage:
     """Digest of the source document; changes with its text or metadata."""
     metadata: Metadata = field(default_factory=dict)
     prepended: tuple[Head, ...] = field(default=HEADS, compare=False)
-    """Which of title and heading are embedded and read by BM25. Indexes do not store it: a hit has the default."""
+    """Which of title and heading are prepended to the text for embedding and BM25. Indexes do not store this field:
+    passages that they return have the default."""
 
     @property
     def search_text(self) -> str:
@@ -144,7 +145,7 @@ class Passage:
 class Request:
     """One search of an index: BM25 by `text` or kNN by `vector`; exactly one is given.
 
-    The engine applies `filter` inside the search, so it returns `k` matching passages if the index has as many.
+    The engine applies `filter` inside the search, so the search returns `k` matching passages if the index has as many.
     """
 
     k: int
@@ -179,7 +180,10 @@ class Query:
 
 @dataclass(frozen=True, slots=True)
 class LegScore:
-    """Rank (from 1) and raw score of a passage in one leg of a retriever, in a reranker or in a context step."""
+    """Rank (from 1) and raw score of a passage in one leg of a retriever, in a reranker or in a context step.
+
+    A leg is one of the searches that a retriever combines, such as BM25 and kNN.
+    """
 
     rank: int
     score: float
@@ -187,7 +191,7 @@ class LegScore:
 
 @dataclass(frozen=True, slots=True)
 class Hit:
-    """A retrieved passage. `rank` counts from 1; `parts` maps each leg to the passage's rank and score in that leg."""
+    """A retrieved passage. `rank` counts from 1; `parts` maps a leg or step to the passage's rank and score in it."""
 
     passage: Passage
     score: float
@@ -286,7 +290,7 @@ class Citation:
 
 @dataclass(frozen=True, slots=True)
 class Confidence:
-    """A calibrated probability that the answer is right, or only a word if there is no calibration."""
+    """How sure the system is of an answer: a word and, with a calibration, the probability that the answer is right."""
 
     word: str
     probability: float | None = None
@@ -315,10 +319,10 @@ class Answer:
     finish_reason: Literal["stop", "length"] = "stop"
     """`length` if the answer was cut at the generator's `max_new_tokens`."""
     reason: str = ""
-    """Why no search was made: a sentence about the filter that no document matches; empty after a search."""
+    """If no document matches the filter: a sentence that names the part at fault. Else empty."""
 
 
 Metrics = dict[str, float]
-"""Flat, keys `stage/name`; a measured quantity has `…/ci_low` and `…/ci_high` beside it."""
+"""`stage/name` -> value. An estimated metric has the bounds of its interval as `stage/name/ci_low` and `…/ci_high`."""
 
 JsonObject = dict[str, Any]

@@ -197,7 +197,7 @@ def test_other_tokens_than_the_tokenizers_own_are_reported(caplog, monkeypatch):
     monkeypatch.setattr(tokens._Fast, "_own", lambda self, ids: [*own(self, ids), 9] if ids else [])
     with caplog.at_level(logging.WARNING):
         encode(tokenizer("chatml"), [user("u")])
-    assert "4 of 4 small conversations have other tokens than the tokenizer's" in caplog.text
+    assert "4 of 4 sample conversations have other tokens than the tokenizer's" in caplog.text
 
 
 @pytest.mark.parametrize(

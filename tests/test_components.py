@@ -249,7 +249,7 @@ class Thing:
         (ABSTRACT, "lacks rank"),
         (ANNOTATED, "the annotation 'Missing' in .* cannot be used"),
         (CHECKED, "problems failed"),
-        (ITSELF, "takes the retriever of the system, which it is"),
+        (ITSELF, "has an argument retriever, but is itself the retriever of the system; rename the argument"),
         (NONE, "lacks search_many"),
         ("import sys; sys.exit(3)", "cannot be imported: 3"),
     ],

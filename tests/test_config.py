@@ -168,7 +168,11 @@ def test_loggers_compose(choice):
         ("ingest", ["ingestion.add=true", "ingestion.num_shards=2"], "set ingestion.num_shards=1"),
         ("ingest", ["corpus.name=''"], "corpus.name"),
         ("ingest", ["corpus=medquad", "corpus.name=' '"], "corpus.name"),
-        ("ask", ["question=x", "+filter.departmnt=Cardiology"], "got 'departmnt'; did you mean department?"),
+        (
+            "ask",
+            ["question=x", "+filter.departmnt=Cardiology"],
+            "filter.departmnt names no metadata field of the documents; did you mean department?",
+        ),
         ("ask", ["question=x", "calibration=nope"], "calibration: no file nope"),
         ("train", ["seed=foo"], "seed must be a valid integer"),
         ("train", ["seed=-5"], "seed must be >= 0, got -5"),

@@ -458,7 +458,8 @@ def test_a_resource_of_the_same_patient_or_of_none_is_named(read, subject):
     drug |= {"medicationReference": {"reference": "Medication/m"}, "reasonReference": [{"reference": "Condition/k"}]}
     (record,) = read((f"{A}/Patient/p1", {**ADA, **MRN}), gout, pill, drug)
     assert "Colchicine; active; for Gout" in record.text
-    assert record.omitted == (Omission("names, addresses, numbers and identifiers of patients", 1, text=False),)
+    reason = "names, addresses, telephone numbers and identifiers of patients"
+    assert record.omitted == (Omission(reason, 1, text=False),)
 
 
 def test_a_person_who_is_named_by_a_urn_is_counted(read):

@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from corpus_files import sections_of
+
+from cdsframe.fhir.dosage import timing_textfrom corpus_files import sections_of
 from test_corpus_fhir import corpus_of
 from test_corpus_fhir_patients import ADA, bundle
 
@@ -391,3 +392,19 @@ def test_a_date_that_repeats_the_resources_date_is_counted(record):
     )  # fmt: skip
     assert lines(found) == ["2024-03-01 12:34: pH; final"]
     assert {item.reason: item.count for item in found.omitted} == {"dates that repeat the date of their resource": 1}
+
+
+@pytest.mark.parametrize(
+    ("repeat", "text"),
+    [
+        ({"duration": 1, "durationUnit": "h"}, "for 1 hour"),
+        ({"duration": 30, "durationUnit": "min"}, "for 30 minutes"),
+        ({"frequency": 1, "period": 1, "periodUnit": "d", "duration": 2}, "1 times every 1 day, for 2"),
+    ],
+)
+def test_a_unit_of_time_is_in_the_plural_unless_the_amount_is_one(repeat, text) -> None:
+    assert timing_text({"repeat": repeat}, str_of) == text
+
+
+def str_of(value: object) -> str:
+    return "" if value is None else str(value)

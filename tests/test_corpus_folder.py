@@ -40,7 +40,7 @@ Start with 2.5 mg.
 
 
 def corpus_of(path, strict=False, max_megabytes=100, max_seconds=60, workers=0):
-    return Folder(str(path), strict, max_megabytes, max_seconds, workers, None)
+    return Folder(str(path), strict, max_megabytes, max_seconds, workers, None, ())
 
 
 @pytest.fixture

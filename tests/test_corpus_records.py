@@ -10,20 +10,21 @@ from corpus_files import sections_of, write_lines
 
 from cdsframe.corpus.beir import Beir, MedQuadPassages
 from cdsframe.corpus.csv import CsvCorpus
-from cdsframe.corpus.fields import FIELDS
+from cdsframe.corpus.fields import RECORD_FIELDS
 from cdsframe.corpus.jsonl import JsonlCorpus
 from cdsframe.errors import InputError
+from cdsframe.metadata import METADATA_FIELDS
 from cdsframe.types import Unreadable
 
-OWN = {field: field for field in FIELDS}
+OWN = {field: field for field in (*RECORD_FIELDS, *METADATA_FIELDS)}
 
 
 def jsonl(path, fields=OWN, max_megabytes=100):
-    return JsonlCorpus(str(path), fields, False, max_megabytes, None)
+    return JsonlCorpus(str(path), fields, False, max_megabytes, None, ())
 
 
 def beir(path):
-    return Beir(str(path), strict=False, name=None)
+    return Beir(str(path), False, None, ())
 
 
 def test_jsonl_reads_good_lines_and_names_bad_ones(tmp_path):
@@ -76,7 +77,7 @@ def test_too_long_an_id_of_jsonl_is_named_with_its_line(tmp_path, sign):
     assert bad.source == "f.jsonl, line 2"
     assert re.fullmatch(r"has too long an id: .* it has \d+ bytes, at most 24000 are allowed; .*", bad.reason)
     with pytest.raises(InputError, match="line 2: has too long an id"):
-        list(JsonlCorpus(str(file), OWN, True, 100, None).documents())
+        list(JsonlCorpus(str(file), OWN, True, 100, None, ()).documents())
 
 
 def test_jsonl_that_is_not_text_or_cut_off_says_so(tmp_path):
@@ -141,7 +142,7 @@ def test_medquads_passages_keep_their_ids(real_data):
 
 def test_a_repeated_passage_of_real_data_is_numbered(real_data):
     path = real_data / "other_domains" / "fairytaleqa_sections.jsonl.gz"
-    ids = [section.passage_id for d in Beir(str(path), strict=True, name=None).documents() for section in d.sections]
+    ids = [section.passage_id for d in Beir(str(path), True, None, ()).documents() for section in d.sections]
     assert len(set(ids)) == 4095
     assert "remarkable-rocket#5-2" in ids
 

@@ -5,7 +5,7 @@ import io
 import re
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from cdsframe.chunking.section import SectionChunker
@@ -32,7 +32,7 @@ def test_a_folder_reads_tables(tmp_path):
     (tmp_path / "phone list.csv").write_text(PHONES, encoding="utf-8")
     (tmp_path / "rota.TSV").write_text("Day\tWho\nMonday\tDr Lee, Dr Roe\n", encoding="utf-8")
     (tmp_path / "doses.xlsx").write_bytes(b"PK")
-    sheet, phones, rota = Folder(str(tmp_path), False, 1, 60, 0, None).documents()
+    sheet, phones, rota = Folder(str(tmp_path), False, 1, 60, 0, None, ()).documents()
     assert (phones.id, phones.title, phones.text.split("\n\n")) == ("phone list.csv", "phone list", ROWS)
     assert (rota.title, rota.text) == ("rota", "Day: Monday; Who: Dr Lee, Dr Roe")
     assert sheet.reason.endswith("; save it as CSV")
@@ -137,6 +137,19 @@ def test_a_quotation_mark_that_is_not_doubled_is_read_within_its_line():
     assert lines('drug,dose\nA,"5" mg\nB,10 mg\n') == ["drug: A; dose: 5 mg", "drug: B; dose: 10 mg"]
 
 
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (',,\n,"\n,1",\n', ["1"]),
+        ('A,b,c\nD,"one\nE,two",\n', ["A: D; b: one E,two"]),
+        ('drug,note,route\nZelnorin,"5 mg\nBelzamine,6 mg,iv",oral\n',
+         ["drug: Zelnorin; note: 5 mg Belzamine,6 mg,iv; route: oral"]),
+    ],
+)  # fmt: skip
+def test_a_value_whose_lines_look_like_rows_is_read_if_its_row_is_not_full_before_it(text, expected):
+    assert lines(text) == expected
+
+
 def test_old_encodings():
     assert lines("Station,Küche\nInnere,Müller\n", "cp1252") == ["Station: Innere; Küche: Müller"]
 
@@ -146,6 +159,9 @@ def test_old_encodings():
     [
         ('a,b\n1,2\n3,"open\n4,5\n', r"has a quotation mark that is not closed \(line 3\)"),
         ('drug,dose\nA,"5 mg\nB,10 mg\nC,15 mg"\nD,20 mg\n', r"has a quotation mark that is not closed \(line 2\)"),
+        ('drug,dose,route\nA,"5 mg, daily,iv\nB,10 mg,iv\nC,15 mg,iv"\n', r"is not closed \(line 2\)"),
+        ('drug,dose,route\nA,5 mg,iv\n,"10 mg,iv\n,15 mg,iv"\n', r"is not closed \(line 3\)"),
+        ('drug,dose,route\nA,5 mg,"\nB,10 mg,"\n', r"is not closed \(line 2\)"),
         ('drug,dose\nA,"5 mg\nB,"10 mg" daily\n', r"that is not doubled \(line 3\)"),
         (",,\n,,\n", "has no text"),
         ("a,b\n1,\0\n", "is binary"),
@@ -170,8 +186,24 @@ def test_a_long_row_is_a_section_of_its_own_and_the_next_row_is_not_in_it():
 CELL = st.text("ab1é ,;\"'|\n.-", max_size=30)
 
 
+def may_be_rows(rows):
+    """Whether a row over several lines may be rows behind a quotation mark that is not closed (see `rows_of`)."""
+    for row in rows:
+        out = io.StringIO()
+        csv.writer(out).writerow(row)
+        later = [next(csv.reader([line]), []) for line in out.getvalue().splitlines()[1:]]
+        full = any(
+            n + 1 + value.partition("\n")[0].count(",") >= len(rows[0]) for n, value in enumerate(row) if "\n" in value
+        )
+        if full and any(len(values) == len(rows[0]) for values in later):
+            return True
+    return False
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.lists(st.lists(CELL, min_size=2, max_size=4), min_size=1, max_size=8))
+@example([["", "", ""], ["", "\n,1", ""]])
+@example([["a", "1"], ["b", "1\na,1\nb,1"]])
 def test_no_word_is_lost(rows):
     """In order within each row; the columns' names stand before their values."""
     out = io.StringIO()
@@ -181,7 +213,11 @@ def test_no_word_is_lost(rows):
         with pytest.raises(Refused, match="has no text"):
             read(out.getvalue())
         return
-    parsed = read(out.getvalue())
+    try:
+        parsed = read(out.getvalue())
+    except Refused:
+        assert may_be_rows(rows)
+        return
     shown = " ".join([*(" ".join(s.heading) for s in parsed.sections), parsed.text])
     assert not set(wanted) - set(re.findall(r"\w+", shown))
 
@@ -191,7 +227,7 @@ def test_a_placeholder_is_no_title(tmp_path, title):
     (tmp_path / "discharge.html").write_text(
         f"<html><head><title>{title}</title></head><body><p>{'Take it twice daily. ' * 20}</p></body></html>", "utf-8"
     )
-    (document,) = Folder(str(tmp_path), True, 1, 60, 0, None).documents()
+    (document,) = Folder(str(tmp_path), True, 1, 60, 0, None, ()).documents()
     assert document.title == "discharge"
 
 

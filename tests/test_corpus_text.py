@@ -107,7 +107,7 @@ def test_rare_code_pages_are_not_guessed():
 def test_the_guess_is_logged_and_strict_names_what_is_lost(tmp_path, caplog):
     (tmp_path / "a.txt").write_bytes("Größe".encode("cp1252"))
     (tmp_path / "b.html").write_bytes("<meta charset=latin1><p>Größe".encode())
-    list(Folder(str(tmp_path), False, 1, 60, 0, None).documents())
+    list(Folder(str(tmp_path), False, 1, 60, 0, None, ()).documents())
     assert [record.getMessage() for record in caplog.records] == [
         "a.txt: is not UTF-8 and declares no encoding; read as cp1252",
         "b.html: declares the encoding cp1252 but is UTF-8; read as utf-8",
@@ -159,12 +159,10 @@ def test_text_between_rules_is_no_front_matter(text):
     assert (parsed.text, parsed.front) == (text.strip(), {})
 
 
-def test_front_matter_is_read_and_other_keys_are_counted():
+def test_front_matter_is_read():
     parsed = read_markdown(b"---\nid: x\ntitle: T\ntags: [a, b]\nowner: me\n...\ntext", 1)
     assert (parsed.text, parsed.front["id"], parsed.front["title"]) == ("text", "x", "T")
-    assert [(item.reason, item.count, item.text) for item in parsed.omitted] == [
-        ("keys of front matter that are not used", 2, False)
-    ]
+    assert (parsed.front["tags"], parsed.front["owner"]) == ("a, b", "me")
 
 
 def test_comments_of_markdown_are_no_text_but_those_in_code_are():
@@ -199,5 +197,5 @@ def test_a_comment_of_markdown_that_is_not_closed_hides_nothing():
 def test_an_open_comment_is_reported_and_a_key_named_twice_is_refused():
     omitted = read_markdown(b"Give 5 mg.\n\n<!-- todo\n\nStop.", 1).omitted
     assert [item.reason for item in omitted] == ["comments that are not closed, kept as text"]
-    with pytest.raises(Refused, match="has front matter that names title twice; remove one of them"):
+    with pytest.raises(Refused, match="has front matter with two values for title; remove one of them"):
         read_markdown(b"---\ntitle: A\ntitle: B\n---\ntext", 1)

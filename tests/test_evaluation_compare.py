@@ -12,7 +12,7 @@ from evaluation_doubles import QUESTIONS, Questions, SystemDouble, passages, pip
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
 from cdsframe.evaluation import text
-from cdsframe.evaluation.compare import FinishedRun, PairedComparison, compare, evaluate, summarise
+from cdsframe.evaluation.compare import FinishedRun, PairedComparison, _cell, compare, evaluate, summarise
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
 from cdsframe.types import Message, Question
@@ -191,3 +191,9 @@ def test_names_say_what_differs() -> None:
 def test_a_pair_reads_as_a_sentence() -> None:
     pair = PairedComparison("F1", "base", "tuned", 40, 0.12, 0.01, 0.2, 0.01, 0.06)
     assert str(pair) == "F1: tuned - base = +0.120 [+0.010, +0.200], p = 0.01, adjusted 0.06: not significant"
+
+
+def test_only_the_leading_zero_of_a_figure_is_left_out() -> None:
+    assert _cell({"qa/seconds": 10.53}, "qa/seconds") == "10.53"
+    assert _cell({"a": 0.5, "a/ci_low": 0.25, "a/ci_high": 100.0}, "a") == ".50 [.25, 100.00]"
+    assert _cell({"a": -0.5}, "a") == "-.50"

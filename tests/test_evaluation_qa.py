@@ -10,7 +10,7 @@ import pytest
 from evaluation_doubles import QUESTIONS, Search, SystemDouble, pipeline, question_of, run_in
 
 from cdsframe.evaluation.qa import Judged, evaluate
-from cdsframe.evaluation.result import Result, stratified
+from cdsframe.evaluation.result import Result
 from cdsframe.types import Filter, Hit, Message, Question
 
 ANSWERS = {
@@ -178,14 +178,3 @@ def test_two_runs_are_equal_but_for_seconds(folder: Path, tmp_path: Path, metric
         k: v for k, v in metrics.items() if "seconds" not in k
     }
     assert (tmp_path / "predictions.jsonl").read_bytes() == (folder / "predictions.jsonl").read_bytes()
-
-
-def test_a_limit_takes_from_each_type_in_proportion() -> None:
-    questions = [Question(f"f{n}", "q", "a", type="fact") for n in range(60)]
-    questions += [Question(f"u{n}", "q", "", type="unanswerable") for n in range(20)]
-    twelve = stratified(questions, 12, 1, lambda question: question.type)
-    assert [question.type for question in twelve].count("unanswerable") == 3
-    assert [q.id for q in questions if q in twelve] == [q.id for q in twelve]
-    assert set(stratified(questions, 6, 1, lambda question: question.type)) < set(twelve)
-    assert stratified(questions, 12, 2, lambda question: question.type) != twelve
-    assert stratified(questions, 500, 1, lambda question: question.type) == questions

@@ -277,7 +277,7 @@ def test_one_writer_at_a_time(tmp_path):
         done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert re.fullmatch(
         rf"the index test is being written by \S+ \(process {os.getpid()} on \S+, since \S+ \S+\); "
-        r"wait until it ends\n",
+        r"wait until that process has finished\n",
         done.stdout,
     )
     write(index, corpus(1))

@@ -53,7 +53,7 @@ def chunker(embedder):
 
 def ingest(folder, index, embedder=None, window=4, strict=False):
     embedder = embedder or Counting()
-    corpus = Folder(str(folder), strict, 100, 60, 0, "documents")
+    corpus = Folder(str(folder), strict, 100, 60, 0, "documents", ())
     return update(window, 0, 1, False, False, corpus, chunker(embedder), embedder, index)
 
 
@@ -145,7 +145,7 @@ def test_a_files_name_says_nothing_to_the_terminal(folder, index, caplog):
     (folder / "c\x1b[2J.txt").write_bytes("Größe".encode("cp1252"))
     report = ingest(folder, index)
     assert "could not be read: 1\n  a [2J b .pdf: is not" in report.text
-    corpus, embedder = Folder(str(folder), False, 100, 60, 0, None), HashEmbedder()
+    corpus, embedder = Folder(str(folder), False, 100, 60, 0, None, ()), HashEmbedder()
     missing = verify(False, corpus, chunker(embedder), embedder, MemoryIndex({})).text
     assert "c [2J.txt" in missing
     assert "\x1b" not in report.text + missing + caplog.text
@@ -153,7 +153,7 @@ def test_a_files_name_says_nothing_to_the_terminal(folder, index, caplog):
 
 def test_every_shard_knows_what_cannot_be_read(folder):
     (folder / "bad.pdf").write_bytes(b"no pdf")
-    corpus, embedder = Folder(str(folder), False, 100, 60, 0, None), Counting()
+    corpus, embedder = Folder(str(folder), False, 100, 60, 0, None, ()), Counting()
     alone = Share(corpus.name, {}, everything=False)
     parts = [fill(MemoryIndex({}), alone, 4, corpus, chunker(embedder), embedder, shard, 3) for shard in range(3)]
     assert sum(part.added for part in parts) == 6
@@ -231,9 +231,19 @@ def test_the_share_that_is_cut_is_told(tmp_path, index):
     path = tmp_path / "corpus.jsonl"
     path.write_text('{"_id": "a", "text": "one two three four five"}\n{"_id": "b", "text": "one"}\n')
     embedder = HashEmbedder(max_tokens=3)
-    report = update(8, 0, 1, False, False, Beir(str(path), strict=True, name=None), chunker(embedder), embedder, index)
+    report = update(
+        8,
+        0,
+        1,
+        False,
+        False,
+        Beir(str(path), True, None, ()),
+        chunker(embedder),
+        embedder,
+        index,
+    )
     assert report.metrics["ingest/cut_share"] == 0.5
-    assert "1 of them (50.0%) exceed the embedder's max_tokens" in report.text
+    assert "1 of the passages written (50.0%) exceed the embedder's max_tokens" in report.text
 
 
 def test_without_an_embedder_there_are_no_vectors(folder, index):
@@ -261,7 +271,7 @@ class Slow(HashEmbedder):
 embedder = Slow()
 chunking = SectionChunker(64, 8, ["title", "heading"], [], None, embedder)
 index = LanceIndex(sys.argv[2], "test", {})
-update(4, 0, 1, False, False, Folder(sys.argv[1], False, 100, 60, 0, None), chunking, embedder, index)
+update(4, 0, 1, False, False, Folder(sys.argv[1], False, 100, 60, 0, None, ()), chunking, embedder, index)
 """
 
 

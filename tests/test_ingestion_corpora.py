@@ -84,7 +84,7 @@ def test_the_same_corpus_at_another_path_supersedes_what_it_was(index, tmp_path)
         (tmp_path / name).mkdir()
         for file in files:
             (tmp_path / name / file).write_text(f"# {file}\n\nFever and cough {name}.\n", encoding="utf-8")
-        ingest(index, Folder(str(tmp_path / name), True, 1, 60, 0, None))
+        ingest(index, Folder(str(tmp_path / name), True, 1, 60, 0, None, ()))
     assert set(index.documents()) == {"both.md", "new.md"}
     assert dict(index.corpora) == {"sop": 2}
 
@@ -97,17 +97,17 @@ def test_two_folders_of_one_name_by_chance_do_not_replace_each_other(index, tmp_
         for number in range(3):
             (folder / f"{ward}-{number}.txt").write_text("Fever and cough.", encoding="utf-8")
         folders.append(folder)
-    ingest(index, Folder(str(folders[0]), True, 1, 60, 0, None))
+    ingest(index, Folder(str(folders[0]), True, 1, 60, 0, None, ()))
     for _ in range(2):  # what the first try wrote is not taken for the corpus's
         with pytest.raises(InputError, match="none of the 3 documents of the corpus 'documents'"):
-            ingest(index, Folder(str(folders[1]), True, 1, 60, 0, None))
+            ingest(index, Folder(str(folders[1]), True, 1, 60, 0, None, ()))
         with pytest.raises(InputError, match="none of the 3 documents of the corpus 'documents'"):
-            rebuild(64, False, Folder(str(folders[1]), True, 1, 60, 0, None), CHUNKING, EMBEDDER, index)
+            rebuild(64, False, Folder(str(folders[1]), True, 1, 60, 0, None, ()), CHUNKING, EMBEDDER, index)
         abandon(index)
         assert len(found(index)) == 3
-    ingest(index, Folder(str(folders[1]), True, 1, 60, 0, "oncology"), add=True)
+    ingest(index, Folder(str(folders[1]), True, 1, 60, 0, "oncology", ()), add=True)
     assert len(found(index)) == 6
-    ingest(index, Folder(str(folders[1]), True, 1, 60, 0, "documents"), replace=True)
+    ingest(index, Folder(str(folders[1]), True, 1, 60, 0, "documents", ()), replace=True)
     assert dict(index.corpora) == {"documents": 3}
 
 
@@ -118,7 +118,7 @@ def test_one_file_name_in_common_makes_no_two_folders_one_corpus(index, tmp_path
         folder.mkdir(parents=True)
         for name in ("README", *(f"{ward}-{number}" for number in range(5))):
             (folder / f"{name}.txt").write_text(f"Fever and cough in {ward}.", encoding="utf-8")
-        folders.append(Folder(str(folder), True, 1, 60, 0, None))
+        folders.append(Folder(str(folder), True, 1, 60, 0, None, ()))
     ingest(index, folders[0])
     with pytest.raises(InputError, match="only 1 of the 6 documents of the corpus 'documents'"):
         ingest(index, folders[1])
@@ -394,7 +394,7 @@ def test_a_watched_folder_leaves_other_corpora_alone(index, tmp_path, caplog):
     folder.mkdir()
     (folder / "one.txt").write_text("Fever and cough.", encoding="utf-8")
     ingest(index, Named("others", document("two.txt"), document("x")))
-    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None), CHUNKING, EMBEDDER, index)
+    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None, ()), CHUNKING, EMBEDDER, index)
     with pytest.raises(ConfigError, match="does not know the corpus 'notes'"):
         watcher.first()
     watcher.first(add=True)
@@ -446,7 +446,7 @@ def test_a_watched_file_does_not_take_an_id_that_another_corpus_took_meanwhile(i
     folder = tmp_path / "notes"
     folder.mkdir()
     (folder / "one.txt").write_text("Fever and cough.", encoding="utf-8")
-    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None), CHUNKING, EMBEDDER, index)
+    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None, ()), CHUNKING, EMBEDDER, index)
     watcher.first()
     other = Named("others", document("two.txt"))
     watcher._embedder = meanwhile(lambda: ingest(index, other, add=True))
@@ -463,7 +463,7 @@ def test_a_watched_file_does_not_take_the_id_of_a_document_without_a_corpus(inde
     folder.mkdir()
     (folder / "one.txt").write_text("Fever and cough.", encoding="utf-8")
     ingest(index, Some(document("two.txt")))
-    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None), CHUNKING, EMBEDDER, index)
+    watcher = Watcher(64, Folder(str(folder), False, 100, 60, 0, None, ()), CHUNKING, EMBEDDER, index)
     watcher.first(add=True)
     (folder / "two.txt").write_text("Morphine.", encoding="utf-8")
     assert watcher.round() == 0
@@ -581,7 +581,7 @@ def test_a_table_and_a_folder_share_an_index(index, tmp_path):
     (own / "leave.txt").write_text("Annual leave is booked in the portal.", encoding="utf-8")
     table = "Department,Extension,Bleep\nInfection Control,2041,118\nPharmacy,2050,119\n"
     (own / "phone list.csv").write_text(table, encoding="utf-8")
-    report = ingest(index, Folder(str(own), False, 100, 60, 0, None))
+    report = ingest(index, Folder(str(own), False, 100, 60, 0, None, ()))
     assert (counts(report), report.unreadable) == ((2, 0, 0, 0), [])
     fields = {"title": "Department", "text": ["Extension", "Bleep"]}
     rows = CsvCorpus(str(own / "phone list.csv"), fields, None, False, 100, None)

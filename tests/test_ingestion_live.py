@@ -442,7 +442,7 @@ def folder(tmp_path):
 
 
 def watcher(folder, index):
-    corpus = Folder(str(folder), False, 100, 60, 0, None)
+    corpus = Folder(str(folder), False, 100, 60, 0, None, ())
     return Watcher(64, corpus, SectionChunker(64, 8, ["title", "heading"], [], None, EMBEDDER), EMBEDDER, index)
 
 

@@ -75,7 +75,7 @@ def test_blanks_and_words_printed_twice_are_no_loss():
 
 
 def test_a_sign_that_no_library_reads_is_counted(monkeypatch):
-    monkeypatch.setattr(second.SecondReading, "letters", lambda self, number: [])
+    monkeypatch.setattr(second.SecondReading, "read", lambda self, number: second.SecondPage())
     parsed = read("BT /F1 10 Tf 50 700 Td (Dose ) Tj /U 10 Tf <2265> Tj /F1 10 Tf ( 5 mg) Tj ET\n" + BODY)
     assert [(item.reason, item.count, item.text) for item in parsed.omitted] == [
         ("letters without a Unicode meaning", 1, True)

@@ -48,7 +48,7 @@ class Slow(ScriptedGenerator):
 def serving(of: Pipeline, concurrency: int = 2, queue: int = 8, ready: bool = True) -> Iterator[str]:
     """A running server on a free port; yields its address."""
     service = Service(of, concurrency, queue)
-    app = create_app(service, "demo", LOCAL, max_question=200, max_body=4000)
+    app = create_app(service, "demo", LOCAL, max_question=200, max_body=4000, metadata_fields=())
     server = uvicorn.Server(uvicorn.Config(app, log_config=None, access_log=False, timeout_graceful_shutdown=2))
     with socket.create_server(("127.0.0.1", 0)) as listener:
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -226,7 +226,7 @@ def test_the_page_reaches_for_nothing_outside_and_sets_no_markup(url: str) -> No
 
 
 def test_the_model_name_cannot_put_markup_into_the_page() -> None:
-    app = create_app(Service(pipeline(), 1, 1), '"><script>x', LOCAL, 200, 4000)
+    app = create_app(Service(pipeline(), 1, 1), '"><script>x', LOCAL, 200, 4000, ())
     from starlette.testclient import TestClient
 
     with TestClient(app, base_url="http://localhost") as web:
@@ -386,7 +386,7 @@ def test_the_server_gives_the_answers_that_the_evaluation_measured(model: str, t
 
 
 def serve_on(port: int, of: Pipeline | None = None, host: str = "127.0.0.1") -> None:
-    serve(of or pipeline(), "demo", host, port, LOCAL, concurrency=1, queue=1, max_question=200, max_body=4000)
+    serve(of or pipeline(), "demo", host, port, LOCAL, 1, 1, max_question=200, max_body=4000, metadata_fields=())
 
 
 def test_a_port_in_use_is_refused_before_anything_is_loaded() -> None:

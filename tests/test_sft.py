@@ -18,7 +18,7 @@ from cdsframe.index.memory import MemoryIndex
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
-from cdsframe.training.examples import ExampleBuilder, sample
+from cdsframe.training.examples import ExampleBuilder
 from cdsframe.training.fitting import TrainingState
 from cdsframe.training.keeping import BestCheckpoint
 from cdsframe.training.module import SupervisedFineTuning
@@ -306,15 +306,6 @@ def test_closed_book_examples_have_no_markers(tokenizer):
 def test_examples_that_are_too_long_are_left_out_and_none_left_is_an_error(tokenizer):
     with pytest.raises(InputError, match=r"1 are longer than training.max_length=20 tokens"):
         _build(tokenizer, ASKED, _Finds(FOUR_FIT), max_length=20)
-
-
-def test_a_sample_keeps_the_types_in_proportion_and_is_the_same_for_the_same_seed():
-    questions = [Question(str(n), "q", "a", type="fact" if n % 4 else "history") for n in range(100)]
-    drawn = sample(questions, 20, seed=1)
-    assert sum(question.type == "history" for question in drawn) == 5
-    assert len(drawn) == 20
-    assert drawn == sample(questions, 20, seed=1) != sample(questions, 20, seed=2)
-    assert sample(questions, None, seed=1) == sample(questions, 100, seed=1) == questions
 
 
 def test_what_a_tracker_sees_is_an_allow_list():

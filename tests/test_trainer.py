@@ -74,7 +74,7 @@ def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
 @pytest.mark.parametrize(
     ("settings", "told"),
     [
-        ({"strategy": "fsdp"}, "cut packed 4-bit weights apart from their scales"),
+        ({"strategy": "fsdp"}, "weights from their scales, and train on wrong weights"),
         ({"strategy": "deepspeed_stage_3"}, "sharded training is refused"),
         ({"strategy": "dp"}, "must be single or ddp"),
         ({"strategy": "single", "devices": 2}, "use trainer=ddp"),

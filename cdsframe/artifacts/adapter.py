@@ -29,7 +29,7 @@ tokens, add rows first: `base.resize_token_embeddings(len(tokenizer))`."""
 _USE_WHOLE = "Load it with `transformers.AutoModelForCausalLM.from_pretrained(folder)`, or name it in `adapter=FOLDER`."
 
 _SETTINGS = ("double_quant", "threshold")
-"""Keys of an identity that are config keys of the same name and value."""
+"""Keys of a component's identity that are also keys of its configuration, with the same value."""
 
 
 class _Identified(Protocol):
@@ -77,12 +77,12 @@ def require_match(folder: str | None, **components: _Identified | Mapping[str, A
 
 
 def require_tokens(folder: str, chat: str, matches_legacy: Callable[[], bool]) -> None:
-    """Raises AdapterMismatchError if the adapter was trained on other tokens than its prompts would have.
+    """Raises AdapterMismatchError if the adapter was trained on other tokens than its prompts would have now.
 
     Args:
         chat: the digest of the model's chat format.
-        matches_legacy: for an adapter whose manifest has no such digest, whether conversations still have the tokens
-            that cdsframe gave them at that time.
+        matches_legacy: called if the adapter's manifest has no such digest; returns whether conversations have the same
+            tokens as in the older cdsframe that trained the adapter.
     """
     manifest = read_json(Path(folder) / "manifest.json", "adapter")
     if manifest["chat"] == chat if "chat" in manifest else matches_legacy():
@@ -91,7 +91,7 @@ def require_tokens(folder: str, chat: str, matches_legacy: Callable[[], bool]) -
     chosen = sorted(manifest.get("choices", {}).items())
     choices = " ".join(
         f"{group}={choice}" for group, choice in chosen if choice != "None"
-    )  # older manifests: no option
+    )  # older manifests have "None" for a group without an option
     raise AdapterMismatchError(
         f"the adapter {folder} was trained with {why} for this model, so its prompts would have other tokens than in "
         f"training; train it again: python train.py {choices} name={Path(folder).name}, and its other overrides"
@@ -99,7 +99,7 @@ def require_tokens(folder: str, chat: str, matches_legacy: Callable[[], bool]) -
 
 
 def _overrides(group: str, choice: object, trained: Mapping[str, Any], differing: Sequence[str]) -> str:
-    """Returns the overrides that make a component as it was in training, as far as the manifest records them."""
+    """Returns the overrides that configure a component as in training, as far as the manifest records its settings."""
     overrides = [f"{group}={choice}"]
     overrides += [
         f"{group}.{key}={str(trained[key]).lower()}" for key in differing if key in _SETTINGS and key in trained
@@ -135,7 +135,7 @@ def quiet_peft() -> Iterator[None]:
 def require_publishable(target: Path) -> None:
     """Checks before any work that `publish` can write to `target`, by creating and removing a temporary folder.
 
-    Raises InputError if `target` exists and training did not make it, OSError if its folder is not writable.
+    Raises InputError if `target` exists and training did not make it, OSError if its parent folder is not writable.
     """
     _require_ours(target)
     made = [folder for folder in target.parents if not folder.exists()]
@@ -144,7 +144,7 @@ def require_publishable(target: Path) -> None:
         with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.", suffix=".partial.old"):
             pass
     finally:
-        with suppress(OSError):  # another run may have written into it
+        with suppress(OSError):  # another run may have written into the new folder
             for folder in made:
                 folder.rmdir()
 

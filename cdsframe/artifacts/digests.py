@@ -15,7 +15,7 @@ def digest(*parts: str) -> str:
 
 
 def digest_of(parts: Iterable[str]) -> str:
-    """As `digest`, of parts from an iterator."""
+    """Returns the same digest as `digest`, for parts that an iterable yields."""
     hasher = sha256()
     for part in parts:
         data = part.encode("utf-8", "surrogatepass")

@@ -1,6 +1,6 @@
 """Reads JSON and JSON Lines with line numbers in errors, and writes files and folders atomically.
 
-Does not interpret their content.
+Does not interpret the content.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def resolve(path: str | Path) -> Path:
 
 
 def require_file(path: str | Path, what: str) -> Path:
-    """Returns the resolved path of an existing file. Raises InputError, which begins with `what`."""
+    """Returns the resolved path of an existing file.
+
+    Raises InputError, with a message that begins with `what`, if the path is a folder or does not exist.
+    """
     found = resolve(path)
     if found.is_dir():
         raise InputError(f"{what}: {path} is a folder, a file was expected")
@@ -79,7 +82,7 @@ def _check_path(path: str) -> str:
 
 
 InputFile = Annotated[str, AfterValidator(_check_file)]
-"""Annotation of an argument that names a file; `check` reports a missing one before any work."""
+"""Annotation of an argument that names an existing file; `check` reports a missing file before any work."""
 
 InputFolder = Annotated[str, AfterValidator(_check_folder)]
 """Annotation of an argument that names an existing folder."""
@@ -250,7 +253,10 @@ def write_jsonl(path: str | Path, values: Iterable[dict[str, Any]]) -> None:
 
 
 def read_json(path: str | Path, what: str) -> dict[str, Any]:
-    """Reads one JSON object. Raises InputError with the file's path."""
+    """Reads a file that contains one JSON object. Raises InputError if the file is missing or contains anything else.
+
+    The message begins with `what` and names the file.
+    """
     found = require_file(path, what)
     try:
         return parse_object(found.read_bytes())

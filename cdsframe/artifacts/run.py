@@ -42,7 +42,7 @@ class Run:
         config_yaml: the resolved configuration without secrets; None writes no `config.yaml` and creates no folder.
         choices: group -> the chosen option.
         group: the name shared by the jobs of a multirun; in a single run, the folder's name.
-        hyperparameters: config path -> number or switch that may be logged.
+        hyperparameters: group or config path -> option name, number or boolean that loggers may log.
         sweep_folder: the multirun's folder; None in a single run.
         resumed: whether this run resumes an interrupted one in the same folder.
     """
@@ -125,8 +125,8 @@ def read_manifest(
     """Reads a folder's `manifest.json`.
 
     Args:
-        what: the beginning of an error message.
-        fix: the end of an error message.
+        what: the beginning of error messages: the kind of folder (`adapter`).
+        fix: the end of error messages: how to fix it (`train it again`).
         needed: required key -> type.
         version: the current format version.
         readable: other format versions to accept.

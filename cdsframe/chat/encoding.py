@@ -23,12 +23,12 @@ IGNORED = -100
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Token ids of a conversation and their labels: the id for tokens of the answer and its end, else IGNORED."""
+    """Token ids of a conversation, and their labels: the id in the answer and the end of the turn, else IGNORED."""
 
     input_ids: list[int]
     labels: list[int]
     closing: int = 1
-    """How many of the last labelled tokens end the turn."""
+    """Number of end-of-turn tokens, which are the last labelled tokens."""
 
     @property
     def labelled(self) -> int:
@@ -38,8 +38,8 @@ class Encoded:
 def encode(tokenizer: Any, messages: Sequence[Message], answer: str | None = None) -> Encoded:
     """Tokenises a conversation by the tokenizer's chat template.
 
-    With an answer, the assistant's turn is appended; its tokens and those that end the turn are labelled. Without, the
-    sequence ends with the generation prompt. Both sequences begin with the same tokens.
+    With an answer, the assistant's turn is appended; the tokens of the answer and of the end of the turn are labelled.
+    Without an answer, the sequence ends with the generation prompt. Both sequences begin with the same prompt tokens.
 
     Raises ConfigError if the chat template cannot be used.
     """
@@ -78,15 +78,15 @@ def end_of_turn_ids(tokenizer: Any) -> list[int]:
 def chat_digest(tokenizer: Any) -> str:
     """Returns a digest of the tokens and labels of sample conversations.
 
-    If an adapter's training had the same digest, its prompts have the same tokens as in training. Raises ConfigError if
-    the chat template cannot be used.
+    If it equals the digest recorded when an adapter was trained, prompts have the same tokens as in that training.
+    Raises ConfigError if the chat template cannot be used.
     """
     asked = encode_many(tokenizer, [(messages, None) for messages, _ in _samples()])
     return digest_of(f"{one.input_ids}{one.labels}" for one in [*asked, *encode_many(tokenizer, _samples())])
 
 
 def matches_legacy_encoding(tokenizer: Any) -> bool:
-    """Whether sample conversations have the tokens and labels from before adapters recorded a `chat_digest`."""
+    """Whether sample conversations have the tokens and labels of versions that did not record a `chat_digest`."""
     found = []
     for (messages, answer), now in zip(_samples(), encode_many(tokenizer, _samples()), strict=True):
         turns = [*messages, Message("assistant", answer)]
@@ -99,7 +99,7 @@ def matches_legacy_encoding(tokenizer: Any) -> bool:
 
 
 def _samples() -> list[tuple[list[Message], str]]:
-    """Returns conversations whose tokens depend on the details of a template and tokenizer."""
+    """Returns pairs of messages and answer whose tokens change with the details of a template and tokenizer."""
     texts = ("Which dose is given?", "Ask the ward.", "How often?\nAnd why?", "Twice daily.")
     contents = [[Message(role, text) for role, text in zip(roles, texts, strict=False)] for roles in ASKED]
     return [(messages, answer) for messages in contents for answer in ("15 mg twice daily [1]", "Yes.", "(none)")]
@@ -111,5 +111,5 @@ def tokenizer_digest(tokenizer: Any) -> str | None:
     if backend is None:
         return None
     text = backend.to_str()
-    own = text[max(0, text.find('"added_tokens"')) :]  # before it: settings of the last call (truncation, padding)
+    own = text[max(0, text.find('"added_tokens"')) :]  # cuts off the last call's truncation and padding
     return digest(own, str(tokenizer.chat_template), str(tokenizer.special_tokens_map))

@@ -1,6 +1,6 @@
-"""Examines a chat format before work starts: prints small conversations, compares their tokens, logs repairs.
+"""Examines a chat format before work starts: prints sample conversations, logs repairs, and warns about their tokens.
 
-Does not repair (`cdsframe.chat.format` does).
+Repairs nothing: `cdsframe.chat.format` does.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ ASKED: tuple[Roles, ...] = (
 _HARMLESS = ("Which dose is given?", "Ask the ward.", "How often is it given?", "Twice daily.")
 _BRACKETS = re.compile(r"[\[<{|]\S*[\]>}|]")
 _PRINTS = 16
-"""How often a conversation is printed to detect a random template."""
+"""How often a conversation is printed to detect a template with random output."""
 
 
 def examined(tokenizer: Any) -> ChatFormat:
-    """Returns a tokenizer's format and logs repairs. Raises ConfigError if it cannot be used."""
+    """Returns a tokenizer's chat format and logs repairs. Raises ConfigError if the chat template cannot be used."""
     format = _readable(tokenizer)
     forms = {roles: format.form(tokenizer, roles) for roles in ASKED}
     asked = forms[ASKED[0]].turns
@@ -70,14 +70,14 @@ def _readable(tokenizer: Any) -> ChatFormat:
 
 
 def _end_names(format: ChatFormat, closing: str) -> list[str]:
-    """Returns the control tokens in the end of an answer."""
+    """Returns the control tokens in `closing`, the text that ends an answer."""
     return [name for name in format.tokens.control if format.tokens.named(name) in closing]
 
 
 def _openings(format: ChatFormat, tokenizer: Any, form: ConversationForm) -> tuple[re.Pattern[str] | None, bool]:
     """Returns the plain text that opens turns, as a pattern, and whether blanks alone separate some turns.
 
-    The pattern is None if a control token separates every two contents.
+    The pattern is None if there is no such text: control tokens or blanks separate all contents.
     """
     try:
         whole = format.template.show(tokenizer, [*form.turns, ("assistant", (len(form.numbers),))], asks=False)
@@ -136,7 +136,7 @@ def _warnings(format: ChatFormat, unmarked: bool) -> Iterator[str]:
 
 
 def _different_tokens(format: ChatFormat, tokenizer: Any) -> Iterator[str]:
-    """Yields warnings if tokens differ from those of the tokenizer's own `apply_chat_template`."""
+    """Yields warnings if tokens differ from those of the tokenizer's `apply_chat_template`, or about the bos token."""
     bos, differing = tokenizer.bos_token_id, 0
     encoded = []
     for roles in ASKED:
@@ -155,7 +155,7 @@ def _different_tokens(format: ChatFormat, tokenizer: Any) -> Iterator[str]:
         differing += not (form.repaired and form.added) and not (whole and theirs[:until] == ours.ids[:until])
     if differing:
         yield (
-            f"{differing} of {len(ASKED)} small conversations have other tokens than the tokenizer's "
+            f"{differing} of {len(ASKED)} sample conversations have other tokens than the tokenizer's "
             "apply_chat_template makes; the base model may answer less well"
         )
     if bos is None:

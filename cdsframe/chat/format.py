@@ -1,7 +1,7 @@
-"""Derives a model's chat format from its template and tokenizer by printing conversations with marks for contents.
+"""Derives a model's chat format from its template and tokenizer by printing conversations of numbered marks.
 
 Repairs a template whose generation prompt differs from the text before a trained answer, or that does not end an
-answer; refuses one that cannot be repaired. Does not log (see `cdsframe.chat.examination`).
+answer; raises ConfigError if that is impossible. Does not log (see `cdsframe.chat.examination`).
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ class ConversationForm:
     """The template's text of a conversation with given roles; control tokens have their secret names.
 
     Args:
-        before: the text before each content of the prompt, and after the last one.
-        numbers: the contents' numbers in the prompt's order.
-        gap: blanks between the prompt and the answer, which belong to the answer.
+        before: the text before each content of the prompt, then the text after the last content.
+        numbers: indices of the contents, in the order in which the prompt shows them.
+        gap: blanks between the prompt and the answer; they are tokenised as part of the answer.
         closing: the text that ends the assistant's turn, with the tokens that stop generation.
         rest: the text that the template prints after `closing`.
         turns: the turns that the template prints, with the numbers of the contents in each.
-        repaired: text before the answer that the generation prompt lacks or has differently; empty if equal.
-        added: why `closing` is not the text that the template prints after the answer; empty if it is.
+        repaired: text before the answer that the generation prompt lacks or has differently; empty if both are equal.
+        added: why cdsframe adds `closing` (the template prints no end of an answer); empty if the template prints it.
     """
 
     before: tuple[str, ...]
@@ -43,13 +43,13 @@ class ConversationForm:
     added: str
 
     def prompt(self, contents: Sequence[str]) -> str:
-        """Returns the prompt's text with these contents."""
+        """Returns the prompt's text. `contents`: one text per message, in the messages' order."""
         shown = [contents[number] for number in self.numbers]
         return "".join(part for pair in zip(self.before, [*shown, ""], strict=True) for part in pair)
 
 
 class ChatFormat:
-    """The forms of conversations with one model. `of` caches one per tokenizer.
+    """The forms of conversations with one model. `of` caches one `ChatFormat` per tokenizer.
 
     Callers pass the tokenizer to each method: a reference here would keep it alive in the cache.
     """
@@ -59,16 +59,16 @@ class ChatFormat:
         self.ends: frozenset[int] = frozenset()
         """Ids that stop generation: those that end the assistant's turn, and eos."""
         self.openings: re.Pattern[str] | None = None
-        """Plain text with which the template opens a turn; in contents it is split into letters."""
+        """Matches plain text with which the template opens a turn; in contents such text is split into letters."""
         self._forms: dict[Roles, ConversationForm] = {}
         name, id = tokenizer.eos_token, tokenizer.eos_token_id
         self.eos = (str(name), int(id)) if name is not None and id is not None and name.strip() else None
         self.earlier_end = self._earlier_end(tokenizer)
-        """Text that ends an answer which is not the last message (some templates end only these); empty if none."""
+        """Text that ends an answer before a further message; empty if none. Some templates end only such answers."""
 
     @staticmethod
     def of(tokenizer: Any) -> ChatFormat:
-        """Returns the tokenizer's format, examined at the first call. Raises ConfigError if it cannot be used."""
+        """Returns the tokenizer's format, examined at the first call. Raises ConfigError for an unusable template."""
         from cdsframe.chat.examination import examined
 
         key = (str(tokenizer.chat_template), len(tokenizer), tokenizer.eos_token)
@@ -94,7 +94,7 @@ class ChatFormat:
         return self.tokens.with_answers(texts)
 
     def form(self, tokenizer: Any, roles: Roles) -> ConversationForm:
-        """Returns the form of conversations with these roles. Raises ConfigError if the template refuses them."""
+        """Returns the form of conversations with these roles. Raises ConfigError if the template cannot print them."""
         if roles not in self._forms:
             self._forms[roles] = self._derive(tokenizer, roles)
         return self._forms[roles]
@@ -106,10 +106,10 @@ class ChatFormat:
         return [self.openings.sub(lambda found: self.tokens.broken(found[0]), text) for text in stripped]
 
     def _derive(self, tokenizer: Any, roles: Roles) -> ConversationForm:
-        """Derives a form. The prompt is the text before an answer, without blanks that the generation prompt lacks."""
+        """Derives a form. Its prompt is the text before an answer, without blanks that the generation prompt lacks."""
         turns, answered = self._arranged(tokenizer, roles)
         asked = self.template.show(tokenizer, turns, asks=True)
-        if answered is None:  # the template has no way to print an answer behind these turns
+        if answered is None:  # the template cannot print an answer after these turns
             return self._build(turns, asked, "", None, "")
         prefix, tail = answered
         if prefix.rstrip() == asked.rstrip():
@@ -123,7 +123,7 @@ class ChatFormat:
 
     def _build(self, turns: Sequence[Turn], prompt: str, gap: str, tail: str | None, repaired: str) -> ConversationForm:
         """Builds a form. `tail`: the text after the answer; None if the template prints no answer here."""
-        stripped = prompt.rstrip(" ")  # a blank before a word is part of its token
+        stripped = prompt.rstrip(" ")  # many tokenizers put a blank into the next word's token
         pieces, numbers = split_at_marks(stripped)
         named, end = self.tokens.named, _closing(self.tokens, tail or "", self.eos)
         closing, rest, added = named(end), named((tail or "")[len(end) :]), ""
@@ -175,9 +175,11 @@ class ChatFormat:
         return self.tokens.named(self.eos[0])
 
     def _arranged(self, tokenizer: Any, roles: Roles) -> tuple[list[Turn], tuple[str, str] | None]:
-        """Returns the first arrangement (see `arrangements`) that the template prints completely.
+        """Returns `(turns, (text before an answer, text after it))` for the first usable arrangement of the messages.
 
-        Also returns the text before and after an answer, or None if the template prints an answer after no arrangement.
+        It is the first of `arrangements` that the template prints completely, followed by an answer. If there is none,
+        returns `(turns, None)` for the first that it prints completely without an answer. Raises ConfigError if it
+        prints no arrangement completely.
         """
         refusal = "it omits or repeats a message"
         asking: list[Turn] | None = None
@@ -210,8 +212,8 @@ _KNOWN: WeakKeyDictionary[Any, tuple[Any, ChatFormat]] = WeakKeyDictionary()
 def _closing(tokens: SafeTokenizer, tail: str, eos: tuple[str, int] | None, *, ends_first: bool = True) -> str:
     """Returns the part of `tail`, the text after an answer, that ends the turn; empty if no token does.
 
-    Blanks may come before and between the tokens. A token directly followed by text opens the next turn, except the
-    first token if `ends_first`.
+    Blanks may come before and between the tokens. A token directly followed by text opens the next turn, except the eos
+    token, and the first token if `ends_first`.
     """
     end = 0
     for found in tokens.controls(tail):
@@ -232,5 +234,5 @@ def _shared(first: str, second: str) -> str:
 
 
 def _shows(text: str, numbers: Sequence[int]) -> bool:
-    """Whether a printed conversation contains each content once."""
+    """Whether a printed conversation contains the marks of these contents, each once, and no others."""
     return sorted(split_at_marks(text)[1]) == list(numbers)

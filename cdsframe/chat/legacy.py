@@ -1,6 +1,6 @@
-"""Tokenises conversations as cdsframe did before adapters recorded their chat format, to check such adapters.
+"""Tokenises conversations as early versions did, to check adapters that were trained before the format was recorded.
 
-That version tokenised each content separately, and took the first token after the answer as the end of the turn.
+Early versions tokenised each content separately, and took the first token after the answer as the end of the turn.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from cdsframe.chat.template import FROZEN_DATE, mark, split_at_marks
 
 
 def legacy_ids(tokenizer: Any, roles: Sequence[str], contents: Sequence[str]) -> tuple[list[int], int, int] | None:
-    """Returns token ids, the answer's first index and the end of the labels; None if the template refuses."""
+    """Returns `(ids, first, last)`, labelled tokens in `[first, last)`; None if the template cannot print the roles."""
     try:
         text = tokenizer.apply_chat_template(
             [{"role": role, "content": mark(number)} for number, role in enumerate(roles)],

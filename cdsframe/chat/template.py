@@ -1,6 +1,6 @@
 """Prints a conversation by a tokenizer's chat template, on a frozen date, with numbered marks in place of contents.
 
-A chat template is a program by the model's author; any error becomes a RefusedError. Does not tokenise.
+A chat template is a program by the model's author; any error that it raises becomes a RefusedError. Does not tokenise.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Turn = tuple[str, tuple[int, ...]]
 
 
 def mark(number: int) -> str:
-    """Returns the mark for a content in a printed conversation."""
+    """Returns the mark that stands for content `number` in a printed conversation."""
     return f"\ue000{number}\ue001"
 
 
@@ -45,8 +45,9 @@ class Template:
     """A chat template.
 
     Args:
-        text: Jinja, as the tokenizer has it.
-        in_parts: whether contents are passed as lists of parts, as templates of vision-language models expect.
+        text: the template's Jinja source.
+        in_parts: whether contents are passed as lists of parts, as templates of vision-language models expect, instead
+            of as strings.
     """
 
     text: str
@@ -61,7 +62,7 @@ class Template:
         return self.print(tokenizer, texts, asks=asks)
 
     def print(self, tokenizer: Any, turns: Sequence[tuple[str, str]], *, asks: bool) -> str:
-        """Prints the conversation of these roles and contents. Raises RefusedError."""
+        """Prints a conversation of `(role, content)` turns as `show` does. Raises RefusedError."""
         messages = [
             {"role": role, "content": [{"type": "text", "text": text}] if self.in_parts else text}
             for role, text in turns
@@ -81,7 +82,7 @@ class Template:
 
 
 def template_of(tokenizer: Any) -> str:
-    """Returns the tokenizer's chat template or the default one. Raises ConfigError if neither is possible."""
+    """Returns the tokenizer's chat template, or else the default one. Raises ConfigError if neither can be used."""
     found = tokenizer.chat_template
     if isinstance(found, dict):
         if "default" not in found:
@@ -93,7 +94,7 @@ def template_of(tokenizer: Any) -> str:
 
 
 def default_template(tokenizer: Any) -> str:
-    """Returns a template for a tokenizer without one: ChatML if its two tokens exist, else headings in plain text.
+    """Returns a template for a tokenizer without one: ChatML if it has ChatML's tokens, else plain-text headings.
 
     With headings, each answer ends with the eos token. Raises ConfigError if the tokenizer has no eos token.
     """

@@ -24,7 +24,7 @@ _BYTE = re.compile("<0x[0-9A-Fa-f]{2}>")
 
 @dataclass(frozen=True, slots=True)
 class AnsweredConversation:
-    """Token ids of a conversation: prompt in `[0, prompt)`, answer up to `answered`, end of turn up to `closed`."""
+    """Token ids: prompt `[0, prompt)`, answer `[prompt, answered)`, end of turn `[answered, closed)`, further text."""
 
     ids: list[int]
     prompt: int
@@ -72,7 +72,7 @@ class SafeTokenizer:
         return self._pattern.sub(" ", text)
 
     def broken(self, text: str) -> str:
-        """Splits a text so that its letters form no common token; if its tokens stay the same, inserts a blank."""
+        """Separates a text's letters, so that no token contains two; if the tokens stay the same, inserts a blank."""
         letters = self._break.join(text) if isinstance(self._plain, _Fast) else text
         apart, together = self.prompts([letters, text])
         return letters if apart != together else f"{text[0]} {text[1:]}"
@@ -82,12 +82,12 @@ class SafeTokenizer:
         return self._plain.prompts(texts)
 
     def with_answers(self, texts: Sequence[tuple[str, str, str, str]]) -> list[AnsweredConversation]:
-        """Returns the ids of prompt, answer, end of turn and following text. They begin with the ids of the prompt."""
+        """Returns the ids of each `(prompt, answer, end of turn, further text)`. They begin with the prompt's ids."""
         return self._plain.with_answers(texts)
 
 
 def _is_text(name: str, special: bool, own: set[str]) -> bool:
-    """Whether an added token is also a token in contents: blanks, single bytes, words of `model.new_tokens`."""
+    """Whether contents may contain an added token: blanks, single bytes, words of `model.new_tokens`."""
     blank = not name.replace("\u2581", " ").strip()
     return blank or _BYTE.fullmatch(name) is not None or (name in own and not special)
 
@@ -101,8 +101,8 @@ def _spelled(token: Any) -> str:
 class _Fast:
     """A copy of a tokenizer of the `tokenizers` library with secret names for its control tokens.
 
-    Tokenises each text as a whole, exactly as the original: with its normalisation, its blanks beside control tokens
-    and the blank that SentencePiece adds to a text.
+    Tokenises each text as a whole, exactly as the original does: with the same normalisation, blanks beside control
+    tokens, and the blank that SentencePiece adds to a text.
     """
 
     def __init__(self, tokenizer: Any, secret: dict[str, str], cut: str, opening: str) -> None:
@@ -123,7 +123,7 @@ class _Fast:
         self._copy.encode_special_tokens = False
         self._copy.add_tokens([AddedToken(cut, normalized=False)])
         normalized = any(t["normalized"] for t in described["added_tokens"] if t["content"].startswith(opening))
-        self._opening = "" if normalized else opening  # prefix of secret names, if they split a text
+        self._opening = "" if normalized else opening  # prefix of secret names; empty if they do not split a text
         self._cut, self._cut_text = self._copy.token_to_id(cut), cut
         ids = tokenizer.added_tokens_encoder
         self._ids = {self._copy.token_to_id(name): ids[own] for own, name in secret.items()}
@@ -143,7 +143,7 @@ class _Fast:
         ]
 
     def _last_stretch(self, prompt: str) -> int:
-        """Returns the index of the prompt's last control token; text before it does not affect later tokens."""
+        """Returns the index of the last control token, or 0. Text before this index does not affect later tokens."""
         return max(0, prompt.rfind(self._opening)) if self._opening else 0
 
     def _placed(
@@ -165,7 +165,7 @@ class _Fast:
         return AnsweredConversation(prior + self._own(whole.ids), len(self._own(asks)), *ends)
 
     def _own(self, ids: Sequence[int]) -> list[int]:
-        """Converts the copy's ids to the tokenizer's, without break tokens."""
+        """Converts ids of the renamed copy to ids of the original tokenizer; drops tokens that only separate text."""
         return [self._ids.get(id, id) for id in ids if id != self._cut]
 
     def _encode(self, texts: Sequence[str]) -> list[Any]:
@@ -173,7 +173,7 @@ class _Fast:
 
 
 def _token_at(whole: Any, place: int) -> int:
-    """Returns the index of the token at a character, or at the next that has one: some tokenizers drop blanks."""
+    """Returns the index of the token with character `place`, or with the next one: some tokenizers drop blanks."""
     length = whole.offsets[-1][1] if whole.ids else 0
     found = next((token for at in range(place, length) if (token := whole.char_to_token(at)) is not None), None)
     if found is None:
@@ -182,7 +182,7 @@ def _token_at(whole: Any, place: int) -> int:
 
 
 class _Slow:
-    """A tokenizer written in Python. Tokenises the text between control tokens piece by piece."""
+    """A tokenizer written in Python. Tokenises each text between control tokens separately."""
 
     def __init__(self, tokenizer: Any, secret: dict[str, str]) -> None:
         self._tokenizer = tokenizer
@@ -207,7 +207,7 @@ class _Slow:
 
 
 def _rename(model: dict[str, Any], secret: dict[str, str]) -> None:
-    """Also renames the control tokens in the vocabulary, so that no text is tokenised into one.
+    """Also renames the control tokens in the vocabulary, so that no text is tokenised into a control token.
 
     The unknown token keeps its name: the tokenization model inserts it.
     """

@@ -21,13 +21,13 @@ from cdsframe.contracts import Embedder
 from cdsframe.types import HEADS, Document, Head, Passage, Section, headed
 
 Size = Annotated[int, Field(ge=16)]
-"""Maximum tokens of a passage as the embedder reads it: its prefix, `prepend`, the text and special tokens."""
+"""Maximum tokens of a passage as the embedder reads it: model prefix, prepended fields, text and special tokens."""
 Prepend = list[Head]
 """Which of title and heading are prepended to the text for embedding and BM25."""
 Levels = list[Literal["section", "document", "title"]]
 """Levels of the records made besides passages; `retriever=hierarchical` uses them."""
 SummarySentences = Annotated[int, Field(ge=1)] | None
-"""Number of most central sentences in a document's record; None: the whole text."""
+"""Number of the document's most central sentences that form the text of its record; None: the whole text."""
 
 SectionRun = Sequence[tuple[int, Section]]
 """Consecutive sections, with their numbers in the document, that are split as one text."""
@@ -38,7 +38,7 @@ _BLANKS = re.compile(r"\s*")
 class BaseChunker(ABC):
     """Makes passages of at most `size` tokens, as the embedder counts them, then the document's other records.
 
-    Records that are passages already (`Section.passage_id`) are kept whole.
+    Sections that are passages already in the corpus (`Section.passage_id`) are kept whole.
 
     Args:
         size, prepend, levels, summary_sentences: see their types.
@@ -53,7 +53,7 @@ class BaseChunker(ABC):
 
     @staticmethod
     def level_problems(levels: Levels, summary_sentences: int | None) -> list[str]:
-        """Empty if `summary_sentences` has a document record to apply to."""
+        """Returns the problems of the options: `summary_sentences` needs `document` among `levels`."""
         if summary_sentences is None or "document" in levels:
             return []
         return [
@@ -94,11 +94,14 @@ class BaseChunker(ABC):
 
     @abstractmethod
     def _back(self, places: Breaks, first: int, after: int) -> int:
-        """Returns the first token of the next passage, in (`first`, `after`]. No passage covers the token `after`."""
+        """Returns the token that the next passage begins with, in (`first`, `after`].
+
+        `after` is the first token that no passage covers yet.
+        """
 
     def _passages(self, document: Document) -> list[Passage]:
         passages: list[Passage] = []
-        own = document.digest  # hashes the whole text
+        own = document.digest  # computed once, since it hashes the whole text
         for run in self._section_runs(document.sections):
             for (number, section), title, heading, start, end in self._pieces(document, run):
                 text = document.text[start:end]
@@ -124,7 +127,7 @@ class BaseChunker(ABC):
     def _pieces(
         self, document: Document, run: SectionRun
     ) -> Iterator[tuple[tuple[int, Section], str, tuple[str, ...], int, int]]:
-        """Per passage: its first section with its number, title, heading, start and end."""
+        """Yields per passage: (number, section) of its first section; title; heading; start; end."""
         first = run[0][1]
         if first.passage_id is not None:
             yield run[0], document.title, first.heading, first.start, first.end
@@ -152,7 +155,7 @@ class BaseChunker(ABC):
         for cut_title in [False] * with_heading + [True] * with_title:
             while self._count(self._head(title, heading), "") > half:
                 words = (title if cut_title else " ".join(heading)).removesuffix("…").split()
-                whole = "".join(words)  # a script without spaces, or one word
+                whole = "".join(words)  # halved if it is one word or a script without spaces
                 shorter = " ".join(words[:-1]) if len(words) > 1 else whole[: len(whole) // 2]
                 shorter += "…" if shorter else ""
                 title, heading = (shorter, heading) if cut_title else (title, (shorter,) if shorter else ())
@@ -161,14 +164,14 @@ class BaseChunker(ABC):
         return title, heading
 
     def _count(self, head: str, text: str) -> int:
-        return self._embedder.count(headed(head, (), text))  # counts the search form
+        return self._embedder.count(headed(head, (), text))  # the embedder counts the text's search form
 
     def _spans(self, text: str, head: Callable[[int], str]) -> Iterator[tuple[int, int]]:
         """Character spans of a text's passages, stripped of blanks; `head` returns the prepended text for a start
         position.
 
-        `first`: token where this passage begins. `after`: token where new text begins. `done`: characters covered so
-        far.
+        In the loop, the passage begins with token `first`; `after` is the first token that no passage covers yet;
+        passages cover the first `done` characters.
         """
         places = self._breaks(text)
         first = after = done = 0
@@ -177,7 +180,7 @@ class BaseChunker(ABC):
             start = _BLANKS.match(text, begin).end()  # type: ignore[union-attr]  # it matches anywhere
             end = self._cut(places, begin, self._limit(text, places, begin, first, head(start)), done)
             if bisect_left(places.tokens, end) == len(places.tokens):
-                end = places.length  # the embedding model truncates the text here
+                end = places.length  # no token begins later: take the rest of the text
             if end <= done:  # the overlap leaves no room for new text
                 first = after
                 continue
@@ -187,11 +190,11 @@ class BaseChunker(ABC):
             first = after if after == len(places.tokens) else self._back(places, first, after)
 
     def _limit(self, text: str, places: Breaks, begin: int, first: int, head: str) -> int:
-        """The largest end (character) of a passage from token `first` on within `size`: a token start, at least one
-        token later."""
+        """The largest end (character) of a passage that begins with token `first` and has at most `size` tokens, or one
+        token if even that exceeds `size`."""
         last = min(first + max(1, self._size - self._count(head, "")), len(places.tokens))
         while True:
             end = places.tokens[last] if last < len(places.tokens) else len(text)
             if last == first + 1 or self._count(head, text[begin:end].strip()) <= self._size:
                 return end
-            last -= 1  # token counts depend on context: rare, and seldom by more than one
+            last -= 1  # rare: a token count depends on context, seldom by more than one

@@ -12,7 +12,7 @@ _SENTENCE_END = re.compile(
 )
 _WORD_END = re.compile(r"\s+|[、，；：・]")
 _DIVIDED = re.compile(r"[^\W\d_][-\u2010\u2011\u00ad]$")
-"""A line end within a word: neither half of a word split there would be found by a search."""
+"""The characters before a line end that divides a word. A search would find neither half of a word split there."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,10 +21,10 @@ class FixedChunker(SectionChunker):
 
     Args:
         size: maximum tokens of a passage.
-        overlap: tokens repeated at the start of the next passage, from a word start.
+        overlap: maximum tokens repeated at the start of the next passage, which begins with a whole word.
         prepend: which of title and heading are prepended for embedding and BM25.
-        levels: larger units that also get an index record: `document`, `section`, `title`.
-        summary_sentences: number of sentences in a document's index record; None: the whole text.
+        levels: levels of the records made besides passages: `document`, `section`, `title`.
+        summary_sentences: number of central sentences that form a document record's text; None: the whole text.
         embedder: its tokenizer counts tokens.
     """
 

@@ -1,7 +1,7 @@
 """Makes the records of a document's sections, of its titles, and of the whole document.
 
-Does not embed: titles are embedded; vectors of sections and documents are means of their passages' vectors (see
-`cdsframe.ingestion`).
+Does not embed. `cdsframe.ingestion` embeds titles; the vector of a section or document is the mean of its passages'
+vectors.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ class SectionChunker(BaseChunker):
 
     Args:
         size: maximum tokens of a passage.
-        overlap: maximum tokens repeated at the start of the next passage, from a sentence start if there is one.
+        overlap: maximum tokens repeated at the start of the next passage, which begins with a sentence if one fits.
         prepend: which of title and heading are prepended for embedding and BM25.
-        levels: larger units that also get an index record: `document`, `section`, `title`.
-        summary_sentences: number of sentences in a document's index record; None: the whole text.
+        levels: levels of the records made besides passages: `document`, `section`, `title`.
+        summary_sentences: number of central sentences that form a document record's text; None: the whole text.
         embedder: its tokenizer counts tokens.
     """
 
@@ -47,7 +47,8 @@ class SectionChunker(BaseChunker):
 
     @classmethod
     def problems(cls, size: int, overlap: int, levels: Levels, summary_sentences: int | None) -> list[str]:
-        """Empty if the overlap leaves room for new text, and `summary_sentences` has a document record."""
+        """Returns the problems of the options: `overlap` must be less than half of `size`; also those of
+        `level_problems`."""
         found = cls.level_problems(levels, summary_sentences)
         if overlap >= size // 2:
             found.append(f"chunking.overlap must be less than half of chunking.size={size}, got {overlap}")

@@ -15,15 +15,15 @@ from cdsframe.errors import ConfigError
 
 
 class SentenceChunker(BaseChunker):
-    """A passage has fewer sentences if they exceed `size`; a single longer sentence is split between words.
+    """A passage has fewer than `sentences` sentences if they exceed `size`; a longer sentence is split between words.
 
     Args:
         size: maximum tokens of a passage.
         sentences: sentences per passage.
         overlap: sentences repeated at the start of the next passage.
         prepend: which of title and heading are prepended for embedding and BM25.
-        levels: larger units that also get an index record: `document`, `section`, `title`.
-        summary_sentences: number of sentences in a document's index record; None: the whole text.
+        levels: levels of the records made besides passages: `document`, `section`, `title`.
+        summary_sentences: number of central sentences that form a document record's text; None: the whole text.
         embedder: its tokenizer counts tokens.
     """
 
@@ -44,7 +44,8 @@ class SentenceChunker(BaseChunker):
 
     @classmethod
     def problems(cls, sentences: int, overlap: int, levels: Levels, summary_sentences: int | None) -> list[str]:
-        """Empty if each passage adds a sentence, and `summary_sentences` has a document record."""
+        """Returns the problems of the options: `overlap` must be less than `sentences`; also those of
+        `level_problems`."""
         found = cls.level_problems(levels, summary_sentences)
         if overlap >= sentences:
             found.append(f"chunking.overlap must be less than chunking.sentences={sentences}, got {overlap}")

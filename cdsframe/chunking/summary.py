@@ -38,5 +38,5 @@ def summary(text: str, count: int) -> str:
         taken.append(best)
         for word in set(left.pop(best)):
             weight[word] **= 2
-    others = (number for number in range(len(pieces)) if number not in taken)  # no content words: the first ones
+    others = (number for number in range(len(pieces)) if number not in taken)  # used if too few have content words
     return " ".join(pieces[number] for number in sorted([*taken, *islice(others, count - len(taken))]))

@@ -16,10 +16,10 @@ from cdsframe.citations.clauses import Clause, Part
 from cdsframe.citations.words import DECISIVE, RELATIONS, TURNING
 
 _QUOTED = "quoted"
-"""Measure of the amounts added by `_with_parts`; they do not compete with amounts in the text."""
+"""Measure of the amounts added by `_with_parts`, so that they do not count as second amounts of a real measure."""
 _EXCEPTION = "except"
 _NEAR = 3
-"""Maximum number of parts between an operator and the word that it modifies."""
+"""Number of parts on each side of an operator that it may modify."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +45,13 @@ def compare(
     """Compares a statement's clauses with the clauses of some sentences.
 
     Args:
-        known: words of the passage's title and heading, which the prompt shows; if the text lacks them, they are not
-            counted.
-        elsewhere: words of the whole passage: an amount must not be combined with a subject from another sentence.
-        form: kind of a statement without a verb: an amount ("amount") or a phrase that begins with one ("phrase"). Both
-            may omit the text's negation, which halves the share. "amount" may also omit the bound.
+        known: words of the passage's title and heading, which the prompt shows. A word of the statement is not counted
+            if it is one of them and the text lacks it.
+        elsewhere: words of the whole passage. A clause that combines an amount with a word from another sentence
+            contradicts the text.
+        form: kind of a statement without a verb: an amount ("amount") or a phrase that begins with an amount
+            ("phrase"); "" for other statements. Both kinds may omit the text's negation, which halves the share;
+            "amount" may also omit the bound.
     """
     parts = [part for clause in statement for part in clause]
     counted = [part for part in parts if part.kind != "operator"]
@@ -91,7 +93,14 @@ def _count(clauses: Iterable[Clause], names: Collection[str]) -> int:
 
 @dataclass(frozen=True, slots=True)
 class _Match:
-    """The best sentence for a statement's clause, and the sentence's clauses that contain the clause's words."""
+    """The sentence that matches a statement's clause best.
+
+    Attributes:
+        clauses: indices of the sentence's clauses that contain words of the statement's clause.
+        place: index of the sentence in the text.
+        held: number of words and amounts of the statement's clause that the sentence contains.
+        ignored: number of words that are not counted, since only the title or heading contains them.
+    """
 
     sentence: Sequence[Clause]
     clauses: tuple[int, ...]
@@ -101,7 +110,7 @@ class _Match:
 
 
 def _match(clause: Clause, text: Sequence[Sequence[Clause]], known: Collection[str]) -> _Match:
-    """Finds the sentence with most words of the clause, its best clause, and further clauses that add words."""
+    """Finds the sentence with most words of the clause, and in it the clauses that contain these words."""
     return max(
         (_match_in(clause, sentence, place, known) for place, sentence in enumerate(text)),
         key=lambda found: (found.held, -len(found.clauses), -found.place),
@@ -131,7 +140,10 @@ def _match_in(clause: Clause, sentence: Sequence[Clause], place: int, known: Col
 
 
 def _joined(statement: Sequence[Clause], matched: Sequence[_Match]) -> Iterator[tuple[list[Clause], list[Clause]]]:
-    """Groups the statement's clauses that share a clause of the text. Yields each group as `(stated, found)`."""
+    """Groups the statement's clauses that share a clause of the text.
+
+    Yields `(clauses of the statement, clauses of the text)` for each group.
+    """
     groups: list[tuple[set[tuple[int, int]], list[Clause]]] = []
     where = {(found.place, number): found.sentence[number] for found in matched for number in found.clauses}
     for clause, found in zip(statement, matched, strict=True):
@@ -145,7 +157,7 @@ def _joined(statement: Sequence[Clause], matched: Sequence[_Match]) -> Iterator[
 
 
 def _contradicts(stated: list[Clause], found: list[Clause], fragment: bool) -> bool:
-    """Whether the operators of a group of clauses differ."""
+    """Whether the operators of the statement's and the text's clauses of a group differ."""
     ours, theirs = list(_operators(stated)), list(_operators(found))
     for name in {operator for operator, _, _ in ours} | {operator for operator, _, _ in theirs if operator in DECISIVE}:
         own = [sides for operator, *sides in ours if operator == name]
@@ -180,7 +192,7 @@ def _operators(clauses: Sequence[Clause]) -> Iterator[tuple[str, list[str], list
 
 
 def _alike(ours: Sequence[list[str]], theirs: Sequence[list[str]]) -> bool:
-    """Whether two operators modify the same part: the next on the right or, without one, a part on either side."""
+    """Whether two operators modify the same part: the next part on the right or, if none, any part beside them."""
     (left, right), (other_left, other_right) = ours, theirs
     if right and other_right:
         return right[0] in other_right or other_right[0] in right
@@ -248,7 +260,7 @@ def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Par
 
 
 def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
-    """Whether two amounts are equal. In a fragment, an amount may omit its bound."""
+    """Whether two amounts or frequencies are equal. In a fragment, an amount may omit the text's bound."""
     if ours.kind != theirs.kind:
         return False
     if fragment and not ours.bound and ours.kind == "amount":
@@ -270,7 +282,7 @@ def _with_parts(clause: Clause) -> Clause:
 
 
 def _frequencies_kept(clause: Clause, found: _Match) -> bool:
-    """Whether each amount that has a frequency in the text also has one in the statement."""
+    """Whether the clause has a frequency, if a frequency follows one of its amounts in the text."""
     ours = {part.key for part in clause if part.kind == "amount"}
     if any(part.kind == "frequency" for part in clause):
         return True

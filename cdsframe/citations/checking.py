@@ -42,12 +42,13 @@ class Checked:
     cited: int
     """Number of statements that cite a passage."""
     removed: int
+    """Number of marker numbers removed from the text."""
     supports: tuple[tuple[float, ...], ...] = ()
     """For each statement with citations, the support by each cited passage, in [0, 1]."""
 
 
 def supports(citation: Citation) -> bool:
-    """Whether the cited span fully supports its statement and may be marked as evidence."""
+    """Whether the cited span supports the whole statement. Readers are shown only such spans as evidence."""
     return citation.support >= SUPPORTED
 
 
@@ -73,7 +74,10 @@ def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked
 
 
 def statements(text: str, shown: int = 99) -> Iterator[tuple[str, tuple[int, ...]]]:
-    """Yields `(statement, numbers it cites)`. Markers follow their statement, unless the text begins with one."""
+    """Yields `(statement, numbers of the passages that it cites)`.
+
+    Markers follow their statement. If the text begins with a marker, every marker precedes its statement.
+    """
     groups: list[tuple[int, int, tuple[int, ...]]] = []
     for marker in find(text, shown):
         if groups and groups[-1][1] == marker.start:
@@ -97,15 +101,15 @@ def statements(text: str, shown: int = 99) -> Iterator[tuple[str, tuple[int, ...
 def support(statement: str, passage: Passage, question: str = "") -> tuple[int, int, float]:
     """Returns `(start, end, support)`: the span of the source document with the highest support, in [0, 1].
 
-    Words of the passage's title and heading are not counted if missing, since the prompt shows them too. If no sentence
-    supports the statement without contradicting it, the span is the whole passage and the support 0.
+    A word that the span lacks is not counted if the passage's title or heading has it, since the prompt shows them too.
+    If no sentence supports the statement without contradicting it, the span is the whole passage and the support 0.
     """
     readings = (True, False) if divides_words(passage.text) or divides_words(statement) else (True,)
     return max((_support(statement, passage, question, joined) for joined in readings), key=lambda found: found[2])
 
 
 def _support(statement: str, passage: Passage, question: str, join_divided: bool) -> tuple[int, int, float]:
-    """As `support`, for one reading of words that a line's end divides."""
+    """As `support`. `join_divided`: whether words that a line's end divides are read without their hyphen."""
     stated = [clauses(words_of(statement, one, join_divided=join_divided)) for one in sentences(statement)]
     found = sentences(passage.text)
     text = [clauses(words_of(passage.text, one, join_divided=join_divided)) for one in found]
@@ -138,10 +142,10 @@ def _by_single_sentences(
     elsewhere: set[str],
     form: Literal["", "amount", "phrase"],
 ) -> float:
-    """Returns the lowest support that a sentence of the statement has from a single sentence of the passage.
+    """Returns, over the statement's sentences, the lowest of their best supports by a single sentence of the passage.
 
     Words of several sentences can form a statement that none of them makes (a condition of one, an order of another).
-    The caller limits the support of such a statement to `WORTH`, or to this value if that is higher.
+    The caller limits the support of a statement to `WORTH`, or to the returned value if that is higher.
     """
     lowest = 1.0
     for sentence in stated:
@@ -154,7 +158,7 @@ def _by_single_sentences(
 
 
 def terms(text: str) -> set[str]:
-    """Returns the words and numbers of a text without stop words, in one spelling."""
+    """Returns the words and numbers of a text without stop words, normalised in spelling."""
     return {token for token in _tokens(text) if token not in FUNCTION_WORDS}
 
 

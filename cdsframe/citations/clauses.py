@@ -77,7 +77,7 @@ def clauses(sentence: str) -> tuple[Clause, ...]:
 
 def fragment(statement: str) -> Literal["", "amount", "phrase"]:
     """Classifies a statement without a verb: "amount" for only an amount ("15 mg twice daily", "bleep 2140"), "phrase"
-    for a phrase that begins with one, else ""."""
+    for a phrase that begins with an amount, else ""."""
     parts = [part for clause in clauses(statement) for part in clause]
     if not parts or VERB.search(statement):
         return ""

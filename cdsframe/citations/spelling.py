@@ -96,7 +96,7 @@ def spelled_out(text: str) -> str:
 
 
 def _frequency(found: re.Match[str]) -> str:
-    """Writes a frequency as a word, events and days: "freq3x1" is three times in one day."""
+    """Writes a frequency as a word with the numbers of events and of days: "freq3x1" is three times in one day."""
     groups = {name: value and value.lower() for name, value in found.groupdict().items()}
     count, lower = groups.get("count"), found[0].lower()
     number = (_NUMBERS.get(count) or int(count)) if count else 1

@@ -1,4 +1,4 @@
-"""Word lists for `cdsframe.citations.clauses`: operators (negations, bounds, directions) and words without meaning.
+"""Word lists for `cdsframe.citations.clauses`: operators (negations, bounds, directions), light verbs, synonyms.
 
 Does not read sentences.
 """

@@ -48,7 +48,10 @@ def refuse_groups_without_option(name: str, configs: Path) -> None:
 
 
 def refuse_unresumable(name: str) -> None:
-    """Exits with an error if `resume` names no run's folder. A multirun would start in any folder."""
+    """Exits with an error if `resume` does not name the folder of a run or multirun.
+
+    Without this check, Hydra would start a multirun in any folder.
+    """
     given = [argument.lstrip("+").partition("=") for argument in sys.argv[1:]]
     several = any(
         key in ("-m", "--multirun")

@@ -1,4 +1,4 @@
-"""Shell completion for the command `cdsframe`. Hydra's completion does not support a subcommand before arguments."""
+"""Shell completion for the command `cdsframe`. Hydra's completion does not support a command before overrides."""
 
 from cdsframe.config.folders import PRIMARIES
 

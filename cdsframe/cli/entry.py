@@ -52,7 +52,10 @@ of it is passed on in CDSFRAME_TRACEBACKS."""
 
 
 def start_run(cfg: DictConfig) -> Run:
-    """Opens the job's run in the folder that Hydra chose, or in the folder to resume. Raises ConfigError."""
+    """Opens the job's run in the folder that Hydra chose, or in the folder to resume.
+
+    Raises ConfigError for settings that a run, a multirun or a resumed run does not support.
+    """
     runtime = HydraConfig.get()
     multirun = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
     if multirun and OmegaConf.select(cfg, "trainer.strategy") == "ddp":
@@ -92,7 +95,7 @@ def _refuse_settings_of_hydra(runtime: Any, multirun: bool) -> None:
     if runtime.job.chdir:
         raise ConfigError(
             "hydra.job.chdir=true would resolve relative paths such as paths.outputs in the run's folder, not in the "
-            "working folder; leave it out: a run writes into its folder without it"
+            "working folder; remove this setting: a run writes into its folder without it"
         )
     if multirun and str(runtime.sweep.subdir) != str(runtime.job.num):
         raise ConfigError(
@@ -116,10 +119,11 @@ _ON_DISK = {
 
 
 def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]:
-    """Makes a command: Hydra composes, `check` validates, the function works; a CdsframeError prints no traceback.
+    """Turns a function into a command: Hydra composes a configuration, `check` validates it, and the function runs.
 
-    The command and its primary configuration are named after the function's file. The configuration is read from the
-    folder `configs` beside that file if that exists, else from cdsframe's configs.
+    A CdsframeError is printed without a traceback. The command and its primary configuration are named after the
+    function's file. The configuration is read from the folder `configs` beside that file, or from cdsframe's own folder
+    `configs` if there is none beside it.
 
     Exit codes: 0 done, 1 failed (also Hydra's override errors), 2 configuration refused, 130 interrupted (Ctrl-C), 143
     stopped by SIGTERM after writing a checkpoint.
@@ -162,7 +166,7 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
         os.environ["CDSFRAME_TRACEBACKS"] = str(int(_TRACEBACKS))
         os.environ["HYDRA_FULL_ERROR"] = "1"  # makes Hydra raise every error instead of printing it
         try:
-            composed.clear()  # this call's: a process can call the command again
+            composed.clear()  # removes the configurations of an earlier call of the command in this process
             asked[:] = take_question(configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
             refuse_unresumable(name)
@@ -185,13 +189,17 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
 
 
 def _watched(function: Callable[[Composition], float | None], cfg: DictConfig, run: Run) -> float | None:
-    """Calls the function after starting `watch` in the working process, which may be a fork (`own_process`)."""
+    """Starts `watch` in the process that does the work, which may be a fork (`own_process`), and calls the function."""
     watch()
     return function(Composition(cfg, run))
 
 
 def _print_summaries(name: str) -> None:
-    """Prints the summaries of this process's multiruns. A CdsframeError or OSError is reported, and exits."""
+    """Prints the summaries of this process's multiruns.
+
+    If a summary fails with a CdsframeError or OSError, prints the error and exits, unless the process is already ending
+    with another error.
+    """
     pending = sys.exc_info()[0]
     try:
         for text in pop_summaries():
@@ -212,7 +220,10 @@ def _exit_single_run(error: CdsframeError) -> None:
 
 
 def _exit_code(name: str, error: Exception) -> int:
-    """Returns the exit code for an error, and prints the error unless `_report` has. Raises defects again."""
+    """Returns the exit code for an error, and prints the error unless `_report` has printed it.
+
+    Raises any error that a user cannot fix again: it is a defect.
+    """
     if isinstance(error, CdsframeError):
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -228,7 +239,7 @@ def _exit_code(name: str, error: Exception) -> int:
 
 
 def _not_utf8(name: str) -> int:
-    """Prints that a configuration file is not UTF-8 and returns the exit code. Hydra does not report which file."""
+    """Prints that a configuration file is not UTF-8, and returns the exit code. Hydra does not say which file it is."""
     sys.stderr.write(
         f"{name}: the configuration is refused: a file of it is not UTF-8 text; save the files of --config-dir and "
         "hydra.searchpath as UTF-8\n"

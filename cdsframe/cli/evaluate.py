@@ -9,7 +9,7 @@ from cdsframe.evaluation.result import Result
 
 @entry
 def main(system: Composition) -> float:
-    """Evaluates; returns the evaluation's headline number."""
+    """Evaluates; returns the value of the evaluation's main metric, for Hydra's sweepers."""
     system.require_compatible()
     result: Result = system.run_job("evaluation")
     sys.stdout.write(f"{result.text}\nin {system.run.folder}\n")

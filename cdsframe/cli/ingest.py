@@ -10,7 +10,7 @@ from cdsframe.ingestion.report import Report
 
 @entry
 def main(system: Composition) -> float:
-    """Ingests; returns the report's score."""
+    """Ingests; returns the report's score, for Hydra's sweepers."""
     report: Report = system.run_job("ingestion")
     system.run.finish(report.metrics, {"index": system.index.digest})
     sys.stdout.write(f"{report.text}\n")

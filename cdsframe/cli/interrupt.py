@@ -1,6 +1,6 @@
 """Exits silently on Ctrl-C while an entry point imports its modules: no work has started yet.
 
-Must be the first import. `restore_interrupts` lets Ctrl-C raise KeyboardInterrupt again.
+An entry point must import this module first. `restore_interrupts` lets Ctrl-C raise KeyboardInterrupt again.
 """
 
 import os
@@ -11,7 +11,7 @@ EXIT_CODE = 130
 
 
 def _leave(number: int, frame: object) -> None:
-    os._exit(EXIT_CODE)  # a module that is being imported could catch an exception
+    os._exit(EXIT_CODE)  # a module that is being imported could catch a KeyboardInterrupt
 
 
 def restore_interrupts() -> None:

@@ -1,6 +1,6 @@
 """The command `cdsframe COMMAND …`: runs a command with the remaining arguments."""
 
-import cdsframe.cli.interrupt  # noqa: I001 (first: Ctrl-C while the others are imported)
+import cdsframe.cli.interrupt  # noqa: I001 (imported first, to handle Ctrl-C during the other imports)
 import sys
 from importlib import import_module
 
@@ -13,7 +13,7 @@ _USAGE = f"""usage: cdsframe COMMAND [KEY=VALUE ...]
   ingest      update an index from a corpus
   train       fine-tune a model on questions with their passages
   evaluate    measure answers, retrieval or exams, and compare runs
-  serve       serve cited, confident answers over HTTP
+  serve       serve answers with citations and a confidence over HTTP
   ask         answer one question in the terminal
 
 cdsframe COMMAND --help lists a command's groups, options and examples.

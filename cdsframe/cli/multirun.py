@@ -46,9 +46,9 @@ class AfterEachJob(Callback):
 
 
 def pop_summaries() -> Iterator[str]:
-    """Yields the latest summary of each multirun run by this process, followed by the text its end callback returned.
+    """Yields, for each multirun that this process started, its latest summary and then the text that `at_end` returns.
 
-    Clears both. A summary that no job of this process wrote is computed now.
+    Forgets these multiruns. Computes the summary now if no job ran in this process: launchers may use other processes.
     """
     ended = list(_summaries.items())
     _summaries.clear()
@@ -59,7 +59,10 @@ def pop_summaries() -> Iterator[str]:
 
 
 def _hook(function: str) -> Any:
-    """Imports a function that summarises a multirun. Raises ConfigError for a function of any other module."""
+    """Imports a function that summarises a multirun.
+
+    Raises ConfigError if the function is private or is not in `cdsframe.evaluation` or `cdsframe.training`.
+    """
     if not function.startswith(("cdsframe.evaluation.", "cdsframe.training.")) or "._" in function:
         raise ConfigError(f"hydra.callbacks: {function} does not summarise multiruns; remove the callback")
     return resolve(function)

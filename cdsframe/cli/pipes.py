@@ -18,7 +18,8 @@ from typing import Any
 def ignore_closed_pipes() -> Iterator[None]:
     """Inside this context, output to a closed standard stream or pipe is discarded.
 
-    Replaces only the process's original streams: absl closes the stream of its log handler unless it is one of these.
+    Wraps `sys.stdout` and `sys.stderr` only if they are the process's original streams: absl's log handler would close
+    its stream if that were neither an original stream nor the current one.
     """
     streams = sys.stdout, sys.stderr
     if streams != (sys.__stdout__, sys.__stderr__):
@@ -78,7 +79,7 @@ class _PipeSafeStream:
 
 
 def _silence() -> bool:
-    """Redirects standard streams whose reader has closed the pipe to /dev/null; returns whether there were any."""
+    """Redirects standard streams whose reader has closed the pipe to /dev/null; returns whether it redirected any."""
     broken = _closed()
     for descriptor in broken:
         devnull = os.open(os.devnull, os.O_WRONLY)

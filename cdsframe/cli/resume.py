@@ -27,7 +27,10 @@ def differing(recorded: Any, current: Any) -> dict[str, tuple[Any, Any]]:
 
 
 def read_yaml(file: Path, kind: type) -> Any:
-    """Reads a YAML file of a run, unresolved. Raises ConfigError if its content is no `kind` (`dict` or `list`)."""
+    """Reads a YAML file of a run without resolving interpolations.
+
+    Raises ConfigError if its content is not of the type `kind` (`dict` or `list`).
+    """
     try:
         found = OmegaConf.to_container(OmegaConf.create(file.read_text(encoding="utf-8")))
     except (yaml.YAMLError, UnicodeDecodeError, OmegaConfBaseException):
@@ -38,12 +41,13 @@ def read_yaml(file: Path, kind: type) -> Any:
 
 
 def interrupted_run(cfg: DictConfig, written: Mapping[str, Any]) -> Path:
-    """Returns the folder that `resume` names.
+    """Returns the folder that `resume` names, if this configuration can resume the run in it.
 
     Args:
         written: the current configuration as a run writes it into `config.yaml`.
 
-    Raises ConfigError, with each setting that differs, if the run had another configuration.
+    Raises ConfigError if the folder is not a run's, or if the run had another configuration; the message then lists
+    each setting that differs.
     """
     folder = Path(str(cfg.resume))
     file = folder / "config.yaml"

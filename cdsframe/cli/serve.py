@@ -1,4 +1,4 @@
-"""Serves cited, confident answers over HTTP."""
+"""Serves answers with citations and a confidence over HTTP."""
 
 from cdsframe.cli.entry import entry
 from cdsframe.config import Composition
@@ -6,7 +6,7 @@ from cdsframe.config import Composition
 
 @entry
 def main(system: Composition) -> None:
-    """Serves the pipeline until it is interrupted."""
+    """Serves the pipeline until the process is interrupted."""
     system.run_job("serving")
 
 

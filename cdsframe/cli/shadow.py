@@ -37,8 +37,8 @@ def refuse_shadowed(name: str, configs: Path) -> None:
     if packages and not problems:
         if entries is None:
             problems.append(
-                "hydra.searchpath cannot be read here, and the folders of component packages are added to it; write it "
-                "as hydra.searchpath=[file://FOLDER] on the command line"
+                "hydra.searchpath cannot be read here, and cdsframe must add the folders of component packages to it; "
+                "write it as hydra.searchpath=[file://FOLDER] on the command line"
             )
         else:
             entries += [f"file://{folder}" for folder in packages.values()]
@@ -56,20 +56,27 @@ def refuse_shadowed(name: str, configs: Path) -> None:
 
 
 def _set_search_path(overrides: Sequence[str], entries: Sequence[str]) -> None:
-    """Replaces `hydra.searchpath` on the command line, among the other overrides: argparse takes them in one row."""
+    """Replaces `hydra.searchpath` on the command line.
+
+    Puts it beside the other overrides, because argparse accepts overrides only as one uninterrupted sequence.
+    """
     first = min((sys.argv.index(override) for override in overrides if override in sys.argv), default=1)
     kept = [given for given in sys.argv if not given.lstrip("+").startswith("hydra.searchpath=")]
     sys.argv[:] = [*kept[:first], search_path(entries), *kept[first:]]
 
 
 def search_path(entries: Sequence[str]) -> str:
-    """The override that sets Hydra's search path, quoted for its grammar."""
+    """Returns the override that sets Hydra's search path, quoted for Hydra's override grammar."""
     escaped = (entry.replace("\\", "\\\\").replace('"', '\\"') for entry in entries)
     return "hydra.searchpath=[" + ",".join(f'"{entry}"' for entry in escaped) + "]"
 
 
 def shadowed(folders: Sequence[Path]) -> list[str]:
-    """Returns one error per hidden file: both paths and how to select the user's file. Ignores identical copies."""
+    """Returns an error for each file that Hydra would ignore because an earlier folder has a file with its name.
+
+    An error has both paths and the way to select the ignored file. Identical copies are no error. Lists at most
+    `_SHOWN` files.
+    """
     problems = []
     places = list(dict.fromkeys(folder.resolve() for folder in folders))
     for number, folder in enumerate(places[:-1]):
@@ -121,8 +128,8 @@ def _folders(entries: Sequence[str]) -> Iterator[Path]:
 def _entries(arguments: Namespace, folders: Sequence[Path], name: str) -> tuple[list[str] | None, list[str]]:
     """Returns the resolved entries of `hydra.searchpath`, and an error if it has interpolations on the command line.
 
-    The command line takes precedence over the primary configuration. None: a value that cannot be resolved here, or
-    that Hydra refuses.
+    The command line takes precedence over the primary configuration. The entries are None if the value cannot be
+    resolved here, or if Hydra refuses it.
     """
     from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import HydraException

@@ -31,10 +31,11 @@ _PR_SET_PDEATHSIG = 1
 
 
 def require_resumable(folder: Path, several: bool) -> None:
-    """Raises ConfigError, before Hydra writes into the folder, if `resume` cannot resume it.
+    """Raises ConfigError if the run or multirun in `folder` cannot be resumed. Called before Hydra writes into it.
 
     Args:
-        several: whether the command line asks for a multirun; an experiment may ask for one, too.
+        several: whether the command line asks for a multirun. False does not exclude a multirun: an experiment may ask
+            for one.
     """
     if not folder.is_dir():
         raise ConfigError(f"resume: no folder {folder}")
@@ -51,8 +52,9 @@ def require_resumable(folder: Path, several: bool) -> None:
 def folder_of_job(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tuple[Path, bool]:
     """Returns the folder of a job in a resumed multirun, and whether the job has run in it before.
 
-    A job with the same configuration continues in its earlier folder, under any job number. Any other job gets `folder`
-    or, if another job used that, a new one. Raises ConfigError if `sweep` is the folder of a single run.
+    A job continues in the folder of the earlier job with the same configuration, whatever that folder's number. A job
+    with a new configuration gets `folder`, or a new folder if `folder` has been used by another job. Raises ConfigError
+    if `sweep` is the folder of a single run.
     """
     if (sweep / "config.yaml").is_file():
         raise ConfigError(_ONE_RUN.format(sweep))
@@ -63,7 +65,7 @@ def folder_of_job(sweep: Path, folder: Path, written: Mapping[str, Any]) -> tupl
     number = int(folder.name)
     while (folder / "config.yaml").is_file():
         number += 1
-        with suppress(FileExistsError):  # it belongs to a job that has not started
+        with suppress(FileExistsError):  # this number's folder belongs to a job that has not started
             (sweep / str(number)).mkdir()
             folder = sweep / str(number)
     return folder, False
@@ -142,7 +144,11 @@ def _in_own_process(work: Callable[[], float | None]) -> float | None:
 
 
 def _answer(work: Callable[[], float | None], sender: Any) -> None:
-    """Runs in the child. A separate process group prevents the terminal's Ctrl-C from reaching it twice."""
+    """Runs in the child process: calls `work` and sends its result or error to the parent.
+
+    The child has a process group of its own, so that Ctrl-C reaches it once, from the parent, and not also from the
+    terminal.
+    """
     os.setpgrp()
     for number in _FORWARDED:
         signal.signal(number, signal.default_int_handler if number == signal.SIGINT else signal.SIG_DFL)

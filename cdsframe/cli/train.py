@@ -8,7 +8,10 @@ from cdsframe.config import Composition
 
 @entry
 def main(system: Composition) -> float:
-    """Trains; returns the lowest validation loss."""
+    """Runs the configured training and returns its result: the lowest validation loss.
+
+    `training=estimate` returns gigabytes, `training=merge` the divergence of the merged model.
+    """
     for split in ("train", "validation"):
         system.data.questions(split)  # reports an unusable file before any work
     _ = system.trainer, system.model

@@ -1,6 +1,6 @@
-"""Where configuration becomes objects: `check` refuses what is wrong, `Composition` builds a system of components.
+"""Turns a configuration into objects: `check` raises ConfigError if it is invalid, `Composition` builds components.
 
-The only room of the package, beside `cli` and the entry points, that knows Hydra and sees a config.
+Only this package and `cli` import Hydra and OmegaConf and read configurations.
 """
 
 from typing import Any
@@ -13,7 +13,7 @@ __all__ = ["DEPENDENCIES", "Composition", "build", "check", "examine", "locate"]
 
 
 def __getattr__(name: str) -> Any:
-    """The callback's place before version 0.2, which configurations of users may name."""
+    """Imports `AfterEachJob` for users' configurations that name this older path, `cdsframe.config.AfterEachJob`."""
     if name == "AfterEachJob":
         from cdsframe.cli.multirun import AfterEachJob
 

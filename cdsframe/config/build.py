@@ -16,8 +16,8 @@ from cdsframe.errors import ConfigError
 
 DEPENDENCIES = frozenset({
     "adapter", "calibration", "chunking", "contamination", "context", "corpus", "data", "embedder", "fusion",
-    "generator", "identities", "identity", "index", "lora", "logger", "model", "name", "pipeline", "prompt",
-    "quantization", "reranker", "retriever", "run", "seed", "system", "trainer",
+    "generator", "identities", "identity", "index", "lora", "logger", "metadata_fields", "model", "name", "pipeline",
+    "prompt", "quantization", "reranker", "retriever", "run", "seed", "system", "trainer",
 })  # fmt: skip
 """Argument names that a composition passes as objects. Every other argument of a component is a key of its YAML."""
 
@@ -29,7 +29,7 @@ _RENAMED = {
     "cdsframe.data.jsonl.Jsonl": "cdsframe.data.jsonl.JsonlQuestions",
     "cdsframe.logger.Csv": "cdsframe.logger.CsvLogger",
 }
-"""Targets of earlier versions, which configurations of users may name -> their names now."""
+"""Former target, which users' configurations may still name -> current target."""
 
 
 def is_dependency(parameter: inspect.Parameter) -> bool:
@@ -81,7 +81,8 @@ def build(node: DictConfig, system: Mapping[str, Any] | None = None, /, **depend
     Nested nodes with a target are built first, with the same dependencies: a mix receives its sources.
 
     Args:
-        system: dependency name -> object, read only for the names in a signature; `dependencies` take precedence.
+        system: dependency name -> object. Only the names in a signature are read, because reading a name builds the
+            component. `dependencies` take precedence.
 
     Raises TypeError if a dependency is missing: a defect of the caller.
     """
@@ -92,8 +93,9 @@ def build(node: DictConfig, system: Mapping[str, Any] | None = None, /, **depend
 def examine(cfg: DictConfig, model: Any) -> None:
     """Examines the model's chat template if a configured component formats conversations for the model.
 
-    Such components are a training with the argument `prompt`, an evaluation that makes prompts, and a generator that
-    uses the model, unless the evaluation does not ask it. Raises ConfigError if the template cannot be used.
+    These components do: a training with the argument `prompt`, an evaluation that makes prompts, and a generator that
+    uses the model (except in an evaluation that does not ask the generator). Raises ConfigError if the template cannot
+    be used.
     """
     prompts = "training" in cfg and "prompt" in inspect.signature(locate(cfg.training["_target_"])).parameters
     prompts = prompts or declared(cfg, "evaluation", "makes_prompts", False)
@@ -103,9 +105,9 @@ def examine(cfg: DictConfig, model: Any) -> None:
 
 
 def declared(cfg: DictConfig, group: str, fact: str, default: Any) -> Any:
-    """Returns what the component of `group` declares about `fact`, else the default.
+    """Returns the value that the component of `group` declares for `fact` (see `cdsframe.contracts.declarations`).
 
-    `cdsframe.contracts.declarations` describes declarations.
+    Returns the default if the component declares none, or if the configuration has no such group.
     """
     node = cfg.get(group)
     if not isinstance(node, DictConfig) or "_target_" not in node:

@@ -12,7 +12,7 @@ import sys
 import typing
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -24,7 +24,7 @@ from cdsframe.config.contract import CONTRACTS, contract_problems
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, named
 from cdsframe.filters import empty_fields
-from cdsframe.types import METADATA_FIELDS
+from cdsframe.metadata import problems_of
 
 
 def _names_a_folder(name: str) -> str:
@@ -42,6 +42,12 @@ def _has_values(filter: Mapping[str, Any]) -> Mapping[str, Any]:
     return filter
 
 
+def _can_be_added(own_fields: list[str]) -> list[str]:
+    if problems := problems_of(own_fields):
+        raise ValueError("; ".join(problems))
+    return own_fields
+
+
 PLAIN_KEYS: dict[str, Any] = {
     "name": Annotated[str, AfterValidator(_names_a_folder)],
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
@@ -50,12 +56,10 @@ PLAIN_KEYS: dict[str, Any] = {
     "adapter": str | None,
     "calibration": InputFile | None,
     "question": Annotated[str, Field(min_length=1)],
-    "filter": Annotated[
-        dict[Literal[METADATA_FIELDS], str | list[str] | None],  # type: ignore[valid-type]
-        AfterValidator(_has_values),
-    ],
+    "filter": Annotated[dict[str, str | list[str] | None], AfterValidator(_has_values)],
+    "metadata_fields": Annotated[list[str], AfterValidator(_can_be_added)],
 }
-"""The keys that primaries have besides their groups -> the annotations of their values."""
+"""Top-level key of a primary configuration that is not a group -> the annotation of its value."""
 
 
 def check(cfg: DictConfig) -> None:
@@ -69,7 +73,7 @@ def check(cfg: DictConfig) -> None:
 
 
 def _plain_key_problems(cfg: DictConfig, key: str) -> list[str]:
-    """Returns the problems of a top-level key of the primary."""
+    """Returns an error if a top-level key is unknown, or if its value is missing or invalid; does not check groups."""
     node = cfg._get_node(key)
     if OmegaConf.is_missing(cfg, key):
         return [f"{key} is missing; give it as {key}=…"]
@@ -118,7 +122,10 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
             continue
         problems += _value_problems(f"{path}.{name}", node, name, target, parameters[name].annotation)
     if path in parameters and path in CONTRACTS and path != "expansion":
-        problems.append(f"{path}._target_: {node['_target_']} takes the {path} of the system, which it is; rename it")
+        problems.append(
+            f"{path}._target_: {node['_target_']} has an argument {path}, but is itself the {path} of the system; "
+            "rename the argument"
+        )
     if not problems:
         problems += [f"{path}._target_: {problem}" for problem in contract_problems(path, target)]
     values = {} if problems else _plain(node)
@@ -165,7 +172,10 @@ def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotati
 
 
 def _module_of(target: Any) -> Any:
-    """The module whose names the annotations of a target's parameters use: a constructor may be inherited."""
+    """Returns the module in which the annotations of a target's parameters are evaluated.
+
+    That is the module of the class that defines the constructor: a target may inherit it from another module.
+    """
     owner = target
     if inspect.isclass(target):
         owner = next((one for one in target.__mro__ if "__init__" in vars(one)), target)

@@ -18,7 +18,7 @@ from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError
 
 from cdsframe.cli.shadow import hydra_folders, search_path, shadowed
-from cdsframe.config import resolvers  # noqa: F401 (registers the interpolations)
+from cdsframe.config import resolvers  # noqa: F401 (registers the OmegaConf resolvers)
 from cdsframe.config.check import check
 from cdsframe.config.components import config_folders
 from cdsframe.config.composition import Composition

@@ -1,7 +1,7 @@
 """Builds the components of a system from a configuration, each once and at first use.
 
-A component receives the dependencies that its signature names: `retriever: Retriever` the system's retriever, `seed:
-int` its seed. Does not compose the configuration (see `compose`) or check it (see `check`).
+A component receives the dependencies that its signature names: an argument `retriever` receives the system's retriever,
+`seed` the system's seed. Does not compose the configuration (see `compose`) or check it (see `check`).
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.config.build import DEPENDENCIES, build, examine, locate
 from cdsframe.config.contract import contract_problems
 from cdsframe.errors import ConfigError
+from cdsframe.metadata import identity_of
 
 if TYPE_CHECKING:
     from cdsframe.artifacts.run import Run
@@ -45,7 +46,8 @@ if TYPE_CHECKING:
     from cdsframe.prompt import Prompt
 
 _ANSWERED_FROM = frozenset({"index", "corpus", "chunking", "data"})
-"""Groups that provide documents and questions. Not part of a calibration's identity: it holds for other documents."""
+"""Groups that provide documents and questions. They are not part of a calibration's identity: a calibration remains
+valid for other documents."""
 
 
 class _Built:
@@ -106,6 +108,11 @@ class Composition:
         return int(self._cfg.get("seed", 1))
 
     @property
+    def metadata_fields(self) -> tuple[str, ...]:
+        """The metadata fields of documents that this deployment adds to the standard ones."""
+        return tuple(self._cfg.get("metadata_fields") or ())
+
+    @property
     def adapter(self) -> str | None:
         """The adapter's folder; None for the base model."""
         adapter: str | None = self._cfg.get("adapter")
@@ -132,7 +139,7 @@ class Composition:
     def identity(self) -> Mapping[str, Mapping[str, Any]]:
         """The settings that an index depends on, by group."""
         chunking = {"chunking": self.chunking.identity} if "chunking" in self._cfg else {}
-        return {"embedder": self.embedder.identity, **chunking}
+        return {"embedder": self.embedder.identity, **chunking, **identity_of(self.metadata_fields)}
 
     @cached_property
     def retriever(self) -> Retriever:
@@ -146,7 +153,10 @@ class Composition:
 
     @cached_property
     def calibration(self) -> Calibrator | NoCalibration:
-        """Raises CalibrationMismatchError if the calibration was fitted to answers of another configuration."""
+        """The configured calibration, or `NoCalibration`.
+
+        Raises CalibrationMismatchError if it was fitted to answers of another configuration.
+        """
         from cdsframe.confidence import open_calibration
 
         return open_calibration(self._cfg.get("calibration"), self.answers_depend_on)
@@ -194,7 +204,8 @@ class Composition:
         _ = self.model, self.pipeline
 
     def run_job(self, job: str) -> Any:
-        """Runs the function of a job group on the system: `ingestion`, `training`, `evaluation`, `serving`."""
+        """Calls the function of the group `job` (`ingestion`, `training`, `evaluation` or `serving`) with components
+        of this system; returns its result."""
         return self._built(job)
 
     def _built(self, group: str) -> Any:

@@ -24,7 +24,8 @@ CONTRACTS: dict[str, type] = {
     "retriever": contracts.Retriever,
     "trainer": contracts.Trainer,
 }
-"""Group -> the contract of its components. `prompt` has a fixed class; jobs (`training`, …) are functions."""
+"""Group -> the contract of its components. `prompt` has none, because its class is fixed; jobs (`training`, …) have
+none, because they are functions."""
 
 
 _NOTHING = object()

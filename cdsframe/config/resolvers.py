@@ -25,7 +25,8 @@ OmegaConf.register_new_resolver("oc.env", _environment, replace=True)
 
 
 def without_environment(node: Any) -> Any:
-    """The resolved configuration as plain containers; values from the environment stay interpolations."""
+    """Returns the resolved configuration as plain containers. A value that reads an environment variable stays an
+    interpolation, so that secrets are not written."""
     if not OmegaConf.is_config(node):
         return node
     keys = list(node) if isinstance(node, DictConfig) else range(len(node))

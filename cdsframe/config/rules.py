@@ -11,7 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.artifacts.files import expanded
 from cdsframe.config.build import declared
+from cdsframe.corpus.fields import RECORD_FIELDS
+from cdsframe.errors import near_miss
 from cdsframe.logger import enabled
+from cdsframe.metadata import METADATA_FIELDS
 
 
 def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
@@ -104,8 +107,26 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
         ]
     generates, local = declared(cfg, "generator", "generates", False), declared(cfg, "generator", "uses_model", True)
     if generates and not local:
-        return ["adapter: the generator's engine serves its own weights; load the adapter there and give adapter=null"]
+        return [
+            "adapter: the generator's engine serves its own weights; load the adapter into the engine and give "
+            "adapter=null"
+        ]
     return []
+
+
+def _metadata_fields_exist(cfg: DictConfig) -> list[str]:
+    known = (*METADATA_FIELDS, *(OmegaConf.select(cfg, "metadata_fields") or ()))
+    wanted = [(f"filter.{field}", field) for field in map(str, OmegaConf.select(cfg, "filter") or ())]
+    mapped = OmegaConf.select(cfg, "corpus.fields")
+    if isinstance(mapped, DictConfig):
+        wanted += [(f"corpus.fields.{field}", field) for field in map(str, mapped) if field not in RECORD_FIELDS]
+    if routing := OmegaConf.select(cfg, "index.routing"):
+        wanted.append((f"index.routing={routing}", str(routing)))
+    return [
+        f"{key} names no metadata field of the documents; {near_miss(field, known)} (metadata_fields adds fields)"
+        for key, field in wanted
+        if field not in known
+    ]
 
 
 def _loggers_can_start(cfg: DictConfig) -> list[str]:
@@ -125,5 +146,6 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _new_tokens_are_trained,
     _retriever_is_trained,
     _adapter_exists,
+    _metadata_fields_exist,
     _loggers_can_start,
 )

@@ -16,10 +16,11 @@ from cdsframe.types import Hit
 
 
 def extract(query: str, hit: Hit, tokens: int, embedder: Embedder) -> Hit:
-    """The hit with its passage cut to at most `tokens` tokens; sentences stay whole, even a longer one.
+    """The hit with its passage cut to at most `tokens` tokens. A single sentence that is longer stays whole.
 
     A sentence scores by the question's words it contains, weighted by their rarity in this passage. Words of title and
-    heading do not count, since the prompt shows them anyway. Ties go to the earliest sentences.
+    heading do not count, since the prompt shows them anyway, unless the question has no others. Ties go to the earliest
+    sentences.
     """
     passage = hit.passage
     begins = [start for start, _ in embedder.offsets(passage.text)]

@@ -40,7 +40,10 @@ def boosts(metadata: Sequence[Metadata], kinds: Mapping[str, float], recency: fl
 def by_version(
     hits: Sequence[Hit], relevance: Sequence[float], versions: Versions, lineage: Lineage
 ) -> tuple[list[Hit], list[float]]:
-    """The hits with newer versions before older ones, or without older ones. Relevance stays with the position."""
+    """Returns hits and relevances, with newer versions before older ones (`newest_first`) or without older ones.
+
+    Relevance belongs to the position: a hit that moves gets the relevance of its new position.
+    """
     places = defaultdict(list)
     for place, hit in enumerate(hits):
         key, dated = _line(hit.passage, lineage), day(hit.passage.metadata)

@@ -28,23 +28,25 @@ class Standard:
     The steps scale scores to [0, 1] over the first `depth` hits; `Hit.score` keeps the retriever's or reranker's score.
 
     Args:
-        depth: number of hits to select from if any step below is on.
+        depth: number of hits, from the first, to select from; ignored while all steps below are off.
         kind_boost: metadata `kind` -> value added to the score.
         recency_boost: value added to the newest hit's score; decays with age; 0 for undated hits.
         half_life: half-life of the recency boost, in days.
-        versions: `newest_first` moves a document's newer versions before older ones, `newest_only` removes versions
-            with a newer one among the hits, `as_ranked` does nothing.
-        lineage: what a document's versions share: a metadata field's value, or the title less year and "revised".
-            Documents about a patient have no versions.
-        near_duplicate: shared fraction of three-word shingles from which the lower hit is removed (Broder 1997).
+        versions: `newest_first` moves a document's newer versions before older ones, `newest_only` removes a version
+            if the hits contain a newer one, `as_ranked` does nothing.
+        lineage: versions of one document have the same value of this metadata field; `title`: the same kind,
+            department and title, without year and words such as "revised". Documents about a patient have no versions.
+        near_duplicate: removes a hit that shares at least this fraction of three-word shingles with a better hit
+            (Broder 1997); None: off.
         mmr_lambda: weight of relevance against similarity to earlier hits (maximal marginal relevance, Carbonell and
-            Goldstein, SIGIR 1998).
+            Goldstein, SIGIR 1998); None: off.
         mmr_by: similarity by shared `words` or by `vectors`, which embeds `depth` passages per question.
-        merge_share: fraction of a section's passages among the hits from which they become the whole section.
-        neighbours: passages of the same section added before and after each hit.
+        merge_share: if at least this fraction of a section's passages are hits, the best of them becomes the whole
+            section, and the others are removed; None: off.
+        neighbours: number of passages of the same section added on each side of a hit.
         widen_tokens: maximum length of a merged or widened passage, in the embedder's tokens.
         extract_tokens: each passage is cut to the consecutive sentences of at most this many tokens that have most of
-            the question's words.
+            the question's words; None: off.
         placing: `ends` shows the best passages first and last, the others between (arXiv 2307.03172); `ranked` keeps
             the order.
         embedder: counts tokens and computes vectors.
@@ -82,7 +84,7 @@ class Standard:
 
     @staticmethod
     def problems(mmr_lambda: float | None, mmr_by: str) -> list[str]:
-        """Empty if every setting has an effect."""
+        """Returns the problems of the options: `mmr_by` must be `words` while `mmr_lambda` is None."""
         if mmr_lambda is None and mmr_by != "words":
             return [f"context.mmr_by={mmr_by} has no effect while context.mmr_lambda is null; set context.mmr_lambda"]
         return []

@@ -1,4 +1,4 @@
-"""Widens hits: to the whole section if enough of it was found, and by neighbouring passages.
+"""Widens hits: to the whole section if enough of its passages are hits, and by neighbouring passages.
 
 Stays within the section, so the heading stays true, and within the document, so access rights to a hit cover the added
 text. Does not search.
@@ -24,9 +24,9 @@ def widen(
 
     Args:
         hits: best first.
-        merge_share: fraction of a section's passages among the hits from which its best hit becomes the whole section
+        merge_share: if at least this fraction of a section's passages are hits, its best hit becomes the whole section
             (auto-merging retrieval); None: never.
-        neighbours: passages before and after a hit that are added, nearest first.
+        neighbours: number of passages added on each side of a hit, nearest first.
         tokens: maximum length of a widened passage, in the embedder's tokens.
         index: contains the neighbours.
         embedder: counts tokens.
@@ -54,7 +54,7 @@ def _section(passage: Passage) -> SectionKey:
 
 
 def _most(found: int, merge_share: float | None, tokens: int) -> int:
-    """Maximum number of passages of a section that is merged: each passage has at least one token."""
+    """Maximum number of passages of a section that is merged; at most `tokens`, since each has at least one token."""
     return 0 if merge_share is None else min(int(found / merge_share + 1e-9), tokens)
 
 
@@ -74,7 +74,7 @@ def _around(hits: Sequence[Hit], reach: Mapping[SectionKey, int], index: Index) 
 
 
 def join(passages: Sequence[Passage]) -> Passage:
-    """Joins neighbouring passages under the first one's id with exact offsets; blanks between them may differ."""
+    """Joins neighbouring passages under the id of the first. Offsets stay exact; blanks between passages may differ."""
     text, end = passages[0].text, passages[0].end
     for passage in passages[1:]:
         gap = passage.start - end
@@ -84,7 +84,7 @@ def join(passages: Sequence[Passage]) -> Passage:
 
 
 def _with_neighbours(around: Sequence[Passage], place: int, reach: int, tokens: int, embedder: Embedder) -> Passage:
-    """Adds one passage at a time, after the hit first, while the budget allows."""
+    """Adds passages one at a time, alternately after and before the hit, if at most `tokens` tokens result."""
     first = last = place
     for step in range(2 * reach):
         low, high = (first, last + 1) if step % 2 == 0 else (first - 1, last)

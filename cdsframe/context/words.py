@@ -19,7 +19,7 @@ _SHOWN = re.compile(
 
 
 def words(text: str) -> list[str]:
-    """All words in order; for scripts without spaces, the character n-grams that a question is searched by."""
+    """All words in order; for scripts without spaces, the n-grams that `search_words` makes of a question."""
     return [_singular(word) for word in _WORD.findall(search_words(text, question=True).casefold())]
 
 
@@ -29,7 +29,7 @@ def meaningful(text: str) -> set[str]:
 
 
 def places(text: str) -> list[tuple[int, int, str]]:
-    """`(start, end, word)` of the words without stop words, at their places in the text as shown."""
+    """`(start, end, word)` of the words without stop words; character offsets in the text as shown."""
     found = []
     for run in _SHOWN.finditer(text):
         spans = grams(run[0]) if run["unspaced"] else [(0, len(run[0]))]

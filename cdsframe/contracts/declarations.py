@@ -13,16 +13,16 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def checked_by(problems: Callable[..., list[str]]) -> Callable[[F], F]:
-    """Makes the configuration check call `problems` with the function's options that it names as parameters.
+    """Makes the configuration check call `problems` with the function's options that `problems` also takes.
 
     Args:
-        problems: returns one sentence per invalid value or combination; empty if there are none.
+        problems: returns one sentence per invalid value or combination of values; an empty list if all are valid.
     """
     return declares(problems=problems)
 
 
 def declares(**facts: Any) -> Callable[[F], F]:
-    """Sets facts that rules read (`trains="embedder"`) as attributes of the function."""
+    """Sets facts that configuration rules read, such as `trains="embedder"`, as attributes of the function."""
 
     def mark(function: F) -> F:
         for name, value in facts.items():

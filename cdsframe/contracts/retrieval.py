@@ -54,7 +54,7 @@ class Embedder(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The settings that determine a vector. An index built with other settings is refused."""
+        """The settings that determine a vector. Using an index built with other settings raises IndexMismatchError."""
 
     @property
     def dimension(self) -> int | None: ...
@@ -81,7 +81,7 @@ class Chunker(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The settings that determine a record."""
+        """The settings that determine the records of a document."""
 
     def split(self, document: Document) -> list[Passage]: ...
 
@@ -109,9 +109,9 @@ class Index(Protocol):
         """Level -> number of committed records; empty if nothing is committed. Costs no search."""
 
     def documents(self, *, committed: bool = False) -> dict[str, str]:
-        """Document id -> digest of all written documents, committed or not. An update compares these with the corpus.
+        """Document id -> digest of all written documents, committed or not; an update compares it with the corpus's.
 
-        `committed`: only of committed documents; empty if nothing is committed.
+        `committed`: True returns committed documents only; empty if nothing is committed.
         """
 
     @property
@@ -124,7 +124,10 @@ class Index(Protocol):
     def owned(
         self, document_ids: Sequence[str] | None = None, *, committed: bool = False
     ) -> dict[str, tuple[str, str]]:
-        """Document id -> (digest, corpus), of all documents that `documents` returns or of the given ids among them."""
+        """Document id -> (digest, corpus), of the documents that `documents` returns.
+
+        `document_ids`: only documents with these ids; None: all.
+        """
 
     def adopt(self, corpus: str) -> None:
         """Assigns all documents without a corpus to this corpus at the next commit. Call within `writer()`."""
@@ -155,7 +158,7 @@ class Index(Protocol):
         """
 
     def writer(self, wait: float = 0) -> AbstractContextManager[None]:
-        """Holds the writer lock for a series of writes. Its holder may enter it again.
+        """Holds the writer lock for a series of writes; reentrant.
 
         Raises InputError, naming the holder, if another writer does not release the lock within `wait` seconds. The
         lock of a writer that died is released.
@@ -184,9 +187,9 @@ class Index(Protocol):
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> AbstractContextManager[Index]:
         """A new index that replaces this one, identity included, when it commits.
 
-        Until then this index is read and written as before. A killed rebuild with the same settings resumes. With
-        `num_shards` processes, each fills its shard, and the last commit swaps the indexes. Leaving the context without
-        a commit keeps the written records for the next rebuild.
+        Until then this index is read and written as before. After a killed rebuild, a call with the same settings
+        resumes it. With `num_shards` processes, each fills its shard, and the last commit swaps the indexes. Leaving
+        the context without a commit keeps the written records for the next rebuild.
         """
 
     @property
@@ -214,8 +217,8 @@ class Retriever(Protocol):
     searches: bool
     """Whether it can find anything; False for `retriever=none`, which makes questions closed-book.
 
-    A class may declare two more: `reads_words` (it searches BM25, so that words of an expansion have an effect) and
-    `needs_vectors` (it searches kNN, so that it needs an embedder that makes vectors).
+    A class may declare two more attributes: `reads_words` (it searches BM25, so that words of an expansion have an
+    effect) and `needs_vectors` (it searches kNN, so that it needs an embedder that makes vectors).
     """
 
     def search(self, query: str | Query, top_k: int | None = None, filter: Filters | None = None) -> list[Hit]: ...
@@ -257,7 +260,7 @@ class Generator(Protocol):
     generates: bool
     """Whether it gives answers; False for `generator=none`."""
     uses_model: bool
-    """Whether the answers come from the system's own model and adapter, and not from an engine elsewhere."""
+    """Whether the system's own model and adapter write the answers; False if a server or a script does."""
     max_new_tokens: int
     """Maximum number of tokens of an answer."""
     temperature: float
@@ -266,7 +269,7 @@ class Generator(Protocol):
         """Loads the model. Without this call, the first question loads it."""
 
     def count(self, messages: Sequence[Message]) -> int:
-        """Number of prompt tokens of the messages, the opening of the answer's turn included."""
+        """Number of prompt tokens of the messages, including the tokens that open the assistant's turn."""
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]: ...
 
@@ -275,11 +278,11 @@ class Generator(Protocol):
 
 
 class Shares(Protocol):
-    """A leg's shares of the fused score, its weight included."""
+    """What one leg (BM25, kNN) adds to the fused score of each passage, the leg's weight included."""
 
     @property
     def absent(self) -> float:
-        """The share of a passage that the leg did not find."""
+        """What the leg adds for a passage that it did not find."""
 
     def of(self, id: str) -> float: ...
 
@@ -290,7 +293,7 @@ class Fusion(Protocol):
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Leg -> factor of its share."""
+        """Leg -> factor of its normalised scores."""
 
     def weighted(self, weights: Mapping[str, float]) -> Fusion:
         """The same fusion with other weights."""
@@ -299,7 +302,7 @@ class Fusion(Protocol):
         """All passages that any leg found, best first."""
 
     def suited(self, legs: Mapping[str, Sequence[Hit]]) -> Fusion:
-        """The fusion for these lists: this one, unless they are too short for it."""
+        """The fusion to use for these lists: this one, or another one if a list is too short for it."""
 
     def shares(self, legs: Mapping[str, Sequence[Hit]]) -> Mapping[str, Shares]: ...
 
@@ -307,4 +310,4 @@ class Fusion(Protocol):
         """Passage id -> fused score."""
 
     def ranked(self, legs: Mapping[str, Sequence[Hit]], scores: Mapping[str, float]) -> list[Hit]:
-        """The legs' passages by score and id, with each leg's rank and score."""
+        """The legs' passages, sorted by these scores and by id, with each leg's rank and score in `Hit.parts`."""

@@ -21,7 +21,7 @@ class Quantization(Protocol):
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """The settings that an adapter depends on: one trained on 4-bit weights answers differently on others."""
+        """The settings that an adapter depends on: trained on 4-bit weights, it answers differently on others."""
 
     def load_arguments(self, compute_dtype: Any) -> dict[str, Any]:
         """Arguments for transformers' `from_pretrained`."""
@@ -50,7 +50,7 @@ class LanguageModel(Protocol):
 
     @property
     def public_name(self) -> str:
-        """The name; for a local folder without its path."""
+        """The model's name; for a local folder, the folder's name without its path."""
 
     @property
     def digest(self) -> str | None:
@@ -80,7 +80,7 @@ class LanguageModel(Protocol):
         """The torch module without an adapter; its weights are frozen."""
 
     def with_adapter(self, adapter: str) -> LanguageModel:
-        """The same model with an adapter's folder."""
+        """The same model with the adapter in this folder."""
 
     def with_new_tokens(self, module: Any) -> Any:
         """The module with an embedding row for each new token."""
@@ -132,7 +132,7 @@ class Devices(Protocol):
     """Whether this is rank 0, which writes files and prints."""
 
     def autocast(self) -> AbstractContextManager[Any]:
-        """The precision of a forward pass."""
+        """A context manager that sets the precision of a forward pass."""
 
     def sum(self, tensor: Any) -> Any:
         """Sums the tensor over all processes, in place."""
@@ -167,7 +167,7 @@ class Logger(Protocol):
     """Records a training's metrics in addition to the run folder."""
 
     def open(self) -> Any:
-        """The Lightning logger, or None."""
+        """Starts the record. Returns the Lightning logger; None if nothing is recorded."""
 
     def close(self, failed: bool) -> None:
-        """Ends the record. Called once, after success or failure."""
+        """Ends the record; called once. `failed`: whether the training failed."""

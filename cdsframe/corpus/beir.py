@@ -6,7 +6,7 @@ Does not cut records into passages and does not read queries or judgements.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any
 
@@ -19,14 +19,16 @@ from cdsframe.corpus.records import checked
 from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
 
 _Record = tuple[str, str, str | None, str, Mapping[str, str], int]
-"""Passage id, title, section id, text, metadata, and the number of values that are not read."""
+"""Passage id, title, section id, text, metadata, and the number of the record's other values, which are not read."""
 
 _LONGEST = 100 << 20
-"""Bytes of the longest line that is read."""
+"""Maximum bytes of a line; a longer line is unreadable."""
 
 
 class Beir:
-    """Records `{doc_id or _id, title, text}`, optionally with `document_id` (its page) and `pair_id` (its section).
+    """A file of passage records `{doc_id or _id, title, text}`.
+
+    A record may have `document_id` (the passage's page) and `pair_id` (the passage's section).
 
     Records with the same `document_id` form one document, in the order of the file, separated by blank lines. A
     repeated passage id gets the next free number: `x`, `x-2`, `x-3`. Other values of a record are counted as omitted,
@@ -34,13 +36,15 @@ class Beir:
 
     Args:
         path: a `.jsonl` or `.jsonl.gz` file.
-        strict: whether one unreadable line refuses the whole corpus.
+        strict: whether the first unreadable line raises InputError; otherwise each becomes an Unreadable.
         name: the name by which an index identifies the corpus; None derives it from the path.
+        metadata_fields: the deployment's own metadata fields.
     """
 
-    def __init__(self, path: InputFile, strict: bool, name: CorpusName) -> None:
+    def __init__(self, path: InputFile, strict: bool, name: CorpusName, metadata_fields: Sequence[str]) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
         self._path, self._strict = path, strict
+        self._metadata_names = {field: (field,) for field in (*METADATA_FIELDS, *metadata_fields)}
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Yields each document after its last record, and an Unreadable for each line that cannot be read.
@@ -61,18 +65,21 @@ class Beir:
             left[_hash(key)] -= 1
             if left[_hash(key)] <= 0:
                 yield key, _join(key, begun.pop(key))
-        for key, passages in begun.items():  # the file was truncated between the passes
+        for key, passages in begun.items():  # documents left incomplete: the file was truncated between the passes
             yield key, _join(key, passages)
 
     def _passages(self) -> Iterator[tuple[str, str, _Record | str]]:
-        """Yields for each line its name, its document's id, and its passage or the reason why it cannot be read."""
+        """Yields `(place, document id, passage)` for each line; the place is "FILE, line 7".
+
+        For a line that cannot be read, yields `(place, "", reason)`; the reason is a str.
+        """
         seen: Counter[bytes] = Counter()
         for source, record in records(self._path, _LONGEST):
             if isinstance(record, str):
                 yield source, "", record
                 continue
             try:
-                key, passage = _record(record)
+                key, passage = _record(record, self._metadata_names)
             except ValueError as error:
                 yield source, "", str(error)
                 continue
@@ -91,17 +98,17 @@ class MedQuadPassages(Beir):
     """The passages of MedQuAD (BMC Bioinformatics 20:511) in `medquad/retrieval_corpus.jsonl.gz` of a data folder.
 
     Args:
-        folder: the value of CDSFRAME_DATA.
-        strict: whether one unreadable line refuses the whole corpus.
+        folder: the data folder, from the environment variable CDSFRAME_DATA; None if the variable is not set.
+        strict: whether the first unreadable line raises InputError; otherwise each becomes an Unreadable.
         name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
     def __init__(self, folder: str | None, strict: bool, name: CorpusName) -> None:
-        super().__init__(f"{folder}/medquad/retrieval_corpus.jsonl.gz", strict, name)
+        super().__init__(f"{folder}/medquad/retrieval_corpus.jsonl.gz", strict, name, metadata_fields=())
 
     @staticmethod
     def problems(folder: str | None) -> list[str]:
-        """Reports a missing folder or a missing file."""
+        """Returns the problems of the options: no data folder, or no file of passages in it."""
         if folder is None:
             return ["corpus=medquad needs a data folder; set CDSFRAME_DATA to the one that holds medquad/"]
         if not (resolve(folder) / "medquad/retrieval_corpus.jsonl.gz").is_file():
@@ -110,17 +117,17 @@ class MedQuadPassages(Beir):
 
 
 def _hash(id_: str) -> bytes:
-    """Returns a short digest of an id, which keeps the counts of all records small."""
+    """Returns an 8-byte digest of an id: counts by digest need less memory than counts by id."""
     return blake2b(id_.encode("utf-8", "surrogatepass"), digest_size=8).digest()
 
 
-def _record(record: Mapping[str, Any]) -> tuple[str, _Record]:
+def _record(record: Mapping[str, Any], metadata_names: Mapping[str, Iterable[str]]) -> tuple[str, _Record]:
     """Returns the id of the record's document, and its passage. Raises ValueError if a value has the wrong type."""
     name = "doc_id" if "doc_id" in record else "_id"
     id_ = as_text(record.get(name), name, needed=True)
     text = as_text(record.get("text"), "text", needed=True)
     section = as_text(record.get("pair_id"), "pair_id") or None
-    metadata, places = metadata_of(record, {key: (key,) for key in METADATA_FIELDS})
+    metadata, places = metadata_of(record, metadata_names)
     document = as_text(record.get("document_id"), "document_id") or id_
     places |= {(key,) for key in (name, "text", "pair_id", "title", "document_id")}
     passage = (id_, as_text(record.get("title"), "title"), section, text, metadata, count_values(record, places))

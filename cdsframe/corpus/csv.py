@@ -23,12 +23,12 @@ from pydantic import Field
 from cdsframe.artifacts.files import InputFile, require_file
 from cdsframe.corpus.csv_rows import Row, delimiters_of, rows_of
 from cdsframe.corpus.encodings import encoding_of, undecoded
-from cdsframe.corpus.fields import Fields, document_of, names_of, problems_of
+from cdsframe.corpus.fields import Fields, document_of, metadata_names, names_of, problems_of
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.errors import InputError
-from cdsframe.types import METADATA_FIELDS, Document, Omission, Unreadable
+from cdsframe.types import Document, Omission, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -44,8 +44,9 @@ class CsvCorpus:
             encoding that is guessed.
         fields: field of a document -> column. Several columns for `text` become sections under the columns' names.
         delimiter: separates values; None finds the delimiter that fits the first rows best.
-        strict: whether one unreadable row refuses the whole corpus.
-        max_megabytes: the size of the largest value that is read.
+        strict: whether the first row that is unreadable or loses text raises InputError; otherwise each unreadable row
+            becomes an Unreadable.
+        max_megabytes: maximum size of a value; a row with a larger value is unreadable.
         name: the name by which an index identifies the corpus; None derives it from the path.
     """
 
@@ -68,7 +69,7 @@ class CsvCorpus:
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
-        """Reports a missing `text` column, and a list of columns for a field that takes only one."""
+        """Returns the problems of `fields`: no column for `text`, or a list of columns for another field."""
         return problems_of(fields)
 
     def documents(self) -> Iterator[Document | Unreadable]:
@@ -124,7 +125,8 @@ class CsvCorpus:
         record = dict(zip(columns, row.values, strict=True))
         wrong = sum(len(_WRONG.findall(record[column])) for column in used)
         record = {column: _WRONG.sub("\ufffd", value) for column, value in record.items()}
-        named = {key: record[column].strip() for key in METADATA_FIELDS for column in names_of(self._fields, key)}
+        names = metadata_names(self._fields)
+        named = {key: record[column].strip() for key, columns in names.items() for column in columns}
         try:
             document = document_of(record.get, self._fields, {key: value for key, value in named.items() if value})
         except ValueError as error:

@@ -13,16 +13,17 @@ from typing import NamedTuple
 
 DELIMITERS = ",;\t|"
 _TRAILING_SPACE = re.compile(r'"[ \t]+(?=[,;\t|\r\n]|\Z)')
+_LINE_END = re.compile(r"\r\n?|\n")
 _SEPARATOR = re.compile(r'"?sep=(.)"?\s*\Z', re.IGNORECASE)
 
 
 class Row(NamedTuple):
-    """The values of a row, or the problem with it."""
+    """A row's values and line numbers. A row with a `problem` is unreadable: its values must not be used."""
 
     values: list[str]
     problem: str | None
     first: int
-    """Number of its first line; the file begins with line 1."""
+    """Number of the row's first line; the file begins with line 1."""
     last: int
 
     @property
@@ -50,15 +51,18 @@ class _Counted:
 def rows_of(
     lines: Iterator[str], delimiter: str, too_long: str, first_line: int = 1, *, lenient: bool = False
 ) -> Iterator[Row]:
-    """Yields each row that is not blank. A row with wrong quotation marks gets a problem; none of its lines is a row.
+    """Yields each row that is not blank.
+
+    A row with wrong quotation marks gets a problem, and none of its lines is yielded as a separate row. A row over
+    several lines that look like separate rows (see `_swallows`) counts as wrong although it is valid CSV.
 
     Args:
         lines: the lines with their line ends.
         delimiter: separates values.
         too_long: the problem to report for a value longer than `csv.field_size_limit`.
         first_line: the number of the first line.
-        lenient: whether to keep a quotation mark that is not doubled, within one line, as a character, and to skip
-            blanks before a quotation mark.
+        lenient: whether to read a quotation mark that should be doubled as a character, if the row is one line, and to
+            skip spaces at the start of a value.
     """
     counted = _Counted(lines)
     counted.number = first_line - 1
@@ -84,7 +88,7 @@ def rows_of(
 def _after(
     error: str, taken: list[str], delimiter: str, first: int, too_long: str, lenient: bool
 ) -> tuple[list[str], str | None]:
-    """Returns the values of a row that the strict parser refuses, or the problem with it."""
+    """Returns `(values, None)` of a row that the strict parser refused with `error`, or `([], problem)`."""
     if "field limit" in error:
         return [], too_long
     if "unexpected end" in error:
@@ -100,17 +104,29 @@ def _after(
 
 
 def _open_line(taken: Sequence[str], first: int) -> int:
-    """Returns the last line with an odd number of quotation marks, where one was left open."""
+    """Returns the number of the line where a quotation mark was left open: the last with an odd number of them."""
     odd = [number for number, line in enumerate(taken[:-1], start=first) if line.count('"') % 2]
     return odd[-1] if odd else first
 
 
 def _swallows(taken: Sequence[str], values: list[str], width: int, delimiter: str) -> bool:
-    """Whether a value spans lines that are rows: they have all columns, and their first values look like the row's."""
+    """Whether a value may span separate rows because the quotation mark before it is not closed.
+
+    True if the row has all columns by the end of the value's first line, and later lines have all columns and a first
+    value like this row's: one such line if that value has a digit, else all lines, and in a table of two columns two.
+    """
+    if not any(_fills(value, before, width, delimiter) for before, value in enumerate(values)):
+        return False
     inner = [next(csv.reader([line], delimiter=delimiter), []) for line in taken[1:] if line.strip()]
-    shape = _shape(values[0]) if values else ""
+    shape = _shape(values[0])
     alike = sum(len(row) == width > 1 and _shape(row[0]) == shape for row in inner)
     return bool(alike) and ("9" in shape or (alike == len(inner) and alike + width > 3))
+
+
+def _fills(value: str, before: int, width: int, delimiter: str) -> bool:
+    """Whether a value of several lines, which follows `before` values, fills its row with its first line."""
+    first, *rest = _LINE_END.split(value, maxsplit=1)
+    return bool(rest) and before + 1 + first.count(delimiter) >= width
 
 
 def _shape(value: str) -> str:
@@ -121,7 +137,7 @@ def delimiters_of(beginning: list[str], wanted: Collection[str] = ()) -> tuple[l
     """Returns the likely delimiters of a table, best first, and the number of lines before the table.
 
     A line `sep=;`, which Excel writes, decides. Else the delimiters are ranked by the number of wanted columns in the
-    first row, then by the number of rows of one width, then by that width.
+    first row, then by the number of rows with the most frequent width, then by that width.
 
     Args:
         beginning: the first lines of the file.

@@ -23,14 +23,14 @@ _SAMPLE = 1 << 20
 
 _BINARY = "is binary (it holds NUL bytes)"
 _MOST_WRONG = 0.02
-"""A guess is refused if more than this share of the characters beyond ASCII is invalid in it."""
+"""A guessed encoding counts as wrong if more than this share of the characters beyond ASCII is invalid or a control."""
 
 _FEW = 20
-"""The share is checked only in texts with more characters beyond ASCII than this."""
+"""Up to this number of characters beyond ASCII, a guessed encoding is not checked."""
 
 
 class Decoded(NamedTuple):
-    """A decoded text with the line ends `\\n`."""
+    """A decoded text. `decode` converts its line ends to `\\n`."""
 
     text: str
     guessed: str | None
@@ -45,7 +45,7 @@ class Decoded(NamedTuple):
 
     @property
     def omitted(self) -> tuple[Omission, ...]:
-        """The omission of bytes that could not be decoded."""
+        """The omission to report if bytes could not be decoded; empty if all could."""
         return undecoded(self.replaced)
 
 
@@ -91,7 +91,7 @@ def replacing(data: bytes, encoding: str) -> Decoded:
 
 
 def mostly_utf8(data: bytes, wrong: int) -> bool:
-    """Whether a text with invalid bytes is still UTF-8: at least half of its characters beyond ASCII are valid UTF-8.
+    """Whether a text with `wrong` invalid places is still UTF-8: it has at least as many valid characters beyond ASCII.
 
     Other encodings, above all those with two bytes a character, contain some valid UTF-8 by accident.
     """
@@ -101,7 +101,10 @@ def mostly_utf8(data: bytes, wrong: int) -> bool:
 
 
 def encoding_of(file: IO[bytes]) -> tuple[str, bool]:
-    """Reads a file once, in pieces. Returns its encoding, and whether it was guessed. Raises as `decode` does."""
+    """Reads a file once, in pieces. Returns its encoding, and whether the encoding was guessed.
+
+    Raises ValueError, whose message is to follow the file's name, for a binary file.
+    """
     piece = file.read(_SAMPLE)
     marked = mark_of(piece)
     if marked:

@@ -26,7 +26,7 @@ from cdsframe.fhir.references import Entry
 from cdsframe.types import Document, Unreadable
 
 _Task = tuple[str, str, Path | bytes | str]
-"""Name of the source, name of its file, and the bundle's file, its line, or the reason why it cannot be read."""
+"""(source, file name, content): the content is a whole file (Path), a line (bytes), or why it cannot be read (str)."""
 _Items = list[tuple[str, Document | str]]
 _NO_RESOURCE, _NO_TYPE = "is not a FHIR resource", "has a resourceType that FHIR R4 does not define"
 _LINES = (".jsonl", ".ndjson", ".jsonl.gz", ".ndjson.gz")
@@ -36,13 +36,15 @@ class Fhir:
     """Bundles in `.json` files, and in the lines of `.jsonl` and `.ndjson` files (also `.gz`).
 
     A line holds a bundle, or an object with a bundle in its field `bundle`. A patient's document has the Patient's id
-    (without one, see `fhir.subjects`), a section for each type of resource and a line for each resource.
+    (if it has none, see `fhir.subjects`), a section for each type of resource and a line for each resource.
 
     Args:
         path: such a file, or a folder of such files.
-        demographics: whether to read names, addresses, numbers and identifiers of the patient.
-        strict: whether one invalid resource, or one that loses text, refuses the whole corpus.
-        max_megabytes: the size of the largest file or line that is read.
+        demographics: whether documents contain the patient's names, birth date, addresses, telephone numbers and
+            identifiers; otherwise these are left out, also from free text, and only the year of birth is written.
+        strict: whether the first invalid resource, or the first document that loses text, raises InputError; otherwise
+            each invalid resource becomes an Unreadable.
+        max_megabytes: maximum size of a file or line; a larger one is unreadable.
         workers: number of processes that read; with 0 or 1, this process reads.
         name: the name by which an index identifies the corpus; None derives it from the path.
     """
@@ -95,7 +97,7 @@ def _require_library() -> None:
 
 
 def read_task(task: _Task, demographics: bool, limit: int, root: Path | None) -> _Items:
-    """Returns the problems of a file or line, followed by its patients' documents."""
+    """Returns `(place, problem)` for each problem of a file or line, then `(place, document)` for each patient."""
     place, source, content = task
     if isinstance(content, str):
         return [(place, content)]
@@ -128,7 +130,7 @@ def _read_bundle(
     for number, entry in enumerate(entries, start=1):
         resource = entry.get("resource")
         if resource is None:
-            continue  # a deletion, or a response without a resource
+            continue  # the entry is a deletion, or a response without a resource
         problem = _problem(resource)
         if problem:
             kind = "" if problem in (_NO_RESOURCE, _NO_TYPE) else f" ({resource['resourceType']})"
@@ -141,7 +143,7 @@ def _read_bundle(
 
 
 def _not_deleted(bundle: Mapping[str, Any], entries: list[Mapping[str, Any]]) -> Iterator[Mapping[str, Any]]:
-    """Yields the entries. A history begins with the newest entry; resources that it deletes later are set to None."""
+    """Yields the entries. In a history (newest entry first), sets the resource of a version deleted later to None."""
     deleted: set[str] = set()
     for entry in entries:
         request, resource = entry.get("request"), entry.get("resource")
@@ -182,7 +184,7 @@ def _problem(resource: Any) -> str | None:
 
 
 def _has_modifier(value: Any) -> bool:
-    """Whether any element has a modifierExtension, which may change its meaning (FHIR R4, 2.3.0.4)."""
+    """Whether any element has a modifierExtension, which may change the element's meaning (FHIR R4, 2.3.0.4)."""
     if isinstance(value, Mapping):
         return bool(value.get("modifierExtension")) or any(map(_has_modifier, value.values()))
     return isinstance(value, list) and any(map(_has_modifier, value))

@@ -4,35 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.text.blocks import Block, assemble
-from cdsframe.types import METADATA_FIELDS, Document, Section
+from cdsframe.types import Document, Section
 
-FIELDS = ("id", "title", "text", *METADATA_FIELDS)
+RECORD_FIELDS = ("id", "title", "text")
+"""The fields of a document that are not metadata."""
 
-Fields = dict[Literal[FIELDS], str | list[str] | None]  # type: ignore[valid-type]
-"""Field of a document -> the record's name for it, or None; for `text` also a list of names."""
+Fields = dict[str, str | list[str] | None]
+"""Field of a document -> the name in a record (column, JSON key) of its value, or None; `text` also takes a list."""
 
 
 def problems_of(fields: Mapping[str, str | list[str] | None]) -> list[str]:
-    """Returns the problems of a mapping that its types do not exclude."""
+    """Returns the problems of `corpus.fields`: no name for `text`, or a list of names for another field."""
     lists = [key for key, value in fields.items() if isinstance(value, list) and key != "text"]
     problems = [f"corpus.fields.{key} must be one name; only text takes a list" for key in lists]
     if fields.get("text") in (None, "???", []):
-        problems.append("corpus.fields.text is missing; set it to the name of the text, or to a list of names")
+        problems.append("corpus.fields.text is missing; name the column or key that holds the text, or a list of them")
     return problems
 
 
 def names_of(fields: Mapping[str, str | list[str] | None], key: str) -> list[str]:
-    """Returns the record's names for a field of a document."""
+    """Returns the names in a record whose values form the document's field `key`."""
     value = fields.get(key)
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
+def metadata_names(fields: Mapping[str, str | list[str] | None]) -> dict[str, list[str]]:
+    """Returns metadata field -> the record's names for it."""
+    return {key: names_of(fields, key) for key in fields if key not in RECORD_FIELDS}
+
+
 def as_text(value: Any, name: str, *, needed: bool = False) -> str:
-    """Returns a value as stripped text; "" if missing. Raises ValueError if it is not text, or needed and empty."""
+    """Returns a text or number as stripped text, and None as "". Raises ValueError for a value of another type.
+
+    With `needed`, also raises ValueError for None and for blank text. `name` names the value in the error message.
+    """
     if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
         value = str(value)
     if value is None and not needed:
@@ -51,10 +60,10 @@ def document_of(
     """Builds the document of a record. Without an id field, the id is a digest of title and text.
 
     Args:
-        value: name -> the record's value, or None.
-        fields: field of a document -> the record's names for it. Several texts become sections under their names.
+        value: returns the record's value under a name, or None.
+        fields: field of a document -> names in the record. Several texts become sections under their names.
         metadata: the document's metadata.
-        body: text and sections, instead of those of `fields`.
+        body: text and sections to use instead of the values that `fields` names for `text`.
 
     Raises:
         ValueError: a value is missing or not text; the message is to follow the record's name.

@@ -7,7 +7,7 @@ matter of Markdown files.
 from __future__ import annotations
 
 import logging
-from collections.abc import Hashable, Iterable, Iterator
+from collections.abc import Hashable, Iterable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -22,33 +22,35 @@ from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.text.blocks import under_title
 from cdsframe.text.printable import plain
-from cdsframe.types import METADATA_FIELDS, Document, Unreadable
+from cdsframe.types import METADATA_FIELDS, Document, Omission, Unreadable
 
 log = logging.getLogger(__name__)
 
 _SPREADSHEETS = (".xlsx", ".xls", ".xlsm", ".ods", ".numbers")
 
 _PLACEHOLDERS = {"untitled", "untitled document", "no title", "title", "document", "new document", "unbenannt"}
-"""Default titles of word processors, which are ignored."""
+"""Titles that word processors set by default. They are ignored."""
 
 _Task = tuple[str, Path | str]
-"""Name of the source, and its path or the reason why it is not read."""
+"""(source, path). A str instead of the path is the reason why the file is not read."""
 
 
 class Folder:
-    """All files below a folder, in the order of their paths. Skips names that begin with a dot.
+    """All files below a folder, in the order of their paths. Skips files and folders whose names begin with a dot.
 
     A Markdown file's front matter gives `id`, `title` and the metadata fields. For other files, the id is the relative
     path; the title is the document's title, else its first heading, else the file's name. `metadata["source"]` is the
     relative path.
 
     Args:
-        path: the folder, or `package:NAME/…`.
-        strict: whether one unreadable file refuses the whole corpus.
-        max_megabytes: the size of the largest file that is read, before and after decompression.
-        max_seconds: time limit for each file.
+        path: the folder; `package:NAME/…` is a folder inside the installed package cdsframe.
+        strict: whether the first file that is unreadable or loses text raises InputError; otherwise each unreadable
+            file becomes an Unreadable.
+        max_megabytes: maximum size of a file, before and after decompression; a larger one is unreadable.
+        max_seconds: time limit for reading a file; a file that takes longer is unreadable.
         workers: number of processes that read; with 0 or 1, this process reads.
         name: the name by which an index identifies the corpus; None derives it from the path.
+        metadata_fields: the deployment's own metadata fields.
     """
 
     def __init__(
@@ -59,11 +61,18 @@ class Folder:
         max_seconds: Annotated[int, Field(ge=1)],
         workers: Annotated[int, Field(ge=0)],
         name: CorpusName,
+        metadata_fields: Sequence[str],
     ) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
         self._root, self._strict, self._workers = resolve(path), strict, workers
         self._paths: dict[str, Path] = {}
-        self._read = partial(read_file, root=self._root, limit=max_megabytes << 20, seconds=max_seconds)
+        self._read = partial(
+            read_file,
+            root=self._root,
+            limit=max_megabytes << 20,
+            seconds=max_seconds,
+            metadata_fields=(*METADATA_FIELDS, *metadata_fields),
+        )
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Yields a Document or an Unreadable for each file. Holds a few files in memory at a time."""
@@ -74,7 +83,10 @@ class Folder:
         return sum(1 for _ in walk(self._root))
 
     def stamps(self) -> tuple[dict[str, Hashable], list[Unreadable]]:
-        """Returns source -> a stamp that differs if the file may have changed, and the sources without a stamp."""
+        """Returns a stamp for each source, and the sources that cannot be examined.
+
+        If a file's stamp (times, size, inode) differs from an earlier stamp, the file may have changed.
+        """
         stamps: dict[str, Hashable] = {}
         refused: list[Unreadable] = []
         self._paths = {}
@@ -93,7 +105,10 @@ class Folder:
         return stamps, refused
 
     def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
-        """Reads sources from the latest result of `stamps`. Yields each with its Document or Unreadable."""
+        """Reads the given sources, which the latest call of `stamps` must have returned.
+
+        Yields `(source, its Document or Unreadable)`.
+        """
         for source, item in self._items((source, self._paths[source]) for source in sources):
             yield source, next(checked([(source, item)], strict=False))
 
@@ -108,8 +123,13 @@ class Folder:
             yield source, item
 
 
-def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Document | str, str | None]:
-    """Returns a file's document, or the reason why it cannot be read; and a remark for the log, or None."""
+def read_file(
+    task: _Task, root: Path, limit: int, seconds: float, metadata_fields: Sequence[str] = METADATA_FIELDS
+) -> tuple[Document | str, str | None]:
+    """Returns `(document, remark)`, or `(reason, None)` if the file cannot be read.
+
+    The remark says for the log how the file was read; it is None if nothing is to be logged.
+    """
     source, path = task
     if isinstance(path, str):
         return path, None
@@ -139,7 +159,9 @@ def read_file(task: _Task, root: Path, limit: int, seconds: float) -> tuple[Docu
     title = (
         front.get("title") or ("" if own.casefold() in _PLACEHOLDERS else own) or Path(source).stem.strip() or source
     )
-    metadata = {key: front[key] for key in METADATA_FIELDS if front.get(key)} | {"source": source}
+    metadata = {key: text for key in metadata_fields if (text := front.get(key))} | {"source": source}
+    unused = sum(1 for key, text in front.items() if not text or key not in ("id", "title", *metadata_fields))
+    omitted = [Omission("keys of front matter that are not used", unused, text=False)] * bool(unused)
     sections = under_title(title, parsed.sections)
-    document = Document(front.get("id") or source, title, parsed.text, sections, metadata, parsed.omitted)
+    document = Document(front.get("id") or source, title, parsed.text, sections, metadata, (*omitted, *parsed.omitted))
     return document, parsed.remark

@@ -25,10 +25,10 @@ _ISO_2022_JP = re.compile(rb"\x1b\$[@B](?:[\x21-\x7e]{2})+\x1b\([BJ]")
 _ISO_2022_KR = re.compile(rb"\x1b\$\)C.*?\x0e(?:[\x21-\x7e]{2})+\x0f", re.DOTALL)
 _HZ = re.compile(rb"~\{(?:[\x21-\x77][\x21-\x7e])+~\}")
 _HZ_OF_WORDS = re.compile(rb"~\{[\w .,:/-]*~\}")
-"""A placeholder in ASCII text, such as `~{NAME~}`."""
+"""Matches placeholders in ASCII text, such as `~{NAME~}`, which are not HZ."""
 
 _HZ_BYTES = 8
-"""Bytes within `~{…~}` from which a single run is enough to recognise HZ."""
+"""A single run `~{…~}` with at least this many bytes inside the braces is enough to recognise HZ."""
 
 _UTF7 = re.compile(rb"(?<![\w/+])\+([A-Za-z0-9+/]{3,})-|(?<=[a-zA-Z])\+([A-Za-z0-9+/]{3,})-(?=[a-zA-Z])")
 _SYMBOLS = re.compile(
@@ -36,7 +36,8 @@ _SYMBOLS = re.compile(
     "(?<=\\bm)[²³]|(?<=\\b[cdkm]m)[²³]|(?<=[^A-Za-z]m)[²³]|(?<=\\d)[¹²³]+|¥(?=\\s?\\d)|(?<!\\w)Ø(?=\\s?\\d)|(?<=\\w)[’™®](?!\\w)|(?<=[A-Za-z])’(?=[a-z])|(?<!\\w)[‘’“”–—…•©«»\xa0]|"
     "[“”–—…•«»\xa0](?!\\w)|(?<=\\d)[–—](?=\\d)"
 )
-"""Signs of Windows-1252 where English text has them. Elsewhere these bytes are letters of other code pages."""
+"""Signs of Windows-1252 in the places where English text has them. Elsewhere, their bytes may be letters of another
+code page."""
 
 _UTF7_SAMPLE = 1 << 20
 _DOS = re.compile("[^\\W\\d_][„”‚†‡ˆ‰\x81\x8d\x90\x9d][^\\W\\d_]")
@@ -51,7 +52,7 @@ _RAISED_BEFORE = re.compile(
     "(?:(?<=[^\\W\\d_] )(?<![^A-Za-z]m )(?<![cdkm]m )|(?<=[(\\[:;,=] )|(?<=[(\\[]))[²³](?=\\s?\\d)|"
     "(?<=[^\\W\\d_])[²³](?=\\d)"
 )
-"""A raised 2 or 3 in front of a number, where no Western text has it: in Mac Roman these bytes are `≤` and `≥`."""
+"""A superscript 2 or 3 in front of a number, as no Western text has it: in Mac Roman, its byte is `≤` or `≥`."""
 
 _OLD = ("mac-roman", "cp850")
 _BALTIC = frozenset("ąčęėįšųūžāēģīķļņŗõäöüĄČĘĖĮŠŲŪŽĀĒĢĪĶĻŅÕÄÖÜ")
@@ -59,11 +60,12 @@ _TURKISH = frozenset("çğıöşüâîûÇĞİÖŞÜÂÎÛ")
 _DOS_TABLE = {byte: bytes([byte]).decode("cp1252", "ignore") or chr(byte) for byte in range(128, 256)}
 _HUNGARIAN = frozenset("áéíóöõúüûÁÉÍÓÖÕÚÜÛ")
 _NO_HEBREW = re.compile("(?<!\\w)[\u05b0-\u05c3][\u05d0-\u05ea]|[ךםןףץ][\u05d0-\u05ea]")
-"""A vowel point at a word's start or a final letter within a word: Cyrillic letters that were decoded as Hebrew."""
+"""A Hebrew vowel point at a word's start, or a final letter within a word: signs of Cyrillic decoded as Hebrew."""
 
 
 def wide(data: bytes) -> str | None:
-    """Recognises UTF-16 and UTF-32 without a byte order mark, and encodings that escape letters in ASCII; else None."""
+    """Returns Python's name of UTF-16 or UTF-32 without a byte order mark, or of an encoding that writes letters as
+    ASCII (ISO-2022, HZ, UTF-7); None for all other bytes."""
     if b"\0" in data:
         return _utf_32_or_16(data) or utf_16(data)
     if (found := utf_16(data)) or not data.isascii():
@@ -79,7 +81,7 @@ def wide(data: bytes) -> str | None:
 
 
 def _has_hz(data: bytes) -> bool:
-    """Whether ASCII text has two different runs of HZ or a long one, and at least one run is no ASCII placeholder."""
+    """Whether ASCII text has two different HZ runs or one long run, and at least one run that is no placeholder."""
     runs = set(_HZ.findall(data))
     enough = len(runs) > 1 or any(len(run) >= _HZ_BYTES + 4 for run in runs)
     return enough and not all(map(_HZ_OF_WORDS.fullmatch, runs))
@@ -127,7 +129,7 @@ def guess(sample: bytes) -> str:
 
 
 def _second_look(sample: bytes, western: str, found: str) -> str:
-    """Corrects guesses of rare encodings: chardetng was made for long web pages."""
+    """Returns chardetng's guess `found`, corrected where it is often wrong: chardetng was made for long web pages."""
     if found == "cp1252" and _NOT_WESTERN.search(western) and _is_mac_roman(sample):
         return "mac-roman"
     if found == "cp1252" and _DOS.search(sample.decode("latin-1").translate(_DOS_TABLE)):
@@ -148,7 +150,8 @@ def _second_look(sample: bytes, western: str, found: str) -> str:
 
 
 def _is_mac_roman(sample: bytes) -> bool:
-    """Whether all letters beyond ASCII are Western ones where words have them, and not all as DOS has them."""
+    """Whether all characters beyond ASCII are Western ones in their usual places if the bytes are decoded as Mac Roman,
+    but not if they are decoded as code page 850 (DOS)."""
     wrong = [_beyond(_WESTERN.sub("", sample.decode(name, "replace")).encode(), "utf-8") for name in _OLD]
     return not wrong[0] and bool(wrong[1])
 

@@ -10,5 +10,13 @@ from cdsframe.corpus.folder import Folder
 
 
 def hospital(name: Annotated[str, Field(min_length=1, max_length=200)]) -> Folder:
-    """Returns the documents of a fictitious hospital. Strict: an unreadable file is a defect of this package."""
-    return Folder("package:hospital/documents", strict=True, max_megabytes=1, max_seconds=60, workers=0, name=name)
+    """Returns a fictitious hospital's documents. An unreadable file, a defect of cdsframe, raises InputError."""
+    return Folder(
+        "package:hospital/documents",
+        strict=True,
+        max_megabytes=1,
+        max_seconds=60,
+        workers=0,
+        name=name,
+        metadata_fields=(),
+    )

@@ -12,17 +12,17 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from cdsframe.artifacts.files import InputFile, parse_object, require_file
-from cdsframe.corpus.fields import Fields, as_text, document_of, names_of, problems_of
+from cdsframe.corpus.fields import Fields, as_text, document_of, metadata_names, names_of, problems_of
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.record_values import count_values, metadata_of, place_of, scalar, unnamed, value_at
 from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
 from cdsframe.text.blocks import Block, assemble
-from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
+from cdsframe.types import Document, Section, Unreadable
 
 _SECTION = frozenset(("heading", "text", "sections"))
-"""Names that are read in a section."""
+"""Keys of a section that are read."""
 
 _DEEPEST = 50
 """Maximum nesting of sections."""
@@ -37,10 +37,12 @@ class JsonlCorpus:
 
     Args:
         path: a `.jsonl` or `.jsonl.gz` file.
-        fields: field of a document -> the record's name. A dotted name (`authors.0.name`) enters objects and lists.
-        strict: whether one unreadable line refuses the whole corpus.
-        max_megabytes: the size of the longest line that is read.
+        fields: field of a document -> name in the record. A dotted name (`authors.0.name`) names a value inside nested
+            objects and lists.
+        strict: whether the first unreadable line raises InputError; otherwise each becomes an Unreadable.
+        max_megabytes: maximum size of a line; a longer line is unreadable.
         name: the name by which an index identifies the corpus; None derives it from the path.
+        metadata_fields: the deployment's own metadata fields, read under their names unless `fields` gives others.
     """
 
     def __init__(
@@ -50,13 +52,15 @@ class JsonlCorpus:
         strict: bool,
         max_megabytes: Annotated[int, Field(ge=1)],
         name: CorpusName,
+        metadata_fields: Sequence[str],
     ) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
-        self._path, self._fields, self._strict, self._limit = path, fields, strict, max_megabytes << 20
+        own_fields: Fields = {field: field for field in metadata_fields}
+        self._path, self._fields, self._strict, self._limit = path, own_fields | fields, strict, max_megabytes << 20
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
-        """Reports a missing `text` field, and a list of names for a field that takes only one."""
+        """Returns the problems of `fields`: no name for `text`, or a list of names for another field."""
         return problems_of(fields)
 
     def documents(self) -> Iterator[Document | Unreadable]:
@@ -71,8 +75,7 @@ class JsonlCorpus:
                 yield source, str(error)
 
     def _document(self, record: Mapping[str, Any]) -> Document:
-        names = {key: names_of(self._fields, key) for key in METADATA_FIELDS}
-        metadata, places = metadata_of(record, names)
+        metadata, places = metadata_of(record, metadata_names(self._fields))
         texts = names_of(self._fields, "text")
         parts, body, more = record.get("sections"), None, 0
         if parts:
@@ -115,7 +118,7 @@ def _blocks(parts: Any, level: int) -> Iterator[Block]:
 
 
 def _unread(parts: Iterable[Mapping[str, Any]]) -> int:
-    """Counts the values of sections under names that are not read."""
+    """Counts the values of sections under keys that are not read."""
     return sum(
         sum(count_values(value) for key, value in part.items() if key not in _SECTION)
         + _unread(part.get("sections") or ())
@@ -128,9 +131,10 @@ def _words(texts: Iterable[str]) -> str:
 
 
 def lines(path: Path, limit: int, root: Path | None = None) -> Iterator[tuple[str, bytes | str]]:
-    """Yields `("FILE, line 7", line)` for each line that is not blank. A str is the reason why it cannot be read.
+    """Yields `(place, line)` for each line that is not blank; the place is "FILE, line 7", the line is bytes.
 
-    Below `root`, follows no symbolic link, not even one created during the read.
+    Yields `(place, reason)` for a line of more than `limit` bytes, and if the rest of the file cannot be read; the
+    reason is a str. Below `root`, follows no symbolic link, not even one created during the read.
     """
     number = 0
     try:
@@ -157,7 +161,10 @@ def _pass_over(file: IO[bytes], line: bytes, limit: int) -> None:
 
 
 def records(path: str, limit: int) -> Iterator[tuple[str, dict[str, Any] | str]]:
-    """Yields `("FILE, line 7", record)` for each line that is not blank. A str is the reason why it cannot be read."""
+    """Yields `(place, record)` for each line that is not blank; the place is "FILE, line 7", the record is a dict.
+
+    Yields `(place, reason)` for a line that cannot be read; the reason is a str.
+    """
     for source, line in lines(require_file(path, "corpus.path"), limit):
         try:
             yield source, parse_object(line, decimals=True) if isinstance(line, bytes) else line

@@ -43,7 +43,7 @@ _SUFFIXES = {".gz", ".zip", ".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".txt"
 
 
 def corpus_name(name: str | None, path: str | Path) -> tuple[str, bool]:
-    """Returns the configured name, else the name of the file or folder without dates; and whether it was derived.
+    """Returns `(name, derived)`: the configured name and False, or the file's or folder's name without dates and True.
 
     If a folder's name is only a date, the folder above it gives the name.
     """

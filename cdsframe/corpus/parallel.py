@@ -32,7 +32,7 @@ class Died(Exception):
 
 
 class TooLong(BaseException):
-    """Raised by `time_limit`. Not an Exception, so that no reader handles it as an error of its file."""
+    """Raised by `time_limit`. Not a subclass of Exception, so that no reader handles it as an error of a file."""
 
 
 @contextmanager
@@ -109,7 +109,7 @@ class _Crew:
 
     def _start(self) -> Connection:
         if hasattr(signal, "pthread_sigmask"):
-            # A process inherits the signal mask of the thread that starts it: it ignores Ctrl-C from the beginning.
+            # The new process inherits this thread's signal mask, so that it ignores Ctrl-C from the beginning.
             signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
@@ -121,7 +121,7 @@ class _Crew:
             self._processes.append(process)
         theirs.close()
         try:
-            ours.recv()  # it is ready
+            ours.recv()  # waits until the process is ready
         except (EOFError, OSError):
             raise InputError("corpus.workers: a process could not be started; set corpus.workers=0") from None
         self._own.connection = ours
@@ -144,7 +144,7 @@ def _end_with_parent() -> None:
 
 
 def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
-    """Runs a worker process: applies the function to each item. Ends with its parent, even if that is killed."""
+    """Runs a worker process: applies the function to each item. Ends with its parent, even if the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole terminal; the parent ends its workers
     threading.Thread(target=_end_with_parent, daemon=True).start()
     connection.send(None)
@@ -155,6 +155,6 @@ def _serve(function: Callable[[Any], Any], connection: Connection) -> None:
             return
         try:
             result = (True, function(item))
-        except Exception as error:  # noqa: BLE001 (handed over and raised in the parent)
+        except Exception as error:  # noqa: BLE001 (sent to the parent, which raises it)
             result = (False, error)
         connection.send(result)

@@ -1,4 +1,4 @@
-"""Reads values of a JSON record by name, and counts the values that no name reads. Does not validate values."""
+"""Reads values of a JSON record by name, and counts the values that were not read. Does not validate values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ Place = tuple[str | int, ...]
 
 
 def place_of(record: Mapping[str, Any], name: str) -> Place | None:
-    """Returns the path of a name, whose dots enter objects and lists; None if no value is found."""
+    """Returns the path of the value under a name (`authors.0.name` for nested values); None if there is no value."""
     if name in record:
         return (name,)
     place: Place = ()
@@ -29,7 +29,7 @@ def place_of(record: Mapping[str, Any], name: str) -> Place | None:
 
 
 def value_at(record: Mapping[str, Any], name: str) -> Any:
-    """Returns the value under a name, whose dots enter objects and lists; None if no value is found."""
+    """Returns the value under a name (`authors.0.name` for nested values); None if there is no value."""
     place = place_of(record, name)
     return None if place is None else _value(record, place)
 
@@ -46,7 +46,7 @@ def metadata_of(record: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -
 
     Args:
         record: the record.
-        names: field of a document -> the record's names for it. Of several values, the last one is used.
+        names: metadata field -> names in the record. If several names have a value, the last one is used.
     """
     metadata: dict[str, str] = {}
     places: set[Place] = set()

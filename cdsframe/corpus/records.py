@@ -1,4 +1,4 @@
-"""Refuses documents with invalid or repeated ids, and applies `corpus.strict`. Does not read sources."""
+"""Reports documents with invalid or repeated ids as unreadable, and applies `corpus.strict`. Does not read sources."""
 
 from __future__ import annotations
 
@@ -10,11 +10,14 @@ from cdsframe.types import Document, Omission, Unreadable
 
 
 def checked(items: Iterable[tuple[str, Document | str]], strict: bool) -> Iterator[Document | Unreadable]:
-    """Yields a Document or an Unreadable for each item. Refuses documents whose id is repeated or cannot be stored.
+    """Yields a Document or an Unreadable for each item.
+
+    A document with an earlier document's id, with an id that an index cannot store, or with half a surrogate pair
+    becomes an Unreadable.
 
     Args:
-        items: name of a source, and its document or the reason why it cannot be read.
-        strict: whether the first reason, or the first document that lost text, raises InputError.
+        items: `(source, document)`, or `(source, reason)` if the source cannot be read.
+        strict: whether to raise InputError instead of yielding an Unreadable or a document that lost text.
     """
     seen: dict[str, str] = {}
     for source, item in items:

@@ -18,7 +18,7 @@ from cdsframe.corpus.readers.parsed import Refused
 def walk(root: Path) -> Iterator[tuple[str, Path | str]]:
     """Yields `(relative path, path)` of every file. Instead of a path, a str is the reason why the file is not read.
 
-    Skips names that begin with a dot. Does not follow symbolic links.
+    Skips files and folders whose names begin with a dot. Does not follow symbolic links.
     """
     failed: list[OSError] = []
     for folder, folders, names in os.walk(root, onerror=failed.append):
@@ -49,7 +49,7 @@ def in_words(error: OSError) -> str:
 
 
 def read_bytes(path: Path, limit: int, root: Path | None = None) -> bytes:
-    """Reads a file opened by `_opened`. Raises Refused if it is larger than `limit` bytes."""
+    """Reads a file. Raises Refused if the file is larger than `limit` bytes, and the errors of `_opened`."""
     with _opened(path, root) as file:
         if os.fstat(file.fileno()).st_size <= limit:
             data = file.read(limit + 1)  # the file may have grown since fstat

@@ -1,6 +1,6 @@
-"""Recognises UTF-16 without a byte order mark by its letters, also without NUL bytes. Does not decode files.
+"""Recognises UTF-16 without a byte order mark by its letters, also in text without NUL bytes. Does not decode files.
 
-Nearly all letters must be common letters of one language; bytes of another encoding do not decode so by accident.
+Nearly all letters must be common letters of one language; bytes of another encoding hardly ever decode to such letters.
 """
 
 from __future__ import annotations
@@ -10,32 +10,32 @@ from itertools import product
 
 _SAMPLE = 1 << 16
 _LEAST = 4
-"""Minimum number of letters in a text that is recognised."""
+"""A text with fewer letters is not recognised."""
 
 _SHARE = 0.95
-"""Minimum share of common letters in UTF-16."""
+"""Bytes count as UTF-16 if at least this share of their letters, decoded as UTF-16, is common in one language."""
 
 _SHARE_OF_OTHERS = 0.7
-"""Share of common letters from which the bytes count as a more frequent encoding than UTF-16."""
+"""Bytes count as one of `_LEGACY`, not as UTF-16, if at least this share of their letters, decoded so, is common."""
 
 _WORDS = b" ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _MOST_WORDS = 0.6
-"""With a larger share of these bytes, the text has Latin letters of one byte and is not UTF-16."""
+"""With a larger share of the bytes `_WORDS`, the text has Latin letters of one byte each and is not UTF-16."""
 
 _SETS = {"gb2312": (0xB0, 0xD7), "euc_jp": (0xB0, 0xCF), "euc_kr": (0xB0, 0xC8), "big5": (0xA4, 0xC6)}
 """Codec -> range of the first bytes of its common letters."""
 
 _CONTROLS = bytes({*range(1, 32)} - {9, 10, 12, 13})
 _MANY = 0.3
-"""With a larger share of control characters, valid UTF-8 is still not taken for UTF-8."""
+"""If at least this share of the bytes is control characters, valid UTF-8 does not count as UTF-8."""
 
 _LEGACY = ("cp932", "gb18030", "big5hkscs", "euc_jp", "cp949")
 _KANA = range(0x3041, 0x3100)
 _ALPHABETS = range(0x0370, 0x2000)
-"""Characters whose upper byte is a control character in other encodings."""
+"""Letters of alphabets other than Latin. Their upper byte in UTF-16 is a control character in other encodings."""
 
 _NEUTRAL = (range(0x0370), range(0x2010, 0x2040), range(0x2190, 0x2300), range(0x3000, 0x3040), range(0xFF00, 0xFFF0))
-"""Latin letters, digits, signs and punctuation, which occur in all languages."""
+"""Latin letters, digits, signs and punctuation: they occur in all languages and do not count as letters."""
 
 
 def utf_16(data: bytes) -> str | None:
@@ -78,7 +78,7 @@ def _decoded(data: bytes, encoding: str) -> str | None:
 
 @cache
 def _common() -> tuple[frozenset[str], ...]:
-    """Returns one set of common letters for alphabets, Chinese, Japanese, Korean and traditional Chinese each."""
+    """Returns five sets of common letters: alphabets, simplified Chinese, Japanese, Korean, traditional Chinese."""
     found = [frozenset(map(chr, _ALPHABETS))]
     for codec, (first, last) in _SETS.items():
         pairs = product(range(first, last + 1), (*range(0x40, 0x7F), *range(0xA1, 0xFF)))

@@ -1,4 +1,4 @@
-"""Flags faulty question-answer pairs, and removes a question that its answer repeats.
+"""Flags faulty question-answer pairs, and removes from an answer the question that it begins with.
 
 Does not drop pairs: a source's option `drop` names the flags to drop.
 """
@@ -42,7 +42,7 @@ def _flags(question: str, answer: str, times: int) -> Iterable[str]:
 
 
 def without_prefix(answer: str, question: str) -> str:
-    """Removes the question that an answer begins with; returns the whole answer if nothing would remain."""
+    """Removes the question from an answer that begins with it, unless nothing would remain."""
     head, mark, rest = answer.partition("?")
     wanted = {word for word in question.casefold().split() if len(word) > 3}
     repeated = wanted & set((head + "?").casefold().split())

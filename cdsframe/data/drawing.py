@@ -18,7 +18,7 @@ Balance = Literal["none", "type", "topic"]
 def shares(
     available: Mapping[str, int], weights: Mapping[str, float], caps: Mapping[str, int], limit: int | None
 ) -> dict[str, int]:
-    """Returns the number of questions to take from each source: all or its cap, in proportion to weights if given.
+    """Returns the number of questions to take from each source: at most its cap; in proportion to weights if given.
 
     The total is at most `limit`. No question is taken twice, so a source too small for its weight reduces the others.
     """
@@ -30,7 +30,7 @@ def shares(
     total = min(most[name] * whole / parts[name] for name in most if parts[name])
     total = min(total, limit) if limit else total
     taken, before, passed = {}, 0, 0.0
-    for name in most:  # rounds cumulative sums, so that the total is right
+    for name in most:  # rounds cumulative sums, so that the rounded shares have the right total
         passed += total * parts[name] / whole
         taken[name], before = min(round(passed) - before, most[name]), round(passed)
     return taken
@@ -42,7 +42,7 @@ def draw(
     """Samples `count` questions, keeping their order, with numbers per group as equal as the groups allow.
 
     Args:
-        balance: groups questions by type, by topic (by page without a topic), or not at all.
+        balance: groups questions by `type` or by `topic` (by page if a question has no topic); `none`: one group.
         group_limit: maximum per group; fewer than `count` questions may result. None: no limit.
     """
     groups: dict[str, list[int]] = defaultdict(list)

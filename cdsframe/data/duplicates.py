@@ -13,18 +13,18 @@ from cdsframe.text.shingles import normalised, quantities, words
 from cdsframe.types import Question
 
 _SHINGLE = 5
-"""Words of a shingle."""
+"""Number of words in a shingle."""
 _FEWEST_WORDS = 20
-"""Minimum words of a compared answer: shorter ones have too few shingles for a reliable similarity."""
+"""Minimum words of an answer: shorter answers are not compared, since they have too few shingles."""
 _PERMUTATIONS = 128
 _SLACK = 0.1
 """Candidates may be this far below the threshold, since MinHash only estimates the similarity."""
 
 
 def exact_copies(questions: Sequence[Question]) -> set[int]:
-    """Returns the indices of pairs that repeat an earlier one, except for case, punctuation and blanks.
+    """Returns the indices of pairs that repeat an earlier pair.
 
-    Numbers must be equal.
+    Case, punctuation and blanks may differ; numbers must be equal.
     """
     seen: set[tuple[str, str, tuple[str, ...]]] = set()
     found = set()
@@ -37,10 +37,10 @@ def exact_copies(questions: Sequence[Question]) -> set[int]:
 
 
 def near_copies(questions: Sequence[Question], threshold: float, ignored: set[int]) -> set[int]:
-    """Returns the indices of pairs similar to an earlier one, in word 5-grams of the answer and words of the question.
+    """Returns the indices of pairs similar to an earlier pair, in word 5-grams of the answer and words of the question.
 
     Args:
-        threshold: minimum Jaccard similarity of both.
+        threshold: minimum Jaccard similarity, which the answers' 5-grams and the questions' words must both reach.
         ignored: indices of pairs that are not compared.
     """
     from datasketch import MinHash, MinHashLSH

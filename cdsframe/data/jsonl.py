@@ -25,7 +25,7 @@ class JsonlQuestions:
     Args:
         path: the files, read in order.
         scope: what the data is about, in a few words; recorded in an adapter's manifest.
-        corpus: read only if evidence is given by quotes.
+        corpus: the documents in which quotes are located; read only if a record gives its evidence by a quote.
     """
 
     def __init__(self, path: Annotated[list[InputFile], Field(min_length=1)], scope: str, corpus: Corpus) -> None:

@@ -38,10 +38,11 @@ class MedQuad:
     Args:
         folder: the data folder (`CDSFRAME_DATA`), or a copy of MedQuAD's repository.
         types: keeps only these question types (`treatment`, `symptoms`, …); null: all.
-        drop: drops pairs with one of these flags; the number per flag is logged.
+        drop: flags (see `cdsframe.data.cleaning`); a pair with any of them is dropped. The number per flag is logged.
         strip_question: removes the question from answers that begin by repeating it (flag `q_prefix`).
         subset: pairs of validation and test to keep. `unseen_focus`: their focus occurs on no training page;
-            `like_heldout`: question and answer occur once in the whole data set, without certain flags; `all`.
+            `like_heldout`: their question and answer occur once in the whole data set, and they have none of the flags
+            short, echo, templated and bad_question; `all`: all pairs.
         limit: maximum pairs per split, in the file's order; null: no limit.
     """
 
@@ -88,7 +89,7 @@ class MedQuad:
                 break
         self.removed[split] = removed
         if removed:
-            log.info("MedQuAD %s: dropped: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(removed.items())))
+            log.info("MedQuAD %s: pairs dropped: %s", split, ", ".join(f"{k} {n}" for k, n in sorted(removed.items())))
         if not found:
             raise EmptySplitError(
                 f"data=medquad: all pairs of split {split!r} were dropped; relax data.types, data.drop or data.subset"
@@ -110,7 +111,7 @@ class MedQuad:
         )
 
     def _outside(self, record: Mapping[str, Any], split: str) -> list[str]:
-        """Returns why a pair without a dropped flag is not in the selection; empty if it is."""
+        """Returns the reason why `types` or `subset` excludes a pair, as a list; empty if neither does."""
         if self._types and record.get("question_type") not in self._types:
             return ["another_type"]
         if split == "train" or self._subset == "all":

@@ -1,6 +1,6 @@
 """Reads MedQuAD as published: folders `1_CancerGov_QA` … of XML files, one per page.
 
-Splits records by page and flags them (see `cdsframe.data.cleaning`). Does not drop flagged records.
+Assigns records to splits by page, and flags them (see `cdsframe.data.cleaning`). Does not drop flagged records.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from cdsframe.data.splits import SPLITS, split_of
 from cdsframe.errors import InputError
 
 _SHARE = 0.05
-"""Share of the pages for validation, and for test."""
+"""Share of the pages in validation; the share in test is the same."""
 
 
 def is_medquad(folder: Path) -> bool:

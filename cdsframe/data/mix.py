@@ -1,4 +1,4 @@
-"""Mixes several data sets: weighted or capped, balanced, without copies, no document in two splits.
+"""Mixes several data sets: by weights or caps, balanced, without copies, and with no document in two splits.
 
 Each source is an option of the config group `data` and cleans its questions. Does not compare with evaluation sets (see
 `cdsframe.contamination`).
@@ -31,15 +31,18 @@ class Mix:
     """The questions of several sources; their ids are `SOURCE/ID`.
 
     Args:
-        sources: name -> data set. Of copies, the one in the earlier source is kept.
-        weights: name -> relative weight in the training questions; empty: all questions. No question is taken twice.
+        sources: name -> data set. Of a question and its copies, the one in the earliest source is kept.
+        weights: name -> relative weight in the training questions; empty: all questions are taken. No question is taken
+            twice.
         caps: name -> maximum number of its training questions.
         limit: maximum number of training questions in total; null: no limit.
-        balance: if not all questions are taken, sample equal numbers per `type` or `topic` within each source.
+        balance: `type` or `topic`: if not all questions are taken, equal numbers per type or topic are sampled within
+            each source; `none`: all questions are equally likely.
         group_limit: maximum number of training questions per type or topic in a source; null: no limit.
-        exact_copies: whether to drop training questions that repeat another one.
-        near_copies: minimum Jaccard similarity of near-copies to drop, in [0.5, 1]; null: keep them.
-        splits: `given`: the sources' splits; `by_document`: all questions are split again, by document.
+        exact_copies: whether to drop training questions that repeat an earlier one.
+        near_copies: training questions at least this similar to an earlier one (Jaccard similarity, in [0.5, 1]) are
+            dropped; null: near-copies are kept.
+        splits: `given`: the sources' splits; `by_document`: all questions are split anew, by document.
         validation_share, test_share: shares of the documents with `splits=by_document`.
         apart: whether to drop training questions about a document of another split, of any source.
         seed: seed of the sampling.
@@ -84,7 +87,7 @@ class Mix:
         balance: str,
         group_limit: int | None,
     ) -> list[str]:
-        """Returns errors: no source, unknown or incomplete names in weights or caps, balance without effect."""
+        """Returns the problems of the options: no source, wrong names in weights or caps, balance without effect."""
         if not sources:
             return ["data=mix has no source; add sources by +data@data.sources.NAME=OPTION"]
         found = [
@@ -110,7 +113,7 @@ class Mix:
 
     @property
     def removed(self) -> dict[str, dict[str, int]]:
-        """Split -> `source/rule` -> number of dropped questions, of the splits that were read."""
+        """Split -> `source/rule` -> number of dropped questions, for the splits read so far."""
         found: dict[str, dict[str, int]] = {}
         for name, source in self._sources.items():
             for split, rules in source.removed.items():
@@ -189,7 +192,7 @@ class Mix:
 def _about(question: Question) -> set[str]:
     """Returns the ids of the documents that a question is about: those of its evidence, and its `group`.
 
-    If its group is its own id (no document is known), the question's id in the mix is used instead.
+    If the group is the question's own id (no document is known), its id in the mix (`SOURCE/ID`) is returned instead.
     """
     own = question.id if question.id.endswith(f"/{question.group}") else question.group
     return {evidence.document_id for evidence in question.evidence} | ({own} if question.group else set())

@@ -34,8 +34,9 @@ _FEWEST_WORDS = 4
 class Raft:
     """A data set whose answers are located in the corpus, sentence by sentence.
 
-    Questions with evidence keep it, and unanswerable ones need none. For the others, the document is the one named by
-    the data, if the corpus has it, else the one that shares most 8-grams with the answer.
+    Questions that already have evidence keep it, and unanswerable questions need none. The answer of any other question
+    is located in the document that the data names, if the corpus has it, else in the document that shares most 8-grams
+    with the answer.
 
     Args:
         source: the data set.
@@ -74,7 +75,7 @@ class Raft:
         return {s: {**self._source.removed.get(s, {}), **self._removed.get(s, {})} for s in splits}
 
     def questions(self, split: str) -> list[Question]:
-        """Returns the questions of one split with evidence. Raises EmptySplitError if no answer is located."""
+        """Returns the questions of one split, with evidence added. Raises EmptySplitError if none remains."""
         if split not in self._found:
             self._found[split] = self._locate(split)
         return list(self._found[split])
@@ -150,9 +151,10 @@ def _by_shingles(questions: Sequence[Question], documents: Iterable[Document]) -
 
 
 def _evidence(answer: str, document: Document | None, support: float) -> tuple[Evidence, ...]:
-    """Returns the spans of the answer's sentences, in order; empty if they contain less than `support` of its words.
+    """Returns the spans in the document of the answer's sentences, in the answer's order.
 
-    Of several occurrences of a sentence, takes the one nearest to the longest sentence.
+    Empty if the sentences found contain less than the share `support` of the answer's words. If a sentence occurs
+    several times, the occurrence nearest to the longest sentence found counts.
     """
     if document is None:
         return ()

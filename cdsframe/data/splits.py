@@ -1,4 +1,4 @@
-"""Assigns documents to splits by a digest of their ids, for sources without splits. The same on every machine."""
+"""Assigns documents to splits by a digest of their ids, for sources without splits; equally on every machine."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _SECTIONS = {
 
 
 class Dialogues:
-    """The dialogues and notes of a file, in the file's splits; `test1`, `test2`, … are all the test split.
+    """The dialogues and notes of a file, in the file's splits; `test1`, `test2`, … all count as `test`.
 
     Args:
         scope: what the data is about, recorded in an adapter's manifest.

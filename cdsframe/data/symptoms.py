@@ -38,9 +38,9 @@ class Symptoms:
 
     Args:
         folder: the data folder (`CDSFRAME_DATA`), or a copy of MedQuAD's repository.
-        drop: drops pairs with one of these flags.
+        drop: flags (see `cdsframe.data.cleaning`); a pair with any of them is dropped.
         subset: pairs of validation and test to keep (see `cdsframe.data.medquad`).
-        max_words: a longer description is cut after a sentence or symptom; the first is always kept.
+        max_words: a longer description is cut after a sentence or symptom; its first one is always kept.
     """
 
     scope = "MedQuAD"

@@ -21,9 +21,10 @@ from cdsframe.artifacts.run import Run
 from cdsframe.confidence import Calibrator
 from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
+from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.qa import Judged
-from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, stratified, with_table
+from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, with_table
 from cdsframe.evaluation.statistics import interval_of
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def evaluate(
     resamples: Annotated[int, Field(ge=100)],
     output: str,
 ) -> Result:
-    """Answers the split, fits and tests a calibrator, writes `calibration.json` to the run folder and to `output`.
+    """Answers a split's questions, fits and tests a calibrator; writes it to the run's folder and to `output`.
 
     An answer is correct if its F1 is at least `correct_from` and it states no wrong dose ("10 mg twice daily" shares
     most words with "15 mg twice daily"). Refusals have no confidence and are left out.
@@ -73,7 +74,7 @@ def evaluate(
         raise ConfigError(
             "evaluation=calibrate needs answers without a calibration, but one is configured; use calibration=null"
         )
-    questions = stratified(system.data.questions(split), limit, seed, lambda question: question.type)
+    questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
     answers = pipeline.answer_many([question.question for question in questions])
     judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
     parts = split_by_group([one.question.group or one.question.id for one in judged], seed)
@@ -95,7 +96,7 @@ def evaluate(
     scores = Scores(resamples, seed)
     if tested:
         _score(scores, tested, fitted.threshold, base_rate)
-        if scores.metrics.get("calibration/brier_skill", 0.0) <= 0:  # missing if the constant makes no error
+        if scores.metrics.get("calibration/brier_skill", 0.0) <= 0:  # missing if the constant's Brier score is 0
             reasons.append("its Brier score on the test part is no better than a constant's")
     fitted = replace(fitted, usable=not reasons)
     for reason in reasons:
@@ -118,7 +119,7 @@ def evaluate(
 
 
 def split_by_group(groups: Sequence[str], seed: int) -> list[str]:
-    """The part of each question: groups, in a seeded order, fill a half, a quarter and a quarter of the questions."""
+    """The part of each question. Groups, in a seeded order, fill the parts with 1/2, 1/4 and 1/4 of the questions."""
     order = sorted(set(groups), key=lambda group: digest(str(seed), group))
     part_of: dict[str, str] = {}
     placed = 0
@@ -140,7 +141,7 @@ def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -
 
 
 def choose_threshold(probabilities: Sequence[float], correct: Sequence[bool], target: float, minimum: int) -> float:
-    """The lowest threshold whose answers reach the target accuracy; 0 if no threshold does.
+    """The lowest threshold at which the answers that it keeps reach the target accuracy; 0 if there is none.
 
     Thresholds that keep fewer than `minimum` answers are not considered: their accuracy is too uncertain.
     """

@@ -7,6 +7,7 @@ Holm over all pairs of a measure. Reads the files of finished runs; generates no
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import combinations
@@ -48,7 +49,7 @@ class Measure:
     """The test that gives p; None: the paired bootstrap."""
     belongs: Callable[[JsonObject], bool] = lambda row: True
     printed: bool = True
-    """Whether its pairs are printed; otherwise they are only in `comparison.md`."""
+    """Whether comparisons by this measure are printed; otherwise they are only in `comparison.md`."""
 
 
 def _answerable(row: JsonObject) -> bool:
@@ -202,7 +203,7 @@ def compare(runs: Sequence[FinishedRun]) -> JsonObject:
 
 
 def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[FinishedRun]) -> list[PairedComparison]:
-    """All pairs of runs by one measure, over the questions that have it in both; omits pairs without any."""
+    """All pairs of runs by one measure, over the questions that have it in both; omits pairs without such questions."""
     columns = [
         {key: float(row[measure.column]) for key, row in run.rows.items() if measure.column in row} for run in runs
     ]
@@ -236,7 +237,10 @@ def write(comparison: JsonObject, folder: Path) -> str:
 
 
 def to_text(comparison: JsonObject, every_pair: bool) -> str:
-    """A Markdown table of the runs, and the pairs: all, or those of printed measures that differ in one setting."""
+    """A Markdown table of the runs, followed by comparisons of pairs.
+
+    Without `every_pair`, only by printed measures, and only of runs that differ in one setting.
+    """
     printed = {measure.name for measure in _measures() if measure.printed}
     pairs = [PairedComparison(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
     shown = [p for p in pairs if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
@@ -244,7 +248,7 @@ def to_text(comparison: JsonObject, every_pair: bool) -> str:
     lines += [f"- {pair}" for pair in shown]
     if len(shown) < len(pairs):
         lines.append(f"\n{len(pairs) - len(shown)} more comparisons are listed in comparison.md.")
-    lines.append(f"\nAdjusted by Holm over all pairs of a measure; significant means below {LEVEL}.")
+    lines.append(f"\np is adjusted by Holm over all pairs of a measure; significant: adjusted p below {LEVEL}.")
     return "\n".join(lines) + "\n"
 
 
@@ -270,5 +274,5 @@ def _cell(metrics: Metrics, key: str) -> str:
     if key not in metrics:
         return ""
     low, high = metrics.get(f"{key}/ci_low"), metrics.get(f"{key}/ci_high")
-    bounds = f" [{low:.2f}, {high:.2f}]".replace("0.", ".") if low is not None and high is not None else ""
-    return f"{metrics[key]:.2f}".replace("0.", ".") + bounds
+    bounds = f" [{low:.2f}, {high:.2f}]" if low is not None and high is not None else ""
+    return re.sub(r"(?<!\d)0\.", ".", f"{metrics[key]:.2f}{bounds}")

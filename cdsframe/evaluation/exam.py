@@ -1,4 +1,4 @@
-"""Reads exams (questions with options) from JSON Lines and removes questions that no score can decide.
+"""Reads exams (questions with options) from JSON Lines and removes questions with two equal options.
 
 Does not run a model.
 """

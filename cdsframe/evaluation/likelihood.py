@@ -26,11 +26,12 @@ def score_options(
     """Returns, for each conversation, the natural log-likelihood of each target as the assistant's turn.
 
     If the tokens of one target are a prefix of another's, the longer target could never win: all targets of that
-    conversation are then scored including the end-of-turn tokens. The same applies if targets end differently: one
-    token may contain both a target's last letter and the line break that starts the end of the turn.
+    conversation are then scored including the end-of-turn tokens. The same applies if targets have different numbers of
+    end-of-turn tokens: one token may contain a target's last letter and the line break that starts the end of the turn.
 
     Args:
-        labels: the targets are labels; labels of different token counts are scored including the end of the turn.
+        labels: whether the targets are option labels ("A", "B"). If the labels of a conversation have different numbers
+            of tokens, they are scored including the end-of-turn tokens, too.
 
     Raises InputError if a log-likelihood is not finite, a conversation is too long, or the chat template lacks an end
     of turn that is needed.
@@ -54,7 +55,8 @@ def score_options(
             pairs.append((("", ""), one.input_ids[: span[0]], one.input_ids[span[0] : until]))
     if with_end:
         log.info(
-            "%d questions have options of different token counts or ends; these are scored with the end of the turn",
+            "%d questions are scored including the end-of-turn tokens, since the tokens of one option begin another's, "
+            "or the options differ in their number of label or end-of-turn tokens",
             with_end,
         )
     found = [score for score, _ in _harness(model, batch_size)._loglikelihood_tokens(pairs)]
@@ -68,7 +70,7 @@ _NO_NUMBERS = "its weights are damaged or overflow; try model.compute_dtype=floa
 
 
 def _any_prefix(targets: Sequence[Sequence[int]]) -> bool:
-    """Whether one token list is a proper prefix of another. In sorted order a prefix directly precedes such a list."""
+    """Whether one token list is a proper prefix of another. In sorted order it is enough to compare neighbours."""
     ordered = sorted(map(tuple, targets))
     return any(a != b and b[: len(a)] == a for a, b in pairwise(ordered))
 
@@ -77,7 +79,7 @@ def _harness(model: LanguageModel, batch_size: int) -> Any:
     """lm-eval's HFLM around the loaded module."""
     lm_eval_log = logging.getLogger("lm_eval")
     level = lm_eval_log.level
-    lm_eval_log.setLevel(logging.ERROR)  # HFLM warns about every module that it did not load
+    lm_eval_log.setLevel(logging.ERROR)  # HFLM warns if it gets a loaded module instead of a name
     try:
         from lm_eval.models.huggingface import HFLM
 

@@ -19,9 +19,10 @@ from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import encode
 from cdsframe.contracts import System
 from cdsframe.contracts.declarations import checked_by, declares
+from cdsframe.data.sampling import proportional_sample
 from cdsframe.evaluation.exam import distinguishable, read_exam
 from cdsframe.evaluation.likelihood import score_options
-from cdsframe.evaluation.result import Result, Scores, model_digests, stratified, with_table
+from cdsframe.evaluation.result import Result, Scores, model_digests, with_table
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
 from cdsframe.types import Choice, JsonObject, Message, Passage
@@ -92,7 +93,7 @@ def evaluate(
     """
     exam = read_exam([path] if isinstance(path, str) else path)
     usable = distinguishable(exam)
-    choices = stratified(usable, sample, seed, lambda choice: choice.dataset)
+    choices = proportional_sample(usable, sample, seed, lambda choice: choice.dataset)
     form = ExamForm(system_message.strip(), score_by, show_options)
     prompts = _prompts(system, form, choices, _retrieve(system, choices))
     asked = [(messages, form.targets(choice)) for messages, choice in zip(prompts, choices, strict=True)]

@@ -1,7 +1,7 @@
 """Names runs by the settings in which they differ: "tuned, hybrid" and "base, closed-book".
 
-Reads the `config.yaml` and `manifest.json` of each run. Knows no config groups, except the labels for options that mean
-an absence (`_WORDS`).
+Reads the `config.yaml` and `manifest.json` of each run. Knows no config groups except those in
+`_WORDS` and `_NO_NAME`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _WORDS = {
     ("retriever", "random"): "random passages",
 }
 _NO_NAME = {"name", "paths", "logger"}
-"""Groups that do not affect answers."""
+"""Config groups and keys that names leave out, since they do not affect answers."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,10 @@ def read_settings(folder: Path) -> Settings:
 
 
 def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:
-    """A unique name for each run: the adapter first, then the options and the single values that differ."""
+    """A unique name for each run: the adapter first, then the options and the single values that differ.
+
+    `fallback`: one text per run, appended to a name that several runs share, and used instead of an empty name.
+    """
     groups = sorted({group for run in runs for group in run.choices} - _NO_NAME)
     groups = [group for group in groups if len({run.choices.get(group) for run in runs}) > 1]
     paths = sorted({path for run in runs for path in run.values if path.split(".")[0] not in {*groups, *_NO_NAME}})

@@ -1,4 +1,4 @@
-"""Draws a comparison: bars with intervals, one panel per metric.
+"""Draws a comparison: bars with intervals, one panel per metric, at most three.
 
 Reads a comparison as `compare` writes it. Equal comparisons give identical files.
 """

@@ -28,7 +28,7 @@ class _Query(Protocol):
 
 
 def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
-    """Id -> passage, for the relevant passages in the index. Warns about missing ones, which no search can find."""
+    """Passage id -> passage, for the relevant passages in the index. Warns about relevant passages that it lacks."""
     relevant = {passage for judged in qrels.values() for passage, grade in judged.items() if grade > 0}
     found: dict[str, Passage] = {}
     documents = sorted(index.documents(committed=True))
@@ -64,7 +64,7 @@ def clusters(queries: Sequence[_Query], qrels: Qrels, places: Mapping[str, Passa
 def by_section(
     found: Mapping[str, Sequence[Hit]], qrels: Qrels, places: Mapping[str, Passage]
 ) -> tuple[dict[str, list[str]], Qrels]:
-    """Rankings of sections, each at its first passage's rank, and their qrels: the maximum grade of their passages."""
+    """Rankings and qrels of sections. A section ranks by its first passage; its grade is its passages' maximum."""
     rankings = {query: list(dict.fromkeys(_section(hit.passage) for hit in hits)) for query, hits in found.items()}
     judged: Qrels = {query: {} for query in found}
     for query, sections in judged.items():

@@ -20,6 +20,7 @@ from cdsframe.artifacts.files import write_jsonl
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Index, System
 from cdsframe.contracts.declarations import declares
+from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import InputError
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
@@ -28,7 +29,6 @@ from cdsframe.evaluation.result import (
     Scores,
     model_digests,
     question_digest,
-    stratified,
     with_table,
 )
 from cdsframe.evaluation.text import METRICS, wrong_dose
@@ -114,7 +114,7 @@ def evaluate(
 ) -> Result:
     """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
     pipeline, index = system.pipeline, system.index
-    questions = stratified(system.data.questions(split), limit, seed, lambda question: question.type)
+    questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
     texts = [question.question for question in questions]
     rankings = _rank(pipeline, texts)
     pipeline.load()  # so that the seconds are those of answering

@@ -48,7 +48,7 @@ def write_trec(path: Path, rankings: Mapping[str, Sequence[str]]) -> None:
 
 
 def gold_passages(index: Index, questions: Iterable[Question]) -> Qrels:
-    """The qrels that the questions' evidence implies: passages with a part of an evidence span are relevant."""
+    """The qrels that the questions' evidence implies: passages that overlap an evidence span have grade 1."""
     asked = [question for question in questions if question.evidence]
     passages: dict[str, list[Passage]] = {}
     for passage in index.passages(sorted({evidence.document_id for q in asked for evidence in q.evidence})):

@@ -36,7 +36,7 @@ def write_report(run: Run, system: System, metrics: Metrics, rows: Sequence[Json
 
 
 def _lines(metrics: Metrics) -> list[dict[str, Any]]:
-    """One entry per metric; a share in [0, 1] with an interval gets a bar."""
+    """One entry per metric, with the bounds of its interval, or None for a metric without interval."""
     found = []
     for name, value in metrics.items():
         if name.endswith(("/ci_low", "/ci_high")):
@@ -47,7 +47,7 @@ def _lines(metrics: Metrics) -> list[dict[str, Any]]:
 
 
 def _examples(rows: Sequence[JsonObject]) -> list[tuple[str, int, list[JsonObject]]]:
-    """Kinds of answers, worst first, with their count and their first examples."""
+    """`(kind, count, first rows)` for each kind of answer, the worst first. A row is in the first kind that fits."""
     kinds = {
         "Wrong dose: a quantity that the gold answer does not have": lambda row: row["wrong_dose"],
         "Answered, though the documents do not say": lambda row: not row["answerable"] and not row["refused"],

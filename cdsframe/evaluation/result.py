@@ -6,18 +6,15 @@ Does not measure anything.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.contracts import LanguageModel
 from cdsframe.evaluation.statistics import Interval, interval
 from cdsframe.types import Metrics, Question
-
-Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +40,7 @@ class Scores:
     def add(
         self, name: str, scores: Sequence[float], groups: Sequence[str], weights: Sequence[float] | None = None
     ) -> None:
-        """Adds the mean, or with weights the ratio of sums; does nothing without scores."""
+        """Adds the mean, or with weights `sum(scores) / sum(weights)`; adds nothing if `scores` is empty."""
         if scores:
             self.put(name, interval(scores, groups, self.resamples, self.seed, weights))
 
@@ -51,30 +48,6 @@ class Scores:
         """Adds an estimate with its interval, unless it is NaN."""
         if not math.isnan(found.value):
             self.metrics |= {name: found.value, f"{name}/ci_low": found.low, f"{name}/ci_high": found.high}
-
-
-def stratified(items: Sequence[Item], limit: int | None, seed: int, stratum: Callable[[Item], str]) -> list[Item]:
-    """At most `limit` items, drawn from each stratum in proportion, in their order; a smaller limit gives a subset.
-
-    The choice depends on a digest of the seed and the item's `id`, not on the order or number of items.
-    """
-    if limit is None or limit >= len(items):
-        return list(items)
-    members: dict[Hashable, list[Item]] = {}
-    for item in sorted(items, key=lambda item: digest(str(seed), _id(item))):
-        members.setdefault(stratum(item), []).append(item)
-    # The i-th of n members is at quantile (i + 1/2) / n of its stratum: the lowest quantiles are a proportional sample.
-    placed = [
-        ((place + 0.5) / len(own), digest(str(seed), _id(i)), i)
-        for own in members.values()
-        for place, i in enumerate(own)
-    ]
-    chosen = {_id(item) for _, _, item in sorted(placed, key=lambda entry: entry[:2])[:limit]}
-    return [item for item in items if _id(item) in chosen]
-
-
-def _id(item: Any) -> str:
-    return str(item.id)
 
 
 def question_digest(questions: Sequence[Question]) -> str:

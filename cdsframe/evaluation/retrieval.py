@@ -19,10 +19,11 @@ from cdsframe.artifacts.files import InputFile, open_text, read_jsonl, require_f
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Context, DataSource, Index, Reranker, Retriever, System
 from cdsframe.contracts.declarations import checked_by, declares
+from cdsframe.data.sampling import proportional_sample
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
-from cdsframe.evaluation.result import Result, Scores, stratified, with_table
+from cdsframe.evaluation.result import Result, Scores, with_table
 from cdsframe.pipeline import retrieve
 from cdsframe.types import Hit
 
@@ -43,7 +44,7 @@ class JudgedQuery:
 
 
 def files_problems(queries: str | None, qrels: str | None) -> list[str]:
-    """Returns a problem unless both files are given, or neither."""
+    """Returns a problem if only one of the two files is given."""
     if (queries is None) == (qrels is None):
         return []
     return [
@@ -152,14 +153,13 @@ def _is_grade(cell: str) -> bool:
 def load(
     queries: str | None, qrels: str | None, system: System, split: str, sample: int | None, seed: int
 ) -> tuple[list[JudgedQuery], Qrels, int]:
-    """Returns at most `sample` queries with a relevant passage, their judgements, and the number of queries without
-    one.
+    """Returns at most `sample` queries with a relevant passage, their judgements, and the number of other queries.
 
     Reads the two files, or the evidence of the data's questions. Raises InputError if no query has a relevant passage.
     """
     asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(system.data, split, system.index)
     relevant = [query for query in asked if any(judged.get(query.id, {}).values())]
-    chosen = stratified(relevant, sample, seed, lambda _: "")
+    chosen = proportional_sample(relevant, sample, seed, lambda _: "")
     if not chosen:
         raise InputError(
             "no query has a relevant passage in the qrels; use the same ids in evaluation.queries and "

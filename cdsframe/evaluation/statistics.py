@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _CHUNK = 256
-"""Resamples that are drawn at once: bounds the memory."""
+"""Number of resamples that are drawn at once; bounds the memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,8 +46,8 @@ def interval(
 ) -> Interval:
     """The mean of the scores, or with weights the ratio `sum(scores) / sum(weights)`, with its bootstrap interval.
 
-    A ratio is what precision and recall are (correct citations / citations): both sums are resampled together, and a
-    resample without any weight says nothing and is left out. All values are NaN where the weights sum to nothing.
+    Precision and recall are such ratios (correct citations / citations): both sums are resampled together, and a
+    resample whose weights sum to 0 is left out. All three values are NaN if the weights sum to 0.
     """
     import numpy as np
 
@@ -68,8 +68,9 @@ def paired_difference(
 ) -> Difference:
     """The mean of `second - first` per question, with a paired bootstrap interval and p.
 
-    p is the share of resamples whose difference lies as far from the observed one as that lies from zero (the shifted
-    null of Efron & Tibshirani 1993, ch. 16; Berg-Kirkpatrick et al. 2012, ACL D12-1091), counted with the observed one.
+    p is the share of resamples whose difference is at least as far from the observed difference as the observed
+    difference is from 0 (the shifted null of Efron & Tibshirani 1993, ch. 16; Berg-Kirkpatrick et al. 2012, ACL
+    D12-1091); the observed difference counts as one more resample.
     """
     import numpy as np
 
@@ -83,7 +84,7 @@ def paired_difference(
 
 
 def interval_of(statistic: Callable[[np.ndarray], float], groups: Sequence[str], resamples: int, seed: int) -> Interval:
-    """Any statistic of the places `[questions]`, with its bootstrap interval; slow beside `interval`."""
+    """Any statistic of an array of question indices, with its bootstrap interval; slower than `interval`."""
     import numpy as np
 
     names = _named(groups)
@@ -98,9 +99,9 @@ def interval_of(statistic: Callable[[np.ndarray], float], groups: Sequence[str],
 
 
 def mcnemar(first: Sequence[float], second: Sequence[float]) -> float:
-    """The exact two-sided p of McNemar's test (1947) on two lists of right (1), wrong (0) or a tie (between).
+    """The exact two-sided p of McNemar's test (1947) on two lists of scores: 1 right, 0 wrong, between them a tie.
 
-    Counts the questions on which one is better: of values in between it is the sign test.
+    Counts the questions on which each list has the higher score. With values between 0 and 1 it is the sign test.
     """
     from scipy.stats import binomtest
 
@@ -110,7 +111,7 @@ def mcnemar(first: Sequence[float], second: Sequence[float]) -> float:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values adjusted for their number by Holm's step-down method (1979), in the order given."""
+    """The p-values, adjusted for multiple tests by Holm's step-down method (1979), in the order given."""
     order = sorted(range(len(p_values)), key=lambda place: p_values[place])
     adjusted = [0.0] * len(p_values)
     highest = 0.0
@@ -130,14 +131,14 @@ def _group_sums(values: Sequence[float], groups: Sequence[str]) -> np.ndarray:
 
 
 def _named(groups: Sequence[str]) -> np.ndarray:
-    """The groups' names, `[questions]`; a question without a group gets one of its own."""
+    """The groups' names, `[questions]`; a question without a group gets a unique name."""
     import numpy as np
 
     return np.array([group or f"\0{number}" for number, group in enumerate(groups)])
 
 
 def _draws(size: int, resamples: int, seed: int) -> list[np.ndarray]:
-    """Places drawn with replacement, `[resamples, size]` in chunks; the same for the same seed and size."""
+    """Indices below `size`, drawn with replacement, `[resamples, size]` in chunks; equal for equal seed and size."""
     import numpy as np
 
     generator = np.random.default_rng(seed)

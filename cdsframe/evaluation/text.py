@@ -59,7 +59,10 @@ def rouge_l(text: str, golds: Sequence[str]) -> float:
 
 
 def wrong_dose(text: str, golds: Sequence[str]) -> bool:
-    """Whether the answer states a quantity that no gold answer has, though one has its kind (mass, volume, time, …)."""
+    """Whether the answer states a quantity that no gold answer has.
+
+    Ignores quantities of a kind (mass, volume, time, …) that no gold answer has.
+    """
     known = {quantity for gold in golds for quantity in quantities(gold)}
     kinds = {quantity.measure for quantity in known}
     return any(quantity.measure in kinds and quantity not in known for quantity in quantities(text))

@@ -1,6 +1,6 @@
 """`evaluation=tune`: tunes a retriever's weights on development queries and estimates the gain by cross-fitting.
 
-Searches each leg once; only the fusion is repeated. Changes no configuration: prints the overrides.
+Searches each query once with each leg; only the fusion is repeated. Changes no configuration: prints the overrides.
 """
 
 from __future__ import annotations
@@ -155,7 +155,7 @@ class _Tuner:
 
 
 def _anchor(weights: Weights) -> str:
-    """The weight that is kept fixed."""
+    """Config path of the weight that is kept fixed: the last weight of the fusion."""
     return [path for path in weights if path.startswith("fusion.")][-1]
 
 

@@ -1,7 +1,7 @@
 """Expands abbreviations, and abbreviates full forms, by a list: "MI (myocardial infarction)".
 
-The packaged list was made for this project: common in English clinical notes, far from complete. Abbreviations are not
-disambiguated: all listed meanings are added.
+The packaged list was made for this project. It has common abbreviations of English clinical notes and is far from
+complete. Abbreviations are not disambiguated: all listed meanings are added.
 """
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ from cdsframe.types import Filter, Query
 
 
 class Abbreviations(Expanding):
-    """Adds the other forms in parentheses after each listed form, for BM25 and for vectors.
+    """Adds the counterparts of each listed abbreviation or meaning in parentheses after it, for BM25 and for vectors.
 
     Args:
-        path: tab-separated lines of abbreviation and meaning. An abbreviation matches in its own case, or in any case
-            if a third column says `any`; a meaning matches in any case. Lines that begin with # are ignored.
+        path: tab-separated lines of abbreviation and meaning. An abbreviation matches in the letter case of the list,
+            or in upper and lower case if a third column says `any`; a meaning matches in upper and lower case. Lines
+            that begin with # are ignored.
         retriever: searches the expanded question.
     """
 
@@ -41,7 +42,7 @@ class Abbreviations(Expanding):
         ]
 
     def write_out(self, text: str) -> str:
-        """The text with each other form added once, after the first occurrence of its counterpart."""
+        """The text with the counterparts of its listed forms, each added once unless the text has it already."""
         pattern, others = self._forms
         text = search_form(text)
         added: set[str] = set()
@@ -57,8 +58,8 @@ class Abbreviations(Expanding):
 
     @cached_property
     def _forms(self) -> tuple[re.Pattern[str], Mapping[str, Sequence[str]]]:
-        """(pattern matching every form, longer ones first; form -> its other forms). Case-folded keys match any
-        case."""
+        """Returns (pattern that matches every form, longer forms first; form -> its counterparts). Keys of forms that
+        match in upper and lower case are case-folded."""
         others: defaultdict[str, list[str]] = defaultdict(list)
         exact: set[str] = set()
         folded: set[str] = set()

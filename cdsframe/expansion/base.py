@@ -17,11 +17,11 @@ class Expanding(ABC):
     """
 
     adds_words = False
-    """Whether what it adds reaches BM25."""
+    """Whether the expansion changes what BM25 searches for."""
     adds_vectors = False
-    """Whether what it adds reaches kNN."""
+    """Whether the expansion changes what kNN searches for."""
     needs_generator = False
-    """Whether the generator writes what it adds."""
+    """Whether the generator writes the added text."""
 
     def __init__(self, retriever: Retriever) -> None:
         self._retriever, self.top_k, self.searches = retriever, retriever.top_k, retriever.searches

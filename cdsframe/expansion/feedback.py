@@ -26,12 +26,12 @@ _WORD = re.compile(r"[^\W\d_]{3,}")
 class Feedback(Expanding):
     """Searches by BM25 first, under the same filter, and takes terms from the hits.
 
-    A term's weight is its relative frequency in each passage, weighted by the passage's share of the scores, times its
-    rarity among the `num_background` hits.
+    A term's weight is the sum, over the first `num_passages` hits, of its relative frequency in the hit times the hit's
+    share of their scores, multiplied by the term's rarity among the `num_background` hits.
 
     Args:
-        num_passages: first hits that terms are taken from.
-        num_background: hits among which a term's rarity is computed.
+        num_passages: number of hits, from the first, that terms are taken from.
+        num_background: number of hits among which a term's rarity is computed; more than `num_passages`.
         num_terms: number of added terms.
         question_weight: repetitions of the question's words; each added term occurs once.
         retriever: searches the expanded question.
@@ -55,7 +55,7 @@ class Feedback(Expanding):
 
     @staticmethod
     def problems(num_passages: int, num_background: int) -> list[str]:
-        """Empty if `num_background` is larger than `num_passages`."""
+        """Returns the problems of the options: `num_background` must be larger than `num_passages`."""
         if num_passages < num_background:
             return []
         return [f"expansion.num_passages={num_passages} must be < expansion.num_background={num_background}"]

@@ -31,7 +31,7 @@ class Hyde(Expanding):
 
     @staticmethod
     def problems(instruction: str) -> list[str]:
-        """Empty if the instruction has the variable `{question}` and no other."""
+        """Returns the problems of the options: `instruction` must contain the variable `{question}` and no other."""
         try:
             used = {variable for _, variable, _, _ in Formatter().parse(instruction) if variable is not None}
         except ValueError as error:

@@ -1,4 +1,4 @@
-"""Builds regular expressions for a date in digits, or with the month in words. Does not parse dates in texts."""
+"""Builds regular expressions for a date in digits, or with the month as a word. Does not parse dates in texts."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ _MONTHS = (
     "j[aä]n|ene|gen", "f[eé][bv]", "m[aä]r|maa|mrt", "a[pvb]r", "ma[yigj]|mei", "jun|juin|giu", "jul|juil|lug",
     "aug|ao[uû]|ago", "se[pt]", "o[ck]t|out|ott", "nov", "d[eéi][czc]",
 )  # fmt: skip
-"""First letters of each month in English, German, French, Spanish, Italian, Dutch and Portuguese."""
+"""First letters of each month's name in English, German, French, Spanish, Italian, Dutch and Portuguese."""
 _SIGN = r"\s?[-./_]\s?"
 _ANY = r"[\s,./_\-]{0,3}(?:(?:of|de|del)\s)?"
 _ORDINAL = r"(?:st|nd|rd|th|er|[.ºª])?"
 
 
 def date_patterns(date: Any) -> Iterator[Pattern]:
-    """Yields patterns for a FHIR date with a month, in any case. Day and month match in either order.
+    """Yields patterns that match a FHIR date in text, in upper or lower case, with day and month in either order.
 
     Args:
-        date: `2024-03-01` or `2024-03`. Any other value yields nothing.
+        date: `2024-03-01` or `2024-03`. For any other value, such as a year alone, yields nothing.
     """
     found = re.fullmatch(r"(\d{4})-(0[1-9]|1[0-2])(?:-(\d\d))?", date) if isinstance(date, str) else None
     if found is None:

@@ -21,10 +21,10 @@ from cdsframe.fhir.values import OF_OTHERS, OUTSIDE
 from cdsframe.types import Document, Omission
 
 _NAMED = ("Patient", "Medication")
-"""Types without a line: a Patient becomes a document, a Medication is named where resources refer to it."""
+"""Resource types that get no line: a Patient becomes a document, a Medication is named where resources refer to it."""
 _NOT_OF_PATIENTS = "resources about a group, a device or a place"
 _FEW = 10
-"""Up to this number of patients in a bundle (a mother and her child), the names of all are removed from each record."""
+"""If a bundle has at most this many patients (mother and child), the names of all are removed from each record."""
 _WITHHELD = "free texts of patients who are not in the bundle (their names are not known)"
 
 
@@ -44,7 +44,7 @@ class Bundle:
         place: the file, and the line in it, as reports name them.
         source: the file's name.
         entries: all resources, including invalid ones.
-        demographics: whether to write names, addresses, numbers and identifiers of the patients.
+        demographics: whether to write names, birth dates, addresses, telephone numbers and identifiers of the patients.
     """
 
     def __init__(self, place: str, source: str, entries: list[Entry], demographics: bool) -> None:
@@ -90,7 +90,7 @@ class Bundle:
                 yield entry
 
     def _add(self, entry: Entry) -> str | None:
-        """Adds a resource to its patient's group. Returns the problem to report if its patient is not known."""
+        """Adds a resource to its patient's group. Returns the problem to report if the patient is unknown."""
         resource = entry.resource
         if entry.valid and entered_in_error(resource):
             self._left_out["resources entered in error"] += 1
@@ -111,12 +111,12 @@ class Bundle:
         return None
 
     def _group_of(self, subject: Resource, entry: Entry) -> tuple[_Group | None, str | None]:
-        """Returns the group of the patient to whom a reference leads, and the problem; see `Subjects.find`."""
+        """Returns `(group, None)` of the patient to whom `subject` leads, or `(None, problem)`; see `Subjects.find`."""
         id_, problem = self._subjects.find(subject, entry)
         return (None if id_ is None else self._groups.setdefault(id_, _Group(None))), problem
 
     def _add_contained(self, entry: Entry, group: _Group) -> None:
-        """Adds each contained resource whose type has a section as a separate entry. Counts the others."""
+        """Adds each contained resource whose type has a section as a separate entry. Counts the others as omitted."""
         siblings = entry.resource.get("contained") or ()
         for item in siblings:
             type_ = item.get("resourceType")
@@ -164,7 +164,7 @@ class Bundle:
         """Counts the elements of a Patient that are not written."""
         for key in () if self._demographics else ("name", "address", "telecom", "identifier", "contact", "photo"):
             count = len((patient or {}).get(key) or ())
-            self._left_out["names, addresses, numbers and identifiers of patients"] += count
+            self._left_out["names, addresses, telephone numbers and identifiers of patients"] += count
         self._left_out["extensions of patients"] += len((patient or {}).get("extension") or ())
 
 
@@ -174,7 +174,7 @@ def _identity(entry: Entry) -> tuple[str, str, str]:
 
 
 def _supersedes(other: Entry, entry: Entry) -> bool:
-    """Whether `other` is a later version than `entry`; False if their versions and times do not say."""
+    """Whether `other` is a later version than `entry`; False if neither their version ids nor their times show it."""
     metas = [item.resource.get("meta") for item in (other, entry)]
     versions: list[str] = []
     times: list[float | None] = []
@@ -196,5 +196,5 @@ def _time(value: Any) -> float | None:
 
 
 def _is_text(reason: str) -> bool:
-    """Whether an omission loses words of the record. `corpus.strict=true` refuses such a record."""
+    """Whether an omission for this reason loses words of the record, so that `corpus.strict=true` raises InputError."""
     return reason in (_WITHHELD, OUTSIDE, OF_OTHERS)

@@ -16,7 +16,7 @@ _ELEMENTS = (
 """Elements that date an event. The first one present is used. FHIR appends the data type to the names of some."""
 _KEYS = tuple(full for key in _ELEMENTS for full in (f"{key}DateTime", f"{key}Instant", f"{key}Period", key))
 _EVENTS = ("effectivePeriod", "performedPeriod", "occurrencePeriod", "period")
-"""Periods in which the event lasted. In others (`onsetPeriod`), the event began."""
+"""Periods during which the event lasted. In other periods (`onsetPeriod`), the event began."""
 _MIDNIGHT = ("", "00:00")
 
 
@@ -27,12 +27,12 @@ class When(NamedTuple):
     end: str
 
     def repeated_by(self, key: str, value: object) -> bool:
-        """Whether an element dates the resource again (`issued`) and adds nothing to `begin`."""
+        """Whether an element (such as `issued`) is another date of the resource that adds nothing to `begin`."""
         return key in _KEYS and isinstance(value, str) and self.begin.startswith(" ".join(_parts(value)).rstrip())
 
 
 def when_of(resource: Resource, used: set[str]) -> When:
-    """Returns begin and end of a resource's event. Adds the elements that are written in full by them to `used`."""
+    """Returns begin and end of a resource's event. Adds to `used` the elements that begin and end contain in full."""
     begin = end = ""
     for key in _KEYS:
         value = resource.get(key)
@@ -52,7 +52,7 @@ def when_of(resource: Resource, used: set[str]) -> When:
 
 
 def _written(begin: str, end: str) -> When:
-    """Formats begin and end. Omits midnight if neither has another time, because many systems write dates that way."""
+    """Formats begin and end. Omits midnight if neither has another time: it may stand for a date without time."""
     (first, first_time), (last, last_time) = _parts(begin), _parts(end)
     if first_time in _MIDNIGHT and last_time in _MIDNIGHT:
         first_time = last_time = ""

@@ -22,14 +22,14 @@ def timing_text(timing: Resource, word: Callable[[Any], str]) -> str:
 
     Args:
         timing: a Timing.
-        word: writes an element of any other type.
+        word: returns an element of any other type as text.
     """
     repeat = timing.get("repeat") or {}
     parts = [_frequency(repeat)]
     parts += [f"{amount(repeat['count'])} times in all"] if "count" in repeat else []
     parts += [f"at most {amount(repeat['countMax'])} times"] if "countMax" in repeat else []
     if duration := _between(repeat, "duration"):
-        parts.append(f"for {duration} {_UNITS.get(repeat.get('durationUnit', ''), '')}s".rstrip())
+        parts.append(f"for {duration} {_unit(repeat.get('durationUnit', ''), duration)}".rstrip())
     parts += [f"offset {amount(repeat['offset'])} minutes"] if "offset" in repeat else []
     for key, before in (("dayOfWeek", "on "), ("timeOfDay", "at "), ("when", "")):
         parts += [before + ", ".join(map(str, repeat[key]))] if repeat.get(key) else []
@@ -44,8 +44,8 @@ def dosage_text(dosage: Resource, word: Callable[[Any], str], free: Callable[[st
 
     Args:
         dosage: a Dosage, or the `dosage` of a MedicationAdministration.
-        word: writes an element of any other type.
-        free: removes identifying text.
+        word: returns an element of any other type as text.
+        free: removes identifying text from a free text.
     """
     needed = next((value for key, value in dosage.items() if key.startswith("asNeeded")), None)
     reason = "" if isinstance(needed, bool | None) else word(needed)
@@ -80,8 +80,13 @@ def _frequency(repeat: Resource) -> str:
     count, every = _between(repeat, "frequency"), _between(repeat, "period")
     if not every:
         return f"{count} times" if count else ""
-    unit = _UNITS.get(repeat.get("periodUnit", ""), "")
-    return f"{f'{count} times ' if count else ''}every {every} {unit}{'' if every == '1' else 's'}".strip()
+    return f"{f'{count} times ' if count else ''}every {every} {_unit(repeat.get('periodUnit', ''), every)}".strip()
+
+
+def _unit(code: str, amount: str) -> str:
+    """Returns the word for a unit of time, in the plural unless the amount is 1; "" for an unknown code."""
+    word = _UNITS.get(code, "")
+    return word if not word or amount == "1" else f"{word}s"
 
 
 def _between(repeat: Resource, key: str) -> str:

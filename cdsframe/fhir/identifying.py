@@ -1,7 +1,8 @@
-"""Builds regular expressions for a person's names, addresses, numbers and birth date. Does not change texts.
+"""Builds regular expressions for a person's names, addresses, telephone numbers, identifiers and birth date.
 
-A whole name (given and family name, in any order) and a number match in any case. A single name matches only as the
-resource writes it, in capitals or capitalised: in lower case it may be a common word (may, rose).
+A whole name (given and family name, in any order) and a long number match in upper and lower case. A single name
+matches only as the resource writes it, in capitals or capitalised: in lower case it may be a common word (may, rose).
+Does not change texts.
 """
 
 from __future__ import annotations
@@ -22,15 +23,17 @@ _BETWEEN = r"[\s,._\-]{1,3}"
 _SHORT = 3
 """A number with at most this many digits is ignored: it identifies nobody and may be a dose."""
 _LONG_CODE, _LONG_LINE = 5, 9
-"""Lengths from which an identifier, or a line of an address, matches in any case. `unit 5` may belong to a dose."""
+"""Minimum characters of an identifier and of an address line to match in upper and lower case. `unit 5` may be part of
+a dose."""
 _LONG_NAME = 8
-"""Length from which a whole name without separators matches in any case. The name `An Gina` must not match `angina`."""
+"""Minimum characters of a whole name without separators to match in upper and lower case. The name `An Gina` must not
+match `angina`."""
 _URLS = ("mothersMaidenName", "birthPlace", "own-name", "own-prefix", "partner-name")
 """Extensions of a patient that hold names or addresses, by the last part of their URL."""
 
 
 def number_patterns(person: Mapping[str, Any]) -> Iterator[Pattern]:
-    """Yields patterns for a person's numbers, identifiers, e-mail and street addresses, and birth date.
+    """Yields patterns for a person's telephone numbers, identifiers, e-mail and street addresses, and birth date.
 
     Args:
         person: a Patient or a RelatedPerson, valid or not.
@@ -56,7 +59,7 @@ def name_patterns(person: Mapping[str, Any]) -> Iterator[Pattern]:
 
 
 def words(person: Mapping[str, Any]) -> Iterator[str]:
-    """Yields a person's names and places as the resource writes them, and the parts of double names."""
+    """Yields a person's names, cities and districts as the resource writes them, and the parts of double names."""
     for human in (person, *_objects(person.get("contact"))):
         for name in _objects(human.get("name")):
             for part in (name.get("family"), name.get("text"), *_list(name.get("given"))):
@@ -102,7 +105,7 @@ def _whole_names(human: Mapping[str, Any]) -> Iterator[Pattern]:
 
 
 def _glued(start: str, end: str) -> Pattern:
-    """Returns a pattern for two names without a separator: in any case if long, else only as in `AdaLovelace`."""
+    """Returns a pattern for two names without a separator: in any letter case if long, else only as `AdaLovelace`."""
     joined = start + end
     if joined.lower() == joined.upper():  # a script without capitals; Chinese and Japanese have no spaces either
         return Pattern(start[0], re.escape(joined))
@@ -129,7 +132,8 @@ def _given_and_family(human: Mapping[str, Any]) -> tuple[set[str], set[str]]:
 
 
 def _number(value: str) -> Pattern:
-    """Returns a pattern for an identifier. A long number matches with any separators, other identifiers as a line."""
+    """Returns a pattern for an identifier. With at least `DIGITS` digits, it matches with any separators; with fewer,
+    it matches like a line (see `_line`)."""
     letters = [character for character in value if character.isalnum()]
     if sum(character.isdigit() for character in letters) < DIGITS:
         return _line(value, _LONG_CODE)
@@ -143,7 +147,8 @@ def _number(value: str) -> Pattern:
 def _line(value: str, long: int) -> Pattern:
     """Returns a pattern for a line of text.
 
-    A line with a digit or `@` and at least `long` characters matches in any case and with any separators.
+    A line with a digit or `@` and at least `long` characters matches in upper and lower case and with any separators.
+    Any other line matches like a word (see `word_pattern`).
     """
     if len(value) >= long and re.search(r"[\d@]", value):
         found = _bounded(value[0], _BETWEEN.join(map(_literal, re.split(r"[\s,]+", value))))
@@ -157,7 +162,7 @@ def _literal(text: str) -> str:
 
 
 def _parts(value: Any) -> list[str]:
-    """Returns the words of a double name, which texts use alone. Omits particles such as "de" and "van"."""
+    """Returns the words of a double name, because a text may use one of them alone. Omits particles ("de", "van")."""
     found = re.findall(r"\w+", _normal(value)) if isinstance(value, str) else []
     return [word for word in found if len(word) > 2 and word[0].isupper()] if len(found) > 1 else []
 

@@ -1,7 +1,7 @@
 """Builds one patient's document from FHIR R4 resources: a section for each type, a line for each resource.
 
 Expects valid resources of the types in SECTIONS; other types (billing, scheduling) have no section. Omits names,
-addresses, numbers and identifiers of the patient unless `demographics` is true.
+addresses, telephone numbers and identifiers of the patient unless `demographics` is true.
 """
 
 from __future__ import annotations
@@ -75,7 +75,7 @@ def document_of(
         entries: resources of the types in SECTIONS, without those entered in error.
         renderer: renders each resource as a line.
         source: the file's name.
-        demographics: whether to write names, addresses, numbers and identifiers of the patient.
+        demographics: whether to write names, birth date, addresses, telephone numbers and identifiers of the patient.
     """
     person = patient or {}
     groups: dict[str, list[tuple[str, str, str]]] = {heading: [] for heading in SECTIONS.values()}

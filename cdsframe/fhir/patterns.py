@@ -1,4 +1,4 @@
-"""Joins many regular expressions into one that tries each only at its first characters. Knows nothing about persons."""
+"""Joins many regular expressions into one that tries each only where its matches can begin. Interprets no content."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ class Pattern(NamedTuple):
 
 
 def compiled(patterns: Iterable[Pattern]) -> re.Pattern[str] | None:
-    """Joins the patterns; of two that begin alike, the earlier one wins. Returns None if there are no patterns."""
+    """Joins the patterns; of two with equal first characters, the earlier one wins. Returns None without patterns."""
     groups: dict[str, list[str]] = {}
     for pattern in dict.fromkeys(patterns):
         first = {form[:1] for letter in pattern.first for form in (letter, letter.lower(), letter.upper())}

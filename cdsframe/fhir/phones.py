@@ -19,7 +19,7 @@ _FEWEST = 5
 
 
 def phone_pattern(value: str) -> Pattern | None:
-    """Returns a pattern for a telephone number; None if the value is not one, such as an e-mail address.
+    """Returns a pattern for a telephone number; None if the value is something else, such as an e-mail address.
 
     The pattern for `+44 20 7946 0123` also matches `020 7946 0123`, `0044 20 7946 0123` and `+44 (0)20 7946 0123`. The
     pattern for `020 7946 0123` matches all of these.

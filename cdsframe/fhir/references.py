@@ -37,7 +37,7 @@ class Literal:
 
 
 def literal(reference: str) -> Literal | None:
-    """Parses a literal reference; returns None if it is of another kind."""
+    """Parses a literal reference; returns None for any other kind of reference."""
     match = _LITERAL.fullmatch(reference)
     if match is None:
         return None

@@ -1,7 +1,7 @@
 """Renders FHIR R4 resources as lines of text: date, name, codes, value, details. Expects valid resources.
 
-Writes or counts every element: an element without a specific rule is written under its own name. Writes no names of
-persons.
+Writes each element or counts it as omitted: an element without a specific rule is written under its own name. Writes no
+names of persons.
 """
 
 from __future__ import annotations
@@ -56,14 +56,14 @@ _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "text", "
 _WHOLE = {"coding", "text", "reference", "display", "identifier"}
 """Elements by which a concept or a reference is recognised."""
 _ORDERED = ("order", "original-order")
-"""Intents that add nothing to the resource's type. Others are written: a plan or a proposal is not an order."""
+"""Values of `intent` that add nothing to the resource's type. Others are written: a plan is not an order."""
 
 
 class Renderer:
     """Renders the resources of one patient as lines.
 
     Args:
-        references: of the bundle.
+        references: finds the resources of the bundle.
         is_of_another: `(resource, entry)` -> whether the resource may be about another patient.
         scrubber: removes identifying text.
         left_out: counts the omitted parts by reason.
@@ -99,7 +99,7 @@ class Renderer:
         return when.begin or when.end, code, "; ".join([head, *details])
 
     def _found(self, reference: Resource, holder: Resource) -> Entry | None:
-        """Resolves a reference to a resource contained in its holder, or to one of the bundle."""
+        """Returns the resource to which a reference leads, contained in `holder` or in the bundle; None without one."""
         name, entry = str(reference.get("reference", "")), self._entry
         if name.startswith("#") and entry is not None:
             item = contained(holder, name)
@@ -120,7 +120,10 @@ class Renderer:
         return found.resource
 
     def _target_name(self, reference: Resource, holder: Resource) -> str | None:
-        """Returns the name of a reference's target: None if it is not in the bundle, "" if it must not be written."""
+        """Returns the name of the resource to which a reference leads.
+
+        Returns None if the bundle has no such valid resource, and "" if its name must not be written.
+        """
         if self._leads_to_another(reference, holder):
             self._left_out[OF_OTHERS] += 1
             return ""
@@ -148,7 +151,7 @@ class Renderer:
         return target is not None and target == self._target(other, holder)
 
     def _other(self, reference: Resource, holder: Resource) -> str:
-        """Returns the name of a `focus`. Of a person, writes only the type, and counts the name as omitted."""
+        """Returns the name of a `focus`; of a person or place, only the type, and counts the name as omitted."""
         target, named = self._target(reference, holder), literal(str(reference.get("reference", "")))
         found = self._found(reference, holder)
         kind = str((found and found.type) or (named and named.type) or reference.get("type") or "")
@@ -190,7 +193,7 @@ class Renderer:
         return f"an unnamed {noun}", ""
 
     def _medication(self, target: Resource) -> str:
-        """Returns the form and the ingredients of a Medication, which gets no line."""
+        """Returns the form and ingredients of a Medication, which has no line of its own; "" for other resources."""
         if target.get("resourceType") != "Medication":
             return ""
         skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))
@@ -286,8 +289,11 @@ class Renderer:
             yield from self._answers(below, resource)
 
     def _section(self, item: Resource, resource: Resource) -> Iterator[str]:
-        """Yields a composition's section with its narrative. Each entry of a section gets its own line, so that a
-        section with entries yields nothing and its narrative is counted."""
+        """Yields a composition's section with its narrative.
+
+        The entries of a section are resources with their own lines. For a section with entries, yields nothing and
+        counts the narrative as omitted.
+        """
         title = self._values.free(item.get("title") or "") or self._values.word(item.get("code"), resource)
         title += self._about(item.get("focus"), resource)
         narrative = item.get("text") or {}
@@ -301,7 +307,8 @@ class Renderer:
             yield from self._section(below, resource)
 
     def _narrative(self, resource: Resource, needed: bool) -> Sequence[str]:
-        """Returns the narrative if it adds to the elements or if they say nothing (`needed`); else counts it."""
+        """Returns the narrative if it adds to the elements or if they say nothing (`needed`); else counts it as
+        omitted."""
         narrative = resource.get("text") or {}
         if needed or narrative.get("status") == "additional":
             shown = self._values.narrative(narrative)

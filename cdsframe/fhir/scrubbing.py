@@ -1,6 +1,6 @@
-"""Removes identifying text from free text: names, addresses, numbers and identifiers of the patient's resources.
+"""Removes names, addresses, telephone numbers and identifiers of persons from free text.
 
-Searches for the values that the resources hold (see `identifying`). Does not find a name in another spelling.
+Searches for the values that the patient's resources hold (see `identifying`). Does not find a name in another spelling.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ REMOVED = "[removed]"
 
 
 class Scrubber:
-    """Replaces names, addresses, numbers and identifiers of persons by `[removed]`.
+    """Replaces names, addresses, telephone numbers and identifiers of persons by `[removed]`.
 
     Args:
         persons: Patient and RelatedPerson resources, valid or not. None if the patient is unknown: then any free text
             may hold the name, so that all free text is removed and counted.
-        birth_date: the patient's birth date, which is removed from values too; "" if it is unknown.
+        birth_date: the patient's birth date, which `date` removes from values; "" if it is unknown.
         keep: whether to return all texts unchanged.
     """
 
@@ -42,7 +42,7 @@ class Scrubber:
         self.withheld = 0
 
     def coded(self, text: str) -> str:
-        """Removes whole names, numbers and addresses from the display of a code.
+        """Removes whole names, telephone numbers, identifiers and addresses from the display of a code.
 
         Keeps a single word of a name, because it may be a medical term (Parkinson's disease).
         """

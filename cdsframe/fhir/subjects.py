@@ -16,8 +16,8 @@ class Subjects:
 
     Args:
         place: the file, and the line in it. Forms the id of a Patient that has neither id nor `fullUrl`.
-        entries: of the bundle.
-        references: of the same entries.
+        entries: the entries of the bundle.
+        references: finds these entries by reference.
     """
 
     def __init__(self, place: str, entries: list[Entry], references: References) -> None:
@@ -98,7 +98,7 @@ class Subjects:
         return bool(patients) and all(target is None or item.resource != target.resource for item in patients)
 
     def _elsewhere(self, id_: str, entry: Entry) -> str:
-        """Returns an id, which no Patient of the bundle has, for a patient without a resource in the bundle."""
+        """Returns a document id for a patient without a resource in the bundle, unlike the ids of all its Patients."""
         return f"{entry.base or self._place + ', '}Patient/{id_}" if id_ in self.patients else id_
 
 

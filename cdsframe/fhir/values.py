@@ -44,7 +44,7 @@ LEFT_OUT = {
         TECHNICAL,
     ),
 }  # fmt: skip
-"""Element -> the reason by which it is counted. These elements are omitted everywhere."""
+"""Element that is omitted everywhere -> the reason under which it is counted."""
 _STRUCTURE = ("resourceType", "id", "subject", "patient", "contained", "fhir_comments")
 PEOPLE = ("Practitioner", "PractitionerRole", "Organization", "RelatedPerson", "Location", "Encounter", "CareTeam",
            "Patient", "Group", "HealthcareService", "EpisodeOfCare", "Account", "Coverage")  # fmt: skip
@@ -180,7 +180,7 @@ class Values:
         return found
 
     def note(self, value: Resource, holder: Resource) -> str:
-        """Returns an annotation's text without its author, who is counted."""
+        """Returns an annotation's text without its author, who is counted as omitted."""
         self.left_out[STAFF] += sum(1 for key in ("authorString", "authorReference") if key in value)
         return self.free(value.get("text") or "")
 
@@ -190,7 +190,7 @@ class Values:
         return f"waveform from {amount(value['origin'])}"
 
     def attachment(self, value: Resource, holder: Resource) -> str:
-        """Returns an attachment's title without its content, which is counted."""
+        """Returns an attachment's title without its content, which is counted as omitted."""
         self.left_out["attachments"] += 1
         return self.free(value.get("title") or "")
 

@@ -1,1 +1,1 @@
-"""Generators: in this process (`transformers`), on an OpenAI-compatible engine (`openai`), none, a test double."""
+"""Generators: `transformers` in this process, `openai` on an engine, `none`, and the test double `scripted`."""

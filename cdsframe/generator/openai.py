@@ -1,7 +1,7 @@
 """Generates on an OpenAI-compatible engine (vLLM, SGLang, llama.cpp), which can run on other machines.
 
 The engine applies its chat template. This module does not prevent control tokens in a passage from opening a turn; the
-generator `transformers` does.
+generator `transformers` prevents it.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class OpenAiGenerator:
         }
 
     def load(self) -> None:
-        """Checks that the engine answers and has the model. Raises InputError or ConfigError."""
+        """Checks that the engine answers and, if it lists models, has the model. Raises InputError or ConfigError."""
         with self._errors():
             response = self._client().get("/models")
             self._check(response.status_code)

@@ -1,7 +1,7 @@
-"""Generates in this process by transformers: the model with its adapter, one decoding loop for batches and streams.
+"""Generates in this process with the transformers library. Batches and streams use the same decoding loop.
 
-With one loop for both, a streamed answer equals the answer in an evaluation. Does not batch concurrent requests: they
-run one after the other.
+So a streamed answer equals the answer in an evaluation. Does not batch concurrent requests: they run one after the
+other.
 """
 
 from __future__ import annotations

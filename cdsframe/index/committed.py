@@ -36,6 +36,7 @@ from cdsframe.index.identity import (
 )
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange
+from cdsframe.metadata import fields_of
 from cdsframe.types import Filters, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -44,22 +45,22 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _FIRST = "1"
-"""Name of an index's first table. A rebuild or purge creates a table with the next number."""
+"""Name of an index's first table. A rebuild or purge creates a table whose name is the next number."""
 
 _KEEP_OLD = timedelta(minutes=10)
-"""How long superseded versions stay on disk for searches in progress."""
+"""How long superseded versions of the table stay on disk for searches in progress."""
 
 _SMALL = 4000
 """Tables with up to this many records are re-indexed on every commit (about 0.1 s)."""
 
 _PIECES = 64
-"""Above this number of fragments, a commit compacts the table and adds new rows to the indexes."""
+"""Above this number of fragments, a commit compacts the table and adds its new rows to the BM25 indexes."""
 
 _T = TypeVar("_T")
 
 
 class CommittedTable(ABC):
-    """The part of the `Index` protocol that needs one table; see `LanceIndex`."""
+    """Implements the methods of `Index` that need one table only; `LanceIndex` implements the others."""
 
     ephemeral = False
 
@@ -78,7 +79,7 @@ class CommittedTable(ABC):
 
     @staticmethod
     def problems(name: str) -> list[str]:
-        """Empty if the name is a valid folder name."""
+        """Returns the problems of the options: `name` must be letters, digits, dots, hyphens and underscores."""
         if re.fullmatch(r"\w[\w.-]*", name):
             return []
         return [f"index.name must be letters, digits, dots, hyphens and underscores, got {name!r}"]
@@ -105,7 +106,7 @@ class CommittedTable(ABC):
         return manifest_of(self._folder) if self._manifest_path.is_file() else None
 
     def _table_name(self) -> str:
-        """Name of the table that is written."""
+        """Name of the table that writes change: the committed table, or the first table before the first commit."""
         manifest = self._manifest()
         return _FIRST if manifest is None else manifest["table"]
 
@@ -156,7 +157,7 @@ class CommittedTable(ABC):
         return self._read(found)
 
     def _read(self, read: Callable[[Any, dict[str, Any]], _T], *, of_any_settings: bool = False) -> _T:
-        """Calls `read` with the committed table and its manifest; retries if a commit removed the files meanwhile.
+        """Calls `read` with the committed table and its manifest; retries if a commit removed table files meanwhile.
 
         Raises IndexMismatchError if the index was built with other settings, unless `of_any_settings`.
         """
@@ -200,7 +201,7 @@ class CommittedTable(ABC):
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
-        """Raises InputError if another process writes, IndexMismatchError if other settings built the index."""
+        """Raises InputError if another process writes, IndexMismatchError if the index has other settings."""
         with self._hold(wait):
             if not self._replacing():
                 self._require_same(self._manifest())
@@ -212,7 +213,7 @@ class CommittedTable(ABC):
 
     @contextmanager
     def _hold(self, wait: float) -> Iterator[None]:
-        """Holds the writer lock without comparing the index's settings."""
+        """Holds the writer lock. Does not compare the index's settings with the configuration's."""
         with self._lock.hold(wait) as outermost:
             try:
                 with explained(self._folder):
@@ -238,7 +239,7 @@ class CommittedTable(ABC):
         with self.writer():
             head = self._head()
             if head is None:
-                schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True))
+                schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True), fields_of(self._identity))
                 head = table.create(self._connect(), self._table_name(), schema)
             require_dimension(self._name, table.dimension(head), dimension)
             table.delete(head, [record.document_id for record in records])
@@ -279,12 +280,12 @@ class CommittedTable(ABC):
             if tidy:
                 head.optimize(
                     cleanup_older_than=_KEEP_OLD, delete_unverified=True
-                )  # this process holds the writer lock
+                )  # no other process writes: this one holds the writer lock
                 if head.version != version:
                     self._publish(head, name, contents, anew)
 
     def _publish(self, head: Any, name: str, contents: table.Contents, optimized: bool) -> None:
-        """Publishes the table's current version: writes the manifest."""
+        """Publishes the table's current version by writing the manifest."""
         documents, corpora, records = contents
         unnamed = "" in corpora.values()
         adopted = (self._adopting or (self._manifest() or {}).get("adopted", "")) if unnamed else ""
@@ -319,7 +320,7 @@ class CommittedTable(ABC):
             head.restore()
 
     def _head(self) -> Any | None:
-        """The table with all writes, committed or not; None if there is none.
+        """The table with all writes, committed or not; None if no table exists.
 
         A writer drops an uncommitted table that was written with other settings.
         """
@@ -348,8 +349,8 @@ class CommittedTable(ABC):
 
     @abstractmethod
     def _replacing(self) -> bool:
-        """Whether a rebuild with these settings has begun: it may replace an index built with other settings."""
+        """Whether a rebuild with the configuration's settings has begun; the index may then have other ones."""
 
     @abstractmethod
     def _remove_superseded(self) -> None:
-        """Removes superseded tables."""
+        """Removes the tables that a rebuild or a purge replaced."""

@@ -1,4 +1,4 @@
-"""Lock of a folder: one holder at a time, released when its process dies; the holder's name is stored beside it.
+"""Lock of a folder: one holder at a time, released when its process dies. A second file names the holder.
 
 Uses `flock`, which the operating system releases when the process ends. Does not work across hosts unless they share
 the folder's file system.
@@ -19,7 +19,7 @@ from typing import Any
 from cdsframe.errors import InputError
 
 WRITER, REBUILD = "writer", "rebuild"
-"""The locks of an index: WRITER is held while it is written, REBUILD while a replacement is filled."""
+"""The locks of an index: a process holds WRITER while it writes the index, REBUILD while it fills a replacement."""
 
 FILES = {f".{name}.{kind}" for name in (WRITER, REBUILD) for kind in ("lock", "json")}
 """Names of the lock files."""
@@ -45,7 +45,10 @@ class FolderLock:
 
     @contextmanager
     def hold(self, wait: float) -> Iterator[bool]:
-        """Yields True for the outermost entry. Raises InputError, naming the holder, after `wait` seconds."""
+        """Yields True if this entry acquired the lock, False if the thread held it already.
+
+        Raises InputError, naming the holder, if another holder does not release the lock within `wait` seconds.
+        """
         from filelock import FileLock, Timeout
 
         self._lock = self._lock or FileLock(self._file)
@@ -56,8 +59,8 @@ class FolderLock:
                 self._lock.acquire(timeout=wait)
                 break
             except Timeout:
-                raise InputError(f"{self._doing} by {self._holder()}; wait until it ends") from None
-            except FileNotFoundError:  # the holder removed its empty folder
+                raise InputError(f"{self._doing} by {self._holder()}; wait until that process has finished") from None
+            except FileNotFoundError:  # the former holder removed the folder, which was empty
                 continue
         try:
             if outermost:
@@ -69,7 +72,7 @@ class FolderLock:
             self._lock.release()
 
     def _holder(self) -> str:
-        with suppress(OSError, ValueError, KeyError, TypeError):  # removed meanwhile, or not written yet
+        with suppress(OSError, ValueError, KeyError, TypeError):  # the file was removed, or is not written yet
             owner = json.loads(self._owner.read_text(encoding="utf-8"))
             return f"{owner['command']} (process {owner['process']} on {owner['host']}, since {owner['since']})"
         return "another process"

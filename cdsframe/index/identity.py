@@ -1,4 +1,4 @@
-"""Refuses an index that is damaged or was built with other settings than the configuration's.
+"""Raises errors for an index that is damaged or was built with other settings than the configuration's.
 
 Does not read an index's content.
 """
@@ -16,9 +16,11 @@ from typing import Any
 from cdsframe.artifacts.identity import differences
 from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
+from cdsframe.metadata import GROUP as METADATA
+from cdsframe.metadata import METADATA_FIELDS, fields_of
 
 FORMAT_VERSION = 3
-"""3: texts are indexed in their search form. An index of format 2 can only be read by a rebuild."""
+"""Version 3 indexes texts in their search form. An index of version 2 must be rebuilt before searches and writes."""
 
 READABLE = (2, FORMAT_VERSION)
 
@@ -27,7 +29,7 @@ _FORM_VERSION = 1
 """Increased with every change of `cdsframe.text.search_form` that changes an index's content."""
 
 Identity = Mapping[str, Mapping[str, Any]]
-"""Group (`embedder`, `chunking`) -> settings that determine the index's content; an empty group is not compared."""
+"""Group (`embedder`, `chunking`) -> settings that determine the index's content; readers ignore an empty group."""
 
 
 def with_form(identity: Identity) -> Identity:
@@ -36,15 +38,15 @@ def with_form(identity: Identity) -> Identity:
 
 
 def require_same(index: str, made: Identity, asked: Identity, *, writing: bool = False, path: str = "") -> None:
-    """Raises IndexMismatchError, naming each key that differs, both values and the fix.
+    """Raises IndexMismatchError if the settings differ; the message names each key, both values and the fix.
 
     A reader compares only groups present on both sides: it may lack the chunking, and for BM25 the embedder. A writer
     compares all of its groups.
 
     Args:
-        made: the index's settings.
+        made: the settings that the index was built with.
         asked: the configuration's settings.
-        path: the folder that holds the indexes, if the index is in one.
+        path: `index.path`, for the command in the message; "" for an index that is not in a folder.
     """
     if made.get(_FORM, {}) != asked.get(_FORM, {}):
         place = f"{_override('index.path', path)} " if path else ""
@@ -53,7 +55,10 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
             f"it in place: python ingest.py ingestion=rebuild index.name={index} {place}{_settings(made)}"
         )
     different = []
-    for group in sorted(asked):
+    declared, stored = (list(fields_of(identity)[len(METADATA_FIELDS) :]) for identity in (asked, made))
+    if declared != stored:
+        different.append(f"metadata_fields is {declared} in the configuration and {stored} in the index")
+    for group in sorted(asked.keys() - {METADATA}):
         mine, its = asked[group], made.get(group, {})
         if not writing and not (mine and its):
             continue
@@ -70,13 +75,15 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
 
 
 def _settings(made: Identity) -> str:
-    """The overrides that reproduce an index's settings, as far as the index stores them."""
+    """The Hydra overrides that reproduce an index's settings, as far as the index stores them."""
     found = ["index=elasticsearch"] if "index" in made else []
     chunking, embedder = made.get("chunking", {}), made.get("embedder", {})
     for key, value in chunking.items():
         written = f"[{','.join(map(str, value))}]" if isinstance(value, list) else "null" if value is None else value
         found.append(f"chunking={value}" if key == "name" else f"'chunking.{key}={written}'")
     found.append(f"embedder.name={embedder['name']}" if "name" in embedder else "embedder=none")
+    if METADATA in made:
+        found.append(f"'metadata_fields=[{','.join(fields_of(made)[len(METADATA_FIELDS) :])}]'")
     return " ".join([*found, "corpus=KIND corpus.path=PATH"])
 
 
@@ -88,8 +95,7 @@ def _override(key: str, value: str) -> str:
 
 
 def require_dimension(index: str, dimension: int | None, vector: int | None) -> None:
-    """Raises IndexMismatchError if vectors of length `vector` do not fit an index of length `dimension`; None: no
-    vectors."""
+    """Raises IndexMismatchError if the vectors' length `vector` is not the index's `dimension`. None: no vectors."""
     if dimension == vector:
         return
     if dimension is None:
@@ -123,7 +129,7 @@ def damaged(folder: Path, fault: str) -> ConfigError:
 
 @contextmanager
 def explained(folder: Path) -> Iterator[None]:
-    """Converts LanceDB's RuntimeErrors for a full disk and for missing files."""
+    """Converts LanceDB's RuntimeErrors: for a full disk to OSError, for missing or truncated files to ConfigError."""
     try:
         yield
     except RuntimeError as error:

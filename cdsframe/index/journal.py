@@ -1,4 +1,4 @@
-"""Stores changes until they are replayed: JSON Lines, each on disk before it is acknowledged.
+"""Stores the changes made to an index during its rebuild until the rebuild replays them, as JSON Lines.
 
 Does not interpret changes.
 """
@@ -15,7 +15,7 @@ from cdsframe.types import JsonObject
 
 
 class Journal:
-    """An append-only file. Reading and appending drop an incomplete last line: it was never acknowledged."""
+    """An append-only file. `read` ignores and `append` removes an incomplete last line: its `append` never returned."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

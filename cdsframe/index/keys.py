@@ -1,6 +1,6 @@
 """Checks that records written together have distinct keys.
 
-Does not compare them with records written before: no engine does so cheaply (`ingestion=verify` does).
+Does not compare them with records written before: no engine can do that cheaply. `ingestion=verify` compares all.
 """
 
 from __future__ import annotations

@@ -21,20 +21,21 @@ from cdsframe.index.journal import Journal
 from cdsframe.types import JsonObject
 
 _SWAP_WAIT = 600.0
-"""Seconds that a rebuild waits for another writer before the swap."""
+"""Seconds that a rebuild waits for another writer when it begins and when it commits."""
 
 
 class LanceIndex(CommittedTable):
     """LanceDB tables with their manifest in the folder `path/name`.
 
     BM25 uses LanceDB's constants (k1 = 1.2, b = .75) over title, heading and text, with English stems. kNN compares all
-    vectors exactly. Rows that a commit without `optimize` adds to a large table are searched without an index and
-    scored with statistics that include them; the scores of the other rows include them from the next `optimize` on.
+    vectors exactly. Rows that a commit without `optimize` adds to a large table are searched without an index, with
+    BM25 statistics that include these rows. The scores of the indexed rows ignore the new rows until the next
+    `optimize`.
 
     Args:
         path: the folder that holds the indexes.
         name: the index's own folder in it.
-        identity: the settings that determine the content; an index built with other settings is refused.
+        identity: the settings that determine the content; using an index with other settings raises IndexMismatchError.
     """
 
     def __init__(self, path: str, name: str, identity: Identity) -> None:
@@ -92,7 +93,7 @@ class LanceIndex(CommittedTable):
         return FolderLock(self._folder, REBUILD, f"the index {self._name} is being rebuilt")
 
     def _rebuilt_table(self) -> str | None:
-        """The table of the unfinished rebuild; None if there is none."""
+        """Name of the table that an unfinished rebuild fills; None if no rebuild is unfinished."""
         if not self._rebuild_path.is_file():
             return None
         name = read_json(self._rebuild_path, "index")["table"]
@@ -104,7 +105,7 @@ class LanceIndex(CommittedTable):
         return begun and read_json(self._rebuild_path, "index")["identity"] == self._identity
 
     def _begin_rebuild(self) -> str:
-        """The table to fill: the one of a killed rebuild with the same settings, or a new one."""
+        """Returns the name of the table to fill: that of a killed rebuild with the same settings, or a new one."""
         name = self._rebuilt_table()
         if name is None:
             self._end_rebuild()
@@ -129,7 +130,7 @@ class LanceIndex(CommittedTable):
     def _remove_superseded(self, *, leave_errors: bool = True) -> None:
         """Removes the tables that a rebuild or a purge replaced; a reader of a removed table reopens the index.
 
-        `leave_errors`: leave tables that cannot be removed to the next writer.
+        `leave_errors`: True leaves tables that cannot be removed to the next writer; False raises the error.
         """
         for file in self._tables():
             if file.stem not in (self._table_name(), self._rebuilt_table()):
@@ -137,7 +138,7 @@ class LanceIndex(CommittedTable):
 
 
 class _Rebuild(LanceIndex):
-    """A table that becomes visible, as the index's own, at its commit."""
+    """The table that a rebuild fills; its commit makes it the index's table."""
 
     def __init__(self, index: LanceIndex, name: str, lock: FolderLock) -> None:
         super().__init__(index._path, index._name, index._identity)

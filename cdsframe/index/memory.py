@@ -9,19 +9,20 @@ import json
 import math
 import re
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.artifacts.digests import digest, flatten
 from cdsframe.contracts import Choose
-from cdsframe.errors import ConfigError, InputError
+from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
+from cdsframe.metadata import fields_of, require_known, require_stored
 from cdsframe.text.search_form import MARKS, search_words
-from cdsframe.types import METADATA_FIELDS, Filters, Hit, JsonObject, Level, Passage, Request
+from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +45,7 @@ class MemoryIndex:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = with_form(identity)
+        self._fields = fields_of(self._identity)
         self._written: dict[str, list[_Row]] = {}
         self._committed: dict[str, list[_Row]] | None = None
         self._corpora: dict[str, str] = {}
@@ -70,6 +72,7 @@ class MemoryIndex:
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
         require_different(records)
+        require_stored((record.metadata for record in records), self._fields)
         dimension = None if vectors is None else vectors.shape[1]
         for rows in self._written.values():
             require_dimension("memory", None if rows[0][1] is None else len(rows[0][1]), dimension)
@@ -150,11 +153,11 @@ class MemoryIndex:
         return {id_: (digests[id_], corpora[id_]) for id_ in wanted}
 
     def holds(self, filter: Filters) -> bool:
-        _require_fields(filter)
+        require_known(filter, self._fields)
         return any(map(_matcher(filter), self._passages()))
 
     def values(self, field: str, filter: Filters, limit: int) -> list[str]:
-        _require_fields([field, *filter])
+        require_known([field, *filter], self._fields)
         matches = _matcher(filter)
         found = (record.metadata.get(field) for record in self._passages() if matches(record))
         counts = Counter(value for value in found if value is not None)
@@ -181,6 +184,8 @@ class MemoryIndex:
 
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         self._require_content()
+        for request in requests:
+            require_known(request.filter, self._fields)
         snapshots = [self._snapshots.get(request.level) for request in requests]
         found = [
             snapshot.search(request) if snapshot else [] for request, snapshot in zip(requests, snapshots, strict=True)
@@ -238,7 +243,7 @@ class _Snapshot:
         return [Hit(self.passages[n], -score, rank) for rank, (score, _, n) in enumerate(best, start=1)]
 
     def _bm25(self, text: str) -> np.ndarray:
-        """BM25 scores of all passages; minus infinity if no word matches."""
+        """BM25 scores of all records of the level; minus infinity for a record that contains no word of the text."""
         import numpy as np
 
         scores = np.zeros(len(self.passages))
@@ -270,14 +275,6 @@ def _singular(word: str) -> str:
     if word.endswith("s") and not word.endswith(("us", "ss")):
         return word[:-1]
     return word
-
-
-def _require_fields(fields: Iterable[str]) -> None:
-    """Raises InputError for an unknown metadata field."""
-    if unknown := [field for field in fields if field not in METADATA_FIELDS]:
-        raise InputError(
-            f"unknown metadata field {unknown[0]} in the filter; the fields are {', '.join(METADATA_FIELDS)}"
-        )
 
 
 def _matcher(filter: Filters) -> Callable[[Passage], bool]:

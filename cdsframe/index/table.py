@@ -1,4 +1,4 @@
-"""The table of a Lance index: its columns, its indexes, and rows as records (searches: `table_search`).
+"""The table of a Lance index: columns, indexes, and conversion between records and rows. Searches: `table_search`.
 
 Each level has its own text column, null in rows of other levels, because LanceDB computes BM25's statistics per column.
 Does not know which version of the table is committed (see `committed`).
@@ -12,6 +12,7 @@ from operator import or_
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
+from cdsframe.metadata import require_stored
 from cdsframe.text.search_form import search_words
 from cdsframe.text.stopwords import STOP_WORDS
 from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
@@ -26,22 +27,28 @@ CORPUS = "corpus"
 """Column with the corpus of a record's document; null if it was written without a corpus."""
 
 AT_ONCE = 1000
-"""Document ids per condition."""
+"""Maximum number of document ids or row ids in one query."""
 
 _CLAUSES = 100
-"""Ordinal ranges per condition."""
+"""Maximum number of ordinal ranges in one query."""
 
 
-def schema(dimension: int | None, identity: str) -> Any:
-    """The table's columns. `identity` is stored in the table, so that an uncommitted table can be identified."""
+def schema(dimension: int | None, identity: str, metadata_fields: Sequence[str] = METADATA_FIELDS) -> Any:
+    """The table's columns. `identity` is stored in the table: a writer drops an uncommitted table with another."""
     import pyarrow as pa
 
     kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
-    names = (*COLUMNS, *METADATA_FIELDS, CORPUS, *map(words, LEVELS))
+    names = (*COLUMNS, *metadata_fields, CORPUS, *map(words, LEVELS))
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in names]
     if dimension is not None:
         fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
     return pa.schema(fields, metadata={"identity": identity})
+
+
+def metadata_fields(table: Any) -> list[str]:
+    """The names of the metadata columns."""
+    others = {*COLUMNS, CORPUS, "vector", *map(words, LEVELS)}
+    return [name for name in table.schema.names if name not in others]
 
 
 def words(level: Level) -> str:
@@ -64,7 +71,7 @@ def make_indexes(table: Any, levels: Iterable[Level]) -> None:
 
 
 def dimension(table: Any) -> int | None:
-    """Length of the table's vectors; None if it has none."""
+    """Length of the table's vectors; None if it has no vectors."""
     return table.schema.field("vector").type.list_size if "vector" in table.schema.names else None
 
 
@@ -85,7 +92,7 @@ def digests(table: Any) -> dict[str, str]:
 
 
 def contents(table: Any, document_ids: Sequence[str] | None = None) -> Contents:
-    """Contents of the whole table, or of the given documents."""
+    """Contents of the whole table; of the given documents only, if `document_ids` is not None."""
     import pyarrow as pa
     from lancedb.expr import col
 
@@ -121,10 +128,12 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corp
     """
     import pyarrow as pa
 
+    fields = metadata_fields(table)
+    require_stored((record.metadata for record in records), fields)
     order = sorted(range(len(records)), key=lambda number: LEVELS.index(records[number].level))
     records = [records[number] for number in order]
     columns: dict[str, Any] = {name: [getattr(record, name) for record in records] for name in COLUMNS}
-    columns |= {field: [record.metadata.get(field) for record in records] for field in METADATA_FIELDS}
+    columns |= {field: [record.metadata.get(field) for record in records] for field in fields}
     columns[CORPUS] = [corpus or None] * len(records)
     for level in LEVELS:
         own = (record.search_text if record.level == level else None for record in records)
@@ -193,13 +202,14 @@ def _records(table: Any, parts: Sequence[Any], level: Level) -> list[Passage]:
     from lancedb.expr import col, lit
 
     found: list[Passage] = []
+    fields = metadata_fields(table)
     for part in parts:
-        query = table.search().where(part & (col("level") == lit(level))).select([*COLUMNS, *METADATA_FIELDS])
-        found += [passage_of(row) for row in query.limit(None).to_arrow().to_pylist()]
+        query = table.search().where(part & (col("level") == lit(level))).select([*COLUMNS, *fields])
+        found += [passage_of(row, fields) for row in query.limit(None).to_arrow().to_pylist()]
     return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
 
-def passage_of(row: Mapping[str, Any]) -> Passage:
+def passage_of(row: Mapping[str, Any], metadata_fields: Sequence[str]) -> Passage:
     values = {name: row[name] for name in COLUMNS}
     values["heading"] = tuple(values["heading"])
-    return Passage(**values, metadata={field: row[field] for field in METADATA_FIELDS if row[field] is not None})
+    return Passage(**values, metadata={field: row[field] for field in metadata_fields if row[field] is not None})

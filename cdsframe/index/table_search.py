@@ -14,16 +14,16 @@ from dataclasses import replace
 from typing import Any
 
 from cdsframe.contracts import Choose
-from cdsframe.errors import InputError
-from cdsframe.index.table import AT_ONCE, COLUMNS, WITHOUT_TEXT, passage_of, words
+from cdsframe.index.table import AT_ONCE, COLUMNS, WITHOUT_TEXT, metadata_fields, passage_of, words
+from cdsframe.metadata import require_known
 from cdsframe.text.search_form import search_words
-from cdsframe.types import METADATA_FIELDS, Filters, Hit, Level, Passage, Request
+from cdsframe.types import Filters, Hit, Level, Passage, Request
 
 _THREADS = max(2, min(8, os.cpu_count() or 1))
 """Concurrent searches of one table."""
 
 _VECTORS_AT_ONCE = 32
-"""Query vectors per scan of the table: a batch costs a tenth of as many single searches."""
+"""Maximum number of query vectors per scan of the table: one scan costs a tenth of as many single searches."""
 
 
 def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], choose: Choose | None) -> list[list[Hit]]:
@@ -39,20 +39,22 @@ def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], ch
 
 
 def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passage]:
-    """Key -> record, of the rows with these row ids."""
+    """Reads the full records of these row ids. Returns key -> record."""
     found = []
+    fields = metadata_fields(table)
     for first in range(0, len(numbers), AT_ONCE):
-        query = table.take_row_ids(numbers[first : first + AT_ONCE]).select([*COLUMNS, *METADATA_FIELDS])
-        found += [passage_of(row) for row in query.to_arrow().to_pylist()]
+        query = table.take_row_ids(numbers[first : first + AT_ONCE]).select([*COLUMNS, *fields])
+        found += [passage_of(row, fields) for row in query.to_arrow().to_pylist()]
     return {record.key: record for record in found}
 
 
 def _search(
     table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[tuple[Level, str], int]
 ) -> list[list[Hit]]:
-    """The hits of each request, without text. Records the row id of each hit in `rows`."""
+    """The hits of each request, without text. Stores the row id of each hit in `rows`."""
+    known = metadata_fields(table)
     for request in requests:
-        _require_fields(request.filter)
+        require_known(request.filter, known)
     results: list[list[Hit]] = [[] for _ in requests]
 
     def answer(numbers: Sequence[int]) -> None:
@@ -95,7 +97,7 @@ def holds(table: Any, filter: Filters) -> bool:
 
 def values(table: Any, field: str, filter: Filters, limit: int) -> list[str]:
     """The most frequent values of a field among the passages that match the filter, by one scan of its column."""
-    _require_fields({field: ""})
+    require_known([field], metadata_fields(table))
     counts = Counter[str]()
     for batch in _passages(table, filter).select([field]).limit(None).to_batches():
         counts.update({row["values"]: row["counts"] for row in batch[field].drop_null().value_counts().to_pylist()})
@@ -106,21 +108,12 @@ def _passages(table: Any, filter: Filters) -> Any:
     """A scan of the passages that match the filter."""
     from lancedb.expr import col, lit
 
-    _require_fields(filter)
+    require_known(filter, metadata_fields(table))
     condition = col("level") == lit("passage")
     for field, value in filter.items():
         wanted = _values(value)
         condition = condition & (col(field).isin(wanted) if wanted else lit(False))
     return table.search().where(condition)
-
-
-def _require_fields(filter: Filters) -> None:
-    """Raises InputError for an unknown metadata field."""
-    for field in filter:
-        if field not in METADATA_FIELDS:
-            raise InputError(
-                f"unknown metadata field {field} in the filter; the fields are {', '.join(METADATA_FIELDS)}"
-            )
 
 
 def _condition(request: Request, alone: bool) -> Any | None:

@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 Changes = Mapping[str, Document | None]
-"""Document id -> its new version; None: removed."""
+"""Document id -> the document's new version, or None if the document is removed."""
 
 _AT_ONCE = 100
 """Documents that a replay keeps in memory."""
 
 _NOTE = 1_000_000
-"""Characters per recorded change above which a new one starts: servers limit the size of a request."""
+"""Approximate maximum of characters in a recorded change: servers limit the size of a request."""
 
 
 @dataclass(frozen=True)
@@ -35,10 +35,13 @@ class Prepared:
     records: Sequence[Passage]
     vectors: np.ndarray | None
     corpus: str
-    """The corpus of the documents."""
+    """Name of the corpus to which the documents belong."""
 
     def write(self, index: Index, by: Literal["corpus", "live"] | None) -> None:
-        """Writes the changes, uncommitted. `by`: recorded as their origin if a rebuild is in progress."""
+        """Writes the changes; does not commit.
+
+        If a rebuild is in progress, also records the changes for it, with the origin `by`; with None, records nothing.
+        """
         if by is not None and index.rebuilding:
             note(index, self.changes, by, self.corpus)
         written = {record.document_id for record in self.records}
@@ -118,8 +121,8 @@ def in_shard(document_id: str, shard: int, num_shards: int) -> bool:
 def outstanding(noted: Sequence[JsonObject], began: int, corpus: str) -> list[JsonObject]:
     """Returns the recorded changes that a rebuild must replay.
 
-    `began`: number of changes recorded when the rebuild began to read the corpus. Earlier changes of the corpus are
-    part of what it read; earlier direct changes are replayed unless a complete update followed them.
+    `began`: number of changes recorded when the rebuild began to read the corpus. Of these, changes of the corpus are
+    not replayed, because the corpus contained them; direct changes are, unless a complete update followed them.
     """
     complete = (n for n in range(began) if "complete" in noted[n] and noted[n].get("corpus", "") in ("", corpus))
     undone = max(complete, default=-1)
@@ -144,7 +147,7 @@ class Replaying:
     num_shards: int = 1
 
     def replay(self, noted: Iterable[JsonObject], index: Index) -> None:
-        """Writes recorded changes, uncommitted: the last version of each document."""
+        """Writes the last recorded version of each document; does not commit."""
         changes: dict[str, tuple[str, Document | None]] = {}
         for change in noted:
             corpus = change.get("corpus") or self.corpus

@@ -37,14 +37,13 @@ def fill(
     *,
     noting: bool = False,
 ) -> Report:
-    """Makes the index contain exactly this corpus's (or shard's) documents, uncommitted; call within `writer()`.
+    """Makes the index contain exactly this corpus's (or shard's) documents; does not commit. Call within `writer()`.
 
     Reads and writes in the caller's thread, embeds in another. Memory holds at most two windows plus the longest
-    document. Raises InputError, and removes nothing, if no document can be read or if the corpus cannot be in this
-    index.
+    document. Raises InputError, and removes nothing, if no document can be read or if `share.require` raises it.
 
     Args:
-        share: the corpus's view of the index's documents.
+        share: decides which documents of the index belong to the corpus.
         noting: whether to record the writes for a rebuild in progress.
     """
     from tqdm import tqdm
@@ -66,7 +65,7 @@ def fill(
     try:
         share.require()
     except InputError:
-        index.discard()  # else the next ingest would remove these documents
+        index.discard()  # otherwise the next ingest would take the documents written here for its own and remove them
         raise
     _remove([id_ for id_ in share.gone(seen) if in_shard(id_, shard, num_shards)], index, share, report, noting=noting)
     return report
@@ -92,8 +91,8 @@ def require_kept(index: Index, new: Index, corpus: Corpus, report: Report, shard
         reasons = "; ".join(f"{item.source}: {item.reason}" for item in report.unreadable[:3])
         raise InputError(
             f"{len(lost)} documents of the index ({', '.join(lost[:3])}…) have sources that cannot be read now "
-            f"({reasons}…); the index is unchanged: fix the sources, or remove them from the corpus, and rebuild "
-            "again, which resumes here"
+            f"({reasons}…); the index is unchanged: fix the sources, or remove them from the corpus, and start the "
+            "rebuild again; it keeps the documents embedded so far"
         )
 
 
@@ -105,11 +104,11 @@ def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
 def _counted(
     items: Iterable[Document | Unreadable], bar: object, seen: set[str], share: Share
 ) -> Iterator[Document | Unreadable]:
-    """Yields the documents and shows progress. The first one is counted even if it belongs to another shard: a shard
-    without documents is not an empty corpus.
+    """Yields the corpus's items and shows progress.
 
-    After a document whose id belongs to another corpus, yields no more but reads to the end, so that all such ids are
-    reported and nothing is embedded.
+    Adds the first document to `seen` even if it belongs to another shard: a shard without documents is not an empty
+    corpus. After a document whose id belongs to another corpus, yields no more documents but reads to the end, so that
+    all such ids are reported and nothing more is embedded.
     """
     for item in items:
         if not seen and isinstance(item, Document):
@@ -122,7 +121,7 @@ def _counted(
 def _sort_out(
     items: Iterable[Document | Unreadable], share: Share, seen: set[str], chunking: Chunker, report: Report
 ) -> Iterator[_Cut]:
-    """Counts the corpus's items; yields the documents to write with their records."""
+    """Counts the items in `report`; yields each new or changed document with its records."""
     for item in items:
         if isinstance(item, Unreadable):
             report.unreadable.append(item)
@@ -153,7 +152,7 @@ def unfit(records: Sequence[Passage]) -> str | None:
 
 
 def _windows(cuts: Iterable[_Cut], window: int) -> Iterator[list[_Cut]]:
-    """Lists of whole documents with at least `window` records each, except the last."""
+    """Yields lists of whole documents; each list except the last has at least `window` records."""
     waiting: list[_Cut] = []
     count = 0
     for cut in cuts:
@@ -190,7 +189,7 @@ def _remove(document_ids: Sequence[str], index: Index, share: Share, report: Rep
 
 
 def kept_for(document_ids: Sequence[str], unreadable: Iterable[Unreadable], index: Index) -> set[str]:
-    """The documents whose source, or a folder that contains it, exists but cannot be read."""
+    """Returns the ids of the documents whose source, or a folder that contains it, exists but cannot be read."""
     unread = {item.source for item in unreadable}
     if not (document_ids and unread) or index.digest is None:
         return set()

@@ -1,4 +1,4 @@
-"""Adds and removes single documents while the index is searched; each is visible to all processes on return.
+"""Adds and removes single documents while the index is searched. All processes see a change when its call returns.
 
 Calls that arrive during a commit share the next commit (group commit). Does not answer questions.
 """
@@ -27,7 +27,7 @@ class Live:
     recorded, and the rebuilt index receives them.
 
     Args:
-        wait: seconds to wait for another writer (an update, a purge) before a change is refused.
+        wait: seconds that a change waits for another writer (an update, a purge); then InputError is raised.
         corpus: the corpus of the documents; None: a known document keeps its corpus, and a new one belongs to the
             index's only corpus.
     """
@@ -87,7 +87,7 @@ class Live:
         done.result()
 
     def _owners(self, changes: Changes) -> dict[str, str]:
-        """The corpus of each document. Raises InputError if it is ambiguous or another one."""
+        """Returns document id -> corpus. Raises InputError if the corpus is ambiguous or not the one of this Live."""
         corpora = list(self._index.corpora)
         if len(corpora) <= 1 and self._corpus in (None, *corpora):
             return dict.fromkeys(changes, "".join(corpora))
@@ -135,7 +135,7 @@ class Live:
         while by_corpus:
             prepared = [prepare(some, self._chunking, self._embedder, corpus) for corpus, some in by_corpus.items()]
             with self._index.writer(self._wait):
-                # Another writer may have committed a document of the same id while these were embedded.
+                # Another writer may have committed a document with the same id during the embedding.
                 now = self._by_corpus(group)
                 if now == by_corpus:
                     self._index.discard()
@@ -146,7 +146,10 @@ class Live:
                 by_corpus = now
 
     def _by_corpus(self, group: Sequence[_Waiting]) -> dict[str, dict[str, Document | None]]:
-        """Corpus -> changes of its documents, by the committed index. Sets the error of callers that are refused."""
+        """Returns corpus -> changes of its documents, as the committed index assigns them.
+
+        If `_owners` raises InputError for a caller, leaves out the caller's changes and sets its future's exception.
+        """
         latest: dict[str, tuple[str, Document | None]] = {}
         for changes, done in group:
             if done.done():

@@ -45,11 +45,11 @@ class Purged:
 def purge(documents: Annotated[list[str], Field(min_length=1)], force: bool, index: Index) -> Purged:
     """Purges documents, including removed ones: an update leaves the text of a removed document in files for a while.
 
-    Raises InputError, and removes nothing, if there is no index, or if it has similar ids but not a given one.
+    Raises InputError, and removes nothing, if there is no index, or if it lacks a given id but has similar ones.
 
     Args:
         documents: ids of the documents to remove.
-        force: skip the check for similar ids.
+        force: whether to accept an unknown id although the index has similar ones.
     """
     ids = list(dict.fromkeys(documents))
     with index.writer():

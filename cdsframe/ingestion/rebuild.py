@@ -32,13 +32,13 @@ def rebuild(
 ) -> Report:
     """Embeds the whole corpus into a new index that replaces the old one.
 
-    If it is killed, the old index stays and the next rebuild resumes. Raises InputError, and keeps the old index, if it
-    has documents whose sources exist but cannot be read now; ConfigError if it has other corpora and `replace` is
-    false.
+    If it is killed, the old index stays and the next rebuild resumes it. Raises InputError, and keeps the old index, if
+    that index has documents whose sources exist but cannot be read now; ConfigError if that index has other corpora and
+    `replace` is false.
 
     Args:
-        window: as for an update.
-        replace: drop all other corpora from the index.
+        window: see `cdsframe.ingestion.update`.
+        replace: whether to drop all other corpora from the index.
     """
     return rebuild_part(window, 0, 1, replace, corpus, chunking, embedder, index)
 
@@ -53,7 +53,7 @@ def rebuild_part(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """One process's shard of a rebuild: documents with digest(id) modulo `num_shards` equal to `shard`."""
+    """Rebuilds one process's shard: the documents with digest(id) modulo `num_shards` equal to `shard`."""
     dropped, unnamed, before = _claim(index, corpus, replace=replace)
     replaying = Replaying(chunking, embedder, name_of(corpus), frozenset(dropped), shard, num_shards)
     with index.rebuild(shard, num_shards) as new:
@@ -78,9 +78,10 @@ def rebuild_part(
 
 
 def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], list[str], list[str]]:
-    """(corpora to drop, ids of documents to adopt, ids of documents that were this corpus's).
+    """Returns (corpora to drop, ids of documents to adopt, ids of this corpus's committed documents).
 
-    Raises ConfigError if the index has other corpora and `replace` is false.
+    The last list is empty unless the corpus's name is guessed. Raises ConfigError if the index has other corpora and
+    `replace` is false.
     """
     require_known(index, corpus, replace=replace)
     others = others_of(index, corpus)

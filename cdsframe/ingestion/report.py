@@ -12,7 +12,7 @@ from cdsframe.text.printable import plain
 from cdsframe.types import Document, Metrics, Omission, Unreadable
 
 _NAMED = 5
-"""Sources named per line of the report."""
+"""Maximum number of sources named in a line of the report."""
 
 
 @dataclass
@@ -57,7 +57,7 @@ class Report:
 
     @property
     def failure(self) -> str | None:
-        """Why the command failed in part; None if it did not."""
+        """Says how many sources could not be read; None if all could. Makes the exit code non-zero."""
         if not self.unreadable:
             return None
         return f"{len(self.unreadable)} sources could not be read (listed above); all others were ingested"
@@ -71,15 +71,15 @@ class Report:
         lines += [plain(f"corpus: {self.corpus}", keep="")] if self.corpus else []
         if self.cut:
             lines.append(
-                f"{self.cut} of them ({self.score:.1%}) exceed the embedder's max_tokens; their ends do not influence "
-                "the vectors"
+                f"{self.cut} of the passages written ({self.score:.1%}) exceed the embedder's max_tokens; their ends "
+                "do not influence the vectors"
             )
         if self.unreadable:
             lines.append(f"could not be read: {len(self.unreadable)}")
             lines += [plain(f"  {item.source}: {item.reason}", keep="") for item in self.unreadable]
         lines += omission_lines(self.omitted)
         if self.kept:
-            lines.append(f"{self.kept} documents stay in their last readable version")
+            lines.append(f"{self.kept} documents of unreadable sources stay in the index as they were last read")
         return "\n".join(lines)
 
 

@@ -20,15 +20,15 @@ _SHOWN = 5
 """Maximum number of corpora or documents named in a message."""
 
 _KEPT = 0.25
-"""If the name is guessed, an ingest must contain this fraction of the corpus's documents; else it may be another
-corpus."""
+"""If a corpus's name is guessed, the corpus must contain at least this fraction of the documents that the index has
+under the name; else it may be another corpus."""
 
 _NEAR = 0.6
 """Minimum similarity (0 to 1) for suggesting a name."""
 
 
 def flag_problems(add: bool, replace: bool) -> list[str]:
-    """Returns a problem if both flags are true."""
+    """Returns the problems of the options: `add` and `replace` are both true."""
     return ["ingestion.add and ingestion.replace exclude each other; set one to false"] if add and replace else []
 
 
@@ -47,10 +47,11 @@ class Share:
 
     Args:
         corpus: the corpus's name.
-        documents: document id -> (digest, corpus), of all documents.
+        documents: document id -> (digest, corpus), of all documents of the index.
         everything: whether the corpus replaces all others (`ingestion.replace=true`, a rebuild).
-        unnamed: ids of documents without a corpus; the corpus must contain at least one to adopt them.
-        before: ids that the corpus had; with a guessed name, it must contain a quarter of them.
+        unnamed: ids of documents without a corpus; the corpus must contain at least one of them to adopt them all.
+        before: if the name is guessed, ids of the documents that the index has under the name; the corpus must contain
+            at least a quarter of them.
         adds: whether the corpus is added (`ingestion.add=true`): with a guessed name, it must contain all of `before`.
     """
 
@@ -89,7 +90,7 @@ class Share:
         return self.owns(document.id) and self._documents[document.id][0] == document.digest
 
     def meet(self, document: Document) -> bool:
-        """Records a document. Returns whether the corpus may write its id."""
+        """Records a document. Returns whether it may be written: not if its id belongs to another corpus that stays."""
         self._met = self._met or document.id in self._unnamed
         self._met_before += document.id in self._before
         if document.id not in self._documents or self.has(document.id):
@@ -100,7 +101,7 @@ class Share:
 
     @property
     def refused(self) -> bool:
-        """Whether a recorded document has the id of another corpus's document: `require` raises."""
+        """Whether a recorded document has the id of another corpus's document, so that `require` raises InputError."""
         return bool(self._shared)
 
     def gone(self, seen: AbstractSet[str]) -> list[str]:
@@ -108,8 +109,8 @@ class Share:
         return sorted(id_ for id_ in self._documents.keys() - seen if self.has(id_))
 
     def require(self) -> None:
-        """Raises InputError if the corpus cannot be in the index: an id belongs to another corpus, or it may be another
-        corpus.
+        """Raises InputError if an id belongs to another corpus, or if the index seems to have another corpus under this
+        name or without a name.
 
         Call after reading the whole corpus, before removals.
         """
@@ -154,7 +155,7 @@ class Share:
 
 
 def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
-    """The corpus's share of an index that an update writes; call within the index's `writer()`.
+    """Returns the corpus's share of an index that an update is about to write; call within the index's `writer()`.
 
     Drops uncommitted documents of another corpus's ingest. Raises ConfigError if the index has other corpora and not
     this one, unless `add` or `replace` is true, and if a corpus without a name is added to named ones.
@@ -180,7 +181,7 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
 def _require_name(name: str, committed: Mapping[str, int]) -> None:
     """Raises ConfigError for a corpus without a name in an index of named corpora.
 
-    A named corpus may have adopted the documents without a name; the index would count new ones as that corpus's.
+    If a named corpus adopted documents without a corpus, the index would count the new documents as that corpus's, too.
     """
     if name or not committed or "" in committed:
         return

@@ -19,7 +19,8 @@ from cdsframe.ingestion.share import claim, flag_problems
 
 
 def _problems(shard: int, num_shards: int, add: bool, replace: bool) -> list[str]:
-    """Empty if the shard exists and the flags are compatible."""
+    """Returns the problems of the options: `shard` is not below `num_shards`, or `add` is combined with `replace` or
+    with several shards."""
     problems = flag_problems(add, replace)
     if shard >= num_shards:
         problems.append(f"ingestion.shard must be < ingestion.num_shards={num_shards}, got {shard}")
@@ -46,11 +47,12 @@ def update(
     """Makes the index contain exactly this corpus's documents; embeds only new and changed ones.
 
     Keeps documents of other corpora. If it is killed, the index serves its last commit, and the next update of the same
-    corpus resumes. Raises ConfigError if the index has corpora but not this one, and InputError if the corpus has no
+    corpus continues. Raises ConfigError if the index has corpora but not this one, and InputError if the corpus has no
     readable document or a document id of another corpus; nothing is removed then.
 
     Args:
-        window: passages that are sorted by length and embedded together; a killed update loses at most two windows.
+        window: number of records (passages, titles, …) that are sorted by length and embedded together; a killed update
+            loses at most two windows.
         shard, num_shards: with several processes, each fills its shard of a new index, swapped in by the last one.
         add: add a corpus that the index does not have; keep the others.
         replace: the corpus replaces all others.

@@ -27,10 +27,10 @@ _SHOWN = 20
 """Maximum number of document ids per kind in the text."""
 
 _KINDS = {
-    "missing": "in the corpus and not in the index",
-    "outdated": "changed in the corpus since they were ingested",
-    "superfluous": "in the index and not in the corpus",
-    "damaged": "with other records than their text gives",
+    "missing": "documents in the corpus but not in the index",
+    "outdated": "documents changed in the corpus since they were ingested",
+    "superfluous": "documents in the index but not in the corpus",
+    "damaged": "documents whose records in the index are not those that splitting their text gives",
 }
 
 _T = TypeVar("_T")
@@ -38,7 +38,7 @@ _T = TypeVar("_T")
 
 @dataclass
 class Verified:
-    """Differences, as document ids by kind."""
+    """Differences between index and corpus: a list of document ids for each kind."""
 
     documents: int = 0
     """Number of compared documents of the corpus."""
@@ -52,7 +52,7 @@ class Verified:
     """Sentences about ids that several records of a level share."""
     unreadable: list[Unreadable] = field(default_factory=list)
     omitted: list[tuple[str, Omission]] = field(default_factory=list)
-    """(source, omission)."""
+    """(source, omission) of all documents of the corpus."""
     remaining: float | None = None
     """Number of differences after a repair; None if nothing was repaired."""
 
@@ -108,7 +108,7 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
     ConfigError if the index has corpora but not this one.
 
     Args:
-        repair: rewrite missing, outdated and damaged documents, remove superfluous ones, and compare again.
+        repair: whether to rewrite missing, outdated and damaged documents, remove superfluous ones and compare again.
     """
     require_known(index, corpus)
 
@@ -170,7 +170,7 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Change
 
 
 def _share(index: Index, corpus: Corpus, known: Mapping[str, tuple[str, str]]) -> Share:
-    """The documents to compare: those of this corpus, and those written without a corpus, which it would adopt."""
+    """The documents to compare: those of this corpus, and those without a corpus if this corpus would adopt them."""
     adopts = adopting(index, corpus)
     unnamed = (id_ for id_, (_, owner) in known.items() if adopts and not owner)
     return Share(name_of(corpus), known, everything=False, unnamed=unnamed)

@@ -36,10 +36,10 @@ class Watched(Protocol):
     def documents(self) -> Iterator[Document | Unreadable]: ...
 
     def stamps(self) -> tuple[Mapping[str, Hashable], list[Unreadable]]:
-        """(source -> a value that changes with the file, sources that cannot be examined)."""
+        """Returns (source -> a value that changes with the source's file, sources that cannot be examined)."""
 
     def read(self, sources: Iterable[str]) -> Iterator[tuple[str, Document | Unreadable]]:
-        """Reads the given sources."""
+        """Reads the given sources. Yields `(source, its Document or Unreadable)`."""
 
 
 @checked_by(flag_problems)
@@ -64,7 +64,7 @@ def watch(
     report = watcher.first(add=add, replace=replace)
     for line in report.text.splitlines():
         log.info("%s", line)
-    log.info("following the corpus; Ctrl-C ends it")
+    log.info("following the corpus; press Ctrl-C to stop")
     try:
         while True:
             time.sleep(interval)
@@ -92,12 +92,12 @@ class Watcher:
         corpus = _Noting(self._corpus, self._note)
         report = update(self._window, 0, 1, add, replace, corpus, self._chunking, self._embedder, self._index)
         self._reported = {item.source: item.reason for item in report.unreadable}
-        for source in self._reported:  # retry in the first round: another file may have had the id
+        for source in self._reported:  # the first round reads these again: another file may have had their id
             self._stamps.pop(source, None)
         return report
 
     def round(self) -> int:
-        """Reads what changed and commits once; returns how many documents were written or removed."""
+        """Reads the changed files and commits once; returns how many documents were written or removed."""
         stamps, unlisted = self._corpus.stamps()
         self._report(unlisted)
         lost = tuple(item.source for item in unlisted)
@@ -130,8 +130,10 @@ class Watcher:
     def _changes(
         self, gone: Iterable[str], documents: Mapping[str, Document]
     ) -> tuple[dict[str, Document | None], set[str]]:
-        """The changes to write, and the sources refused because another file has their id; refused ones are read
-        again."""
+        """Returns the changes to write, and the sources left out because another file has their document's id.
+
+        The next round reads these sources again.
+        """
         left, refused = set(gone), set[str]()
         changes: dict[str, Document | None] = {self._ids[source]: None for source in left if source in self._ids}
         owners = {id_: source for source, id_ in self._ids.items() if source not in left}
@@ -172,7 +174,7 @@ class Watcher:
         new = {}
         for id_, document in changes.items():
             digest, owner = known.get(id_, (None, own))
-            if owner != own:  # includes documents without a corpus: an update adopts these, a round does not
+            if owner != own:  # also true for documents without a corpus: an update adopts them, a round does not
                 self._refuse(id_, document, owner, refused)
             elif digest != (document.digest if document else None):
                 new[id_] = document
@@ -195,7 +197,7 @@ class Watcher:
         for item in unreadable:
             if self._reported.get(item.source) != item.reason:
                 text = plain(f"{item.source} {item.reason}", keep="")
-                log.warning("%s; the index keeps its last readable version", text)
+                log.warning("%s; the index keeps this source as it was last read", text)
                 self._reported[item.source] = item.reason
 
 

@@ -1,9 +1,9 @@
 """Sets defaults of native libraries (OpenMP, oneDNN, LanceDB) as environment variables before torch is loaded.
 
 OpenMP's threads wait for each other at the end of each parallel loop, by default spinning for milliseconds. On cores
-shared with other programs, a thread then spins while the thread that it waits for is not running, and a step takes a
-multiple of its CPU time. These defaults limit the spinning to what idle cores need; while other programs are busy,
-`cdsframe.machine.shared_cores` makes the threads sleep at once (measurements: docs/speed.md).
+shared with other programs, a thread then spins while the thread that it waits for is not running, and a training step
+takes several times the CPU time. These defaults limit the spinning to what idle cores need; while other programs are
+busy, `cdsframe.machine.shared_cores` makes the threads sleep at once (measurements: docs/speed.md).
 
 In bfloat16, oneDNN compiles kernels for each new number of tokens, about 1 MB each, and caches 1,024 of them: a
 gigabyte that tensor estimates do not include. All decoder layers have the same shapes, so 64 suffice for a step.
@@ -22,12 +22,12 @@ _WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables that set how OpenMP's threads wait."""
 
 _BRIEF = {"GOMP_SPINCOUNT": "40000", "KMP_BLOCKTIME": "1"}
-"""Spin time before sleeping: iterations of 10 to 50 ns (GNU's OpenMP), milliseconds (LLVM's and Intel's)."""
+"""Spin time before a waiting thread sleeps: iterations of 10 to 50 ns (GNU's OpenMP), ms (LLVM's and Intel's)."""
 
 _COUNT = "OMP_NUM_THREADS"
 
 _KERNELS = {"ONEDNN_PRIMITIVE_CACHE_CAPACITY": "64", "LRU_CACHE_CAPACITY": "64"}
-"""Number of cached kernels, in oneDNN and in torch's layer above it."""
+"""Maximum number of cached kernels, in oneDNN and in torch's layer above it."""
 
 _LOGS = {"LANCEDB_LOG": "error"}
 """At its default level, LanceDB warns of each new index: "No existing dataset at …"."""
@@ -39,9 +39,9 @@ _CGROUP_1 = Path("/sys/fs/cgroup/cpu")
 
 
 def set_defaults(environment: MutableMapping[str, str] = os.environ) -> None:
-    """Limits how long OpenMP's threads spin, their number to a container's CPU limit, and oneDNN's caches.
+    """Limits how long OpenMP's threads spin, their number (to a container's CPU limit), and oneDNN's caches.
 
-    Keeps `OMP_NUM_THREADS` if set, as joblib does to divide the cores among the jobs of a sweep.
+    Keeps `OMP_NUM_THREADS` if it is set: joblib sets it to divide the cores among the jobs of a sweep.
     """
     if not any(name in environment for name in _WAITING):
         environment.update(_BRIEF)

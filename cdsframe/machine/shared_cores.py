@@ -1,10 +1,11 @@
 """Makes OpenMP's threads sleep at once, instead of spinning, while other programs use the same cores.
 
 GNU's OpenMP, used by PyTorch's Linux wheels, lets a waiting thread spin (`GOMP_SPINCOUNT`) before it sleeps. That is
-fast on idle cores. On shared cores, the thread that it waits for is often not running, and a step takes a multiple of
-its CPU time. If a process has more OpenMP threads than cores, its threads spin for only about a microsecond (libgomp's
-manual, "GOMP_SPINCOUNT"). So while other programs are busy, `watch` adds idle teams of threads until there are more
-threads than cores. Does not change the computing threads, so results are bit-identical.
+fast on idle cores. On shared cores, the thread that it waits for is often not running, and a training step takes
+several times the CPU time. If a process has more OpenMP threads than cores, its threads spin for only about a
+microsecond (libgomp's manual, "GOMP_SPINCOUNT"). So while other programs are busy, `watch` creates idle OpenMP teams
+(groups of OpenMP threads that compute nothing) until the process has more OpenMP threads than cores. Does not change
+the threads that compute, so results are bit-identical.
 """
 
 from __future__ import annotations
@@ -25,16 +26,17 @@ _STATISTICS = Path("/proc/stat")
 _EVERY = 0.5
 """Seconds between two measurements of other programs' CPU use."""
 _BUSY, _QUIET = 0.5, 0.25
-"""Missing cores (demand minus supply) from which idle teams start, and below which they end."""
+"""Number of missing cores (this process's threads, plus the cores that others use, minus all cores) from which idle
+OpenMP teams are created, and below which they are ended."""
 _ELEMENTS = 1 << 16
-"""Elements per thread of an operation that PyTorch runs on all threads (it needs at least 32,768 per thread)."""
+"""Elements per thread of a tensor that is large enough for all threads: PyTorch gives each at least 32,768 elements."""
 
 _start = threading.Lock()
 _watcher: threading.Thread | None = None
 
 
 class Times(NamedTuple):
-    """A reading: its time, and the CPU-seconds used so far by all programs and by this process."""
+    """The time of a measurement, and the CPU-seconds that all programs and this process have used until then."""
 
     at: float
     all: float
@@ -42,10 +44,10 @@ class Times(NamedTuple):
 
 
 def watch() -> None:
-    """Starts a thread that measures other programs' CPU use until the process ends, once per process.
+    """Makes OpenMP's threads sleep instead of spin whenever other programs are busy, until the process ends.
 
-    A forked process may call it again. Does nothing if the user has set how OpenMP's threads wait, and on systems
-    without `/proc/stat`.
+    Starts a thread that measures other programs' CPU use, once per process; a forked process needs a call of its own.
+    Does nothing on a single core, on systems without `/proc/stat`, or if the user has set how OpenMP's threads wait.
     """
     global _watcher
     if len(usable_cores()) < 2 or not _STATISTICS.is_file() or not waiting_by_default():
@@ -73,7 +75,10 @@ def used_by_others(before: Times, now: Times) -> float:
 
 
 class IdleTeam:
-    """A team of OpenMP threads that does nothing until `end`."""
+    """An idle OpenMP team: OpenMP threads that compute nothing until `end`.
+
+    They only make the process have more OpenMP threads than cores, so that its waiting threads do not spin.
+    """
 
     def __init__(self) -> None:
         self._ended = threading.Event()
@@ -93,7 +98,7 @@ class IdleTeam:
 
 
 def teams_needed(threads: int, cores: int) -> int:
-    """Returns how many idle teams of `threads` threads bring the process to more than `cores` OpenMP threads.
+    """Returns how many idle teams of `threads` threads give the process more than `cores` OpenMP threads.
 
     A team adds `threads - 1` threads: its first thread is a Python thread of this process.
     """
@@ -101,12 +106,18 @@ def teams_needed(threads: int, cores: int) -> int:
 
 
 def crowded(already: bool, others: float, threads: int, cores: int) -> bool:
-    """Whether other programs, which use `others` cores, leave fewer cores than this process has threads."""
+    """Whether other programs, which use `others` cores, leave fewer cores than this process has threads.
+
+    If idle teams exist `already`, a smaller shortage counts, so that teams are not created and ended in turns.
+    """
     return threads > 1 and threads + others - cores >= (_QUIET if already else _BUSY)
 
 
 def _look() -> None:
-    """Starts idle teams while other programs are busy, and ends them afterwards; never returns."""
+    """Creates idle OpenMP teams while other programs are busy, and ends them afterwards; never returns.
+
+    With these teams the process has more OpenMP threads than cores, so that its waiting threads sleep instead of spin.
+    """
     teams, before = list[IdleTeam](), None
     while True:
         time.sleep(_EVERY)
@@ -124,7 +135,7 @@ def _look() -> None:
 
 
 def _threads() -> int:
-    """Returns the number of threads of PyTorch's operations; 0 if torch is not loaded."""
+    """Returns the number of threads that a PyTorch operation uses; 0 if torch is not loaded."""
     if "torch" not in sys.modules:
         return 0
     import torch  # waits if another thread is importing it

@@ -59,7 +59,7 @@ class CrossEncoder:
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
         """Reranked hits. `score` is the weighted score; `parts` has the model's score. Hits after `depth` get the
-        lowest score."""
+        lowest score of the scored hits."""
         read, others = hits[: self.depth], hits[self.depth :]
         scores = self._score(search_form(query), [search_form(hit.passage.search_text) for hit in read])
         if not scores:

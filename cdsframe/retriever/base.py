@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
 from typing import TYPE_CHECKING, ClassVar, Protocol
 
 from cdsframe.contracts import Embedder, Index
 from cdsframe.errors import InputError
 from cdsframe.filters import empty_fields
-from cdsframe.types import METADATA_FIELDS, Filter, Filters, Hit, LegScore, Query, Request
+from cdsframe.types import Filter, Filters, Hit, LegScore, Query, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -27,7 +26,7 @@ class QueryBatch:
         self._vectors: list[list[float]] | None = None
 
     def vectors(self, embedder: Embedder) -> list[list[float]]:
-        """One vector per query. A retriever has one embedder."""
+        """One vector per query, computed at the first call. All calls pass the same embedder."""
         if self._vectors is None:
             self._vectors = query_vectors(embedder, self.queries).tolist()
         return self._vectors
@@ -46,7 +45,7 @@ class Leg(Protocol):
 
 
 def scored_by(leg: str, result: Sequence[Hit]) -> list[Hit]:
-    """The hits with their rank and score recorded under the leg's name."""
+    """The hits with their rank and score in `Hit.parts`, under the leg's name."""
     return [Hit(hit.passage, hit.score, hit.rank, {leg: LegScore(hit.rank, hit.score)}) for hit in result]
 
 
@@ -67,7 +66,7 @@ def query_vectors(embedder: Embedder, queries: Sequence[Query]) -> np.ndarray:
 
 
 class BaseRetriever(ABC):
-    """Implements `search` and `search_many` over `_find`.
+    """Implements `search` and `search_many` by `_find`, which subclasses define.
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
@@ -91,10 +90,6 @@ class BaseRetriever(ABC):
         if wanted < 0:
             raise InputError(f"top_k must be >= 0, got {wanted}")
         wanted_filter = Filter(filter)
-        for field in wanted_filter.keys() - set(METADATA_FIELDS):
-            near = get_close_matches(field, METADATA_FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(METADATA_FIELDS)}"
-            raise InputError(f"unknown metadata field {field} in the filter; {hint}")
         if not isinstance(filter, Filter) and (empty := empty_fields(wanted_filter)):
             raise InputError(f"the filter's value of {', '.join(empty)} is empty; set a value, or remove the field")
         if not queries or not wanted or not wanted_filter.satisfiable:
@@ -104,7 +99,7 @@ class BaseRetriever(ABC):
 
     @abstractmethod
     def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
-        """One list per query; its first `wanted` hits must not depend on `wanted`."""
+        """Returns one list of hits per query, best first. The first hits must be the same for every `wanted`."""
 
 
 class LegRetriever(BaseRetriever):
@@ -112,7 +107,7 @@ class LegRetriever(BaseRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, independent of `top_k`.
+        num_candidates: number of hits that each leg requests from the index; at least `top_k`.
         index: the index to search.
     """
 
@@ -125,7 +120,7 @@ class LegRetriever(BaseRetriever):
 
     @staticmethod
     def problems(top_k: int, num_candidates: int) -> list[str]:
-        """Empty if `num_candidates` covers `top_k`."""
+        """Returns the problems of the options: `num_candidates` must be at least `top_k`."""
         if top_k <= num_candidates:
             return []
         return [f"retriever.top_k={top_k} must be <= retriever.num_candidates={num_candidates}"]
@@ -146,7 +141,7 @@ class LegRetriever(BaseRetriever):
         return self._index.search(_requests(legs, batch), best)
 
     def lists(self, queries: Sequence[Query], filter: Filter) -> list[dict[str, list[Hit]]]:
-        """Per query: leg name -> hits, in one search of the index."""
+        """Returns for each query: leg name -> hits. Searches the index once for all queries."""
         legs, batch = self._legs(), QueryBatch(queries, filter)
         return _by_query(legs, self._index.search(_requests(legs, batch)), len(queries))
 

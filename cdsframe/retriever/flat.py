@@ -1,4 +1,4 @@
-"""Retrievers over passages: BM25, kNN, and both combined. They ignore records of documents and sections."""
+"""Retrievers over passages: BM25, kNN, and both combined. They ignore records of other levels."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Bm25(LegRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits requested from the index, independent of `top_k`.
+        num_candidates: number of hits requested from the index; at least `top_k`.
         index: the index to search.
     """
 
@@ -76,7 +76,7 @@ class Knn(LegRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits requested from the index, independent of `top_k`.
+        num_candidates: number of hits requested from the index; at least `top_k`.
         index: the index to search.
         embedder: the embedder that the index was built with.
     """
@@ -99,7 +99,7 @@ class Hybrid(LegRetriever):
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, independent of `top_k`.
+        num_candidates: number of hits that each leg requests from the index; at least `top_k`.
         index: the index to search.
         embedder: the embedder that the index was built with.
         fusion: joins the two lists.
@@ -119,7 +119,7 @@ class Hybrid(LegRetriever):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Config path -> weight of a leg: the tunable values."""
+        """Config path -> weight of a leg; `evaluation=tune` tunes these weights."""
         return {f"fusion.weights.{leg}": self._fusion.weights.get(leg, 1.0) for leg in ("bm25", "knn")}
 
     def weighted(self, weights: Mapping[str, float]) -> Hybrid:

@@ -1,6 +1,6 @@
 """Retrievers that add scores of a passage's document, section and title to its own score.
 
-They rank exactly the passages that the flat searches found: the other levels add evidence and filter nothing. They do
+They rank exactly the passages that BM25 and kNN over passages found: the other levels change only the scores. They do
 not merge or widen passages.
 """
 
@@ -51,14 +51,15 @@ class Hierarchical(_Levelled):
     """BM25 and kNN over passages and over the records of their documents, titles and sections, in one search.
 
     With z a leg's normalised score, p a passage, d its document's record and t its title's record, `score(p) =
-    z_bm25(p) + z_knn(p) + w_d [z_bm25(d) + z_knn(d)] + w_t [z_bm25(t) + z_knn(t)]`, over the union of the two flat
-    lists; a section is added likewise. A record that a leg did not find scores as the leg's last hit. A level counts 0
-    for queries with too few of its records to normalise (fewer than ten under `zscore`: small indexes, narrow filters).
-    If each document of the index has one passage only, it equals the flat hybrid and warns once.
+    z_bm25(p) + z_knn(p) + w_d [z_bm25(d) + z_knn(d)] + w_t [z_bm25(t) + z_knn(t)]`, over the union of the two
+    passage lists; sections add a term like that of documents. A record that a leg did not find scores as the leg's last
+    hit (under `rrf` 0). A level adds 0 for a query that finds too few of its records to normalise their scores (fewer
+    than ten under `zscore`: small indexes, narrow filters). If the index has no document records or one passage per
+    document, this retriever equals `Hybrid` and logs a warning once.
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, independent of `top_k`.
+        num_candidates: number of hits that each leg requests from the index; at least `top_k`.
         weights: level -> weight of its scores; 0 omits the level and its two searches.
         index: the index to search, built with these levels (`chunking.levels`).
         embedder: the embedder that the index was built with.
@@ -112,7 +113,7 @@ class Hierarchical(_Levelled):
 
 
 class _Surroundings:
-    """The records of one level that a query found, and their scores for a passage."""
+    """The records of one level that a query found, and what they add to the scores of passages."""
 
     def __init__(self, level: Level, weight: float, lists: Mapping[str, Sequence[Hit]], fusion: Fusion) -> None:
         self._level, self._weight, self._of = level, weight, _OF[level]
@@ -120,7 +121,7 @@ class _Surroundings:
         self._found = {kind: {self._of(hit.passage): hit for hit in hits} for kind, hits in lists.items()}
 
     def evidence(self, passage: Passage) -> float:
-        """The record's weighted score for the passage."""
+        """What the passage's record of this level adds to the passage's score."""
         key, total = self._of(passage), 0.0
         for kind, found in self._found.items():
             share, record = self._shares[kind], found.get(key)
@@ -128,7 +129,7 @@ class _Surroundings:
         return self._weight * total
 
     def parts(self, passage: Passage) -> Iterator[tuple[str, LegScore]]:
-        """(leg name, rank and score) of the passage's record."""
+        """Yields (leg name, rank and score) for each leg that found the passage's record."""
         key = self._of(passage)
         for kind, found in self._found.items():
             if (record := found.get(key)) is not None:
@@ -136,15 +137,15 @@ class _Surroundings:
 
 
 class HierarchicalLight(_Levelled):
-    """The flat hybrid plus, for each passage, the best fused scores within its document and its section.
+    """`Hybrid` plus, for each passage, the best fused scores within its document and its section.
 
-    `score(p) = s(p) + w_d max s(document of p) + w_s max s(section of p)` over the flat hybrid's hits. Needs no further
+    `score(p) = s(p) + w_d max s(document of p) + w_s max s(section of p)` over the hits of `Hybrid`. Needs no further
     searches and no records of other levels.
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
-        num_candidates: number of hits per leg, independent of `top_k`.
-        weights: level -> weight of the best score among its passages.
+        num_candidates: number of hits that each leg requests from the index; at least `top_k`.
+        weights: level -> weight of the best score in the passage's document or section; >= 0.
         index: the index to search.
         embedder: the embedder that the index was built with.
         fusion: joins the two lists.

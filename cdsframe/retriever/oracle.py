@@ -22,7 +22,7 @@ _SPLITS = ("train", "validation", "test")
 
 
 class Gold(BaseRetriever):
-    """Returns the passages with a known question's evidence; nothing for unknown and unanswerable questions.
+    """Returns the passages that contain the evidence of a question in `data`; nothing for all other questions.
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
@@ -47,6 +47,8 @@ class Gold(BaseRetriever):
         return evidence
 
     def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
+        if filter and not self._index.holds(filter):
+            return [[] for _ in queries]
         ids = sorted({e.document_id for query in queries for e in self._evidence.get(query.text, ())})
         passages: dict[str, list[Passage]] = {}
         for passage in self._index.passages(ids):
@@ -86,6 +88,8 @@ class Random(BaseRetriever):
         return self._index.passages(sorted(self._index.documents(committed=True)))
 
     def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
+        if filter and not self._index.holds(filter):
+            return [[] for _ in queries]
         allowed = [passage for passage in self._passages if _allowed(passage, filter)]
         results = []
         for query in queries:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from importlib.resources import files
 from mimetypes import guess_type
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from cdsframe.errors import CdsframeError
+from cdsframe.metadata import METADATA_FIELDS
 from cdsframe.serving.protocol import ChatRequest, RequestError, chunk, completion, extension, parse, translated
 from cdsframe.serving.service import Service
 from cdsframe.types import Answer
@@ -46,6 +47,7 @@ def create_app(
     allowed_hosts: list[str],
     max_question: int,
     max_body: int,
+    metadata_fields: Sequence[str],
     stop: Callable[[], None] = lambda: None,
 ) -> FastAPI:
     """The application. It loads the pipeline when it starts up; `stop` is called where that fails."""
@@ -62,7 +64,7 @@ def create_app(
         service.close()
 
     folder = Path(str(files("cdsframe.serving") / "page"))
-    routes = _Routes(service, name, folder, max_question, max_body)
+    routes = _Routes(service, name, folder, max_question, max_body, (*METADATA_FIELDS, *metadata_fields))
     return FastAPI(
         routes=[
             Route("/", routes.page),
@@ -84,10 +86,19 @@ def create_app(
 class _Routes:
     """What the paths answer."""
 
-    def __init__(self, service: Service, name: str, folder: Path, max_question: int, max_body: int) -> None:
+    def __init__(
+        self,
+        service: Service,
+        name: str,
+        folder: Path,
+        max_question: int,
+        max_body: int,
+        metadata_fields: Sequence[str],
+    ) -> None:
         from jinja2 import Environment, FileSystemLoader
 
         self._service, self._name, self._max_question, self._max_body = service, name, max_question, max_body
+        self._metadata_fields = metadata_fields
         template = Environment(loader=FileSystemLoader(folder), autoescape=True).get_template("page.html")
         self._page = template.render(name=name, max_question=max_question)
         self._assets = {file.name: file.read_bytes() for file in (folder / "assets").iterdir()}
@@ -133,7 +144,14 @@ class _Routes:
             raise RequestError("content-type must be application/json", status=415)
         generator = self._service.pipeline.generator
         body = await self._body(request)
-        asked = parse(body, self._name, self._max_question, generator.max_new_tokens, generator.temperature)
+        asked = parse(
+            body,
+            self._name,
+            self._max_question,
+            generator.max_new_tokens,
+            generator.temperature,
+            self._metadata_fields,
+        )
         self._service.admit()
         id, created = f"chatcmpl-{uuid4().hex}", int(time.time())
         if asked.stream:

@@ -11,6 +11,7 @@ import logging
 import signal
 import socket
 import threading
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 from pydantic import Field
@@ -38,6 +39,7 @@ def serve(
     queue: Annotated[int, Field(ge=0)],
     max_question: Annotated[int, Field(ge=1)],
     max_body: Annotated[int, Field(ge=1024)],
+    metadata_fields: Sequence[str],
 ) -> None:
     """Serves until SIGINT or SIGTERM.
 
@@ -49,6 +51,7 @@ def serve(
         queue: requests that may wait besides; more get 503.
         max_question: characters of a question.
         max_body: bytes of a request.
+        metadata_fields: the deployment's own metadata fields; a request may filter by them.
 
     Raises:
         InputError: where the port cannot be had; before anything is loaded.
@@ -60,7 +63,9 @@ def serve(
     with _listen(host, port) as listener:
         service = Service(pipeline, concurrency, queue)
         config = uvicorn.Config(
-            create_app(service, name, allowed_hosts, max_question, max_body, stop=lambda: _stop(server)),
+            create_app(
+                service, name, allowed_hosts, max_question, max_body, metadata_fields, stop=lambda: _stop(server)
+            ),
             log_config=None,
             access_log=False,
             timeout_graceful_shutdown=_STOP_WITHIN,

@@ -6,7 +6,7 @@ Checks requests and writes responses; knows nothing of HTTP servers. A field tha
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -23,8 +23,9 @@ from cdsframe.errors import (
     UnavailableError,
 )
 from cdsframe.filters import empty_fields
+from cdsframe.metadata import unknown_field
 from cdsframe.text.markers import find
-from cdsframe.types import METADATA_FIELDS, Answer, Filter, Hit, Message
+from cdsframe.types import Answer, Filter, Hit, Message
 
 
 class RequestError(Exception):
@@ -73,7 +74,7 @@ class _Format(_Strict):
 
 
 class _Extension(_Strict):
-    filter: dict[Literal[METADATA_FIELDS], str | list[str]] = {}  # type: ignore[valid-type]
+    filter: dict[str, str | list[str]] = {}
 
 
 class _Body(_Strict):
@@ -129,7 +130,9 @@ def translated(error: CdsframeError) -> RequestError:
     return RequestError(str(error), status=status, code=code, retry_after=retry_after)
 
 
-def parse(data: bytes, model: str, max_question: int, max_new_tokens: int, temperature: float) -> ChatRequest:
+def parse(
+    data: bytes, model: str, max_question: int, max_new_tokens: int, temperature: float, metadata_fields: Sequence[str]
+) -> ChatRequest:
     """Raises RequestError that names the field."""
     try:
         body = _Body.model_validate_json(data)
@@ -146,6 +149,10 @@ def parse(data: bytes, model: str, max_question: int, max_new_tokens: int, tempe
             raise RequestError(message, name)
     if body.temperature is not None and body.temperature != temperature:
         raise RequestError(f"temperature must be {temperature:g}, as this deployment was evaluated", "temperature")
+    for field in body.cdsframe.filter:
+        if field not in metadata_fields:
+            param = f"cdsframe.filter.{field[:80]}"
+            raise RequestError(f"{param}: {unknown_field(field[:80], metadata_fields)}", param)
     if empty := empty_fields(body.cdsframe.filter):
         param = f"cdsframe.filter.{empty[0]}"
         raise RequestError(f"{param} is empty; give a value or a list of values, or leave the field out", param)

@@ -36,7 +36,7 @@ def assemble(blocks: Iterable[Block]) -> tuple[str, tuple[Section, ...]]:
     sections: list[Section] = []
     path: Path = ()
     position, end = 0, 0
-    start: int | None = None  # of the open section's text
+    start: int | None = None  # start of the open section's text
     unused: int | None = None  # start of the last heading line, until a block follows it
 
     def close(next_level: int) -> None:

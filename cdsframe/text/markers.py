@@ -1,6 +1,6 @@
 """Finds the markers of an answer (`[1]`, `[1, 2]`, `[1][2]`) and distinguishes them from other numbers in brackets.
 
-A bracket with a unit behind it is an amount ("[136, 145] mmol/L", "[2] mg"), and so are numbers that no passage can
+A bracket with a unit behind it is an amount ("[136, 145] mmol/L", "[2] mg"), and so are a number that no passage can
 have (145) and an interval behind a word such as "range". Does not judge what a marker cites (see `cdsframe.citations`).
 """
 
@@ -67,7 +67,7 @@ def is_amount(text: str, start: int, end: int) -> bool:
 def clean(text: str, shown: int) -> tuple[str, int]:
     """Removes marker numbers above `shown`. Returns the text and how many numbers were removed.
 
-    Removing a marker can form another one (`[[9]8]`), so this repeats until none is left.
+    Removing a marker can form another one (`[[9]8]`), so the removal repeats until the text stays the same.
     """
     text, removed = text.strip(), 0
     while (step := _without_unknown(text, shown))[0] != text:
@@ -76,7 +76,7 @@ def clean(text: str, shown: int) -> tuple[str, int]:
 
 
 def settled(text: str, shown: int) -> str:
-    """Returns the part of an unfinished text, cleaned, that later pieces cannot change."""
+    """Returns the part of an unfinished (streamed) text that later pieces cannot change, cleaned as by `clean`."""
     while True:
         while (shorter := _decided(finished(text)).strip()) != text:
             text = shorter

@@ -14,12 +14,12 @@ _QUANTITY = re.compile(r"[<>≤≥±−-]?\d[\d.,:/]*")
 
 
 def words(text: str) -> list[str]:
-    """Returns the words and numbers of a text in order, without punctuation, in one case and width."""
+    """Returns the words and numbers of a text in order, without punctuation, case-folded and in NFKC."""
     return _WORD.findall(unicodedata.normalize("NFKC", text).casefold())
 
 
 def normalised(text: str) -> str:
-    """Returns a form that is equal for texts that differ only in case, width, punctuation and blanks."""
+    """Returns a form that is equal for texts that differ only in case, character width, punctuation and blanks."""
     return " ".join(words(text))
 
 
@@ -29,5 +29,5 @@ def shingles(listed: Sequence[str], n: int) -> set[int]:
 
 
 def quantities(text: str) -> list[str]:
-    """Returns the numbers of a text in order, with their signs."""
+    """Returns the numbers of a text in order, with a preceding sign or comparator."""
     return [found.rstrip(".,:/") for found in _QUANTITY.findall(text)]

@@ -14,9 +14,10 @@ into onto about per via either any each such but yes
 """
 
 STOP_WORDS = tuple(_IGNORED_BY_BM25.split())
-"""Words that BM25 ignores, on every engine; changing them changes indexes. "a" (hepatitis A) and "it" are not in it."""
+"""Words that BM25 ignores on Lance and on Elasticsearch with `analyzer: english`. Changing them changes the content of
+indexes. "a" (hepatitis A) and "it" are not among them."""
 
 FUNCTION_WORDS = frozenset(_FUNCTION_WORDS.split())
-"""Words that a statement may have more or fewer of than the text it repeats."""
+"""Words that do not count when a statement is compared with the text that it repeats."""
 
 QUESTION_WORDS = frozenset(["what", "which", "who", "whom", "how", "when", "where", "why"])

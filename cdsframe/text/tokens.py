@@ -75,7 +75,7 @@ _NUMBERS = ("date", "power", "joined", "number", "worded")
 
 @dataclass(frozen=True, slots=True)
 class TextToken:
-    """A word, a sign, or a number with its unit ("" if none)."""
+    """A word, a sign, or a number with its unit ("" if none). `kind`: `word`, `sign`, `symbol` or `number`."""
 
     text: str
     kind: str
@@ -88,7 +88,7 @@ def strip_markers(text: str) -> str:
 
 
 def read(text: str) -> list[TextToken]:
-    """Returns the text's tokens in order, with joined ranges, without articles and sentence punctuation."""
+    """Returns the text's tokens in order, each range as one number, without articles and sentence punctuation."""
     return [token for token in _join_ranges(_scan(_prepare(text))) if token.kind != "symbol"]
 
 
@@ -143,7 +143,7 @@ def _scan(text: str) -> Iterator[TextToken]:
 
 
 def _comparator_behind(text: str, position: int) -> tuple[str, int]:
-    """Returns the sign for "… or more" or "… or less" after a quantity, and its end; "" if neither follows."""
+    """Returns the sign for "… or more" or "… or less" after a quantity, and where it ends; "" if neither follows."""
     for sign, words in _BEHIND.items():
         if found := re.compile(rf"\s{words}\b", re.I).match(text, position):
             return sign, found.end()

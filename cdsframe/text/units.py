@@ -1,4 +1,4 @@
-"""Units of measurement: spellings in clinical text, quantity measured, size.
+"""Units of measurement: spellings in clinical text, quantity measured, and factor to the quantity's base unit.
 
 Does not find units in a text (`cdsframe.text.tokens` does).
 """
@@ -9,7 +9,7 @@ import re
 from decimal import Decimal
 
 _UNITS: dict[str, tuple[str, str, str]] = {
-    # unit: (other spellings, quantity measured, size in that quantity's base unit)
+    # unit: (other spellings, quantity measured, factor to that quantity's base unit)
     "ng": ("nanogram nanograms", "mass", "1e-9"),
     "mcg": ("ug μg microgram micrograms microgramme microgrammes", "mass", "1e-6"),
     "mg": ("milligram milligrams milligramme milligrammes", "mass", "1e-3"),

@@ -17,11 +17,12 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts import DataSource, Index, LanguageModel, Lora, Quantization, Retriever, Trainer
 from cdsframe.contracts.declarations import declares
+from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import base_of
 from cdsframe.prompt import Prompt
 from cdsframe.training.cache import cached
-from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.training.examples import Example, ExampleBuilder
 from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer
 from cdsframe.training.settings import Checkpointing, Count, MaxLength, Share
 
@@ -106,7 +107,9 @@ def estimate(
     builder = ExampleBuilder(
         model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
     )
-    examples = cached(cache, builder, sample(data.questions("train"), train_limit, seed), identities)
+    examples = cached(
+        cache, builder, proportional_sample(data.questions("train"), train_limit, seed, by_type), identities
+    )
     layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.padding_id())
     shape = longest(examples, batch_size, layout)
     estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)

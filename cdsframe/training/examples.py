@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -55,22 +55,6 @@ class _Draft:
     retrieved: list[Passage]
     chosen: list[Passage]
     chooser: random.Random
-
-
-def sample(questions: Sequence[Question], limit: int | None, seed: int) -> list[Question]:
-    """At most `limit` questions, of each type in proportion, chosen by the seed, in their order."""
-    if limit is None or limit >= len(questions):
-        return list(questions)
-    by_type = defaultdict(list)
-    for number, question in enumerate(questions):
-        by_type[question.type].append(number)
-    chosen: set[int] = set()
-    passed = 0
-    for type in sorted(by_type):
-        before, passed = passed, passed + len(by_type[type])
-        share = round(limit * passed / len(questions)) - round(limit * before / len(questions))
-        chosen.update(random.Random(f"{seed}|{type}").sample(by_type[type], share))
-    return [question for number, question in enumerate(questions) if number in chosen]
 
 
 class ExampleBuilder:

@@ -18,9 +18,10 @@ from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import IGNORED
 from cdsframe.contracts import DataSource, Index, LanguageModel, Quantization, Retriever
+from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.prompt import Prompt
-from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.training.examples import Example, ExampleBuilder
 from cdsframe.training.keeping import ended
 from cdsframe.training.settings import Count, MaxLength, NonNegative, Share
 from cdsframe.types import Metrics
@@ -61,7 +62,7 @@ def merge(
     require_publishable(Path(models) / name)
     remove_partials(run.folder / "model")
     builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
-    examples = builder.build(sample(data.questions("validation"), limit, seed=0))
+    examples = builder.build(proportional_sample(data.questions("validation"), limit, 0, by_type))
     served = _Seen.of(adapted.load(), model.tokenizer, examples, max_new_tokens)
     with atomic_folder(run.folder / "model") as partial:
         _merged(model, folder, base).to(_dtype(precision)).save_pretrained(partial)

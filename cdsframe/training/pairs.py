@@ -13,9 +13,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from cdsframe.contracts import Index, Retriever
+from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import InputError
 from cdsframe.text.shingles import normalised
-from cdsframe.training.examples import sample
 from cdsframe.types import Passage, Question
 
 log = logging.getLogger(__name__)
@@ -104,7 +104,7 @@ class PairBuilder:
         answers: dict[str, set[str]] = defaultdict(set)
         for question in asked:
             answers[normalised(question.question)].update(key for p in gold[question.id] for key in keys(p))
-        chosen = sample(asked, limit, self._seed)
+        chosen = proportional_sample(asked, limit, self._seed, by_type)
         found = zip(chosen, self._found(chosen), strict=True)
         return [
             self._pair(question, gold[question.id], frozenset(answers[normalised(question.question)]), hits, pages)

@@ -24,12 +24,13 @@ from cdsframe.chat.encoding import chat_digest
 from cdsframe.contamination import Contamination, NoContamination
 from cdsframe.contracts import DataSource, Index, LanguageModel, Logger, Lora, Quantization, Retriever, Trainer
 from cdsframe.contracts.declarations import declares
+from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import named
 from cdsframe.prompt import Prompt
 from cdsframe.training.cache import cached
 from cdsframe.training.checkpoint import Checkpoints, alone
 from cdsframe.training.estimate import longest, needed, require_fit
-from cdsframe.training.examples import Example, ExampleBuilder, sample
+from cdsframe.training.examples import Example, ExampleBuilder
 from cdsframe.training.keeping import BestCheckpoint, ended
 from cdsframe.training.optimizers import Optimizer
 from cdsframe.training.settings import Checkpointing, Count, MaxLength, NonNegative, Positive, Share
@@ -101,8 +102,10 @@ def sft(
     tokenizer = model.tokenizer
     builder = ExampleBuilder(tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length)
     screening = contamination.screen(data.questions("train"), data, run.folder)
-    train = cached(cache, builder, sample(screening.kept, train_limit, seed), identities)
-    validation = cached(cache, builder, sample(data.questions("validation"), validation_limit, seed=0), identities)
+    train = cached(cache, builder, proportional_sample(screening.kept, train_limit, seed, by_type), identities)
+    validation = cached(
+        cache, builder, proportional_sample(data.questions("validation"), validation_limit, 0, by_type), identities
+    )
     log.info("%d training and %d validation examples", len(train), len(validation))
     _tell_unseen(model, train)
 

@@ -1,7 +1,7 @@
-"""Readers of single files: `READERS` maps a suffix to a function that turns the file's bytes into text with sections.
+"""Readers of single files: `READERS` maps a file suffix to a function that turns bytes into text with sections.
 
-A reader gets the bytes and the largest size, in bytes, that they may unpack to. It raises Refused, with the reason, if
-the file cannot be read. Readers do not open files.
+A reader takes the file's bytes and a limit in bytes, `corpus.max_megabytes`: an archive must not unpack to more. It
+raises Refused, with the reason, if the file cannot be read. Readers do not open files.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ READERS: dict[str, Callable[[bytes, int], Parsed]] = {
     ".docm": read_docx,
     ".dotx": read_docx,
     ".dotm": read_docx,
-    ".doc": read_docx,  # some hold .docx; for the old format the error suggests a fix
+    ".doc": read_docx,  # some .doc files contain .docx; for the old .doc format, Refused names a fix
     ".pdf": read_pdf,
     ".csv": read_table,
     ".tsv": read_table,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from cdsframe.text.units import unit_behind
 
 LONGEST_NAME = 100
-"""Characters."""
+"""Maximum characters of a column name."""
 
 _NUMBER = re.compile(r"[<>≤≥=~±+\-−]?\s*\d[\d.,/–-]*(?=\s|\Z)")
 """A number at the start of a value; does not match `1st line`, `24-hour dose`, `25OHD`."""
@@ -25,11 +25,12 @@ _BANDS = frozenset(("month", "year", "kg"))
 def are_names(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
     """Whether a row looks like column names: distinct short texts with letters, in more than half of its columns.
 
-    A row with a number or a dose is values. So is a row that differs from most rows below only in its digits. Ages or
-    weights in two or more columns are names if no value below them is an age or a weight.
+    A row is not a header if one of its values contains a dose, begins with a number, or differs from most values below
+    it only in its digits. Exception: ages or weights in two or more columns are names if no value below them is an age
+    or a weight.
 
     Args:
-        row: the values; empty for a column without one.
+        row: the row's values; "" for an empty cell.
         below: the following rows of the same table.
     """
     places = [place for place, value in enumerate(row) if value]
@@ -45,7 +46,7 @@ def are_names(row: Sequence[str], below: Sequence[Sequence[str]]) -> bool:
 
 
 def are_repeated(names: Sequence[str], row: Sequence[str]) -> bool:
-    """Whether a row fills exactly the named columns and repeats at least one name in its column (a repeated header)."""
+    """Whether a row repeats a header: it fills exactly the named columns, and a value equals its column's name."""
     filled = [bool(name) for name in names] == [bool(value) for value in row]
     return filled and any(name and name == value for name, value in zip(names, row, strict=True))
 
@@ -74,7 +75,7 @@ def _units(value: str) -> set[str]:
 
 
 def _are_bands(row: Sequence[str], places: Sequence[int], below: Sequence[Sequence[str]]) -> bool:
-    """Whether the amounts are age or weight groups as column names: two or more, and no such unit below them."""
+    """Whether the values at `places` name groups: two or more ages or weights, above values that are neither."""
     if len(places) < 2 or not below:
         return False
     values = (value for place in places for value in _column(below, place))

@@ -9,18 +9,18 @@ from cdsframe.types import Omission, Section
 
 
 class Refused(Exception):
-    """A file cannot be read. The message is a predicate: callers put the file's name in front of it."""
+    """Raised if a file cannot be read. The message is a predicate, such as "is empty", that follows the file's name."""
 
 
 @dataclass(frozen=True, slots=True)
 class Parsed:
-    """A file's text, sections and title. Title None: use the first heading; "": the file has no title."""
+    """A file's text, sections and title. If the title is None, the first heading is used; if it is "", none is."""
 
     text: str
     sections: tuple[Section, ...]
     title: str | None = None
     front: Mapping[str, str] = field(default_factory=dict)
-    """Metadata from the file itself, such as YAML front matter: `id`, `title` and metadata fields, among others."""
+    """Key -> value of YAML front matter: `id`, `title`, metadata fields and others; "" for a value without text."""
     remark: str | None = None
     """How the file was read, for the log; a predicate that follows the file's name."""
     omitted: tuple[Omission, ...] = ()
@@ -30,7 +30,7 @@ class Parsed:
 def with_sections(
     text: str, sections: tuple[Section, ...], title: str | None = None, omitted: Iterable[Omission] = ()
 ) -> Parsed:
-    """Raises Refused if there are no sections; the message lists the omissions."""
+    """Builds a Parsed. Raises Refused if there are no sections; the message lists what was omitted."""
     omitted = tuple(item for item in omitted if item.count)
     if not sections:
         found = ", ".join(f"{item.count} {item.reason}" for item in omitted)

@@ -2,7 +2,7 @@
 
 `10<sup>9</sup>/L` becomes `10^9/L`, never `109/L`; `H<sub>2</sub>O` becomes `H2O`; `5 mg<sup>2</sup>` becomes `5 mg^2`.
 Leading and trailing blanks of a superscript or subscript are kept outside `^…` and `_…`. `1<sup>1</sup>/<sub>2</sub>`
-is a fraction, `1 1/2`.
+becomes the fraction `1 1/2`.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import re
 from collections.abc import Sequence
 
 _WITH_LINE = {"<": "≤", ">": "≥", "+": "±"}
-"""Sign -> its meaning when it is underlined."""
+"""Sign -> the sign that it stands for if it is underlined."""
 SUPERSCRIPT, SUBSCRIPT, FORMULA = "superscript", "subscript", "formula"
 UNDERLINED = "underlined"
 
 _ORDINALS = frozenset(("st", "nd", "rd", "th", "er", "re", "ère", "ème", "º", "ª", "™", "®", "©", "°"))
-"""Superscripts that may follow the number or word without `^`: their position carries no meaning."""
+"""Superscripts that are written without `^` after a letter or digit (`1st`): their position carries no meaning."""
 _BLANKS = " \u00a0\u2007\u2009\u202f"
 _SLASHES = "/\u2044\u2215"
 _OVER = re.compile(rf"\s*[{_SLASHES}]\s*")
@@ -25,7 +25,12 @@ _DIGIT = re.compile(r"[.,]?\d")
 
 
 def with_line_below(text: str, after: str) -> str:
-    """Replaces a sign that alone is underlined: `<` by `≤`, `>` by `≥`, `+` before a number by `±`."""
+    """Replaces an underlined sign by its meaning: `<` by `≤`, `>` by `≥`, `+` before a number by `±`.
+
+    Args:
+        text: the underlined text; returned unchanged if it is not one of these signs.
+        after: the text that follows.
+    """
     written = text.strip()
     if written not in _WITH_LINE or (written == "+" and not after.lstrip(_BLANKS)[:1].isdigit()):
         return text
@@ -33,12 +38,11 @@ def with_line_below(text: str, after: str) -> str:
 
 
 def superscript(before: str, text: str) -> str:
-    """Returns the superscript in the form in which it is appended to the preceding text, with its leading and trailing
-    blanks.
+    """Returns a superscript as plain text to append to the preceding text: `^9`, or unchanged (`st` after `1`).
 
     Args:
-        before: the preceding text; its last characters decide on the form.
-        text: the superscript.
+        before: the preceding text. Its last characters decide whether `^` is needed.
+        text: the superscript; its leading and trailing blanks are kept.
     """
     lead, inner, trail = _parts(text)
     if not inner or not before or (before[-1].isspace() and not before.rstrip(_BLANKS)[-1:].isdigit()):
@@ -49,7 +53,7 @@ def superscript(before: str, text: str) -> str:
 
 
 def subscript(before: str, text: str) -> str:
-    """Returns the subscript as it is appended to the preceding text: `_` separates it from a digit."""
+    """Returns a subscript as plain text to append to the text `before`: `_2` after a digit, else unchanged."""
     lead, inner, trail = _parts(text)
     if not inner or lead or not before or not before[-1].isdigit() or not inner[0].isalnum():
         return text
@@ -57,22 +61,26 @@ def subscript(before: str, text: str) -> str:
 
 
 def numerator(before: str, text: str) -> str:
-    """Returns the numerator of a fraction, with a blank that separates it from a whole number before it."""
+    """Returns a fraction's numerator to append to the text `before`; a blank separates it from a number or word."""
     apart = before and (before[-1].isalnum() or before[-1] in ").,")
     return (" " if apart else "") + text.strip()
 
 
 def apart(written: str, after: str) -> str:
-    """Returns a blank if a number directly follows a superscript, subscript or formula (`10^9` and `5 mg`), else ""."""
+    """Returns " " if the number that begins `after` would merge with `written` (`10^9` and `5 mg`), else "".
+
+    Call it at the border between a superscript, subscript or formula and other text.
+    """
     return " " if written[-1:].isalnum() and _DIGIT.match(after) else ""
 
 
 def joined(parts: Sequence[tuple[str, str]]) -> str:
-    """Joins parts `(kind, text)` in order.
+    """Joins the parts of a text into plain text.
 
     Args:
-        parts: `kind` is SUPERSCRIPT, SUBSCRIPT, FORMULA (already linear text) or any other value. Adjacent
-            superscripts, and adjacent subscripts, must be merged into one part.
+        parts: `(kind, text)` in order. `kind` is SUPERSCRIPT, SUBSCRIPT or FORMULA (written on one line already); any
+            other value means ordinary text. Adjacent superscripts, and adjacent subscripts, must be merged into one
+            part.
     """
     shown, last = "", ""
     for place, (kind, text) in enumerate(parts):
@@ -93,10 +101,11 @@ def joined(parts: Sequence[tuple[str, str]]) -> str:
 
 
 def without_lines(parts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """Replaces each underlined comparator or `+` by its meaning (`≤`, `≥`, `±`) and sets the kind of UNDERLINED parts
-    to "".
+    """Replaces each UNDERLINED part that is a comparator or `+` by its meaning (`≤`, `≥`, `±`). Sets the kind of all
+    UNDERLINED parts to "".
 
-    A sign next to another underlined part is left unchanged: it belongs to underlined words.
+    A sign is left unchanged if the nearest part before or after it that is not blank is underlined too: the sign then
+    belongs to underlined words.
     """
     found = []
     for place, (kind, text) in enumerate(parts):
@@ -109,7 +118,7 @@ def without_lines(parts: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 def _beside(parts: Sequence[tuple[str, str]], place: int, step: int) -> tuple[str, str]:
-    """The nearest part before or after an index that is not blank; `("", "")` if there is none."""
+    """The nearest part that is not blank, before (`step` -1) or after (`step` 1) an index; else `("", "")`."""
     place += step
     while 0 <= place < len(parts) and not parts[place][1].strip():
         place += step
@@ -131,7 +140,7 @@ def _operand(inner: str) -> str:
 
 
 def _is_numerator(parts: Sequence[tuple[str, str]], place: int) -> bool:
-    """Whether a superscript is a numerator: before a slash and a subscript, or before a fraction slash (U+2044)."""
+    """Whether the superscript at an index is a numerator: digits, then `/` and a subscript, or `⁄` (U+2044)."""
     found = _NUMERATOR.fullmatch(parts[place][1].strip())
     kind, after = parts[place + 1] if place + 1 < len(parts) else ("", "")
     if found is None or not after:
@@ -146,6 +155,6 @@ def _is_numerator(parts: Sequence[tuple[str, str]], place: int) -> bool:
 
 
 def _is_over(parts: Sequence[tuple[str, str]], place: int) -> bool:
-    """Whether a part contains the slash of a fraction."""
+    """Whether the part at an index is a numerator or directly follows one, and so may contain the fraction's slash."""
     near = range(max(0, place - 1), place + 1)
     return any(parts[n][0] == SUPERSCRIPT and _is_numerator(parts, n) for n in near)

@@ -1,6 +1,7 @@
 """Maps character codes of symbol fonts (Symbol, Wingdings, Webdings) to Unicode, for readers of every format.
 
-Wingdings and Webdings list only signs that carry meaning in a text; Wingdings 3 is not supported. Reads no file.
+The tables of Wingdings and Webdings contain only signs that carry meaning in a text. All signs of Wingdings 3 are
+unknown. Reads no file.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ _VARIANT = re.compile(r"(?:mt|ps|regular|l)\Z")
 
 
 def _family(font: str) -> str:
-    """`symbol` for `Symbol`, `SymbolMT`, `Symbol MT`, `ABCDEF+Symbol-Regular`."""
+    """Returns the font's family: `symbol` for `Symbol`, `SymbolMT`, `Symbol MT`, `ABCDEF+Symbol-Regular`."""
     family = re.sub(r"[\W_]", "", _SUBSET.sub("", font.strip())).casefold()
     while family not in _FONTS and (shorter := _VARIANT.sub("", family)) != family:
         family = shorter
@@ -52,7 +53,7 @@ def _family(font: str) -> str:
 
 
 def is_symbol_font(font: str) -> bool:
-    """Whether the font draws other signs than the characters' Unicode codes."""
+    """Whether the font draws signs that differ from the Unicode characters of their codes."""
     return _family(font) in _FONTS
 
 
@@ -60,8 +61,8 @@ def sign(code: int, font: str) -> str | None:
     """The Unicode text of the sign that a font draws for a code; None if unknown.
 
     Args:
-        code: the character's code; symbol fonts also use the private use area from U+F000.
-        font: the font's name. In an ordinary font, a code outside the private use area is the character itself.
+        code: the character's code; for a symbol font, also that code plus 0xF000 (private use area).
+        font: the font's name. In an ordinary font, a code is the Unicode character itself; private use is unknown.
     """
     table = _FONTS.get(_family(font))
     private = 0xE000 <= code <= 0xF8FF

@@ -20,7 +20,7 @@ from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.types import Section
 
 _LONG_ROW = 400
-"""Characters: a longer row becomes a section, and a longer value gets a heading; about half a passage."""
+"""Characters: a longer row becomes a section, and a longer value in it a section below that; about half a passage."""
 _LONG_LABEL = 100
 _SAMPLE = 100
 """Number of rows used to guess the delimiter and the header."""
@@ -28,13 +28,14 @@ _SAMPLE = 100
 
 _Row = list[str]
 _Table = tuple[_Row | None, list[_Row]]
-"""Column names (None: the rows are plain lines) and rows."""
+"""`(column names, rows)`; None instead of column names if the rows are written as plain lines."""
 
 
 def read_table(data: bytes, limit: int) -> Parsed:
     """Reads a table; lines of text may precede the header.
 
-    Raises Refused if a stray quotation mark makes the rows unreadable with every likely delimiter.
+    Raises Refused if the file is not text or is empty, or if a stray quotation mark makes the rows unreadable with
+    every likely delimiter.
     """
     try:
         decoded = decode(data)
@@ -49,7 +50,7 @@ def read_table(data: bytes, limit: int) -> Parsed:
 
 
 def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -> list[list[_Row]]:
-    """The rows by the first delimiter that leaves no quotation mark open; raises the first one's error if none does."""
+    """The blocks of rows by the first delimiter that `_blocks` accepts; else raises the first delimiter's error."""
     refused: Refused | None = None
     for delimiter in delimiters:
         try:
@@ -60,11 +61,11 @@ def _first_whole(lines: Sequence[str], delimiters: Sequence[str], before: int) -
 
 
 def _blocks(lines: Sequence[str], delimiter: str, before: int) -> list[list[_Row]]:
-    """Splits the rows into blocks at blank rows; whitespace is normalised.
+    """Splits lines into rows, and the rows into blocks at blank rows. Normalises the whitespace of values.
 
-    Blank rows after every row do not split the table. Raises Refused for a misplaced quotation mark.
+    If a blank row follows every row, all rows form one block. Raises Refused for a misplaced quotation mark.
     """
-    too_long = "has a value that is longer than a file may be"
+    too_long = "has a value that is longer than a file may be (corpus.max_megabytes)"
     blocks: list[list[_Row]] = []
     last = 0
     for row in rows_of(iter(lines[before:]), delimiter, too_long, before + 1, lenient=True):
@@ -82,9 +83,10 @@ def _blocks(lines: Sequence[str], delimiter: str, before: int) -> list[list[_Row
 
 
 def _pieces(blocks: Sequence[list[_Row]]) -> Iterator[tuple[tuple[str, ...], str]]:
-    """Yields `(headings, text)` of each line; rows carry their column names.
+    """Yields `(headings, text)` for each line of text; in a row, column names precede the values.
 
-    Names of a table in which some column has no value become a separate line, so that no name is lost.
+    If a named column has no value in any row, the table's column names are also yielded as one line before the rows, so
+    that no name is lost.
     """
     tables = _tables(blocks) if _has_columns(blocks) else _list(blocks)
     for names, rows in tables:
@@ -95,7 +97,7 @@ def _pieces(blocks: Sequence[list[_Row]]) -> Iterator[tuple[tuple[str, ...], str
 
 
 def _has_columns(blocks: Sequence[list[_Row]]) -> bool:
-    """Whether the file has several columns: in most rows, or in all rows of a block after its title lines."""
+    """Whether most rows have several columns, or all rows of some block have them after its title lines."""
     widths = [[_width(row) for row in block] for block in blocks]
     if Counter(list(chain.from_iterable(widths))[:_SAMPLE]).most_common(1)[0][0] > 1:
         return True
@@ -103,12 +105,12 @@ def _has_columns(blocks: Sequence[list[_Row]]) -> bool:
 
 
 def _titles(widths: Sequence[int]) -> int:
-    """The number of leading rows of a block that have at most one value."""
+    """The number of title lines of a block: leading rows without a value beyond the first column."""
     return next((number for number, width in enumerate(widths) if width > 1), len(widths))
 
 
 def _list(blocks: Sequence[list[_Row]]) -> list[_Table]:
-    """Reads a file of one column. The first row is its name; if blank rows divide the file, no row is."""
+    """Reads a file of one column. The first row may be the column's name, unless blank rows divide the file."""
     rows = [*chain.from_iterable(blocks)]
     if len(blocks) == 1 and len(rows) > 1 and are_names(rows[0], rows[1:_SAMPLE]):
         return [(rows[0], rows[1:])]
@@ -118,8 +120,8 @@ def _list(blocks: Sequence[list[_Row]]) -> list[_Table]:
 def _tables(blocks: Sequence[list[_Row]]) -> list[_Table]:
     """Assigns column names to rows. A row whose names are uncertain gets none: a wrong column name would change a fact.
 
-    A blank row ends the table before lines of text, before the header of a table that shares a column with it, and
-    before rows whose first row may be a header.
+    The rows after a blank row continue the table above, unless their first row is a title line, repeats the table's
+    header, or may be another header.
     """
     tables: list[_Table] = []
     known: _Row | None = None
@@ -143,7 +145,7 @@ def _tables(blocks: Sequence[list[_Row]]) -> list[_Table]:
                 tables.append((known, []))
                 continue
             if tables[-1][0] and are_repeated(known, row) and are_names(row, ()):
-                tables.append((None, []))  # header of a second table, or the first row was not a header
+                tables.append((None, []))  # `row` is the header of a second table, or `known` was not a header
             tables[-1][1].append(row)
     return tables
 

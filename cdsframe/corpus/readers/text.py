@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?![ \t]*\n)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
 _KNOWN = ("id", "title", *METADATA_FIELDS)
-"""Front matter keys that are used."""
+"""A block at the top is front matter only if it has one of these keys."""
 
 _KNOWN_LINE = re.compile(rf"^(?:{'|'.join(_KNOWN)})[ \t]*:", re.MULTILINE)
 _COMMENT = re.compile(r"<!-->|<!--->|<!--.*?-->", re.DOTALL)
@@ -37,12 +37,11 @@ def read_text(data: bytes, limit: int) -> Parsed:
 
 
 def read_markdown(data: bytes, limit: int) -> Parsed:
-    """Reads Markdown: keeps the source without HTML comments; each heading outside lists and quotes opens a section."""
+    """Reads Markdown: the text is the source without HTML comments; headings outside lists and quotes open sections."""
     decoded = _decode(data)
-    front, unused, body = _front_matter(decoded.text)
+    front, body = _front_matter(decoded.text)
     text, sections, comments = _sections(body)
     omitted = (
-        Omission("keys of front matter that are not used", unused, text=False),
         Omission("comments", comments, text=False),
         Omission("comments that are not closed, kept as text", int(_is_open(text)), text=False),
         *decoded.omitted,
@@ -103,9 +102,9 @@ class _Kept:
         self.text = "".join(source[a:b] for a, b in zip(places[::2], places[1::2], strict=True))
 
     def place(self, place: int) -> int:
-        """Maps an offset in the source to the offset in the text."""
+        """Maps an offset in the source to one in `text`; an offset inside a removed span maps to the span's place."""
         count = bisect_left(self._starts, place)
-        beyond = max(0, self._spans[count - 1][1] - place) if count else 0  # part of a removed span after the offset
+        beyond = max(0, self._spans[count - 1][1] - place) if count else 0  # removed characters after the offset
         return place - self._removed[count] + beyond
 
     def stripped(self, sections: list[Section]) -> tuple[str, tuple[Section, ...], int]:
@@ -117,7 +116,7 @@ class _Kept:
 
 
 def _comments(parser: MarkdownIt, source: str, tokens: list[Token], starts: list[int]) -> Iterator[tuple[int, int]]:
-    """Yields the spans of HTML comments outside code: readers of rendered Markdown do not see them."""
+    """Yields `(start, end)` in the source for each HTML comment outside code. Rendered Markdown does not show them."""
     done = 0
     for token in tokens:
         if token.type not in ("html_block", "inline") or not token.map or "<!--" not in token.content:
@@ -162,33 +161,32 @@ def _heading(parser: MarkdownIt, content: str) -> str:
     return " ".join(joined(parts).split())
 
 
-def _front_matter(text: str) -> tuple[dict[str, str], int, str]:
-    """Parses the YAML between two `---` lines at the top. Returns string values, the number of unused keys, and the
-    rest.
+def _front_matter(text: str) -> tuple[dict[str, str], str]:
+    """Parses the YAML between two `---` lines at the top. Returns its values (see `Parsed.front`) and the rest.
 
-    A block without any known key is treated as text between two horizontal rules.
+    A block without any known key is treated as text between two horizontal rules. Raises Refused if a block with a
+    known key is not YAML, or if a known key occurs twice.
     """
     import yaml
 
     found = _FRONT_MATTER.match(text)
     if not found:
-        return {}, 0, text
+        return {}, text
     try:
         values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (BaseLoader only creates strings)
     except (yaml.YAMLError, RecursionError, ValueError):
         if _KNOWN_LINE.search(found[1]):
             raise Refused("has front matter that is not YAML") from None
-        return {}, 0, text
+        return {}, text
     if not isinstance(values, dict) or not any(key in _KNOWN for key in values):
-        return {}, 0, text
+        return {}, text
     node = yaml.compose(found[1], Loader=yaml.BaseLoader)
     names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
     if twice := [key for key in _KNOWN if names.count(key) > 1]:
-        raise Refused(f"has front matter that names {twice[0]} twice; remove one of them")
+        raise Refused(f"has front matter with two values for {twice[0]}; remove one of them")
     lists = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
-    front = {str(key): value.strip() for key, value in lists.items() if isinstance(value, str)}
-    unused = sum(1 for key, value in values.items() if value and (key not in _KNOWN or key not in front))
-    return front, unused, text[found.end() :]
+    front = {str(key): value.strip() if isinstance(value, str) else "" for key, value in lists.items() if value}
+    return front, text[found.end() :]
 
 
 def _decode(data: bytes) -> Decoded:

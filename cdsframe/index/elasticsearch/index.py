@@ -17,11 +17,11 @@ from cdsframe.index.elasticsearch.commits.store import StoreSettings
 from cdsframe.index.elasticsearch.mapping import RecordMapping
 from cdsframe.index.elasticsearch.server.connection import Connection
 from cdsframe.index.identity import Identity
-from cdsframe.types import METADATA_FIELDS
+from cdsframe.metadata import fields_of
 
 
 class ElasticsearchIndex(Rebuildable):
-    """The alias `name`, its backing index `name-…`, and the index `name.state` with the commit state.
+    """Consists of the alias `name`, its backing index `name-…`, and the index `name.state` with the commit state.
 
     Args:
         name: lower-case, as Elasticsearch requires.
@@ -30,7 +30,7 @@ class ElasticsearchIndex(Rebuildable):
         m: neighbours of each vector in the HNSW graph.
         ef_construction: candidates considered for these neighbours.
         num_candidates: candidates per shard in a kNN search.
-        oversample: factor of `k` hits rescored by exact vectors; 0: no rescoring.
+        oversample: a kNN search rescores this many times `k` hits by their exact vectors; 0: no rescoring.
         k1: term-frequency saturation (BM25).
         b: length normalisation (BM25).
         analyzer: the text analyzer.
@@ -41,7 +41,7 @@ class ElasticsearchIndex(Rebuildable):
         bulk_threads: concurrent bulk requests.
         timeout: seconds per request, retries included.
         lease_seconds: seconds without renewal after which a writer counts as dead.
-        identity: the settings that determine the content; an index built with other settings is refused.
+        identity: the settings that determine the content; using an index with other settings raises IndexMismatchError.
     """
 
     def __init__(
@@ -65,19 +65,22 @@ class ElasticsearchIndex(Rebuildable):
         lease_seconds: Annotated[float, Field(ge=1)],
         identity: Identity,
     ) -> None:
-        problems = self.problems(name, oversample, routing)
+        problems = self.problems(name, oversample)
         if problems:
             raise ConfigError(problems)
         connection = Connection(environment, timeout)
-        mapping = RecordMapping(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas, routing)
+        fields = fields_of(identity)
+        if routing is not None and routing not in fields:
+            raise ConfigError(f"index.routing must be null or one of {', '.join(fields)}, got {routing!r}")
+        mapping = RecordMapping(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas, routing, fields)
         settings = StoreSettings(
             connection, mapping, identity, num_candidates, oversample, bulk_threads, bulk_megabytes, lease_seconds
         )
         super().__init__(settings, Ledger(connection, name, "state"))
 
     @staticmethod
-    def problems(name: str, oversample: float, routing: str | None) -> list[str]:
-        """Empty if the name is valid and the values are consistent."""
+    def problems(name: str, oversample: float) -> list[str]:
+        """Returns the problems of the options: `name` must be valid for Elasticsearch, `oversample` 0 or >= 1."""
         found = []
         if not re.fullmatch(r"[a-z0-9][a-z0-9_.-]{0,199}", name):
             found.append(
@@ -86,6 +89,4 @@ class ElasticsearchIndex(Rebuildable):
             )
         if 0 < oversample < 1:
             found.append(f"index.oversample must be 0 (no rescoring) or >= 1, got {oversample}")
-        if routing is not None and routing not in METADATA_FIELDS:
-            found.append(f"index.routing must be null or one of {', '.join(METADATA_FIELDS)}, got {routing!r}")
         return found

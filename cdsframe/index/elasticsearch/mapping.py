@@ -3,22 +3,23 @@
 Talks to no server. Each level has its own fields (`passage.words`, `title.vector`, …), because BM25's statistics and
 the HNSW graph belong to a field: each level is then searched independently of the others.
 
-Records are never updated in place: a record is `born` in one generation and may have `died` in a later one. A commit
-shows the records that were born by then and have not died, except those of aborted generations (`View`).
+The content of a record never changes: a record is `born` in one generation, and marked as `died` in a later one if it
+is replaced or deleted. A commit shows the records that were born by its generation and have not died by then, except
+those of aborted generations (`View`).
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.artifacts.identifiers import ids_problem
 from cdsframe.errors import ConfigError, InputError, named
+from cdsframe.metadata import require_known, require_stored
 from cdsframe.text.search_form import search_words
 from cdsframe.text.stopwords import STOP_WORDS
 from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filters, JsonObject, Level, Passage
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 FORMAT_VERSION = 3
-"""3: texts are indexed in their search form. An index of format 2 can only be read by a rebuild."""
+"""Version 3 indexes texts in their search form. An index of version 2 must be rebuilt before searches and writes."""
 
 _LONG = 8_000
 """Limit for a metadata value (characters) and for a title with its heading path (bytes); a digest replaces longer ones.
@@ -52,6 +53,9 @@ WITHOUT_TEXT = "bare"
 """Doc-values field with `Passage.without_text` of a record as JSON; searches read it without opening the source."""
 
 _PLAIN = ("id", "document_id", "section_id", "level", "ordinal", "start", "end", "digest")
+
+_NOT_METADATA = frozenset((*_PLAIN, *LEVELS, CORPUS, WITHOUT_TEXT, "born", "died", "records", "long", "unread"))
+"""Top-level fields of a record that are not metadata."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,10 +101,11 @@ class RecordMapping:
     shards: int
     replicas: int
     routing: str | None
+    metadata_fields: tuple[str, ...] = METADATA_FIELDS
 
     @property
     def identity(self) -> dict[str, Any]:
-        """The settings that determine BM25's scores and the routing: an index built with others is refused."""
+        """The settings that determine BM25's scores and the routing; an index with others raises IndexMismatchError."""
         return {"analyzer": self.analyzer, "k1": self.k1, "b": self.b, "routing": self.routing}
 
     def route(self, metadata: Mapping[str, str]) -> str | None:
@@ -139,7 +144,7 @@ class RecordMapping:
         keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
-        properties |= dict.fromkeys((*METADATA_FIELDS, CORPUS), keyword) | {"long": kept, "unread": kept}
+        properties |= dict.fromkeys((*self.metadata_fields, CORPUS), keyword) | {"long": kept, "unread": kept}
         properties[WITHOUT_TEXT] = keyword | {"index": False}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
@@ -163,8 +168,9 @@ class RecordMapping:
         return {"type": self.algorithm, "m": self.m, "ef_construction": self.ef_construction}
 
 
-def check_ids(records: Iterable[Passage]) -> None:
-    """Raises InputError if an id is too long for a key."""
+def check_records(records: Sequence[Passage], metadata_fields: Sequence[str]) -> None:
+    """Raises InputError if an id is too long for a key, or if a metadata field is not in the mapping."""
+    require_stored((record.metadata for record in records), metadata_fields)
     for record in records:
         if problem := ids_problem(record.id, record.section_id, record.document_id):
             raise InputError(f"the document {named(record.document_id)} {problem}")
@@ -173,8 +179,7 @@ def check_ids(records: Iterable[Passage]) -> None:
 def encoded(
     record: Passage, vector: np.ndarray | None, generation: int, records: int | None, corpus: str = ""
 ) -> bytes:
-    """A record as JSON. The first record of a document stores their number in `records`, so that missing ones are
-    detected.
+    """A record as JSON. A document's first record stores the number of its records, so that missing ones are detected.
 
     Raises InputError if the text is not valid Unicode. Check ids with `check_ids` before.
     """
@@ -228,7 +233,7 @@ def _size(values: Sequence[str]) -> int:
 
 
 def without_text(value: str, level: Level) -> Passage:
-    """Decodes the field into `Passage.without_text`."""
+    """Decodes the value of the field `WITHOUT_TEXT` to `Passage.without_text`."""
     import orjson
 
     id, document_id, section_id, title, *heading = orjson.loads(value)
@@ -236,9 +241,9 @@ def without_text(value: str, level: Level) -> Passage:
 
 
 def decoded(source: Mapping[str, Any]) -> Passage:
-    """Decodes a source into a record."""
+    """Decodes the `_source` of an Elasticsearch document to a record."""
     texts = source[source["level"]] | source.get("unread", {})
-    metadata = {field: source[field] for field in METADATA_FIELDS if field in source} | source.get("long", {})
+    metadata = {name: value for name, value in source.items() if name not in _NOT_METADATA} | source.get("long", {})
     return Passage(
         **{name: source[name] for name in _PLAIN},
         title=texts["title"],
@@ -248,17 +253,14 @@ def decoded(source: Mapping[str, Any]) -> Passage:
     )
 
 
-def conditions(filter: Filters) -> list[JsonObject] | None:
+def conditions(filter: Filters, known: Sequence[str]) -> list[JsonObject] | None:
     """The Elasticsearch conditions of a filter; None if no record can match.
 
-    Raises InputError for an unknown metadata field.
+    Raises InputError for a field that is not in `known`, the index's metadata fields.
     """
+    require_known(filter, known)
     found: list[JsonObject] = []
     for field, value in filter.items():
-        if field not in METADATA_FIELDS:
-            near = get_close_matches(field, METADATA_FIELDS, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"the fields are {', '.join(METADATA_FIELDS)}"
-            raise InputError(f"unknown metadata field {field} in the filter; {hint}")
         values = [value] if isinstance(value, str) else list(value)
         if not values:
             return None

@@ -43,8 +43,9 @@ _SAME = {
     "": "\u0640",
     "(\u0635)": "\ufdfa",
 }
-"""Replacement -> characters: ASCII equivalents; a blank for spacing accents, which NFKC would put on the next letter;
-nothing for tatweel; the abbreviation of the blessing of the Prophet, which is one character for four words."""
+"""Replacement -> characters that it replaces: ASCII equivalents; a blank for spacing accents, which NFKC would put on
+the next letter; nothing for tatweel; the abbreviation of the blessing of the Prophet for the character that NFKC would
+write as four words."""
 
 
 def _table() -> dict[int, str]:
@@ -93,7 +94,7 @@ def search_form(text: str) -> str:
 
 
 def normal(text: str) -> str:
-    """Returns the normal form without joining divided words, which `search_words` writes in both spellings."""
+    """Returns the normal form. Does not join words hyphenated at a line's end: `search_words` writes both spellings."""
     text = _CONTROL.sub(" ", _DIVIDED.sub("", _LINES.sub("\n", text)))
     if text.isascii():
         return text.replace("`", "'")
@@ -104,7 +105,7 @@ def normal(text: str) -> str:
     text = normalize("NFKC", _READ_AS_NOT.sub("", text)).translate(_TABLE)
     text = _OTHER_DIGIT.sub(lambda found: str(decimal(found[0])), text)
     text = _DECIMAL_DOT.sub(".", text)
-    text = re.sub("\u0e40\u0e40+", "\u0e41", text)  # "ae" of Thai as two "e"
+    text = re.sub("\u0e40\u0e40+", "\u0e41", text)  # Thai: two "e" typed for "ae"
     for vowel, halves in _AM.items():
         text = re.sub(halves, f"\\1{vowel}", text)
     return normalize("NFC", _REMOVED.sub("", text))

@@ -24,7 +24,7 @@ _ASIAN = (
     "\ua9e0-\ua9ef\ua9fa-\ua9fe\uaa00-\uaa4d\uaa60-\uaa76\uaa7a-\uaadf"
 )
 UNSPACED = _CJK + _ASIAN
-"""Letters and signs of these scripts, as content of a regular expression's character class."""
+"""Letters and signs of the scripts without spaces, as content of a regular expression's character class."""
 
 MARKS = (
     "\u0300-\u036f\u0483-\u0487\u0591-\u05bd\u05bf\u05c1\u05c2\u05c4\u05c5\u05c7\u0610-\u061a\u064b-\u065f\u0670"
@@ -38,7 +38,7 @@ _SIGNS = (
     "\u1062-\u1064\u1067-\u106d\u1071-\u1074\u1082-\u108d\u17b4-\u17d3\u17dd\u3099\u309a\u1a55-\u1a7c\u1b34-\u1b44"
     "\ua9b3-\ua9c0\uaa29-\uaa36\uaa43\uaa4c\uaa4d\uaa7b-\uaa7d\uaab0-\uaabf\uaac1"
 )
-"""Vowel and tone signs of these scripts, which belong to the preceding letter."""
+"""Vowel and tone signs of the scripts without spaces, which belong to the preceding letter."""
 
 _RUN = re.compile(f"(?P<cjk>[{_CJK}]+)|[{_ASIAN}]+")
 _LETTER = re.compile(f"[^{_SIGNS}]?[{_SIGNS}]+|.", re.DOTALL)
@@ -49,7 +49,7 @@ _LONGEST = 60
 
 
 def coded(text: str, question: bool) -> str:
-    """Replaces runs of these scripts by codes: words of Latin letters that no engine splits.
+    """Replaces runs of scripts without spaces by codes: words of Latin letters that no engine splits.
 
     A document gets n-grams of all lengths, so that one-letter words are found; a question gets only the longest that
     fit into each run.
@@ -63,7 +63,7 @@ def letters(run: str) -> list[tuple[int, int]]:
 
 
 def grams(run: str) -> list[tuple[int, int]]:
-    """Returns the spans of the n-grams that a question gets for a run of these scripts."""
+    """Returns the spans of the n-grams that a question gets for a run of a script without spaces."""
     places = letters(run)
     first = _RUN.match(run)
     size = min(len(places), _CJK_PIECE if first and first["cjk"] else _ASIAN_PIECE)

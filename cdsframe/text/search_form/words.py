@@ -19,7 +19,7 @@ _HALF_JOINED = re.compile(f"(?<![{_ARABIC}])[{_ARABIC}]++(?:\u200c[{_ARABIC}]++)
 _DIVIDED = re.compile(r"(?<!\w)\w++(?:-[^\S\n]*\n\s*\w++)+")
 _DIVISION = re.compile(r"-\s+")
 _UNIT = 2
-"""Maximum letters of a unit or an element; a superscript after a longer word is a footnote's number."""
+"""Maximum letters of a unit or an element; a superscript after a longer word may be a footnote's number."""
 _RAISED = re.compile(r"(?<!\w)(\w++)\^\(?([+-]?\w+)")
 
 _ACCENTED = re.compile("([A-Za-z\u00c0-\u024f\u0370-\u03ff\u1e00-\u1fff])[\u0300-\u036f]+")
@@ -42,7 +42,8 @@ _LETTERS = str.maketrans(
 def search_words(text: str, *, question: bool = False) -> str:
     """Returns the words of a document's or a question's text for the tokenizer of any engine.
 
-    For scripts without spaces, a question has only the longest n-grams, so that it finds whole words.
+    Scripts without spaces are written as n-grams of letters: of all lengths (1 to 2 or 3) for a document, only of the
+    largest possible length for a question, so that a question does not match single letters of other words.
     """
     text = normal(_both_of_half_joined(text))
     if "\n" in text:
@@ -74,7 +75,7 @@ def _both_of_raised(found: re.Match[str], question: bool) -> str:
 
 
 def _both_of_divided(found: re.Match[str]) -> str:
-    """Writes a word divided at line ends with hyphens and joined; keeps the hyphen after a digit."""
+    """Writes a word divided at line ends in two spellings, hyphenated and joined; keeps the hyphen after a digit."""
     parts = _DIVISION.split(found[0])
     joined = parts[0]
     for part in parts[1:]:

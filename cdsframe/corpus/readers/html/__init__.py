@@ -1,4 +1,4 @@
-"""Reads web pages: source to tree, page furniture, blocks and tables. Runs no scripts and loads no other files."""
+"""Reads web pages: builds a tree, omits page furniture, writes blocks and tables. Runs no scripts; loads no files."""
 
 from __future__ import annotations
 

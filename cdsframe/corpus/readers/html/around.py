@@ -2,8 +2,8 @@
 navigation.
 
 Uses elements, ARIA roles, common class names of page furniture, and lists of links. The size of a part is its number of
-visible words; script elements do not count. Never omits the largest container of text, and keeps the whole page if most
-of its prose would be lost.
+visible characters. The largest container of text is never page furniture. If the rules for page furniture would omit
+most of the prose, fewer of them are applied.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ HIDDEN, STRUCK, AROUND = (
     "words around the text (navigation, headers, footers, side columns, buttons)",
 )
 _LEAST_PROSE = 0.5
-"""Minimum share of a page's prose (characters outside links) that must be kept."""
+"""Share of a page's prose (characters outside links): if the rules for furniture keep less, fewer are applied."""
 
 _MANY_LINKS = 4
 _LEAD = 80
-"""Characters of a paragraph from which on the page header that contains it counts as text."""
+"""Characters outside links: a `header` element with a paragraph of at least this length is text, not furniture."""
 
 _NOT_SHOWN = re.compile(r"(?:^|;)\s*(?:display\s*:\s*none|visibility\s*:\s*(?:hidden|collapse))", re.IGNORECASE)
 _LINE_THROUGH = re.compile(r"text-decoration[a-z-]*\s*:[^;]*line-through", re.IGNORECASE)
 _FALLBACK = frozenset(("template", "noscript", "audio", "video", "canvas", "object", "embed"))
-"""Elements whose content is a fallback for browsers without support for them."""
+"""Elements whose content is a template, or a fallback for browsers without support for them."""
 
 _OPENS = re.compile(r"tab|accordi|collaps|panel|expand|toggle|spoiler|slide|carousel", re.IGNORECASE)
-"""Names of parts that open on a click."""
+"""Ids, classes and roles of parts that open on a click; they do not count as hidden."""
 
 _ROLES = frozenset(
     ("navigation", "banner", "contentinfo", "complementary", "search", "dialog", "alertdialog", "menu", "menubar")
@@ -59,7 +59,7 @@ def mark(root: Node) -> None:
     whole = root.letters
     hidden = _omit(root, HIDDEN, _hidden_rule(root), whole / 2)
     if root.letters < whole / 2:
-        _restore(hidden)  # scripts show most of the page
+        _restore(hidden)  # most of the page is hidden in the source, and scripts show it
     _omit(root, STRUCK, _is_struck, root.letters + 1)
     _protect(root)
     prose = root.letters - root.linked
@@ -77,7 +77,7 @@ def _any_of(rules: tuple[_Rule, ...]) -> _Rule:
 
 
 def _omit(root: Node, reason: str, rule: _Rule, limit: float) -> list[Node]:
-    """Marks the outermost elements that match a rule and have fewer characters than the limit; returns them."""
+    """Omits the outermost elements that match the rule and have fewer characters than the limit. Returns them."""
     marked: list[Node] = []
     stack = [root]
     while stack:
@@ -108,7 +108,7 @@ def _restore(marked: list[Node]) -> None:
 
 
 def _hidden_rule(root: Node) -> _Rule:
-    """A rule for elements that the browser does not show and that no click opens."""
+    """Returns a rule that is true for elements that the browser does not show and that no click opens."""
     opened = set()
     with_formula, formulas = _formulas(root)
     for node in root.descendants():
@@ -123,7 +123,7 @@ def _hidden_rule(root: Node) -> _Rule:
         if node.tag == "dialog":
             return "open" not in node.attributes
         if node.get("aria-hidden") == "true" and node.parent and formulas[node.parent] > (node in with_formula):
-            return True  # repeats the formula of a sibling
+            return True  # it repeats the formula of a sibling
         hidden = "hidden" in node.attributes and node.get("hidden") != "until-found"
         if not hidden and not _NOT_SHOWN.search(node.get("style")):
             return False
@@ -221,7 +221,10 @@ def _by_links(node: Node) -> bool:
 
 
 def _only_main(root: Node) -> None:
-    """Omits everything outside `main` except the title, if `main` holds at least half of the characters."""
+    """Omits everything outside `main` if `main` holds at least half of the page's characters.
+
+    If `main` has no `h1`, an `h1` outside it is kept.
+    """
     mains = [node for node in _shown(root) if node.tag == "main" or node.get("role") == "main"]
     every = set(mains)
     outer = [node for node in mains if every.isdisjoint(node.ancestors())]
@@ -242,7 +245,7 @@ def _only_main(root: Node) -> None:
 
 
 def _shown(root: Node) -> Iterator[Node]:
-    """The elements that are not omitted."""
+    """Yields an element and the elements inside it that are not omitted."""
     stack = [root]
     while stack:
         node = stack.pop()

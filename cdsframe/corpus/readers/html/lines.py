@@ -52,7 +52,7 @@ class Break(Enum):
     """A separator between words."""
 
     LINE = "line"
-    """`br`"""
+    """A `br` element."""
     BLOCK = "block"
     """The start or end of an element that is not inline."""
 
@@ -64,7 +64,7 @@ Piece = str | Break | Node
 def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = lambda node: False) -> Iterator[Piece]:
     """Yields the text and breaks of an element in order; elements for which `apart` is true are yielded whole.
 
-    Counts omitted parts by reason. A superscript is joined to the preceding text.
+    Writes superscripts and subscripts (see `readers.scripts`). Counts omitted parts in `omitted` by reason.
     """
     before = ""
     seam: Node | None = None
@@ -84,7 +84,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
             if seam is not None and item and _is_apart(seam, before[-1:], item[0]):
                 yield " "
             if raised and item[:1].isdigit():
-                yield " "  # a number must not merge with the preceding script: `log<sub>10</sub>2`
+                yield " "  # a number must not merge with the subscript before it: `log<sub>10</sub>2`
             seam, raised = (seam, raised) if not item else (None, False)
             before = _ending(before + item)
             yield item
@@ -106,7 +106,7 @@ def pieces(root: Node, omitted: Counter[str], apart: Callable[[Node], bool] = la
 
 
 def _ending(text: str) -> str:
-    """The last characters of a text, and one blank if white space follows them."""
+    """The last `_ENOUGH` characters of a text; white space at its end becomes one blank."""
     words = text.rstrip()
     return words[-_ENOUGH:] + " " * (len(words) < len(text))
 
@@ -115,7 +115,7 @@ _ENOUGH = 4
 
 
 def _is_numerator(following: list[Node | str | Break]) -> bool:
-    """Whether a superscript is a numerator, judged by what follows: `<sup>1</sup>/<sub>2</sub>`."""
+    """Whether a superscript is a numerator: a slash and a subscript follow it, as in `<sup>1</sup>/<sub>2</sub>`."""
     stroke, below = (*following[-2:][::-1], "", "")[:2]
     return isinstance(stroke, str) and stroke.strip() in ("/", "⁄") and isinstance(below, Node) and below.tag == "sub"
 
@@ -131,7 +131,8 @@ def _script(node: Node) -> Callable[[str, str], str] | None:
 def _is_apart(node: Node, before: str, after: str) -> bool:
     """Whether style sheets are likely to separate an inline element from its predecessor.
 
-    True between two links, and between elements with classes if a number or a name begins: `<span
+    `before` and `after` are the characters on both sides. True between two links. Also true if a number or a name
+    begins and one of the two elements has a class, is a link or is a `time`: `<span
     class=year>2022</span><span>5 mg</span>`.
     """
     front = node.previous
@@ -182,7 +183,7 @@ def _expanded(node: Node, numbers: dict[Node, dict[Node, int]], omitted: Counter
 
 
 def _alternative(picture: Node, omitted: Counter[str]) -> str:
-    """A picture's text alternative: a tick in a table, "not" beside a sign. Counts non-decorative pictures."""
+    """A picture's text alternative, such as a tick in a table. Counts the picture unless its `alt` is empty."""
     alternative = picture.get("alt").strip()
     if "alt" not in picture.attributes or alternative:
         omitted[PICTURES] += 1
@@ -190,7 +191,7 @@ def _alternative(picture: Node, omitted: Counter[str]) -> str:
 
 
 def _value(field: Node) -> str:
-    """The visible value of a form field."""
+    """The visible value of an `input` element; "" if it shows none."""
     kind = field.get("type").lower()
     if kind in ("checkbox", "radio"):
         return "[x]" if "checked" in field.attributes else "[ ]"
@@ -199,7 +200,10 @@ def _value(field: Node) -> str:
 
 
 def _shown(menu: Node, omitted: Counter[str]) -> list[Node | str | Break]:
-    """The chosen options of a menu. Other content means that the `select` was never closed: all of it is read."""
+    """The options that a menu shows: the chosen ones of a drop-down list, all of a list box. Counts the others' words.
+
+    Other content means that the `select` was never closed: all of its content is read.
+    """
     options = [inner for inner in menu.descendants() if inner.tag == "option" and not inner.out]
     inside = [inner for inner in menu.descendants() if inner is not menu and inner.tag not in _OF_MENUS]
     if sum(option.letters for option in options) < menu.letters or any(node.tag not in INLINE for node in inside):
@@ -237,7 +241,7 @@ def _number(item: Node, numbers: dict[Node, dict[Node, int]]) -> str:
 
 
 def _numbered(list_: Node) -> dict[Node, int]:
-    """The numbers of an ordered list's items."""
+    """Item -> its number, for the items of an ordered list."""
     items = [child for child in list_.children if isinstance(child, Node) and child.tag == "li"]
     step = -1 if "reversed" in list_.attributes else 1
     number = _integer(list_.get("start"), len(items) if step < 0 else 1) - step
@@ -258,7 +262,11 @@ def _roman(number: int, kind: str) -> str:
 
 
 def line(node: Node, omitted: Counter[str], between: str = " ") -> str:
-    """An element's text as one line. `between` joins its blocks, and numbers on separate lines of a table cell."""
+    """An element's text as one line; the text after a `br` follows a blank.
+
+    `between` is written instead of the blank between blocks, and before a line that begins with a digit if an earlier
+    line contains a digit.
+    """
     parts: list[list[str]] = [[]]
     kinds: list[Break] = []
     for piece in pieces(node, omitted):

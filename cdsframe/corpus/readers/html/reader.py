@@ -27,7 +27,10 @@ _AS_WRITTEN = frozenset(("pre", "textarea", "listing", "xmp", "plaintext"))
 
 
 def read_html(data: bytes, limit: int) -> Parsed:
-    """Reads HTML: h1 to h6 open sections, a block is a paragraph, a table row is a line. Omits page furniture."""
+    """Reads HTML: h1 to h6 open sections, a block is a paragraph, a table row is a line. Omits page furniture.
+
+    Raises Refused if the file is not text, is nested too deeply or has no text.
+    """
     source = source_of(data)
     root = tree_of(source.text)
     mark(root)
@@ -46,7 +49,7 @@ def read_html(data: bytes, limit: int) -> Parsed:
 
 
 def _title(root: Node) -> str | None:
-    """The page's title, or its only h1 if the title merely extends it (`Sepsis | St Elsewhere`)."""
+    """The page's only h1 if the title contains it (`Sepsis | St Elsewhere`), else the title; None without a title."""
     titles = [n for n in root.descendants() if n.tag == "title" and not any(a.tag == "svg" for a in n.ancestors())]
     title = " ".join("".join(titles[0].texts()).split()) if titles else ""
     heads = [node for node in root.descendants() if node.tag == "h1" and not node.out]
@@ -90,7 +93,7 @@ def _whole(node: Node, omitted: Counter[str]) -> Block:
 
 
 def _level(node: Node) -> int:
-    """The heading level; 0 for other elements."""
+    """The heading level, 1 to 9; 0 for other elements."""
     if node.tag in HEADINGS:
         return int(node.tag[1])
     level = node.get("aria-level")

@@ -1,6 +1,6 @@
-"""Counts the page text that only scripts contain and a browser would show by running them. Does not read that text.
+"""Counts words that only the scripts of a page contain and that a browser may show. Does not add them to the text.
 
-Text means strings that a script writes into the page, templates inside scripts, and every string that reads like prose.
+Counts strings that a script writes into the page, templates inside scripts, and every string that reads like prose.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ from cdsframe.types import Omission
 
 _STRING = re.compile(r"""(?s)"((?:[^"\\\n]|\\.)*)"|'((?:[^'\\\n]|\\.)*)'|`((?:[^`\\]|\\.)*)`""")
 _LONG = re.compile(r'"((?:[^"\\\n]|\\.){100,})"')
-"""A long string, found after any quotation marks."""
+"""A long string; found even if quotation marks before it are not paired."""
 
 _WRITES = re.compile(r"\bdocument\s*\.\s*write(?:ln)?\s*\(\s*\Z")
 _CONTINUES = re.compile(r"[\s+,\w.]*")
 _BEFORE = 60
-"""Characters before a string that are searched for the call that writes it."""
+"""Characters before a string that are searched for `document.write(`."""
 
 _TEMPLATES = re.compile(r".*\b(?:template|tmpl|handlebars|mustache|ejs|hogan|underscore|html)\b")
-"""Types of scripts that contain parts of a page."""
+"""Values of a script's `type` attribute that mean a template for a part of the page."""
 
 _ESCAPE = re.compile(r"\\u\{?([0-9a-fA-F]{4,5})\}?|\\x([0-9a-fA-F]{2})|\\(.)", re.DOTALL)
 _TAG = re.compile(r"<[^>]*>|\{\{[^}]*\}\}|\$\{[^}]*\}|<%|%>")
 _CODE = re.compile(r"[{}=;_|\\$#]|https?:|\w\(")
 _MOST_CODE = 0.01
-"""Code characters allowed per character of prose."""
+"""Maximum share of code characters (`_CODE`) in prose."""
 
 _WORD = re.compile(r"[^\W\d_][\w'’-]*")
 _WORDS = 3
@@ -36,22 +36,22 @@ _WORDS = 3
 
 _UNSPACED = re.compile("[\u0e00-\u0eff\u1780-\u17ff\u3040-\u30ff\u3400-\u9fff]")
 _LEAST_UNSPACED = 6
-"""Minimum number of characters in prose of a script without spaces."""
+"""Minimum number of characters in prose of a writing system without spaces, such as Chinese or Thai."""
 
 _BEGINS = re.compile(r"[\W\d_]*[^\Wa-z\d_]")
 _ENDS = re.compile(r"[.!?。！？।](?:\s|$)")
 _SAME = 40
-"""Characters that are compared to find a sentence in the page."""
+"""Number of first letters and digits of a text that are compared to find the text in the page."""
 
 _KEY = 8
 _PLACES = 50
-"""Maximum number of page positions stored per key (the first characters); later ones are not compared."""
+"""Maximum number of page positions stored per key (`_KEY` characters); texts at later positions are not found."""
 
 
 def in_scripts(root: Node, text: str) -> tuple[Omission, ...]:
     """Counts the words that scripts write into the page, and other prose in scripts, unless the page contains them too.
 
-    The other prose counts as lost text if it is longer than the page's own text.
+    The other prose counts as lost text if it has more letters and digits than `text`, the text read from the page.
     """
     letters = sum(map(str.isalnum, text))
     scripts = [node for node in root.descendants() if node.tag == "script" and node.children]
@@ -88,7 +88,7 @@ class _Page:
             place += len(word)
 
     def is_new(self, text: str) -> bool:
-        """Whether a text has characters, is not in the page, and was not passed before."""
+        """Whether a text has letters or digits, is not in the page, and was not the text of an earlier call."""
         begin = "".join(re.findall(r"\w+", text))[:_SAME]
         if not begin or begin in self._seen:
             return False
@@ -99,7 +99,7 @@ class _Page:
 
 
 def _texts(node: Node) -> Iterator[tuple[str, bool]]:
-    """Yields each text in a script, and whether the script writes it into the page."""
+    """Yields `(text, whether the script writes it into the page)` for each string of a script; "" for code and data."""
     code = "".join(child for child in node.children if isinstance(child, str))
     kind = node.get("type").strip().lower()
     if _TEMPLATES.match(kind):

@@ -25,10 +25,10 @@ _FAMILY = re.compile(
 )
 _PRIVATE = re.compile("[\ue000-\uf8ff]")
 _ICON = re.compile(r"icon|glyph|(?:^|\s)(?:fa[srlbd]?|bi|mdi|ti|material-symbols\S*)(?:\s|$)", re.IGNORECASE)
-"""Classes of elements that show an icon by a font's character."""
+"""Class names of elements that show an icon as a character of an icon font."""
 
 _FEW = 3
-"""ASCII characters of a text in a symbol font. Longer text is prose with the wrong font, as browsers show it."""
+"""Maximum ASCII characters of a text in a symbol font. A longer text is prose in a wrong font and keeps its letters."""
 
 
 class _Text(NamedTuple):
@@ -41,7 +41,7 @@ class _Text(NamedTuple):
 
 
 def read_signs(root: Node) -> list[Omission]:
-    """Replaces such characters in the page's texts. Returns counts of unknown symbols and of icons."""
+    """Replaces underlined comparators and symbol-font characters. Returns counts of unknown symbols and of icons."""
     lost: Counter[bool] = Counter()
     for run in _runs(root):
         shown = [_in_font(run, place, lost) for place in range(len(run))]
@@ -57,7 +57,7 @@ def read_signs(root: Node) -> list[Omission]:
 
 
 def _runs(root: Node) -> Iterator[list[_Text]]:
-    """Yields the texts of each line or paragraph with their underline and font."""
+    """Yields runs of texts with their underline and font; an element that is not inline starts and ends a run."""
     run: list[_Text] = []
     revised = any(node.tag == "del" for node in root.descendants())
     stack: list[tuple[Node, int, bool, str]] = [(root, 0, False, "")]
@@ -80,7 +80,7 @@ def _runs(root: Node) -> Iterator[list[_Text]]:
 
 
 def _is_underlined(node: Node, revised: bool) -> bool:
-    """Whether an element is underlined. `ins` is not if the page contains `del`: it then marks a change."""
+    """Whether an element is underlined. With attributes, or in a page with `del` (`revised`), `ins` marks a change."""
     if node.tag == "u":
         return True
     if node.tag == "ins" and not revised and not node.attributes:
@@ -98,7 +98,7 @@ def _font(node: Node) -> str:
 
 
 def _in_font(run: list[_Text], place: int, lost: Counter[bool]) -> str:
-    """The text as its font displays it; an unknown symbol becomes a blank."""
+    """The text at an index as its font displays it. Unknown symbols become blanks, counted in `lost` (False: icons)."""
     item = run[place]
     symbols = is_symbol_font(item.font)
     if not symbols and not _PRIVATE.search(item.text):
@@ -128,7 +128,7 @@ def _above_lines(run: list[_Text], shown: list[str]) -> list[str]:
 
 
 def _like(before: Node | str, text: str) -> str:
-    """The new text as the same kind of node as the one it replaces."""
+    """Returns the text as a node that replaces `before`; it keeps the `front` of `before`."""
     after = Following(text)
     if isinstance(before, Following) and hasattr(before, "front"):
         after.front = before.front

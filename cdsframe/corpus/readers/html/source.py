@@ -17,7 +17,8 @@ from cdsframe.corpus.readers.html.tokens import Ahead, HtmlToken, HtmlTokenizer
 from cdsframe.corpus.readers.parsed import Refused
 
 _HEAD = 1024
-"""Bytes in which the Encoding Standard looks for the declaration; we read four times as many, as some sites need."""
+"""Bytes that the Encoding Standard searches for the declared encoding; four times as many are searched here, as some
+sites need."""
 
 _DECLARED = re.compile(
     rb"<meta\b[^>]*?\bcharset\s*=\s*[\"']?\s*([^\s\"'/>;]+)|<\?xml\b[^>]*?\bencoding\s*=\s*[\"']([^\"'>]+)",
@@ -57,10 +58,11 @@ _NESTING = (
     "main", "header", "footer", "nav", "address", "figure", "details", "object", "ins", "label", "q", "abbr", "cite",
 )  # fmt: skip
 _DEEPEST = 10_000
-"""Maximum number of unclosed elements; the parser's time is quadratic in it."""
+"""Maximum number of unclosed elements; a page with more is refused. The parser's time is quadratic in their number."""
 
 _MOST_OPEN = 100
-"""Maximum number of unclosed formatting elements: browsers reopen each of them in every following paragraph."""
+"""Maximum number of unclosed tags of one formatting element; with more, all its tags are removed, because browsers
+reopen each unclosed element in every following paragraph."""
 
 
 class Source(NamedTuple):
@@ -68,7 +70,7 @@ class Source(NamedTuple):
 
     text: str
     remark: str | None
-    """How the encoding was chosen, for the log."""
+    """How the encoding was chosen, for the log; None if it was neither guessed nor declared wrongly."""
     replaced: int
     """Number of places whose bytes could not be decoded."""
     controls: int
@@ -78,7 +80,7 @@ class Source(NamedTuple):
 
 
 def source_of(data: bytes) -> Source:
-    """Raises Refused if the page is not text or is nested too deeply."""
+    """Decodes and repairs a page. Raises Refused if the page is not text or is nested too deeply."""
     decoded, remark = _decoded(data)
     text = decoded.text
     controls = sum(text.count(chr(code)) for code in _CONTROLS)
@@ -94,7 +96,10 @@ _CONTROLS: dict[int, str | None] = {
 
 
 def _decoded(data: bytes) -> tuple[Decoded, str | None]:
-    """Decodes by the byte order mark, the declaration (but UTF-8 if the bytes are UTF-8), or a guess."""
+    """Decodes by the byte order mark, else by the declared encoding, else by a guess. Returns the text and a remark.
+
+    A declaration that does not fit the bytes is ignored: bytes that are UTF-8 are read as UTF-8, others by a guess.
+    """
     declared = None if mark_of(data) else _declared(data[: 4 * _HEAD])
     if declared is None or b"\0" in data[:_HEAD]:
         decoded = _guessed(data)
@@ -116,13 +121,13 @@ def _decoded(data: bytes) -> tuple[Decoded, str | None]:
 
 
 _SURE = 10
-"""Valid characters required per invalid one to trust an encoding."""
+"""Valid characters beyond ASCII that are required per invalid character to trust an encoding."""
 
 _FEW = 3
 
 
 def _guessed(data: bytes) -> Decoded:
-    """Decodes by a guess. NUL bytes are removed unless they indicate UTF-16 or UTF-32."""
+    """Decodes by a guess. Moves NUL bytes that do not indicate UTF-16 or UTF-32 to the start, to be counted later."""
     try:
         return decode(data)
     except ValueError as error:
@@ -134,7 +139,7 @@ def _guessed(data: bytes) -> Decoded:
 
 
 def _declared(head: bytes) -> str | None:
-    """The codec of the declared label, resolved as in the Encoding Standard; None without a known label."""
+    """Python's codec for the declared encoding, by the Encoding Standard; None if no known encoding is declared."""
     for meta, xml in _DECLARED.findall(head):
         label = (meta or xml).decode("latin-1").strip().lower()
         if label.startswith(("utf-16", "utf16", "ucs-2", "unicode", "iso-10646-ucs-2")) and label not in _LABELS:
@@ -150,10 +155,10 @@ def _declared(head: bytes) -> str | None:
 
 
 def _repaired(text: str) -> tuple[str, int]:
-    """Closes unclosed markup. Returns the source and the number of unclosed strike-through tags.
+    """Repairs unclosed markup. Returns the source and the number of unclosed strike-through tags, which are removed.
 
     An unclosed comment, script, text area or attribute would hide the rest of the page: it is closed where content
-    begins.
+    begins. Raises Refused if the page is nested too deeply.
     """
     parts: list[str] = []
     open_: Counter[str] = Counter()
@@ -207,7 +212,7 @@ def _repaired(text: str) -> tuple[str, int]:
 
 
 def _end_of_raw(text: str, token: HtmlToken, ahead: Ahead) -> tuple[int, int]:
-    """The end of a raw-text element's content (script, title, textarea, …), and where the page continues."""
+    """Returns where a raw-text element's content (script, title, textarea, …) ends, and where the page continues."""
     name, begin = token.name, token.end
     closing, content = ahead.search(_END_OF_RAW[name], begin), ahead.search(_CONTENT, begin)
     self_closed = _SELF_CLOSED.search(text[token.start : token.end])

@@ -75,7 +75,7 @@ def _spans_all(row: dict[int, _Cell], begins: list[int]) -> bool:
 
 
 def _placed(table: Node, omitted: Counter[str]) -> Iterator[tuple[dict[int, _Cell], set[int]]]:
-    """Yields each row's cells by column, and the columns in which a cell of this row starts."""
+    """Yields `(cells by column, columns where a cell of this row starts)` for each row; a cell may span from above."""
     carried: dict[int, _Cell] = {}
     group: Node | None = None
     for of, cells in _rows(table, omitted):
@@ -110,7 +110,7 @@ def _span(node: Node, name: str, most: int) -> int:
 
 
 def parts_of(table: Node) -> Iterator[Node]:
-    """The caption, row groups, rows and cells of a table, excluding tables nested in its cells."""
+    """Yields the caption, row groups, rows and cells of a table, but not those of tables nested in its cells."""
     stack = [*reversed(table.children)]
     while stack:
         node = stack.pop()
@@ -120,9 +120,10 @@ def parts_of(table: Node) -> Iterator[Node]:
 
 
 def _rows(table: Node, omitted: Counter[str]) -> Iterator[tuple[Node, list[Node]]]:
-    """The table's rows with their row groups, excluding tables nested in its cells.
+    """Yields `(row group, cells)` for each row of the table, but not for rows of tables nested in its cells.
 
-    Counts omitted parts, except cells.
+    The row group is the row's parent: `thead`, `tbody`, `tfoot` or the table. Cells that are marked as omitted are
+    yielded too; the words of all other omitted parts are counted.
     """
     stack = [(table, child) for child in reversed(table.children)]
     while stack:

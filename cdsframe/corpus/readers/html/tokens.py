@@ -24,7 +24,7 @@ class Ahead:
         self._found: dict[re.Pattern[str], tuple[int, re.Match[str] | None]] = {}
 
     def search(self, pattern: re.Pattern[str], position: int) -> re.Match[str] | None:
-        """The first match at or after the position."""
+        """Returns the pattern's first match at or after the position; None if there is none."""
         searched, found = self._found.get(pattern, (len(self._text) + 1, None))
         if position < searched or (found is not None and found.start() < position):
             found = pattern.search(self._text, position)
@@ -38,11 +38,11 @@ class HtmlToken(NamedTuple):
     start: int
     end: int
     name: str = ""
-    """Lower case."""
+    """The tag's name in lower case."""
     closing: bool = False
-    """Whether it is an end tag."""
+    """Whether the token is an end tag."""
     open: bool = False
-    """Whether it is an unclosed comment; `end` is then after the next `>`, or the end of the text."""
+    """Whether the token is an unclosed comment; `end` is then after the next `>`, or the end of the text."""
     cdata: str | None = None
     """The content of a CDATA section."""
 
@@ -53,17 +53,17 @@ class HtmlTokenizer:
     def __init__(self, text: str) -> None:
         self._text = text
         self.ahead = Ahead(text)
-        self._quotes = True  # False after the first tag without an end because of its quotation marks
+        self._quotes = True  # False once quotation marks hide the end of a tag; then tags end at the next `>`
 
     def next(self, position: int) -> HtmlToken | None:
-        """The first token at or after the position; positions must not decrease."""
+        """Returns the first token at or after the position, or None. Positions must not decrease from call to call."""
         while begin := _BEGIN.search(self._text, position):
             start, position = begin.span()
             if begin["name"]:
                 end = self._end_of_tag(position)
                 if end:
                     return HtmlToken(start, end, begin["name"].lower(), bool(begin["end"]))
-                comment = self._text.find("<!--", start)  # no tag after this one has an end
+                comment = self._text.find("<!--", start)  # no `>` follows: only an unclosed comment can come next
                 return HtmlToken(comment, len(self._text), open=True) if comment >= 0 else None
             if begin[0] == "<!--":
                 closed = self.ahead.search(_COMMENT_END, position)
@@ -76,7 +76,7 @@ class HtmlTokenizer:
         return None
 
     def _end_of_tag(self, position: int) -> int:
-        """The end of a tag whose name ends at the position; 0 if no `>` follows."""
+        """Returns the position after the tag whose name ends at `position`; 0 if no `>` follows."""
         if self._quotes:
             found = _REST.match(self._text, position)
             if found:

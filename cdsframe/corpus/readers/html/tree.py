@@ -1,6 +1,6 @@
 """Builds a web page's tree as browsers do (lexbor), and counts the characters below each element.
 
-Does not decide which elements are text.
+Does not decide which elements belong to the page's text (see `around`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NEVER_SHOWN = frozenset(
 _WORD = re.compile(r"\w+")
 HEADINGS = ("h1", "h2", "h3", "h4", "h5", "h6")
 _LONGEST_HEADING = 200
-"""Characters: a longer heading was never closed and ends before its first block."""
+"""Characters: a longer heading was never closed; it ends before the first block element inside it."""
 
 _BLOCKS = frozenset(
     ("p", "div", "ul", "ol", "dl", "table", "section", "article", "blockquote", "pre", "main", "form", *HEADINGS)
@@ -28,7 +28,11 @@ _BLOCKS = frozenset(
 
 
 class Node:
-    """An element. `children`: elements and texts in order; `letters`: number of visible characters below it."""
+    """An element. `children`: its child elements and texts in order.
+
+    `letters` is the number of visible characters inside it, without white space; `linked` is how many of those are
+    inside links.
+    """
 
     __slots__ = ("attributes", "children", "kept", "letters", "linked", "out", "parent", "previous", "tag")
 
@@ -38,9 +42,9 @@ class Node:
         self.letters = self.linked = 0
         last = parent.children[-1] if parent is not None and parent.children else None
         self.previous = last if isinstance(last, Node) else None
-        """The element that ends exactly where this one begins, without white space or text between them."""
+        """The element that ends exactly where this one begins, without white space or text between them; else None."""
         self.kept = False
-        """Whether class names, tags and lists of links must not mark it as page furniture."""
+        """Whether the element is protected: its tag, class names or links must not mark it as page furniture."""
         self.out: str | None = None
         """The reason for omitting the element; None or empty if it is read."""
 
@@ -64,7 +68,7 @@ class Node:
             node = node.parent
 
     def texts(self) -> Iterator[str]:
-        """The texts below in order, including omitted elements but not elements that no browser shows."""
+        """Yields the texts inside the element in order. Skips only elements that no browser shows."""
         stack: list[Node | str] = [self]
         while stack:
             item = stack.pop()
@@ -75,19 +79,19 @@ class Node:
 
     @property
     def words(self) -> int:
-        """The number of words that a reader sees."""
+        """The number of words in `texts`. A soft hyphen does not divide a word."""
         return len(_WORD.findall(" ".join(self.texts()).replace("\xad", "")))
 
 
 class Following(str):
-    """A text that directly follows an element, without white space between them."""
+    """A text of the tree. `front` is the element that ends where the text begins; missing if there is none."""
 
     __slots__ = ("front",)
     front: Node
 
 
 def tree_of(text: str) -> Node:
-    """The page's root element, with documents of `iframe srcdoc` and content of `template` in their place."""
+    """Parses a page. Returns its root element; the tree includes `iframe srcdoc` documents and `template` content."""
     root = _tree(text, frames=3)
     _count(root)
     _end_headings(root)
@@ -95,7 +99,7 @@ def tree_of(text: str) -> Node:
 
 
 def _end_headings(root: Node) -> None:
-    """Ends an unclosed heading before the first block inside it."""
+    """Ends an unclosed heading before the first block inside it: moves that block and the rest behind the heading."""
     for node in list(root.descendants()):
         if node.tag not in HEADINGS or node.letters <= _LONGEST_HEADING or node.parent is None:
             continue
@@ -161,7 +165,7 @@ def _adopt(frame: Node, page: Node) -> None:
 
 
 def _count(root: Node) -> None:
-    """Sets `letters` (without white space) and `linked` (the part inside links) of all elements."""
+    """Sets two counts of every element: `letters`, its characters without white space; `linked`, those inside links."""
     for node in reversed(list(root.descendants())):
         if node.tag in NEVER_SHOWN:
             node.letters = node.linked = 0

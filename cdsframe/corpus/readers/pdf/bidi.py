@@ -45,8 +45,8 @@ def in_reading_order(letters: Sequence[Letter], rtl: bool) -> str:
     """The text of a line in reading order.
 
     Args:
-        rtl: the line belongs to right-to-left text. If False, a line that begins and ends with right-to-left letters is
-            still read from the right.
+        rtl: whether the line belongs to right-to-left text. If False, a line that begins and ends with right-to-left
+            letters is still read from the right.
     """
     items = _visual(letters)
     strong = [item[1] for item in items if item[1] in (_RTL, _LTR)]
@@ -65,7 +65,7 @@ def _bracketed(text: str) -> str:
 
 
 def _from_left(items: Sequence[_Item]) -> str:
-    """Reads from the left; right-to-left spans from the right."""
+    """Reads the items from the left, but right-to-left spans among them from the right."""
     text, start = "", 0
     places = [n for n, item in enumerate(items) if item[1] == _RTL]
     while places:
@@ -78,7 +78,7 @@ def _from_left(items: Sequence[_Item]) -> str:
 
 
 def _visual(letters: Sequence[Letter]) -> list[_Item]:
-    """The line's items from left to right: a letter with its marks is one item, a blank is another."""
+    """The line's items from left to right: a letter with its combining marks, or a blank."""
     clusters: list[list[Letter]] = []
     for letter in letters:
         last = clusters[-1] if clusters else None
@@ -106,7 +106,7 @@ def _visual(letters: Sequence[Letter]) -> list[_Item]:
 
 
 def _from_right(items: Sequence[_Item]) -> str:
-    """Reads from the right; left-to-right spans and numbers from the left."""
+    """Reads the items from the right, but left-to-right spans and numbers among them from the left."""
     text, end = "", len(items)
     while end:
         start = end - 1

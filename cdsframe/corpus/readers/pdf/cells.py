@@ -14,20 +14,21 @@ from cdsframe.corpus.readers.pdf.tables import Table, cells_in, steps
 
 _LARGEST_CELL = 600
 _MOST_LINES = 6
-"""Maximum letters and lines of a cell. A larger frame lays out the page; its row keeps the lines of each cell."""
+"""Maximum characters and lines of a cell. A larger cell only lays out the page: its row is written cell by cell."""
 
 _MOST_RUNNING_LINES = 12
-"""Maximum lines of running text in a cell, such as the narrow cell of a header."""
+"""Maximum lines of a cell with running text, which may be narrow, as in a header."""
 
 _Cell = list[Line]
 _LayOut = Callable[[Sequence[Letter]], list[Line]]
 
 
 def table_piece(table: Table, letters: Sequence[Letter], order: int, lines_of: _LayOut) -> tuple[float, Piece]:
-    """The table as one piece, and the direction of most of its text.
+    """Returns the direction of most of the table's text, and the table as one piece.
 
     Args:
         letters: the letters inside the table.
+        order: the piece's position in the order of the file.
         lines_of: lays out the letters of a cell.
     """
     turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
@@ -44,7 +45,7 @@ def table_piece(table: Table, letters: Sequence[Letter], order: int, lines_of: _
 
 
 def _rows(inside: dict[int, list[Letter]], boxes: Sequence[Box], rtl: bool, lines_of: _LayOut) -> list[str]:
-    """The text of each row, without empty columns."""
+    """The text of each row, without empty columns. `inside`: the letters by cell number; `boxes`: all cells."""
     tops, lefts = steps(box[1] for box in boxes), steps(box[0] for box in boxes)
     grid: list[list[list[Letter]]] = [[[] for _ in lefts] for _ in tops]
     for number, letters in inside.items():
@@ -79,7 +80,7 @@ def _index(places: Sequence[float], value: float) -> int:
 
 
 def _parted(row: list[_Cell]) -> list[list[_Cell]]:
-    """Splits a row whose cells have lines on the same baselines: these are rows without rules between them."""
+    """Splits a row whose cells have lines on the same baselines: those lines are rows without rules between them."""
     filled = [cell for cell in row if cell]
     most = max(map(len, filled), default=0)
     if len(filled) < 2 or most < 2 or any(line.text[0].islower() for cell in filled for line in cell[1:]):
@@ -94,7 +95,7 @@ def _parted(row: list[_Cell]) -> list[list[_Cell]]:
 
 
 def _one_line(lines: _Cell) -> str:
-    """Joins a cell's lines. Keeps a hyphen at the end of a line."""
+    """Joins a cell's lines by blanks; a word that a hyphen divides is joined without a blank and keeps the hyphen."""
     text = ""
     for line in lines:
         cut = len(text) > 1 and text[-1] == "-" and text[-2].isalpha() and line.text[0].islower()

@@ -1,7 +1,7 @@
 """Puts the pieces of a page into reading order: column after column, but table rows kept together.
 
-Searches for gutters with running text on both sides, in each band between the pieces that cross the gutter. Ignores
-ruled tables: each of them is a single piece here.
+A gutter is a vertical gap between two columns. The pieces that cross a gutter divide the page into bands; a band is
+split into columns if both sides are running text. Does not split ruled tables: each of them is a single piece here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _BIN = 1.0
 """Resolution of the gutter search, in points."""
 
 _FIGURE = re.compile(r"[^\w]*(\d[^.)]|\d$|$)|\(\d+(\.\d+)*\)$|(n/?a|nil|none)$", re.IGNORECASE)
-"""A number, a dash or sign in place of a number, or an equation number `(2.1)`; not the list numbers `1.` and `1)`."""
+"""A number, a dash or sign instead of one, or an equation number `(2.1)`; but not the list numbers `1.` and `1)`."""
 
 _NARROWEST = 0.55
 """Minimum width of a gutter, in font sizes."""
@@ -160,7 +160,7 @@ def _bases(pieces: Sequence[Piece]) -> list[float]:
 
 
 def _aligned(lines: Sequence[float], others: Sequence[float], size: float) -> float:
-    """The share of baselines that are level with one of the others, after a common shift.
+    """The share of baselines `lines` that are level with one of the baselines `others`, after a common shift.
 
     The cells of a row may be shifted against each other. Texts with different leading align only by chance.
     """
@@ -170,7 +170,7 @@ def _aligned(lines: Sequence[float], others: Sequence[float], size: float) -> fl
 
 
 def _shift(bases: Sequence[float], base: float) -> float:
-    """The signed distance to the nearest baseline."""
+    """The signed distance from a baseline to the nearest of `bases`."""
     place = bisect_left(bases, base)
     return min((other - base for other in bases[max(place - 1, 0) : place + 1]), key=abs)
 
@@ -184,7 +184,7 @@ def _is_prose(pieces: Sequence[Piece]) -> bool:
 
 
 def _switches(band: Sequence[Piece], x: float) -> int:
-    """The number of changes between the two sides in the file's order."""
+    """How often the pieces, in the order of the file, change from one side of x to the other."""
     sides = [piece.right <= x for piece in sorted(band, key=lambda piece: piece.order)]
     return sum(before != after for before, after in pairwise(sides))
 

@@ -1,6 +1,6 @@
 """Reads signs made of two marks: `<` with a line below it is `≤`, `=` with a stroke through it is `≠`.
 
-The line is drawn or is an underscore printed over the sign. Ignores lines that are wider than the sign.
+The line below is a drawn line or an underscore printed over the sign. Ignores lines that are wider than the sign.
 """
 
 from __future__ import annotations
@@ -23,7 +23,11 @@ _OVERPRINTED = {("<", "_"): "≤", (">", "_"): "≥", ("+", "_"): "±", ("=", "/
 
 
 def with_lines_below(letters: Sequence[Letter], rules: Sequence[Box]) -> list[Letter]:
-    """Replaces each upright comparator above a line of its width by `≤` or `≥`."""
+    """Replaces signs made of two marks by `≤`, `≥`, `±` or `≠`.
+
+    A drawn line (one of `rules`, in the frame of 0 degrees) counts only if it is directly below a sign of direction 0
+    and as wide as the sign.
+    """
     level = [rule for rule in rules if rule[3] - rule[1] <= 1]
     found = _overprinted(letters)
     for place, letter in enumerate(found):
@@ -43,7 +47,7 @@ def _stands_on(letter: Letter, rule: Box) -> bool:
 
 
 def _overprinted(letters: Sequence[Letter]) -> list[Letter]:
-    """Merges each sign with the mark printed over it."""
+    """Replaces each sign with a mark printed over it by its meaning, and removes the mark."""
     signs = {sign for sign, _ in _OVERPRINTED}
     marks = sorted((letter.left, place) for place, letter in enumerate(letters) if _is_mark(letters, place))
     lefts = [left for left, _ in marks]
@@ -62,7 +66,7 @@ def _overprinted(letters: Sequence[Letter]) -> list[Letter]:
 
 
 def _is_mark(letters: Sequence[Letter], place: int) -> bool:
-    """Whether a letter is a stroke or a single underscore; several underscores in a row are a line to write on."""
+    """Whether the letter at an index is a slash or a single underscore. Several underscores are a line to write on."""
     text = letters[place].text
     beside = {letter.text for letter in (*letters[max(0, place - 1) : place], *letters[place + 1 : place + 2])}
     return text == "/" or (text == "_" and "_" not in beside)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfPage
 
 _MOST_OBJECTS = 20_000
-"""Maximum number of objects of a page that are examined; more of them are a drawing."""
+"""Maximum number of objects of a page that are examined; a page with more is a drawing."""
 
 _DEEPEST = 8
 """Maximum nesting of forms (form XObjects)."""
@@ -23,7 +23,7 @@ _STRAIGHT = 0.5
 """Maximum slant of a ruled line, in points."""
 
 _SMALLEST = 24.0
-"""Points: a narrower or lower picture is a bullet or a rule."""
+"""Points: a narrower or lower picture is a bullet or a rule and does not count."""
 
 Matrix = tuple[float, float, float, float, float, float]
 SAME: Matrix = (1.0, 0.0, 0.0, 1.0, 0.0, 0.0)
@@ -61,7 +61,10 @@ def read_drawings(page: PdfPage) -> Drawings:
 
 
 def objects(raw: Any, parent: Any, matrix: Matrix, depth: int) -> Iterator[tuple[Any, int, Matrix]]:
-    """The objects of a page or form except forms, with the enclosing form's matrix."""
+    """Yields `(object, type, matrix)` for the objects on a page, also inside form XObjects, except those forms.
+
+    The matrix converts from the coordinates of the enclosing form to PDF user space.
+    """
     inside = depth > 0
     count = (raw.FPDFFormObj_CountObjects if inside else raw.FPDFPage_CountObjects)(parent)
     get = raw.FPDFFormObj_GetObject if inside else raw.FPDFPage_GetObject
@@ -82,7 +85,7 @@ def own(raw: Any, item: Any) -> Matrix:
 
 
 def times(one: Matrix, two: Matrix) -> Matrix:
-    """The matrix that applies `one` first."""
+    """The matrix that applies `one`, then `two`."""
     a, b, c, d, e, f = one
     return (
         *(a * two[0] + b * two[2], a * two[1] + b * two[3]),
@@ -92,7 +95,7 @@ def times(one: Matrix, two: Matrix) -> Matrix:
 
 
 def _rules(raw: Any, path: Any, matrix: Matrix) -> list[Box]:
-    """The horizontal and vertical lines of a drawn path."""
+    """The horizontal and vertical lines of a drawn path, in the frame of 0 degrees."""
     fill, stroke = ctypes.c_int(), ctypes.c_int()
     raw.FPDFPath_GetDrawMode(path, fill, stroke)
     count = raw.FPDFPath_CountSegments(path)
@@ -128,6 +131,6 @@ def _rule(start: tuple[float, float], end: tuple[float, float]) -> list[Box]:
 
 
 def _extent(raw: Any, item: Any, matrix: Matrix) -> tuple[float, float]:
-    """Width and height of a picture: the unit square transformed by its matrix."""
+    """Width and height of a picture in points: the unit square transformed by its matrix."""
     a, b, c, d, _, _ = times(own(raw, item), matrix)
     return abs(a) + abs(c), abs(b) + abs(d)

@@ -1,6 +1,6 @@
 """Reads text that lies over a PDF page: values of form fields, notes and typed comments.
 
-Each value becomes one letter at its position, so that it follows its label. Does not run scripts or read XFA forms.
+Each value becomes one `Letter` at its position, so that it follows its label. Does not run scripts or read XFA forms.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ class Overlay:
     """Text and marks that lie over a page."""
 
     values: list[tuple[Letter, Letter | None, bool]] = field(default_factory=list)
-    """(value in the frame of the displayed page, nearest letter of its label, whether that letter precedes it)."""
+    """`(value, nearest letter of its label or None, whether that letter precedes the value)`."""
     notes: list[str] = field(default_factory=list)
     """Comments that a viewer shows beside the page."""
-    fields: int = 0
-    """Form fields with a value or a tick."""
     hidden: int = 0
-    """Form values and comments that are hidden."""
+    """Number of form values and comments that are hidden."""
     signatures: int = 0
     stamps: int = 0
-    """Stamps and drawings without readable text."""
+    """Number of stamps and watermarks without readable text."""
 
 
 def read_overlay(page: PdfPage, form: Any, letters: list[Letter]) -> Overlay:
@@ -73,13 +71,12 @@ class _Annotation:
     handle: Any
 
     def add_to(self, found: Overlay) -> str:
-        """The text shown at the annotation's position; adds all other findings to the overlay."""
+        """Returns the text shown at the annotation's position, or "". Adds comments and counts to the overlay."""
         raw = self.raw
         kind = raw.FPDFAnnot_GetSubtype(self.handle)
         hidden = bool(raw.FPDFAnnot_GetFlags(self.handle) & _HIDDEN)
         if kind == raw.FPDF_ANNOT_WIDGET and self.form:
             text = self._value(found)
-            found.fields += bool(text) and not hidden
         elif kind in (raw.FPDF_ANNOT_LINK, raw.FPDF_ANNOT_POPUP, raw.FPDF_ANNOT_WIDGET):
             return ""
         else:
@@ -114,7 +111,7 @@ class _Annotation:
         return self._choice(form) or self._call(raw.FPDFAnnot_GetFormFieldValue, form)
 
     def _choice(self, form: Any) -> str:
-        """The label of the selected option of a drop-down list; its value may be a code."""
+        """The label of a drop-down list's selected option, because the field's value may be a code; "" for others."""
         raw = self.raw
         for number in range(max(raw.FPDFAnnot_GetOptionCount(form, self.handle), 0)):
             if raw.FPDFAnnot_IsOptionSelected(form, self.handle, number):
@@ -129,7 +126,7 @@ class _Annotation:
         return _text(lambda buffer, length: get(self.handle, key.encode(), buffer, length))
 
     def box(self) -> Box:
-        """Left, bottom, right, top in the file's axes."""
+        """The annotation's `(left, bottom, right, top)` in PDF user space (see `frames`), in points."""
         rect = self.raw.FS_RECTF()
         self.raw.FPDFAnnot_GetRect(self.handle, rect)
         return rect.left, min(rect.bottom, rect.top), rect.right, max(rect.bottom, rect.top)
@@ -148,7 +145,7 @@ def _text(call: Any) -> str:
 
 
 def _value(text: str, box: Box, turn: float, beside: list[Letter], number: int) -> tuple[Letter, Letter | None, bool]:
-    """The text as a letter that fills the box, on the baseline of its label."""
+    """Returns an item of `Overlay.values`: the text as one letter as wide as the box, on the baseline of its label."""
     left, top, right, bottom = Frame(turn).box(box)
     size = max(min((bottom - top) * 0.7, 12.0), 1.0)
     base = min(top + size, bottom)
@@ -169,7 +166,7 @@ def _value(text: str, box: Box, turn: float, beside: list[Letter], number: int) 
 
 
 def with_values(letters: list[Letter], overlay: Overlay) -> list[Letter]:
-    """Returns the letters, with the value of each form field inserted beside its label."""
+    """Returns the letters with each value inserted beside its label. Values without a label come last."""
     behind: dict[int, list[Letter]] = defaultdict(list)
     ahead: dict[int, list[Letter]] = defaultdict(list)
     rest: list[Letter] = []

@@ -18,7 +18,7 @@ _SLASH = r"\s*[/\u2044\u2215]\s*"
 _NUMERATOR = re.compile(rf"(\d{{1,3}})({_SLASH})?")
 _TAIL = re.compile(rf"({_SLASH})?(\d{{1,3}})?")
 _BESIDE = 0.6
-"""Maximum gap between the parts, in font sizes."""
+"""Maximum gap between the parts of a fraction, in font sizes of the line."""
 
 _MOST_PARTS = 3
 
@@ -51,7 +51,7 @@ def built(pieces: Sequence[Piece], base: float, size: float) -> Iterator[Piece]:
 
 
 def _fraction(pieces: Sequence[Piece], at: int, base: float, size: float) -> list[Piece]:
-    """The parts of a fraction that begins at this piece; empty if none does."""
+    """The parts of the fraction that begins with the piece at an index; empty if none does."""
     first = pieces[at]
     raised = (base - first.base) / size
     start = _NUMERATOR.fullmatch(first.text)
@@ -74,7 +74,10 @@ def _fraction(pieces: Sequence[Piece], at: int, base: float, size: float) -> lis
 
 
 def _stacked(pieces: Sequence[Piece], at: int, size: float) -> list[Piece]:
-    """A numerator and the denominator below it. A subscript below an exponent is closer, or follows a letter."""
+    """The numerator at an index and the denominator below it; empty if the two are not a fraction.
+
+    A subscript below an exponent is not: the two are closer to each other, or directly follow a letter.
+    """
     if at + 1 >= len(pieces):
         return []
     first, second = pieces[at : at + 2]

@@ -1,4 +1,7 @@
-"""Coordinates on a PDF page: the file's axes, the frame of a text direction, and text with a position."""
+"""Coordinates on a PDF page: PDF user space, the frame of a text direction, and text with a position.
+
+PDF user space is the coordinate system of the file: y grows upwards, and the page's rotation is not applied.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,29 @@ import math
 from dataclasses import dataclass
 
 Box = tuple[float, float, float, float]
-"""`(left, bottom, right, top)` in the file's axes, or `(left, top, right, bottom)` in a direction's frame; points."""
+"""In points: `(left, bottom, right, top)` in PDF user space, or `(left, top, right, bottom)` in a `Frame`."""
 
 _SLANT = 1.0
-"""Maximum deviation, in degrees, from a multiple of 90 that is ignored."""
+"""Degrees: a direction that differs less from a multiple of 90 is rounded to that multiple."""
 
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Rotates points of the file's axes into the frame of a text direction: text runs right, lines run down."""
+    """The coordinate system of a text direction, into which points of PDF user space are rotated.
+
+    x grows in the direction of the text, y grows from line to line. The frame of 0 degrees only turns the y axis round.
+    """
 
     turn: float
+    """The direction in PDF user space, in degrees counter-clockwise."""
 
     def point(self, x: float, y: float) -> tuple[float, float]:
-        """Transforms a point of the page."""
+        """Converts a point of PDF user space to this frame."""
         cos, sin = _QUARTERS.get(self.turn) or (math.cos(math.radians(self.turn)), math.sin(math.radians(self.turn)))
         return x * cos + y * sin, x * sin - y * cos
 
     def box(self, box: Box) -> Box:
-        """The smallest box in this frame that contains a box of the page."""
+        """The smallest box in this frame that contains a box of PDF user space."""
         corners = [self.point(x, y) for x in (box[0], box[2]) for y in (box[1], box[3])]
         across, down = [x for x, _ in corners], [y for _, y in corners]
         return min(across), min(down), max(across), max(down)
@@ -34,14 +41,14 @@ _QUARTERS = {0.0: (1.0, 0.0), 90.0: (0.0, 1.0), 180.0: (-1.0, 0.0), 270.0: (0.0,
 
 
 def straight(turn: float) -> float:
-    """The angle, rounded to a multiple of 90 if it is close to one."""
+    """The angle in degrees, rounded to a multiple of 90 if it is within `_SLANT` of one, else to one decimal."""
     quarter = round(turn / 90) * 90
     return float(quarter % 360) if abs(turn - quarter) <= _SLANT else round(turn, 1)
 
 
 @dataclass(slots=True)
 class Placed:
-    """Text in the frame of its direction, in points: text runs to the right, lines go down."""
+    """A text with its position in the frame of its direction (see `Frame`), in points."""
 
     text: str
     left: float
@@ -49,9 +56,9 @@ class Placed:
     right: float
     bottom: float
     base: float
-    """The baseline, on the same axis as `top`."""
+    """The y coordinate of the baseline."""
     size: float
-    """The most frequent font size of its letters."""
+    """The most frequent font size of its letters, in points."""
 
     @property
     def middle(self) -> float:

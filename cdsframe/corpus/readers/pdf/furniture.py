@@ -1,6 +1,6 @@
-"""Removes page headers and footers that repeat from page to page: keeps the first, counts the others.
+"""Removes page headers and footers that repeat from page to page: keeps the first occurrence, counts the others.
 
-A line repeats if its words occur in the same place on several pages and its numbers are equal or count the pages. A
+A line repeats if its words occur in the same place on several pages and its numbers are equal or grow with the pages. A
 line with a dose, or with a word such as "never", is always kept: it may belong to that page's drug.
 """
 
@@ -15,7 +15,7 @@ from cdsframe.corpus.readers.pdf.page import Page
 from cdsframe.corpus.readers.pdf.rows import Line
 
 _FEWEST = 3
-"""Minimum number of pages with the line."""
+"""Minimum number of pages on which a repeated line occurs."""
 
 _MARGIN = 0.15
 """Share of the page's height, at top and bottom, in which headers and footers are expected."""
@@ -85,8 +85,11 @@ def _in_margin(line: Line, page: Page) -> bool:
 
 
 def _counts(seen: Sequence[_Occurrence]) -> bool:
-    """Whether the line is no instruction, and its numbers are equal on all pages, except at most one page number that
-    grows with the pages."""
+    """Whether a line with these occurrences may be removed.
+
+    None of them may contain a dose or a word such as "never". Their numbers must be equal, except for at most one page
+    number that grows with the pages.
+    """
     if any(_DOSE.search(item.line.text) or _WARNS.search(item.line.text) for item in seen):
         return False
     numbers = [[int(number) for number in _NUMBER.findall(item.line.text)] for item in seen]
@@ -105,7 +108,7 @@ def _is_page_number(text: str, place: int) -> bool:
 
 
 def _at_edges(page: Page, repeated: set[int]) -> set[int]:
-    """The repeated lines that have only repeated lines between them and the page's top or bottom edge."""
+    """The ids of the repeated lines that are not upright, or that have only repeated lines above or below them."""
     level = sorted((line for line in page.lines if line.upright), key=lambda line: line.base)
     found = {id(line) for line in page.lines if not line.upright and id(line) in repeated}
     for lines in (level, level[::-1]):

@@ -20,13 +20,13 @@ _LONGEST_HEADING = 300
 """Maximum characters of a heading of several lines."""
 
 _ABOVE_TITLE = 400
-"""Characters at the top of the first page in which the title is searched; a letterhead may precede it."""
+"""Number of characters at the top of the first page in which the title is searched; a letterhead may precede it."""
 
 _LARGER = 1.15
 """Minimum ratio of a heading's font size to the body's."""
 
 _NUMBERED = re.compile(r"(?:\d+(?:\.\d+)*[.)]?|[A-Z][.)]|[•▪➢–-])\s")
-"""The start of a numbered heading or list item; it does not continue the line above."""
+"""The start of a numbered heading or list item. Such a line does not continue the line above."""
 
 _UNFINISHED = re.compile(
     r"(a|an|and|as|at|by|for|from|in|into|of|on|or|the|to|with|without|d(er|ie|as)|und|von|für|mit|bei|im|zu[rm]|de|la"
@@ -37,7 +37,10 @@ _UNFINISHED = re.compile(
 
 
 def blocks_of(pages: Sequence[Page]) -> tuple[list[Block], str]:
-    """The document's blocks, and its largest line near the top, or "" if that is not larger than the body text."""
+    """Returns the document's blocks and a title: its largest line near the top, or "" without a large line there.
+
+    Without headings, each page begins with a heading such as "Page 2".
+    """
     merged = [_merged(page.lines, _body(pages)) for page in pages]
     levels = _levels(merged, _body(pages))
     step = _usual_step(merged)
@@ -58,7 +61,7 @@ def _size(line: Line) -> float:
 
 
 def _body(pages: Sequence[Page]) -> float:
-    """The font size of most letters; 0 without any."""
+    """The font size of most letters, in points; 0 without letters."""
     weights: Counter[float] = Counter()
     for page in pages:
         for line in page.lines:
@@ -109,8 +112,8 @@ def _merged(lines: Sequence[Line], body: float) -> list[Line]:
 def _wraps(before: Line, after: Line, right: float) -> bool:
     """Whether a heading continues on the next line.
 
-    True if the next line begins in lower case, if this line ends in a word such as "of", if the next word did not fit
-    on this line, and if both lines are centred.
+    True if one of these holds: the next line begins in lower case; this line ends in a word such as "of" or a sign such
+    as `,`; both lines are centred; the next word did not fit on this line. `right`: the right edge of the page's text.
     """
     if _NUMBERED.match(after.text):
         return False
@@ -124,7 +127,7 @@ def _wraps(before: Line, after: Line, right: float) -> bool:
 
 
 def _levels(pages: Sequence[Sequence[Line]], body: float) -> dict[float, int]:
-    """Font size -> heading level; empty if too many lines are large."""
+    """Font size -> heading level; empty if more than 30 % of the lines are large."""
     large = [_size(line) for lines in pages for line in lines if _is_large(line, body)]
     if len(large) > 0.3 * sum(map(len, pages)):
         return {}
@@ -146,7 +149,7 @@ def _largest(pages: Sequence[Sequence[Line]], body: float) -> str:
 
 
 def _usual_step(pages: Sequence[Sequence[Line]]) -> float:
-    """The median distance of consecutive lines, in font sizes."""
+    """The median distance between the baselines of consecutive lines, in font sizes."""
     steps = [
         (after.base - before.base) / before.size
         for lines in pages

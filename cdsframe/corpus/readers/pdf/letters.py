@@ -1,7 +1,7 @@
 """Reads the letters of a PDF page with pdfium, with position, size and direction. Does not order or join them.
 
 pdfium decodes the fonts and finds spaces between words by letter size. A letter that its font does not map to Unicode
-is UNKNOWN here. `bidi` puts right-to-left text into reading order.
+gets the text UNKNOWN. `bidi` puts right-to-left text into reading order.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ class Letter(Placed):
     """A letter. `text` has several characters for a ligature, and is the whole value for a form field."""
 
     turn: float
-    """Degrees counter-clockwise in the file's axes."""
+    """Direction of the text in PDF user space, in degrees counter-clockwise."""
     run: int
     """Number of the text object that contains the letter."""
     space: str = ""
@@ -64,7 +64,7 @@ def read_letters(page: PdfPage, text: PdfTextPage) -> PageLetters:
 
 
 def visible_box(page: PdfPage) -> Box:
-    """The visible part of the page: its crop box within its media box."""
+    """The visible part of the page in PDF user space: its crop box within its media box."""
     crop, media = _ordered(page.get_cropbox()), _ordered(page.get_mediabox())
     box = (max(crop[0], media[0]), max(crop[1], media[1]), min(crop[2], media[2]), min(crop[3], media[3]))
     return box if box[0] < box[2] and box[1] < box[3] else media
@@ -155,7 +155,7 @@ class _Reading:
 
 
 def _upright_columns(letters: list[Letter]) -> None:
-    """Changes the direction of vertical East Asian text, whose upright letters follow each other downwards."""
+    """Sets the direction of vertical East Asian text, whose upright letters follow downwards, to 270 degrees."""
     start = 0
     for end in range(1, len(letters) + 1):
         if end < len(letters) and letters[end].run == letters[start].run:
@@ -170,7 +170,7 @@ def _upright_columns(letters: list[Letter]) -> None:
 
 
 def _lay_down(letter: Letter) -> None:
-    """Converts from the frame of 0 degrees, in which y grows downwards, to the frame of 270 degrees."""
+    """Converts a letter from the frame of 0 degrees, in which y grows downwards, to the frame of 270 degrees."""
     left, top, right, bottom = letter.left, letter.top, letter.right, letter.bottom
     letter.left, letter.right, letter.top, letter.bottom = top, bottom, -right, -left
     letter.base, letter.turn = letter.bottom, 270.0

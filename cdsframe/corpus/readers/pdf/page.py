@@ -1,4 +1,4 @@
-"""Reads a PDF page as lines in reading order and counts the content that they lack. Does not compare pages."""
+"""Reads a PDF page as lines in reading order and counts the omitted content. Does not compare pages."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from pypdfium2 import PdfDocument, PdfPage
 
 _SCAN = 0.5
-"""Share of the page covered by pictures from which on the page counts as scanned."""
+"""A page counts as scanned if pictures cover at least this share of its area."""
 
 
 @dataclass(slots=True)
@@ -37,59 +37,63 @@ class Page:
 
     lines: list[Line] = field(default_factory=list)
     top: float = 0.0
-    """Top edge of the page, on the axis of its upright lines."""
+    """The page's top edge, in points, in the frame of upright text (see `Frame`): the same axis as `Line.base`."""
     bottom: float = 0.0
+    """The page's bottom edge on the same axis."""
     overlay: Overlay = field(default_factory=Overlay)
     undecoded: int = 0
-    """Letters that could not be decoded to Unicode."""
+    """Number of letters that could not be decoded to Unicode."""
     outside: int = 0
-    """Words outside the visible page."""
+    """Number of words outside the visible page."""
     again: int = 0
-    """Words that were printed twice in the same place."""
+    """Number of words that are removed because they repeat a word in the same place."""
     pictures: int = 0
     scanned: bool = False
-    """Whether pictures cover most of it."""
+    """Whether pictures cover at least half of the page (`_SCAN`)."""
     drawn: bool = False
-    """Whether it contains paths or pictures."""
+    """Whether the page contains drawn paths or pictures."""
     broken: bool = False
-    """Whether it cannot be read."""
+    """Whether the page cannot be read."""
 
 
 def read_page(document: PdfDocument, number: int, form: Any, second: SecondReading) -> Page:
-    """Reads a page of a document.
+    """Reads a page of a document. If the page cannot be read, sets `Page.broken`.
 
     Args:
         number: the page's index from 0.
-        form: pdfium's handle of the document's form; None if it has none.
+        form: pdfium's handle of the document's form; None if the document has no form.
+        second: the document as pdfminer reads it.
     """
     from pypdfium2 import PdfiumError, raw
 
     try:
         page = document[number]
     except PdfiumError:
-        lines, undecoded = lay_out(second.letters(number), (), 0.0)
-        return Page(lines, undecoded=undecoded, broken=not lines)
+        return read_second(number, second)
     if form:
         raw.FORM_OnAfterLoadPage(page.raw, form)  # required: check boxes have no state otherwise
     try:
         return _read_open(page, number, form, second)
     except PdfiumError:
-        return Page(broken=True)
+        return read_second(number, second)
     finally:
         if form:
             raw.FORM_OnBeforeClosePage(page.raw, form)
         page.close()
 
 
+def read_second(number: int, second: SecondReading) -> Page:
+    """Reads a page with pdfminer only. Sets `Page.broken` if pdfminer finds no text on it."""
+    read = second.read(number)
+    lines, undecoded = lay_out(read.letters, (), read.upright)
+    return Page(lines, undecoded=undecoded, broken=not lines)
+
+
 def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> Page:
-    with closing(page.get_textpage()) as text:
-        read = read_letters(page, text)
     drawings = read_drawings(page)
     drawn = bool(drawings.paths or drawings.pictures)
-    found = read.letters
-    if skipped := find_skipped(page):
-        found = with_skipped(found, skipped, second.letters(number))
-    letters, again = once(_better(found, number, second, drawn))
+    found, outside = _letters(page, number, second, drawn)
+    letters, again = once(found)
     overlay = read_overlay(page, form, letters)
     upright = float(page.get_rotation() % 360)
     lines, undecoded = lay_out(with_values(letters, overlay), drawings.rules, upright)
@@ -100,7 +104,7 @@ def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> 
         bottom,
         overlay,
         undecoded,
-        read.outside,
+        outside,
         again,
         drawings.pictures,
         drawings.covered >= _SCAN,
@@ -108,17 +112,37 @@ def _read_open(page: PdfPage, number: int, form: Any, second: SecondReading) -> 
     )
 
 
-def _better(letters: list[Letter], number: int, second: SecondReading, drawn: bool) -> list[Letter]:
-    """pdfium's letters, or pdfminer's.
+def _letters(page: PdfPage, number: int, second: SecondReading, drawn: bool) -> tuple[list[Letter], int]:
+    """Returns the letters of an open page, and the number of words outside the visible page.
 
-    pdfminer's are used if pdfium finds none on a page without drawings, or fails to decode some and decodes fewer in
-    total.
+    The letters are pdfminer's if pdfium cannot read the page's text; PdfiumError if pdfminer cannot read it either.
+    """
+    from pypdfium2 import PdfiumError
+
+    try:
+        with closing(page.get_textpage()) as text:
+            read = read_letters(page, text)
+    except PdfiumError:
+        if letters := second.read(number).letters:
+            return letters, 0
+        raise
+    found = read.letters
+    if skipped := find_skipped(page):
+        found = with_skipped(found, skipped, second.read(number))
+    return _better(found, number, second, drawn), read.outside
+
+
+def _better(letters: list[Letter], number: int, second: SecondReading, drawn: bool) -> list[Letter]:
+    """Returns pdfium's letters (`letters`), or pdfminer's (`second`).
+
+    pdfminer's are used if pdfium finds none on a page without drawings, or if pdfium leaves some UNKNOWN and pdfminer
+    decodes over 2 % more. Before that, pdfminer's letters decode pdfium's UNKNOWN letters where they can (see `fill`).
     """
     if letters and all(letter.text != UNKNOWN for letter in letters):
         return letters
     if not letters:
-        return letters if drawn else second.letters(number)
-    other = second.letters(number)
+        return letters if drawn else second.read(number).letters
+    other = second.read(number).letters
     fill(letters, other)
     found = [letter for letter in other if letter.text != UNKNOWN]
     return other if len(found) > 1.02 * sum(letter.text != UNKNOWN for letter in letters) else letters
@@ -128,8 +152,8 @@ def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> 
     """Returns the lines in reading order, and the number of letters that could not be decoded to Unicode.
 
     Args:
-        rules: ruled lines.
-        upright: the direction of text that is upright on the displayed page.
+        rules: ruled lines in the frame of 0 degrees.
+        upright: the direction, in degrees, of text that is upright on the displayed page.
     """
     kept, undecoded = known(with_lines_below(letters, rules))
     by_turn: dict[float, list[Piece]] = defaultdict(list)
@@ -138,15 +162,19 @@ def lay_out(letters: Sequence[Letter], rules: Sequence[Box], upright: float) -> 
     for letter in kept:
         if letter.cell >= 0:
             in_cells[letter.cell].append(letter)
+    places = {id(letter): number for number, letter in enumerate(kept)}
     for table in tables:
         inside = [letter for cell in range(len(table.cells)) for letter in in_cells.get(table.first + cell, ())]
-        order = next(number for number, letter in enumerate(kept) if letter is inside[0])
+        order = min(places[id(letter)] for letter in inside)
         turn, piece = table_piece(table, inside, order, _cell_lines)
         by_turn[turn].append(piece)
     for turn, group in _directions(letter for letter in kept if letter.cell < 0):
         frame = Frame(turn)
         lines_here = [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in rules]
-        by_turn[turn] += with_stacked(pieces(group), lines_here)
+        found = pieces(group)
+        for piece in found:
+            piece.order = places[id(group[piece.order])]  # among all letters of the page, as for the tables
+        by_turn[turn] += with_stacked(found, lines_here)
     lines: list[Line] = []
     for turn in sorted(by_turn, key=lambda turn: _rank(turn, upright, by_turn[turn])):
         for flow in flows(by_turn[turn]):
@@ -166,12 +194,12 @@ def _directions(letters: Iterable[Letter]) -> list[tuple[float, list[Letter]]]:
 
 
 def _rank(turn: float, upright: float, pieces: Sequence[Piece]) -> tuple[bool, bool, int]:
-    """Sort key: upright text first, then horizontal and vertical text, most pieces first; slanted text last."""
+    """Sort key of a direction: upright text first, slanted text last; among the others, most letters first."""
     return _slant(turn) > 5, _slant(turn - upright, 360) > 5, -sum(piece.letters for piece in pieces)
 
 
 def _slant(turn: float, step: float = 90) -> float:
-    """Degrees to the nearest multiple of the step."""
+    """Distance of an angle from the nearest multiple of `step`, in degrees."""
     return abs(turn - round(turn / step) * step)
 
 

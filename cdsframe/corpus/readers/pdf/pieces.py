@@ -26,15 +26,16 @@ class Piece(Placed):
     """Part of a line, or a whole table (`table`)."""
 
     order: int
-    """Position in the file's order."""
+    """Position of the piece in the order of the file."""
     letters: int
+    """Number of characters."""
     rtl: int = 0
     """Number of letters in a right-to-left script."""
     table: bool = False
     spaced: bool = False
-    """Whether white space follows it on its line."""
+    """Whether white space follows the piece on its line."""
     apart: bool = False
-    """Whether it is a fraction, which must not merge with a preceding number or word."""
+    """Whether the piece is a fraction, which must not merge with a preceding number or word."""
 
 
 def pieces(letters: Sequence[Letter]) -> list[Piece]:
@@ -104,7 +105,7 @@ def _left_to_right(letters: list[Letter]) -> list[Letter]:
 
 
 def _one_by_one(chunks: list[list[Letter]]) -> list[Letter]:
-    """Joins texts that are printed over each other one after the other."""
+    """Returns the letters of texts that are printed over each other: one text after the other."""
     for chunk in chunks:
         chunk[-1].space = chunk[-1].space or " "
     return [letter for chunk in sorted(chunks, key=lambda chunk: chunk[0].left) for letter in chunk]

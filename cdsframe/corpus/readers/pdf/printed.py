@@ -16,8 +16,10 @@ _GAP = "…"
 
 
 def once(letters: list[Letter]) -> tuple[list[Letter], int]:
-    """Removes letters printed again in almost the same place (fake bold, shadows). Returns the number of removed
-    words."""
+    """Removes letters printed again in almost the same place (fake bold, shadows).
+
+    Returns the remaining letters and the number of removed words.
+    """
     kept = _once_by_letter(_once_by_run(letters))
     places = {id(letter) for letter in kept}
     words, inside = 0, False
@@ -84,7 +86,7 @@ def _near(one: Letter, other: Letter, across: float, down: float) -> bool:
 
 
 def without(letters: Sequence[Letter], dropped: Sequence[bool]) -> list[Letter]:
-    """Removes the marked letters; keeps the white space after them."""
+    """Removes the letters whose `dropped` is True; keeps the white space after them."""
     kept: list[Letter] = []
     for letter, drop in zip(letters, dropped, strict=True):
         if not drop:
@@ -95,7 +97,7 @@ def without(letters: Sequence[Letter], dropped: Sequence[bool]) -> list[Letter]:
 
 
 def known(letters: list[Letter]) -> tuple[list[Letter], int]:
-    """The decoded letters, and the number of undecoded ones; inside a word `…` replaces them."""
+    """Returns the decoded letters and the number of undecoded ones, which `…` replaces inside a word."""
     kept: list[Letter] = []
     lost = 0
     pending = False  # undecoded letters directly follow the last kept letter

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.pdf.furniture import drop_repeated
 from cdsframe.corpus.readers.pdf.headings import blocks_of
-from cdsframe.corpus.readers.pdf.page import Page, lay_out, read_page
+from cdsframe.corpus.readers.pdf.page import Page, read_page, read_second
 from cdsframe.corpus.readers.pdf.second import SecondReading
 from cdsframe.corpus.readers.pdf.titles import sensible
 from cdsframe.text.blocks import assemble
@@ -27,7 +27,10 @@ _MOST_PLACES = 8
 
 
 def read_pdf(data: bytes, limit: int) -> Parsed:
-    """Reads a PDF: lines clearly larger than the body text are headings; without any, each page is a section."""
+    """Reads a PDF: lines clearly larger than the body text are headings; without any, each page is a section.
+
+    Raises Refused if the file cannot be read or has no text.
+    """
     try:
         with _ONE_AT_A_TIME, closing(SecondReading(data)) as second:
             pages, title, xfa = _read(data, second)
@@ -63,13 +66,10 @@ def _read(data: bytes, second: SecondReading) -> tuple[list[Page], str, bool]:
 
 
 def _read_again(second: SecondReading, code: int | None) -> list[Page]:
-    """Reads a file that pdfium cannot open with pdfminer. Raises Refused if that finds no letters."""
+    """Reads with pdfminer a file that pdfium cannot open (error `code`). Raises Refused if it finds no letters."""
     import pypdfium2.raw as raw
 
-    pages = []
-    for number in range(second.pages):
-        lines, undecoded = lay_out(second.letters(number), (), 0.0)
-        pages.append(Page(lines, undecoded=undecoded))
+    pages = [read_second(number, second) for number in range(second.pages)]
     if any(page.lines for page in pages):
         return pages
     if code == raw.FPDF_ERR_PASSWORD:
@@ -83,7 +83,7 @@ def _read_again(second: SecondReading, code: int | None) -> list[Page]:
 
 @contextmanager
 def _form(document: PdfDocument, kind: int) -> Iterator[Any]:
-    """pdfium's handle of the document's form; None if it has none."""
+    """Yields pdfium's handle of the document's form; None if the document has no form."""
     import pypdfium2.raw as raw
 
     if kind == raw.FORMTYPE_NONE:
@@ -134,7 +134,7 @@ _HARMLESS: dict[str, Callable[[Page], int]] = {
 
 
 def _where(counts: Iterable[int], text: bool = True) -> tuple[int, bool, str]:
-    """`(sum, text, pages)`: the pages with a count are listed as in "pages 1, 3-5"."""
+    """Returns an Omission's `(count, text, place)` from counts per page; the place is such as "pages 1, 3-5"."""
     listed = list(counts)
     ranges: list[list[int]] = []
     for number, count in enumerate(listed, start=1):

@@ -19,7 +19,7 @@ _GLUED = 0.12
 """Gap, in font sizes, below which two pieces are one word."""
 
 _SMALLEST_SCRIPT = 0.45
-"""Minimum size of a superscript, as a share of its line's; excludes text beside a drop cap."""
+"""Minimum font size of a superscript, as a share of its line's font size; excludes text beside a drop cap."""
 
 _FAR = 3.0
 """Gap, in font sizes, that is too wide within a heading."""
@@ -63,7 +63,7 @@ class _Row:
         )
 
     def touches(self, piece: Piece, gap: float, least: float = 0.0) -> bool:
-        """Whether the piece is within a gap (in font sizes) of a piece of this row that is larger than `least`."""
+        """Whether a piece of this row with a font size above `least` is at most `gap` font sizes from the piece."""
         reach = gap * self.size
         return any(
             other.left - reach <= piece.right and piece.left <= other.right + reach
@@ -160,7 +160,7 @@ def _far(before: Piece, after: Piece, size: float) -> bool:
 
 
 def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: float, rtl: bool) -> str:
-    """Appends the piece to the line's text."""
+    """Returns the text with a piece of the line appended: as superscript, as subscript, or after a blank if needed."""
     if before is None:
         return piece.text
     if piece.apart:
@@ -177,7 +177,7 @@ def _joined(text: str, before: Piece | None, piece: Piece, base: float, size: fl
     glued = gap < _GLUED and level and not before.spaced and not _overlaps(before, piece)
     if glued and text[-1:].isdigit() and piece.text[:1].isdigit():
         shift = 0.2 if 0.85 < piece.size / before.size < 1.18 else 0.05
-        glued = abs(before.base - piece.base) <= shift * size  # `10^9` and `5 mg` contain two separate numbers
+        glued = abs(before.base - piece.base) <= shift * size  # in `10^9` and `5 mg`, these are two numbers
     return text + ("" if glued else " ") + piece.text
 
 

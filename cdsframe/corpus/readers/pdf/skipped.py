@@ -1,4 +1,4 @@
-"""Finds letters that pdfium skips and takes them from the second reading. Does not compare other letters.
+"""Finds letters that pdfium skips and takes them from pdfminer's reading. Does not compare other letters.
 
 pdfium drops text objects without width. A single letter has no width if its font is not embedded and pdfium's
 substitute font lacks it: the `≥` of `Dose ≥ 5 mg`, or a Chinese line written letter by letter.
@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from cdsframe.corpus.readers.pdf.drawings import SAME, objects, own, times
 from cdsframe.corpus.readers.pdf.frames import Frame
 from cdsframe.corpus.readers.pdf.letters import Letter, visible_box
+from cdsframe.corpus.readers.pdf.second import SecondPage
 from cdsframe.corpus.readers.pdf.symbols import UNKNOWN
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _STEPS_BACK = 20
 
 @dataclass(slots=True)
 class Skipped:
-    """Start of a text object without width, in the file's axes, and its font size."""
+    """Start of a text object without width, in PDF user space, and its font size; in points."""
 
     x: float
     y: float
@@ -42,7 +43,7 @@ class Skipped:
 
 
 def find_skipped(page: PdfPage) -> list[Skipped]:
-    """The visible text objects without width whose font is not embedded. Some of them are blanks."""
+    """The text objects without width on the visible page whose font is not embedded. Some of them are blanks."""
     import pypdfium2.raw as raw
 
     found: list[Skipped] = []
@@ -62,29 +63,32 @@ def find_skipped(page: PdfPage) -> list[Skipped]:
     return found
 
 
-def with_skipped(letters: Sequence[Letter], skipped: Sequence[Skipped], others: Sequence[Letter]) -> list[Letter]:
+def with_skipped(letters: Sequence[Letter], skipped: Sequence[Skipped], second: SecondPage) -> list[Letter]:
     """Inserts the skipped letters into pdfium's letters, each after its predecessor.
 
+    A text object where pdfminer has neither a letter nor a blank becomes an UNKNOWN letter at the end.
+
     Args:
-        others: the second reading's letters. If it found none although pdfium found some, it failed: each skipped text
-            object then counts as an UNKNOWN letter.
+        second: pdfminer's reading of the page.
     """
-    if letters and not others:
-        return [*letters, *(_unknown(item, number) for number, item in enumerate(skipped))]
-    places, own_places = _by_place(others), _by_place(letters)
+    others = second.letters
+    places, own_places, blanks = _by_place(others), _by_place(letters), _by_place(second.blanks)
     added: dict[int, Letter] = {}
+    lost: list[Letter] = []
     for item in skipped:
         at = _nearest(item, others, places)
-        if at is None or at in added or _match(others[at], letters, own_places) is not None:
-            continue
-        added |= _object(item, at, others, letters, own_places)
+        if at is None:
+            if _nearest(item, second.blanks, blanks) is None:
+                lost.append(_unknown(item, len(lost)))
+        elif at not in added and _match(others[at], letters, own_places) is None:
+            added |= _object(item, at, others, letters, own_places)
     behind: dict[int, list[Letter]] = defaultdict(list)
     for at, letter in sorted(added.items()):
         behind[_before(at, others, added, letters, own_places)].append(letter)
     found = list(behind[-1])
     for number, letter in enumerate(letters):
         found += [letter, *behind.get(number, ())]
-    return found
+    return found + lost
 
 
 def _unknown(item: Skipped, number: int) -> Letter:
@@ -110,7 +114,10 @@ def _around(places: dict[tuple[float, int, int], list[int]], turn: float, left: 
 
 
 def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
-    """The letter at the object's start. pdfminer's position ignores text rise, so the baseline may differ."""
+    """The index of pdfminer's letter at the object's start; None if there is none.
+
+    pdfminer's positions ignore text rise, so the baseline may differ.
+    """
     best: tuple[float, int] | None = None
     for turn in {turn for turn, _, _ in places}:
         left, base = Frame(turn).point(item.x, item.y)
@@ -122,13 +129,15 @@ def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, 
 
 
 def _match(other: Letter, letters: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
-    """The index of pdfium's letter at the position of `other`, which pdfminer read; None if there is none."""
+    """The index of pdfium's letter nearest to the position of `other`, which pdfminer read; None if none is near."""
+    best: tuple[float, int] | None = None
     for number in _around(places, other.turn, other.left, other.base):
         letter = letters[number]
         reach = 0.3 * letter.size if letter.text == other.text else 0.1 * letter.size
-        if abs(letter.left - other.left) <= reach and abs(letter.base - other.base) <= 0.8 * letter.size:
-            return number
-    return None
+        across, down = abs(letter.left - other.left), abs(letter.base - other.base)
+        if across <= reach and down <= 0.8 * letter.size:
+            best = min(best or (math.inf, 0), (across + down, number))
+    return best[1] if best else None
 
 
 def _object(
@@ -138,7 +147,7 @@ def _object(
     letters: Sequence[Letter],
     places: dict[tuple[float, int, int], list[int]],
 ) -> dict[int, Letter]:
-    """The letters of a skipped object: one, or several in vertical text."""
+    """pdfminer's letters of a skipped object by index: one, or several in vertical text."""
     first = others[at]
     base = Frame(first.turn).point(item.x, item.y)[1]
     found: dict[int, Letter] = {}

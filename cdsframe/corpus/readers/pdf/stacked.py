@@ -23,10 +23,12 @@ _RAISED, _LOWERED = (0.1, 1.0), (0.1, 1.0)
 """Range of each number's baseline offset from the text's baseline, in font sizes of the text."""
 
 _LOWEST_SMALL = 0.6
-"""Maximum offset of a small denominator without a rule; a footnote number in the next line is lower."""
+"""Maximum offset of a small denominator, in font sizes of the text, if no rule divides the numbers; a footnote number
+in the next line is lower."""
 
 _UNEVEN = 0.35
-"""Maximum difference of the two offsets of large numbers without a rule; ordinary lines are not centred on the text."""
+"""Maximum difference of the two offsets of large numbers, in font sizes of the text, if no rule divides them; ordinary
+lines are not centred on the text."""
 
 _BESIDE = 0.6
 """Maximum gap to the text, in font sizes of the text."""

@@ -1,6 +1,7 @@
 """Decodes letters that a PDF's font maps to the private use area or to no character.
 
-Supports the fonts Symbol and Wingdings, whose letters office programs write as private use. Does not guess other fonts.
+Supports the fonts Symbol and Wingdings, whose letters office programs store in the private use area, and list bullets
+in other fonts. Does not guess other letters.
 """
 
 from __future__ import annotations
@@ -13,14 +14,14 @@ UNKNOWN = "\ufffd"
 """Marks a letter that could not be decoded to Unicode."""
 
 _BULLETS = {0xB7: "•", 0xA7: "▪", 0xD8: "➢"}
-"""List bullets, in fonts of any name."""
+"""Code -> list bullet; applied to fonts of any name."""
 
 
 def decoded(written: str, font: str = "") -> str:
-    """The text of a letter; UNKNOWN for a control, an unassigned code, half a surrogate pair or private use.
+    """The text of a letter; UNKNOWN for a control character, an unassigned code, a lone surrogate or private use.
 
     Args:
-        written: the single character from the font's map.
+        written: the character to which the PDF's font maps the letter.
         font: the font's name.
     """
     kind = unicodedata.category(written)
@@ -32,5 +33,5 @@ def decoded(written: str, font: str = "") -> str:
             return SYMBOL.get(code, UNKNOWN)
         return _BULLETS.get(code, UNKNOWN)
     if "\ufb50" <= written <= "\ufdff" or "\ufe70" <= written <= "\ufefc":
-        return unicodedata.normalize("NFKC", written)  # shapes of Arabic letters
+        return unicodedata.normalize("NFKC", written)  # presentation forms of Arabic letters
     return UNKNOWN if kind in ("Cc", "Cn", "Cs", "Co") else written

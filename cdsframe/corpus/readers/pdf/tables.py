@@ -14,7 +14,7 @@ from cdsframe.corpus.readers.pdf.frames import Box, Frame
 from cdsframe.corpus.readers.pdf.letters import Letter
 
 _MOST_RULES = 1500
-"""A page with more ruled lines is a drawing: searching it for cells would take minutes."""
+"""A page with more ruled lines is a drawing. It is not searched for tables, because that would take minutes."""
 
 _BESIDE = 8.0
 """Distance, in font sizes, within which text next to a table continues its lines."""
@@ -25,14 +25,14 @@ _NEAR = 2.0
 
 @dataclass(slots=True)
 class Table:
-    """Cells in the frame of 0 degrees; `first` is the number of the first cell."""
+    """A table: its cells in the frame of 0 degrees, and the number of its first cell among all cells of the page."""
 
     cells: list[Box]
     first: int
 
 
 def find_tables(rules: Sequence[Box]) -> list[Table]:
-    """The grids formed by ruled lines `(left, top, right, bottom)`, smallest first."""
+    """The grids that ruled lines form, smallest first. The lines are boxes in the frame of 0 degrees."""
     from pdfplumber.table import cells_to_tables, edges_to_intersections, intersections_to_cells, merge_edges
 
     if len(rules) < 4:
@@ -70,7 +70,7 @@ def _area(grid: Sequence[Box]) -> float:
 
 
 def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
-    """Sets the cell number of each word in a table. Returns the tables with text in several rows and columns."""
+    """Returns the tables with text in several rows and columns. Sets `Letter.cell` of the letters in their cells."""
     if not tables:
         return []
     words: dict[float, list[list[Letter]]] = defaultdict(list)
@@ -97,7 +97,7 @@ def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
 
 
 def _is_part_of_rows(table: Table, inside: dict[int, list[Letter]], words: dict[float, list[list[Letter]]]) -> bool:
-    """Whether most lines continue outside: the rules then mark only part of a table, such as a shaded column."""
+    """Whether most text lines continue outside the grid: it is then only part of a table, such as a shaded column."""
     letters = [letter for cell in inside.values() for letter in cell]
     turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]
     boxes = cells_in(table, turn)
@@ -115,7 +115,7 @@ def _is_part_of_rows(table: Table, inside: dict[int, list[Letter]], words: dict[
 
 
 def cells_in(table: Table, turn: float) -> list[Box]:
-    """The cells in the frame of a text direction."""
+    """The boxes of a table's cells in the frame of the text direction `turn`."""
     frame = Frame(turn)
     return [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in table.cells]
 
@@ -137,7 +137,7 @@ def _words(letters: Sequence[Letter]) -> list[list[Letter]]:
 
 
 def _inside(words: Iterable[list[Letter]], boxes: Sequence[Box]) -> Iterable[tuple[int, list[Letter]]]:
-    """The words whose centre is inside a box, with the box's number."""
+    """Yields `(number of the box, word)` for each word whose centre is inside a box."""
     left, top = min(box[0] for box in boxes), min(box[1] for box in boxes)
     right, bottom = max(box[2] for box in boxes), max(box[3] for box in boxes)
     for word in words:
@@ -151,7 +151,7 @@ def _inside(words: Iterable[list[Letter]], boxes: Sequence[Box]) -> Iterable[tup
 
 
 def steps(values: Iterable[float]) -> list[float]:
-    """Sorted values; nearly equal values are merged."""
+    """The sorted values, with one value for those within `_NEAR` of each other."""
     found: list[float] = []
     for value in sorted(values):
         if not found or value - found[-1] > _NEAR:

@@ -1,7 +1,8 @@
 """Finds cells that take several lines in a table without rules, so that each cell's text is read as a whole.
 
-Supports two cases: a line half-way between two lines of another cell, and a line in lower case below a cell without
-space left. Level lines are kept as separate rows: a value next to the wrong label is worse than a split cell.
+Supports two cases: a line half-way between two lines of another cell, and a line in lower case below a cell whose line
+is full. Lines of neighbouring cells on the same baselines are kept as separate rows: a value next to the wrong label is
+worse than a split cell.
 """
 
 from __future__ import annotations
@@ -64,13 +65,13 @@ def _size(run: _Run) -> float:
 
 
 def _meet(one: Iterable[_Run], other: Iterable[_Run]) -> bool:
-    """Whether the two overlap horizontally."""
+    """Whether two cells overlap horizontally."""
     one, other = list(one), list(other)
     return _left(one) < _right(other) and _left(other) < _right(one)
 
 
 def _centred(rows: Sequence[list[_Run]]) -> list[list[list[_Run]]]:
-    """Groups lines into cells if cells are vertically centred next to longer ones."""
+    """Groups lines into cells if a cell is vertically centred next to one with more lines. Returns the cells by row."""
     cells: list[list[_Run]] = []
     for run in chain.from_iterable(rows):
         above = [cell for cell in cells[-60:] if _is_below(cell[-1], run) and _meet(cell, [run])]

@@ -26,13 +26,13 @@ _BLOCKS = ("w:p", "w:tbl", "w:altChunk", "w:subDoc")
 
 
 class Blocks:
-    """Reads containers of blocks.
+    """Reads the blocks of a container: of the body, a note, a table cell or a text box.
 
     Args:
         reader: reads the part's paragraphs.
         styles: the file's styles.
         numbering: the file's numbering.
-        foreign: returns the blocks of a referenced part: a chart, a diagram, an embedded document.
+        foreign: returns the blocks of the chart, diagram or embedded document to which an element refers.
     """
 
     def __init__(
@@ -43,7 +43,7 @@ class Blocks:
         self._in_cell = False
 
     def of(self, container: Any) -> Iterator[Block]:
-        """The blocks of a container, including those inside wrappers."""
+        """Yields the blocks of a container, including those inside wrappers such as content controls."""
         carried: list[tuple[str, str]] = []
         for item in self._members(container):
             if name(item) == "w:p" or not _has_blocks(item):
@@ -66,7 +66,7 @@ class Blocks:
             yield Block(Pieces(carried).text().strip())
 
     def _members(self, container: Any) -> Iterator[Any]:
-        """Paragraphs, tables, references to embedded documents, and runs outside paragraphs."""
+        """Yields paragraphs, tables, references to embedded documents, and runs outside paragraphs."""
         for item in container:
             tag = name(item)
             if tag in _BLOCKS:
@@ -102,7 +102,7 @@ class Blocks:
         elif text or pieces.notes:
             yield Block(f"{label} {pieces.text().strip()}".strip())
         elif self._in_cell and label != BULLET:
-            yield Block(label)  # a numbered table row without text
+            yield Block(label)  # a table cell that holds only a number
         yield from self._boxes(pieces)
 
     def _boxes(self, pieces: Pieces) -> Iterator[Block]:
@@ -111,7 +111,10 @@ class Blocks:
             yield from (Block(block.text) for block in blocks)
 
     def _table(self, table: Any) -> Iterator[Block]:
-        """Yields one block with a line per row. A table with one column is a frame around blocks: yields those."""
+        """Yields one block with a line per row; a nested table yields a block per row.
+
+        A table with one column is only a frame: yields the blocks in it.
+        """
         rows = [(row, list(self._below(row, "w:tc"))) for row in self._below(table, "w:tr")]
         if all(len(cells) <= 1 for _, cells in rows):
             blocks = [block for _, cells in rows for cell in cells for block in self.of(cell)]
@@ -122,7 +125,7 @@ class Blocks:
         yield from map(Block, lines if self._in_cell else ["\n".join(lines)])
 
     def _below(self, element: Any, wanted: str) -> Iterator[Any]:
-        """The rows of a table or the cells of a row, including those inside wrappers; deleted ones are left out."""
+        """Yields a table's rows or a row's cells, also inside wrappers; omits and counts deleted and hidden ones."""
         deleted = {"w:tr": ("w:trPr", "w:del"), "w:tc": ("w:tcPr", "w:cellDel")}[wanted]
         for item in element:
             tag = name(item)

@@ -33,7 +33,7 @@ def chart_lines(root: Any) -> Iterator[str]:
 
 
 def _points(series: Any, parts: tuple[str, ...]) -> dict[int, str]:
-    """The cached values of a series by index; values of several parts are joined."""
+    """The values that the file stores for a series, by index; values of several of the `parts` are joined."""
     found: dict[int, str] = {}
     for part in series:
         if name(part) not in parts:

@@ -19,7 +19,7 @@ _DRAWN = frozenset(
 _SHOWN = re.compile(
     r'\s*(?:(?:MACROBUTTON|GOTOBUTTON)\s+(?:"[^"]*"|\S+)|(QUOTE))(?:\s+(.*))?', re.DOTALL | re.IGNORECASE
 )
-"""Fields that show words of their instruction: those after the name of a macro or a bookmark, or all of them."""
+"""Fields that show words of their instruction: QUOTE all, a button those after its macro or bookmark."""
 _SYMBOL = re.compile(r'\s*SYMBOL\s+"?(\d+|0x[0-9a-f]+)"?\s(?:.*\s)?\\f\s*"?([^"\\]+)"?.*', re.DOTALL | re.IGNORECASE)
 _SHOWING = ("w:sym", "w:drawing", "w:pict", "w:object", "w:ffData", "w:footnoteReference", "w:endnoteReference")
 """Elements without text that are visible in a field's result."""
@@ -48,7 +48,7 @@ class Fields:
         return all(item.result for item in self._open)
 
     def mark(self, element: Any) -> str | None:
-        """Processes a `w:fldChar`. Returns the instruction if the field ends without a result or with an empty one."""
+        """Processes a `w:fldChar`. If it ends a field without a visible result, returns the instruction; else None."""
         begin = self._begins.get(element)
         if begin is None:
             return None
@@ -66,7 +66,7 @@ class Fields:
         return None if last.result and begin in self._filled else "".join(last.instruction)
 
     def instruct(self, text: str) -> None:
-        """Processes a part of an instruction, or the text that a nested field shows."""
+        """Adds a text to the instruction of the innermost field whose result has not begun, if there is one."""
         inner = next((item for item in reversed(self._open) if not item.result), None)
         if inner is not None:
             inner.instruction.append(text)
@@ -86,7 +86,7 @@ def drawn_symbol(instruction: str) -> str:
 
 
 def shown_words(instruction: str) -> str:
-    """The words of a field's instruction that Word shows in its place, as for MACROBUTTON."""
+    """The words of a field's instruction that Word shows instead of the field, as for MACROBUTTON; "" if none."""
     found = _SHOWN.fullmatch(instruction)
     if found is None:
         return ""
@@ -96,7 +96,7 @@ def shown_words(instruction: str) -> str:
 
 
 def form_value(element: Any) -> str:
-    """The text of a form field (`w:ffData` below `w:fldChar`) without a result: a check box, or the chosen entry."""
+    """The text of a form field (`w:ffData` in `w:fldChar`): ☒ or ☐, or the chosen entry of a list; else ""."""
     data = child(element, "w:ffData")
     box, choice = child(data, "w:checkBox"), child(data, "w:ddList")
     if box is not None:
@@ -112,7 +112,11 @@ def form_value(element: Any) -> str:
 
 
 def _begins(root: Any) -> tuple[dict[Any, Any], set[Any]]:
-    """Mark -> the begin of its field, for complete fields; and the begins of fields with a visible result."""
+    """Returns two values about complete fields, whose beginnings, separators and ends are `w:fldChar` marks.
+
+    The first maps each mark to the mark that begins its field. The second is the set of marks that begin a field with a
+    visible result.
+    """
     found: dict[Any, Any] = {}
     filled: set[Any] = set()
     stack: list[list[Any]] = []

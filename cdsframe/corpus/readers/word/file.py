@@ -26,7 +26,7 @@ class WordFile:
 
     Args:
         package: the file's parts.
-        nested: reads an embedded document by its suffix; returns None for an unsupported format.
+        nested: reads an embedded document, given its file suffix and bytes; returns None for an unsupported format.
     """
 
     def __init__(self, package: Package, nested: Callable[[str, bytes], Parsed | None]) -> None:
@@ -39,7 +39,7 @@ class WordFile:
         self.titles: list[str] = []
 
     def blocks(self) -> list[Block]:
-        """The main story; notes follow the paragraph of their reference marks."""
+        """The body's blocks. A note stands in brackets at its reference mark; a heading's note is the next block."""
         body, reader = self._reading(self._package.main, self._package.document)
         found = list(body.of(self._story(self._package.document)))
         self.titles = body.titles
@@ -62,7 +62,7 @@ class WordFile:
         return None if found is None else self._package.root(found)
 
     def _story(self, root: Any) -> Any:
-        """The body without background shapes, which repeat on every page."""
+        """The part's `w:body`, without the background shapes, which repeat on every page; the root if there is none."""
         return next((item for item in root if name(item) == "w:body"), root)
 
     def _reading(self, part: str, root: Any) -> tuple[Blocks, Reader]:
@@ -88,7 +88,7 @@ class WordFile:
             self._omitted["runs of text in places that are not read", True] += unread
 
     def _count_around(self) -> None:
-        """Counts headers, footers and comments, and footnotes and endnotes without a reference mark."""
+        """Counts headers, footers, comments, and footnotes (or endnotes) if none of them has a reference mark."""
         related = self._package.relationships(self._package.main).values()
         for kind, part in dict.fromkeys(related):
             if kind in ("header", "footer"):
@@ -102,7 +102,7 @@ class WordFile:
                 self._omitted["notes without a mark", False] += unmarked
 
     def _foreign(self, item: Any, relations: dict[str, tuple[str, str]]) -> Iterator[Block]:
-        """The blocks of a chart, a diagram or an embedded document."""
+        """Yields the blocks of a chart, diagram or embedded document; counts it as omitted if it cannot be read."""
         tag = name(item)
         _, part = relations.get(attribute(item, "dm" if tag == "dgm:relIds" else "id") or "", ("", ""))
         if tag in ("c:chart", "dgm:relIds"):
@@ -141,12 +141,12 @@ class _Notes:
         return " ".join(" ".join(block.text.split()) for block in self._blocks.of(item))
 
     def leave_out_rest(self) -> None:
-        """Counts the notes without a reference mark. Separators are not notes."""
+        """Counts the notes to which no mark referred. Separators are not notes: they have no text."""
         for item in self._rest.values():
             self.reader.leave_out(item, "notes without a mark")
 
 
 def plain_text(data: bytes) -> Parsed:
-    """Reads an embedded text file."""
+    """Reads an embedded text file. Raises ValueError if the bytes are not text."""
     decoded = decode(data)
     return Parsed(decoded.text.strip(), (), remark=decoded.remark, omitted=decoded.omitted)

@@ -15,7 +15,7 @@ _BRACKETED = re.compile(r"\([^()]*\)")
 
 
 def linear(element: Any) -> str:
-    """The formula's text. Elements without a rule are written in order."""
+    """The formula as one line. Of an element without a rule (`_RULES`), the parts are written in order."""
     shown, last = "", ""
     for text, tag in _written(element):
         if text and shown and (last or tag) and _is_apart(shown, text, last, tag):
@@ -25,12 +25,12 @@ def linear(element: Any) -> str:
 
 
 def is_built(element: Any) -> bool:
-    """Whether a formula contains a fraction, a power or another structure, which a number must not directly follow."""
+    """Whether a formula contains a structure, such as a power; no number may directly follow a structure."""
     return any(name(item) in _RULES for item in element.iter())
 
 
 def _written(element: Any) -> Iterator[tuple[str, str]]:
-    """Yields each part's text with the name of its structure, or "" for plain text."""
+    """Yields `(text, element name of its structure, or "" for plain text)` for each part of a formula."""
     tag = name(element)
     if tag in _RULES:
         yield _RULES[tag](element), tag
@@ -42,7 +42,7 @@ def _written(element: Any) -> Iterator[tuple[str, str]]:
 
 
 def _is_apart(before: str, after: str, last: str, tag: str) -> bool:
-    """Whether a blank is needed to keep a part apart from the preceding number, power or name."""
+    """Whether a blank must keep two texts from merging. `last` and `tag` name the structures of the two."""
     if last and before[-1].isalpha() and after[0].isalpha():
         return True
     return before[-1].isalnum() and (after[0].isdigit() or (tag in ("m:sPre", "m:rad") and after[0] in "^_"))

@@ -34,12 +34,12 @@ def _short(tag: str) -> str:
 
 
 def name(element: Any) -> str:
-    """`w:p` for a paragraph with any prefix; `?:p` in an unknown namespace; "" for a comment."""
+    """Short name: `w:p` for a paragraph with any prefix; `?:p` in an unknown namespace; "" for a comment."""
     return _short(element.tag) if isinstance(element.tag, str) else ""
 
 
 def attribute(element: Any, local: str) -> str | None:
-    """The attribute with this local name in any namespace."""
+    """The attribute with this local name in any namespace; None if it is missing."""
     for key, value in element.attrib.items():
         if key.rpartition("}")[2] == local:
             return str(value)
@@ -59,7 +59,7 @@ def child(element: Any, *path: str) -> Any:
 
 
 def value(element: Any, *path: str) -> str | None:
-    """The attribute `val` of the element at the path."""
+    """The attribute `val` of the element at the path; None if either is missing."""
     found = child(element, *path)
     return None if found is None else attribute(found, "val")
 
@@ -73,7 +73,7 @@ def flag(element: Any, *path: str) -> bool | None:
 
 
 def number(element: Any, *path: str) -> int | None:
-    """An integer at the path; None if it is missing or not a number."""
+    """The attribute `val` of the element at the path as an integer; None if it is missing or not a number."""
     try:
         return int(value(element, *path) or "")
     except ValueError:

@@ -1,8 +1,8 @@
 """Computes the number or bullet that Word shows before a paragraph from the numbering definitions. Reads no text.
 
 Counts as Word does: lists with a common definition share counters, a level restarts after a higher one, and
-`startOverride` restarts a list at its first paragraph. A bullet is "-" unless it contains a word. Unknown number
-formats are written as digits.
+`startOverride` restarts a level at its first paragraph in a list. A bullet is "-" unless it contains a word. Unknown
+number formats are written as digits.
 """
 
 from __future__ import annotations
@@ -34,7 +34,10 @@ class _Level:
 
 
 class Numbering:
-    """The lists of a file; `root` is None without any. Call `label` in text order: each call advances counters."""
+    """The lists of a file. Call `label` once per paragraph, in order: each call advances counters.
+
+    `root` is the root element of the numbering part; None if the file has none.
+    """
 
     def __init__(self, root: Any, styles: Styles) -> None:
         items = list(root) if root is not None else []
@@ -46,7 +49,7 @@ class Numbering:
         self._begun: set[tuple[str, int]] = set()
 
     def label(self, properties: Any) -> str:
-        """The label of the next paragraph with these properties; "" if it has none."""
+        """The number or bullet of the next paragraph, whose properties (`w:pPr`) these are; "" if it has none."""
         id_, depth = self._place(properties)
         if id_ not in self._lists or not 0 <= depth < _LEVELS:
             return ""
@@ -101,14 +104,14 @@ class Numbering:
         return "", 0
 
     def _depth_of(self, id_: str, styles: set[str]) -> int | None:
-        """The level of a definition that is linked to one of these paragraph styles."""
+        """The depth (from 0) of the list's level that names one of these paragraph styles; None if no level does."""
         for item in self._definition(id_) if id_ in self._lists else ():
             if name(item) == "w:lvl" and value(item, "w:pStyle") in styles:
                 return int(attribute(item, "ilvl") or 0)
         return None
 
     def _definition(self, id_: str, hops: int = 3) -> Any:
-        """The abstract definition of a list, resolved through a numbering style if it names one."""
+        """A list's abstract definition. If it links to a numbering style, that style's (at most `hops` links)."""
         found = self._abstract.get(value(self._lists.get(id_), "w:abstractNumId"))
         link = value(found, "w:numStyleLink") if found is not None else None
         for style in self._styles.chain(link) if hops else ():
@@ -151,7 +154,7 @@ _EMPTY = _Nothing()
 
 
 def written(count: int, format_: str) -> str:
-    """A number in one of Word's formats; digits for an unknown format."""
+    """A number in one of Word's formats; digits for an unknown format, "" for "none" and "bullet"."""
     if format_ in ("none", "bullet"):
         return ""
     if format_ in ("upperLetter", "lowerLetter") and count > 0:

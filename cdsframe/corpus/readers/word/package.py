@@ -15,9 +15,9 @@ from cdsframe.corpus.readers.word.names import attribute
 
 
 class Package:
-    """An opened file. `damaged` counts the optional parts that cannot be read.
+    """An opened file. `damaged` holds the optional parts that could not be read.
 
-    Raises Refused if the archive or the main part cannot be read.
+    Raises Refused if the archive or the main part cannot be read, or if the archive unpacks to more than `limit` bytes.
     """
 
     def __init__(self, data: bytes, limit: int) -> None:
@@ -40,7 +40,7 @@ class Package:
             raise Refused("is not a readable .docx: its document part is damaged")
 
     def bytes(self, part: str) -> bytes | None:
-        """A part's content; if it is missing or damaged, counts it and returns None."""
+        """Returns a part's content. If the part is missing or damaged, adds it to `damaged` and returns None."""
         import zlib
 
         member = self._members.get(part)
@@ -53,7 +53,7 @@ class Package:
         return None
 
     def root(self, part: str) -> Any:
-        """A part's root element; if it cannot be read, counts it and returns None."""
+        """Returns a part's root element. If the part cannot be read, adds it to `damaged` and returns None."""
         from lxml import etree
 
         if (data := self.bytes(part)) is None:
@@ -66,7 +66,7 @@ class Package:
             return None
 
     def relationships(self, part: str) -> dict[str, tuple[str, str]]:
-        """The relationships of a part ("" is the package): id -> (last segment of the type, target part)."""
+        """A part's relationships ("" is the package) to other parts: id -> (last segment of the type, target part)."""
         folder, _, file = part.rpartition("/")
         place = f"{folder}/_rels/{file}.rels".lstrip("/") if part else "_rels/.rels"
         root = self.root(place) if place in self._members else None

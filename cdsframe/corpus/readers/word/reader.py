@@ -31,7 +31,10 @@ _NO_TITLE = re.compile(
 
 
 def read_docx(data: bytes, limit: int) -> Parsed:
-    """Reads Word documents: the style Title gives the title, outline levels open sections, a table row is a line."""
+    """Reads Word documents: the style Title gives the title, outline levels open sections, a table row is a line.
+
+    Raises Refused if the file cannot be read or has no text.
+    """
     if data.startswith(b"\xd0\xcf\x11\xe0"):
         raise Refused("is encrypted or in the old .doc format; save it as .docx without a password")
     if data.lstrip().startswith(b"{\\rtf"):
@@ -44,7 +47,7 @@ def read_docx(data: bytes, limit: int) -> Parsed:
 
 
 def _titles(blocks: Iterable[Block], in_boxes: Iterable[str]) -> Iterator[str]:
-    """Title paragraphs of the body, then those in text boxes."""
+    """Yields the titles in the body, then those in text boxes."""
     yield from (block.text for block in blocks if block.level == TITLE)
     yield from in_boxes
 
@@ -69,7 +72,7 @@ def _core_title(package: Package) -> str | None:
 
 
 def _nested(suffix: str, data: bytes, limit: int) -> Parsed | None:
-    """Reads an embedded document (`w:altChunk`) by its part's suffix; None for an unsupported format."""
+    """Reads an embedded document (`w:altChunk`) by its part's suffix; returns None for an unsupported format."""
     if suffix in ("mht", "mhtml"):
         pages = (part for part in message_from_bytes(data).walk() if part.get_content_type() == "text/html")
         page = next(pages, None)

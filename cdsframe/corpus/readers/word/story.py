@@ -38,7 +38,7 @@ NOTE = "note"
 
 @dataclass
 class Pieces:
-    """A paragraph's text as parts `(script, text)` (see `scripts.joined`); its text boxes and diagrams."""
+    """A paragraph: its text as parts `(kind, text)` (see `readers.scripts.joined`), and its text boxes and diagrams."""
 
     parts: list[tuple[str, str]] = field(default_factory=list)
     boxes: list[Any] = field(default_factory=list)
@@ -68,14 +68,13 @@ def _merged(parts: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
 
 
 class Reader:
-    """Reads the paragraphs of one part in order. `omitted` counts by reason; `seen` counts the elements that contain
-    text.
+    """Reads the paragraphs of one part in order. `seen` is the number of text elements read or counted as omitted.
 
     Args:
         root: the part's root element.
         styles: the file's styles.
         note: returns the text of a footnote or endnote for its reference element.
-        omitted: counts of omitted parts by `(reason, whether it is text)`.
+        omitted: counts of omitted parts by `(reason, whether visible text is lost)`; the reader adds to them.
     """
 
     def __init__(
@@ -97,7 +96,7 @@ class Reader:
         return pieces
 
     def leave_out(self, element: Any, reason: str, text: bool = False) -> None:
-        """Counts an element whose text is omitted."""
+        """Counts an omitted element by its reason, if it contains text. `text`: whether visible text is lost."""
         found = texts(element)
         self.seen += found
         if found or any(name(item) == "w:delText" and (item.text or "").strip() for item in element.iter()):

@@ -26,33 +26,33 @@ _TITLES = frozenset(
 )  # fmt: skip
 _BODY = 9
 _RAISED = 4
-"""Half-points of offset from the baseline from which on text counts as superscript or subscript."""
+"""Minimum offset from the baseline, in half-points, at which text counts as superscript or subscript."""
 _LINES = frozenset(("single", "words", "double", "thick"))
-"""Underline types that count; dotted and wavy lines are annotations."""
+"""Word's underline types that count as underlining; dotted and wavy lines are annotations."""
 
 
 @dataclass(frozen=True, slots=True)
 class Format:
-    """How a run is displayed. `script`: "superscript", "subscript" or ""; `font`: "" if not set."""
+    """How a run is displayed. `script` is "superscript", "subscript" or ""."""
 
     hidden: bool = False
     struck: bool = False
     script: str = ""
     font: str = ""
-    """For ASCII characters."""
+    """Font of ASCII characters; "" if not set."""
     high_font: str = ""
-    """For other characters."""
+    """Font of other characters; "" if not set."""
     underline: str = ""
-    """Word's name of the underline, "none", or "" if not set."""
+    """Word's underline type, such as "single" or "none"; "" if not set."""
 
     @property
     def is_underlined(self) -> bool:
-        """Whether the run is underlined."""
+        """Whether the run has an underline that is not an annotation."""
         return self.underline in _LINES
 
 
 class Styles:
-    """The styles of a file; `root` is None if it has none."""
+    """The styles of a file. `root` is the root element of its styles part; None if it has none."""
 
     def __init__(self, root: Any) -> None:
         items = [item for item in (root if root is not None else ()) if name(item) == "w:style"]
@@ -121,7 +121,7 @@ class Styles:
         return False
 
     def format(self, run: Any, paragraph_style: str) -> Format:
-        """How a run with these properties is displayed in a paragraph of this style."""
+        """How a run is displayed. `run`: its `w:rPr` element, or None; `paragraph_style`: its paragraph's style id."""
         character_style = value(run, "w:rStyle") or ""
         key = character_style, paragraph_style
         if key not in self._formats:
@@ -130,7 +130,7 @@ class Styles:
 
     def _of_styles(self, character: str, paragraph: str) -> Format:
         below = [self._of_chain(paragraph), self._of_chain(character)]
-        # Toggle properties of a paragraph's and a character's style cancel each other (17.7.3 of the standard).
+        # Toggle properties of a paragraph's and a character's style cancel each other (ECMA-376, 17.7.3).
         return Format(
             hidden=below[0].hidden != below[1].hidden,
             struck=below[0].struck != below[1].struck,
@@ -148,7 +148,7 @@ class Styles:
 
 
 def _over(shown: Format, properties: Any) -> Format:
-    """The format with directly set properties applied."""
+    """Returns the format, changed by the properties (`w:rPr`) of a style or run."""
     if properties is None:
         return shown
     hidden, struck = flag(properties, "w:vanish"), flag(properties, "w:strike")

@@ -48,8 +48,8 @@ class Lease:
 
     @contextmanager
     def hold(self, wait: float) -> Iterator[State]:
-        """Yields the state. Raises InputError, naming the holder, if another holder's lease does not end within
-        `wait`."""
+        """Yields the ledger's state. Raises InputError, naming the holder, if another lease does not end within `wait`
+        seconds."""
         state = self._take(wait)
         done = Event()
         renewal = Thread(target=self._renew_until, args=(done,), name=f"lease on {self._ledger.name}", daemon=True)
@@ -59,7 +59,7 @@ class Lease:
         finally:
             done.set()
             renewal.join()
-            with suppress(CdsframeError):  # otherwise it expires
+            with suppress(CdsframeError):  # if this fails, the lease expires
                 self.change(lambda state: setattr(state, "lease", None))
             self._token, self._last = None, self._token
 
@@ -74,12 +74,12 @@ class Lease:
         return self._ledger.change(guarded, refresh=refresh)
 
     def require(self) -> None:
-        """Raises InputError if the lease expired and another writer took it; renews it if it expired and nobody did."""
+        """Raises InputError if the lease expired and another writer took it; renews it if nobody took it."""
         if time.monotonic() > self._until:
             self.renew()
 
     def next_number(self) -> int:
-        """A number larger than all that any earlier holder or call returned."""
+        """A number larger than all numbers that earlier calls, of this or of earlier holders, returned."""
         self._counted += 1
         return ((self._token or 0) << 24) + self._counted
 
@@ -106,7 +106,7 @@ class Lease:
     def _lost(self) -> InputError:
         return InputError(
             f"the lease on the index {self._ledger.name} was lost: this process did not renew it for "
-            f"{self._seconds:g} seconds; its writes since the last commit are not visible: run it again"
+            f"{self._seconds:g} seconds; its writes since the last commit are not visible: run the command again"
         )
 
     def holder(self) -> JsonObject | None:
@@ -136,7 +136,7 @@ class Lease:
         holder: JsonObject = {}
 
         def take(state: State) -> None:
-            own = state.lease is not None and state.lease["token"] == self._last  # releasing it had failed
+            own = state.lease is not None and state.lease["token"] == self._last  # own lease whose release failed
             if state.lease is not None and not own and not self._is_over(state.lease):
                 holder.update(state.lease)
                 raise _HeldError
@@ -161,7 +161,7 @@ class _HeldError(Exception):
 
 
 def _patience(lease: JsonObject) -> float:
-    """Seconds to watch a lease at least: if it seems expired, until that is certain."""
+    """Minimum seconds to watch a lease: its duration if its time of expiry has passed, since clocks differ; else 0."""
     return lease["seconds"] + 2 * _POLL if time.time() > lease["expires"] else 0.0
 
 
@@ -196,4 +196,5 @@ def described(lease: JsonObject) -> str:
     """The holder of a lease, for messages, with the advice to wait."""
     owner = lease["owner"]
     since = datetime.fromtimestamp(lease["since"]).astimezone().isoformat(" ", "seconds")
-    return f"{owner['command']} (process {owner['pid']} on {owner['host']}, since {since}); wait until it ends"
+    holder = f"{owner['command']} (process {owner['pid']} on {owner['host']}, since {since})"
+    return f"{holder}; wait until that process has finished"

@@ -40,8 +40,8 @@ class State:
     """The generation that readers see; None before the first commit."""
     aborted: list[int] = field(default_factory=list)
     open: JsonObject | None = None
-    """Uncommitted writes: `generation`, `owner` (one index object of one process) and `left` (taken-over
-    generations)."""
+    """Uncommitted writes: `generation`, `owner` (one index object of one process) and `left` (generations of
+    dead writers that the owner took over)."""
     documents: int = 0
     records: int = 0
     levels: dict[Level, int] = field(default_factory=dict)
@@ -54,7 +54,7 @@ class State:
     rebuild: JsonObject | None = None
     """Plan of the rebuild in progress: `physical` (its backing index), `identity`, `num_shards`."""
     finished: bool = False
-    """For a part of a rebuild: committed, and no process works on it again."""
+    """For a part of a rebuild: whether it is committed, and no process has begun to write it again."""
     noted: int = 0
     """For a part of a rebuild: sequence number of the last recorded change that its commit includes."""
     format_version: int = FORMAT_VERSION
@@ -92,7 +92,7 @@ class State:
 
     @property
     def commit(self) -> tuple[str | None, int | None]:
-        """Identifies the visible content: equal for two states that show the same."""
+        """Identifies the visible content: equal for two states that show the same records."""
         return self.backing_index if self.committed is not None else None, self.committed
 
 
@@ -124,7 +124,7 @@ class Ledger:
         return part
 
     def state(self) -> State:
-        """The current state; an empty one if there is none."""
+        """The current state; an empty state if none is stored."""
         return self.read() or State()
 
     def forget(self) -> None:
@@ -172,7 +172,7 @@ class Ledger:
         return ConfigError(f"cdsframe did not create the Elasticsearch index {self.index}; use another index.name")
 
     def read(self, until: float | None = None) -> State | None:
-        """The current state; None if there is none."""
+        """The current state; None if none is stored."""
         return self._read(until)[0]
 
     def _read(self, until: float | None = None) -> tuple[State | None, JsonObject]:
@@ -198,8 +198,8 @@ class Ledger:
             raise self._not_ours()
         if version not in _READABLE:
             raise IndexMismatchError(
-                f"the index {self.name} has format version {version}, this program reads {FORMAT_VERSION}; ingest "
-                "again into another index.name, or use the program that made it"
+                f"the index {self.name} has format version {version}, this cdsframe reads {FORMAT_VERSION}; ingest "
+                "again into another index.name, or use the version of cdsframe that made it"
             )
         return State.from_json(state or {})
 

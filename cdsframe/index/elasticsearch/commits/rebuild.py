@@ -1,7 +1,7 @@
 """Rebuilds an index into a new backing index, by one process or by several that fill one part each.
 
-Each part has its own ledger and generations; the last part to commit swaps the backing indexes. Changes made meanwhile
-are recorded in a separate index, deleted with the rebuild.
+Each part has its own ledger and generations; the last part to commit swaps the backing indexes. Changes made to the
+index meanwhile are recorded in a separate Elasticsearch index, which is deleted when the rebuild ends.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from cdsframe.index.elasticsearch.server.scanning import point_in_time, scan
 from cdsframe.types import JsonObject
 
 _SWAP_WAIT = 60.0
-"""Seconds that the swap waits for another writer."""
+"""Seconds that a rebuild waits for another writer when it begins and when it swaps the indexes."""
 
 _HANDOVER = 3.0
-"""Seconds that a process may hold the lease of its part after the commit."""
+"""Seconds to wait for the lease of a part, which another process may hold for a moment after its commit."""
 
 
 class Rebuildable(Store):
-    """The part of the `Index` protocol that rebuilds and purges."""
+    """Implements the methods of `Index` that rebuild and purge; `Store` implements the others."""
 
     @contextmanager
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[RebuildPart]:
@@ -82,7 +82,7 @@ class Rebuildable(Store):
             yield from scan(self._connection, snapshot, query, sort=[{"sequence": order}], **options)
 
     def _notes(self, plan: Mapping[str, Any]) -> str:
-        """The index of a rebuild's recorded changes."""
+        """Name of the index with a rebuild's recorded changes; creates the index if it is missing."""
         notes = f"{plan['physical']}.notes"
         self._backing_indexes.make_notes(notes)
         return notes
@@ -109,7 +109,7 @@ class Rebuildable(Store):
         return [self.ledger.part(plan["physical"], number) for number in range(plan["num_shards"])]
 
     def swap(self, plan: Mapping[str, Any]) -> None:
-        """Swaps in the rebuilt index if all its parts are committed.
+        """Replaces the index by the rebuilt one if all parts are committed; does nothing otherwise.
 
         Raises InputError if another rebuild began meanwhile, or if records are missing or duplicated.
         """
@@ -231,7 +231,7 @@ class RebuildPart(Store):
 
     @contextmanager
     def rebuild(self, shard: int = 0, num_shards: int = 1) -> Iterator[RebuildPart]:
-        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait until it ends")
+        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait until the rebuild ends")
         yield self
 
     @property
@@ -243,11 +243,11 @@ class RebuildPart(Store):
         self._whole.note(change)
 
     def noted(self) -> list[JsonObject]:
-        """The changes recorded since this part's commit."""
+        """The changes recorded since this part's last commit."""
         return self._whole.noted_after(self.ledger.state().noted)
 
     def abandon(self) -> None:
-        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait until it ends")
+        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait until the rebuild ends")
 
     def purge(self, document_ids: Sequence[str]) -> None:
-        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait until it ends")
+        raise InputError(f"the index {self.ledger.name} is being rebuilt; wait until the rebuild ends")

@@ -1,9 +1,9 @@
 """Commits to one Elasticsearch index by generations: writes stay invisible until the commit.
 
-Each writer's records carry a new generation; records that they supersede are marked with it, guarded by sequence
-numbers. The commit publishes the generation in the ledger. If a writer dies, the next one takes over its complete
-documents under a new generation, so late requests of the dead writer have no visible effect. Uses no scripts and no
-`_delete_by_query`: any Elasticsearch licence works.
+Each writer's records carry a new generation. Records that the writer replaces or deletes are marked as dead from this
+generation on; sequence numbers detect concurrent changes. The commit publishes the generation in the ledger. If a
+writer dies, the next one takes over its complete documents under a new generation, so late requests of the dead writer
+have no visible effect. Uses no scripts and no `_delete_by_query`: any Elasticsearch licence works.
 """
 
 from __future__ import annotations
@@ -54,17 +54,17 @@ class StoreSettings:
 
 
 _AT_ONCE = 1_000
-"""Document ids per condition."""
+"""Maximum number of document ids in one query."""
 
 
 class Store:
-    """The part of the `Index` protocol that needs one ledger and its backing index.
+    """Implements the methods of `Index` that need one ledger and its backing index.
 
     Args:
         settings: the index's settings.
         ledger: holds the commit state.
         part, num_parts: this store uses every `num_parts`th generation, from `part` + 1 on.
-        backing_index: name of the backing index; None: a new name.
+        backing_index: name of the backing index that the first write creates; None: a new name.
     """
 
     ephemeral = False
@@ -188,7 +188,7 @@ class Store:
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:
-        """Raises InputError if another process writes, IndexMismatchError if other settings built the index."""
+        """Raises InputError if another process writes, IndexMismatchError if the index has other settings."""
         with self._hold(wait):
             plan = self._state.rebuild
             if self._state.committed is not None and (plan is None or plan["identity"] != self._identity):
@@ -197,7 +197,7 @@ class Store:
 
     @contextmanager
     def _hold(self, wait: float) -> Iterator[None]:
-        """Holds the writer lease without comparing the index's settings."""
+        """Holds the writer lease. Does not compare the index's settings with the configuration's."""
         if not self._entered.acquire(timeout=max(wait, 0)):
             raise InputError(f"the index {self.ledger.name} is being written by another thread of this process")
         try:
@@ -264,8 +264,7 @@ class Store:
             self._open, self._adopting = None, ""
 
     def _change(self, alter: Callable[[State], None], *, visible: bool = False) -> State:
-        """Changes the state as the lease holder; returns it. `visible`: readers must see it, this object's readers
-        first."""
+        """Changes the state as the lease holder; returns it. `visible`: readers see the new state when this returns."""
         self._state = self._lease.change(alter, refresh=visible)
         if visible:
             self._reader.cache(self._state)
@@ -289,7 +288,7 @@ class Store:
             self._begin(self._state.dimension)
 
     def _begin(self, dimension: int | None) -> Writes:
-        """The open generation, or a new one."""
+        """Returns the writes of the open generation; begins a new generation if none is open."""
         self._lease.require()
         if self._open is not None:
             return self._open
@@ -325,13 +324,13 @@ class Store:
         made = self._backing_indexes.make(backing_index, state.dimension)
         view = self._view(state, state.generation)
         empty = made and self._num_parts == 1
-        self._open = Writes(self._connection, self._bulk, backing_index, view, empty, self.settings.mapping.route)
+        self._open = Writes(self._connection, self._bulk, backing_index, view, empty, self.settings.mapping)
         if left:
             self._open.take_over(left)
         return self._open
 
     def _publish(self, writes: Writes) -> None:
-        """Publishes a generation."""
+        """Makes the writes of a generation visible to readers."""
         counts = writes.count()
         first = False
         self._backing_indexes.wait_for_copies(writes.backing_index)
@@ -340,7 +339,8 @@ class Store:
             nonlocal first
             if state.open is None or state.open["owner"] != self._me:
                 raise InputError(
-                    f"another writer dropped the uncommitted writes to the index {self.ledger.name}; run it again"
+                    f"another writer dropped the uncommitted writes to the index {self.ledger.name}; run the command "
+                    "again"
                 )
             first = state.committed is None
             state.committed, state.open = writes.view.generation, None
@@ -354,4 +354,4 @@ class Store:
             self._backing_indexes.point_alias(writes.backing_index)
 
     def _finish(self, state: State) -> None:
-        """Hook: further state changes of a commit."""
+        """Does nothing. A subclass overrides this method to change more of the state in the same commit."""

@@ -1,7 +1,7 @@
 """Expunges records that no search sees from a backing index, so that BM25 does not count them.
 
-A full clean-up waits and rewrites. Commits of single documents clean up incrementally and do not wait. Requires the
-caller's lease before each step.
+A full clean-up waits for running searches and rewrites the index. Commits of single documents clean up incrementally
+and do not wait. Each step first checks that this process still holds the lease.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _SMALL = 50_000
 """Indexes of up to this many records are rewritten for a single deleted record, so that BM25 does not count it."""
 
 _TOO_MANY = 0.1
-"""Larger indexes are rewritten above this share of deleted records."""
+"""Larger indexes are rewritten above this ratio of deleted to live records."""
 
 RETAINED = 30.0
 """Maximum seconds that Elasticsearch keeps deleted records for recovering replicas; merges drop them afterwards."""
@@ -59,7 +59,7 @@ class Tidying:
         self._deleted: float | None = None
         self._merged: float | None = None
 
-    # -------------------------------------------------------------------------------------------- complete
+    # -------------------------------------------------------------------------------------------- full clean-up
 
     def tidy(self, state: State) -> None:
         """Removes invisible records after the searches that began before the commit have ended."""
@@ -95,14 +95,14 @@ class Tidying:
         self._backing_indexes.point_alias(fresh)
 
     def remove_unused(self) -> None:
-        """Deletes unused backing indexes."""
+        """Deletes the backing indexes that neither the committed state nor a rebuild uses."""
         owned = self._backing_indexes.owned()
         state = self._change(lambda state: None)  # verifies the lease after `owned` listed the indexes
         rebuilt = state.rebuild["physical"] if state.rebuild else None
         for backing_index in owned - {str(state.backing_index), rebuilt, f"{rebuilt}.notes"}:
             self._backing_indexes.remove(backing_index)
 
-    # -------------------------------------------------------------------------------------------- bit by bit
+    # -------------------------------------------------------------------------------------------- incremental clean-up
 
     def record_commit(self, state: State) -> None:
         """Remembers a commit unless the dead records of an earlier one are still to be deleted."""

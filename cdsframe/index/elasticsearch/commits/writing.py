@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby, islice
 from typing import TYPE_CHECKING
 
 from cdsframe.errors import InputError
-from cdsframe.index.elasticsearch.mapping import CORPUS, View, check_ids, encoded, of_documents
+from cdsframe.index.elasticsearch.mapping import CORPUS, RecordMapping, View, check_records, encoded, of_documents
 from cdsframe.index.elasticsearch.server.backing_indexes import writable
 from cdsframe.index.elasticsearch.server.bulk import Action, Bulk, action
 from cdsframe.index.elasticsearch.server.connection import Connection
@@ -29,7 +29,7 @@ _CORPORA = 10_000
 """Maximum number of corpora counted per index."""
 
 _AT_ONCE = 1_000
-"""Documents per condition."""
+"""Maximum number of document ids in one query."""
 
 SOME = 1_000
 """Maximum number of records deleted along with a commit of single documents."""
@@ -43,7 +43,7 @@ class Counts:
     records: int
     levels: dict[Level, int]
     corpora: dict[str, int]
-    """Corpus -> documents; "" for documents written without one."""
+    """Corpus -> documents; "" for documents written without a corpus."""
 
 
 class Writes:
@@ -53,7 +53,7 @@ class Writes:
         backing_index: the index to write to.
         view: the committed records and this generation's.
         empty: whether the index was empty when the generation began.
-        route: returns a record's routing value from its metadata; None: default routing.
+        mapping: the index's mapping.
     """
 
     def __init__(
@@ -63,9 +63,9 @@ class Writes:
         backing_index: str,
         view: View,
         empty: bool,
-        route: Callable[[Mapping[str, str]], str | None],
+        mapping: RecordMapping,
     ) -> None:
-        self._connection, self._bulk, self._route = connection, bulk, route
+        self._connection, self._bulk, self._mapping = connection, bulk, mapping
         self.backing_index, self.view, self._empty = backing_index, view, empty
         self._touched: set[str] = set()
         self._serial = 0
@@ -74,9 +74,9 @@ class Writes:
     def put(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str) -> None:
         """Replaces the records of the documents that these records belong to and assigns the documents to the corpus.
 
-        Raises InputError for an invalid id before any record is sent.
+        Raises InputError for an invalid id or an unknown metadata field before any record is sent.
         """
-        check_ids(records)
+        check_records(records, self._mapping.metadata_fields)
         counts = Counter(record.document_id for record in records)
         self.supersede(list(counts))
         self._serial += 1
@@ -94,9 +94,10 @@ class Writes:
                 counts.pop(record.document_id, None),
                 corpus,
             )
-            # Repeating a write creates no second record: a request is sent again if its response was lost.
+            # A request whose response was lost is sent again: the fixed key prevents a second record.
             key = f"{self.view.generation}.{self._serial}.{number}"
-            yield action("create", key, body, record.id, record.document_id, routing=self._route(record.metadata))
+            route = self._mapping.route(record.metadata)
+            yield action("create", key, body, record.id, record.document_id, routing=route)
 
     def supersede(self, document_ids: Sequence[str]) -> None:
         """Marks all records of the documents as dead from this generation on."""
@@ -111,7 +112,7 @@ class Writes:
                 if any(row["fields"].get("died", [0])[0] > self.view.generation for row in rows):
                     raise InputError(
                         f"another writer has taken over the index {self.backing_index}; this process's writes since "
-                        "the last commit are not visible: run it again"
+                        "the last commit are not visible: run the command again"
                     )
                 conflicts = self._update(rows, "died")
                 if not conflicts and len(rows) < WINDOW:
@@ -137,7 +138,7 @@ class Writes:
         return list(found["hits"]["hits"])
 
     def _update(self, rows: Iterable[JsonObject], field: str) -> list[str]:
-        """Sets a field of records to this generation; returns the documents of records changed meanwhile."""
+        """Sets a field of records to this generation. Returns the ids of documents that another writer changed."""
         body = b'{"doc":{"%s":%d}}' % (field.encode(), self.view.generation)
         self._unseen = True
         self._bulk.put(
@@ -190,7 +191,7 @@ class Writes:
                     self.supersede(sorted(set(conflicts)))
         self.settle()
         if documents:
-            log.info("resumed %d documents that an earlier run wrote and did not commit", documents)
+            log.info("kept %d documents that an earlier run had written but not committed", documents)
 
     def count(self) -> Counts:
         """The numbers of documents and records that the index has after the commit of this generation of writes.
@@ -226,7 +227,7 @@ def counted(connection: Connection, backing_index: str, view: View) -> Counts:
     if records != expected:
         raise InputError(
             f"the Elasticsearch index {backing_index} has {records} records, its documents declare {expected}; "
-            "nothing was committed: run it again, or fix it by ingestion=rebuild"
+            "nothing was committed: run the command again, or rebuild the index with ingestion=rebuild"
         )
     levels, corpora = (
         {row["key"]: row["doc_count"] for row in buckets}
@@ -247,7 +248,7 @@ def delete(
     query: JsonObject,
     require: Callable[[], None],
 ) -> None:
-    """Deletes the records that match a query for good; calls `require` before each page."""
+    """Deletes the records that match a query for good; calls `require`, which checks the lease, before each page."""
     connection.ask(lambda client: client.indices.refresh(index=backing_index))
     with point_in_time(connection, backing_index) as snapshot:
         rows = scan(connection, snapshot, query)

@@ -28,6 +28,7 @@ from cdsframe.index.elasticsearch.searches.searching import (
 from cdsframe.index.elasticsearch.server.connection import BUSY, Connection, backoff, reason
 from cdsframe.index.elasticsearch.server.scanning import WINDOW, point_in_time, scan
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
+from cdsframe.metadata import require_known
 from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 
 GRACE = 5.0
@@ -37,10 +38,10 @@ _MOMENT = 1.0
 """Seconds that a cached state is current enough to report `levels`."""
 
 _PAGE = 1_000
-"""Full records per request."""
+"""Maximum number of full records in one response."""
 
 _CLAUSES = 200
-"""Ordinal ranges per condition; Elasticsearch accepts at least a thousand clauses."""
+"""Maximum number of ordinal ranges in one query; Elasticsearch accepts at least a thousand clauses."""
 
 
 class CommittedReader:
@@ -72,7 +73,7 @@ class CommittedReader:
         return state
 
     def cache(self, state: State) -> None:
-        """Caches a state that this process has written."""
+        """Caches a state that this process has written or read; a state without a commit empties the cache."""
         self._cached, self._cached_at = state if state.view else None, time.monotonic()
 
     def recent(self) -> State | None:
@@ -107,11 +108,11 @@ class CommittedReader:
             whole = self._whole(list(wanted), state, until)
             if len(whole) == len(wanted):
                 return [[replace(hit, passage=whole[hit.passage.key]) for hit in hits] for hits in chosen]
-            tries += 1  # some were superseded and removed meanwhile
+            tries += 1  # some of the records were superseded and removed meanwhile
             self._retry_or_raise([{"status": 404}], state, tries, until)
 
     def _found(self, requests: Sequence[Request], options: JsonObject, until: float) -> tuple[list[list[Hit]], State]:
-        """The hits of each request, ties at the end broken by id, and the state that they show."""
+        """The hits of each request, ties for the last place broken by id, and the state that was searched."""
         limits = [first_limit(request) for request in requests]
         while True:
 
@@ -130,7 +131,7 @@ class CommittedReader:
                 limits[n] = min(4 * limits[n], WINDOW)
 
     def _whole(self, keys: Sequence[tuple[Level, str]], state: State, until: float) -> dict[tuple[Level, str], Passage]:
-        """Key -> record, of the records of a state that can still be read."""
+        """Reads the full records of these keys as of a state. Omits records that were removed meanwhile."""
         bodies = []
         for level, group in groupby(sorted(keys), lambda key: key[0]):
             ids = [id for _, id in group]
@@ -172,7 +173,7 @@ class CommittedReader:
     def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         """The most frequent values of a field among the passages that match the filter, without digests of long
         values."""
-        conditions({field: ""})  # raises for an unknown field
+        require_known([field], self._searches.mapping.metadata_fields)
         terms = {"values": {"terms": {"field": field, "size": limit}}}
         found = self._counted(filter, {"aggregations": terms, "track_total_hits": False})
         rows = found["aggregations"]["values"]["buckets"] if found else []
@@ -180,7 +181,7 @@ class CommittedReader:
 
     def _counted(self, filter: Filters, options: JsonObject) -> JsonObject:
         """The response, without hits, to a search among the passages that match the filter; {} if none can match."""
-        wanted = conditions(filter)
+        wanted = conditions(filter, self._searches.mapping.metadata_fields)
         if wanted is None:
             return {}
         with self.snapshot() as (snapshot, state):
@@ -218,7 +219,7 @@ class CommittedReader:
     ) -> tuple[list[list[Any]], State]:
         """Returns the hits of all searches at the latest commit, and that commit's state.
 
-        Raises IndexMismatchError if other settings built the index, unless `of_any_settings`.
+        Raises IndexMismatchError if the index was built with other settings, unless `of_any_settings`.
         """
         state = self._cached or self.committed(until)
         tries = 0
@@ -275,7 +276,7 @@ class CommittedReader:
     def snapshot(self, *, of_any_settings: bool = False) -> Iterator[tuple[str, State]]:
         """A point in time for `scan`, and the state that it shows.
 
-        Raises IndexMismatchError if other settings built the index, unless `of_any_settings`.
+        Raises IndexMismatchError if the index was built with other settings, unless `of_any_settings`.
         """
         from elasticsearch import NotFoundError
 

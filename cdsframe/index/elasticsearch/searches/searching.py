@@ -26,7 +26,7 @@ WITH_TEXT = {"_source": {"excludes": ["*.vector"]}, "track_total_hits": False}
 """Search options: return the full record without its vector."""
 
 BY_COLUMN = {"stored_fields": "_none_", "docvalue_fields": [WITHOUT_TEXT], "track_total_hits": False}
-"""Search options: return doc values only. Halves the time of a search, which otherwise opens a hundred sources."""
+"""Search options: return doc values only. Halves the time of a search, which otherwise reads a hundred `_source`s."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Searches:
     Args:
         mapping: the index's mapping.
         num_candidates: candidates per shard of a kNN search; raised to at least twice the requested hits.
-        oversample: factor of hits rescored by exact vectors; 0: no rescoring.
+        oversample: a kNN search rescores this many times its hits by their exact vectors; 0: no rescoring.
     """
 
     mapping: RecordMapping
@@ -47,7 +47,7 @@ class Searches:
         """The search of one request in a state of the index `name`; None if no hit is possible."""
         import numpy as np
 
-        filters = conditions(request.filter)
+        filters = conditions(request.filter, self.mapping.metadata_fields)
         if filters is None:
             return None
         filters.append(shown(state).query)
@@ -86,7 +86,8 @@ class Searches:
         for body in bodies:
             rest = {key: value for key, value in body.items() if key not in ("index", "routing")}
             query = orjson.dumps(rest, option=orjson.OPT_SERIALIZE_NUMPY)
-            # The same search always goes to the same shard copy: copies differ in merged deletions, hence in scores.
+            # Equal searches go to the same copy of a shard: BM25 counts deleted records until a merge drops them, which
+            # each copy does at another time.
             header = {"index": body["index"], "preference": str(crc32(query)), "allow_partial_search_results": False}
             if self.mapping.shards > 1 and "sort" in body:
                 header["search_type"] = "dfs_query_then_fetch"  # collects BM25's statistics from all shards first
@@ -97,7 +98,7 @@ class Searches:
 
 
 def first_limit(request: Request) -> int:
-    """The number of hits of a search's first try."""
+    """The number of hits that the first try of a search requests."""
     return request.k if request.vector is None else min(request.k + _TIES, WINDOW)
 
 
@@ -108,7 +109,7 @@ def ties_on(request: Request, rows: Sequence[JsonObject], limit: int) -> bool:
 
 
 def hits_of(request: Request, rows: Sequence[JsonObject]) -> list[Hit]:
-    """Converts rows to hits. Elasticsearch's kNN score is (1 + cosine) / 2."""
+    """Converts the rows of a response to hits. A kNN score (1 + cosine) / 2 of Elasticsearch becomes the cosine."""
     passages = [
         decoded(row["_source"]) if "_source" in row else without_text(row["fields"][WITHOUT_TEXT][0], request.level)
         for row in rows

@@ -25,7 +25,7 @@ _PATIENCE = 24 * 3600.0
 
 
 def writable(backing_index: str) -> str:
-    """The write alias of a backing index. It disappears with its index, so a late request cannot recreate the index."""
+    """The write alias of a backing index. It is deleted with the index, so a late request cannot recreate the index."""
     return f"{backing_index}.w"
 
 
@@ -55,7 +55,7 @@ class BackingIndexes:
                 lambda client: client.indices.get_settings(index=backing_index, name="index.blocks.write"),
                 expected=(404,),
             )
-            if backing_index in found:  # a copy was started and did not finish
+            if backing_index in found:  # writes are blocked: a copy was started and did not finish
                 self._block(backing_index, None)
             return False
         except NotFoundError:
@@ -133,7 +133,7 @@ class BackingIndexes:
             )
 
     def superseded(self, backing_index: str) -> tuple[int, int]:
-        """(live records, deleted records that the files still contain and BM25 still counts)."""
+        """Returns the number of live records, and that of deleted records still in the files and counted by BM25."""
         stats = self._connection.ask(lambda client: client.indices.stats(index=backing_index, metric="docs"))
         docs = stats["_all"]["primaries"]["docs"]
         return docs["count"], docs["deleted"]

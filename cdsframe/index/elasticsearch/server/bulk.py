@@ -60,7 +60,7 @@ class Bulk:
     Args:
         connection: to the server.
         threads: concurrent requests.
-        megabytes: size of a request.
+        megabytes: size above which a request is sent, in MB.
     """
 
     def __init__(self, connection: Connection, threads: int, megabytes: float) -> None:

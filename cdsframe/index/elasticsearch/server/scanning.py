@@ -15,7 +15,7 @@ WINDOW = 10_000
 
 @contextmanager
 def point_in_time(connection: Connection, backing_index: str) -> Iterator[str]:
-    """Opens a point in time of an index as of its last refresh, committed or not."""
+    """Yields the id of a point in time: the index as of its last refresh, committed or not."""
     from elasticsearch import NotFoundError
 
     opened = connection.ask(
@@ -31,7 +31,7 @@ def point_in_time(connection: Connection, backing_index: str) -> Iterator[str]:
 def scan(
     connection: Connection, point: str, query: JsonObject, size: int = WINDOW, **options: Any
 ) -> Iterator[JsonObject]:
-    """All rows of a point in time that match a query, by default in `_shard_doc` order."""
+    """Yields all rows of a point in time that match a query, by default in `_shard_doc` order."""
     options = {"sort": ["_shard_doc"], "track_total_hits": False} | options
     source = options.pop("_source", False)
     after: list[Any] | None = None
