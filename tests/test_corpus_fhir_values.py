@@ -3,10 +3,11 @@
 import json
 
 import pytest
-
-from cdsframe.fhir.dosage import timing_textfrom corpus_files import sections_of
+from corpus_files import sections_of
 from test_corpus_fhir import corpus_of
 from test_corpus_fhir_patients import ADA, bundle
+
+from cdsframe.fhir.dosage import timing_text
 
 SUBJECT = {"reference": "Patient/p1"}
 STATUS = "http://terminology.hl7.org/CodeSystem/condition-ver-status"
