@@ -62,7 +62,7 @@ def features(
 
 
 def _agreement(hits: Sequence[Hit]) -> float:
-    """Mean over the legs of the first hit's reciprocal rank in the leg (0 if the leg did not find it)."""
+    """The first hit's reciprocal rank in each leg (0 if the leg did not find it), averaged over the legs."""
     legs = {leg for hit in hits for leg in hit.parts}
     if not legs:
         return 1.0

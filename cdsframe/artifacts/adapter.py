@@ -77,12 +77,12 @@ def require_match(folder: str | None, **components: _Identified | Mapping[str, A
 
 
 def require_tokens(folder: str, chat: str, matches_legacy: Callable[[], bool]) -> None:
-    """Raises AdapterMismatchError if the adapter was trained on other tokens than its prompts would have now.
+    """Raises AdapterMismatchError if prompts are now tokenised differently from when the adapter was trained.
 
     Args:
         chat: the digest of the model's chat format.
-        matches_legacy: called if the adapter's manifest has no such digest; returns whether conversations have the same
-            tokens as in the older cdsframe that trained the adapter.
+        matches_legacy: called if the adapter's manifest has no such digest, because an older cdsframe trained it;
+            returns whether this version tokenises conversations as that one did.
     """
     manifest = read_json(Path(folder) / "manifest.json", "adapter")
     if manifest["chat"] == chat if "chat" in manifest else matches_legacy():

@@ -260,7 +260,8 @@ def _placed(clause: Clause) -> Iterator[tuple[tuple[str | None, str | None], Par
 
 
 def _covers(theirs: Part, ours: Part, fragment: bool) -> bool:
-    """Whether two amounts or frequencies are equal. In a fragment, an amount may omit the text's bound."""
+    """Whether a statement's amount or frequency (`ours`) is the text's (`theirs`). In a fragment, "5 mg" may stand for
+    the text's "at most 5 mg"."""
     if ours.kind != theirs.kind:
         return False
     if fragment and not ours.bound and ours.kind == "amount":

@@ -22,7 +22,7 @@ cdsframe completion {"|".join(SHELLS)} prints the completion for a shell: eval "
 
 
 def main() -> None:
-    """Runs a command with the remaining arguments; exits with 2 if no command has that name."""
+    """Runs the command that the first argument names, with the remaining arguments; exits with 2 if it is unknown."""
     name, arguments = (sys.argv[1], sys.argv[2:]) if len(sys.argv) > 1 else ("--help", [])
     if name in ("--help", "-h", "help"):
         sys.stdout.write(_USAGE)

@@ -47,10 +47,10 @@ class Beir:
         self._metadata_names = {field: (field,) for field in (*METADATA_FIELDS, *metadata_fields)}
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        """Yields each document after its last record, and an Unreadable for each line that cannot be read.
+        """Yields each document once its last record is read, and an Unreadable for each line that cannot be read.
 
         Reads the file twice; the first pass counts each document's records. Memory holds only documents with records
-        still to come: a single document if its records are adjacent.
+        still to come: one at a time if the file keeps each document's records together.
         """
         return checked(self._read(), self._strict)
 

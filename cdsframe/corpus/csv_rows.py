@@ -112,13 +112,14 @@ def _open_line(taken: Sequence[str], first: int) -> int:
 def _swallows(taken: Sequence[str], values: list[str], width: int, delimiter: str) -> bool:
     """Whether a value may span separate rows because the quotation mark before it is not closed.
 
-    True if the row has all columns by the end of the value's first line, and later lines have all columns and a first
-    value like this row's: one such line if that value has a digit, else all lines, and in a table of two columns two.
+    True if lines after the row's first have all columns and a first value like this row's: one such line if that value
+    has a digit, else all lines, and at least two in a table of two columns. False in any case if the row has all columns
+    as it is, but would lack some if it ended with the first line of any of its values.
     """
-    if not any(_fills(value, before, width, delimiter) for before, value in enumerate(values)):
+    if len(values) == width and not any(_fills(value, n, width, delimiter) for n, value in enumerate(values)):
         return False
     inner = [next(csv.reader([line], delimiter=delimiter), []) for line in taken[1:] if line.strip()]
-    shape = _shape(values[0])
+    shape = _shape(values[0]) if values else ""
     alike = sum(len(row) == width > 1 and _shape(row[0]) == shape for row in inner)
     return bool(alike) and ("9" in shape or (alike == len(inner) and alike + width > 3))
 

@@ -60,7 +60,7 @@ class JsonlCorpus:
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
-        """Returns the problems of `fields`: no name for `text`, or a list of names for another field."""
+        """Returns what is wrong with `fields`: `text` needs a name, and only `text` may have a list of names."""
         return problems_of(fields)
 
     def documents(self) -> Iterator[Document | Unreadable]:

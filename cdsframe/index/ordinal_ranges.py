@@ -8,7 +8,7 @@ OrdinalRange = tuple[str, int, int]
 
 
 def merged(ranges: Iterable[OrdinalRange]) -> list[OrdinalRange]:
-    """Merges overlapping and adjacent ranges; ordered by document id and ordinal."""
+    """Merges overlapping and adjacent ranges. Returns them sorted by document id, then by ordinal."""
     found: list[OrdinalRange] = []
     for document_id, first, last in sorted(ranges):
         if found and found[-1][0] == document_id and first <= found[-1][2] + 1:

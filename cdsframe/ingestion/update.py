@@ -1,6 +1,7 @@
-"""Updates an index from a corpus: splits, embeds and writes new and changed documents, removes missing ones.
+"""Updates an index from a corpus: splits, embeds and writes new and changed documents, removes those that the
+corpus no longer has.
 
-Readers see the result at the end only. Does not read files and does not know the index engine.
+Searches see the changes only when the update has finished. Does not read files and does not know the index engine.
 """
 
 from __future__ import annotations
