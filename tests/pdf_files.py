@@ -32,11 +32,11 @@ def grid(xs, ys):
     return level + "".join(f"{x} {ys[0]} m {x} {ys[-1]} l S\n" for x in xs)
 
 
-def write_pdf(*contents, page="", catalog="", info="", objects=()):
+def write_pdf(*contents, page="", catalog="", info="", objects=(), box="0 0 600 800"):
     """A PDF with a page for each content.
 
     The fonts are F1 (Helvetica), U (any letter, with its Unicode map) and X (as U, without the map). `objects` get the
-    numbers 20, 21, …; `page`, `catalog` and `info` are added to those dictionaries.
+    numbers 20, 21, …; `page`, `catalog` and `info` are added to those dictionaries. `box` is the media box.
     """
     first = 20 + len(objects)
     kids = " ".join(f"{first + 2 * n} 0 R" for n in range(len(contents)))
@@ -64,7 +64,7 @@ def write_pdf(*contents, page="", catalog="", info="", objects=()):
     }
     for n, content in enumerate(contents):
         bodies[first + 2 * n] = (
-            f"<< /Type /Page /Parent 2 0 R /MediaBox [0 0 600 800] /Contents {first + 2 * n + 1} 0 R "
+            f"<< /Type /Page /Parent 2 0 R /MediaBox [{box}] /Contents {first + 2 * n + 1} 0 R "
             f"/Resources << {fonts} /XObject << /I1 20 0 R >> >> {page} >>"
         )
         bodies[first + 2 * n + 1] = stream(content)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import re
 
+import pypdfium2
 import pytest
 from corpus_files import make_pdf
 from pdf_files import grid, shown, stream, write_pdf
@@ -166,14 +167,40 @@ def test_a_drawing_of_many_lines_is_read_in_time():
     assert read(shown("Give it with food.", 50, 795) + content).text == "Page 1\n\nGive it with food."
 
 
+def refuse(*arguments, **options):
+    raise pypdfium2.PdfiumError("no", err_code=pypdfium2.raw.FPDF_ERR_FORMAT)
+
+
 def test_what_only_the_second_library_can_read_is_read(monkeypatch):
-    import pypdfium2
-
-    def refuse(*arguments, **options):
-        raise pypdfium2.PdfiumError("no", err_code=pypdfium2.raw.FPDF_ERR_FORMAT)
-
     monkeypatch.setattr(pypdfium2, "PdfDocument", refuse)
     lines = (
         shown("Give it with food.", 50, 720) + shown("Never twice a day.", 50, 700) + shown("Turned", 300, 300, 10, 90)
     )
     assert read(lines).text == "Page 1\n\nGive it with food.\nNever twice a day.\n\nTurned"
+
+
+@pytest.mark.parametrize("rotation", [0, 90, 180, 270])
+def test_a_turned_page_that_only_the_second_library_can_read_has_its_headings(monkeypatch, rotation):
+    monkeypatch.setattr(pypdfium2, "PdfDocument", refuse)
+    across, down = {0: (0, -1), 90: (1, 0), 180: (0, 1), 270: (-1, 0)}[rotation]
+    content = shown("Zelnorin", 300 - 40 * across, 350 - 40 * down, 20, rotation)
+    for n in range(6):
+        line = f"Body line {n} of the protocol."
+        content += shown(line, 300 + 14 * n * across, 350 + 14 * n * down, 10, rotation)
+    parsed = read(content, page=f"/Rotate {rotation}", box="20 10 600 800")
+    assert [section.heading for section in parsed.sections] == [("Zelnorin",)]
+
+
+@pytest.mark.parametrize(("library", "function"), [("PdfDocument", "__getitem__"), ("PdfPage", "get_textpage")])
+def test_a_page_that_only_the_second_library_can_read_is_read(monkeypatch, library, function):
+    monkeypatch.setattr(getattr(pypdfium2, library), function, refuse)
+    parsed = read(shown("Give it with food.", 50, 720), "")
+    assert parsed.text == "Page 1\n\nGive it with food.\n\nPage 2"
+    assert lost(parsed) == {"pages that cannot be read": (1, True, "page 2")}
+
+
+def test_form_values_stay_on_a_page_whose_text_only_the_second_library_can_read(monkeypatch):
+    monkeypatch.setattr(pypdfium2.PdfPage, "get_textpage", refuse)
+    widget = "<< /Type /Annot /Subtype /Widget /Rect [100 675 300 692] /F 4 /FT /Tx /T (b) /V (5 mg) >>"
+    form = {"page": "/Annots [20 0 R]", "catalog": "/AcroForm << /Fields [20 0 R] >>", "objects": [widget]}
+    assert read(shown("Dose:", 50, 680), **form).text == "Page 1\n\nDose: 5 mg"

@@ -326,3 +326,21 @@ def test_values_stay_with_their_labels_in_dense_tables_without_rules(rows, leadi
         if cell
     )
     assert text_of(content).split("\n") == [" ".join(filter(None, row)) for row in rows]
+
+
+def test_tables_in_a_column_do_not_join_it_to_its_neighbour():
+    def table(y, rows):
+        cells = "".join(
+            shown(cell, 55 + 110 * c, y - 14 * n) for n, row in enumerate(rows) for c, cell in enumerate(row)
+        )
+        return grid([50, 160, 270], [y + 10 - 14 * n for n in range(len(rows) + 1)]) + cells
+
+    columns = [[f"{side} sentence number {n} has words." for n in range(8)] for side in ("Left", "Right")]
+    content = table(740, [(f"Drug number {n} of ward", f"Give {n} mg at night") for n in range(6)])
+    content += lines_at(columns[0], y=640) + table(530, [("Drug seven", "7 mg"), ("Drug eight", "8 mg")])
+    text = text_of(content + lines_at(columns[1], x=380, y=640))
+    assert text.split("\n\n")[1:] == [
+        "\n".join(columns[0]),
+        "Drug seven | 7 mg\nDrug eight | 8 mg",
+        "\n".join(columns[1]),
+    ]

@@ -112,9 +112,9 @@ def _open_line(taken: Sequence[str], first: int) -> int:
 def _swallows(taken: Sequence[str], values: list[str], width: int, delimiter: str) -> bool:
     """Whether a value may span separate rows because the quotation mark before it is not closed.
 
-    True if lines after the row's first have all columns and a first value like this row's: one such line if that value
-    has a digit, else all lines, and at least two in a table of two columns. False in any case if the row has all columns
-    as it is, but would lack some if it ended with the first line of any of its values.
+    True if lines after the row's first have all columns and a first value like this row's: if that value has a digit,
+    one such line; else all lines, and at least two in a table of two columns. False in any case if the row has all
+    columns as it is, but would lack some if it ended with the first line of any of its values.
     """
     if len(values) == width and not any(_fills(value, n, width, delimiter) for n, value in enumerate(values)):
         return False
