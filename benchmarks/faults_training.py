@@ -40,8 +40,8 @@ from cdsframe.training.checkpoint import Checkpoints
 
 RUN = (
     "model=tiny", "embedder=none", "retriever=none", "quantization=none", "training.train_limit=80",
-    "training.validation_limit=8", "training.max_epochs=2", "training.validations=3", "training.patience=99",
-    "training.checkpoint_steps=2", "training.checkpoint_minutes=null", "trainer=cpu", "trainer.progress=false",
+    "training.validation_limit=8", "training.max_epochs=2", "training.validations=3", "callbacks.early_stopping.patience=99",
+    "callbacks.checkpoint.every_n_train_steps=2", "callbacks.checkpoint.minutes=null", "trainer=cpu", "callbacks.progress=null",
     "logger=csv", "name=demo",
 )  # fmt: skip
 """Forty steps, six validations, twenty checkpoints."""

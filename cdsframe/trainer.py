@@ -1,4 +1,4 @@
-"""Starts the training processes by Lightning Fabric: one process, or one per device, whose gradients are summed.
+"""Makes the Lightning Trainer that runs a training: on one device, or by one process per device (DDP).
 
 Does not know what is trained.
 """
@@ -6,27 +6,54 @@ Does not know what is trained.
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractContextManager
-from typing import Annotated, Any, Literal
+import warnings
+from collections.abc import Mapping, Sequence
+from inspect import signature
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
-from cdsframe.errors import ConfigError
+from cdsframe.errors import ConfigError, near_miss
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 _SHARDING = ("fsdp", "deepspeed", "model_parallel", "tensor_parallel")
 _PROCESSES_ON_CPU = 2
 
+_INSTEAD = {
+    "gradient_clip_val": "optimization.clip_norm",
+    "accumulate_grad_batches": "training.batch_size and training.micro_batch_size",
+    "precision": "model.compute_dtype",
+    "max_epochs": "training.max_epochs",
+    "val_check_interval": "training.validations",
+    "callbacks": "the group callbacks",
+    "logger": "the group logger",
+    "plugins": "nothing: cdsframe sets them",
+    "default_root_dir": "paths.outputs",
+    "enable_checkpointing": "callbacks.checkpoint=null",
+    "enable_progress_bar": "callbacks.progress=null",
+    "num_sanity_val_steps": "nothing: validation is not rehearsed",
+}
+"""Trainer's arguments that cdsframe decides -> the key to use."""
+
 
 class LightningTrainer:
-    """Starts the training processes.
+    """Trainer's arguments; names and meanings are Lightning's.
 
     Args:
-        accelerator: Lightning's names; `auto`: CUDA if available, else the CPU.
+        accelerator: `auto`: CUDA if available, else the CPU.
         strategy: `single`: one device; `ddp`: one process per device, each with a whole copy of the model.
         devices: number of devices per machine with `ddp`; None: all GPUs, or two processes on a CPU.
         num_nodes: number of machines.
         max_steps: optimiser steps after which training stops; None: no limit.
-        progress: whether to show a progress bar.
+        max_time: time after which training stops, `DD:HH:MM:SS`; None: no limit.
+        limit_train_batches: batches (int) or share of the batches (float) of each epoch; None: all.
+        limit_val_batches: the same for each validation.
+        overfit_batches: trains on this many batches (int) or this share (float) only, in one order; 0: off.
+        fast_dev_run: runs this many training and validation batches, without writing anything; 0: off.
+        profiler: `simple`, `advanced` or `pytorch`: reports where the time goes; None: off.
+        options: further arguments of `lightning.pytorch.Trainer`.
     """
 
     def __init__(
@@ -36,106 +63,135 @@ class LightningTrainer:
         devices: Annotated[int, Field(ge=1)] | None,
         num_nodes: Annotated[int, Field(ge=1)],
         max_steps: Annotated[int, Field(ge=1)] | None,
-        progress: bool,
+        max_time: Annotated[str, Field(pattern=r"^\d\d:\d\d:\d\d:\d\d$")] | None,
+        limit_train_batches: Annotated[int | float, Field(gt=0)] | None,
+        limit_val_batches: Annotated[int | float, Field(ge=0)] | None,
+        overfit_batches: Annotated[int | float, Field(ge=0)],
+        fast_dev_run: Annotated[int, Field(ge=0)],
+        profiler: Literal["simple", "advanced", "pytorch"] | None,
+        options: dict[str, Any],
     ) -> None:
-        self._accelerator, self._strategy, self._devices = accelerator, strategy, devices
-        self._num_nodes, self._max_steps, self.progress = num_nodes, max_steps, progress
+        self._accelerator, self._strategy, self._devices, self._num_nodes = accelerator, strategy, devices, num_nodes
+        self.max_steps, self._max_time = max_steps, max_time
+        self._limits = {"limit_train_batches": limit_train_batches, "limit_val_batches": limit_val_batches}
+        self.overfit_batches, self.fast_dev_run = overfit_batches, fast_dev_run
+        self._profiler, self._options = profiler, dict(options)
         self.first = True
         """Whether this process has rank 0. Only rank 0 writes files; the other processes log only warnings."""
 
     @staticmethod
-    def problems(strategy: str, devices: int | None, num_nodes: int) -> list[str]:
-        """Returns the problems of the options: an unsupported strategy, or several devices with `single`."""
-        if strategy == "single":
-            many = (devices or 1) > 1 or num_nodes > 1
-            return ["trainer.strategy=single is one device; use trainer=ddp for several"] if many else []
-        if strategy.startswith(_SHARDING):
-            return [
-                f"trainer.strategy={strategy}: sharded training is refused: current libraries separate packed 4-bit "
-                "weights from their scales, and train on wrong weights without an error; use trainer=ddp, which keeps "
-                "a whole copy of the base model on each device"
-            ]
-        return [] if strategy == "ddp" else [f"trainer.strategy must be single or ddp, got {strategy!r}"]
+    def problems(strategy: str, devices: int | None, num_nodes: int, options: Mapping[str, Any]) -> list[str]:
+        """Returns what is wrong: an unsupported strategy, several devices with `single`, or unknown `options`."""
+        return [*_strategy_problems(strategy, devices, num_nodes), *_option_problems(options)]
 
-    def steps(self, planned: int) -> int:
-        """Returns the number of optimiser steps, over which the learning rate decays: `planned`, or fewer."""
-        return min(planned, self._max_steps or planned)
+    def steps(self, batches: int, max_epochs: int) -> int:
+        """Returns the number of optimiser steps of a training with so many batches per epoch."""
+        planned = self.batches(batches) * max_epochs
+        return min([planned, *(limit for limit in (self.max_steps, self.fast_dev_run) if limit)])
 
-    def launch(self, precision: Literal["bf16-mixed", "32-true"]) -> Devices:
-        """Starts the other training processes, if any, and returns this process's device.
+    def batches(self, available: int) -> int:
+        """Returns the number of batches of an epoch, of which so many are available."""
+        limit = self.fast_dev_run or self.overfit_batches or self._limits["limit_train_batches"]
+        if not limit:
+            return available
+        return min(available, limit) if isinstance(limit, int) else max(1, int(available * limit))
 
-        Lightning starts the script again for each further device. Raises ConfigError if `accelerator=gpu` finds no GPU.
+    def make(
+        self,
+        precision: Literal["bf16-mixed", "32-true"],
+        max_epochs: int,
+        folder: str,
+        callbacks: Sequence[pl.Callback],
+        checkpoint_io: Any,
+    ) -> pl.Trainer:
+        """Builds the Trainer; with `ddp`, `fit` starts this script again for each further device.
+
+        Raises ConfigError if `accelerator=gpu` finds no GPU.
         """
+        import lightning.pytorch as pl
         import torch
-        from lightning.fabric import Fabric
+        from lightning.pytorch.callbacks import Checkpoint, ProgressBar
 
-        for name in ("lightning.fabric", "lightning.fabric.utilities.rank_zero", "lightning.pytorch"):
+        for name in ("lightning.fabric", "lightning.pytorch"):
             logging.getLogger(name).setLevel(logging.WARNING)
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own, with torch 2.13
         if self._accelerator == "gpu" and not torch.cuda.is_available():
             raise ConfigError("trainer.accelerator=gpu: there is no CUDA device; use trainer=auto or trainer=cpu")
         several = self._strategy == "ddp"
-        there = 0 if self._accelerator == "cpu" else torch.cuda.device_count()
-        fabric = Fabric(
-            accelerator=self._accelerator,
-            devices=(self._devices or there or _PROCESSES_ON_CPU) if several else 1,
+        gpus = 0 if self._accelerator == "cpu" else torch.cuda.device_count()
+        limits: dict[str, Any] = {name: value for name, value in self._limits.items() if value is not None}
+        trainer = pl.Trainer(
+            accelerator="gpu" if gpus else "cpu",
+            devices=(self._devices or gpus or _PROCESSES_ON_CPU) if several else 1,
             num_nodes=self._num_nodes,
-            strategy="ddp" if several else "auto",
+            strategy=_summing_strategy() if several else "auto",
             precision=precision,
+            max_epochs=max_epochs,
+            max_steps=self.max_steps or -1,
+            max_time=self._max_time,
+            overfit_batches=self.overfit_batches,
+            fast_dev_run=self.fast_dev_run or False,
+            profiler=self._profiler,
+            enable_progress_bar=any(isinstance(callback, ProgressBar) for callback in callbacks),
+            default_root_dir=folder,
+            callbacks=list(callbacks),
+            logger=False,
+            plugins=[checkpoint_io],
+            enable_checkpointing=any(isinstance(callback, Checkpoint) for callback in callbacks),
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=1,
+            **limits,
+            **self._options,
         )
-        fabric.launch()
-        self.first = fabric.global_rank == 0
+        self.first = trainer.is_global_zero
         if not self.first:
             logging.getLogger("cdsframe").setLevel(logging.WARNING)
-        return Devices(fabric)
+        return trainer
 
 
-class Devices:
-    """This process's device, and its communication with the other processes.
+def _strategy_problems(strategy: str, devices: int | None, num_nodes: int) -> list[str]:
+    if strategy == "single":
+        many = (devices or 1) > 1 or num_nodes > 1
+        return ["trainer.strategy=single is one device; use trainer=ddp for several"] if many else []
+    if strategy.startswith(_SHARDING):
+        return [
+            f"trainer.strategy={strategy}: sharded training is refused: current libraries separate packed 4-bit "
+            "weights from their scales, and train on wrong weights without an error; use trainer=ddp, which keeps "
+            "a whole copy of the base model on each device"
+        ]
+    return [] if strategy == "ddp" else [f"trainer.strategy must be single or ddp, got {strategy!r}"]
 
-    All processes must make the same calls of `sum`, `any`, `gather` and `broadcast`, in the same order.
+
+def _option_problems(options: Mapping[str, Any]) -> list[str]:
+    """Compares `trainer.options` with the signature of Lightning's Trainer, which it imports only if there are any."""
+    if not options:
+        return []
+    import lightning.pytorch as pl
+
+    own = set(signature(LightningTrainer.__init__).parameters)
+    known = [name for name in signature(pl.Trainer.__init__).parameters if name not in ("self", *_INSTEAD)]
+    problems = []
+    for name in options:
+        if name in _INSTEAD:
+            problems.append(f"trainer.options.{name} is set by cdsframe; use {_INSTEAD[name]}")
+        elif name in own:
+            problems.append(f"trainer.options.{name} is a key of its own; use trainer.{name}")
+        elif name not in known:
+            problems.append(f"trainer.options.{name} is no argument of Lightning's Trainer; {near_miss(name, known)}")
+    return problems
+
+
+def _summing_strategy() -> Any:
+    """DDP without the wrapper that averages gradients: modules sum them over the processes once per effective batch.
+
+    Each process has divided its loss by the labelled tokens of the whole effective batch. An average over processes
+    would weigh a process's tokens by the number of its micro-batches.
     """
+    from lightning.pytorch.strategies import DDPStrategy
 
-    def __init__(self, fabric: Any) -> None:
-        self._fabric = fabric
-        self.device, self.rank, self.world_size = fabric.device, fabric.global_rank, fabric.world_size
-        self.first = self.rank == 0
+    class SummedGradients(DDPStrategy):
+        def configure_ddp(self) -> None:
+            """Leaves the module as it is; all processes begin with the same weights, made from the same seed."""
 
-    def autocast(self) -> AbstractContextManager[Any]:
-        """Returns a context in which a forward pass uses the precision given to `launch`."""
-        context: AbstractContextManager[Any] = self._fabric.autocast()
-        return context
-
-    def sum(self, tensor: Any) -> Any:
-        """Sums the tensor over all processes, in place, and returns it."""
-        if self.world_size > 1:
-            import torch
-
-            torch.distributed.all_reduce(tensor)
-        return tensor
-
-    def any(self, *flags: bool) -> list[bool]:
-        """Returns, for each flag, whether it is True in any process."""
-        if self.world_size == 1:
-            return list(flags)
-        import torch
-
-        return [value > 0 for value in self.sum(torch.tensor(flags, dtype=torch.float32, device=self.device)).tolist()]
-
-    def gather(self, value: Any) -> list[Any]:
-        """Returns the values of all processes, in the order of their ranks."""
-        values = [value]
-        if self.world_size > 1:
-            import torch
-
-            values = [None] * self.world_size
-            torch.distributed.all_gather_object(values, value)
-        return values
-
-    def broadcast(self, value: Any) -> Any:
-        """Returns the value of rank 0, in every process."""
-        values = [value]
-        if self.world_size > 1:
-            import torch
-
-            torch.distributed.broadcast_object_list(values, src=0)
-        return values[0]
+    return SummedGradients()

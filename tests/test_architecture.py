@@ -22,7 +22,7 @@ LAYERS = [
     {"types", "metadata", "contracts", "errors", "text", "artifacts", "chat", "fhir", "machine", "filters", "prompt"},
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
-        "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "citations", "confidence",
+        "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "optimization", "callbacks", "citations", "confidence",
     },
     {"pipeline", "ingestion", "training"},
     {"serving", "evaluation"},

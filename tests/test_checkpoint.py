@@ -7,7 +7,6 @@ import random
 import resource
 import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import numpy
@@ -15,20 +14,28 @@ import pytest
 import torch
 
 from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.callbacks.checkpoint_files import Checkpoints, alone
+from cdsframe.callbacks.checkpointing import ResumeCheckpoint
+from cdsframe.callbacks.random_states import random_states, restore_random_states
+from cdsframe.callbacks.stopping import EarlyStopping
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.training import fitting
+from cdsframe.optimization import Optimization
+from cdsframe.trainer import LightningTrainer
 from cdsframe.training.batches import Batches, Layout
-from cdsframe.training.checkpoint import Checkpoints, alone, random_states, restore_random_states
-from cdsframe.training.fitting import Plan, TrainingLoop, TrainingState
-from cdsframe.training.module import SupervisedFineTuning
+from cdsframe.training.data_module import EpochLoader
+from cdsframe.training.fitting import Fitting
+from cdsframe.training.module import TrainingModule
 from tests.entry_points import run_folder, run_train
 
-TENSORS = {"weights": {"a": torch.arange(6.0).view(2, 3)}, "optimizer": {"0.step": torch.tensor(3.0)}}
+CONTENT = {
+    "state_dict": {"a": torch.arange(6.0).view(2, 3)},
+    "optimizer_states": [{"state": {0: {"step": torch.tensor(3.0)}}, "param_groups": [{"betas": [0.9, 0.99]}]}],
+}
 IDENTITY = {"training examples": "x", "model": None}
 RUN = [
     "model=tiny", "embedder=none", "retriever=none", "quantization=none", "training.train_limit=12",
-    "training.validation_limit=4", "training.max_epochs=3", "training.patience=9", "training.checkpoint_steps=2",
-    "trainer=cpu", "trainer.progress=false", "logger=csv", "name=demo",
+    "training.validation_limit=4", "training.max_epochs=3", "callbacks.early_stopping.patience=9",
+    "callbacks.checkpoint.every_n_train_steps=2", "trainer=cpu", "callbacks.progress=null", "logger=csv", "name=demo",
 ]  # fmt: skip
 """Three steps an epoch, a checkpoint every two: in the middle of an epoch too. LoRA's dropout uses random states."""
 
@@ -47,20 +54,20 @@ def whole(tmp_path_factory):
     return folder
 
 
-def interrupted(folder, step, overrides=RUN):
-    """A run that dies right after a step, before anything is written of it."""
+def interrupted(folder, step, overrides=RUN, moment="on_train_batch_end"):
+    """A run that is killed after a step, at a callback's hook, before a checkpoint is written there."""
 
     class KilledError(Exception):
         pass
 
-    def dying(fit, *rest):
-        if fit.course.step == step:
+    def dying(callback, trainer, *rest):
+        if trainer.global_step == step and trainer.state.fn == "fit":
             raise KilledError
-        return keep(fit, *rest)
+        return hook(callback, trainer, *rest)
 
-    keep = TrainingLoop._keep_or_stop
+    hook = getattr(ResumeCheckpoint, moment)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(fitting.TrainingLoop, "_keep_or_stop", dying)
+        patch.setattr(ResumeCheckpoint, moment, dying)
         with pytest.raises(KilledError):
             run_train(folder, *overrides)
     return run_folder(folder)
@@ -69,10 +76,22 @@ def interrupted(folder, step, overrides=RUN):
 # ------------------------------------------------------------------------------------------------ going on
 
 
-@pytest.mark.parametrize("step", [1, 5, 7, 9])
-def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(tmp_path, whole, step):
-    """Before the first checkpoint, in the middle of an epoch (twice), and after the last step. Bit by bit."""
-    run = interrupted(tmp_path, step)
+@pytest.mark.parametrize(
+    ("step", "moment"),
+    [
+        (1, "on_train_batch_end"),
+        (5, "on_train_batch_end"),
+        (7, "on_train_batch_end"),
+        (9, "on_train_batch_end"),
+        (6, "on_validation_start"),
+        (6, "on_validation_end"),
+        (6, "on_train_epoch_end"),
+        (9, "on_train_epoch_end"),
+    ],
+)
+def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(tmp_path, whole, step, moment):
+    """Before the first checkpoint, in an epoch, around a validation, and after the last step. Bit by bit."""
+    run = interrupted(tmp_path, step, moment=moment)
     run_train(tmp_path, *RUN, f"resume={run}")
     assert losses(run) == losses(run_folder(whole))
     assert len(losses(run)) == 9 + 3
@@ -88,8 +107,8 @@ def test_the_last_two_are_kept_and_a_torn_one_is_passed_over(tmp_path, whole, ca
     weights.write_bytes(weights.read_bytes()[:-10])
     run_train(tmp_path, *RUN, f"resume={run}")
     told = capsys.readouterr().out
-    assert "step-00000008 is torn (weights.safetensors is not as it was written)" in told
-    assert "going on from the one before it, step-00000006" in told
+    assert "step-00000008 is damaged (weights.safetensors differs from what was written)" in told
+    assert "resuming from the one before it, step-00000006" in told
     assert losses(run) == losses(run_folder(whole))
 
 
@@ -102,19 +121,20 @@ def test_a_run_that_has_ended_is_not_trained_again(whole, capsys):
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path, whole, number, code, capsys):
-    def asked(tuning, batch, step):
-        if step == 4:
+    def asked(module, batch, batch_idx):
+        if module.global_step == 4:
             os.kill(os.getpid(), number)
-        return update(tuning, batch, step)
+        return step(module, batch, batch_idx)
 
-    update = SupervisedFineTuning.update
+    step = TrainingModule.training_step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(SupervisedFineTuning, "update", asked)
+        patch.setattr(TrainingModule, "training_step", asked)
         with pytest.raises(SystemExit) as stopped:
             run_train(tmp_path, *RUN)
     assert stopped.value.code == code
     run = run_folder(tmp_path)
-    assert f"step 5 is kept; go on with the same and resume={run}" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert f"the checkpoint of step 5 is written; to resume, run the same command with resume={run}" in said
     assert (run / "checkpoints" / "step-00000005").is_dir()
     run_train(tmp_path, *RUN, f"resume={run}")
     assert losses(run) == losses(run_folder(whole))
@@ -124,7 +144,7 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path, whole, number
     ("changed", "told"),
     [
         (["lora.r=8"], "lora.r was 16 and is 8 now"),
-        (["training.learning_rate=1"], "training.learning_rate was 0.001 and is 1 now"),
+        (["optimization.learning_rate=1"], "optimization.learning_rate was 0.001 and is 1 now"),
         (["lora=attention"], "lora.target_modules"),
     ],
 )
@@ -157,7 +177,7 @@ def test_other_examples_are_foreign(tmp_path, capsys):
         with pytest.raises(SystemExit) as stopped:
             run_train(tmp_path, *RUN, f"resume={run}")
     assert stopped.value.code == 1
-    assert "is of another run (other training examples, validation examples)" in capsys.readouterr().err
+    assert "is of another run (its training examples, validation examples differ)" in capsys.readouterr().err
     assert (run / "checkpoints" / "step-00000004").is_dir(), "it is left as it was"
 
 
@@ -167,13 +187,14 @@ def test_other_examples_are_foreign(tmp_path, capsys):
 def test_what_was_saved_comes_back_exactly(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", IDENTITY)
     assert checkpoints.latest() is None
-    state = {"course": {"lowest": float("inf"), "seconds": 0.1}}
-    checkpoints.save(3, TENSORS, state)
-    tensors, found = checkpoints.latest()
-    assert found == state
-    for file, values in TENSORS.items():
-        for name, value in values.items():
-            assert torch.equal(tensors[file][name], value)
+    state = {"course": {"lowest": float("inf"), "seconds": 0.1, "none": None}, "pairs": {3: {"a": [True]}}}
+    checkpoints.save(3, {**CONTENT, **state})
+    found = checkpoints.read(checkpoints.latest())
+    assert {key: found[key] for key in state} == state
+    assert torch.equal(found["state_dict"]["a"], CONTENT["state_dict"]["a"])
+    (optimizer,) = found["optimizer_states"]
+    assert optimizer["param_groups"] == [{"betas": [0.9, 0.99]}]
+    assert torch.equal(optimizer["state"][0]["step"], torch.tensor(3.0))
     names = {file.name for file in (tmp_path / "checkpoints" / "step-00000003").iterdir()}
     assert names == {"weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"}
 
@@ -182,8 +203,8 @@ def test_what_was_saved_comes_back_exactly(tmp_path):
 @pytest.mark.parametrize("damage", ["cut", "absent", "changed"])
 def test_every_torn_file_is_seen(tmp_path, file, damage):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
-    checkpoints.save(1, TENSORS, {"n": 1})
-    checkpoints.save(2, TENSORS, {"n": 2})
+    checkpoints.save(1, CONTENT | {"n": 1})
+    checkpoints.save(2, CONTENT | {"n": 2})
     torn = tmp_path / "step-00000002" / file
     if damage == "absent":
         torn.unlink()
@@ -193,43 +214,45 @@ def test_every_torn_file_is_seen(tmp_path, file, damage):
     if file == "manifest.json" and damage == "changed":
         assert checkpoints.latest() is not None, "the manifest has no digest of itself; what it says is checked"
         return
-    assert checkpoints.latest()[1] == {"n": 1}
+    assert checkpoints.latest().name == "step-00000001"
     assert (tmp_path / "step-00000002.refused").is_dir()
 
 
 def test_a_checkpoint_of_another_format_is_not_called_torn(tmp_path):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
-    checkpoints.save(1, TENSORS, {"n": 1})
+    checkpoints.save(1, CONTENT | {"n": 1})
     manifest = tmp_path / "step-00000001" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "format_version": 99}))
-    with pytest.raises(InputError, match="step-00000001 was written by another cdsframe"):
+    with pytest.raises(InputError, match="step-00000001 was written by another version of cdsframe"):
         checkpoints.latest()
 
 
 def test_a_kill_while_writing_leaves_the_ones_before_and_no_rubbish(tmp_path):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
-    checkpoints.save(1, TENSORS, {"n": 1})
+    checkpoints.save(1, CONTENT | {"n": 1})
     partial = tmp_path / ".step-00000002.abc_1234.partial"
     partial.mkdir()
     (partial / "weights.safetensors").write_bytes(b"half")
-    assert checkpoints.latest()[1] == {"n": 1}
+    assert checkpoints.latest().name == "step-00000001"
     assert not partial.exists()
 
 
 def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_intact(tmp_path):
     """A limit on a file's size stands for a full disk: the same write fails in the same place."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", IDENTITY)
-    checkpoints.save(1, TENSORS, {"n": 1})
+    checkpoints.save(1, CONTENT | {"n": 1})
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
-        with pytest.raises(CdsframeError, match=r"step 2 could not be written to .*; that of step 1 is whole; make"):
-            checkpoints.save(2, {"weights": {"a": torch.zeros(100_000)}}, {"n": 2})
-        with pytest.raises(CdsframeError, match=r"File too large.*that of step 1 is whole"):
-            checkpoints.save(2, TENSORS, {"n": "x" * 200_000})
+        with pytest.raises(
+            CdsframeError, match=r"step 2 could not be written to .*; the one of step 1 is intact; free"
+        ):
+            checkpoints.save(2, {"state_dict": {"a": torch.zeros(100_000)}})
+        with pytest.raises(CdsframeError, match=r"File too large.*the one of step 1 is intact"):
+            checkpoints.save(2, CONTENT | {"n": "x" * 200_000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
-    assert checkpoints.latest()[1] == {"n": 1}
+    assert checkpoints.latest().name == "step-00000001"
     assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step-00000001"]
 
 
@@ -250,50 +273,89 @@ def test_random_states_come_back_through_json():
     assert drawn() == first
 
 
-# ------------------------------------------------------------------------------------------------ the course
+def test_a_value_that_json_cannot_hold_is_named(tmp_path):
+    with pytest.raises(CdsframeError, match=r"cannot hold callbacks\.Mine\.set, a set"):
+        Checkpoints(tmp_path, IDENTITY).save(1, {"callbacks": {"Mine": {"set": {1}}}})
 
 
-class _Tuning:
-    """Takes no time and learns nothing: what is asked of it is counted."""
-
-    model = None
-
-    def __init__(self, validations=()):
-        self.updates, self._validations = 0, iter(validations)
-
-    def update(self, batch, step):
-        self.updates += 1
-        return {"train/loss": 1.0}
-
-    def validate(self, batches, stop):
-        return None if stop() else next(self._validations, 1.0)
-
-    def state(self):
-        return {"weights": {}}, {}
+# ------------------------------------------------------------------------------------------------ the trainer
 
 
-def _fit(tmp_path, tuning, epoch=5, **plan):
-    settings = {"steps": 10, "validations": 1, "patience": 99, "checkpoint_steps": None, "checkpoint_minutes": None}
-    one = SimpleNamespace(
-        first=True,
-        rank=0,
-        device=torch.device("cpu"),
-        broadcast=lambda value: value,
-        any=lambda *flags: list(flags),
-        gather=lambda value: [value],
+class _Line(TrainingModule):
+    """Fits one weight to the batches' targets; its validation losses can be given."""
+
+    def __init__(self, total_steps, losses=(), optimizer="adamw", model=None):
+        optimization = Optimization(1e-2, "cosine", 0.1, 0.0, 1.0, optimizer, 1.0)
+        super().__init__(model or torch.nn.Linear(1, 1), optimization, total_steps, lambda folder: None)
+        self._losses = iter(losses)
+
+    def loss_sum(self, micro):
+        return (self.model(micro) ** 2).sum()
+
+    def on_validation_epoch_end(self):
+        if (loss := next(self._losses, None)) is None:
+            super().on_validation_epoch_end()
+        else:
+            self.metrics = {"val/loss": loss}
+            self.log("val/loss", loss, logger=False, batch_size=1)
+
+
+class _Numbers:
+    """So many batches an epoch, whose numbers are asked for."""
+
+    def __init__(self, length, width=1):
+        self._length, self._width, self.asked = length, width, []
+
+    def __len__(self):
+        return self._length
+
+    def epoch(self, number, first=0):
+        for place in range(first, self._length):
+            self.asked.append((number, place))
+            generator = torch.Generator().manual_seed(100 * number + place)
+            batch = torch.randn(4, self._width, generator=generator)
+            yield {"micro": [batch], "labelled": 4, "tokens": 4, "padding": 0.0, "ids": [f"{number}-{place}"]}
+
+    def __iter__(self):
+        return self.epoch(0)
+
+
+def fitted(
+    tmp_path,
+    module,
+    epoch=5,
+    epochs=2,
+    validations=1,
+    patience=99,
+    checkpoint=(None, None),
+    train=None,
+    width=1,
+    **kinds,
+):
+    """Trains the module; returns the fitting."""
+    settings = {"max_steps": None, "limit_val_batches": None, "fast_dev_run": 0, "overfit_batches": 0, **kinds}
+    system = SimpleNamespace(
+        trainer=LightningTrainer(
+            "cpu", "single", 1, 1, max_time=None, limit_train_batches=None, profiler=None, options={}, **settings
+        ),
+        callbacks=[ResumeCheckpoint(*checkpoint), EarlyStopping(patience)],
+        logger=[],
+        run=SimpleNamespace(folder=tmp_path),
     )
-    batches = type("Batches", (), {"__len__": lambda _: epoch, "after": lambda *_: iter(lambda: {"tokens": 1}, None)})()
-    keeper = SimpleNamespace(validated=lambda loss, course: None, resume=lambda: None)
-    checkpoints = Checkpoints(tmp_path, IDENTITY)
-    return TrainingLoop(
-        Plan(**{**settings, "progress": False, **plan}), tuning, batches, [], one, checkpoints, keeper, []
-    )
+    fitting = Fitting(system, "model", epochs, validations, "32-true")
+    fitting.metrics = fitting.run(module, train or _Numbers(epoch), _Numbers(2, width), IDENTITY)
+    return fitting
+
+
+def validated(fitting):
+    return [row["step"] for row in fitting._history.rows if "val/loss" in row]
 
 
 def test_training_stops_after_so_many_validations_without_a_lower_loss(tmp_path):
-    course = _fit(tmp_path, _Tuning([3.0, 2.0, 2.0, 2.5]), validations=5, patience=2).run()
-    assert course.step == 4
-    assert course.lowest == 2.0
+    module = _Line(10, [3.0, 2.0, 2.0, 2.5])
+    fitting = fitted(tmp_path, module, validations=5, patience=2)
+    assert module.global_step == fitting.trainer.global_step == 4
+    assert fitting.metrics["val/loss"] == 2.0
 
 
 @pytest.mark.parametrize(
@@ -301,101 +363,190 @@ def test_training_stops_after_so_many_validations_without_a_lower_loss(tmp_path)
     [(8, 5, [2, 4, 5, 7, 8]), (10, 3, [4, 7, 10]), (5, 1, [5]), (2, 4, [1, 2])],
 )
 def test_so_many_validations_an_epoch_the_last_at_its_end(tmp_path, epoch, validations, expected):
-    fit = _fit(tmp_path, _Tuning(), steps=epoch, validations=validations, epoch=epoch)
-    assert [row["step"] for row in fit.run().history if "val/loss" in row] == expected
-
-
-@pytest.mark.filterwarnings("ignore:Paged optimizers:UserWarning")
-@pytest.mark.parametrize("optimizer", ["adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit"])
-def test_every_optimizer_goes_on_from_a_checkpoint_bit_by_bit(tmp_path, optimizer):
-    """Matrices of 4,096 weights and more have 8-bit moments, with tables that they share."""
-
-    def made():
-        torch.manual_seed(0)
-        one = SimpleNamespace(device=torch.device("cpu"), world_size=1, sum=lambda tensor: tensor)
-        layers = torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.Linear(64, 64))
-        tuning = SupervisedFineTuning(layers, 1e-2, 0.1, 0.01, 1.0, optimizer, 1.0, total_steps=8, devices=one)
-        tuning._loss_sum = lambda micro: (layers(micro) ** 2).sum()
-        return layers, tuning
-
-    inputs = torch.randn(8, 4, 128, generator=torch.Generator().manual_seed(1))
-    batches = [{"micro": [row], "labelled": 4, "ids": ["a"]} for row in inputs]
-    whole, tuning = made()
-    for step, batch in enumerate(batches):
-        if step == 5:
-            Checkpoints(tmp_path, IDENTITY).save(step, *_two(tuning.state()))
-        tuning.update(batch, step)
-    again, tuning = made()
-    tensors, state = Checkpoints(tmp_path, IDENTITY).latest()
-    tuning.restore(tensors, state["optimizer"])
-    for step, batch in enumerate(batches[5:], start=5):
-        tuning.update(batch, step)
-    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
-        assert torch.equal(one, other)
-
-
-def _two(state):
-    tensors, numbers = state
-    return tensors, {"optimizer": numbers}
+    assert validated(fitted(tmp_path, _Line(epoch), epoch, 1, validations)) == expected
 
 
 def test_the_last_step_is_always_validated(tmp_path):
-    course = _fit(tmp_path, _Tuning(), steps=7).run()
-    assert [row["step"] for row in course.history if "val/loss" in row] == [5, 7]
+    assert validated(fitted(tmp_path, _Line(7), max_steps=7)) == [5, 7]
 
 
-def test_checkpoints_by_minutes(tmp_path, monkeypatch):
-    clock = iter(range(0, 100_000, 10))  # seconds: three calls a step
-    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
-    _fit(tmp_path, _Tuning(), checkpoint_minutes=2).run()
-    assert [folder.name for folder in sorted(tmp_path.iterdir())] == ["step-00000004", "step-00000008"]
+def test_checkpoints_by_minutes(tmp_path):
+    fitted(tmp_path, _Line(10), checkpoint=(None, 1e-9))
+    assert [folder.name for folder in sorted((tmp_path / "checkpoints").iterdir())] == [
+        "step-00000009",
+        "step-00000010",
+    ]
 
 
-def test_a_signal_ends_a_long_validation(tmp_path):
-    tuning = _Tuning()
-    tuning.validate = lambda batches, stop: (os.kill(os.getpid(), signal.SIGTERM), None if stop() else 1.0)[1]
+@pytest.mark.parametrize("hook", ["on_validation_start", "on_train_batch_start", "on_train_epoch_start"])
+def test_a_signal_at_any_moment_stops_with_a_checkpoint(tmp_path, hook):
+    class Asked(_Line):
+        asked = 0
+
+    def ask(module, *_):
+        Asked.asked += 1
+        if Asked.asked == 2:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    setattr(Asked, hook, ask)
     before = signal.getsignal(signal.SIGTERM)
-    with pytest.raises(KeyboardInterrupt, match="step 5 is kept"):
-        _fit(tmp_path, tuning).run()
-    assert tuning.updates == 5
-    assert (tmp_path / "step-00000005").is_dir()
+    with pytest.raises(KeyboardInterrupt, match=r"the checkpoint of step (2|6|10) is written"):
+        fitted(tmp_path, Asked(10))
+    assert len([*(tmp_path / "checkpoints").glob("step-*")]) == 1
     assert signal.getsignal(signal.SIGTERM) is before
 
 
 def test_a_thread_other_than_the_main_one_can_train(tmp_path):
     found = []
-    thread = threading.Thread(target=lambda: found.append(_fit(tmp_path, _Tuning()).run()))
+    thread = threading.Thread(target=lambda: found.append(fitted(tmp_path, _Line(10)).trainer.global_step))
     thread.start()
     thread.join()
-    assert found[0].step == 10
+    assert found == [10]
 
 
-def test_batches_go_on_where_they_were():
+class _KilledError(Exception):
+    pass
+
+
+@pytest.mark.filterwarnings("ignore:Paged optimizers:UserWarning")
+@pytest.mark.parametrize("optimizer", ["adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit"])
+def test_every_optimizer_resumes_from_a_checkpoint_bit_by_bit(tmp_path, optimizer):
+    """Matrices of 4,096 weights and more have 8-bit moments, with tables that they share."""
+
+    def trained(folder, killed_at=None):
+        torch.manual_seed(0)
+        layers = torch.nn.Sequential(torch.nn.Linear(128, 64), torch.nn.Linear(64, 64))
+        module = _Line(10, optimizer=optimizer, model=layers)
+        if killed_at is not None:
+            module.on_train_batch_start = lambda *_: _kill(module.global_step == killed_at)
+        fitted(folder, module, checkpoint=(2, None), train=_Numbers(5, 128), width=128)
+        return layers
+
+    def _kill(now):
+        if now:
+            raise _KilledError
+
+    whole = trained(tmp_path / "whole")
+    with pytest.raises(_KilledError):
+        trained(tmp_path / "killed", 7)
+    again = trained(tmp_path / "killed")
+    for one, other in zip(whole.parameters(), again.parameters(), strict=True):
+        assert torch.equal(one, other)
+
+
+@pytest.mark.parametrize("killed", [(3,), (5, 7), (2, 4, 6, 8), (1, 5, 10), (5, 10)])
+@pytest.mark.parametrize("every", [1, 2, 3, 5])
+def test_a_run_killed_several_times_takes_each_batch_and_validation_once(tmp_path, killed, every):
+    """Whatever the moments of the checkpoints: in an epoch, at its end, before and after a validation."""
+
+    def trained(folder, stop=None, checkpoint=(every, None)):
+        torch.manual_seed(0)
+        module, train = _Line(15), _Numbers(5)
+        if stop is not None:
+            module.on_train_batch_end = lambda *_: _kill(module.global_step == stop)
+        fitting = fitted(folder, module, epochs=3, validations=2, checkpoint=checkpoint, train=train)
+        return fitting._history.rows, train.asked
+
+    def _kill(now):
+        if now:
+            raise _KilledError
+
+    whole, asked = trained(tmp_path / "whole", checkpoint=(None, None))
+    for stop in killed:
+        with pytest.raises(_KilledError):
+            trained(tmp_path / "killed", stop)
+    rows, last = trained(tmp_path / "killed")
+    assert last == asked[-len(last) :], "it continues at the batch after the checkpoint"
+    for one, other in zip(rows, whole, strict=True):
+        assert {k: v for k, v in one.items() if "second" not in k and "memory" not in k} == {
+            k: v for k, v in other.items() if "second" not in k and "memory" not in k
+        }
+
+
+def test_a_run_that_was_stopped_early_does_not_train_on_when_it_resumes(tmp_path):
+    def dying(callback, trainer, *_):
+        raise _KilledError
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ResumeCheckpoint, "on_train_end", dying)
+        with pytest.raises(_KilledError):
+            fitted(tmp_path, _Line(10, [1.0, 2.0]), validations=5, patience=1, checkpoint=(1, None))
+    assert fitted(tmp_path, _Line(10), validations=5, patience=1, checkpoint=(1, None)).trainer.global_step == 2
+
+
+def test_training_without_validation_batches(tmp_path):
+    class Killed(_Line):
+        def on_train_batch_start(self, *_):
+            if self.global_step == 7:
+                raise _KilledError
+
+    options = {"limit_val_batches": 0, "checkpoint": (5, None)}
+    with pytest.raises(_KilledError):
+        fitted(tmp_path, Killed(10), **options)
+    assert [folder.name for folder in (tmp_path / "checkpoints").iterdir()] == ["step-00000006"], "5 ends an epoch"
+
+
+def test_a_rehearsal_writes_nothing(tmp_path):
+    fitting = fitted(tmp_path, _Line(2), checkpoint=(1, None), fast_dev_run=2)
+    assert fitting.trainer.global_step == 2
+    assert not fitting.writes
+    assert {path.name for path in tmp_path.iterdir()} <= {".lock"}
+
+
+def test_one_batch_can_be_overfitted(tmp_path):
+    train = _Numbers(5)
+    fitted(tmp_path, _Line(30), epochs=30, overfit_batches=1, train=train)
+    assert set(train.asked) == {(0, 0)}
+
+
+def test_batches_resume_where_they_were():
     examples = [type("E", (), {"__len__": lambda self, n=n: n, "id": str(n)})() for n in range(5, 28)]
     for example in examples:
         example.encoded = SimpleNamespace(labelled=1, input_ids=[0] * len(example), labels=[0] * len(example))
     batches = Batches(examples, 4, Layout(4, None, 0), seed=1, shuffle=True)
-    stream = batches.after(0)
-    ids = [next(stream)["ids"] for _ in range(20)]
-    for step in (1, 6, 8):
-        later = batches.after(step)
-        assert [next(later)["ids"] for _ in range(20 - step)] == ids[step:]
-    assert ids[:6] != ids[6:12]
+    loader = EpochLoader(batches, len(batches), same_order=False)
+    first, states = [], []
+    for batch in loader:
+        first.append(batch["ids"])
+        states.append(loader.state_dict())
+    second = [batch["ids"] for batch in loader]
+    assert first != second
+    for passed, state in enumerate(states, start=1):
+        resumed = EpochLoader(batches, len(batches), same_order=False)
+        resumed.load_state_dict(state)
+        assert [batch["ids"] for batch in resumed] == first[passed:]
+        assert [batch["ids"] for batch in resumed] == second
+    fixed = EpochLoader(batches, len(batches), same_order=True)
+    assert [b["ids"] for b in fixed] == [b["ids"] for b in fixed] == first
 
 
-def test_the_course_is_told_again_after_a_break():
-    assert TrainingState(**json.loads(json.dumps({"step": 3, "lowest": 1.5}))).step == 3
+@pytest.mark.parametrize(("value", "what"), [(float("nan"), "loss"), (1.0, "gradient's norm")])
+def test_a_loss_that_is_not_finite_stops_with_the_batchs_ids_and_changes_nothing(tmp_path, value, what):
+    class Wild(_Line):
+        def loss_sum(self, micro):
+            self.before = self.model.weight.detach().clone()
+            return super().loss_sum(micro) * (value if self.global_step == 3 else 1.0)
+
+    module = Wild(10)
+    infinite = float("inf") if value == 1.0 else 1.0
+    module.model.weight.register_hook(lambda gradient: gradient * (infinite if module.global_step == 3 else 1.0))
+    with pytest.raises(CdsframeError, match=rf"the {what} became .* at step 4, in the batch 0-3;"):
+        fitted(tmp_path, module)
+    assert torch.equal(module.model.weight, module.before)
 
 
-def test_a_loss_that_is_not_finite_stops_with_the_batchs_ids_and_changes_nothing():
-    one = SimpleNamespace(device=torch.device("cpu"), world_size=1, sum=lambda tensor: tensor)
-    for value, what in ((float("nan"), "loss"), (1.0, "gradient's norm")):
-        layer = torch.nn.Linear(2, 1, bias=False)
-        tuning = SupervisedFineTuning(layer, 1.0, 0.1, 0.0, 1.0, "adamw", 1.0, total_steps=9, devices=one)
-        wild = float("inf") if value == 1.0 else 1.0
-        layer.weight.register_hook(lambda gradient, wild=wild: gradient * wild)
-        tuning._loss_sum = lambda micro, layer=layer, value=value: layer(torch.ones(2)).sum() * value
-        before = layer.weight.detach().clone()
-        with pytest.raises(CdsframeError, match=rf"the {what} became .* at step 4, in the batch q7, q8"):
-            tuning.update({"micro": [{}], "labelled": 1, "ids": ["q7", "q8"], "tokens": 2}, 3)
-        assert torch.equal(layer.weight, before)
+def test_no_step_has_a_learning_rate_of_zero():
+    weight = torch.nn.Parameter(torch.zeros(1))
+    for schedule in ("cosine", "linear", "polynomial", "constant", "constant_with_warmup", "inverse_sqrt"):
+        recipe = Optimization(0.1, schedule, 0.25, 0.0, 1.0, "adamw", 16.0)
+        optimizer = recipe.optimizer({"lora_A": weight, "lora_B": weight.detach().clone().requires_grad_()}, cuda=False)
+        scheduler = recipe.scheduler(optimizer, 12)
+        rates = []
+        for _ in range(12):
+            rates.append(scheduler.get_last_lr())
+            optimizer.step()
+            scheduler.step()
+        assert all(a > 0 for a, _ in rates), schedule
+        assert max(a for a, _ in rates) == pytest.approx(0.1), schedule
+        assert all(b == pytest.approx(16 * a) for a, b in rates)
+    assert rates[0][0] == pytest.approx(0.1 / 3)

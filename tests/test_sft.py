@@ -20,14 +20,14 @@ from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.training.examples import ExampleBuilder
 from cdsframe.training.fitting import TrainingState
-from cdsframe.training.keeping import BestCheckpoint
+from cdsframe.training.completion import BestCheckpoint
 from cdsframe.training.module import SupervisedFineTuning
 from cdsframe.types import Evidence, Hit, Passage, Question
 from tests.entry_points import run_train
 
 SMALL = [
     "model=tiny", "retriever=bm25", "retriever.top_k=2", "training.train_limit=12", "training.validation_limit=4",
-    "training.max_epochs=2", "trainer=cpu", "trainer.progress=false",
+    "training.max_epochs=2", "trainer=cpu", "callbacks.progress=null",
 ]  # fmt: skip
 
 
@@ -105,9 +105,9 @@ def test_max_steps_ends_training_early_and_still_keeps_an_adapter(tmp_path):
 
 
 def test_training_stops_when_the_validation_loss_rises(tmp_path):
-    overrides = ["quantization=none", "logger=none", "training.max_epochs=8", "training.patience=1", "name=early"]
+    overrides = ["quantization=none", "logger=none", "training.max_epochs=8", "callbacks.early_stopping.patience=1", "name=early"]
     overrides.append("training.validations=3")
-    run_train(tmp_path, *SMALL, *overrides, "training.learning_rate=1.0", "training.clip_norm=1e9")
+    run_train(tmp_path, *SMALL, *overrides, "optimization.learning_rate=1.0", "optimization.clip_norm=1e9")
     metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
     assert metrics["train/steps"] < 8 * 3
     assert (tmp_path / "outputs" / "adapters" / "early").is_dir()
@@ -117,7 +117,7 @@ def test_gradients_are_clipped(tmp_path):
     """Far below AdamW's epsilon the clipped gradients move nothing; unclipped ones would, whatever their size."""
     from safetensors.torch import load_file
 
-    small = ["quantization=none", "logger=none", "training.clip_norm=1e-12", "name=still"]
+    small = ["quantization=none", "logger=none", "optimization.clip_norm=1e-12", "name=still"]
     run_train(tmp_path, *SMALL, *small)
     weights = load_file(tmp_path / "outputs" / "adapters" / "still" / "adapter_model.safetensors")
     assert max(weight.abs().max() for name, weight in weights.items() if "lora_B" in name) < 1e-5

@@ -31,7 +31,7 @@ ROOT = Path(__file__).parent.parent
 SWEEPS = sorted((ROOT / "configs" / "sweep").glob("*.yaml"))
 SMALL = [
     "model=tiny", "retriever=none", "embedder=none", "quantization=none", "training.train_limit=8",
-    "training.validation_limit=4", "training.max_epochs=1", "trainer=cpu", "trainer.progress=false", "logger=none",
+    "training.validation_limit=4", "training.max_epochs=1", "trainer=cpu", "callbacks.progress=null", "logger=none",
     "name=best", "contamination=none",
 ]  # fmt: skip
 
@@ -55,7 +55,7 @@ def test_a_sweep_composes_and_each_of_its_first_jobs_checks(path):
         check(plain)
 
 
-RATES = "training.learning_rate=1e-4,3e-4,1e-3,1e30,3e-3,1e-2"
+RATES = "optimization.learning_rate=1e-4,3e-4,1e-3,1e30,3e-3,1e-2"
 
 
 @pytest.fixture(scope="module")
@@ -72,13 +72,13 @@ def test_of_six_jobs_one_fails_and_five_stand_on_the_board(swept):
     assert [row["status"] for row in rows] == ["finished"] * 5 + ["failed"]
     losses = [float(row["val/loss"]) for row in rows[:5]]
     assert losses == sorted(losses)
-    assert (rows[5]["job"], rows[5]["training.learning_rate"]) == ("3", "1e+30")
-    assert "lower training.learning_rate" in rows[5]["reason"]
+    assert (rows[5]["job"], rows[5]["optimization.learning_rate"]) == ("3", "1e+30")
+    assert "lower optimization.learning_rate" in rows[5]["reason"]
     told = summarise(swept / "sweep")
     assert "5 of 6 jobs finished" in told
     assert "job 3: the " in told
     picture = (swept / "sweep" / "leaderboard.svg").read_text(encoding="utf-8")
-    assert picture.count("training.learning_rate=") == 6
+    assert picture.count("optimization.learning_rate=") == 6
     assert "failed" in picture
     best = swept / "sweep" / rows[0]["job"] / "adapter"
     assert weights_digest(best) == weights_digest(swept / "outputs" / "adapters" / "best")
@@ -98,9 +98,9 @@ def test_a_multirun_that_is_gone_on_with_does_what_is_missing(swept, tmp_path):
     more = RATES.replace("1e30", "2e-3")  # other values: each job is known by its configuration, not by its number
     assert exit_code(tmp_path, "-m", *SMALL, more, "resume=sweep") == 0
     assert kept == {n: (sweep / n / "adapter" / "adapter_model.safetensors").stat().st_mtime_ns for n in kept}
-    rows = {row["training.learning_rate"]: row for row in board(sweep)}
+    rows = {row["optimization.learning_rate"]: row for row in board(sweep)}
     assert [row["status"] for row in rows.values()] == ["finished"] * 6 + ["failed"]
-    before = {row["training.learning_rate"]: row for row in board(swept / "sweep")}
+    before = {row["optimization.learning_rate"]: row for row in board(swept / "sweep")}
     for rate in ("0.0003", "0.01"):
         assert rows[rate]["val/loss"] == before[rate]["val/loss"]
 
@@ -123,7 +123,7 @@ def test_optuna_searches_and_goes_on_to_the_same_end(tmp_path):
     (tmp_path / "sweep" / "2" / "outcome.json").unlink()
     (tmp_path / "sweep" / "2" / "metrics.json").unlink()
     assert exit_code(tmp_path, *search, "resume=sweep") == 0
-    columns = ("job", "training.learning_rate", "lora.r", "val/loss", "status")
+    columns = ("job", "optimization.learning_rate", "lora.r", "val/loss", "status")
     assert [[row[c] for c in columns] for row in board(tmp_path / "sweep")] == [
         [row[c] for c in columns] for row in whole
     ]

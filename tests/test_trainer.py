@@ -17,8 +17,8 @@ from tests.entry_points import exit_code, run_train
 ROOT = Path(__file__).parent.parent
 RUN = [
     "model=tiny", "embedder=none", "retriever=none", "quantization=none", "training.train_limit=11",
-    "training.validation_limit=5", "training.max_epochs=2", "training.patience=9", "trainer.accelerator=cpu",
-    "trainer.progress=false", "logger=csv", "lora.lora_dropout=0", "name=demo",
+    "training.validation_limit=5", "training.max_epochs=2", "callbacks.early_stopping.patience=9", "trainer.accelerator=cpu",
+    "callbacks.progress=null", "logger=csv", "lora.lora_dropout=0", "name=demo",
 ]  # fmt: skip
 """Without dropout, of which each process has its own; with batches that two processes cannot share evenly."""
 
@@ -48,7 +48,7 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(tmp_pa
     alone = tmp_path / "alone"
     run_train(alone, *RUN)
 
-    with two_processes(tmp_path / "two", "training.checkpoint_steps=1") as stopped:
+    with two_processes(tmp_path / "two", "callbacks.checkpoint.every_n_train_steps=1") as stopped:
         while stopped.poll() is None and not [*(tmp_path / "two").glob("outputs/runs/train/*/checkpoints/step-*")]:
             time.sleep(0.01)
         stopped.send_signal(signal.SIGTERM)

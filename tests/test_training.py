@@ -216,7 +216,7 @@ def test_micro_batches_keep_to_their_tokens_and_padding_is_counted():
 
 
 def test_a_tokens_arithmetic_is_four_times_the_frozen_and_six_times_the_trained_weights():
-    from cdsframe.training.speed import flops_per_token
+    from cdsframe.machine.speed import flops_per_token
 
     model = _lora(_tiny().load_for_training())
     frozen = 2 * (64 * 64 + 2 * 64 * 32 + 64 * 64 + 3 * 64 * 128)

@@ -24,8 +24,8 @@ from tests.entry_points import run_folder, run_train
 
 SMALL = [
     "retriever=bm25", "training.train_limit=96", "training.validation_limit=32", "training.batch_size=16",
-    "training.max_tokens=48", "training.learning_rate=3e-3", "training.max_epochs=3", "training.validations=1",
-    "logger=csv", "trainer=cpu", "trainer.progress=false", "name=demo",
+    "training.max_tokens=48", "optimization.learning_rate=3e-3", "training.max_epochs=3", "training.validations=1",
+    "logger=csv", "trainer=cpu", "callbacks.progress=null", "name=demo",
 ]  # fmt: skip
 
 

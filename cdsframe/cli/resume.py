@@ -15,7 +15,8 @@ from cdsframe.errors import ConfigError
 
 _FREE = (
     "resume", "logger", "paths", "training.adapters", "training.models", "training.embedders", "training.rerankers",
-    "training.cache", "training.checkpoint_steps", "training.checkpoint_minutes", "trainer.progress", "own_process",
+    "training.cache", "callbacks.checkpoint", "callbacks.progress", "callbacks.throughput",
+    "trainer.profiler", "own_process",
 )  # fmt: skip
 """Keys that may differ between a run and its resumption: they do not affect training."""
 

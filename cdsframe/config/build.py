@@ -15,9 +15,9 @@ from cdsframe.config.folders import built_in_targets, groups
 from cdsframe.errors import ConfigError
 
 DEPENDENCIES = frozenset({
-    "adapter", "calibration", "chunking", "contamination", "context", "corpus", "data", "embedder", "fusion",
-    "generator", "identities", "identity", "index", "lora", "logger", "metadata_fields", "model", "name", "pipeline",
-    "prompt", "quantization", "reranker", "retriever", "run", "seed", "system", "trainer",
+    "adapter", "calibration", "callbacks", "chunking", "contamination", "context", "corpus", "data", "embedder",
+    "fusion", "generator", "identities", "identity", "index", "lora", "logger", "metadata_fields", "model", "name",
+    "optimization", "pipeline", "prompt", "quantization", "reranker", "retriever", "run", "seed", "system", "trainer",
 })  # fmt: skip
 """Argument names that a composition passes as objects. Every other argument of a component is a key of its YAML."""
 

@@ -48,6 +48,9 @@ def _can_be_added(own_fields: list[str]) -> list[str]:
     return own_fields
 
 
+_WITHOUT_TARGET = ("paths", "logger", "callbacks")
+"""Groups whose options are the values or the nodes below them."""
+
 PLAIN_KEYS: dict[str, Any] = {
     "name": Annotated[str, AfterValidator(_names_a_folder)],
     "seed": Annotated[int, Field(ge=0, lt=2**32)],
@@ -79,7 +82,11 @@ def _plain_key_problems(cfg: DictConfig, key: str) -> list[str]:
         return [f"{key} is missing; give it as {key}=…"]
     if key in PLAIN_KEYS:
         return _value_problems(key, cfg, key, check, PLAIN_KEYS[key])
-    if isinstance(node, DictConfig) and not node._is_none() and ("_target_" in node or key in ("paths", "logger")):
+    if (
+        isinstance(node, DictConfig)
+        and not node._is_none()
+        and ("_target_" in node or key in ("paths", "logger", "callbacks"))
+    ):
         return []
     near = get_close_matches(key, [str(other) for other in cfg if other != key], n=1)
     return [f"{key} is neither a known key nor a group with an option" + (f"; did you mean {near[0]}?" if near else "")]
@@ -120,6 +127,9 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
             if parameters[name].default is inspect.Parameter.empty:
                 problems.append(f"{path}.{name} is missing; {node['_target_']} needs it")
             continue
+        value = node._get_node(name)
+        if isinstance(value, DictConfig) and not value._is_none() and "_target_" in value:
+            continue  # a component of its own, checked as another node
         problems += _value_problems(f"{path}.{name}", node, name, target, parameters[name].annotation)
     if path in parameters and path in CONTRACTS and path != "expansion":
         problems.append(
@@ -157,7 +167,8 @@ def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotati
     try:
         if isinstance(annotation, str):
             annotation = eval(annotation, vars(_module_of(target)), vars(typing))  # noqa: S307 (source, not input)
-        adapter = TypeAdapter(annotation)
+        arbitrary: Any = {"arbitrary_types_allowed": True} if inspect.isclass(annotation) else None
+        adapter = TypeAdapter(annotation, config=arbitrary)
     except (NameError, SyntaxError, TypeError, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
         return [

@@ -22,6 +22,8 @@ from cdsframe.errors import ConfigError
 from cdsframe.metadata import identity_of
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from cdsframe.artifacts.run import Run
     from cdsframe.confidence import Calibrator, NoCalibration
     from cdsframe.contamination import Contamination, NoContamination
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
         Retriever,
         Trainer,
     )
+    from cdsframe.optimization import Optimization
     from cdsframe.pipeline import Pipeline
     from cdsframe.prompt import Prompt
 
@@ -89,6 +92,7 @@ class Composition:
     context: Context = _component()
     generator: Generator = _component()
     trainer: Trainer = _component()
+    optimization: Optimization = _component()
 
     def __init__(self, cfg: DictConfig, run: Run | None = None) -> None:
         self._cfg, self._run = cfg, run
@@ -182,6 +186,12 @@ class Composition:
         if "logger" not in self._cfg:
             raise ConfigError("the configuration has no logger")
         return [build(node, self._dependencies) for node in self._cfg.logger.values() if node is not None]
+
+    @cached_property
+    def callbacks(self) -> list[Callback]:
+        """The enabled callbacks of the training."""
+        nodes = self._cfg.get("callbacks") or {}
+        return [build(node, self._dependencies) for node in nodes.values() if node is not None]
 
     @property
     def identities(self) -> Mapping[str, Mapping[str, Any]]:

@@ -129,12 +129,13 @@ def _metadata_fields_exist(cfg: DictConfig) -> list[str]:
     ]
 
 
-def _loggers_can_start(cfg: DictConfig) -> list[str]:
-    found: list[str | None] = []
-    for name, node in enabled(cfg.get("logger")).items():
-        if not isinstance(node, DictConfig) or "_target_" not in node:
-            found.append(f"logger.{name} has no _target_; give logger.{name}=null to switch it off")
-    return [problem for problem in found if problem]
+def _loggers_and_callbacks_have_targets(cfg: DictConfig) -> list[str]:
+    return [
+        f"{group}.{name} has no _target_; choose {group}={name}, or give {group}.{name}=null to switch it off"
+        for group in ("logger", "callbacks")
+        for name, node in enabled(cfg.get(group)).items()
+        if not isinstance(node, DictConfig) or "_target_" not in node
+    ]
 
 
 RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
@@ -147,5 +148,5 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _retriever_is_trained,
     _adapter_exists,
     _metadata_fields_exist,
-    _loggers_can_start,
+    _loggers_and_callbacks_have_targets,
 )

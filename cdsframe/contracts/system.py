@@ -6,10 +6,14 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cdsframe.contracts.retrieval import Chunker, Context, Corpus, Embedder, Generator, Index, Reranker, Retriever
-from cdsframe.contracts.training import DataSource, LanguageModel, Lora, Quantization, Trainer
+from cdsframe.contracts.training import DataSource, LanguageModel, Logger, Lora, Quantization, Trainer
 
 if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
     from cdsframe.artifacts.run import Run
+    from cdsframe.contamination import Contamination, NoContamination
+    from cdsframe.optimization import Optimization
     from cdsframe.pipeline import Pipeline
     from cdsframe.prompt import Prompt
 
@@ -66,7 +70,19 @@ class System(Protocol):
     def data(self) -> DataSource: ...
 
     @property
+    def contamination(self) -> Contamination | NoContamination: ...
+
+    @property
+    def optimization(self) -> Optimization: ...
+
+    @property
     def trainer(self) -> Trainer: ...
+
+    @property
+    def callbacks(self) -> list[Callback]: ...
+
+    @property
+    def logger(self) -> list[Logger]: ...
 
     @property
     def generator(self) -> Generator: ...

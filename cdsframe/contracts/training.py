@@ -5,11 +5,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from contextlib import AbstractContextManager
-from typing import Any, Literal, Protocol, runtime_checkable
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from cdsframe.types import Question
+
+if TYPE_CHECKING:
+    import lightning.pytorch as pl
 
 
 @runtime_checkable
@@ -121,45 +123,30 @@ class DataSource(Protocol):
         """The questions of `train`, `validation` or `test`. Raises EmptySplitError if there are none."""
 
 
-class Devices(Protocol):
-    """This process's device and its collective operations. All processes must make the same calls."""
-
-    device: Any
-    """A torch device."""
-    rank: int
-    world_size: int
-    first: bool
-    """Whether this is rank 0, which writes files and prints."""
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        """A context manager that sets the precision of a forward pass."""
-
-    def sum(self, tensor: Any) -> Any:
-        """Sums the tensor over all processes, in place."""
-
-    def any(self, *flags: bool) -> list[bool]:
-        """For each flag, whether it is set in any process."""
-
-    def gather(self, value: Any) -> list[Any]:
-        """The values of all processes, by rank."""
-
-    def broadcast(self, value: Any) -> Any:
-        """Broadcasts the value of rank 0 to all processes."""
-
-
 @runtime_checkable
 class Trainer(Protocol):
-    """Starts the training processes."""
+    """Makes the Lightning Trainer of a training."""
 
-    progress: bool
-    """Whether a progress bar is shown."""
     first: bool
-    """Whether this is rank 0, which writes files and prints."""
+    """Whether this process has rank 0, which writes files and prints."""
+    overfit_batches: float
+    """Batches, or share of the batches, that are trained again and again; 0: all are used."""
 
-    def steps(self, planned: int) -> int:
-        """The number of optimizer steps to run, at most `planned`."""
+    def batches(self, available: int) -> int:
+        """The number of training batches that are used of each epoch."""
 
-    def launch(self, precision: Literal["bf16-mixed", "32-true"]) -> Devices: ...
+    def steps(self, batches: int, max_epochs: int) -> int:
+        """The number of optimizer steps of a training with so many batches per epoch."""
+
+    def make(
+        self,
+        precision: Literal["bf16-mixed", "32-true"],
+        max_epochs: int,
+        folder: str,
+        callbacks: Sequence[pl.Callback],
+        checkpoint_io: Any,
+    ) -> pl.Trainer:
+        """The Lightning Trainer. `checkpoint_io`: a plugin of Lightning that reads and writes checkpoints."""
 
 
 @runtime_checkable

@@ -1,49 +1,46 @@
-"""Ways to compute the same in less time or memory, given to a model before it is trained.
-
-Each is written and tested elsewhere; which of them a run takes is configured. Does not estimate what they save.
-"""
+"""Prepares a model so that its training takes less time or memory, with the same result. Does not estimate savings."""
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from typing import Any
 
 from cdsframe.errors import ConfigError
 from cdsframe.lora import base_of
-from cdsframe.training.attention import NAME, attend, pack
-from cdsframe.training.fused import fuse
-from cdsframe.training.proof import prove
+from cdsframe.training.settings import Checkpointing
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
 class Acceleration:
-    """What a model is given.
+    """Ways to compute the same in less time or memory.
 
     Args:
-        fused: LoRA's layers as one function each (`cdsframe.training.fused`).
-        packing: examples one behind the other in a row (`cdsframe.training.attention`).
-        checkpointing: activations are computed again in the backward pass instead of kept (Chen et al., arXiv
-            1604.06174): about a third more arithmetic, a fraction of the memory.
-        compiled: each decoder layer by torch.compile.
+        fused: whether each LoRA layer is computed as one function (`cdsframe.training.fused`).
+        packing: whether examples lie one behind the other in a row (`cdsframe.training.attention`).
+        gradient_checkpointing: whether activations are computed again in the backward pass instead of kept (Chen et
+            al., arXiv 1604.06174): a third more arithmetic, far less memory. `auto`: if training does not fit
+            otherwise.
+        compile: whether each decoder layer is compiled by torch.compile.
     """
 
-    fused: bool
-    packing: bool
-    checkpointing: bool
-    compiled: bool
+    def __init__(self, fused: bool, packing: bool, gradient_checkpointing: Checkpointing, compile: bool) -> None:
+        self.fused, self.packing, self.gradient_checkpointing = fused, packing, gradient_checkpointing
+        self._compile = compile
 
-    def give(self, model: Any) -> bool:
-        """Prepares the model, in place; whether its examples are to be packed."""
+    def apply(self, model: Any, checkpointing: bool) -> bool:
+        """Prepares the model in place. Returns whether its examples can be packed."""
+        from cdsframe.training.attention import pack
+        from cdsframe.training.fused import fuse
+        from cdsframe.training.proof import prove
+
         if self.fused:
             fuse(model)
             prove(model)
         packed = self.packing and pack(model)
-        if self.checkpointing:
+        if checkpointing:
             checkpoint_activations(model)
-        if self.compiled:
+        if self._compile:
             compile_layers(model)
         return packed
 
@@ -60,13 +57,16 @@ def compile_layers(model: Any) -> None:
     import torch
     from transformers import AttentionInterface
 
+    from cdsframe.training.attention import NAME, attend
+
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
     causal = base_of(model)
     decoder = causal.get_decoder()
     layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)  # GPT-2's and Bloom's name
     if layers is None:
         raise ConfigError(
-            f"training.compile: {type(causal).__name__} has no list of layers; use training.compile=false"
+            f"training.acceleration.compile: {type(causal).__name__} has no list of layers; use "
+            "training.acceleration.compile=false"
         )
     for layer in layers:
         for module in layer.modules():

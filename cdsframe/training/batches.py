@@ -86,7 +86,7 @@ class Layout:
 
 
 class Batches:
-    """Collated effective batches of examples, from any step of training on.
+    """Collated effective batches of examples.
 
     Args:
         rank, world_size: of the processes that train; each gets its part of every batch.
@@ -110,16 +110,13 @@ class Batches:
         """Batches an epoch."""
         return len(self._groups)
 
-    def after(self, step: int) -> Iterator[dict[str, Any]]:
-        """The batches that follow the first `step` ones, epoch after epoch without an end."""
-        epoch, passed = divmod(step, len(self))
-        while True:
-            yield from map(self._collated, self._groups.epoch(epoch)[passed:])
-            epoch, passed = epoch + 1, 0
+    def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Any]]:
+        """The batches of an epoch (from 0), from the batch `first` on."""
+        return map(self._collated, self._groups.epoch(number)[first:])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """One epoch."""
-        return map(self._collated, self._groups.epoch(0))
+        """The batches of the first epoch."""
+        return self.epoch(0)
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
         return collate([self._examples[n] for n in chosen], self._layout, self._rank, self._world_size)

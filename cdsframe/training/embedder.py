@@ -14,15 +14,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from cdsframe.artifacts.packaged import model_path
-from cdsframe.artifacts.run import Run
-from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import DataSource, Embedder, Index, Logger, Retriever, Trainer
+from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.text.search_form import search_form
-from cdsframe.training.keeping import ended
+from cdsframe.training.completion import ended
 from cdsframe.training.pairs import Pair
-from cdsframe.training.retrieval import Pairs, Recipe, Task, course
-from cdsframe.training.settings import Count, NonNegative, Positive, Share
+from cdsframe.training.retrieval import Pairs, Task, train
+from cdsframe.training.settings import Count, Positive
 
 if TYPE_CHECKING:
     import torch
@@ -30,22 +28,9 @@ if TYPE_CHECKING:
 
 @declares(trains="embedder")
 def tune(
-    embedder: Embedder,
-    data: DataSource,
-    contamination: Contamination | NoContamination,
-    retriever: Retriever,
-    index: Index,
-    trainer: Trainer,
-    logger: list[Logger],
-    run: Run,
-    name: str,
-    seed: int,
+    system: System,
     batch_size: Annotated[int, Field(ge=2)],
     max_epochs: Count,
-    learning_rate: Positive,
-    warmup_share: Share,
-    weight_decay: NonNegative,
-    clip_norm: Positive,
     scale: Positive,
     negatives: Annotated[int, Field(ge=0)],
     depth: Count,
@@ -53,45 +38,30 @@ def tune(
     train_limit: Count | None,
     validation_limit: Count | None,
     validations: Count,
-    patience: Count,
-    checkpoint_steps: Count | None,
-    checkpoint_minutes: Positive | None,
     embedders: str,
 ) -> float:
-    """Fine-tunes and leaves the best embedder in the run's folder and, in a single run, in `embedders/name`.
+    """Fine-tunes; writes the best embedder to the run's folder and, in a single run, to `embedders/name`.
 
-    Where the run goes on with one that was interrupted, from its last checkpoint. Returns the lowest validation loss
-    (nats per question, among the passages of its batch).
+    Resumes from the last checkpoint if the run was interrupted. Returns the lowest validation loss (nats per question,
+    among the passages of its batch).
     """
     import lightning
 
     from cdsframe.training.ranking import Contrastive
 
-    if (loss := ended(run, "embedder")) is not None:
+    if (loss := ended(system.run, "embedder")) is not None:
         return loss
-    settings = dict(embedder.identity)
+    settings = dict(system.embedder.identity)
     measured = f"{scale}|{batch_size}|{max_tokens}"
-    task = Task("embedder", settings["name"], "embedder.name=FOLDER", data, run, name, embedders, measured)
-    devices = trainer.launch("32-true")
-    lightning.seed_everything(seed, verbose=False)
-    limits = train_limit, validation_limit
-    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, *limits, in_batch=True)
-    encoder = _TrainedEncoder(settings, max_tokens)
-    lightning.seed_everything(seed, verbose=False)
-    recipe = Recipe(
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        learning_rate=learning_rate,
-        warmup_share=warmup_share,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        validations=validations,
-        patience=patience,
-        checkpoint_steps=checkpoint_steps,
-        checkpoint_minutes=checkpoint_minutes,
-        seed=seed,
+    task = Task(
+        "embedder", settings["name"], "embedder.name=FOLDER", system.data, system.run, system.name, embedders, measured
     )
-    return course(task, pairs, recipe, encoder, partial(Contrastive, scale=scale), trainer, devices, logger)
+    lightning.seed_everything(system.seed, verbose=False)
+    pairs = Pairs.mined(task, system, negatives, depth, train_limit, validation_limit, in_batch=True)
+    encoder = _TrainedEncoder(settings, max_tokens)
+    lightning.seed_everything(system.seed, verbose=False)
+    module = partial(Contrastive, scale=scale)
+    return train(system, task, pairs, encoder, module, batch_size, max_epochs, validations)
 
 
 class _TrainedEncoder:

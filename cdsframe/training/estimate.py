@@ -14,16 +14,15 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.artifacts.run import Run
-from cdsframe.contracts import DataSource, Index, LanguageModel, Lora, Quantization, Retriever, Trainer
+from cdsframe.contracts import LanguageModel, Lora, Quantization, System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import CdsframeError
 from cdsframe.lora import base_of
-from cdsframe.prompt import Prompt
+from cdsframe.optimization import MOMENT_BYTES
+from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.cache import cached
 from cdsframe.training.examples import Example, ExampleBuilder
-from cdsframe.training.optimizers import MOMENT_BYTES, Optimizer
 from cdsframe.training.settings import Checkpointing, Count, MaxLength, Share
 
 if TYPE_CHECKING:
@@ -75,47 +74,45 @@ class Shape:
     packed: bool
 
 
+_ALWAYS = "training.acceleration.gradient_checkpointing=always"
+
+
 @declares(trains="adapter")
 def estimate(
-    model: LanguageModel,
-    quantization: Quantization,
-    lora: Lora,
-    data: DataSource,
-    retriever: Retriever,
-    index: Index,
-    prompt: Prompt,
-    trainer: Trainer,
-    run: Run,
-    identities: Mapping[str, Any],
-    seed: int,
+    system: System,
     batch_size: Count,
     micro_batch_size: Count,
     micro_batch_tokens: Count | None,
-    optimizer: Optimizer,
-    fused: bool,
-    packing: bool,
-    gradient_checkpointing: Checkpointing,
+    acceleration: Acceleration,
     max_length: MaxLength,
     no_gold_share: Share,
     shuffle_passages: bool,
     train_limit: Count | None,
     cache: str | None,
 ) -> float:
-    """Logs what `training=sft` with these settings takes, and whether it is there; returns it in GB."""
+    """Logs the memory that `training=sft` needs with these settings, and whether it is free. Returns it in GB."""
     from cdsframe.training.batches import Layout
 
+    model, seed = system.model, system.seed
     builder = ExampleBuilder(
-        model.tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length
+        model.tokenizer,
+        system.prompt,
+        system.retriever,
+        system.index,
+        seed,
+        no_gold_share,
+        shuffle_passages,
+        max_length,
     )
-    examples = cached(
-        cache, builder, proportional_sample(data.questions("train"), train_limit, seed, by_type), identities
-    )
-    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.padding_id())
+    asked = proportional_sample(system.data.questions("train"), train_limit, seed, by_type)
+    examples = cached(cache, builder, asked, system.identities)
+    layout = Layout(micro_batch_size, micro_batch_tokens, None if acceleration.packing else model.padding_id())
     shape = longest(examples, batch_size, layout)
-    estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
+    optimizer = system.optimization.optimizer_name(model.device.startswith("cuda"))
+    estimated = partial(needed, model, system.quantization, system.lora, optimizer, acceleration.fused, shape)
     there = available(model.device)
-    memory, checkpointing = _decided(estimated, gradient_checkpointing, there)
-    steps = trainer.steps(-(-len(examples) // batch_size))
+    memory, checkpointing = _decided(estimated, acceleration.gradient_checkpointing, there)
+    steps = system.trainer.steps(-(-len(examples) // batch_size), 1)
     tokens = sum(map(len, examples))
     log.info("%d examples of %d tokens; %d optimiser steps an epoch", len(examples), tokens, steps)
     how = ", with gradient checkpointing" if checkpointing else ""
@@ -123,7 +120,7 @@ def estimate(
     log.info("needs %s%s; %.2f GB are free: it %s", memory, how, there / _GB, fits)
     figures = asdict(memory) | {"total": memory.total, "available": there}
     metrics = {f"memory/{name}_gb": value / _GB for name, value in figures.items()} | {"train/tokens": float(tokens)}
-    run.finish(metrics, {"model": model.digest})
+    system.run.finish(metrics, {"model": model.digest})
     return memory.total / _GB
 
 
@@ -139,14 +136,17 @@ def require_fit(estimated: Callable[[bool], Memory], wanted: Checkpointing, devi
     try:
         memory, checkpointing = _decided(estimated, wanted, there)
     except NotCountedError as error:
-        log.warning("%s; training starts all the same (out of memory? training.gradient_checkpointing=always)", error)
+        log.warning(
+            "%s; training starts all the same (out of memory? training.acceleration.gradient_checkpointing=always)",
+            error,
+        )
         return wanted == "always"
     log.info("memory: about %s of %.2f GB that are free", memory, there / _GB)
     if memory.total > there:
         raise CdsframeError(
             f"the training needs about {memory}, and {there / _GB:.2f} GB are free; use quantization=nf4, a smaller "
             "training.micro_batch_size or training.max_length, or a smaller model (training=estimate tries it out)"
-            + (", or training.gradient_checkpointing=auto" if wanted == "never" else "")
+            + (", or training.acceleration.gradient_checkpointing=auto" if wanted == "never" else "")
         )
     return checkpointing
 
@@ -170,7 +170,7 @@ def needed(
     model: LanguageModel,
     quantization: Quantization,
     lora: Lora,
-    optimizer: Optimizer,
+    optimizer: str,
     fused: bool,
     shape: Shape,
     checkpointing: bool,
@@ -199,11 +199,10 @@ def needed(
             f"contents in {str(model.compute_dtype).removeprefix('torch.')}"
         ) from error
     kind = torch.device(model.device).type
-    chosen = optimizer if optimizer != "auto" else "paged_adamw" if kind == "cuda" else "adamw"
     return Memory(
         weights=0 if whole else frozen,
         trained=trained * (4 + 4),
-        optimizer=trained * MOMENT_BYTES[chosen],
+        optimizer=trained * MOMENT_BYTES[optimizer],
         activations=activations,
         libraries=library_bytes(kind, model.compute_dtype != torch.float32),
         fragments=fragment_bytes(kind, activations),

@@ -1,233 +1,132 @@
-"""The course of a training run: steps, validations, early stopping, checkpoints, and the going on from one.
+"""Runs a training by Lightning's Trainer: from the last checkpoint if there is one, to the best model.
 
-A checkpoint is the state after a step and before its validation, so that whatever follows can be repeated: a run that
-went on has the losses of one that was never interrupted. Does not know how a step is taken.
+Does not know what is trained.
 """
 
 from __future__ import annotations
 
 import logging
-import math
-import signal
-import threading
-import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
-from types import FrameType
-from typing import Any, NoReturn
+from collections.abc import Mapping
+from contextlib import nullcontext
+from typing import Any, Literal
 
+import lightning.pytorch as pl
+
+from cdsframe.callbacks.best_checkpoint import BestCheckpoint
+from cdsframe.callbacks.checkpoint_files import Checkpoints, alone
+from cdsframe.callbacks.checkpointing import CheckpointFiles, StopTraining
+from cdsframe.callbacks.history import History
+from cdsframe.callbacks.speed import Throughput
+from cdsframe.callbacks.validation import ValidationSchedule
+from cdsframe.contracts import System
 from cdsframe.errors import Stopped
 from cdsframe.training.batches import Batches
-from cdsframe.training.checkpoint import Checkpoints, random_states, restore_random_states
-from cdsframe.training.module import SupervisedFineTuning
-from cdsframe.training.speed import peak_memory
+from cdsframe.training.data_module import TrainingData
+from cdsframe.training.module import TrainingModule
+from cdsframe.types import Metrics
 
 log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What was configured: `steps` of the whole run, and when it is validated, stopped and kept."""
-
-    steps: int
-    validations: int
-    patience: int
-    checkpoint_steps: int | None
-    checkpoint_minutes: float | None
-    progress: bool
-    flops_per_token: float = 0.0
-    peak_flops: float = 0.0
-    """Of the device, a second; 0: unknown, and no utilisation is told."""
-
-
-@dataclass(slots=True)
-class TrainingState:
-    """How far the run has come: what a checkpoint keeps of it besides weights, optimiser and random states."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    lowest: float = math.inf
-    """The lowest validation loss so far."""
-    waited: int = 0
-    """Validations since then."""
-    history: list[dict[str, float]] = field(default_factory=list)
-    """What was logged, with its `step`."""
-
-    @property
-    def tokens_per_second(self) -> float:
-        return self.tokens / max(self.seconds, 1e-9)
-
-
-class TrainingLoop:
-    """Trains to the end of the plan, from the last checkpoint where there is one.
+class Fitting:
+    """A Trainer with the callbacks of a run.
 
     Args:
-        keeper: has `validated(loss, course)`, called in the first process after each validation, and `resume()`.
-        loggers: Lightning's loggers, of the first process.
+        system: has the run, the trainer, the callbacks and the loggers.
+        kind: name of the best model's folder in the run.
+        validations: validations per epoch.
     """
 
     def __init__(
-        self,
-        plan: Plan,
-        tuning: SupervisedFineTuning,
-        train: Batches,
-        validation: Batches,
-        devices: Any,
-        checkpoints: Checkpoints,
-        keeper: Any,
-        loggers: Sequence[Any],
+        self, system: System, kind: str, max_epochs: int, validations: int, precision: Literal["bf16-mixed", "32-true"]
     ) -> None:
-        self._plan, self._tuning, self._train, self._validation = plan, tuning, train, validation
-        self._devices, self._checkpoints, self._keeper, self._loggers = devices, checkpoints, keeper, loggers
-        self.course, self._saved, self._saved_at = TrainingState(), 0, time.monotonic()
-
-    def run(self) -> TrainingState:
-        """Trains; raises Stopped, with a checkpoint written, after a signal."""
-        from tqdm import tqdm
-
-        self._resume()
-        course, batches = self.course, self._train.after(self.course.step)
-        hidden = not (self._plan.progress and self._devices.first)
-        with (
-            _Signals() as signals,
-            tqdm(total=self._plan.steps, initial=course.step, desc="training", unit="step", disable=hidden) as bar,
-        ):
-            while not (self._due() and self._validated(signals)) and course.step < self._plan.steps:
-                self._step(next(batches))
-                bar.update()
-                bar.set_postfix(loss=f"{course.history[-1]['train/loss']:.3f}", refresh=False)
-                self._keep_or_stop(signals)
-        return course
-
-    def _step(self, batch: dict[str, Any]) -> None:
-        course, started = self.course, time.monotonic()
-        logged = self._tuning.update(batch, course.step)
-        course.step += 1
-        course.tokens += batch["tokens"]
-        course.seconds += time.monotonic() - started
-        self._log({**logged, **self._speed(batch)})
-
-    def _speed(self, batch: dict[str, Any]) -> dict[str, float]:
-        """Real tokens a second (padding not counted), and what else tells whether the device is used well."""
-        course, plan = self.course, self._plan
-        left = (plan.steps - course.step) * course.seconds / course.step
-        figures = {"tokens_per_second": course.tokens_per_second, "seconds_left": left}
-        if "padding" in batch:  # batches of texts that are embedded do not tell
-            figures["padding_share"] = batch["padding"]
-        figures["peak_memory_gb"] = peak_memory(self._devices.device) / 1e9
-        if plan.peak_flops > 0:
-            rate = course.tokens_per_second * plan.flops_per_token / self._devices.world_size
-            figures["flops_utilisation"] = rate / plan.peak_flops
-        return {f"train/{name}": value for name, value in figures.items()}
-
-    # -------------------------------------------------------------------------------------------- validation
-
-    def _due(self) -> bool:
-        """Whether a validation follows the step that was taken last."""
-        step, epoch, times = self.course.step, len(self._train), self._plan.validations
-        due = {math.ceil(epoch * n / times) for n in range(1, times + 1)}
-        return step > 0 and ((step - 1) % epoch + 1 in due or step == self._plan.steps)
-
-    def _validated(self, signals: _Signals) -> bool:
-        """Validates; whether training has gone on long enough without a lower loss."""
-        course = self.course
-        loss = self._tuning.validate(self._validation, lambda: self._devices.any(signals.caught)[0])
-        if loss is None:
-            self._stop(signals)
-        self._log({"val/loss": loss})
-        if self._devices.first:
-            self._keeper.validated(loss, course)
-        course.waited = 0 if loss < course.lowest else course.waited + 1
-        course.lowest = min(loss, course.lowest)
-        return course.waited >= self._plan.patience
-
-    def _log(self, metrics: dict[str, float]) -> None:
-        row = {**metrics, "epoch": float((self.course.step - 1) // len(self._train)), "step": float(self.course.step)}
-        self.course.history.append(row)
-        self._tell(row)
-
-    def _tell(self, row: dict[str, float]) -> None:
-        for logger in self._loggers:
-            logger.log_metrics({name: value for name, value in row.items() if name != "step"}, step=int(row["step"]))
-            logger.save()
-
-    # -------------------------------------------------------------------------------------------- checkpoints
-
-    def _keep_or_stop(self, signals: _Signals) -> None:
-        steps, minutes = self._plan.checkpoint_steps, self._plan.checkpoint_minutes
-        due = steps is not None and self.course.step % steps == 0
-        due = due or (minutes is not None and time.monotonic() - self._saved_at >= 60 * minutes)
-        stop, due = self._devices.any(signals.caught, due)
-        if stop:
-            self._stop(signals)
-        if due:
-            self._save()
-
-    def _stop(self, signals: _Signals) -> NoReturn:
-        if self._saved != self.course.step:
-            self._save()
-        if not self._devices.first:
-            raise SystemExit(0)  # the first process tells, and has the exit code
-        run = self._checkpoints.folder.parent
-        raise Stopped(
-            signals.number or signal.SIGTERM, f"step {self.course.step} is kept; go on with the same and resume={run}"
+        self._component, self._run, self._max_epochs = system.trainer, system.run, max_epochs
+        self._best, self._history = BestCheckpoint(system.run.folder / kind), History()
+        self._checkpoints = Checkpoints(system.run.folder / "checkpoints", {})
+        callbacks = [*system.callbacks, ValidationSchedule(validations), self._best, self._history]
+        self._speed = next((one for one in callbacks if isinstance(one, Throughput)), None)
+        self.trainer: Any = self._component.make(
+            precision, max_epochs, str(system.run.folder), callbacks, CheckpointFiles(self._checkpoints)
         )
-
-    def _save(self) -> None:
-        """Writes a checkpoint in the first process; all fail where it does."""
-        course, states = self.course, self._devices.gather(random_states())
-        fault: Exception | None = None
-        if self._devices.first:
-            tensors, numbers = self._tuning.state()
-            state = {"course": asdict(course), "optimizer": numbers, "random": states}
-            try:
-                self._checkpoints.save(course.step, tensors, state)
-            except Exception as error:  # noqa: BLE001 (raised below, once the others know)
-                fault = error
-        if self._devices.any(fault is not None)[0]:
-            raise fault or SystemExit(0)
-        self._saved, self._saved_at = course.step, time.monotonic()
-
-    def _resume(self) -> None:
-        """Takes up the last checkpoint, and tells the loggers what was before it."""
-        found = self._devices.broadcast(self._checkpoints.latest() if self._devices.first else None)
-        if found is None:
-            return
-        tensors, state = found
-        self._tuning.restore(tensors, state["optimizer"])
-        restore_random_states(state["random"][self._devices.rank])
-        self.course = TrainingState(**state["course"])
-        if self._devices.first:
-            self._keeper.resume()
-        self._saved = self.course.step
-        for row in self.course.history:
-            self._tell(row)
-        log.info("going on after step %d of %d", self.course.step, self._plan.steps)
-
-
-class _Signals:
-    """Notes the first SIGTERM or Ctrl-C; a second one ends the process at once."""
-
-    def __init__(self) -> None:
-        self.number: int | None = None
-        self._before: dict[int, Any] = {}
+        if self.writes:
+            self.trainer.loggers = [opened for one in system.logger if (opened := one.open()) is not None]
 
     @property
-    def caught(self) -> bool:
-        return self.number is not None
+    def device(self) -> Any:
+        """The device of this process."""
+        return self.trainer.strategy.root_device
 
-    def __enter__(self) -> _Signals:
-        if threading.current_thread() is threading.main_thread():
-            self._before = {number: signal.signal(number, self._note) for number in (signal.SIGTERM, signal.SIGINT)}
-        return self
+    @property
+    def first(self) -> bool:
+        """Whether this is the process of rank 0, which writes files."""
+        return bool(self.trainer.is_global_zero)
 
-    def __exit__(self, *_: object) -> None:
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+    @property
+    def writes(self) -> bool:
+        """Whether this process publishes the result: the first one, unless it is a rehearsal (`fast_dev_run`)."""
+        return self.first and not self.trainer.fast_dev_run
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.number = number
-        log.warning("%s: stopping after this step, with a checkpoint", signal.Signals(number).name)
-        self.__exit__()
+    @property
+    def place(self) -> dict[str, int]:
+        """The rank of this process and the number of processes."""
+        return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
+
+    def steps(self, batches: Batches) -> int:
+        """Optimiser steps of the whole run."""
+        return self._component.steps(len(batches), self._max_epochs)
+
+    def report_utilisation(self, flops_per_token: float, peak_flops: float) -> None:
+        """Has the device's utilisation logged."""
+        if self._speed is not None:
+            self._speed.flops_per_token, self._speed.peak_flops = flops_per_token, peak_flops
+
+    def validate(self, module: TrainingModule, validation: Batches) -> float:
+        """The validation loss of the module as it is."""
+        self.trainer.validate(module, datamodule=self._data(validation, validation), verbose=False)
+        return module.metrics["val/loss"]
+
+    def run(
+        self, module: TrainingModule, train: Batches, validation: Batches, identity: Mapping[str, str | None]
+    ) -> Metrics:
+        """Trains; returns the metrics of the best model, which is in the run's folder.
+
+        Args:
+            identity: digests of the inputs that the configuration does not determine.
+
+        Raises:
+            Stopped: a signal was received, and a checkpoint is written.
+        """
+        self._checkpoints.identity = dict(identity)
+        with alone(self._run.folder) if self.first else nullcontext():
+            found = self._checkpoints.latest()
+            if found is not None:
+                self._best.resume()
+                log.info("resuming from the checkpoint %s; the training has %d steps", found.name, module.total_steps)
+            try:
+                self.trainer.fit(
+                    module,
+                    datamodule=self._data(train, validation),
+                    ckpt_path=None if found is None else str(found),
+                    weights_only=False,
+                )
+            except StopTraining as stop:
+                if not self.first:
+                    raise SystemExit(0) from None  # the first process prints and has the exit code
+                raise Stopped(
+                    stop.signal,
+                    f"the checkpoint of step {stop.step} is written; to resume, run the same command with "
+                    f"resume={self._run.folder}",
+                ) from None
+        if not self.writes:
+            losses = [row["val/loss"] for row in self._history.rows if "val/loss" in row]
+            return {"val/loss": min(losses)}
+        speed = {} if self._speed is None else {"train/tokens_per_second": self._speed.tokens_per_second}
+        return {**self._best.metrics, **speed}
+
+    def end(self) -> None:
+        """Removes the checkpoints: the run is complete."""
+        self._checkpoints.remove()
+
+    def _data(self, train: Batches, validation: Batches) -> pl.LightningDataModule:
+        used = self._component.batches(len(train))
+        return TrainingData(train, validation, used, bool(self._component.overfit_batches))

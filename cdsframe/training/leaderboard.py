@@ -18,7 +18,7 @@ from cdsframe.artifacts.run import output_of
 from cdsframe.errors import InputError
 
 _COLUMNS = ("val/loss", "train/loss", "train/steps", "train/trainable", "train/tokens_per_second")
-_NOT_COMPARED = ("resume", "own_process", "paths", "logger", "trainer.progress")
+_NOT_COMPARED = ("resume", "own_process", "paths", "logger", "callbacks.progress")
 
 
 @dataclass(frozen=True, slots=True)

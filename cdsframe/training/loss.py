@@ -1,7 +1,7 @@
-"""The summed cross-entropy of labelled tokens, in chunks: never `[batch, length, vocabulary]`, nor all labelled logits.
+"""The summed cross-entropy of the labelled tokens of a micro-batch. Does not choose what is labelled.
 
-Where the output layer is frozen its gradient for the hidden states is taken at once, chunk by chunk, so that no logits
-are kept for the backward pass. Does not choose what is labelled.
+Logits are computed at labelled positions only, in chunks: never `[batch, length, vocabulary]`. If the output layer is
+frozen, the gradient of the hidden states is computed with each chunk, so that no logits are kept for the backward pass.
 """
 
 from __future__ import annotations
@@ -12,8 +12,50 @@ import torch
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
+from cdsframe.chat.encoding import IGNORED
+from cdsframe.lora import base_of
+from cdsframe.training.attention import NAME, Lengths
+
 CHUNK = 256
 """Positions whose logits are there at a time."""
+
+
+def loss_sum(model: Any, micro: dict[str, Any], plain: bool = True) -> torch.Tensor:
+    """The summed cross-entropy (nats) of the labelled tokens of one micro-batch (see `Layout`), a float32 scalar.
+
+    The decoder computes all positions, the output layer only the labelled ones.
+
+    Args:
+        plain: whether the output layer alone makes the logits (see `head_alone`); if not, the model computes them.
+    """
+    causal = base_of(model)
+    inputs = {name: value for name, value in micro.items() if name != "labels"}
+    targets = micro["labels"][:, 1:]
+    wanted = targets != IGNORED
+    if plain:
+        hidden = causal.get_decoder()(**inputs, use_cache=False).last_hidden_state
+        return cross_entropy_sum(causal.get_output_embeddings(), hidden[:, :-1][wanted], targets[wanted])
+    columns = wanted.any(0).nonzero()[:, 0]
+    logits = causal(**inputs, use_cache=False, logits_to_keep=columns).logits
+    logits = logits if logits.shape[1] == len(columns) else logits[:, columns]  # a model that knows no logits_to_keep
+    some = wanted[:, columns]
+    return functional.cross_entropy(logits[some].float(), targets[:, columns][some], reduction="sum")
+
+
+def head_alone(model: Any) -> bool:
+    """Whether the logits are the output layer of the hidden states; some models scale or cap them."""
+    causal = base_of(model)
+    ids = torch.tensor([[3, 4, 5]], device=causal.get_input_embeddings().weight.device)
+    inputs = {"input_ids": ids, "position_ids": torch.arange(3, device=ids.device)[None], "lengths": Lengths([3])}
+    if causal.config._attn_implementation != NAME:
+        del inputs["lengths"]
+    training = model.training
+    model.eval()
+    with torch.no_grad():
+        own = causal(**inputs, use_cache=False).logits
+        plain = causal.get_output_embeddings()(causal.get_decoder()(**inputs, use_cache=False).last_hidden_state)
+    model.train(training)
+    return torch.allclose(plain.float(), own.float(), rtol=1e-2, atol=1e-3 * float(own.abs().max()))
 
 
 def cross_entropy_sum(head: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:

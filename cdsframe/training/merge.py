@@ -21,8 +21,8 @@ from cdsframe.contracts import DataSource, Index, LanguageModel, Quantization, R
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.prompt import Prompt
+from cdsframe.training.completion import ended
 from cdsframe.training.examples import Example, ExampleBuilder
-from cdsframe.training.keeping import ended
 from cdsframe.training.settings import Count, MaxLength, NonNegative, Share
 from cdsframe.types import Metrics
 

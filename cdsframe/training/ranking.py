@@ -1,4 +1,4 @@
-"""The losses that teach a retriever to tell the passage that answers from others, and batches of pairs for them.
+"""Losses that teach a retriever to rank the passage that answers first, and batches of pairs for them.
 
 `Contrastive` is the multiple negatives ranking loss (Henderson et al., arXiv 1705.00652) over in-batch and hard
 negatives; `Listwise` is a softmax over one question's passages (Gao et al., arXiv 2101.08751). Does not mine.
@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import chain
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch.nn import functional
 from torch.nn.utils.rnn import pad_sequence
 
+from cdsframe.optimization import Optimization
 from cdsframe.training.batches import Batches, LengthGroupedBatches
-from cdsframe.training.module import SupervisedFineTuning
+from cdsframe.training.module import TrainingModule
 from cdsframe.training.pairs import Pair
 
 Collate = Callable[[Sequence[Pair]], list[dict[str, Any]]]
@@ -23,10 +25,10 @@ Tokenize = Callable[[Sequence[str]], dict[str, torch.Tensor]]
 
 
 class PairBatches(Batches):
-    """Effective batches of pairs, from any step of training on.
+    """Effective batches of pairs.
 
     Args:
-        collate: makes of the pairs of one effective batch its micro-batches.
+        collate: makes the micro-batches of the pairs of one effective batch.
     """
 
     def __init__(self, pairs: Sequence[Pair], batch_size: int, collate: Collate, seed: int, shuffle: bool) -> None:
@@ -63,28 +65,31 @@ def together(pairs: Sequence[Pair], queries: Tokenize, passages: Tokenize) -> li
     return [{"inputs": inputs, "masked": masked}]
 
 
-class Contrastive(SupervisedFineTuning):
-    """Of all passages of the batch that do not answer a question, its positive shall be the nearest to it.
+class Contrastive(TrainingModule):
+    """A question's positive must be nearer to it than all passages of the batch that do not answer it.
 
     Args:
         model: gives `sentence_embedding` of unit length for tokenised texts.
-        scale: what cosines are multiplied by before the softmax.
+        scale: factor of the cosines before the softmax.
+        optimization, total_steps, export: see `TrainingModule`.
     """
 
-    def __init__(self, model: Any, scale: float, **settings: Any) -> None:
-        super().__init__(model, **settings)
+    def __init__(
+        self,
+        model: Any,
+        scale: float,
+        optimization: Optimization,
+        total_steps: int,
+        export: Callable[[Path], None],
+    ) -> None:
+        super().__init__(model, optimization, total_steps, export)
         self._scale = scale
 
-    def _loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
-        device = self._devices.device
-        with self._devices.autocast():
-            queries, passages = (
-                self.model({name: tensor.to(device) for name, tensor in inputs.items()})["sentence_embedding"]
-                for inputs in micro["inputs"]
-            )
-            scores = self._scale * (queries @ passages.T).float()
-        scores = scores.masked_fill(micro["masked"].to(device), -torch.inf)
-        return functional.cross_entropy(scores, torch.arange(len(scores), device=device), reduction="sum")
+    def loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
+        queries, passages = (self.model(self.to_device(inputs))["sentence_embedding"] for inputs in micro["inputs"])
+        scores = self._scale * (queries @ passages.T).float()
+        scores = scores.masked_fill(micro["masked"].to(self.device), -torch.inf)
+        return functional.cross_entropy(scores, torch.arange(len(scores), device=self.device), reduction="sum")
 
 
 # ------------------------------------------------------------------------------------------------ rerankers
@@ -102,13 +107,12 @@ def side_by_side(
     return micro
 
 
-class Listwise(SupervisedFineTuning):
-    """Of one question's passages the positive shall have the highest score. The model is a classifier of one output."""
+class Listwise(TrainingModule):
+    """The positive must have the highest score of a question's passages. The model is a classifier with one output."""
 
-    def _loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
+    def loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
         (inputs,) = micro["inputs"]
-        with self._devices.autocast():
-            scores = self.model(**{name: tensor.to(self._devices.device) for name, tensor in inputs.items()}).logits
+        scores = self.model(**self.to_device(inputs)).logits
         lists = pad_sequence(scores[:, 0].float().split(micro["sizes"]), batch_first=True, padding_value=-torch.inf)
         first = torch.zeros(len(lists), dtype=torch.long, device=lists.device)
         return functional.cross_entropy(lists, first, reduction="sum")

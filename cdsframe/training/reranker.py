@@ -12,16 +12,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 
 from cdsframe.artifacts.packaged import model_path
-from cdsframe.artifacts.run import Run
-from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import DataSource, Index, Logger, Retriever, Trainer
+from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import ConfigError
 from cdsframe.text.search_form import search_form
-from cdsframe.training.keeping import ended
+from cdsframe.training.completion import ended
 from cdsframe.training.pairs import Pair
-from cdsframe.training.retrieval import Pairs, Recipe, Task, course
-from cdsframe.training.settings import Count, NonNegative, Positive, Share
+from cdsframe.training.retrieval import Pairs, Task, train
+from cdsframe.training.settings import Count
 
 if TYPE_CHECKING:
     import torch
@@ -29,67 +27,37 @@ if TYPE_CHECKING:
 
 @declares(trains="reranker")
 def tune(
-    data: DataSource,
-    contamination: Contamination | NoContamination,
-    retriever: Retriever,
-    index: Index,
-    trainer: Trainer,
-    logger: list[Logger],
-    run: Run,
-    name: str,
-    seed: int,
+    system: System,
     base: str,
     batch_size: Count,
     micro_batch_size: Count,
     max_epochs: Count,
-    learning_rate: Positive,
-    warmup_share: Share,
-    weight_decay: NonNegative,
-    clip_norm: Positive,
     negatives: Count,
     depth: Count,
     max_tokens: Annotated[int, Field(ge=16)],
     train_limit: Count | None,
     validation_limit: Count | None,
     validations: Count,
-    patience: Count,
-    checkpoint_steps: Count | None,
-    checkpoint_minutes: Positive | None,
     rerankers: str,
 ) -> float:
-    """Fine-tunes and leaves the best reranker in the run's folder and, in a single run, in `rerankers/name`.
+    """Fine-tunes; writes the best reranker to the run's folder and, in a single run, to `rerankers/name`.
 
-    Where the run goes on with one that was interrupted, from its last checkpoint. Returns the lowest validation loss
-    (nats per question, among its positive and its mined negatives).
+    Resumes from the last checkpoint if the run was interrupted. Returns the lowest validation loss (nats per question,
+    among its positive and its mined negatives).
     """
     import lightning
 
     from cdsframe.training.ranking import Listwise
 
-    if (loss := ended(run, "reranker")) is not None:
+    if (loss := ended(system.run, "reranker")) is not None:
         return loss
     use = "reranker=cross_encoder reranker.name=FOLDER"
-    task = Task("reranker", base, use, data, run, name, rerankers, measured=str(max_tokens))
-    devices = trainer.launch("32-true")
-    lightning.seed_everything(seed, verbose=False)
-    limits = train_limit, validation_limit
-    pairs = Pairs.mined(task, contamination, retriever, index, seed, negatives, depth, *limits, in_batch=False)
-    lightning.seed_everything(seed, verbose=False)  # a new head begins with random weights
+    task = Task("reranker", base, use, system.data, system.run, system.name, rerankers, measured=str(max_tokens))
+    lightning.seed_everything(system.seed, verbose=False)
+    pairs = Pairs.mined(task, system, negatives, depth, train_limit, validation_limit, in_batch=False)
+    lightning.seed_everything(system.seed, verbose=False)  # a new head begins with random weights
     classifier = _Classifier(base, max_tokens, micro_batch_size)
-    recipe = Recipe(
-        batch_size=batch_size,
-        max_epochs=max_epochs,
-        learning_rate=learning_rate,
-        warmup_share=warmup_share,
-        weight_decay=weight_decay,
-        clip_norm=clip_norm,
-        validations=validations,
-        patience=patience,
-        checkpoint_steps=checkpoint_steps,
-        checkpoint_minutes=checkpoint_minutes,
-        seed=seed,
-    )
-    return course(task, pairs, recipe, classifier, Listwise, trainer, devices, logger)
+    return train(system, task, pairs, classifier, Listwise, batch_size, max_epochs, validations)
 
 
 class _Classifier:

@@ -1,4 +1,4 @@
-"""What the training of an embedder and of a reranker share: pairs, the course of the run, and what it leaves behind.
+"""What the training of an embedder and of a reranker share: pairs, the run, and its published folder.
 
 Does not know a loss and loads no model.
 """
@@ -16,15 +16,12 @@ from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import write_json, write_text
 from cdsframe.artifacts.packaged import model_path, public_name, weights_digest
 from cdsframe.artifacts.run import Run
-from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import DataSource, Devices, Index, Logger, Retriever, Trainer
-from cdsframe.training.checkpoint import Checkpoints, alone
-from cdsframe.training.keeping import BestCheckpoint
+from cdsframe.contracts import DataSource, System
 from cdsframe.training.pairs import Pair, PairBuilder, comparable
 from cdsframe.types import Metrics
 
 if TYPE_CHECKING:
-    from cdsframe.training.module import SupervisedFineTuning
+    from cdsframe.training.module import TrainingModule
 
 log = logging.getLogger(__name__)
 
@@ -67,23 +64,6 @@ class Task:
 
 
 @dataclass(frozen=True, slots=True)
-class Recipe:
-    """The numbers of the training, as configured; `batch_size` counts questions."""
-
-    batch_size: int
-    max_epochs: int
-    learning_rate: float
-    warmup_share: float
-    weight_decay: float
-    clip_norm: float
-    validations: int
-    patience: int
-    checkpoint_steps: int | None
-    checkpoint_minutes: float | None
-    seed: int
-
-
-@dataclass(frozen=True, slots=True)
 class Pairs:
     """The pairs of both splits, and what is to be told of them."""
 
@@ -95,10 +75,7 @@ class Pairs:
     def mined(
         cls,
         task: Task,
-        contamination: Contamination | NoContamination,
-        retriever: Retriever,
-        index: Index,
-        seed: int,
+        system: System,
         negatives: int,
         depth: int,
         train_limit: int | None,
@@ -110,75 +87,64 @@ class Pairs:
         `in_batch`: whether a question's positive is told from the passages of other questions, too.
         """
         require_publishable(Path(task.published) / task.name)
-        screening = contamination.screen(task.data.questions("train"), task.data, task.run.folder)
-        train = PairBuilder(retriever, index, seed, negatives, depth).build(screening.kept, train_limit)
-        held_out = PairBuilder(retriever, index, 0, negatives, depth)
+        screening = system.contamination.screen(task.data.questions("train"), task.data, task.run.folder)
+        train = PairBuilder(system.retriever, system.index, system.seed, negatives, depth).build(
+            screening.kept, train_limit
+        )
+        held_out = PairBuilder(system.retriever, system.index, 0, negatives, depth)
         validation = held_out.build(task.data.questions("validation"), validation_limit)
         found = sum(1 for pair in train if pair.negatives)
-        if negatives and retriever.searches and 2 * found < len(train):
+        if negatives and system.retriever.searches and 2 * found < len(train):
             log.warning("the retriever found a wrong passage for %d of %d training questions only", found, len(train))
         train, validation = comparable(train, in_batch, "training"), comparable(validation, in_batch, "validation")
         mined = sum(len(pair.negatives) for pair in train)
         log.info("%d training pairs with %d mined negatives, %d validation pairs", len(train), mined, len(validation))
         removed = {split: dict(rules) for split, rules in task.data.removed.items()}
-        facts = {"contamination": screening.facts, "data": removed, "negatives": mined, "index": index.digest}
+        facts = {"contamination": screening.facts, "data": removed, "negatives": mined, "index": system.index.digest}
         return cls(train, validation, facts)
 
 
-def course(
+def train(
+    system: System,
     task: Task,
     pairs: Pairs,
-    recipe: Recipe,
     trained: Trained,
-    method: Callable[..., SupervisedFineTuning],
-    trainer: Trainer,
-    devices: Devices,
-    logger: Sequence[Logger],
+    module: Callable[..., TrainingModule],
+    batch_size: int,
+    max_epochs: int,
+    validations: int,
 ) -> float:
-    """Trains by the pairs and the loss of `method`, keeps the best weights, publishes them.
+    """Trains on the pairs, keeps the best weights and publishes them.
+
+    Args:
+        module: makes the module from `model`, `optimization`, `total_steps` and `export`.
+        batch_size: questions per optimiser step.
 
     Returns the lowest validation loss (nats per question).
     """
-    from cdsframe.training.fitting import Plan, TrainingLoop
+    from cdsframe.training.fitting import Fitting
     from cdsframe.training.ranking import PairBatches
 
-    batches = PairBatches(pairs.train, recipe.batch_size, trained.collate, recipe.seed, shuffle=True)
-    held_out = PairBatches(pairs.validation, recipe.batch_size, trained.collate, recipe.seed, shuffle=False)
-    steps = trainer.steps(len(batches) * recipe.max_epochs)
-    tuning = method(
-        trained.model.to(devices.device).train(),
-        learning_rate=recipe.learning_rate,
-        warmup_share=recipe.warmup_share,
-        weight_decay=recipe.weight_decay,
-        clip_norm=recipe.clip_norm,
-        optimizer="adamw",
-        b_ratio=1,
-        total_steps=steps,
-        devices=devices,
+    fitting = Fitting(system, task.kind, max_epochs, validations, "32-true")
+    batches = PairBatches(pairs.train, batch_size, trained.collate, system.seed, shuffle=True)
+    held_out = PairBatches(pairs.validation, batch_size, trained.collate, system.seed, shuffle=False)
+    model = trained.model.to(fitting.device).train()
+    tuning = module(
+        model=model,
+        optimization=system.optimization,
+        total_steps=fitting.steps(batches),
+        export=trained.save,
     )
-    plan = Plan(
-        steps,
-        recipe.validations,
-        recipe.patience,
-        recipe.checkpoint_steps,
-        recipe.checkpoint_minutes,
-        trainer.progress,
-    )
-    identity = {
+    before = fitting.validate(tuning, held_out)
+    inputs = {
         "training pairs": _digest(pairs.train),
         "validation pairs": _digest(pairs.validation),
         "model": weights_digest(model_path(task.base)),
     }
-    checkpoints = Checkpoints(task.run.folder / "checkpoints", identity)
-    loggers = [opened for one in logger if (opened := one.open()) is not None]
-    before = tuning.validate(held_out, lambda: False)
-    keeper = BestCheckpoint(task.folder, trained.save)
-    with alone(task.run.folder):
-        done = TrainingLoop(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
-    metrics = keeper.metrics | {"train/pairs": float(len(pairs.train)), "val/loss_before": float(before or 0.0)}
-    metrics["train/tokens_per_second"] = done.tokens_per_second
-    _finish(task, pairs, metrics)
-    checkpoints.remove()
+    metrics = fitting.run(tuning, batches, held_out, inputs)
+    if fitting.writes:
+        _publish(task, pairs, metrics | {"train/pairs": float(len(pairs.train)), "val/loss_before": before})
+        fitting.end()
     return metrics["val/loss"]
 
 
@@ -187,8 +153,8 @@ def _digest(pairs: Sequence[Pair]) -> str:
     return digest(*(f"{pair.id}|{pair.positive.id}|{[n.id for n in pair.negatives]}" for pair in pairs))
 
 
-def _finish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
-    """Writes manifest and card, publishes the folder in a single run, and says that the run has ended."""
+def _publish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
+    """Writes manifest and card, publishes the folder in a single run, and marks the run as complete."""
     digests = {task.kind: weights_digest(task.folder)}
     base = public_name(task.base)
     facts = {

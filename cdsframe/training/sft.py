@@ -1,202 +1,166 @@
-"""`training=sft`: supervised fine-tuning on questions with passages, the best adapter kept.
+"""`training=sft`: supervised fine-tuning on questions with passages; keeps the adapter with the lowest validation loss.
 
-Composes examples, batches, the training step and its course. Holds no model code.
+Composes data, model, module and trainer. Holds no model code.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any
-
-from pydantic import Field
+from typing import TYPE_CHECKING, Any, Literal
 
 from cdsframe.artifacts.adapter import name_base, publish, require_publishable, write_card
 from cdsframe.artifacts.digests import digest_of
 from cdsframe.artifacts.files import write_json
 from cdsframe.artifacts.packaged import weights_digest
-from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import chat_digest
-from cdsframe.contamination import Contamination, NoContamination
-from cdsframe.contracts import DataSource, Index, LanguageModel, Logger, Lora, Quantization, Retriever, Trainer
+from cdsframe.contracts import LanguageModel, System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import named
-from cdsframe.prompt import Prompt
+from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.cache import cached
-from cdsframe.training.checkpoint import Checkpoints, alone
+from cdsframe.training.completion import ended
 from cdsframe.training.estimate import longest, needed, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder
-from cdsframe.training.keeping import BestCheckpoint, ended
-from cdsframe.training.optimizers import Optimizer
-from cdsframe.training.settings import Checkpointing, Count, MaxLength, NonNegative, Positive, Share
+from cdsframe.training.settings import Count, MaxLength, Share
 from cdsframe.types import Metrics
+
+if TYPE_CHECKING:
+    from cdsframe.training.fitting import Fitting
 
 log = logging.getLogger(__name__)
 
 
 @declares(trains="adapter")
 def sft(
-    model: LanguageModel,
-    quantization: Quantization,
-    lora: Lora,
-    data: DataSource,
-    contamination: Contamination | NoContamination,
-    retriever: Retriever,
-    index: Index,
-    prompt: Prompt,
-    trainer: Trainer,
-    logger: list[Logger],
-    run: Run,
-    identities: Mapping[str, Any],
-    name: str,
-    seed: int,
+    system: System,
     batch_size: Count,
     micro_batch_size: Count,
     micro_batch_tokens: Count | None,
     max_epochs: Count,
-    learning_rate: Positive,
-    warmup_share: Share,
-    weight_decay: NonNegative,
-    clip_norm: Positive,
-    optimizer: Optimizer,
-    loraplus_lr_ratio: Annotated[float, Field(ge=1)],
-    fused: bool,
-    packing: bool,
-    gradient_checkpointing: Checkpointing,
-    compile: bool,
+    acceleration: Acceleration,
     max_length: MaxLength,
     no_gold_share: Share,
     shuffle_passages: bool,
     train_limit: Count | None,
     validation_limit: Count | None,
     validations: Count,
-    patience: Count,
-    checkpoint_steps: Count | None,
-    checkpoint_minutes: Positive | None,
     cache: str | None,
     adapters: str,
 ) -> float:
-    """Fine-tunes and leaves the best adapter in the run's folder and, in a single run, in `adapters/name`.
+    """Fine-tunes; writes the best adapter to the run's folder and, in a single run, to `adapters/name`.
 
-    Where the run goes on with one that was interrupted, from its last checkpoint. Returns the lowest validation loss
-    (nats per labelled token); with several processes, in each of them.
+    Resumes from the last checkpoint if the run was interrupted. Returns the lowest validation loss (nats per labelled
+    token), in each process.
     """
     import lightning
 
     from cdsframe.lora import count_trainable
-    from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
-    from cdsframe.training.fitting import Plan, TrainingLoop
-    from cdsframe.training.module import SupervisedFineTuning
+    from cdsframe.training.fitting import Fitting
+    from cdsframe.training.module import FineTuning
 
+    run, model, seed = system.run, system.model, system.seed
     if (loss := ended(run, "adapter")) is not None:
         return loss
-    require_publishable(Path(adapters) / name)
-    devices = trainer.launch("bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true")
+    require_publishable(Path(adapters) / system.name)
+    precision: Literal["bf16-mixed", "32-true"] = (
+        "bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true"
+    )
+    fitting = Fitting(system, "adapter", max_epochs, validations, precision)
     lightning.seed_everything(seed, verbose=False)
-    tokenizer = model.tokenizer
-    builder = ExampleBuilder(tokenizer, prompt, retriever, index, seed, no_gold_share, shuffle_passages, max_length)
-    screening = contamination.screen(data.questions("train"), data, run.folder)
-    train = cached(cache, builder, proportional_sample(screening.kept, train_limit, seed, by_type), identities)
-    validation = cached(
-        cache, builder, proportional_sample(data.questions("validation"), validation_limit, 0, by_type), identities
+
+    builder = ExampleBuilder(
+        model.tokenizer,
+        system.prompt,
+        system.retriever,
+        system.index,
+        seed,
+        no_gold_share,
+        shuffle_passages,
+        max_length,
     )
+    screening = system.contamination.screen(system.data.questions("train"), system.data, run.folder)
+    asked = proportional_sample(screening.kept, train_limit, seed, by_type)
+    held_out = proportional_sample(system.data.questions("validation"), validation_limit, 0, by_type)
+    train, validation = (cached(cache, builder, questions, system.identities) for questions in (asked, held_out))
     log.info("%d training and %d validation examples", len(train), len(validation))
-    _tell_unseen(model, train)
+    _warn_of_unseen_tokens(model, train)
 
-    layout = Layout(micro_batch_size, micro_batch_tokens, None if packing else model.padding_id())
+    layout = Layout(micro_batch_size, micro_batch_tokens, None if acceleration.packing else model.padding_id())
     shape = longest(train, batch_size, layout)
-    estimated = partial(needed, model, quantization, lora, optimizer, fused, shape)
-    checkpointing = require_fit(estimated, gradient_checkpointing, str(devices.device))
-    tuned = lora.attach(model.load_for_training()).to(devices.device).train()
-    trainable, total = count_trainable(tuned)
-    if not Acceleration(fused, packing, checkpointing, compile).give(tuned):
-        layout = replace(layout, padding_id=model.padding_id())
-    lightning.seed_everything(seed + devices.rank, verbose=False)  # the processes drop out different inputs
+    optimizer = system.optimization.optimizer_name(fitting.device.type == "cuda")
+    memory = partial(needed, model, system.quantization, system.lora, optimizer, acceleration.fused, shape)
+    checkpointing = require_fit(memory, acceleration.gradient_checkpointing, str(fitting.device))
+    tuned = system.lora.attach(model.load_for_training()).to(fitting.device).train()
+    weights = dict(zip(("trainable", "total"), count_trainable(tuned), strict=True))
+    packed = acceleration.apply(tuned, checkpointing)
+    layout = layout if packed else replace(layout, padding_id=model.padding_id())
+    lightning.seed_everything(seed + fitting.place["rank"], verbose=False)  # the processes have different dropout
 
-    place = {"rank": devices.rank, "world_size": devices.world_size}
-    batches = Batches(train, batch_size, layout, seed, shuffle=True, **place)
-    held_out = Batches(validation, batch_size, layout, seed, shuffle=False, **place)
-    steps = trainer.steps(len(batches) * max_epochs)
-    tuning = SupervisedFineTuning(
-        tuned, learning_rate, warmup_share, weight_decay, clip_norm, optimizer, loraplus_lr_ratio, steps, devices
-    )
-    timing = (checkpoint_steps, checkpoint_minutes, trainer.progress)
-    plan = Plan(steps, validations, patience, *timing, *_arithmetic(tuned, devices.device, model.compute_dtype))
-    identity = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
-    checkpoints = Checkpoints(run.folder / "checkpoints", identity)
-    keeper = BestCheckpoint(run.folder / "adapter", partial(_save, tuned, model))
-    loggers = [opened for one in logger if devices.first and (opened := one.open()) is not None]
-    with alone(run.folder) if devices.first else nullcontext():
-        course = TrainingLoop(plan, tuning, batches, held_out, devices, checkpoints, keeper, loggers).run()
-    if not devices.first:
-        return course.lowest
-
-    metrics = {**keeper.metrics, "train/examples": float(len(train)), "train/trainable": float(trainable)}
-    metrics["train/tokens_per_second"] = course.tokens_per_second
-    facts = {"trainable": trainable, "total": total, "validation": _digest(validation)}
-    facts |= {"chat": chat_digest(tokenizer), "scope": data.scope, "contamination": screening.facts}
-    facts["data"] = {split: dict(rules) for split, rules in data.removed.items()}
-    _finish(run, name, Path(adapters), model, quantization, prompt, metrics, facts)
-    checkpoints.remove()
+    batches = Batches(train, batch_size, layout, seed, shuffle=True, **fitting.place)
+    validation_batches = Batches(validation, batch_size, layout, seed, shuffle=False, **fitting.place)
+    module = FineTuning(tuned, system.optimization, fitting.steps(batches), partial(_export, tuned, model))
+    _report_utilisation(fitting, tuned, model.compute_dtype)
+    inputs = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
+    metrics = fitting.run(module, batches, validation_batches, inputs)
+    if fitting.writes:
+        facts = {"contamination": screening.facts, "validation": _digest(validation), **weights}
+        counts = {"train/examples": float(len(train)), "train/trainable": float(weights["trainable"])}
+        _publish(system, Path(adapters), metrics | counts, facts)
+        fitting.end()
     return metrics["val/loss"]
 
 
-def _arithmetic(tuned: Any, device: Any, dtype: Any) -> tuple[float, float]:
-    """What utilisation is told by: the operations of a token, and how many the device can do a second."""
-    from cdsframe.training.speed import flops_per_token, matrix_peak
+def _report_utilisation(fitting: Fitting, tuned: Any, dtype: Any) -> None:
+    """Measures the device's peak, by which the utilisation is computed."""
+    from cdsframe.machine.speed import flops_per_token, matrix_peak
 
-    peak = matrix_peak(device, dtype)
-    log.info("matrix peak of the %s in %s: %.1f GFLOP/s", device.type, dtype, peak / 1e9)
-    return flops_per_token(tuned), peak
+    peak = matrix_peak(fitting.device, dtype)
+    log.info("matrix peak of the %s in %s: %.1f GFLOP/s", fitting.device.type, dtype, peak / 1e9)
+    fitting.report_utilisation(flops_per_token(tuned), peak)
 
 
-def _tell_unseen(model: Any, examples: Sequence[Example]) -> None:
-    """Warns of new tokens that no example has: nothing trains them."""
+def _warn_of_unseen_tokens(model: LanguageModel, examples: Sequence[Example]) -> None:
+    """Warns of new tokens that no example contains: nothing trains them."""
     ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.new_tokens}
     unseen = set(ids).difference(*(example.encoded.input_ids for example in examples)) if ids else ()
     if unseen:
         words = ", ".join(named(ids[id]) for id in sorted(unseen))
-        log.warning("model.new_tokens: no training example has %s as a word; nothing trains what is never seen", words)
+        log.warning("model.new_tokens: no training example contains %s as a word, so nothing trains them", words)
 
 
 def _digest(examples: Sequence[Example]) -> str:
-    """Equal where the examples are: losses over others cannot be compared."""
+    """Losses over examples with another digest cannot be compared."""
     return digest_of(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples)
 
 
-def _save(tuned: Any, model: Any, folder: Path) -> None:
-    # PEFT would ask the hub for the base's size, and keep rows of new tokens that `LanguageModel` makes anyway.
+def _export(tuned: Any, model: LanguageModel, folder: Path) -> None:
+    """Writes the adapter, or the whole model, in its library's format."""
+    # PEFT would ask the hub for the base's size, and save rows of new tokens that `LanguageModel` makes anyway.
     adapter = hasattr(tuned, "peft_config")
     tuned.save_pretrained(folder, **({"save_embedding_layers": False} if adapter else {}))
     name_base(folder, model.public_name)
-    if not adapter or model.new_tokens:  # a whole model stands without its base, whose tokenizer lacks new tokens
+    if not adapter or model.new_tokens:  # a whole model is used without its base, whose tokenizer lacks new tokens
         model.tokenizer.save_pretrained(folder)
 
 
-def _finish(
-    run: Run,
-    name: str,
-    adapters: Path,
-    model: LanguageModel,
-    quantization: Quantization,
-    prompt: Prompt,
-    metrics: Metrics,
-    facts: Mapping[str, Any],
-) -> None:
-    """Writes the adapter's manifest and card, publishes it in a single run, and says that the run has ended."""
+def _publish(system: System, adapters: Path, metrics: Metrics, facts: Mapping[str, Any]) -> None:
+    """Writes the adapter's manifest and card, publishes it in a single run, and marks the run as complete."""
+    run, model, data = system.run, system.model, system.data
+    removed = {split: dict(rules) for split, rules in data.removed.items()}
+    facts = {**facts, "scope": data.scope, "data": removed, "chat": chat_digest(model.tokenizer)}
     folder = run.folder / "adapter"
-    identities = {"model": model.identity, "quantization": quantization.identity, "prompt": prompt.form}
+    identities = {"model": model.identity, "quantization": system.quantization.identity, "prompt": system.prompt.form}
     digests = {"model": model.digest, "adapter": weights_digest(folder)}
     manifest = run.manifest(digests, identity={k: dict(v) for k, v in identities.items()}, metrics=metrics, **facts)
     write_json(folder / "manifest.json", manifest)
-    write_card(folder, manifest, metrics, name=name, base=model.public_name)
-    run.record_output("adapter", adapters / name)
+    write_card(folder, manifest, metrics, name=system.name, base=model.public_name)
+    run.record_output("adapter", adapters / system.name)
     if run.sweep_folder is None:
-        publish(folder, adapters / name)
+        publish(folder, adapters / system.name)
     run.finish(metrics, digests, **facts)

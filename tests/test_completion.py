@@ -7,12 +7,12 @@ import pytest
 from cdsframe.artifacts.run import Run
 from cdsframe.errors import InputError
 from cdsframe.training import sft
-from cdsframe.training.keeping import ended
+from cdsframe.training.completion import ended
 from tests.entry_points import exit_code
 
 SMALL = [
     "model=tiny", "retriever=none", "embedder=none", "quantization=none", "training.train_limit=4",
-    "training.validation_limit=2", "training.max_epochs=1", "trainer=cpu", "trainer.progress=false", "logger=none",
+    "training.validation_limit=2", "training.max_epochs=1", "trainer=cpu", "callbacks.progress=null", "logger=none",
     "contamination=none", "name=demo",
 ]  # fmt: skip
 
