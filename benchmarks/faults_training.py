@@ -34,15 +34,16 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
+from cdsframe.training.checkpoint import Checkpoints
+
 from benchmarks.measuring import headline, last_line
 from cdsframe.artifacts.packaged import weights_digest
-from cdsframe.training.checkpoint import Checkpoints
 
 RUN = (
     "model=tiny", "embedder=none", "retriever=none", "quantization=none", "training.train_limit=80",
-    "training.validation_limit=8", "training.max_epochs=2", "training.validations=3", "callbacks.early_stopping.patience=99",
-    "callbacks.checkpoint.every_n_train_steps=2", "callbacks.checkpoint.minutes=null", "trainer=cpu", "callbacks.progress=null",
-    "logger=csv", "name=demo",
+    "training.validation_limit=8", "training.max_epochs=2", "training.validations=3",
+    "callbacks.early_stopping.patience=99", "callbacks.checkpoint.every_n_train_steps=2",
+    "callbacks.checkpoint.minutes=null", "trainer=cpu", "callbacks.progress=null", "logger=csv", "name=demo",
 )  # fmt: skip
 """Forty steps, six validations, twenty checkpoints."""
 

@@ -22,7 +22,8 @@ LAYERS = [
     {"types", "metadata", "contracts", "errors", "text", "artifacts", "chat", "fhir", "machine", "filters", "prompt"},
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
-        "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "optimization", "callbacks", "citations", "confidence",
+        "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "optimization", "callbacks",
+        "citations", "confidence",
     },
     {"pipeline", "ingestion", "training"},
     {"serving", "evaluation"},
@@ -42,7 +43,12 @@ HEAVY = {
 }  # fmt: skip
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__main__.py")
-OPTIONS = sorted(p for p in CONFIGS.glob("*/*.yaml") if p.parent.name not in ("paths", "experiment", "sweep"))
+OPTIONS = sorted(
+    path
+    for path in CONFIGS.glob("*/*.yaml")
+    if path.parent.name not in ("paths", "experiment", "sweep")
+    and set(yaml.safe_load(path.read_text(encoding="utf-8"))) != {"defaults"}  # chooses other options of its group
+)
 
 
 def _group(path: Path) -> str:

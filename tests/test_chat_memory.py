@@ -16,7 +16,7 @@ from cdsframe.model import LanguageModel
 from cdsframe.quantization import NoQuantization
 from cdsframe.training.batches import Layout, collate
 from cdsframe.training.examples import Example
-from cdsframe.training.module import loss_sum
+from cdsframe.training.loss import loss_sum
 from cdsframe.types import Message
 
 FAMILIES = [

@@ -18,8 +18,7 @@ from cdsframe.training.batches import Layout, LengthGroupedBatches
 from cdsframe.training.estimate import Shape, longest, needed, require_fit
 from cdsframe.training.examples import Example
 from cdsframe.training.fused import fuse
-from cdsframe.training.loss import CHUNK
-from cdsframe.training.module import loss_sum
+from cdsframe.training.loss import CHUNK, loss_sum
 from tests.entry_points import run_train
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

@@ -7,7 +7,7 @@ from cdsframe.lora import Lora
 from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training.fused import LoraLinear, fuse, kept
-from cdsframe.training.module import loss_sum
+from cdsframe.training.loss import loss_sum
 from cdsframe.training.proof import prove
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]

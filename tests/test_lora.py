@@ -6,10 +6,10 @@ import torch
 from cdsframe.errors import ConfigError
 from cdsframe.lora import Dora, Lora, LoraWithEmbeddings, RankStabilisedLora
 from cdsframe.model import TinyLanguageModel
+from cdsframe.optimization import Optimization
 from cdsframe.quantization import NoQuantization
 from cdsframe.training.fused import fuse
-from cdsframe.training.module import loss_sum
-from cdsframe.training.optimizers import make_optimizer
+from cdsframe.training.loss import loss_sum
 
 TARGETS = ["q_proj", "v_proj", "up_proj"]
 
@@ -61,8 +61,9 @@ def test_each_variant_is_what_it_says():
 
 def test_lora_plus_gives_b_matrices_their_own_rate():
     weights = {name: torch.nn.Parameter(torch.zeros(1)) for name in ("x.lora_A.w", "x.lora_B.w", "y.lora_B.w")}
-    groups = make_optimizer("auto", weights, False, 1e-3, 0.0, 16.0).param_groups
-    assert {group["ratio"]: len(group["params"]) for group in groups} == {1.0: 1, 16.0: 2}
+    recipe = Optimization(1e-3, "cosine", 0.1, 0.0, 1.0, "auto", 16.0)
+    groups = recipe.optimizer(weights, cuda=False).param_groups
+    assert {group["lr"]: len(group["params"]) for group in groups} == {1e-3: 1, 16e-3: 2}
 
 
 def test_each_target_that_is_no_linear_layer_is_refused_with_what_there_is():

@@ -15,7 +15,7 @@ from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.attention import NAME, _products, attend, pack
 from cdsframe.training.batches import Batches, Layout, collate
 from cdsframe.training.examples import Example
-from cdsframe.training.module import loss_sum
+from cdsframe.training.loss import loss_sum
 
 SIZES = {
     "vocab_size": 1000,
@@ -66,7 +66,7 @@ def gradients(model, layout):
 def test_no_acceleration_changes_loss_or_gradients(checkpointing, compiled):
     wanted_loss, wanted = gradients(tuned(), PADDED)
     model = tuned()
-    assert Acceleration(fused=True, packing=True, checkpointing=checkpointing, compiled=compiled).give(model)
+    assert Acceleration(True, True, "auto", compile=compiled).apply(model, checkpointing)
     loss, found = gradients(model, PACKED)
     assert loss == pytest.approx(wanted_loss, rel=1e-5)
     assert found.keys() == wanted.keys()

@@ -11,6 +11,7 @@ from omegaconf import OmegaConf
 
 from cdsframe.artifacts.adapter import require_match
 from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.callbacks.best_checkpoint import BestCheckpoint
 from cdsframe.chat.encoding import IGNORED
 from cdsframe.config.hyperparameters import hyperparameters
 from cdsframe.errors import AdapterMismatchError, InputError
@@ -19,9 +20,6 @@ from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import Nf4, NoQuantization
 from cdsframe.training.examples import ExampleBuilder
-from cdsframe.training.fitting import TrainingState
-from cdsframe.training.completion import BestCheckpoint
-from cdsframe.training.module import SupervisedFineTuning
 from cdsframe.types import Evidence, Hit, Passage, Question
 from tests.entry_points import run_train
 
@@ -105,7 +103,13 @@ def test_max_steps_ends_training_early_and_still_keeps_an_adapter(tmp_path):
 
 
 def test_training_stops_when_the_validation_loss_rises(tmp_path):
-    overrides = ["quantization=none", "logger=none", "training.max_epochs=8", "callbacks.early_stopping.patience=1", "name=early"]
+    overrides = [
+        "quantization=none",
+        "logger=none",
+        "training.max_epochs=8",
+        "callbacks.early_stopping.patience=1",
+        "name=early",
+    ]
     overrides.append("training.validations=3")
     run_train(tmp_path, *SMALL, *overrides, "optimization.learning_rate=1.0", "optimization.clip_norm=1e9")
     metrics = json.loads((_run_folder(tmp_path) / "metrics.json").read_text())
@@ -126,29 +130,22 @@ def test_gradients_are_clipped(tmp_path):
 def test_the_best_adapter_is_kept_not_the_last(tmp_path):
     saved = []
 
-    def save(folder):
+    def export(folder):
         saved.append(folder)
         (folder / "config.json").write_text("{}")
 
-    keeper = BestCheckpoint(tmp_path / "adapter", save)
+    best = BestCheckpoint(tmp_path / "adapter")
     for step, loss in enumerate((2.0, 1.0, float("nan"), 1.5), start=1):
-        keeper.validated(loss, TrainingState(step=step, history=[{"train/loss": 3.0}]))
+        trainer = SimpleNamespace(
+            state=SimpleNamespace(fn="fit"), fast_dev_run=0, is_global_zero=True, global_step=step
+        )
+        best.on_train_batch_end(trainer, SimpleNamespace(metrics={"train/loss": 3.0}), None, None, 0)
+        best.on_validation_end(trainer, SimpleNamespace(metrics={"val/loss": loss}, export=export))
     assert len(saved) == 2
-    assert keeper.metrics == {"val/loss": 1.0, "train/steps": 2.0, "train/loss": 3.0}
-    again = BestCheckpoint(tmp_path / "adapter", save)
+    assert best.metrics == {"val/loss": 1.0, "train/steps": 2.0, "train/loss": 3.0}
+    again = BestCheckpoint(tmp_path / "adapter")
     again.resume()
-    assert again.metrics == keeper.metrics
-
-
-def test_the_learning_rate_warms_up_and_decays_to_zero():
-    one = SimpleNamespace(device=torch.device("cpu"))
-    module = SupervisedFineTuning(torch.nn.Linear(1, 1), 1.0, 0.1, 0.0, 1.0, "adamw", 1.0, total_steps=100, devices=one)
-    factors = [module._factor(step) for step in range(101)]
-    assert factors[0] == pytest.approx(0.1)
-    assert factors[9] == factors[10] == 1.0
-    assert factors[55] == pytest.approx(0.5)
-    assert factors[100] == pytest.approx(0.0)
-    assert factors[10:] == sorted(factors[10:], reverse=True)
+    assert again.metrics == best.metrics
 
 
 def test_an_adapter_refuses_another_base_and_says_what_to_add(trained):

@@ -17,8 +17,8 @@ from tests.entry_points import exit_code, run_train
 ROOT = Path(__file__).parent.parent
 RUN = [
     "model=tiny", "embedder=none", "retriever=none", "quantization=none", "training.train_limit=11",
-    "training.validation_limit=5", "training.max_epochs=2", "callbacks.early_stopping.patience=9", "trainer.accelerator=cpu",
-    "callbacks.progress=null", "logger=csv", "lora.lora_dropout=0", "name=demo",
+    "training.validation_limit=5", "training.max_epochs=2", "callbacks.early_stopping.patience=9",
+    "trainer.accelerator=cpu", "callbacks.progress=null", "logger=csv", "lora.lora_dropout=0", "name=demo",
 ]  # fmt: skip
 """Without dropout, of which each process has its own; with batches that two processes cannot share evenly."""
 
@@ -56,7 +56,9 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(tmp_pa
     told = (tmp_path / "two" / "told").read_text()
     if code != 0:  # else it had ended already
         assert code == 143, told
-        assert told.count("is kept; go on with the same and resume=") == 1, "only the first process tells"
+        assert told.count("is written; to resume, run the same command with resume=") == 1, (
+            "only the first process tells"
+        )
         run = next((tmp_path / "two" / "outputs/runs/train").iterdir())
         with two_processes(tmp_path / "two", f"resume={run}") as again:
             assert again.wait(patience(120)) == 0, (tmp_path / "two" / "told").read_text()
@@ -82,17 +84,44 @@ def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
     ],
 )
 def test_what_cannot_be_is_refused_with_the_reason(settings, told):
-    assert told in LightningTrainer.problems(**{"devices": None, "num_nodes": 1, **settings})[0]
+    assert told in LightningTrainer.problems(**{"devices": None, "num_nodes": 1, "options": {}, **settings})[0]
 
 
 def test_what_can_be_is_not_refused():
-    assert LightningTrainer.problems("single", 1, 1) == LightningTrainer.problems("ddp", None, 4) == []
+    assert LightningTrainer.problems("single", 1, 1, {}) == LightningTrainer.problems("ddp", None, 4, {}) == []
+    assert LightningTrainer.problems("single", 1, 1, {"detect_anomaly": True, "deterministic": "warn"}) == []
 
 
-def test_steps_are_limited():
-    def trainer(max_steps):
-        return LightningTrainer("cpu", "single", 1, 1, max_steps, False)
+@pytest.mark.parametrize(
+    ("option", "told"),
+    [
+        ("gradient_clip_val", "trainer.options.gradient_clip_val is set by cdsframe; use optimization.clip_norm"),
+        ("accumulate_grad_batches", "use training.batch_size and training.micro_batch_size"),
+        ("max_steps", "trainer.options.max_steps is a key of its own; use trainer.max_steps"),
+        ("detect_anomalie", "is no argument of Lightning's Trainer; did you mean detect_anomaly?"),
+    ],
+)
+def test_an_option_that_trainer_cannot_take_is_refused_with_the_key_to_use(option, told):
+    (problem,) = LightningTrainer.problems("single", 1, 1, {option: 1})
+    assert told in problem
 
-    assert trainer(None).steps(7) == 7
-    assert trainer(5).steps(7) == 5
-    assert trainer(9).steps(7) == 7
+
+@pytest.mark.parametrize(
+    ("limits", "batches", "steps"),
+    [
+        ({}, 7, 21),
+        ({"max_steps": 5}, 7, 5),
+        ({"max_steps": 99}, 7, 21),
+        ({"limit_train_batches": 2}, 2, 6),
+        ({"limit_train_batches": 0.5}, 3, 9),
+        ({"overfit_batches": 1}, 1, 3),
+        ({"fast_dev_run": 2}, 2, 2),
+    ],
+)
+def test_batches_and_steps_are_limited(limits, batches, steps):
+    settings = {
+        "max_steps": None, "max_time": None, "limit_train_batches": None, "limit_val_batches": None,
+        "overfit_batches": 0, "fast_dev_run": 0, "profiler": None, "options": {}, **limits,
+    }  # fmt: skip
+    trainer = LightningTrainer("cpu", "single", 1, 1, **settings)
+    assert (trainer.batches(7), trainer.steps(7, 3)) == (batches, steps)

@@ -11,7 +11,7 @@ from cdsframe.model import LanguageModel, TinyLanguageModel
 from cdsframe.quantization import Int8, Nf4, NoQuantization
 from cdsframe.training.batches import Layout, LengthGroupedBatches, collate
 from cdsframe.training.examples import Example
-from cdsframe.training.module import loss_sum
+from cdsframe.training.loss import loss_sum
 
 ALL_LINEAR = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 

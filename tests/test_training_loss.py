@@ -19,8 +19,7 @@ from cdsframe.training import loss as module
 from cdsframe.training.attention import pack
 from cdsframe.training.batches import Layout
 from cdsframe.training.examples import Example
-from cdsframe.training.loss import cross_entropy_sum
-from cdsframe.training.module import head_alone, loss_sum
+from cdsframe.training.loss import cross_entropy_sum, head_alone, loss_sum
 
 
 @pytest.mark.parametrize("trained", [False, True], ids=["frozen head", "trained head"])

@@ -13,6 +13,7 @@ from cdsframe.embedder import HashEmbedder, SentenceEmbedder
 from cdsframe.errors import InputError
 from cdsframe.fusion import ZScore
 from cdsframe.index.memory import MemoryIndex
+from cdsframe.optimization import Optimization
 from cdsframe.reranker.cross_encoder import CrossEncoder
 from cdsframe.retriever.flat import Hybrid
 from cdsframe.retriever.none import NoRetriever
@@ -130,13 +131,11 @@ def test_a_reranker_leaves_out_and_counts_pairs_without_negatives_which_teach_an
 
 # ------------------------------------------------------------------------------------------------ losses
 
-DEVICE = SimpleNamespace(
-    device=torch.device("cpu"), sum=lambda tensor: tensor, world_size=1, autocast=torch.enable_grad
-)
 SETTINGS = {
-    "learning_rate": 0.1, "warmup_share": 0.0, "weight_decay": 0.0, "clip_norm": 1.0, "optimizer": "adamw",
-    "b_ratio": 1, "total_steps": 2, "devices": DEVICE,
-}  # fmt: skip
+    "optimization": Optimization(0.1, "cosine", 0.0, 0.0, 1.0, "adamw", 1.0),
+    "total_steps": 2,
+    "export": lambda folder: None,
+}
 
 
 class Bags(torch.nn.Module):
@@ -182,7 +181,7 @@ def test_a_text_that_answers_is_no_negative_of_another_pair():
         [False, False, False, False, False],
     ]
     model = Bags()
-    loss = Contrastive(model, 20, **SETTINGS)._loss_sum(micro)
+    loss = Contrastive(model, 20, **SETTINGS).loss_sum(micro)
     queries, texts = (model(inputs)["sentence_embedding"] for inputs in micro["inputs"])
     scores = 20 * queries @ texts.T
     expected = sum(
@@ -198,8 +197,8 @@ def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions
     (whole,) = side_by_side(pairs, tokenize, 4)
     parts = side_by_side(pairs, tokenize, 1)
     assert whole["sizes"] == [3, 2, 1]
-    losses = [tuning._loss_sum(part) for part in parts]
-    torch.testing.assert_close(tuning._loss_sum(whole), sum(losses))
+    losses = [tuning.loss_sum(part) for part in parts]
+    torch.testing.assert_close(tuning.loss_sum(whole), sum(losses))
     assert losses[2].item() == 0, "one passage alone is the best one"
     scores = tuning.model(**parts[1]["inputs"][0]).logits[:, 0]
     torch.testing.assert_close(losses[1], torch.logsumexp(scores, 0) - scores[0])
@@ -212,10 +211,10 @@ def test_batches_hold_each_pair_once_and_go_on_from_any_step():
     pairs = [pair(str(n), "fever-0") for n in range(7)]
     batches = PairBatches(pairs, 3, collate, seed=1, shuffle=True)
     assert len(batches) == 3
-    stream = batches.after(0)
-    ids = [next(stream)["ids"] for _ in range(6)]
-    assert sorted(chain(*ids[:3])) == sorted(chain(*ids[3:])) == [str(n) for n in range(7)]
-    assert next(batches.after(4))["ids"] == ids[4]
+    first, second = ([batch["ids"] for batch in batches.epoch(number)] for number in (0, 1))
+    assert sorted(chain(*first)) == sorted(chain(*second)) == [str(n) for n in range(7)]
+    assert first != second
+    assert next(batches.epoch(1, 1))["ids"] == second[1]
     (batch,) = PairBatches(pairs[:2], 3, collate, seed=1, shuffle=False)
     assert (batch["labelled"], batch["tokens"]) == (2, 2 * (2 + 4))
 
