@@ -20,7 +20,7 @@ import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any
+from typing import Any, Literal
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -80,25 +80,25 @@ def train(order: dict[str, Any]) -> dict[str, float]:
     """One run of ours, in this process, from an order as `peers/trl_training.py` takes it."""
     import lightning
     import torch
+    from lightning.pytorch.plugins.io import TorchCheckpointIO
 
     from cdsframe.chat.encoding import Encoded
     from cdsframe.lora import Lora
     from cdsframe.model import LanguageModel
+    from cdsframe.optimization import Optimization
     from cdsframe.quantization import NoQuantization
     from cdsframe.trainer import LightningTrainer
     from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
+    from cdsframe.training.data_module import TrainingData
     from cdsframe.training.examples import Example
-    from cdsframe.training.module import SupervisedFineTuning
+    from cdsframe.training.module import FineTuning
 
     torch.set_num_threads(1)
     lightning.seed_everything(order["seed"], verbose=False)
     model = LanguageModel(MODEL, order["precision"], "sdpa", [], NoQuantization(), None)
-    devices = LightningTrainer("cpu", "single", 1, 1, None, False).launch(
-        "bf16-mixed" if order["precision"] == "bfloat16" else "32-true"
-    )
     tuned = Lora(R, SCALE, 0.0, TARGETS).attach(model.load_for_training()).train()
-    packed = Acceleration(fused=True, packing=True, checkpointing=False, compiled=False).give(tuned)
+    packed = Acceleration(fused=True, packing=True, gradient_checkpointing="never", compile=False).apply(tuned, False)
     made = {
         split: [Example(str(n), Encoded(e["input_ids"], e["labels"])) for n, e in enumerate(order[split])]
         for split in ("train", "validation")
@@ -106,24 +106,22 @@ def train(order: dict[str, Any]) -> dict[str, float]:
     size = order["batch_size"]
     layout = Layout(size, None, None if packed else model.tokenizer.pad_token_id)
     batches = Batches(made["train"], size, layout, order["seed"], shuffle=True)
-    tuning = SupervisedFineTuning(
-        tuned,
-        LEARNING_RATE,
-        0.0,
-        0.0,
-        1.0,
-        "auto",
-        1.0,
-        total_steps=NO_DECAY,
-        devices=devices,
-    )
+    held_out = Batches(made["validation"], size, layout, 0, shuffle=False)
+    optimization = Optimization(LEARNING_RATE, "constant", 0.0, 0.0, 1.0, "auto", 1.0)
+    module = FineTuning(tuned, optimization, len(batches), export=lambda folder: None)
+    options = dict.fromkeys(("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "profiler"))
+    component = LightningTrainer("cpu", "single", 1, 1, overfit_batches=0, fast_dev_run=0, options={}, **options)
+    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if order["precision"] == "bfloat16" else "32-true"
+    trainer = component.make(precision, 1, str(OUTPUTS), [], TorchCheckpointIO())
+    trainer.limit_val_batches = 0
     started, wall = time.process_time(), time.perf_counter()
-    for step, batch in enumerate(batches):
-        tuning.update(batch, step)
+    trainer.fit(module, datamodule=TrainingData(batches, held_out, len(batches), same_order=False))
     spent, wall = time.process_time() - started, time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    loss = tuning.validate(Batches(made["validation"], size, layout, 0, shuffle=False), lambda: False)
-    return {"cpu_seconds": spent, "wall_seconds": wall, "peak_mib": peak, "loss": float(loss or math.nan)}
+    trainer.limit_val_batches = 1.0
+    trainer.validate(module, datamodule=TrainingData(batches, held_out, len(batches), same_order=False), verbose=False)
+    loss = module.metrics["val/loss"]
+    return {"cpu_seconds": spent, "wall_seconds": wall, "peak_mib": peak, "loss": loss}
 
 
 def run(settings: dict[str, Any] | None, order: dict[str, Any], file: Path) -> dict[str, float]:

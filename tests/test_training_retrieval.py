@@ -2,7 +2,10 @@
 
 import json
 import math
+import shutil
+import sys
 from itertools import chain
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -21,8 +24,10 @@ from cdsframe.text.shingles import normalised
 from cdsframe.training.pairs import Pair, PairBuilder, comparable, keys
 from cdsframe.training.ranking import Contrastive, Listwise, PairBatches, side_by_side, together
 from cdsframe.types import Evidence, Hit, Passage, Question
+from tests.children import child, patience
 from tests.entry_points import run_folder, run_train
 
+ROOT = Path(__file__).parent.parent
 SMALL = [
     "retriever=bm25", "training.train_limit=96", "training.validation_limit=32", "training.batch_size=16",
     "training.max_tokens=48", "optimization.learning_rate=3e-3", "training.max_epochs=3", "training.validations=1",
@@ -191,6 +196,27 @@ def test_a_text_that_answers_is_no_negative_of_another_pair():
     torch.testing.assert_close(loss, expected)
 
 
+@pytest.mark.parametrize("world_size", [2, 3, 4])
+def test_an_embedders_loss_does_not_depend_on_the_number_of_processes(monkeypatch, world_size):
+    pairs = [pair("a", "fever-0", "fever-1"), pair("b", "cough-0", "cough-2"), pair("c", "cough-2")]
+    module = Contrastive(Bags(), 20, **SETTINGS)
+    (whole,) = together(pairs, tokenize, tokenize)
+    expected = module.loss_sum(whole)
+    expected.backward()
+    gradient = module.model.vectors.weight.grad.clone()
+    module.model.zero_grad()
+    parts = [together(pairs, tokenize, tokenize, rank, world_size)[0] for rank in range(world_size)]
+
+    def all_vectors(_):
+        return torch.cat([module.model(part["inputs"][1])["sentence_embedding"] for part in parts])
+
+    monkeypatch.setattr("cdsframe.training.ranking._of_all_processes", all_vectors)
+    total = sum(module.loss_sum(part) for part in parts)
+    total.backward()
+    torch.testing.assert_close(total, expected)
+    torch.testing.assert_close(module.model.vectors.weight.grad, gradient)
+
+
 def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions():
     pairs = [pair("a", "fever-0", "fever-1", "fever-2"), pair("b", "cough-0", "cough-2"), pair("c", "cough-2")]
     tuning = Listwise(Bags(), **SETTINGS)
@@ -205,8 +231,8 @@ def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions
 
 
 def test_batches_hold_each_pair_once_and_go_on_from_any_step():
-    def collate(some):
-        return together(some, tokenize, tokenize)
+    def collate(some, rank, world_size):
+        return together(some, tokenize, tokenize, rank, world_size)
 
     pairs = [pair(str(n), "fever-0") for n in range(7)]
     batches = PairBatches(pairs, 3, collate, seed=1, shuffle=True)
@@ -319,7 +345,6 @@ def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, 
     [
         (["training=embedder", "embedder=none", "retriever=bm25"], "and embedder=none has no model"),
         (["training=embedder", "embedder=medcpt", "chunking.size=256"], "set embedder.query_model=null"),
-        (["training=embedder", "trainer=ddp"], "training=embedder trains on one device"),
         (["training=reranker", "retriever=none"], "training=reranker trains on retrieved hits"),
         (["training=reranker", "training.depth=200"], "training.depth=200 must be <= retriever.num_candidates=100"),
     ],
@@ -329,3 +354,27 @@ def test_what_cannot_train_a_retriever_is_refused_before_any_work(tmp_path, caps
         run_train(tmp_path, *overrides)
     assert stop.value.code == 2
     assert told in capsys.readouterr().err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["embedder", "reranker"])
+def test_two_processes_train_as_one(tmp_path, tiny, kind):
+    """To 1e-4 of the loss: sums are in another order. Without dropout, of which each process has its own."""
+    config = json.loads((tiny / "config.json").read_text())
+    still = tmp_path / "still"
+    shutil.copytree(tiny, still)
+    config |= {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
+    (still / "config.json").write_text(json.dumps(config))
+    model = [f"embedder.name={still}"] if kind == "embedder" else ["embedder=none", f"training.base={still}"]
+    run = [f"training={kind}", *model, *SMALL, "training.max_epochs=1", "trainer.accelerator=cpu"]
+    run.remove("trainer=cpu")
+    run_train(tmp_path / "one", *run)
+    two = tmp_path / "two"
+    two.mkdir()
+    command = [sys.executable, str(ROOT / "train.py"), *run, "trainer=ddp"]
+    with (two / "log").open("w") as log, child(command, cwd=two, stdout=log, stderr=log) as process:
+        code = process.wait(patience(240))
+    assert code == 0, (two / "log").read_text()[-2000:]
+    one, both = (read(run_folder(tmp_path / name), "metrics.json") for name in ("one", "two"))
+    for key in ("val/loss", "val/loss_before", "train/loss"):
+        assert both[key] == pytest.approx(one[key], rel=1e-4), key

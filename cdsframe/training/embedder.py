@@ -1,7 +1,7 @@
 """`training=embedder`: fine-tunes the configured embedder on questions and the passages that answer them.
 
 Sentence-BERT (arXiv 1908.10084) by sentence-transformers, whose format the result has; `embedder.name=FOLDER` uses it
-with the options of the one it began with. An index has to be made anew with it. Trains on one device.
+with the options of the one it began with. An index has to be made anew with it.
 """
 
 from __future__ import annotations
@@ -83,12 +83,12 @@ class _TrainedEncoder:
         prompts = {side: settings[f"{side}_prefix"] for side in ("query", "passage") if settings[f"{side}_prefix"]}
         self.model = SentenceTransformer(modules=[reads, pooling, Normalize()], prompts=prompts, device="cpu")
 
-    def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
         """One micro-batch of all pairs."""
         from cdsframe.training.ranking import together
 
         queries, passages = (partial(self._tokenize, self._settings[f"{side}_prefix"]) for side in ("query", "passage"))
-        return together(pairs, queries, passages)
+        return together(pairs, queries, passages, rank, world_size)
 
     def _tokenize(self, prefix: str, texts: Sequence[str]) -> dict[str, torch.Tensor]:
         settings: dict[str, Any] = {"truncation": True, "max_length": self._max_tokens, "padding": True}

@@ -20,7 +20,9 @@ from cdsframe.training.batches import Batches, LengthGroupedBatches
 from cdsframe.training.module import TrainingModule
 from cdsframe.training.pairs import Pair
 
-Collate = Callable[[Sequence[Pair]], list[dict[str, Any]]]
+Collate = Callable[[Sequence[Pair], int, int], list[dict[str, Any]]]
+"""Makes the micro-batches of the pairs of one effective batch for a process: pairs, its rank, number of processes."""
+
 Tokenize = Callable[[Sequence[str]], dict[str, torch.Tensor]]
 
 
@@ -28,24 +30,37 @@ class PairBatches(Batches):
     """Effective batches of pairs.
 
     Args:
-        collate: makes the micro-batches of the pairs of one effective batch.
+        collate: makes the micro-batches of one effective batch.
+        rank, world_size: of the processes that train; each gets its part of every batch.
     """
 
-    def __init__(self, pairs: Sequence[Pair], batch_size: int, collate: Collate, seed: int, shuffle: bool) -> None:
-        self._pairs, self._collate = pairs, collate
+    def __init__(
+        self,
+        pairs: Sequence[Pair],
+        batch_size: int,
+        collate: Collate,
+        seed: int,
+        shuffle: bool,
+        rank: int = 0,
+        world_size: int = 1,
+    ) -> None:
+        self._pairs, self._collate, self._rank, self._world_size = pairs, collate, rank, world_size
         self._groups = LengthGroupedBatches([1] * len(pairs), batch_size, seed, shuffle)
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
-        """`micro`, and over the whole batch `labelled` (its questions), `tokens`, `padding` (its share) and `ids`."""
+        """`micro` of this process, `labelled` (questions of the whole batch), `tokens`, `padding` (share) and `ids`.
+
+        `tokens` counts this process's tokens, times the number of processes.
+        """
         pairs = [self._pairs[n] for n in chosen]
-        micro = self._collate(pairs)
+        micro = self._collate(pairs, self._rank, self._world_size)
         masks = [inputs["attention_mask"] for one in micro for inputs in one["inputs"]]
         tokens = sum(int(mask.sum()) for mask in masks)
         return {
             "micro": micro,
             "labelled": len(pairs),
-            "tokens": tokens,
-            "padding": 1 - tokens / sum(mask.numel() for mask in masks),
+            "tokens": tokens * self._world_size,
+            "padding": 1 - tokens / max(1, sum(mask.numel() for mask in masks)),
             "ids": [pair.id for pair in pairs],
         }
 
@@ -53,16 +68,33 @@ class PairBatches(Batches):
 # ------------------------------------------------------------------------------------------------ embedders
 
 
-def together(pairs: Sequence[Pair], queries: Tokenize, passages: Tokenize) -> list[dict[str, Any]]:
-    """One micro-batch of all pairs: `inputs` of the questions, and of the positives followed by the hard negatives.
+_NO_POSITIVE = -100
+"""Target of a row whose loss does not count."""
 
-    `masked` `[questions, passages]` is true where a passage that is not the question's own positive answers it, too.
+
+def together(
+    pairs: Sequence[Pair], queries: Tokenize, passages: Tokenize, rank: int = 0, world_size: int = 1
+) -> list[dict[str, Any]]:
+    """One micro-batch of all pairs, whose questions and passages are shared out among the processes.
+
+    The candidates are the positives of all pairs, followed by their hard negatives.
+
+    Returns:
+        `inputs`: this process's questions, and its part of the candidates, of equal size in all processes.
+        `positives`: for each of its questions, the candidate that answers it. `masked` `[questions, candidates]`: true
+        for another candidate that answers it too. `candidates`: their number.
     """
     candidates = [pair.positive for pair in pairs] + list(chain.from_iterable(pair.negatives for pair in pairs))
-    masked = torch.tensor([[pair.answered_by(candidate) for candidate in candidates] for pair in pairs])
-    masked.fill_diagonal_(False)
-    inputs = [queries([pair.question for pair in pairs]), passages([c.search_text for c in candidates])]
-    return [{"inputs": inputs, "masked": masked}]
+    own = list(range(rank, len(pairs), world_size))
+    asked = [pairs[n] for n in own] or [pairs[0]]  # every process encodes at least one question
+    masked = torch.tensor([[pair.answered_by(candidate) for candidate in candidates] for pair in asked])
+    positives = torch.tensor(own or [_NO_POSITIVE])
+    masked[range(len(own)), own] = False
+    size = -(-len(candidates) // world_size)
+    part = candidates[rank * size : (rank + 1) * size]
+    part += [candidates[0]] * (size - len(part))
+    inputs = [queries([pair.question for pair in asked]), passages([c.search_text for c in part])]
+    return [{"inputs": inputs, "masked": masked, "positives": positives, "candidates": len(candidates)}]
 
 
 class Contrastive(TrainingModule):
@@ -87,9 +119,20 @@ class Contrastive(TrainingModule):
 
     def loss_sum(self, micro: dict[str, Any]) -> torch.Tensor:
         queries, passages = (self.model(self.to_device(inputs))["sentence_embedding"] for inputs in micro["inputs"])
+        passages = _of_all_processes(passages)[: micro["candidates"]]
         scores = self._scale * (queries @ passages.T).float()
         scores = scores.masked_fill(micro["masked"].to(self.device), -torch.inf)
-        return functional.cross_entropy(scores, torch.arange(len(scores), device=self.device), reduction="sum")
+        targets = micro["positives"].to(self.device)
+        return functional.cross_entropy(scores, targets, ignore_index=_NO_POSITIVE, reduction="sum")
+
+
+def _of_all_processes(vectors: torch.Tensor) -> torch.Tensor:
+    """Concatenates the vectors of all processes by rank; gradients flow back to the process that made a vector."""
+    if not (torch.distributed.is_available() and torch.distributed.is_initialized()):
+        return vectors
+    from torch.distributed.nn.functional import all_gather
+
+    return torch.cat(all_gather(vectors))
 
 
 # ------------------------------------------------------------------------------------------------ rerankers

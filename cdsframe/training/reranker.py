@@ -1,6 +1,6 @@
 """`training=reranker`: makes a cross-encoder of an encoder, or goes on with one, by questions and passages.
 
-Nogueira and Cho, arXiv 1901.04085. `reranker=cross_encoder reranker.name=FOLDER` uses the result. Trains on one device.
+Nogueira and Cho, arXiv 1901.04085. `reranker=cross_encoder reranker.name=FOLDER` uses the result.
 """
 
 from __future__ import annotations
@@ -86,11 +86,11 @@ class _Classifier:
         if max_tokens > (most := min(positions, self._tokenizer.model_max_length)):
             raise ConfigError(f"training.max_tokens={max_tokens} must be <= {most}: {base} reads no more tokens")
 
-    def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
+    def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
         """Micro-batches of `micro_batch_size` questions with their passages."""
         from cdsframe.training.ranking import side_by_side
 
-        return side_by_side(pairs, self._tokenize, self._micro_batch_size)
+        return side_by_side(pairs[rank::world_size], self._tokenize, self._micro_batch_size)
 
     def _tokenize(self, texts: Sequence[tuple[str, str]]) -> dict[str, torch.Tensor]:
         questions, passages = ([*map(search_form, side)] for side in zip(*texts, strict=True))

@@ -31,8 +31,8 @@ class Trained(Protocol):
 
     model: Any
 
-    def collate(self, pairs: Sequence[Pair]) -> list[dict[str, Any]]:
-        """The micro-batches of one effective batch."""
+    def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
+        """A process's micro-batches of one effective batch."""
 
     def save(self, folder: Path) -> None: ...
 
@@ -122,12 +122,14 @@ def train(
 
     Returns the lowest validation loss (nats per question).
     """
+    import lightning
+
     from cdsframe.training.fitting import Fitting
     from cdsframe.training.ranking import PairBatches
 
     fitting = Fitting(system, task.kind, max_epochs, validations, "32-true")
-    batches = PairBatches(pairs.train, batch_size, trained.collate, system.seed, shuffle=True)
-    held_out = PairBatches(pairs.validation, batch_size, trained.collate, system.seed, shuffle=False)
+    batches = PairBatches(pairs.train, batch_size, trained.collate, system.seed, shuffle=True, **fitting.place)
+    held_out = PairBatches(pairs.validation, batch_size, trained.collate, system.seed, shuffle=False, **fitting.place)
     model = trained.model.to(fitting.device).train()
     tuning = module(
         model=model,
@@ -135,6 +137,7 @@ def train(
         total_steps=fitting.steps(batches),
         export=trained.save,
     )
+    lightning.seed_everything(system.seed + fitting.place["rank"], verbose=False)  # the processes differ in dropout
     before = fitting.validate(tuning, held_out)
     inputs = {
         "training pairs": _digest(pairs.train),
