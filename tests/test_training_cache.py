@@ -17,8 +17,9 @@ from cdsframe.model import TinyLanguageModel
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import NoQuantization
 from cdsframe.training import cache
-from cdsframe.training.cache import KeptExamples, cached
+from cdsframe.training.cache import cached
 from cdsframe.training.examples import ExampleBuilder
+from cdsframe.training.tokenized import TokenizedExamples
 from cdsframe.types import Evidence, Hit, Message, Passage, Question
 
 HOSTILE = [
@@ -144,7 +145,7 @@ def test_many_questions_give_the_examples_that_each_gives_alone(tokenizer, monke
     for retriever in (Finds(), Finds(top_k=0)):
         together = builder(tokenizer, retriever).build(QUESTIONS)
         assert len(together) == len(QUESTIONS)
-        monkeypatch.setattr("cdsframe.training.examples._QUESTIONS_AT_ONCE", 3)
+        monkeypatch.setattr("cdsframe.training.examples.QUESTIONS_AT_ONCE", 3)
         assert builder(tokenizer, retriever).build(QUESTIONS) == together
         assert [builder(tokenizer, retriever).build([question])[0] for question in QUESTIONS] == together
 
@@ -172,7 +173,7 @@ def test_kept_examples_are_the_built_ones_and_nothing_is_searched_again(tokenize
         with caplog.at_level(logging.WARNING):
             caplog.clear()
             found = cached(folder, builder(tokenizer, retriever), away, {})
-        assert isinstance(found, KeptExamples)
+        assert isinstance(found, TokenizedExamples)
         assert list(found) == built
         assert [found[-1], *found[1:3]] == [built[-1], *built[1:3]]
         assert [len(example) for example in found] == [len(example) for example in built]
@@ -180,7 +181,7 @@ def test_kept_examples_are_the_built_ones_and_nothing_is_searched_again(tokenize
     assert retriever.asked == 1
     with pytest.raises(IndexError):
         found[len(built)]
-    assert cached(None, builder(tokenizer), away, {}) == built
+    assert list(cached(None, builder(tokenizer), away, {})) == built
 
 
 def test_only_the_owner_may_look_into_the_folder(tokenizer, tmp_path):
@@ -240,7 +241,7 @@ def test_what_is_damaged_or_foreign_is_made_again(tokenizer, tmp_path, damage, c
     elif damage == "no manifest":
         manifest.unlink()
     elif damage == "older":
-        manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 0'))
+        manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 1'))
     else:
         file.unlink()
     retriever = Finds()
@@ -295,8 +296,8 @@ def test_where_nothing_can_be_kept_examples_are_built(tokenizer, tmp_path, caplo
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
         found = cached(str(tmp_path / "file" / "examples"), builder(tokenizer), QUESTIONS, {})
-    assert found == builder(tokenizer).build(QUESTIONS)
-    assert "examples are not kept in" in caplog.text
+    assert list(found) == builder(tokenizer).build(QUESTIONS)
+    assert "examples are not cached in" in caplog.text
 
 
 def test_no_example_is_an_error_each_time(tokenizer, tmp_path):

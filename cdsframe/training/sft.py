@@ -159,7 +159,9 @@ def _arithmetic(tuned: Any, device: Any, dtype: Any) -> tuple[float, float]:
 def _tell_unseen(model: Any, examples: Sequence[Example]) -> None:
     """Warns of new tokens that no example has: nothing trains them."""
     ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.new_tokens}
-    unseen = set(ids).difference(*(example.encoded.input_ids for example in examples)) if ids else ()
+    unseen = set(ids)
+    for example in examples if ids else ():
+        unseen.difference_update(example.encoded.input_ids)
     if unseen:
         words = ", ".join(named(ids[id]) for id in sorted(unseen))
         log.warning("model.new_tokens: no training example has %s as a word; nothing trains what is never seen", words)
