@@ -27,7 +27,8 @@ _NEEDS = {
     "data=treatments": "paths.data={medquad}", "data=symptoms": "paths.data={medquad}",
     "data=mts_dialog": "paths.data={medquad}", "data=aci_bench": "paths.data={medquad}",
     "data=raft": "+data@data.source=hospital", "data=mix": "+data@data.sources.one=hospital",
-    "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
+    "data=jsonl": "data.path=[{file}] data.scope=test", "data=file": "data.path={file}",
+    "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
 }  # fmt: skip
