@@ -175,7 +175,7 @@ def test_a_split_column_that_is_not_used_is_reported(tmp_path, caplog):
         (
             ROWS,
             {"answer": "aa"},
-            "no column aa; did you mean a?; it has q, a, key, kind, part, page, day; set data.answer",
+            "no column aa; did you mean a? It has q, a, key, kind, part, page, day; set data.answer",
         ),
         (ROWS, {"id": "zzz"}, "no column zzz; it has q, a, key, kind, part, page, day; set data.id"),
         ([{SECRET * 3: "x"}], {}, "no column q; it has none and 1 with longer names"),

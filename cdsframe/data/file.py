@@ -67,6 +67,9 @@ class FileQuestions:
         corpus: the documents in which quotes are located; read only if evidence is given by quotes.
     """
 
+    evidence_key = "evidence"
+    """The argument that is None if the questions have no evidence."""
+
     def __init__(
         self,
         path: Paths,
@@ -95,7 +98,7 @@ class FileQuestions:
     def problems(path: str | list[str] | dict[str, str], split: str | None) -> list[str]:
         """Returns what excludes each other."""
         both = isinstance(path, dict) and split is not None
-        return ["path maps splits to files, and split names a column; give one of them"] if both else []
+        return ["data.path maps splits to files, and data.split names a column; give one of them"] if both else []
 
     def questions(self, split: str) -> list[Question]:
         """Returns the questions of one split, in the files' order. Raises EmptySplitError if it has none."""

@@ -153,9 +153,10 @@ class RowFile:
         more = len(columns) - len(shown)
         for name, column in wanted.items():
             if column not in columns:
-                near = f"{hint}; " if (hint := near_miss(column, shown)).startswith("did you mean") else ""
+                hint = near_miss(column, shown)
+                near = f"{hint} It has" if hint.startswith("did you mean") else "it has"
                 raise InputError(
-                    f"data: {self._file}: no column {column}; {near}it has {', '.join(shown) or 'none'}"
+                    f"data: {self._file}: no column {column}; {near} {', '.join(shown) or 'none'}"
                     + (f" and {more} with longer names" if more else "")
                     + f"; set data.{name}"
                 )
