@@ -109,7 +109,7 @@ class FileQuestions:
             fix = "raise data.validation_share and data.test_share, or " if divided else ""
             raise EmptySplitError(
                 f"data: no questions in split {split!r} of {', '.join(_listed(self._paths))}; available splits: "
-                f"{available}; {fix}name the files of each split (data.path={{train: FILE, {split}: FILE}}) or a "
+                f"{available}; {fix}name the files of each split ('data.path={{train: FILE, {split}: FILE}}') or a "
                 "column (data.split=COLUMN)"
             )
         return found
@@ -155,7 +155,7 @@ class FileQuestions:
             if several and None in named:
                 raise InputError(
                     f"data: {paths[named.index(None)]} has no split in its name, but other files have; give "
-                    "data.path={train: FILE, validation: FILE, test: FILE}, or data.split=COLUMN"
+                    "'data.path={train: FILE, validation: FILE, test: FILE}', or data.split=COLUMN"
                 )
             files = [(file, split if several else None) for file, split in zip(paths, named, strict=True)]
         stems = [file.name.partition(".")[0] for file, _ in files]
