@@ -27,7 +27,8 @@ _NEEDS = {
     "data=treatments": "paths.data={medquad}", "data=symptoms": "paths.data={medquad}",
     "data=mts_dialog": "paths.data={medquad}", "data=aci_bench": "paths.data={medquad}",
     "data=raft": "+data@data.source=hospital", "data=mix": "+data@data.sources.one=hospital",
-    "data=jsonl": "data.path=[{file}] data.scope=test", "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
+    "data=jsonl": "data.path=[{file}] data.scope=test", "data=file": "data.path={file} data.evidence=e",
+    "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
 }  # fmt: skip
@@ -192,6 +193,18 @@ def test_loggers_compose(choice):
         ("evaluate", ["prompt.refusal_pattern='('"], "prompt.refusal_pattern is no regular expression"),
         ("evaluate", ["prompt.refusal_pattern=no"], "prompt.refusal_pattern does not match prompt.refusal"),
         ("train", ["trainer.max_steps=0"], "trainer.max_steps must be >= 1, got 0"),
+        ("train", ["data=file"], "data.path is missing; give it as data.path=…"),
+        ("train", ["data=file", "data.path=no.parquet"], "data.path: no file or folder no.parquet"),
+        ("train", ["data=file", "data.path=[configs,no.csv]"], "data.path: no file or folder no.csv"),
+        ("train", ["data=file", "data.path=[]"], "data.path: names no file"),
+        ("train", ["data=file", "data.path={trian:configs}"], "trian is not a split; did you mean train?"),
+        (
+            "train",
+            ["data=file", "data.path={train:configs}", "data.split=fold"],
+            "data.path maps splits to files, and data.split names a column",
+        ),
+        ("train", ["data=file", "data.path=configs"], "data.evidence=null: training with passages needs each"),
+        ("train", ["data=file", "data.path=configs", "data.test_share=0.5"], "data.test_share must be less than 0.5"),
     ],
 )
 def test_what_is_wrong_is_said_by_its_path(primary, overrides, said):

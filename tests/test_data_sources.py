@@ -198,7 +198,10 @@ def hub(folder, **changes):
 def cache(monkeypatch, tmp_path_factory):
     import datasets
 
-    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path_factory.mktemp("cache"))
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", folder)
+    yield
+    assert not list(folder.iterdir()), "nothing of a local file is in the library's cache"
 
 
 @pytest.mark.usefixtures("cache")
@@ -217,7 +220,7 @@ def test_a_set_of_one_split_is_divided_by_question(tmp_path):
 @pytest.mark.usefixtures("cache")
 def test_a_set_that_cannot_be_read_is_one_sentence(tmp_path):
     write(tmp_path / "rows.jsonl", {"input": "Q?", "output": GOOD})
-    with pytest.raises(InputError, match=r"split train: no column text; it has input, output"):
+    with pytest.raises(InputError, match=r"rows\.jsonl: no column text; it has input, output; set data\.answer"):
         hub(tmp_path, answer="text").questions("train")
     with pytest.raises(InputError, match=r"nobody/nothing cannot be read; check .* HF_HUB_OFFLINE"):
         hub("nobody/nothing").questions("train")

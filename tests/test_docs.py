@@ -32,6 +32,7 @@ def outputs(tmp_path, monkeypatch):
         "FILE",
         "FILE.csv",
         "FILE.jsonl",
+        "FILE.parquet",
         "FILE.jsonl.gz",
         "data/medquad/retrieval_corpus.jsonl.gz",
         "data/summarisation/mts_dialog.jsonl.gz",

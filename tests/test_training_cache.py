@@ -17,8 +17,9 @@ from cdsframe.model import TinyLanguageModel
 from cdsframe.prompt import Prompt
 from cdsframe.quantization import NoQuantization
 from cdsframe.training import cache
-from cdsframe.training.cache import KeptExamples, cached
+from cdsframe.training.cache import cached
 from cdsframe.training.examples import ExampleBuilder
+from cdsframe.training.tokenized import TokenizedExamples, lengths
 from cdsframe.types import Evidence, Hit, Message, Passage, Question
 
 HOSTILE = [
@@ -144,7 +145,7 @@ def test_many_questions_give_the_examples_that_each_gives_alone(tokenizer, monke
     for retriever in (Finds(), Finds(top_k=0)):
         together = builder(tokenizer, retriever).build(QUESTIONS)
         assert len(together) == len(QUESTIONS)
-        monkeypatch.setattr("cdsframe.training.examples._QUESTIONS_AT_ONCE", 3)
+        monkeypatch.setattr("cdsframe.training.examples.QUESTIONS_AT_ONCE", 3)
         assert builder(tokenizer, retriever).build(QUESTIONS) == together
         assert [builder(tokenizer, retriever).build([question])[0] for question in QUESTIONS] == together
 
@@ -172,7 +173,7 @@ def test_kept_examples_are_the_built_ones_and_nothing_is_searched_again(tokenize
         with caplog.at_level(logging.WARNING):
             caplog.clear()
             found = cached(folder, builder(tokenizer, retriever), away, {})
-        assert isinstance(found, KeptExamples)
+        assert isinstance(found, TokenizedExamples)
         assert list(found) == built
         assert [found[-1], *found[1:3]] == [built[-1], *built[1:3]]
         assert [len(example) for example in found] == [len(example) for example in built]
@@ -180,12 +181,17 @@ def test_kept_examples_are_the_built_ones_and_nothing_is_searched_again(tokenize
     assert retriever.asked == 1
     with pytest.raises(IndexError):
         found[len(built)]
-    assert cached(None, builder(tokenizer), away, {}) == built
+    assert list(cached(None, builder(tokenizer), away, {})) == built
 
 
 def test_only_the_owner_may_look_into_the_folder(tokenizer, tmp_path):
     cached(str(tmp_path / "examples"), builder(tokenizer), QUESTIONS, {})
     assert stat.S_IMODE((tmp_path / "examples").stat().st_mode) == 0o700
+    (tmp_path / "shared").mkdir(mode=0o755)
+    cached(str(tmp_path / "shared"), builder(tokenizer), QUESTIONS, {})
+    (place,) = (tmp_path / "shared").glob("?" * 16)
+    assert stat.S_IMODE(place.stat().st_mode) == 0o700, "also in a folder that others can read"
+    assert {stat.S_IMODE(file.stat().st_mode) for file in place.iterdir()} == {0o600}
 
 
 def test_anything_else_gives_others(tokenizer, tmp_path, monkeypatch):
@@ -240,7 +246,7 @@ def test_what_is_damaged_or_foreign_is_made_again(tokenizer, tmp_path, damage, c
     elif damage == "no manifest":
         manifest.unlink()
     elif damage == "older":
-        manifest.write_text(manifest.read_text().replace('"format_version": 1', '"format_version": 0'))
+        manifest.write_text(manifest.read_text().replace('"format_version": 2', '"format_version": 1'))
     else:
         file.unlink()
     retriever = Finds()
@@ -295,8 +301,49 @@ def test_where_nothing_can_be_kept_examples_are_built(tokenizer, tmp_path, caplo
     (tmp_path / "file").touch()
     with caplog.at_level(logging.WARNING):
         found = cached(str(tmp_path / "file" / "examples"), builder(tokenizer), QUESTIONS, {})
-    assert found == builder(tokenizer).build(QUESTIONS)
-    assert "examples are not kept in" in caplog.text
+    assert list(found) == builder(tokenizer).build(QUESTIONS)
+    assert "examples are not cached in" in caplog.text
+
+
+def test_a_terminal_shows_a_progress_bar_and_the_librarys_settings_stay(tokenizer, tmp_path, monkeypatch, capfd):
+    import datasets
+
+    from cdsframe.training import tokenized
+
+    monkeypatch.setattr(tokenized, "_SHOWN_FROM", 1)
+    before = datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity()
+    cached(str(tmp_path), builder(tokenizer), QUESTIONS, {})
+    assert capfd.readouterr().err == "", "not into a file"
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    cached(None, builder(tokenizer), QUESTIONS, {})
+    assert "20/20" in capfd.readouterr().err
+    assert before == (datasets.are_progress_bars_disabled(), datasets.logging.get_verbosity())
+
+
+def test_lengths_are_those_of_the_examples(tokenizer, tmp_path):
+    built = builder(tokenizer).build(QUESTIONS)
+    for folder in (str(tmp_path), None):
+        found = cached(folder, builder(tokenizer), QUESTIONS, {})
+        assert lengths(found) == lengths(built) == [len(example) for example in built]
+
+
+def test_without_a_cache_nothing_is_written(tokenizer, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    monkeypatch.chdir(tmp_path)
+    found = cached(None, builder(tokenizer), QUESTIONS, {})
+    assert list(found) == builder(tokenizer).build(QUESTIONS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_another_program_reads_a_set_with_datasets(tokenizer, tmp_path):
+    import datasets
+
+    found = cached(str(tmp_path), builder(tokenizer), QUESTIONS, {})
+    (file,) = tmp_path.glob("*/examples.arrow")
+    rows = datasets.Dataset.from_file(str(file))
+    assert rows.column_names == ["id", "input_ids", "labelled", "closing", "length"]
+    assert rows[3]["input_ids"] == found[3].encoded.input_ids
 
 
 def test_no_example_is_an_error_each_time(tokenizer, tmp_path):

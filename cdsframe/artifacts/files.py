@@ -192,22 +192,24 @@ def atomic(path: str | Path) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_folder(path: str | Path) -> Iterator[Path]:
+def atomic_folder(path: str | Path, private: bool = False) -> Iterator[Path]:
     """Yields a temporary folder beside the target, which replaces the target if the block succeeds.
 
-    All files get default permissions. A folder that is not empty cannot be replaced in one step: the old one is renamed
-    first, then removed. Raises OSError(ENOSPC) for a full disk, also if a library reported it as another error.
+    All files get default permissions; if `private`, only the owner can read them. A folder that is not empty cannot be
+    replaced in one step: the old one is renamed first, then removed. Raises OSError(ENOSPC) for a full disk, also if a
+    library reported it as another error.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    mask = 0o077 if private else _UMASK
     partial = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}.", suffix=".partial"))
     try:
         yield partial
         for file in sorted(partial.rglob("*")):
             if file.is_file() and not file.is_symlink():
-                file.chmod(0o666 & ~_UMASK)  # safetensors writes files that only the owner may read
+                file.chmod(0o666 & ~mask)  # safetensors writes files that only the owner may read
                 _fsync(file)
-        partial.chmod(0o777 & ~_UMASK)
+        partial.chmod(0o777 & ~mask)
         _fsync(partial)
         if target.exists():
             aside = partial.with_name(partial.name + ".old")

@@ -67,15 +67,19 @@ def weights_digest(path: str | Path) -> str | None:
     return hasher.hexdigest()[:16] if files else None
 
 
-def make_once(folder: Path, make: Callable[[Path], None]) -> Path:
-    """Creates a missing cache folder by `make`, atomically; concurrent processes wait for the first."""
+def make_once(folder: Path, make: Callable[[Path], None], private: bool = False) -> Path:
+    """Creates a missing cache folder by `make`, atomically; concurrent processes wait for the first.
+
+    Args:
+        private: only the owner can read the folder and its files.
+    """
     if not folder.is_dir():
         from filelock import FileLock
 
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                with atomic_folder(folder) as partial:
+                with atomic_folder(folder, private) as partial:
                     make(partial)
     return folder
 

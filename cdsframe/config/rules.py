@@ -96,6 +96,18 @@ def _retriever_is_trained(cfg: DictConfig) -> list[str]:
     return problems
 
 
+def _passages_are_taught_by_evidence(cfg: DictConfig) -> list[str]:
+    key = declared(cfg, "data", "evidence_key", None)
+    if key is None or OmegaConf.select(cfg, f"data.{key}") is not None:
+        return []
+    if not declared(cfg, "training", "trains", "") or not declared(cfg, "retriever", "searches", True):
+        return []
+    return [
+        f"data.{key}=null: training with passages needs each question's evidence; name its column (data.{key}=COLUMN), "
+        "or add retriever=none to train without passages, or data=raft to find it in the corpus (docs/train.md)"
+    ]
+
+
 def _adapter_exists(cfg: DictConfig) -> list[str]:
     adapter = cfg.get("adapter")
     if adapter is None:
@@ -146,6 +158,7 @@ RULES: tuple[Callable[[DictConfig], list[str]], ...] = (
     _all_weights_need_full_precision,
     _new_tokens_are_trained,
     _retriever_is_trained,
+    _passages_are_taught_by_evidence,
     _adapter_exists,
     _metadata_fields_exist,
     _loggers_and_callbacks_have_targets,

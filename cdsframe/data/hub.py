@@ -7,26 +7,29 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
 from pydantic import Field
 
 from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.files import expanded
+from cdsframe.artifacts.tables import library_output
 from cdsframe.data.cleaning import Flag, flags, without_prefix
-from cdsframe.data.splits import split_of
+from cdsframe.data.splits import USUAL_NAMES, split_of
+from cdsframe.data.tables import RowFile, split_in_name, table_files
 from cdsframe.errors import EmptySplitError, InputError
 from cdsframe.text.shingles import normalised
 from cdsframe.types import Question
 
 log = logging.getLogger(__name__)
 
-_SPLITS = {"train": "train", "validation": "validation", "valid": "validation", "dev": "validation", "test": "test"}
 SmallShare = Annotated[float, Field(ge=0, lt=0.5)]
 
 
 class Hub:
-    """The pairs of a data set on the hub, or in a folder in a format that `datasets` reads.
+    """The pairs of a data set on the hub, or of its files in a folder (see `cdsframe.data.tables`).
 
     A data set with only one split is divided; pairs with equal questions, except for case and punctuation, stay in one
     split. Pairs without a question or an answer are dropped and counted.
@@ -74,10 +77,10 @@ class Hub:
         splits: dict[str, list[Question]] = {}
         removed: dict[str, Counter[str]] = {}
         for given, rows in loaded.items():
-            pairs = [(_text(row[self._question]), _text(row[self._answer])) for row in rows]
+            pairs = [(_text(row["question"]), _text(row["answer"])) for row in rows]
             for number, ((asked, answer), flagged) in enumerate(zip(pairs, flags(pairs), strict=True)):
                 group = digest(normalised(asked))
-                split = split_of(group, *self._shares) if len(loaded) == 1 else _SPLITS.get(given, given)
+                split = split_of(group, *self._shares) if len(loaded) == 1 else USUAL_NAMES.get(given, given)
                 reasons: list[str] = sorted(self._drop.intersection(flagged))
                 reasons = reasons or ([] if asked and answer else ["empty"])
                 removed.setdefault(split, Counter()).update(reasons)
@@ -91,25 +94,38 @@ class Hub:
             log.info("%s %s: %d pairs, dropped: %s", self.scope, split, len(splits.get(split, [])), dict(rules))
         return splits, {split: +rules for split, rules in removed.items()}
 
-    def _load(self) -> dict[str, Any]:
+    def _load(self) -> dict[str, list[Mapping[str, Any]]]:
         """Returns split -> rows. Raises InputError if the data set cannot be read or lacks a column."""
+        columns = {"question": self._question, "answer": self._answer}
+        if expanded(self._path).exists():
+            found: dict[str, list[Mapping[str, Any]]] = {}
+            for file in table_files(self._path):
+                rows = [row for _, row in RowFile(file).rows(columns)]
+                found.setdefault(split_in_name(file) or "train", []).extend(rows)
+            return found
+        return {name: self._renamed(name, rows, columns) for name, rows in self._downloaded().items()}
+
+    def _downloaded(self) -> Mapping[str, Any]:
         import datasets
 
-        datasets.disable_progress_bars()
         try:
-            loaded = datasets.load_dataset(self._path, revision=self._revision)
+            with library_output(progress=False):
+                loaded: Mapping[str, Any] = datasets.load_dataset(self._path, revision=self._revision)
         except (OSError, ValueError, datasets.exceptions.DatasetsError):
             raise InputError(
                 f"data: {self._path} cannot be read; check the id, the network and HF_HUB_OFFLINE, or give a folder "
                 "with its files (data.path=FOLDER)"
             ) from None
-        for name, rows in loaded.items():
-            if missing := [key for key in (self._question, self._answer) if key not in rows.column_names]:
-                raise InputError(
-                    f"data: {self._path}, split {name}: no column {', '.join(missing)}; it has "
-                    f"{', '.join(rows.column_names)}; set data.question and data.answer"
-                )
         return {str(name): rows for name, rows in loaded.items()}
+
+    def _renamed(self, split: str, rows: Any, columns: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        if missing := [column for column in columns.values() if column not in rows.column_names]:
+            raise InputError(
+                f"data: {self._path}, split {split}: no column {', '.join(missing)}; it has "
+                f"{', '.join(rows.column_names)}; set data.question and data.answer"
+            )
+        chosen = rows.select_columns(list(dict.fromkeys(columns.values())))
+        return [{name: row[column] for name, column in columns.items()} for row in chosen]
 
 
 def _text(value: Any) -> str:

@@ -14,9 +14,10 @@ from pydantic import Field
 
 from cdsframe.artifacts.files import InputFile, read_jsonl
 from cdsframe.contracts import Corpus
+from cdsframe.data.evidence import EvidenceReader
 from cdsframe.data.splits import SPLITS
 from cdsframe.errors import EmptySplitError, InputError
-from cdsframe.types import Document, Evidence, Question
+from cdsframe.types import Question
 
 
 class JsonlQuestions:
@@ -29,7 +30,7 @@ class JsonlQuestions:
     """
 
     def __init__(self, path: Annotated[list[InputFile], Field(min_length=1)], scope: str, corpus: Corpus) -> None:
-        self._paths, self.scope, self._corpus = list(path), scope, corpus
+        self._paths, self.scope, self._evidence = list(path), scope, EvidenceReader(corpus)
         self.removed: Mapping[str, Mapping[str, int]] = {}
         """Always empty: no question of these files is dropped."""
 
@@ -69,7 +70,7 @@ class JsonlQuestions:
         kind = record.get("type")
         if kind is not None and not isinstance(kind, str):
             raise InputError(f"{where}: type must be a string")
-        evidence = tuple(self._evidence(item, where) for item in _objects(record, "evidence", where))
+        evidence = self._evidence.read(_objects(record, "evidence", where), where)
         return Question(
             id=record["id"],
             question=record["question"].strip(),
@@ -80,28 +81,6 @@ class JsonlQuestions:
             evidence=evidence,
             group=evidence[0].document_id if evidence else record["id"],
         )
-
-    def _evidence(self, item: dict[str, Any], where: str) -> Evidence:
-        match item:
-            case {"document_id": str(document_id), "start": int(start), "end": int(end)} if 0 <= start < end:
-                return Evidence(document_id, start, end)
-            case {"document_id": str(document_id), "quote": str(quote)} if quote:
-                return self._locate(document_id, quote, where)
-        raise InputError(f"{where}: evidence needs document_id and either start < end or a quote")
-
-    def _locate(self, document_id: str, quote: str, where: str) -> Evidence:
-        document = self._documents.get(document_id)
-        if document is None:
-            raise InputError(f"{where}: the corpus has no document {document_id}; choose a corpus that contains it")
-        if document.text.count(quote) != 1:
-            times = document.text.count(quote)
-            raise InputError(f"{where}: the quote occurs {times} times in {document_id}; it must occur exactly once")
-        start = document.text.index(quote)
-        return Evidence(document_id, start, start + len(quote))
-
-    @cached_property
-    def _documents(self) -> dict[str, Document]:
-        return {d.id: d for d in self._corpus.documents() if isinstance(d, Document)}
 
 
 def hospital(corpus: Corpus) -> JsonlQuestions:

@@ -6,6 +6,10 @@ from hashlib import sha1
 
 SPLITS = ("train", "validation", "test")
 
+USUAL_NAMES = {"train": "train", "validation": "validation", "valid": "validation", "val": "validation",
+               "dev": "validation", "test": "test"}  # fmt: skip
+"""Name of a split in other people's data sets -> its name here."""
+
 
 def split_of(document_id: str, validation_share: float, test_share: float) -> str:
     """Returns the split of all questions about a document. Shares are of the documents; the rest is `train`."""

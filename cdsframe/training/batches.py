@@ -18,6 +18,7 @@ import torch
 from cdsframe.chat.encoding import IGNORED
 from cdsframe.training.attention import Lengths
 from cdsframe.training.examples import Example
+from cdsframe.training.tokenized import lengths
 
 _POOL = 8
 """Effective batches that are sorted by length together where they are padded. Packed ones save nothing by it, and
@@ -77,8 +78,8 @@ class Layout:
 
     def places(self, examples: Sequence[Example]) -> int:
         """Tokens of a micro-batch, padding counted."""
-        lengths = list(map(len, examples))
-        return sum(lengths) if self.padding_id is None else len(lengths) * max(lengths)
+        own = list(map(len, examples))
+        return sum(own) if self.padding_id is None else len(own) * max(own)
 
     def lay(self, examples: Sequence[Example]) -> dict[str, Any]:
         """The decoder's inputs, and `labels`."""
@@ -104,7 +105,7 @@ class Batches:
     ) -> None:
         self._examples, self._layout, self._rank, self._world_size = examples, layout, rank, world_size
         pool = 1 if layout.padding_id is None else _POOL
-        self._groups = LengthGroupedBatches([len(example) for example in examples], batch_size, seed, shuffle, pool)
+        self._groups = LengthGroupedBatches(lengths(examples), batch_size, seed, shuffle, pool)
 
     def __len__(self) -> int:
         """Batches an epoch."""
@@ -142,14 +143,14 @@ def collate(examples: Sequence[Example], layout: Layout, rank: int = 0, world_si
 
 def _pack(examples: Sequence[Example]) -> dict[str, Any]:
     """One row: `input_ids`, `position_ids` (from 0 in each example), `labels`, int64 `[1, tokens]`; and `lengths`."""
-    lengths = list(map(len, examples))
+    own = list(map(len, examples))
     labels = [[IGNORED, *example.encoded.labels[1:]] for example in examples]  # nothing before it foretells the first
     rows = {
         "input_ids": chain.from_iterable(example.encoded.input_ids for example in examples),
-        "position_ids": chain.from_iterable(map(range, lengths)),
+        "position_ids": chain.from_iterable(map(range, own)),
         "labels": chain.from_iterable(labels),
     }
-    return {**{name: torch.tensor([list(row)]) for name, row in rows.items()}, "lengths": Lengths(lengths)}
+    return {**{name: torch.tensor([list(row)]) for name, row in rows.items()}, "lengths": Lengths(own)}
 
 
 def _pad(examples: Sequence[Example], padding_id: int) -> dict[str, Any]:

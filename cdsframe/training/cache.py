@@ -1,7 +1,7 @@
-"""Training examples kept on disk, so that the jobs of a sweep and a resumed run do not retrieve and tokenise again.
+"""Caches sets of training examples, so that the jobs of a sweep and a resumed run do not search and tokenise again.
 
-One folder a digest of all that the examples depend on: an Arrow stream, which is memory-mapped when it is read, and a
-manifest with its SHA-256. Tokens are text: the folders are their owner's alone. Does not build examples.
+A set is a folder named by a digest of all that the examples depend on: an Arrow file of `datasets`, and a manifest with
+the file's SHA-256. Tokens can be decoded to text: only the owner can read the folders. Does not build examples.
 """
 
 from __future__ import annotations
@@ -13,13 +13,12 @@ import logging
 import os
 import shutil
 import time
-from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from itertools import islice
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, overload
+from typing import Any
 
 from cdsframe import __version__, prompt
 from cdsframe.artifacts.digests import digest
@@ -28,98 +27,76 @@ from cdsframe.artifacts.packaged import make_once
 from cdsframe.artifacts.run import read_manifest
 from cdsframe.chat import encoding, examination, template, tokens, turns
 from cdsframe.chat import format as chat_format
-from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.errors import InputError
-from cdsframe.text import shingles
-from cdsframe.training import evidence, examples
-from cdsframe.training.examples import Example, ExampleBuilder, tell_left_out
+from cdsframe.text import sentences, shingles
+from cdsframe.training import evidence, examples, prepared, tokenized
+from cdsframe.training.examples import ExampleBuilder
+from cdsframe.training.prepared import tell_left_out
+from cdsframe.training.tokenized import TokenizedExamples, opened, tokenize
 from cdsframe.types import Question
-
-if TYPE_CHECKING:
-    import pyarrow
 
 log = logging.getLogger(__name__)
 
 KEPT = 8
-"""Sets of examples in a folder; of more, those that were not used for longest are removed."""
-_FORMAT_VERSION = 1
-_AT_ONCE = 1024
-"""Examples that are held in memory while they are written."""
+"""Number of sets in a folder; of more, the least recently used are removed."""
+_FORMAT_VERSION = 2
 _DAY = 24 * 60 * 60
 _FILE = "examples.arrow"
 _NOT_RETRIEVED = frozenset({
-    "model", "quantization", "lora", "prompt", "contamination", "ingestion", "logger", "trainer", "training",
+    "model", "quantization", "lora", "prompt", "contamination", "ingestion", "logger", "optimization",
+    "trainer", "training",
 })  # fmt: skip
-"""The groups that do not decide what is retrieved; a group that is added later does, until it stands here."""
+"""Groups that do not decide what is retrieved. Any other group does, also one that is added later."""
 _CODE: tuple[ModuleType, ...] = (
-    encoding, chat_format, examination, template, tokens, turns, prompt, shingles, evidence, examples,
+    encoding, chat_format, examination, template, tokens, turns, prompt, sentences, shingles, evidence, examples,
+    prepared, tokenized,
 )  # fmt: skip
-"""What makes examples: kept ones are those of the same code."""
+"""Modules that make examples: a set made by other code is not used."""
+_NO_FINGERPRINT = "0" * 16
+"""Of examples that are not cached."""
 
 
 def cached(
     folder: str | None, builder: ExampleBuilder, questions: Sequence[Question], identities: Mapping[str, Any]
-) -> Sequence[Example]:
-    """`builder.build(questions)`, kept in `folder`; None: built, and not kept.
+) -> TokenizedExamples:
+    """The questions' examples, from their set in `folder`, which is built if it is missing; None: built in memory.
 
     Args:
-        identities: group -> what its component is known by; those that decide what is retrieved are in the digest.
+        identities: group -> its component's identity; those that decide what is retrieved are in the digest.
 
     Raises InputError where no example is left.
     """
     key = None if folder is None else _key(builder, questions, identities)
-    if folder is None or key is None:
-        return builder.build(questions)
-    place = Path(folder) / key
+    found = None if folder is None or key is None else _from(Path(folder) / key, builder, questions)
+    if found is None:
+        found = tokenize(builder, questions, None, _NO_FINGERPRINT)
+    tell_left_out(found.left_out, len(questions), len(found))
+    return found
+
+
+def _from(place: Path, builder: ExampleBuilder, questions: Sequence[Question]) -> TokenizedExamples | None:
+    """The examples in a set's folder, which is made if it is missing; None if it cannot be written."""
     try:
-        if not Path(folder).is_dir():
-            Path(folder).mkdir(parents=True, mode=0o700)
-        kept = _opened(place) if place.is_dir() else None
-        if kept is None:
-            make_once(place, lambda partial: _write(partial, key, builder, questions))
-            kept = _opened(place)
+        if not place.parent.is_dir():
+            place.parent.mkdir(parents=True, mode=0o700)
+        found = _opened(place) if place.is_dir() else None
+        if found is None:
+            made = make_once(place, lambda partial: _write(partial, place.name, builder, questions), private=True)
+            found = _opened(made)
             _tidy(place)
         else:
-            log.info("%d examples of %d questions read from %s", len(kept), len(questions), place)
-        with suppress(FileNotFoundError):  # another process found too many
+            log.info("%d examples of %d questions read from %s", len(found), len(questions), place)
+        with suppress(FileNotFoundError):  # another process removed it, because the folder held too many
             os.utime(place)
     except OSError as error:
-        log.warning("examples are not kept in %s (%s)", folder, error.strerror or "the folder cannot be written")
-        kept = None
-    if kept is None:
-        return builder.build(questions)
-    tell_left_out(kept.left_out, len(questions), len(kept))
-    return kept
-
-
-class KeptExamples(Sequence[Example]):
-    """Examples in a file that is mapped into memory: each is read when it is asked for."""
-
-    def __init__(self, table: pyarrow.Table, left_out: Mapping[str, int]) -> None:
-        self._ids, self._tokens, self._labelled = table.columns
-        self.left_out = left_out
-
-    def __len__(self) -> int:
-        return len(self._ids)
-
-    @overload
-    def __getitem__(self, number: int) -> Example: ...
-
-    @overload
-    def __getitem__(self, number: slice) -> list[Example]: ...
-
-    def __getitem__(self, number: int | slice) -> Example | list[Example]:
-        if isinstance(number, slice):
-            return [self[n] for n in range(*number.indices(len(self)))]
-        tokens = self._tokens[number].values.to_numpy()
-        labelled = self._labelled[number].values.to_numpy(zero_copy_only=False)
-        labels = tokens.copy()
-        labels[~labelled] = IGNORED
-        return Example(self._ids[number].as_py(), Encoded(tokens.tolist(), labels.tolist()))
+        reason = error.strerror or "the folder cannot be written"
+        log.warning("examples are not cached in %s (%s)", place.parent, reason)
+        return None
+    return found
 
 
 def _key(builder: ExampleBuilder, questions: Sequence[Question], identities: Mapping[str, Any]) -> str | None:
-    """The digest of all that the examples depend on; None where it cannot be told."""
+    """The digest of all that the examples depend on; None if the tokenizer has none."""
     identity = builder.identity
     if identity is None:
         return None
@@ -127,15 +104,16 @@ def _key(builder: ExampleBuilder, questions: Sequence[Question], identities: Map
     retrieval = decides if builder.grounded else {}
     settings = json.dumps([identity, retrieval], sort_keys=True, default=str)
     code = (inspect.getsource(module) for module in _CODE)
-    return digest(str(_FORMAT_VERSION), __version__, *code, settings, *map(_as_text, questions))
+    versions = (str(_FORMAT_VERSION), __version__, version("tokenizers"))
+    return digest(*versions, *code, settings, *map(_as_text, questions))
 
 
 def _as_text(question: Question) -> str:
     return repr((question.id, question.question, question.answer, question.evidence))
 
 
-def _opened(place: Path) -> KeptExamples | None:
-    """The examples in a folder; None where it is damaged, or not what its name says: it is removed then."""
+def _opened(place: Path) -> TokenizedExamples | None:
+    """The examples in a folder. If it is damaged or has another set's name, removes it and returns None."""
     import pyarrow
 
     file = place / _FILE
@@ -143,10 +121,7 @@ def _opened(place: Path) -> KeptExamples | None:
         needed = {"key": str, "sha256": str, "left_out": dict}
         manifest = read_manifest(place, "examples", needed=needed, version=_FORMAT_VERSION)
         if (manifest["key"], manifest["sha256"]) == (place.name, _sha256(file)):
-            table = pyarrow.ipc.open_stream(
-                pyarrow.memory_map(str(file))
-            ).read_all()  # which maps it as long as it lives
-            return KeptExamples(table, manifest["left_out"])
+            return opened(file, manifest["left_out"])
     except (InputError, OSError, pyarrow.ArrowInvalid):
         pass
     log.warning("the examples in %s are damaged; they are made again", place)
@@ -155,23 +130,9 @@ def _opened(place: Path) -> KeptExamples | None:
 
 
 def _write(folder: Path, key: str, builder: ExampleBuilder, questions: Sequence[Question]) -> None:
-    """Fills a folder, with few examples in memory at a time."""
-    import pyarrow
-
-    left_out: Counter[str] = Counter()
-    columns = {"id": pyarrow.string(), "input_ids": pyarrow.list_(pyarrow.int32())}
-    schema = pyarrow.schema({**columns, "labelled": pyarrow.list_(pyarrow.bool_())})
-    file = folder / _FILE
-    with pyarrow.OSFile(str(file), "wb") as sink, pyarrow.ipc.new_stream(sink, schema) as writer:
-        for some in _batches(builder.stream(questions, left_out)):
-            rows = [
-                [example.id for example in some],
-                [example.encoded.input_ids for example in some],
-                [[label != IGNORED for label in example.encoded.labels] for example in some],
-            ]
-            writer.write_batch(pyarrow.record_batch(rows, schema=schema))
-    manifest = {"format_version": _FORMAT_VERSION, "key": key, "sha256": _sha256(file), "left_out": left_out}
-    write_json(folder / "manifest.json", manifest)
+    made = tokenize(builder, questions, folder / _FILE, key)
+    manifest = {"format_version": _FORMAT_VERSION, "key": key, "left_out": made.left_out}
+    write_json(folder / "manifest.json", manifest | {"sha256": _sha256(folder / _FILE)})
 
 
 def _sha256(file: Path) -> str:
@@ -179,14 +140,8 @@ def _sha256(file: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def _batches(stream: Iterable[Example]) -> Iterator[list[Example]]:
-    iterator = iter(stream)
-    while some := list(islice(iterator, _AT_ONCE)):
-        yield some
-
-
 def _tidy(newest: Path) -> None:
-    """Removes the sets that were not used for longest, and what killed writers left long ago."""
+    """Removes the least recently used sets, and the partial folders of processes killed more than a day ago."""
     key = "[0-9a-f]" * 16
     sets = [place for place in newest.parent.glob(key) if (place / _FILE).is_file()]
     sets.sort(key=_used, reverse=True)
@@ -199,7 +154,7 @@ def _tidy(newest: Path) -> None:
 
 
 def _used(place: Path) -> float:
-    """When, in seconds; 0 where another process has just removed it."""
+    """The time of a set's last use, in seconds; 0 if another process has just removed it."""
     try:
         return place.stat().st_mtime
     except FileNotFoundError:

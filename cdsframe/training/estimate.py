@@ -24,6 +24,7 @@ from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.cache import cached
 from cdsframe.training.examples import Example, ExampleBuilder
 from cdsframe.training.settings import Checkpointing, Count, MaxLength, Share
+from cdsframe.training.tokenized import lengths
 
 if TYPE_CHECKING:
     from cdsframe.training.batches import Layout
@@ -113,7 +114,7 @@ def estimate(
     there = available(model.device)
     memory, checkpointing = _decided(estimated, acceleration.gradient_checkpointing, there)
     steps = system.trainer.steps(-(-len(examples) // batch_size), 1)
-    tokens = sum(map(len, examples))
+    tokens = sum(lengths(examples))
     log.info("%d examples of %d tokens; %d optimiser steps an epoch", len(examples), tokens, steps)
     how = ", with gradient checkpointing" if checkpointing else ""
     fits = "fits" if memory.total <= there else "does not fit"
@@ -160,8 +161,9 @@ def _decided(estimated: Callable[[bool], Memory], wanted: Checkpointing, there: 
 
 def longest(examples: Sequence[Example], batch_size: int, layout: Layout) -> Shape:
     """The largest shape that a micro-batch can have in any epoch: of the longest examples together."""
-    longest_ones = sorted(examples, key=len, reverse=True)[:batch_size]
-    most = max(layout.cut(longest_ones), key=layout.places)
+    own = lengths(examples)
+    longest_first = sorted(range(len(own)), key=lambda number: -own[number])
+    most = max(layout.cut([examples[number] for number in longest_first[:batch_size]]), key=layout.places)
     labelled = sum(example.encoded.labelled for example in most)
     return Shape(tuple(map(len, most)), labelled, layout.padding_id is None)
 

@@ -6,23 +6,21 @@ Zhang et al., "RAFT", arXiv 2403.10131). Does not batch.
 
 from __future__ import annotations
 
-import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from cdsframe.chat.encoding import Encoded, encode, encode_many, tokenizer_digest
 from cdsframe.contracts import Index, Retriever
-from cdsframe.errors import InputError
 from cdsframe.prompt import Prompt
 from cdsframe.training.evidence import cited_answer, gold_passages, without_evidence
+from cdsframe.training.prepared import LeftOut, PreparedQuestions, tell_left_out
 from cdsframe.types import Message, Passage, Question
 
-log = logging.getLogger(__name__)
-
-_QUESTIONS_AT_ONCE = 512
+QUESTIONS_AT_ONCE = 512
 """Questions that are searched, and tokenised, in one call."""
 
 
@@ -110,43 +108,50 @@ class ExampleBuilder:
 
         Raises InputError where none is left.
         """
-        left_out: Counter[str] = Counter()
-        examples = list(self.stream(questions, left_out))
-        tell_left_out(left_out, len(questions), len(examples))
+        prepared = self.prepare(questions)
+        starts = range(0, len(prepared), QUESTIONS_AT_ONCE)
+        examples = [one for start in starts for one in prepared.examples(start, start + QUESTIONS_AT_ONCE)]
+        tell_left_out(prepared.left_out, len(questions), len(examples))
         return examples
 
-    def stream(self, questions: Sequence[Question], left_out: Counter[str]) -> Iterator[Example]:
-        """The same one by one, many tokenised at once; counts in `left_out`, by reason, which questions give none."""
+    def prepare(self, questions: Sequence[Question]) -> PreparedQuestions:
+        """Finds the questions' evidence, in order to build their examples part by part."""
         gold = gold_passages(self._index, questions) if self.grounded else {}
-        left_out.update(without_evidence(questions, gold) if self.grounded else ())
+        left_out = LeftOut(without_evidence(questions, gold) if self.grounded else Counter())
         usable = [q for q in questions if not self.grounded or gold[q.id] or not q.answerable]
         # Deeper than is shown: what makes room for the gold passages, or stands in for them, is a retrieved one too.
         depth = self._retriever.top_k + max(map(len, gold.values()), default=0)
-        too_long: list[int] = []
-        for start in range(0, len(usable), _QUESTIONS_AT_ONCE):
-            some = usable[start : start + _QUESTIONS_AT_ONCE]
-            tried = self._grounded(some, gold, depth) if self.grounded else [self._lesson(q, [], []) for q in some]
-            left_out.update(reason for reason in tried if isinstance(reason, str))
-            lessons = [lesson for lesson in tried if isinstance(lesson, _Lesson)]
-            encoded = encode_many(self._tokenizer, [(lesson.messages, lesson.answer) for lesson in lessons])
-            for lesson, tokens in zip(lessons, encoded, strict=True):
-                if len(tokens.input_ids) > self._max_length:
-                    too_long.append(len(tokens.input_ids))
-                elif tokens.labelled <= tokens.closing:
-                    left_out["have no answer to learn: all but the end of the turn is masked"] += 1
-                else:
-                    yield Example(lesson.id, tokens)
-        left_out.update(self._length_reason(too_long))
+        return PreparedQuestions(usable, left_out, partial(self._encoded, gold, depth), self._counted)
 
-    def _length_reason(self, lengths: list[int]) -> Counter[str]:
-        """How many examples are too long, and what would take them."""
-        if not lengths:
-            return Counter()
-        lengths.sort()
-        half = lengths[len(lengths) // 2]
-        fix = f"{half} would take half of these, {lengths[-1]} all"
+    def _encoded(
+        self, gold: Mapping[str, list[Passage]], depth: int, questions: Sequence[Question], left_out: LeftOut
+    ) -> list[Example]:
+        """The examples of some questions, all searched and tokenised at once."""
+        tried = (
+            self._grounded(questions, gold, depth) if self.grounded else [self._lesson(q, [], []) for q in questions]
+        )
+        left_out.reasons.update(reason for reason in tried if isinstance(reason, str))
+        lessons = [lesson for lesson in tried if isinstance(lesson, _Lesson)]
+        encoded = encode_many(self._tokenizer, [(lesson.messages, lesson.answer) for lesson in lessons])
+        examples = []
+        for lesson, tokens in zip(lessons, encoded, strict=True):
+            if len(tokens.input_ids) > self._max_length:
+                left_out.lengths.append(len(tokens.input_ids))
+            elif tokens.labelled <= tokens.closing:
+                left_out.reasons["have no answer to learn: all but the end of the turn is masked"] += 1
+            else:
+                examples.append(Example(lesson.id, tokens))
+        return examples
+
+    def _counted(self, left_out: LeftOut) -> Counter[str]:
+        """Reason -> number; where examples are too long, with the lengths that would take them."""
+        if not left_out.lengths:
+            return left_out.reasons
+        lengths = sorted(left_out.lengths)
+        fix = f"{lengths[len(lengths) // 2]} would take half of these, {lengths[-1]} all"
         fix += "; or a smaller prompt.max_tokens" if self._retriever.searches else ""
-        return Counter({f"are longer than training.max_length={self._max_length} tokens ({fix})": len(lengths)})
+        reason = f"are longer than training.max_length={self._max_length} tokens ({fix})"
+        return left_out.reasons + Counter({reason: len(lengths)})
 
     def _grounded(
         self, questions: Sequence[Question], gold: Mapping[str, list[Passage]], depth: int
@@ -202,12 +207,3 @@ class ExampleBuilder:
         answer = question.answer if cited is not None else ""
         messages = self._prompt.render(question.question, shown)
         return _Lesson(question.id, messages, cited_answer(self._prompt, answer, shown, cited or []))
-
-
-def tell_left_out(left_out: Mapping[str, int], questions: int, examples: int) -> None:
-    """Logs how many questions give no example, by reason. Raises InputError where there is no example."""
-    said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
-    if not examples:
-        raise InputError(f"training: of {questions} questions no example is left: {said or 'there were none'}")
-    if said:
-        log.warning("of %d questions left out: %s", questions, said)

@@ -128,7 +128,9 @@ def _report_utilisation(fitting: Fitting, tuned: Any, dtype: Any) -> None:
 def _warn_of_unseen_tokens(model: LanguageModel, examples: Sequence[Example]) -> None:
     """Warns of new tokens that no example contains: nothing trains them."""
     ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.new_tokens}
-    unseen = set(ids).difference(*(example.encoded.input_ids for example in examples)) if ids else ()
+    unseen = set(ids)
+    for example in examples if ids else ():
+        unseen.difference_update(example.encoded.input_ids)
     if unseen:
         words = ", ".join(named(ids[id]) for id in sorted(unseen))
         log.warning("model.new_tokens: no training example contains %s as a word, so nothing trains them", words)
