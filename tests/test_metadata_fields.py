@@ -116,3 +116,20 @@ def test_every_corpus_reads_the_fields(tmp_path) -> None:
         assert document.metadata["clinic"] == "North", corpus
         assert "ward" not in document.metadata
     assert [(o.reason, o.count) for o in document.omitted] == [("keys of front matter that are not used", 1)]
+
+
+@pytest.mark.parametrize(
+    ("front", "result"),
+    [
+        ("clinic: North", {"clinic": "North"}),
+        ("title: A\nclinic: North\nclinic: South", "has front matter with two values for clinic; remove one of them"),
+        ("clinic: [North", "has front matter that is not YAML"),
+    ],
+)
+def test_front_matter_is_recognised_by_a_deployments_fields(tmp_path, front, result) -> None:
+    (tmp_path / "a.md").write_text(f"---\n{front}\n---\nSome text.\n", encoding="utf-8")
+    (item,) = Folder(str(tmp_path), False, 1, 60, 0, "n", OWN).documents()
+    if isinstance(result, str):
+        assert item.reason == result
+    else:
+        assert (item.text, dict(item.metadata)) == ("Some text.", {**result, "source": "a.md"})
