@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -52,6 +52,7 @@ def watch(
     chunking: Chunker,
     embedder: Embedder,
     index: Index,
+    metadata_fields: Sequence[str],
 ) -> Report:
     """Updates the index, then follows the corpus until Ctrl-C. A failed round is retried in the next one.
 
@@ -59,11 +60,14 @@ def watch(
         window: see `cdsframe.ingestion.update`.
         interval: seconds between polls.
         add, replace: see `cdsframe.ingestion.update`.
+        metadata_fields: the deployment's own metadata fields; those that no document has are logged.
     """
     watcher = Watcher(window, corpus, chunking, embedder, index)
     report = watcher.first(add=add, replace=replace)
     for line in report.text.splitlines():
         log.info("%s", line)
+    for sentence in report.empty_fields(metadata_fields):
+        log.warning("%s", sentence)
     log.info("following the corpus; press Ctrl-C to stop")
     try:
         while True:

@@ -10,6 +10,7 @@ from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from cdsframe.corpus.encodings import Decoded, decode
+from cdsframe.corpus.fields import metadata_text
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.scripts import SUBSCRIPT, SUPERSCRIPT, joined
 from cdsframe.text.blocks import Path, descend
@@ -184,8 +185,7 @@ def _front_matter(text: str, known: Sequence[str]) -> tuple[dict[str, str], str]
     names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
     if twice := [key for key in known if names.count(key) > 1]:
         raise Refused(f"has front matter with two values for {twice[0]}; remove one of them")
-    lists = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
-    front = {str(key): value.strip() if isinstance(value, str) else "" for key, value in lists.items() if value}
+    front = {str(key): metadata_text(value) for key, value in values.items() if value}
     return front, text[found.end() :]
 
 
