@@ -38,6 +38,10 @@ class ConfigError(CdsframeError):
         return type(self), (self.problems,)
 
 
+class HydraSettingError(ConfigError):
+    """A setting below `hydra` would run code that is no component."""
+
+
 class InputError(CdsframeError):
     """A file, a record or a question cannot be used."""
 
