@@ -69,6 +69,11 @@ class LanguageModel:
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
 
     @staticmethod
+    def adds_tokens(new_tokens: list[str]) -> bool:
+        """Whether the embeddings get new rows, for the configuration check."""
+        return bool(new_tokens)
+
+    @staticmethod
     def problems(new_tokens: list[str]) -> list[str]:
         """Returns an error for each new token that has blanks or is repeated. Does not load the base's tokenizer."""
         blank = [word for word in dict.fromkeys(new_tokens) if word.split() != [word]]

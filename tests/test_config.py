@@ -120,7 +120,7 @@ def test_loggers_compose(choice):
         ("train", ["training.learning_rate=0"], "training.learning_rate must be greater than 0, got 0"),
         ("train", ["training.optimizer=adam"], "training.optimizer must be 'auto', 'adamw', 'paged_adamw'"),
         ("train", ["chunking.overlap=256"], "chunking.overlap must be less than half of chunking.size=256"),
-        ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that embedder"),
+        ("train", ["chunking.size=512"], "chunking.size=512 is more than the 256 tokens that the embedder"),
         ("train", ["data=medquad"], "data=medquad needs a data folder; set CDSFRAME_DATA"),
         (
             "train",

@@ -107,12 +107,27 @@ def examine(cfg: DictConfig, model: Any) -> None:
 def declared(cfg: DictConfig, group: str, fact: str, default: Any) -> Any:
     """Returns the value that the component of `group` declares for `fact` (see `cdsframe.contracts.declarations`).
 
-    Returns the default if the component declares none, or if the configuration has no such group.
+    Returns the default if the component declares none, if the configuration has no such group, or if the option lacks a
+    key that the declaration reads (a subclass may fix its value). Raises ConfigError if another package's declaration
+    fails.
     """
     node = cfg.get(group)
     if not isinstance(node, DictConfig) or "_target_" not in node:
         return default
-    return getattr(locate(str(node["_target_"])), fact, default)
+    target = locate(str(node["_target_"]))
+    found = getattr(target, fact, default)
+    if not inspect.isfunction(found):
+        return found
+    settings = cast(dict[str, Any], OmegaConf.to_container(node, resolve=True))
+    parameters = inspect.signature(found).parameters
+    if any(name not in settings and one.default is inspect.Parameter.empty for name, one in parameters.items()):
+        return default
+    try:
+        return found(**{name: settings[name] for name in parameters if name in settings})
+    except Exception as error:
+        if target.__module__.partition(".")[0] == "cdsframe":
+            raise
+        raise ConfigError(f"{group}: {target.__qualname__}.{fact} failed ({error}); fix the package") from error
 
 
 def _made(value: Any, dependencies: Mapping[str, Any]) -> Any:

@@ -73,6 +73,11 @@ class CsvCorpus:
         """Returns the problems of `fields`: no column for `text`, or a list of columns for another field."""
         return problems_of(fields)
 
+    @staticmethod
+    def metadata_read(fields: Fields) -> list[str]:
+        """The metadata fields that `fields` names, for the configuration check."""
+        return list(metadata_names(fields))
+
     def documents(self) -> Iterator[Document | Unreadable]:
         """Yields a Document or an Unreadable for each row. Raises InputError if a configured column is missing."""
         return checked(self._read(), self._strict)
