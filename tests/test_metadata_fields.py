@@ -81,7 +81,7 @@ def test_names_that_cannot_be_fields_are_refused() -> None:
     [
         (["metadata_fields=[kind]"], "metadata_fields: kind is a standard field"),
         (
-            ["metadata_fields=[clinic]", "+filter.clinik=x"],
+            ["metadata_fields=[clinic]", "filter.clinik=x"],
             r"filter.clinik names no metadata field.*did you mean clinic\?",
         ),
         (["index=elasticsearch", "index.routing=clinic"], r"index.routing=clinic names no metadata field"),
@@ -93,7 +93,7 @@ def test_a_configuration_is_checked_before_work_starts(overrides, message) -> No
 
 
 def test_a_configuration_adds_fields() -> None:
-    system = compose("ask", ["question=x", "metadata_fields=[study,clinic]", "+filter.clinic=North", "index=memory"])
+    system = compose("ask", ["question=x", "metadata_fields=[study,clinic]", "filter.clinic=North", "index=memory"])
     assert system.identity["metadata"] == {"fields": ["clinic", "study"]}
     assert "metadata" not in compose("ask", ["question=x", "index=memory"]).identity
 

@@ -40,6 +40,7 @@ from cdsframe.config.folders import built_in
 from cdsframe.config.guard import guarded
 from cdsframe.config.hydra_errors import hydra_message, yaml_problem
 from cdsframe.config.hyperparameters import hyperparameters
+from cdsframe.config.open_keys import with_plus
 from cdsframe.config.resolvers import without_environment
 from cdsframe.config.rules import several_processes
 from cdsframe.errors import CdsframeError, ConfigError, HydraSettingError
@@ -170,6 +171,7 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
         try:
             composed.clear()  # removes the configurations of an earlier call of the command in this process
             asked[:] = take_question(configs / f"{name}.yaml")
+            sys.argv[1:] = with_plus(sys.argv[1:], configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
             refuse_unresumable(name)
             refuse_shadowed(name, configs)

@@ -25,6 +25,7 @@ from cdsframe.config.composition import Composition
 from cdsframe.config.folders import PRIMARIES, built_in
 from cdsframe.config.guard import GuardedLoader
 from cdsframe.config.hydra_errors import hydra_message, yaml_problem
+from cdsframe.config.open_keys import with_plus
 from cdsframe.errors import ConfigError, near_miss
 from cdsframe.machine.environment import set_defaults
 
@@ -58,7 +59,7 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
             raise ConfigError(f"config_dir: the folder {folder} does not exist; correct the path")
     if problems := shadowed([*hydra_folders(), built_in(), *folders]):
         raise ConfigError(problems)
-    cfg = _composed(primary, [*_search_path(folders, overrides), *overrides])
+    cfg = _composed(primary, [*_search_path(folders, overrides), *with_plus(overrides, built_in() / f"{primary}.yaml")])
     if OmegaConf.is_missing(cfg, "question"):
         cfg.question = "-"  # in Python the question is an argument of the pipeline
     check(cfg)

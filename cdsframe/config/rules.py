@@ -12,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from cdsframe.artifacts.files import expanded
 from cdsframe.config.build import declared
+from cdsframe.corpus.fields import RECORD_FIELDS
 from cdsframe.errors import near_miss
 from cdsframe.logger import enabled
 from cdsframe.metadata import METADATA_FIELDS
@@ -124,13 +125,16 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
 
 def _metadata_fields_exist(cfg: DictConfig) -> list[str]:
     known = (*METADATA_FIELDS, *(OmegaConf.select(cfg, "metadata_fields") or ()))
-    wanted = [(f"filter.{field}", field) for field in map(str, OmegaConf.select(cfg, "filter") or ())]
-    wanted += [(f"corpus.fields.{field}", field) for field in declared(cfg, "corpus", "metadata_read", ())]
+    wanted = [(f"filter.{field}", field, known) for field in map(str, OmegaConf.select(cfg, "filter") or ())]
+    wanted += [
+        (f"corpus.fields.{field}", field, (*known, *RECORD_FIELDS))
+        for field in declared(cfg, "corpus", "metadata_read", ())
+    ]
     if routing := declared(cfg, "index", "routed_by", None):
-        wanted.append((f"index.routing={routing}", routing))
+        wanted.append((f"index.routing={routing}", routing, known))
     return [
-        f"{key} names no metadata field of the documents; {near_miss(field, known)} (metadata_fields adds fields)"
-        for key, field in wanted
+        f"{key} names no metadata field of the documents; {near_miss(field, names)} (metadata_fields adds fields)"
+        for key, field, names in wanted
         if field not in known
     ]
 
