@@ -1,7 +1,7 @@
 """Explains which part of a filter no document matches, and suggests similar values.
 
-Suggests only values of documents that match the rest of the filter and what `Filter.narrowed` restricted, and no values of
-fields that can identify a person.
+Suggests only values of documents that match the rest of the filter and the restrictions of `Filter.narrowed`, and no
+values of fields that can identify a person.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Filter(Mapping[str, tuple[str, ...]]):
         if not isinstance(fields, Mapping | None):
             raise InputError('a filter must map metadata fields to values, such as {"kind": "protocol"}')
         self._fields = {field: _allowed_values(field, value) for field, value in (fields or {}).items()}
-        self._limits = dict(fields._limits) if isinstance(fields, Filter) else {}
+        self._limits: dict[str, tuple[str, ...]] = dict(fields._limits) if isinstance(fields, Filter) else {}
 
     def narrowed(self, other: Filters) -> Filter:
         """Returns the intersection of both filters: `other` can only exclude documents.

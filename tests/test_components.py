@@ -114,7 +114,7 @@ def test_a_package_that_does_not_work_is_refused_in_a_sentence(tmp_path, monkeyp
 
 
 def test_an_object_that_lacks_attributes_is_refused_when_it_is_built(tmp_path, monkeypatch):
-    code = "class Thing:\n    def __init__(self): ...\n    def search(self): ...\n    def search_many(self): ..."
+    code = "class Thing:\n    def __init__(self): ...\n    search = search_many = lambda self, *given, **settings: []"
     files = {"made.py": code, "configs/retriever/mine.yaml": "_target_: of_ward_8.made.Thing\n"}
     package(tmp_path, "of_ward_8", monkeypatch, **files)
     GlobalHydra.instance().clear()
@@ -226,7 +226,7 @@ class Thing:
 CHECKED = """
 class Thing:
     def __init__(self, top_k: int): ...
-    search = search_many = lambda self: []
+    search = search_many = lambda self, *given, **settings: []
     @staticmethod
     def problems(top_k): raise KeyError("x")
 """

@@ -53,7 +53,7 @@ def fill(
 
     report, seen = Report(corpus=share.corpus), set[str]()
     with tqdm(desc="ingest", unit=" documents", total=length_hint(corpus) or None) as bar:
-        counted = _counted(corpus.documents(), bar, seen, share, report)
+        counted = _counted(items_of(corpus), bar, seen, share, report)
         items = (item for item in counted if _belongs(item, shard, num_shards))
         for cut, vectors in ahead(_windows(_sort_out(items, share, seen, chunking, report), window), encode):
             if noting and index.rebuilding:
@@ -70,6 +70,17 @@ def fill(
         raise
     _remove([id_ for id_ in share.gone(seen) if in_shard(id_, shard, num_shards)], index, share, report, noting=noting)
     return report
+
+
+def items_of(corpus: Corpus) -> Iterator[Document | Unreadable]:
+    """Yields the corpus's items. Raises InputError for an item of another type."""
+    for item in corpus.documents():
+        if not isinstance(item, Document | Unreadable):
+            raise InputError(
+                f"the corpus {name_of(corpus)} yields {type(item).__qualname__} objects; fix its documents(), which "
+                "must yield Document or Unreadable objects"
+            )
+        yield item
 
 
 def require_documents(seen: Collection[str], unreadable: Sequence[Unreadable]) -> None:

@@ -17,6 +17,7 @@ from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.contracts.declarations import checked_by
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
+from cdsframe.ingestion.filling import items_of
 from cdsframe.ingestion.report import Report, omission_lines, omissions_of
 from cdsframe.ingestion.share import flag_problems, guessed, name_of, require_known
 from cdsframe.ingestion.update import update
@@ -213,7 +214,7 @@ class _Noting:
         self.name, self.name_guessed = name_of(corpus), guessed(corpus)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        for item in self._corpus.documents():
+        for item in items_of(self._corpus):
             self._note(item)
             yield item
 
