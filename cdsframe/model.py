@@ -189,7 +189,8 @@ class LanguageModel:
         if not self.new_tokens:
             return module
         before = AutoTokenizer.from_pretrained(self.path)
-        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:  # else the base has unused rows
+        # Some bases have more rows than tokens; new tokens use those rows first.
+        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:
             module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         for weight in {layer.weight for layer in (module.get_input_embeddings(), module.get_output_embeddings())}:
             for token in self.new_tokens:
