@@ -60,7 +60,11 @@ def examples(count: int, max_length: int) -> dict[str, list[dict[str, Any]]]:
     with_passages = [*corpus_options, "data=raft", "+data@data.source=medquad", "data.source.subset=all"]
     for options in (pairs, with_passages):
         cfg = composed("train", "embedder=none", *options)
-        corpus, chunking, embedder = build(cfg.corpus), build(cfg.chunking, embedder=None), build(cfg.embedder)
+        corpus, chunking, embedder = (
+            build(cfg.corpus, metadata_fields=()),
+            build(cfg.chunking, embedder=None),
+            build(cfg.embedder),
+        )
         index = build(cfg.index, identity={})
         data = build(cfg.data, corpus=corpus)
         retriever = build(cfg.retriever, index=index, embedder=embedder, fusion=build(cfg.fusion), data=data, seed=1)
