@@ -58,7 +58,7 @@ class Bench:
         self.corpus, self._index, self._server, self._made = sample(passages), index, server, 0
         self.on_server = index == "elasticsearch"
         cfg = self._composed("unused")
-        documents = list(build(cfg.corpus).documents())
+        documents = list(build(cfg.corpus, metadata_fields=()).documents())
         chunking = build(cfg.chunking, embedder=NoEmbedder())
         records = [record for document in documents for record in chunking.split(document)]
         self.passages: list[Passage] = [record for record in records if record.level == "passage"]
@@ -79,7 +79,13 @@ class Bench:
         chunking = build(cfg.chunking, embedder=embedder)
         index = build(cfg.index, identity={"embedder": embedder.identity, "chunking": chunking.identity})
         with Clock(self._server.pids) as clock:
-            report = build(cfg.ingestion, corpus=build(cfg.corpus), chunking=chunking, embedder=embedder, index=index)
+            report = build(
+                cfg.ingestion,
+                corpus=build(cfg.corpus, metadata_fields=()),
+                chunking=chunking,
+                embedder=embedder,
+                index=index,
+            )
         assert report.passages == len(self.passages), report.text
         return clock.spent
 

@@ -123,7 +123,13 @@ def indexed(kind: str, embedder: Embedder) -> Any:
     cfg = composed("ingest", "corpus=medquad", f"index={kind}", f"index.name=bench-{digest(json.dumps(identity))[:8]}")
     index = build(cfg.index, identity=identity)
     with Clock() as clock:
-        report = build(cfg.ingestion, corpus=build(cfg.corpus), chunking=chunking, embedder=embedder, index=index)
+        report = build(
+            cfg.ingestion,
+            corpus=build(cfg.corpus, metadata_fields=()),
+            chunking=chunking,
+            embedder=embedder,
+            index=index,
+        )
     print(f"{kind}: {report.text.splitlines()[0]}, {clock.spent.wall:.0f} s", flush=True)
     return index
 
@@ -147,7 +153,7 @@ def passages() -> list[Passage]:
     """MedQuAD's, as the peers get them."""
     cfg = composed("ingest", "corpus=medquad", "chunking.levels=[]")
     chunking = build(cfg.chunking, embedder=minilm())
-    documents = [item for item in build(cfg.corpus).documents() if isinstance(item, Document)]
+    documents = [item for item in build(cfg.corpus, metadata_fields=()).documents() if isinstance(item, Document)]
     return [passage for document in documents for passage in chunking.split(document)]
 
 
@@ -301,7 +307,7 @@ def precomputed(kept: KeptVectors, queries: Sequence[str]) -> Precomputed:
     """All vectors that indexing and searching need."""
     cfg = composed("ingest", "corpus=medquad")
     chunking = build(cfg.chunking, embedder=minilm())
-    documents = [item for item in build(cfg.corpus).documents() if isinstance(item, Document)]
+    documents = [item for item in build(cfg.corpus, metadata_fields=()).documents() if isinstance(item, Document)]
     records = [record for document in documents for record in chunking.split(document)]
     texts = sorted({record.search_text for record in records if record.level in ("passage", "title")})
     vectors = dict(zip(texts, kept.encode_passages(texts), strict=True))

@@ -71,6 +71,16 @@ class SentenceEmbedder:
             _TransformerEncoder(query_model, pooling, max_tokens, batch_size, device) if query_model else self._passages
         )
 
+    @staticmethod
+    def tokens_read(max_tokens: int) -> int:
+        """Tokens of a text that are read before it is truncated, for the configuration check."""
+        return max_tokens
+
+    @staticmethod
+    def has_query_model(query_model: str | None) -> bool:
+        """Whether queries have another encoder than passages, for the configuration check."""
+        return bool(query_model)
+
     @property
     def identity(self) -> Mapping[str, Any]:
         return {

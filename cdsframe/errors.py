@@ -4,8 +4,9 @@ Messages never contain a secret or the text of a document or question. Any other
 keeps its traceback.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any
 
 
 def named(name: str) -> str:
@@ -17,6 +18,28 @@ def near_miss(given: str, known: Sequence[str]) -> str:
     """Returns "did you mean X?" for the most similar known name, or a list of all known names."""
     near = get_close_matches(given, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+
+
+def clearest(errors: Sequence[Mapping[str, Any]], value: Any) -> tuple[list[str | int], Mapping[str, Any]]:
+    """Returns the place of pydantic's first error in a value, as keys and indices, and the error to report for it.
+
+    Of a union, pydantic returns an error for each member, whose name is part of its location: returns the error that is
+    deepest in the value, without these names.
+    """
+    places = [_place(error, value) for error in errors]
+    inside = [
+        (place, error) for place, error in zip(places, errors, strict=True) if place[: len(places[0])] == places[0]
+    ]
+    return max(inside, key=lambda both: len(both[0]))
+
+
+def _place(error: Mapping[str, Any], value: Any) -> list[str | int]:
+    place: list[str | int] = []
+    for part in error["loc"]:
+        if (isinstance(value, Mapping) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+            place.append(part)
+            value = value[part]
+    return [*place, error["loc"][-1]] if error["type"] == "missing" else place
 
 
 class CdsframeError(Exception):
@@ -36,6 +59,10 @@ class ConfigError(CdsframeError):
 
     def __reduce__(self) -> tuple[type, tuple[list[str]]]:
         return type(self), (self.problems,)
+
+
+class HydraSettingError(ConfigError):
+    """A setting below `hydra` would run code that is no component."""
 
 
 class InputError(CdsframeError):

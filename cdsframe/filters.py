@@ -1,6 +1,7 @@
 """Explains which part of a filter no document matches, and suggests similar values.
 
-Suggests only values of documents that match the rest of the filter, and no values of fields that can identify a person.
+Suggests only values of documents that match the rest of the filter and the restrictions of `Filter.narrowed`, and no
+values of fields that can identify a person.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from difflib import get_close_matches
 
 from cdsframe.contracts import Index
 from cdsframe.text.printable import plain
-from cdsframe.types import Filters
+from cdsframe.types import Filter, Filters
 
 SHOWN_FIELDS = ("kind", "department", "date")
 """Fields whose values may be suggested. Excludes `patient`, `author`, `source` and `url`, which can contain names."""
@@ -39,24 +40,32 @@ def unmatched(filter: Filters, index: Index) -> str | None:
 
     None if documents match the filter, or if the filter is empty.
     """
-    if not filter or index.holds(filter):
+    wanted = Filter(filter)
+    if not wanted.satisfiable:
+        return f"no document can match the filter, which allows no value of {' and of '.join(_without_values(wanted))}"
+    if not wanted or index.holds(wanted):
         return None
     # A field is at fault if some document matches all other fields of the filter.
-    rest = {field: {f: value for f, value in filter.items() if f != field} for field in filter}
-    faulty = [field for field in filter if len(filter) == 1 or index.holds(rest[field])]
-    if len(filter) > 1 and len(faulty) == 1:
-        sentence = f"no document with {_in_words(rest[faulty[0]])} has {_in_words({faulty[0]: filter[faulty[0]]})}"
+    rest = {field: wanted.relaxed(field) for field in wanted}
+    faulty = [field for field in wanted if len(wanted) == 1 or index.holds(rest[field])]
+    if len(wanted) > 1 and len(faulty) == 1:
+        others = {field: values for field, values in wanted.items() if field != faulty[0]}
+        sentence = f"no document with {_in_words(others)} has {_in_words({faulty[0]: wanted[faulty[0]]})}"
     else:
-        sentence = f"no document has {_in_words(filter)}"
-    hints = [hint for field in faulty if field in SHOWN_FIELDS if (hint := _hint(field, filter, rest[field], index))]
+        sentence = f"no document has {_in_words(wanted)}"
+    hints = [hint for field in faulty if field in SHOWN_FIELDS if (hint := _hint(field, wanted, rest[field], index))]
     return "; ".join([sentence, *hints[:1]])
 
 
-def _hint(field: str, filter: Filters, rest: Filters, index: Index) -> str:
+def _without_values(filter: Filter) -> list[str]:
+    return [field for field, values in filter.items() if not values]
+
+
+def _hint(field: str, filter: Filter, rest: Filter, index: Index) -> str:
     """Suggests values similar to a given one. If none is similar, lists all values if there are at most `_LISTED`."""
     known = index.values(field, rest, LIMIT)
     name = "" if len(filter) == 1 else f"{field} = "
-    for given in _values(filter[field]):
+    for given in filter[field]:
         if near := nearest(given, known):
             return f"did you mean {name}{' or '.join(map(_shown, near))}?"
     if field == "date" or not 0 < len(known) <= _LISTED:
@@ -85,18 +94,14 @@ def _key(value: str) -> str:
     return " ".join("".join(letter if letter.isalnum() else " " for letter in letters).split()) or letters
 
 
-def _in_words(filter: Filters) -> str:
+def _in_words(filter: Mapping[str, Sequence[str]]) -> str:
     """Returns the conditions in words."""
-    return " and ".join(f"{field} = {' or '.join(map(_shown, _values(value)))}" for field, value in filter.items())
+    return " and ".join(f"{field} = {' or '.join(map(_shown, values))}" for field, values in filter.items())
 
 
 def _shown(value: str) -> str:
     line = " ".join(plain(value).split())
     return line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…"
-
-
-def _values(value: str | Sequence[str]) -> list[str]:
-    return [value] if isinstance(value, str) else list(value)
 
 
 def _filled(value: object) -> bool:

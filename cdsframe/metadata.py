@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from difflib import get_close_matches
 from typing import Any
 
@@ -36,26 +36,37 @@ class Filter(Mapping[str, tuple[str, ...]]):
     """Metadata field -> the allowed values; a document must match all fields.
 
     Immutable. A field without allowed values matches no document; `narrowed` creates such a field if the two filters
-    share no value of it. Equal to a mapping with the same values.
+    share no value of it. Equal to a mapping with the same values in any order.
 
     Args:
         fields: field -> the required value, or the allowed values.
+
+    Raises InputError if `fields` is no mapping of texts to texts or collections of texts.
     """
 
     def __init__(self, fields: Filters | None = None) -> None:
-        self._fields = {
-            field: (value,) if isinstance(value, str) else tuple(value) for field, value in (fields or {}).items()
-        }
+        if not isinstance(fields, Mapping | None):
+            raise InputError('a filter must map metadata fields to values, such as {"kind": "protocol"}')
+        self._fields = {field: _allowed_values(field, value) for field, value in (fields or {}).items()}
+        self._limits: dict[str, tuple[str, ...]] = dict(fields._limits) if isinstance(fields, Filter) else {}
 
     def narrowed(self, other: Filters) -> Filter:
         """Returns the intersection of both filters: `other` can only exclude documents.
 
-        If a role's filter is narrowed by a client's, the client gets no document that the role may not see.
+        If a role's filter is narrowed by a client's, the client gets no document that the role may not see. Suggestions
+        for the client's values (`cdsframe.filters`) come from documents that the role's filter matches.
         """
         both = dict(self._fields)
         for field, allowed in Filter(other).items():
             both[field] = tuple(value for value in allowed if value in both[field]) if field in both else allowed
-        return Filter(both)
+        narrowed = Filter(both)
+        narrowed._limits = {**self._limits, **self._fields}
+        return narrowed
+
+    def relaxed(self, field: str) -> Filter:
+        """Returns the filter without its condition on a field. What `narrowed` restricted stays restricted."""
+        rest = {other: values for other, values in self._fields.items() if other != field}
+        return Filter({**rest, field: self._limits[field]} if field in self._limits else rest)
 
     @property
     def satisfiable(self) -> bool:
@@ -72,13 +83,33 @@ class Filter(Mapping[str, tuple[str, ...]]):
         return len(self._fields)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Mapping) and self._fields == Filter(other)._fields
+        if not isinstance(other, Mapping):
+            return False
+        try:
+            return self._sets() == Filter(other)._sets()
+        except InputError:
+            return False
 
     def __hash__(self) -> int:
-        return hash(tuple(sorted(self._fields.items())))
+        return hash(frozenset(self._sets().items()))
+
+    def _sets(self) -> dict[str, frozenset[str]]:
+        return {field: frozenset(values) for field, values in self._fields.items()}
 
     def __repr__(self) -> str:
         return f"Filter({', '.join(self._fields)})"  # omits the values: they can identify a patient
+
+
+def _allowed_values(field: object, value: object) -> tuple[str, ...]:
+    """Returns the allowed values of a field, each once. Raises InputError for a value that is no text."""
+    values = (value,) if isinstance(value, str) else value
+    if not isinstance(field, str):
+        raise InputError(f"a filter's field must be a text, got {field!r}")
+    if not isinstance(values, Sequence | Set) or not all(isinstance(one, str) for one in values):
+        raise InputError(
+            f"the filter's value of {field} must be a text or a list of texts; to allow any value, remove the field"
+        )
+    return tuple(dict.fromkeys(values))
 
 
 def identity_of(own_fields: Sequence[str]) -> dict[str, dict[str, Any]]:

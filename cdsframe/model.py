@@ -69,6 +69,11 @@ class LanguageModel:
         self._wanted_dtype, self._attention, self.quantization = compute_dtype, attention, quantization
 
     @staticmethod
+    def adds_tokens(new_tokens: list[str]) -> bool:
+        """Whether the embeddings get new rows, for the configuration check."""
+        return bool(new_tokens)
+
+    @staticmethod
     def problems(new_tokens: list[str]) -> list[str]:
         """Returns an error for each new token that has blanks or is repeated. Does not load the base's tokenizer."""
         blank = [word for word in dict.fromkeys(new_tokens) if word.split() != [word]]
@@ -184,7 +189,8 @@ class LanguageModel:
         if not self.new_tokens:
             return module
         before = AutoTokenizer.from_pretrained(self.path)
-        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:  # else the base has unused rows
+        # Some bases have more rows than tokens; new tokens use those rows first.
+        if len(self.tokenizer) > module.get_input_embeddings().num_embeddings:
             module.resize_token_embeddings(len(self.tokenizer), mean_resizing=False)
         for weight in {layer.weight for layer in (module.get_input_embeddings(), module.get_output_embeddings())}:
             for token in self.new_tokens:

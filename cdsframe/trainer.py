@@ -80,6 +80,11 @@ class LightningTrainer:
         """Whether this process has rank 0. Only rank 0 writes files; the other processes log only warnings."""
 
     @staticmethod
+    def several_processes(strategy: str) -> bool:
+        """Whether the trainer starts the command again for each device."""
+        return strategy == "ddp"
+
+    @staticmethod
     def problems(strategy: str, devices: int | None, num_nodes: int, options: Mapping[str, Any]) -> list[str]:
         """Returns what is wrong: an unsupported strategy, several devices with `single`, or unknown `options`."""
         return [*_strategy_problems(strategy, devices, num_nodes), *_option_problems(options)]

@@ -14,6 +14,7 @@ os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["WANDB_MODE"] = "offline"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ.pop("HYDRA_FULL_ERROR", None)
+os.environ.pop("CDSFRAME_COMPONENTS", None)  # a user's packages; tests name their own
 
 from pathlib import Path
 

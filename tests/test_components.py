@@ -114,7 +114,7 @@ def test_a_package_that_does_not_work_is_refused_in_a_sentence(tmp_path, monkeyp
 
 
 def test_an_object_that_lacks_attributes_is_refused_when_it_is_built(tmp_path, monkeypatch):
-    code = "class Thing:\n    def __init__(self): ...\n    def search(self): ...\n    def search_many(self): ..."
+    code = "class Thing:\n    def __init__(self): ...\n    search = search_many = lambda self, *given, **settings: []"
     files = {"made.py": code, "configs/retriever/mine.yaml": "_target_: of_ward_8.made.Thing\n"}
     package(tmp_path, "of_ward_8", monkeypatch, **files)
     GlobalHydra.instance().clear()
@@ -226,7 +226,7 @@ class Thing:
 CHECKED = """
 class Thing:
     def __init__(self, top_k: int): ...
-    search = search_many = lambda self: []
+    search = search_many = lambda self, *given, **settings: []
     @staticmethod
     def problems(top_k): raise KeyError("x")
 """
@@ -306,3 +306,51 @@ def test_composing_refuses_shadowed_options_and_works_in_threads(tmp_path):
         cdsframe.compose("serve").logger  # noqa: B018
     with pytest.raises(ConfigError, match="list of strings"):
         cdsframe.compose("serve", [5])
+
+
+def facts(kind, group, fact):
+    """A package with a component of the group that declares a fact, and has none of the keys of the built-in ones."""
+    members = f"    {fact}\n"
+    bases = {
+        "embedder": "cdsframe.embedder.HashEmbedder", "chunking": "cdsframe.chunking.fixed.FixedChunker",
+        "retriever": "cdsframe.retriever.flat.Bm25", "reranker": "cdsframe.reranker.none.NoReranker",
+        "index": "cdsframe.index.memory.MemoryIndex", "trainer": "cdsframe.trainer.LightningTrainer",
+    }  # fmt: skip
+    module, _, base = bases[group].rpartition(".")
+    return {
+        "made.py": f"from {module} import {base}\n\n\nclass {kind}({base}):\n{members}",
+        f"configs/{group}/own.yaml": f"_target_: ward_facts.made.{kind}\n",
+    }
+
+
+EMBEDDER_OF_32 = "def __init__(self) -> None:\n        super().__init__(8, 32)\n    tokens_read = 32"
+SHORT = "def __init__(self, depth: int) -> None: ...\n    hits_read = staticmethod(lambda depth: depth * 100)"
+ONE_PROCESS = "def __init__(self) -> None: ...\n    problems = staticmethod(lambda: [])\n    several_processes = {}"
+ROUTED = "def __init__(self, routing: bool, identity) -> None: ...\n    routed_by = None"
+BROKEN = "def __init__(self) -> None: ...\n    @staticmethod\n    def hits_read():\n        return 1 / 0"
+
+
+@pytest.mark.parametrize(
+    ("group", "members", "command", "problem"),
+    [
+        ("embedder", EMBEDDER_OF_32, ["ingest"], "more than the 32 tokens that the embedder reads"),
+        ("reranker", SHORT, ["serve", "+reranker.depth=2"], r"must be <= retriever.num_candidates=100"),
+        ("trainer", ONE_PROCESS.format(False), ["train", "training=embedder"], None),
+        ("trainer", ONE_PROCESS.format(True), ["train", "training=embedder"], "trains on one device"),
+        ("index", ROUTED, ["serve", "+index.routing=true"], None),
+        ("reranker", BROKEN, ["serve"], r"reranker: Own.hits_read failed \(division by zero\); fix the package"),
+    ],
+    ids=["value", "method", "one process", "several processes", "another meaning of a key", "a method that fails"],
+)
+def test_rules_read_what_a_component_declares_and_no_keys(tmp_path, monkeypatch, group, members, command, problem):
+    package(tmp_path, "ward_facts", monkeypatch, **facts("Own", group, members))
+    GlobalHydra.instance().clear()
+    try:
+        if problem is None:
+            cdsframe.compose(command[0], [f"{group}=own", *command[1:]])
+        else:
+            with pytest.raises(ConfigError, match=problem):
+                cdsframe.compose(command[0], [f"{group}=own", *command[1:]])
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "ward_facts"]:
+            del sys.modules[name]

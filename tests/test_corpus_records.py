@@ -36,7 +36,7 @@ def test_jsonl_reads_good_lines_and_names_bad_ones(tmp_path):
         "{oops",
         "[1]",
         {"id": "x"},
-        {"id": "y", "text": "t", "author": ["no"]},
+        {"id": "y", "text": "t", "title": ["no"]},
     )
     first, second, *bad = jsonl(path).documents()
     assert (first.id, first.text, first.metadata) == ("7", "body", {"kind": "note", "department": "ICU"})
@@ -45,7 +45,7 @@ def test_jsonl_reads_good_lines_and_names_bad_ones(tmp_path):
     assert [item.reason for item in bad[1:]] == [
         "is not a JSON object",
         "has no text in the field text",
-        "has no text in the field author",
+        "has no text in the field title",
     ]
     assert "oops" not in bad[0].reason
 
@@ -182,7 +182,7 @@ def test_a_mapping_that_cannot_work_is_refused_before():
 
 
 def csv_of(path, fields, delimiter=None, strict=False, max_megabytes=100):
-    return CsvCorpus(str(path), fields, delimiter, strict, max_megabytes, None)
+    return CsvCorpus(str(path), fields, delimiter, strict, max_megabytes, None, ())
 
 
 TABLE = '''Nr;Datum;Befund;Beurteilung

@@ -13,6 +13,7 @@ from cdsframe.corpus.folder import Folder
 from cdsframe.corpus.readers import READERS, Refused
 from cdsframe.corpus.readers.table import read_table
 from cdsframe.embedder import HashEmbedder
+from cdsframe.text.units import unit_behind
 from cdsframe.types import Document
 
 
@@ -233,3 +234,10 @@ def test_a_placeholder_is_no_title(tmp_path, title):
 
 def test_a_quotation_mark_behind_a_blank_opens_a_value():
     assert lines('Drug, "Dose, max"\nA, "5, then 6"\n') == ["Drug: A; Dose, max: 5, then 6"]
+
+
+def test_a_micro_sign_and_a_greek_letter_are_the_same_unit():
+    for unit in ("\u00b5g", "\u03bcg", "mcg"):
+        assert unit_behind(f"5 {unit}/kg", 1) == ("mcg/kg", len(f"5 {unit}/kg"))
+        text = READERS[".csv"](f"Drug,Dose\nZelnorin,5 {unit}\n".encode(), 1 << 20).text
+        assert f"5 {unit}" in text

@@ -202,7 +202,7 @@ def test_each_row_of_a_table_is_read_or_named(tmp_path_factory, rows, delimiter)
     writer = csv.writer(buffer, delimiter=delimiter, lineterminator="\n")
     writer.writerows([["id", "a", "b"], *([str(n), *row] for n, row in enumerate(rows, start=1))])
     path.write_text(buffer.getvalue())
-    corpus = CsvCorpus(str(path), {"id": "id", "text": ["a", "b"]}, None, False, 1, None)
+    corpus = CsvCorpus(str(path), {"id": "id", "text": ["a", "b"]}, None, False, 1, None, ())
     items = list(corpus.documents())
     assert len(items) == len(rows)
     for item, row in zip(items, rows, strict=True):
@@ -226,7 +226,7 @@ def test_a_quotation_mark_too_much_never_merges_rows(tmp_path_factory, count, da
         last = data.draw(st.integers(0, count - 1))
         rows[last][2] += '"'
     path.write_text("id,text,note\n" + "".join(",".join(row) + "\n" for row in rows))
-    items = list(CsvCorpus(str(path), {"id": "id", "text": ["text", "note"]}, None, False, 1, None).documents())
+    items = list(CsvCorpus(str(path), {"id": "id", "text": ["text", "note"]}, None, False, 1, None, ()).documents())
     lines = 0
     for item in items:
         spans = [] if isinstance(item, Document) else re.findall(r"the lines (\d+) to (\d+)", item.reason)

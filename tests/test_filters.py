@@ -15,7 +15,7 @@ from cdsframe.pipeline import Pipeline
 from cdsframe.retriever.flat import Bm25
 from cdsframe.serving.service import Service
 from cdsframe.serving.terminal import show_hits
-from cdsframe.types import Passage
+from cdsframe.types import Filter, Passage
 from tests.answering import AsFound, context, prompt
 from tests.children import patience
 from tests.indexes import KINDS, empty_index
@@ -98,6 +98,33 @@ def test_only_values_below_the_rest_of_the_filter_are_shown(index):
     for filter in ({"patient": "P-9"}, {"author": "x"}, {"patient": "p-1004", "author": "okoye"}):
         said = unmatched(filter, index)
         assert not any(value in said for value in ("P-1004", "P-1005", "Okoye", "Halloran", "okoye.pdf"))
+
+
+def test_a_suggestion_stays_within_what_a_role_may_see(index):
+    role = Filter({"kind": ["letter", "note"]})
+    for wanted in ({"kind": "protocols"}, {"kind": "formulary"}, {"kind": ["protocol"]}):
+        said = unmatched(role.narrowed(wanted), index)
+        assert said == "no document can match the filter, which allows no value of kind"
+        assert unmatched(Filter(role.narrowed(wanted)), index) == said
+    said = unmatched(role.narrowed({"kind": "note"}), index)
+    assert said == "no document has kind = note; the only value of kind is letter"
+    assert unmatched(role.narrowed({"kind": "note"}).narrowed({}), index) == NONE + "kind = note"
+    ward = Filter({"department": "Cardiology", "kind": ["protocol", "note"]})
+    said = unmatched(ward.narrowed({"date": "2025-01-02", "kind": "protocol"}), index)
+    assert said.endswith("has date = 2025-01-02; did you mean date = 2024-01-02?")
+    assert "letter" not in (unmatched(ward.narrowed({"date": "2025-03-14", "kind": "note"}), index) or "")
+    answer = pipeline().answer("Chlorine?", role.narrowed({"kind": "protocols"}))
+    assert answer.text == "No document can match the filter, which allows no value of kind."
+
+
+def test_a_value_that_is_no_text_is_refused_by_its_field():
+    for value in (None, 3, [3], ["a", None], {"a": 1}, b"kind"):
+        with pytest.raises(InputError, match="the filter's value of kind must be a text or a list of texts"):
+            pipeline().search("Chlorine?", {"kind": value})
+        assert Filter({"kind": "3"}) != {"kind": value}
+    for filter, said in (("kind", "must map metadata fields"), ([], "must map"), ({3: "a"}, "must be a text, got 3")):
+        with pytest.raises(InputError, match=said):
+            pipeline().search("Chlorine?", filter)
 
 
 def test_long_and_strange_values_are_shown_short_and_plain(index):

@@ -584,7 +584,7 @@ def test_a_table_and_a_folder_share_an_index(index, tmp_path):
     report = ingest(index, Folder(str(own), False, 100, 60, 0, None, ()))
     assert (counts(report), report.unreadable) == ((2, 0, 0, 0), [])
     fields = {"title": "Department", "text": ["Extension", "Bleep"]}
-    rows = CsvCorpus(str(own / "phone list.csv"), fields, None, False, 100, None)
+    rows = CsvCorpus(str(own / "phone list.csv"), fields, None, False, 100, None, ())
     with pytest.raises(ConfigError, match="does not know the corpus 'phone list'"):
         ingest(index, rows)
     assert counts(ingest(index, rows, add=True)) == (2, 0, 0, 0)

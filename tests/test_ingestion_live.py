@@ -543,7 +543,7 @@ def test_a_folder_that_vanishes_removes_nothing(folder, index, caplog):
 
 def test_only_a_folder_can_be_followed(index):
     with pytest.raises(ConfigError, match="use corpus=folder"):
-        watch(64, 1.0, False, False, Some(), CHUNKING, EMBEDDER, index)
+        watch(64, 1.0, False, False, Some(), CHUNKING, EMBEDDER, index, ())
 
 
 def test_ctrl_c_ends_it_cleanly(folder, tmp_path):

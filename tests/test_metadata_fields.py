@@ -81,7 +81,7 @@ def test_names_that_cannot_be_fields_are_refused() -> None:
     [
         (["metadata_fields=[kind]"], "metadata_fields: kind is a standard field"),
         (
-            ["metadata_fields=[clinic]", "+filter.clinik=x"],
+            ["metadata_fields=[clinic]", "filter.clinik=x"],
             r"filter.clinik names no metadata field.*did you mean clinic\?",
         ),
         (["index=elasticsearch", "index.routing=clinic"], r"index.routing=clinic names no metadata field"),
@@ -93,7 +93,7 @@ def test_a_configuration_is_checked_before_work_starts(overrides, message) -> No
 
 
 def test_a_configuration_adds_fields() -> None:
-    system = compose("ask", ["question=x", "metadata_fields=[study,clinic]", "+filter.clinic=North", "index=memory"])
+    system = compose("ask", ["question=x", "metadata_fields=[study,clinic]", "filter.clinic=North", "index=memory"])
     assert system.identity["metadata"] == {"fields": ["clinic", "study"]}
     assert "metadata" not in compose("ask", ["question=x", "index=memory"]).identity
 
@@ -102,13 +102,15 @@ def test_every_corpus_reads_the_fields(tmp_path) -> None:
     record = {"id": "a", "_id": "a", "text": "Some text.", "clinic": "North", "ward": "4"}
     (tmp_path / "a.jsonl").write_text(json.dumps(record), encoding="utf-8")
     (tmp_path / "a.csv").write_text("Text,Klinik\nSome text.,North\n", encoding="utf-8")
+    (tmp_path / "b.csv").write_text("Text,clinic,ward\nSome text.,North,4\n", encoding="utf-8")
     (tmp_path / "notes").mkdir()
     (tmp_path / "notes/a.md").write_text("---\ntitle: A\nclinic: North\nward: 4\n---\nSome text.\n", encoding="utf-8")
     fields = {"id": None, "title": None, "text": "text"}
     corpora = [
         JsonlCorpus(str(tmp_path / "a.jsonl"), fields, True, 1, "n", OWN),
         Beir(str(tmp_path / "a.jsonl"), True, "n", OWN),
-        CsvCorpus(str(tmp_path / "a.csv"), {"text": "Text", "clinic": "Klinik"}, None, True, 1, "n"),
+        CsvCorpus(str(tmp_path / "a.csv"), {"text": "Text", "clinic": "Klinik"}, None, True, 1, "n", OWN),
+        CsvCorpus(str(tmp_path / "b.csv"), {"text": "Text"}, None, True, 1, "n", OWN),
         Folder(str(tmp_path / "notes"), True, 1, 60, 0, "n", OWN),
     ]
     for corpus in corpora:
@@ -116,3 +118,68 @@ def test_every_corpus_reads_the_fields(tmp_path) -> None:
         assert document.metadata["clinic"] == "North", corpus
         assert "ward" not in document.metadata
     assert [(o.reason, o.count) for o in document.omitted] == [("keys of front matter that are not used", 1)]
+
+
+@pytest.mark.parametrize(
+    ("front", "result"),
+    [
+        ("clinic: North", {"clinic": "North"}),
+        ("title: A\nclinic: North\nclinic: South", "has front matter with two values for clinic; remove one of them"),
+        ("clinic: [North", "has front matter that is not YAML"),
+    ],
+)
+def test_front_matter_is_recognised_by_a_deployments_fields(tmp_path, front, result) -> None:
+    (tmp_path / "a.md").write_text(f"---\n{front}\n---\nSome text.\n", encoding="utf-8")
+    (item,) = Folder(str(tmp_path), False, 1, 60, 0, "n", OWN).documents()
+    if isinstance(result, str):
+        assert item.reason == result
+    else:
+        assert (item.text, dict(item.metadata)) == ("Some text.", {**result, "source": "a.md"})
+
+
+def test_a_column_whose_name_differs_in_case_is_reported(tmp_path, caplog) -> None:
+    (tmp_path / "a.csv").write_text("Text,Clinic,study\nSome text.,North,S1\n", encoding="utf-8")
+    (document,) = CsvCorpus(str(tmp_path / "a.csv"), {"text": "Text"}, None, True, 1, "n", OWN).documents()
+    assert dict(document.metadata) == {"study": "S1"}
+    assert "metadata field clinic is not read" in caplog.text
+    assert "'corpus.fields.clinic=Clinic'" in caplog.text
+    caplog.clear()
+    mapped = {"text": "Text", "clinic": "Clinic", "study": None}
+    (document,) = CsvCorpus(str(tmp_path / "a.csv"), mapped, None, True, 1, "n", OWN).documents()
+    assert dict(document.metadata) == {"clinic": "North"}
+    assert not caplog.text
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (["North", "South"], "North, South"),
+        (["North", " ", 4], "North, 4"),
+        (True, "true"),
+        ({"name": "North"}, None),
+        ([["North"]], None),
+    ],
+)
+def test_records_and_front_matter_read_the_same_values(tmp_path, value, text) -> None:
+    record = {"id": "a", "_id": "a", "text": "Some text.", "clinic": value}
+    (tmp_path / "a.jsonl").write_text(json.dumps(record), encoding="utf-8")
+    (tmp_path / "notes").mkdir()
+    front = f"---\ntitle: A\nclinic: {json.dumps(value)}\n---\nSome text.\n"
+    (tmp_path / "notes/a.md").write_text(front, encoding="utf-8")
+    corpora = [
+        JsonlCorpus(str(tmp_path / "a.jsonl"), {"id": "id", "title": None, "text": "text"}, False, 1, "n", OWN),
+        Beir(str(tmp_path / "a.jsonl"), False, "n", OWN),
+        Folder(str(tmp_path / "notes"), False, 1, 60, 0, "n", OWN),
+    ]
+    for corpus in corpora:
+        (document,) = corpus.documents()
+        assert document.metadata.get("clinic") == text
+        assert sum(one.count for one in document.omitted) >= (text is None)
+
+
+def test_an_ingest_reports_fields_that_no_document_has(tmp_path) -> None:
+    (tmp_path / "a.md").write_text("---\nclinic: North\n---\nSome text.\n", encoding="utf-8")
+    settings = ["corpus=folder", f"corpus.path={tmp_path}", "corpus.name=n", "embedder=none", "index=memory"]
+    system = compose("ingest", [*settings, "metadata_fields=[clinic,studyy]"])
+    (sentence,) = system.run_job("ingestion").empty_fields(system.metadata_fields)
+    assert sentence.startswith("no document of the corpus has a value for metadata field studyy;")

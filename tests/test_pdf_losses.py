@@ -93,11 +93,12 @@ def test_repeated_headers_and_footers_stay_once():
     assert lost(parsed) == {"words of repeated page headers and footers": (32, False, "")}
 
 
-def test_lines_at_the_top_of_pages_that_differ_in_a_dose_stay():
+@pytest.mark.parametrize("unit", ["mg", "mosm", "ampoules", "kj/day", "Tage", "nmol"])
+def test_lines_at_the_top_of_pages_that_differ_in_a_dose_stay(unit):
     doses = (5, 10, 40, 15)
-    pages = [shown(f"Zelnorin {dose} mg", 50, 780) + shown("Give it with food.", 50, 400) for dose in doses]
+    pages = [shown(f"Zelnorin {dose} {unit}", 50, 780) + shown("Give it with food.", 50, 400) for dose in doses]
     parsed = read(*pages)
-    assert [f"Zelnorin {dose} mg" in parsed.text for dose in doses] == [True] * 4
+    assert [f"Zelnorin {dose} {unit}" in parsed.text for dose in doses] == [True] * 4
     assert parsed.omitted == ()
 
 

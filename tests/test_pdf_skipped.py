@@ -94,7 +94,7 @@ BOXES = [
 LINES = {
     "Dose ≥ 5 mg of zelnorin": "/F1 10 Tf (Dose ) Tj /U 10 Tf <2265> Tj /F1 10 Tf ( 5 mg of zelnorin) Tj",
     "Give 5–10 mg": "/F1 10 Tf (Give 5) Tj /U 10 Tf <2013> Tj /F1 10 Tf (10 mg) Tj",
-    "Count 10^−9 per unit": "/F1 10 Tf (Count 10) Tj 4 Ts /U 6 Tf <2212> Tj /F1 6 Tf (9) Tj 0 Ts /F1 10 Tf ( per unit) Tj",
+    "Count 10^−9 per l": "/F1 10 Tf (Count 10) Tj 4 Ts /U 6 Tf <2212> Tj /F1 6 Tf (9) Tj 0 Ts /F1 10 Tf ( per l) Tj",
     "Never in asthma of the ill": "/F1 10 Tf (Never in asthma of the ill) Tj",
 }
 

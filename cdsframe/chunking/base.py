@@ -61,6 +61,11 @@ class BaseChunker(ABC):
             "request; add document to chunking.levels, or set chunking.summary_sentences=null"
         ]
 
+    @staticmethod
+    def passage_tokens(size: int) -> int:
+        """Maximum tokens of a passage, for the configuration check."""
+        return size
+
     @property
     def identity(self) -> Mapping[str, Any]:
         return {

@@ -37,10 +37,13 @@ from cdsframe.cli.sweep import folder_of_job, record_failure, run_job
 from cdsframe.config.check import check
 from cdsframe.config.composition import Composition
 from cdsframe.config.folders import built_in
+from cdsframe.config.guard import guarded
 from cdsframe.config.hydra_errors import hydra_message, yaml_problem
 from cdsframe.config.hyperparameters import hyperparameters
+from cdsframe.config.open_keys import with_plus
 from cdsframe.config.resolvers import without_environment
-from cdsframe.errors import CdsframeError, ConfigError
+from cdsframe.config.rules import several_processes
+from cdsframe.errors import CdsframeError, ConfigError, HydraSettingError
 from cdsframe.logger import shared_run_problems
 from cdsframe.machine.environment import set_defaults
 from cdsframe.machine.shared_cores import watch
@@ -58,7 +61,7 @@ def start_run(cfg: DictConfig) -> Run:
     """
     runtime = HydraConfig.get()
     multirun = runtime.mode is not None and runtime.mode.name == "MULTIRUN"
-    if multirun and OmegaConf.select(cfg, "trainer.strategy") == "ddp":
+    if multirun and several_processes(cfg):
         raise ConfigError(
             "trainer=ddp starts the command again for each device, and with -m each process would start the whole "
             "multirun; start the jobs one by one "
@@ -168,11 +171,13 @@ def entry(function: Callable[[Composition], float | None]) -> Callable[[], None]
         try:
             composed.clear()  # removes the configurations of an earlier call of the command in this process
             asked[:] = take_question(configs / f"{name}.yaml")
+            sys.argv[1:] = with_plus(sys.argv[1:], configs / f"{name}.yaml")
             refuse_groups_without_option(name, configs)
             refuse_unresumable(name)
             refuse_shadowed(name, configs)
             restore_interrupts()
-            main()
+            with guarded():
+                main()
         except KeyboardInterrupt as stop:
             sys.stderr.write(f"\n{name}: interrupted; {str(stop) or 'completed work is kept'}\n")
             sys.exit(getattr(stop, "exit_code", EXIT_CODE))
@@ -224,6 +229,8 @@ def _exit_code(name: str, error: Exception) -> int:
 
     Raises any error that a user cannot fix again: it is a defect.
     """
+    if isinstance(error, HydraSettingError):
+        sys.stderr.write(_text(name, error))
     if isinstance(error, CdsframeError):
         return error.exit_code
     if isinstance(error, HydraException | OmegaConfBaseException):
@@ -258,12 +265,16 @@ def _report(name: str, error: CdsframeError, started: bool) -> None:
         record_failure(Path(runtime.runtime.output_dir), error)
     if _TRACEBACKS:
         return
-    lines = [plain(line) for line in str(error).splitlines()]
-    kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
-    text = f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(_text(name, error))
     if isinstance(error, ConfigError) and single and runtime.output_subdir is not None:
         _remove_empty_run(Path(runtime.runtime.output_dir))
+
+
+def _text(name: str, error: CdsframeError) -> str:
+    """Returns the lines to print for an error."""
+    lines = [plain(line) for line in str(error).splitlines()]
+    kind = "the configuration is refused" if isinstance(error, ConfigError) else "failed"
+    return (f"{name}: {kind}: {lines[0]}" if len(lines) == 1 else "\n  ".join([f"{name}: {kind}:", *lines])) + "\n"
 
 
 def _remove_empty_run(folder: Path) -> None:

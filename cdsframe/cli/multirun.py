@@ -13,6 +13,7 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig
 
 from cdsframe.config.build import resolve
+from cdsframe.config.guard import summaries
 from cdsframe.errors import ConfigError
 
 _summaries: dict[Path, tuple[str, str | None, str | None]] = {}
@@ -59,10 +60,7 @@ def pop_summaries() -> Iterator[str]:
 
 
 def _hook(function: str) -> Any:
-    """Imports a function that summarises a multirun.
-
-    Raises ConfigError if the function is private or is not in `cdsframe.evaluation` or `cdsframe.training`.
-    """
-    if not function.startswith(("cdsframe.evaluation.", "cdsframe.training.")) or "._" in function:
+    """Imports a function that summarises a multirun. Raises ConfigError if no built-in primary names the function."""
+    if function not in summaries():
         raise ConfigError(f"hydra.callbacks: {function} does not summarise multiruns; remove the callback")
     return resolve(function)

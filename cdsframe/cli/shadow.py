@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cdsframe.config.components import config_folders
+from cdsframe.config.guard import may_be_imported
 from cdsframe.errors import ConfigError, named
 
 _SHOWN = 5
@@ -49,6 +50,8 @@ def refuse_shadowed(name: str, configs: Path) -> None:
     except OSError as error:
         place = ascii(str(error.filename)) if error.filename else "a file of a configuration folder"
         problems.append(f"{place} cannot be read ({error.strerror or 'no reason given'}); make it readable")
+    if arguments.experimental_rerun:
+        problems.append("--experimental-rerun would unpickle a file, which runs any code; start the command again")
     if len(given) > 1:
         problems.append("--config-dir is given more than once, and Hydra reads only the last; give one folder")
     if problems:
@@ -120,6 +123,8 @@ def _folders(entries: Sequence[str]) -> Iterator[Path]:
     for entry in entries:
         kind, separator, place = entry.partition("://")
         if kind == "pkg" and separator:
+            if not may_be_imported(entry):
+                continue  # `GuardedLoader` refuses it; to find a subpackage's folder would import the package
             yield from _of_package(place.replace("/", "."))
         elif kind == "file" or not separator:
             yield Path(place or kind)

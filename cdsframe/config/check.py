@@ -10,7 +10,7 @@ import inspect
 import re
 import sys
 import typing
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Annotated, Any
 
@@ -19,10 +19,11 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import AfterValidator, Field
 
 from cdsframe.artifacts.files import InputFile, InputFolder
-from cdsframe.config.build import DEPENDENCIES, is_dependency, locate
+from cdsframe.config.build import DEPENDENCIES, is_dependency, locate, nested_group
 from cdsframe.config.contract import CONTRACTS, contract_problems
+from cdsframe.config.folders import groups
 from cdsframe.config.rules import RULES
-from cdsframe.errors import ConfigError, named
+from cdsframe.errors import ConfigError, clearest, named
 from cdsframe.filters import empty_fields
 from cdsframe.metadata import problems_of
 
@@ -68,7 +69,7 @@ PLAIN_KEYS: dict[str, Any] = {
 def check(cfg: DictConfig) -> None:
     """Validates the whole configuration. Raises ConfigError with all problems."""
     problems = [problem for key in map(str, cfg) for problem in _plain_key_problems(cfg, key)]
-    problems += [problem for path, node in _nodes(cfg) for problem in _node_problems(path, node)]
+    problems += [problem for path, group, node in _nodes(cfg) for problem in _node_problems(path, group, node)]
     if not problems:
         problems = [problem for rule in RULES for problem in rule(cfg)]
     if problems:
@@ -88,23 +89,38 @@ def _plain_key_problems(cfg: DictConfig, key: str) -> list[str]:
         and ("_target_" in node or key in ("paths", "logger", "callbacks"))
     ):
         return []
+    if key in groups() and isinstance(node, DictConfig) and not node._is_none():
+        return [f"{key} has no _target_; give the option's file the class or function to build: _target_: module.Class"]
     near = get_close_matches(key, [str(other) for other in cfg if other != key], n=1)
     return [f"{key} is neither a known key nor a group with an option" + (f"; did you mean {near[0]}?" if near else "")]
 
 
-def _nodes(cfg: DictConfig, path: str = "") -> Iterator[tuple[str, DictConfig]]:
-    """Yields the config path and node of every `_target_`, outermost first."""
+def _nodes(cfg: DictConfig, path: str = "", group: str = "") -> Iterator[tuple[str, str, DictConfig | ListConfig]]:
+    """Yields the config path, the config group ("" if unknown) and the node of every `_target_`, outermost first.
+
+    Also yields each list with a `_target_` inside.
+    """
     if "_target_" in cfg:
-        yield path, cfg
+        yield path, group, cfg
     for key in map(str, cfg):
         child = cfg._get_node(key)
+        of_child = key if not path else _nested_group(cfg, key) if "_target_" in cfg else group
         if isinstance(child, ListConfig) and "_target_" in str(child):
-            yield f"{path}.{key}", OmegaConf.create({"_target_": "a list with targets"})
+            yield f"{path}.{key}" if path else key, "", child
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
-            yield from _nodes(child, f"{path}.{key}" if path else key)
+            yield from _nodes(child, f"{path}.{key}" if path else key, of_child)
 
 
-def _node_problems(path: str, node: DictConfig) -> list[str]:
+def _nested_group(node: DictConfig, key: str) -> str:
+    try:
+        return nested_group(locate(str(node["_target_"])), key)
+    except (ConfigError, OmegaConfBaseException):
+        return ""  # `_node_problems` reports the target
+
+
+def _node_problems(path: str, group: str, node: DictConfig | ListConfig) -> list[str]:
+    if isinstance(node, ListConfig):
+        return [f"{path} is a list with a _target_, which is not built; use a mapping with a name for each component"]
     try:
         target = locate(str(node["_target_"]))
     except ConfigError as error:
@@ -137,7 +153,7 @@ def _node_problems(path: str, node: DictConfig) -> list[str]:
             "rename the argument"
         )
     if not problems:
-        problems += [f"{path}._target_: {problem}" for problem in contract_problems(path, target)]
+        problems += [f"{path}._target_: {problem}" for problem in contract_problems(group, target)]
     values = {} if problems else _plain(node)
     if hasattr(target, "problems") and not problems:
         taken = inspect.signature(target.problems).parameters
@@ -178,7 +194,7 @@ def _value_problems(path: str, node: DictConfig, key: str, target: Any, annotati
     try:
         adapter.validate_python(value)
     except ValidationError as error:
-        return [_in_words(path, detail) for detail in error.errors()[:1]]
+        return [_in_words(path, *clearest(error.errors(), value))]
     return []
 
 
@@ -193,12 +209,14 @@ def _module_of(target: Any) -> Any:
     return sys.modules[owner.__module__]
 
 
-def _in_words(path: str, detail: Mapping[str, Any]) -> str:
-    at = ".".join([path, *(str(part) for part in detail["loc"] if isinstance(part, int))])
+def _in_words(path: str, place: Sequence[str | int], detail: Mapping[str, Any]) -> str:
+    at = ".".join(map(str, [path, *place]))
     message = str(detail["msg"]).removeprefix("Value error, ").replace("Input should be", "must be")
     message = message.replace("greater than or equal to", ">=").replace("less than or equal to", "<=")
     if detail["type"] == "value_error":
         return f"{at}: {message}"
+    if detail["type"] == "string_type" and isinstance(detail["input"], int | float) and at != path:
+        return f"{at} {message}, got {detail['input']!r}; put a number that is a text in quotes: '{at}=\"…\"'"
     known = re.findall("'([^']*)'", detail["ctx"]["expected"]) if detail["type"] == "literal_error" else []
     near = get_close_matches(str(detail["input"]), known, n=1)
     return f"{at} {message}, got {detail['input']!r}" + (f"; did you mean {near[0]}?" if near else "")

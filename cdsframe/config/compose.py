@@ -23,7 +23,9 @@ from cdsframe.config.check import check
 from cdsframe.config.components import config_folders
 from cdsframe.config.composition import Composition
 from cdsframe.config.folders import PRIMARIES, built_in
+from cdsframe.config.guard import GuardedLoader
 from cdsframe.config.hydra_errors import hydra_message, yaml_problem
+from cdsframe.config.open_keys import with_plus
 from cdsframe.errors import ConfigError, near_miss
 from cdsframe.machine.environment import set_defaults
 
@@ -57,7 +59,7 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
             raise ConfigError(f"config_dir: the folder {folder} does not exist; correct the path")
     if problems := shadowed([*hydra_folders(), built_in(), *folders]):
         raise ConfigError(problems)
-    cfg = _composed(primary, [*_search_path(folders, overrides), *overrides])
+    cfg = _composed(primary, [*_search_path(folders, overrides), *with_plus(overrides, built_in() / f"{primary}.yaml")])
     if OmegaConf.is_missing(cfg, "question"):
         cfg.question = "-"  # in Python the question is an argument of the pipeline
     check(cfg)
@@ -79,6 +81,7 @@ def _search_path(folders: Sequence[Path], overrides: Sequence[str]) -> list[str]
 def _composed(primary: str, overrides: list[str]) -> DictConfig:
     try:
         with _one_at_a_time, _isolated_hydra(), initialize_config_dir(str(built_in()), version_base="1.3"):
+            _guard()
             return hydra_compose(primary, overrides=overrides)
     except (HydraException, OmegaConfBaseException) as error:
         raise ConfigError(hydra_message(error)) from error
@@ -86,6 +89,12 @@ def _composed(primary: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(yaml_problem(error) or "a configuration file is not valid YAML") from error
     except UnicodeDecodeError as error:
         raise ConfigError("a configuration file is not UTF-8 text; save the files of your folders as UTF-8") from error
+
+
+def _guard() -> None:
+    hydra = GlobalHydra.instance().hydra
+    assert hydra is not None, "initialize_config_dir sets it"  # noqa: S101
+    hydra.config_loader = GuardedLoader(hydra.config_loader.get_search_path())
 
 
 @contextmanager

@@ -7,9 +7,9 @@ A component receives the dependencies that its signature names: an argument `ret
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterator, Mapping
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
@@ -17,8 +17,7 @@ from cdsframe.artifacts.adapter import require_match
 from cdsframe.artifacts.files import expanded
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.config.build import DEPENDENCIES, build, examine, locate
-from cdsframe.config.contract import contract_problems
-from cdsframe.errors import ConfigError
+from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.metadata import identity_of
 
 if TYPE_CHECKING:
@@ -53,17 +52,42 @@ _ANSWERED_FROM = frozenset({"index", "corpus", "chunking", "data"})
 valid for other documents."""
 
 
-class _Built:
-    """A descriptor: builds the component of the config group with the attribute's name at first access."""
+T = TypeVar("T")
+
+
+_RESULTS = {"evaluation": ("text", "value"), "ingestion": ("metrics", "text", "score", "failure")}
+"""Job -> the attributes of its result that the command reads; a training returns a number."""
+
+
+class _Once(Generic[T]):
+    """A property that is computed at first access, once for all threads.
+
+    Holds the system's lock, which `functools.cached_property` does not: two threads that answer their first question
+    would each load a model.
+    """
+
+    def __init__(self, compute: Callable[[Any], T]) -> None:
+        self._compute, self.__doc__ = compute, compute.__doc__
 
     def __set_name__(self, owner: type, name: str) -> None:
-        self._group = name
+        self._name = name
 
-    def __get__(self, system: Composition | None, owner: type) -> Any:
+    def __get__(self, system: Composition | None, owner: type) -> T:
         if system is None:
-            return self
-        found = vars(system)[self._group] = system._built(self._group)
-        return found
+            return self  # type: ignore[return-value]
+        found = vars(system)
+        with system._lock:
+            if self._name not in found:
+                found[self._name] = self._compute(system)
+        made: T = found[self._name]
+        return made
+
+
+class _Built(_Once[Any]):
+    """Builds the component of the config group with the attribute's name at first access."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda system: system._built(self._name))
 
 
 def _component() -> Any:
@@ -96,6 +120,7 @@ class Composition:
 
     def __init__(self, cfg: DictConfig, run: Run | None = None) -> None:
         self._cfg, self._run = cfg, run
+        self._lock = RLock()
         self._dependencies = _Dependencies(self)
 
     @property
@@ -131,7 +156,7 @@ class Composition:
             )
         return self._run
 
-    @cached_property
+    @_Once
     def model(self) -> LanguageModel:
         """The model with its adapter. Raises ConfigError if the adapter was trained with other components."""
         model: LanguageModel = self._built("model")
@@ -145,17 +170,16 @@ class Composition:
         chunking = {"chunking": self.chunking.identity} if "chunking" in self._cfg else {}
         return {"embedder": self.embedder.identity, **chunking, **identity_of(self.metadata_fields)}
 
-    @cached_property
+    @_Once
     def retriever(self) -> Retriever:
         """The retriever, wrapped by the query expansion if one is configured."""
         found: Retriever = self._built("retriever")
         if "expansion" in self._cfg:
-            found = build(
-                self._cfg.expansion, {**self._dependencies.of(self._cfg.expansion, "retriever"), "retriever": found}
-            )
+            dependencies = {**self._dependencies.of(self._cfg.expansion, "retriever"), "retriever": found}
+            found = build(self._cfg.expansion, dependencies, "expansion")
         return found
 
-    @cached_property
+    @_Once
     def calibration(self) -> Calibrator | NoCalibration:
         """The configured calibration, or `NoCalibration`.
 
@@ -165,7 +189,7 @@ class Composition:
 
         return open_calibration(self._cfg.get("calibration"), self.answers_depend_on)
 
-    @cached_property
+    @_Once
     def pipeline(self) -> Pipeline:
         from cdsframe.pipeline import Pipeline
 
@@ -180,12 +204,12 @@ class Composition:
             self.answers_depend_on,
         )
 
-    @cached_property
+    @_Once
     def logger(self) -> list[Logger]:
         """The enabled loggers."""
         if "logger" not in self._cfg:
             raise ConfigError("the configuration has no logger")
-        return [build(node, self._dependencies) for node in self._cfg.logger.values() if node is not None]
+        return [build(node, self._dependencies, "logger") for node in self._cfg.logger.values() if node is not None]
 
     @cached_property
     def callbacks(self) -> list[Callback]:
@@ -198,7 +222,7 @@ class Composition:
         """Group -> its component's `identity`, or its settings if its class has no `identity`."""
         return {group: self._identity(group) for group in self._groups()}
 
-    @cached_property
+    @_Once
     def answers_depend_on(self) -> Mapping[str, Mapping[str, Any]]:
         """The identities of all components that affect an answer, and the digest of the adapter's weights.
 
@@ -215,16 +239,19 @@ class Composition:
 
     def run_job(self, job: str) -> Any:
         """Calls the function of the group `job` (`ingestion`, `training`, `evaluation` or `serving`) with components
-        of this system; returns its result."""
-        return self._built(job)
+        of this system; returns its result. Raises CdsframeError if the result is not what the command needs."""
+        result = self._built(job)
+        missing = [name for name in _RESULTS.get(job, ()) if not hasattr(result, name)]
+        if missing or (job == "training" and not isinstance(result, int | float)):
+            expected = f"an object with {', '.join(_RESULTS[job])}" if missing else "a number"
+            target = self._cfg[job]["_target_"]
+            raise CdsframeError(f"{job}: {target} returned {type(result).__qualname__}; it must return {expected}")
+        return result
 
     def _built(self, group: str) -> Any:
         if group not in self._cfg:
             raise ConfigError(f"the configuration has no {group}; it is not a group of this primary configuration")
-        found = build(self._cfg[group], self._dependencies)
-        if problems := contract_problems(group, found):
-            raise ConfigError(problems)
-        return found
+        return build(self._cfg[group], self._dependencies, group)
 
     def _groups(self) -> list[str]:
         return [

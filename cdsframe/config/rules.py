@@ -1,6 +1,7 @@
 """Rules between options of different groups. Each reads plain values or declarations and returns the problems.
 
-Builds no component.
+A component declares what a rule needs to know of it; its keys are not read, because a component of another package may
+have others. Builds no component.
 """
 
 from __future__ import annotations
@@ -18,11 +19,11 @@ from cdsframe.metadata import METADATA_FIELDS
 
 
 def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
-    size, limit = OmegaConf.select(cfg, "chunking.size"), OmegaConf.select(cfg, "embedder.max_tokens")
+    size, limit = declared(cfg, "chunking", "passage_tokens", None), declared(cfg, "embedder", "tokens_read", None)
     if size is None or limit is None or size <= limit:
         return []
     return [
-        f"chunking.size={size} is more than the {limit} tokens that embedder {cfg.embedder.name} reads: it would "
+        f"chunking.size={size} is more than the {limit} tokens that the embedder reads: it would "
         f"truncate longer passages silently; use chunking.size={limit} or an embedder that reads more"
     ]
 
@@ -51,8 +52,7 @@ def _expansion_is_read(cfg: DictConfig) -> list[str]:
 
 
 def _candidates_reach(cfg: DictConfig) -> list[str]:
-    found = OmegaConf.select(cfg, "retriever.num_candidates")
-    depth = OmegaConf.select(cfg, "reranker.depth")
+    found, depth = declared(cfg, "retriever", "hits_found", None), declared(cfg, "reranker", "hits_read", None)
     if found is None or depth is None or depth <= found:
         return []
     return [f"reranker.depth={depth} must be <= retriever.num_candidates={found}, the number of hits retrieved"]
@@ -66,11 +66,16 @@ def _all_weights_need_full_precision(cfg: DictConfig) -> list[str]:
 
 def _new_tokens_are_trained(cfg: DictConfig) -> list[str]:
     trains = declared(cfg, "training", "trains", "") == "adapter"
-    if not trains or not OmegaConf.select(cfg, "model.new_tokens"):
+    if not trains or not declared(cfg, "model", "adds_tokens", False):
         return []
     if declared(cfg, "lora", "trains_embeddings", False):
         return []
     return ["model.new_tokens adds rows to the embeddings, and this lora does not train them; add lora=embeddings"]
+
+
+def several_processes(cfg: DictConfig) -> bool:
+    """Whether the trainer declares that it starts the command again for each device."""
+    return bool(declared(cfg, "trainer", "several_processes", False))
 
 
 def _retriever_is_trained(cfg: DictConfig) -> list[str]:
@@ -78,17 +83,15 @@ def _retriever_is_trained(cfg: DictConfig) -> list[str]:
     if kind not in ("embedder", "reranker"):
         return []
     problems = []
-    if OmegaConf.select(cfg, "trainer.strategy") != "single":
-        problems.append(f"training={kind} trains on one device; use trainer=auto or trainer=cpu")
     if kind == "embedder" and not declared(cfg, "embedder", "makes_vectors", True):
         problems.append(
             "training=embedder fine-tunes the embedder, and embedder=none has no model; use embedder=minilm"
         )
-    if kind == "embedder" and OmegaConf.select(cfg, "embedder.query_model"):
+    if kind == "embedder" and declared(cfg, "embedder", "has_query_model", False):
         problems.append("training=embedder trains one encoder for queries and passages; set embedder.query_model=null")
     if kind == "reranker" and not declared(cfg, "retriever", "searches", True):
         problems.append("training=reranker trains on retrieved hits; use retriever=hybrid or bm25")
-    depth, found = OmegaConf.select(cfg, "training.depth"), OmegaConf.select(cfg, "retriever.num_candidates")
+    depth, found = OmegaConf.select(cfg, "training.depth"), declared(cfg, "retriever", "hits_found", None)
     if OmegaConf.select(cfg, "training.negatives") and None not in (depth, found) and depth > found:
         problems.append(
             f"training.depth={depth} must be <= retriever.num_candidates={found}, the number of hits retrieved"
@@ -128,15 +131,16 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
 
 def _metadata_fields_exist(cfg: DictConfig) -> list[str]:
     known = (*METADATA_FIELDS, *(OmegaConf.select(cfg, "metadata_fields") or ()))
-    wanted = [(f"filter.{field}", field) for field in map(str, OmegaConf.select(cfg, "filter") or ())]
-    mapped = OmegaConf.select(cfg, "corpus.fields")
-    if isinstance(mapped, DictConfig):
-        wanted += [(f"corpus.fields.{field}", field) for field in map(str, mapped) if field not in RECORD_FIELDS]
-    if routing := OmegaConf.select(cfg, "index.routing"):
-        wanted.append((f"index.routing={routing}", str(routing)))
+    wanted = [(f"filter.{field}", field, known) for field in map(str, OmegaConf.select(cfg, "filter") or ())]
+    wanted += [
+        (f"corpus.fields.{field}", field, (*known, *RECORD_FIELDS))
+        for field in declared(cfg, "corpus", "metadata_read", ())
+    ]
+    if routing := declared(cfg, "index", "routed_by", None):
+        wanted.append((f"index.routing={routing}", routing, known))
     return [
-        f"{key} names no metadata field of the documents; {near_miss(field, known)} (metadata_fields adds fields)"
-        for key, field in wanted
+        f"{key} names no metadata field of the documents; {near_miss(field, names)} (metadata_fields adds fields)"
+        for key, field, names in wanted
         if field not in known
     ]
 

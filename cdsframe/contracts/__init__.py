@@ -17,9 +17,18 @@ from cdsframe.contracts.retrieval import (
     Retriever,
 )
 from cdsframe.contracts.system import Calibration, System
-from cdsframe.contracts.training import DataSource, LanguageModel, Logger, Lora, Quantization, Trainer
+from cdsframe.contracts.training import (
+    Contamination,
+    DataSource,
+    LanguageModel,
+    Logger,
+    Lora,
+    Quantization,
+    Trainer,
+)
 
 __all__ = [
-    "Calibration", "Choose", "Chunker", "Context", "Corpus", "DataSource", "Embedder", "Fusion", "Generator",
-    "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever", "System", "Trainer",
+    "Calibration", "Choose", "Chunker", "Contamination", "Context", "Corpus", "DataSource", "Embedder", "Fusion",
+    "Generator", "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever", "System",
+    "Trainer",
 ]  # fmt: skip

@@ -1,7 +1,8 @@
 """Declarations of a component that configuration rules read without building it.
 
-Classes declare by class attributes (`needs_vectors = True`) and a static method `problems`; functions declare by the
-decorators below. Declarations must not import heavy libraries.
+Classes declare facts by class attributes (`needs_vectors = True`) and problems of values by a static method `problems`;
+functions declare by the decorators below. A fact that depends on values is a static method, too: its arguments are the
+keys of the option that it reads. Declarations must not import heavy libraries.
 """
 
 from __future__ import annotations

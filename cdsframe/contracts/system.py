@@ -6,13 +6,12 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cdsframe.contracts.retrieval import Chunker, Context, Corpus, Embedder, Generator, Index, Reranker, Retriever
-from cdsframe.contracts.training import DataSource, LanguageModel, Logger, Lora, Quantization, Trainer
+from cdsframe.contracts.training import Contamination, DataSource, LanguageModel, Logger, Lora, Quantization, Trainer
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
     from cdsframe.artifacts.run import Run
-    from cdsframe.contamination import Contamination, NoContamination
     from cdsframe.optimization import Optimization
     from cdsframe.pipeline import Pipeline
     from cdsframe.prompt import Prompt
@@ -70,7 +69,7 @@ class System(Protocol):
     def data(self) -> DataSource: ...
 
     @property
-    def contamination(self) -> Contamination | NoContamination: ...
+    def contamination(self) -> Contamination: ...
 
     @property
     def optimization(self) -> Optimization: ...

@@ -1,4 +1,4 @@
-"""Contracts of training: language model, quantization, LoRA, data, trainer, loggers.
+"""Contracts of training: language model, quantization, LoRA, data, contamination, trainer, loggers.
 
 `Any` annotates objects of libraries: torch modules, tensors and dtypes, tokenizers, Lightning loggers.
 """
@@ -6,12 +6,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
 from cdsframe.types import Question
 
 if TYPE_CHECKING:
     import lightning.pytorch as pl
+
+    from cdsframe.contamination import Screening
 
 
 @runtime_checkable
@@ -121,6 +124,14 @@ class DataSource(Protocol):
 
     def questions(self, split: str) -> list[Question]:
         """The questions of `train`, `validation` or `test`. Raises EmptySplitError if there are none."""
+
+
+@runtime_checkable
+class Contamination(Protocol):
+    """Finds training questions that occur in evaluation sets."""
+
+    def screen(self, train: Sequence[Question], data: DataSource, folder: Path) -> Screening:
+        """The training questions to keep, and what was found; may write ids, no texts, into the run's folder."""
 
 
 @runtime_checkable

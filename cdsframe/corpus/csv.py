@@ -12,7 +12,7 @@ import logging
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from itertools import chain, islice
@@ -48,6 +48,8 @@ class CsvCorpus:
             becomes an Unreadable.
         max_megabytes: maximum size of a value; a row with a larger value is unreadable.
         name: the name by which an index identifies the corpus; None derives it from the path.
+        metadata_fields: the deployment's own metadata fields, read from columns of their names unless `fields` gives
+            others.
     """
 
     def __init__(
@@ -58,19 +60,23 @@ class CsvCorpus:
         strict: bool,
         max_megabytes: Annotated[int, Field(ge=1)],
         name: CorpusName,
+        metadata_fields: Sequence[str],
     ) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
-        self._path, self._fields, self._delimiter = (
-            path,
-            {key: _composed(name) for key, name in fields.items()},
-            delimiter,
-        )
+        self._path, self._delimiter = path, delimiter
+        self._fields: Fields = {key: _composed(name) for key, name in fields.items()}
+        self._unmapped = [field for field in metadata_fields if field not in fields]
         self._strict, self._limit = strict, max_megabytes << 20
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
         """Returns the problems of `fields`: no column for `text`, or a list of columns for another field."""
         return problems_of(fields)
+
+    @staticmethod
+    def metadata_read(fields: Fields) -> list[str]:
+        """The metadata fields that `fields` names, for the configuration check."""
+        return list(metadata_names(fields))
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Yields a Document or an Unreadable for each row. Raises InputError if a configured column is missing."""
@@ -97,8 +103,7 @@ class CsvCorpus:
         csv.field_size_limit(self._limit)
         lines = _lines(text, self._limit)
         beginning = list(islice(lines, 20))
-        used = [column for key in self._fields for column in names_of(self._fields, key)]
-        found, before = delimiters_of(beginning, used)
+        found, before = delimiters_of(beginning, [*self._unmapped, *_columns_of(self._fields)])
         too_long = f"has a value that is longer than {self._limit >> 20} MB (corpus.max_megabytes)"
         rows = rows_of(chain(beginning[before:], lines), self._delimiter or found[0], too_long, before + 1)
         header = next(rows, None)
@@ -107,46 +112,65 @@ class CsvCorpus:
             yield f"{name}, row 1", (header.problem + header.unread if header and header.problem else missing)
             return
         columns = [unicodedata.normalize("NFC", column.strip()) for column in header.values]
-        self._look_for_columns(name, columns)
+        fields: Fields = {**{field: field for field in self._unmapped if field in columns}, **self._fields}
+        self._warn_of_similar(name, columns)
+        _look_for_columns(name, fields, columns)
         number, last = 1, header.last
         for row in rows:
             number += row.first - last  # blank lines count as rows, too
             last = row.last
-            yield f"{name}, row {number}", self._document(row, columns, used)
+            yield f"{name}, row {number}", _document(row, columns, fields)
 
-    def _document(self, row: Row, columns: list[str], used: list[str]) -> Document | str:
-        if row.problem:
-            return row.problem + row.unread
-        if len(row.values) != len(columns):
-            counts = f"has {len(row.values)} values, but the header has {len(columns)} columns"
-            return f"{counts} (is a quotation mark not closed?){row.unread}"
-        if any("\0" in value for value in row.values):
-            return "is binary (it holds NUL bytes)"
-        record = dict(zip(columns, row.values, strict=True))
-        wrong = sum(len(_WRONG.findall(record[column])) for column in used)
-        record = {column: _WRONG.sub("\ufffd", value) for column, value in record.items()}
-        names = metadata_names(self._fields)
-        named = {key: record[column].strip() for key, columns in names.items() for column in columns}
-        try:
-            document = document_of(record.get, self._fields, {key: value for key, value in named.items() if value})
-        except ValueError as error:
-            return str(error)
-        values = zip(columns, row.values, strict=True)
-        unnamed = sum(bool(value.strip()) for column, value in values if column not in used)
-        omitted = [Omission("values of columns that corpus.fields does not name", unnamed, text=False)] * bool(unnamed)
-        return replace(document, omitted=(*undecoded(wrong, f"line {row.first}"), *omitted))
+    def _warn_of_similar(self, name: str, columns: list[str]) -> None:
+        """Logs each own field without a column whose name differs from a column's only in case."""
+        for field in self._unmapped:
+            similar = [column for column in columns if column.casefold() == field and column != field]
+            if similar and field not in columns:
+                log.warning(
+                    "%s: metadata field %s is not read: there is no column %s, but %s; to read it, give "
+                    "'corpus.fields.%s=%s'", name, field, field, similar[0], field, similar[0],
+                )  # fmt: skip
 
-    def _look_for_columns(self, name: str, columns: list[str]) -> None:
-        for key in self._fields:
-            for column in names_of(self._fields, key):
-                if column not in columns:
-                    folded = {name.casefold(): name for name in columns}
-                    near = get_close_matches(column.casefold(), folded, n=1)
-                    hint = f"did you mean {folded[near[0]]}?" if near else f"its first row has {len(columns)} values"
-                    raise InputError(f"corpus.fields.{key}: {name} has no column {column}; {hint}")
-                if columns.count(column) > 1:
-                    twice = f"{name} has {columns.count(column)} columns that are named {column}"
-                    raise InputError(f"corpus.fields.{key}: {twice}; rename all but one of them in its first row")
+
+def _document(row: Row, columns: list[str], fields: Fields) -> Document | str:
+    if row.problem:
+        return row.problem + row.unread
+    if len(row.values) != len(columns):
+        counts = f"has {len(row.values)} values, but the header has {len(columns)} columns"
+        return f"{counts} (is a quotation mark not closed?){row.unread}"
+    if any("\0" in value for value in row.values):
+        return "is binary (it holds NUL bytes)"
+    record, used = dict(zip(columns, row.values, strict=True)), _columns_of(fields)
+    wrong = sum(len(_WRONG.findall(record[column])) for column in used)
+    record = {column: _WRONG.sub("\ufffd", value) for column, value in record.items()}
+    names = metadata_names(fields)
+    named = {key: record[column].strip() for key, columns in names.items() for column in columns}
+    try:
+        document = document_of(record.get, fields, {key: value for key, value in named.items() if value})
+    except ValueError as error:
+        return str(error)
+    values = zip(columns, row.values, strict=True)
+    unnamed = sum(bool(value.strip()) for column, value in values if column not in used)
+    omitted = [Omission("values of columns that corpus.fields does not name", unnamed, text=False)] * bool(unnamed)
+    return replace(document, omitted=(*undecoded(wrong, f"line {row.first}"), *omitted))
+
+
+def _look_for_columns(name: str, fields: Fields, columns: list[str]) -> None:
+    """Raises InputError if a column of `fields` is missing, or if several columns have its name."""
+    for key in fields:
+        for column in names_of(fields, key):
+            if column not in columns:
+                folded = {name.casefold(): name for name in columns}
+                near = get_close_matches(column.casefold(), folded, n=1)
+                hint = f"did you mean {folded[near[0]]}?" if near else f"its first row has {len(columns)} values"
+                raise InputError(f"corpus.fields.{key}: {name} has no column {column}; {hint}")
+            if columns.count(column) > 1:
+                twice = f"{name} has {columns.count(column)} columns that are named {column}"
+                raise InputError(f"corpus.fields.{key}: {twice}; rename all but one of them in its first row")
+
+
+def _columns_of(fields: Fields) -> list[str]:
+    return [column for key in fields for column in names_of(fields, key)]
 
 
 def _composed(name: str | list[str] | None) -> str | list[str] | None:

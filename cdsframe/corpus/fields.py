@@ -51,6 +51,19 @@ def as_text(value: Any, name: str, *, needed: bool = False) -> str:
     return value.strip()
 
 
+def metadata_text(value: Any) -> str:
+    """Returns a metadata value as one text. Joins a list by ", ".
+
+    Booleans become "true" and "false". Returns "" for None, an object, and a list that holds an object or a list.
+    """
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        nested = any(isinstance(item, list | Mapping) for item in value)
+        return "" if nested else ", ".join(filter(None, map(metadata_text, value)))
+    return "" if isinstance(value, Mapping) else as_text(value, "metadata")
+
+
 def document_of(
     value: Callable[[str], Any],
     fields: Mapping[str, str | list[str] | None],

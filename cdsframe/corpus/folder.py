@@ -17,7 +17,7 @@ from pydantic import Field
 from cdsframe.artifacts.files import InputFolder, resolve
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.parallel import Died, TooLong, ordered, time_limit
-from cdsframe.corpus.readers import READERS, Refused
+from cdsframe.corpus.readers import READERS, Refused, reader_of
 from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.text.blocks import under_title
@@ -71,7 +71,7 @@ class Folder:
             root=self._root,
             limit=max_megabytes << 20,
             seconds=max_seconds,
-            metadata_fields=(*METADATA_FIELDS, *metadata_fields),
+            known_fields=(*METADATA_FIELDS, *metadata_fields),
         )
 
     def documents(self) -> Iterator[Document | Unreadable]:
@@ -124,7 +124,7 @@ class Folder:
 
 
 def read_file(
-    task: _Task, root: Path, limit: int, seconds: float, metadata_fields: Sequence[str] = METADATA_FIELDS
+    task: _Task, root: Path, limit: int, seconds: float, known_fields: Sequence[str] = METADATA_FIELDS
 ) -> tuple[Document | str, str | None]:
     """Returns `(document, remark)`, or `(reason, None)` if the file cannot be read.
 
@@ -133,7 +133,7 @@ def read_file(
     source, path = task
     if isinstance(path, str):
         return path, None
-    reader = READERS.get(path.suffix.lower())
+    reader = reader_of(path.suffix.lower(), known_fields)
     try:
         if reader is None:
             advice = "; save it as CSV" if path.suffix.lower() in _SPREADSHEETS else ""
@@ -159,8 +159,8 @@ def read_file(
     title = (
         front.get("title") or ("" if own.casefold() in _PLACEHOLDERS else own) or Path(source).stem.strip() or source
     )
-    metadata = {key: text for key in metadata_fields if (text := front.get(key))} | {"source": source}
-    unused = sum(1 for key, text in front.items() if not text or key not in ("id", "title", *metadata_fields))
+    metadata = {key: text for key in known_fields if (text := front.get(key))} | {"source": source}
+    unused = sum(1 for key, text in front.items() if not text or key not in ("id", "title", *known_fields))
     omitted = [Omission("keys of front matter that are not used", unused, text=False)] * bool(unused)
     sections = under_title(title, parsed.sections)
     document = Document(front.get("id") or source, title, parsed.text, sections, metadata, (*omitted, *parsed.omitted))

@@ -63,6 +63,11 @@ class JsonlCorpus:
         """Returns what is wrong with `fields`: `text` needs a name, and only `text` may have a list of names."""
         return problems_of(fields)
 
+    @staticmethod
+    def metadata_read(fields: Fields) -> list[str]:
+        """The metadata fields that `fields` names, for the configuration check."""
+        return list(metadata_names(fields))
+
     def documents(self) -> Iterator[Document | Unreadable]:
         """Yields a Document or an Unreadable for each line."""
         return checked(self._read(), self._strict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from cdsframe.corpus.fields import as_text
+from cdsframe.corpus.fields import as_text, metadata_text
 from cdsframe.types import Omission
 
 Place = tuple[str | int, ...]
@@ -42,7 +42,8 @@ def scalar(value: Any) -> str:
 def metadata_of(record: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -> tuple[dict[str, str], set[Place]]:
     """Returns the metadata of a record, and the paths of the values that were read.
 
-    A value under `metadata` takes precedence over a value at the top level. If both are equal, both count as read.
+    A value under `metadata` takes precedence over a value at the top level. If both are equal, both count as read. A
+    list is joined (see `metadata_text`); an object does not count as read.
 
     Args:
         record: the record.
@@ -54,9 +55,9 @@ def metadata_of(record: Mapping[str, Any], names: Mapping[str, Iterable[str]]) -
         for name in own:
             found = [place for at in (f"metadata.{name}", name) if (place := place_of(record, at)) is not None]
             first = next((place for place in found if _value(record, place) is not None), None)
-            if first is not None and (text := as_text(_value(record, first), name)):
+            if first is not None and (text := metadata_text(_value(record, first))):
                 metadata[key] = text
-                places |= {place for place in found if scalar(_value(record, place)) == text}
+                places |= {place for place in found if metadata_text(_value(record, place)) == text}
     return metadata, places
 
 

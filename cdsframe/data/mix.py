@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from dataclasses import replace
 from functools import cache
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field
 
@@ -47,6 +47,9 @@ class Mix:
         apart: whether to drop training questions about a document of another split, of any source.
         seed: seed of the sampling.
     """
+
+    nested_groups: ClassVar = {"sources": "data"}
+    """Key -> the config group of its nodes, for the configuration check."""
 
     def __init__(
         self,

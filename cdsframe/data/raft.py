@@ -13,7 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -45,6 +45,9 @@ class Raft:
         support: minimum share of an answer's words, in (0, 1], in sentences that occur in the document; other questions
             are dropped.
     """
+
+    nested_groups: ClassVar = {"source": "data"}
+    """Key -> the config group of its node, for the configuration check."""
 
     def __init__(
         self,

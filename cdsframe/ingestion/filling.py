@@ -53,7 +53,8 @@ def fill(
 
     report, seen = Report(corpus=share.corpus), set[str]()
     with tqdm(desc="ingest", unit=" documents", total=length_hint(corpus) or None) as bar:
-        items = (item for item in _counted(corpus.documents(), bar, seen, share) if _belongs(item, shard, num_shards))
+        counted = _counted(items_of(corpus), bar, seen, share, report)
+        items = (item for item in counted if _belongs(item, shard, num_shards))
         for cut, vectors in ahead(_windows(_sort_out(items, share, seen, chunking, report), window), encode):
             if noting and index.rebuilding:
                 note(index, {document.id: document for document, _ in cut}, "corpus", share.corpus)
@@ -69,6 +70,17 @@ def fill(
         raise
     _remove([id_ for id_ in share.gone(seen) if in_shard(id_, shard, num_shards)], index, share, report, noting=noting)
     return report
+
+
+def items_of(corpus: Corpus) -> Iterator[Document | Unreadable]:
+    """Yields the corpus's items. Raises InputError for an item of another type."""
+    for item in corpus.documents():
+        if not isinstance(item, Document | Unreadable):
+            raise InputError(
+                f"the corpus {name_of(corpus)} yields {type(item).__qualname__} objects; fix its documents(), which "
+                "must yield Document or Unreadable objects"
+            )
+        yield item
 
 
 def require_documents(seen: Collection[str], unreadable: Sequence[Unreadable]) -> None:
@@ -102,9 +114,9 @@ def _belongs(item: Document | Unreadable, shard: int, num_shards: int) -> bool:
 
 
 def _counted(
-    items: Iterable[Document | Unreadable], bar: object, seen: set[str], share: Share
+    items: Iterable[Document | Unreadable], bar: object, seen: set[str], share: Share, report: Report
 ) -> Iterator[Document | Unreadable]:
-    """Yields the corpus's items and shows progress.
+    """Yields the corpus's items, shows progress and notes the documents' metadata fields in `report`.
 
     Adds the first document to `seen` even if it belongs to another shard: a shard without documents is not an empty
     corpus. After a document whose id belongs to another corpus, yields no more documents but reads to the end, so that
@@ -113,6 +125,8 @@ def _counted(
     for item in items:
         if not seen and isinstance(item, Document):
             seen.add(item.id)
+        if isinstance(item, Document):
+            report.fields.update(name for name, value in item.metadata.items() if value)
         bar.update()  # type: ignore[attr-defined]
         if isinstance(item, Unreadable) or (share.meet(item) and not share.refused):
             yield item

@@ -34,10 +34,21 @@ class Report:
     unreadable: list[Unreadable] = field(default_factory=list)
     omitted: list[tuple[str, Omission]] = field(default_factory=list)
     """(source, omission) of all documents of the corpus, unchanged ones included."""
+    fields: set[str] = field(default_factory=set)
+    """Metadata fields that any document of the corpus has."""
 
     def omit(self, document: Document) -> None:
         """Adds a document's omissions."""
         self.omitted += omissions_of(document)
+
+    def empty_fields(self, metadata_fields: Iterable[str]) -> list[str]:
+        """Returns a sentence for each of the deployment's own metadata fields that no document of the corpus has."""
+        return [
+            f"no document of the corpus has a value for metadata field {name}; check its name, and whether this corpus "
+            "reads fields of your own (docs/ingest.md)"
+            for name in metadata_fields
+            if name not in self.fields
+        ]
 
     @property
     def score(self) -> float:

@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.ingestion.changes import Changes, prepare
-from cdsframe.ingestion.filling import kept_for, require_documents
+from cdsframe.ingestion.filling import items_of, kept_for, require_documents
 from cdsframe.ingestion.repeated import Repeated
 from cdsframe.ingestion.report import omission_lines, omission_metrics, omissions_of
 from cdsframe.ingestion.share import Share, adopting, name_of, require_known
@@ -139,7 +139,7 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Change
     share = _share(index, corpus, known)
     repeated = Repeated()
     with tqdm(desc="verify", unit=" documents", total=length_hint(corpus) or None) as bar:
-        for some in _batches(corpus.documents(), _AT_ONCE):
+        for some in _batches(items_of(corpus), _AT_ONCE):
             documents = [item for item in some if isinstance(item, Document)]
             found.unreadable += [item for item in some if isinstance(item, Unreadable)]
             found.omitted += [pair for document in documents for pair in omissions_of(document)]

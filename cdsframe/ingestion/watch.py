@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Annotated, Protocol, runtime_checkable
 
 from pydantic import Field
@@ -17,6 +17,7 @@ from cdsframe.contracts import Chunker, Corpus, Embedder, Index
 from cdsframe.contracts.declarations import checked_by
 from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
+from cdsframe.ingestion.filling import items_of
 from cdsframe.ingestion.report import Report, omission_lines, omissions_of
 from cdsframe.ingestion.share import flag_problems, guessed, name_of, require_known
 from cdsframe.ingestion.update import update
@@ -52,6 +53,7 @@ def watch(
     chunking: Chunker,
     embedder: Embedder,
     index: Index,
+    metadata_fields: Sequence[str],
 ) -> Report:
     """Updates the index, then follows the corpus until Ctrl-C. A failed round is retried in the next one.
 
@@ -59,11 +61,14 @@ def watch(
         window: see `cdsframe.ingestion.update`.
         interval: seconds between polls.
         add, replace: see `cdsframe.ingestion.update`.
+        metadata_fields: the deployment's own metadata fields; those that no document has are logged.
     """
     watcher = Watcher(window, corpus, chunking, embedder, index)
     report = watcher.first(add=add, replace=replace)
     for line in report.text.splitlines():
         log.info("%s", line)
+    for sentence in report.empty_fields(metadata_fields):
+        log.warning("%s", sentence)
     log.info("following the corpus; press Ctrl-C to stop")
     try:
         while True:
@@ -209,7 +214,7 @@ class _Noting:
         self.name, self.name_guessed = name_of(corpus), guessed(corpus)
 
     def documents(self) -> Iterator[Document | Unreadable]:
-        for item in self._corpus.documents():
+        for item in items_of(self._corpus):
             self._note(item)
             yield item
 

@@ -57,6 +57,11 @@ class CrossEncoder:
         self.depth, self._weight, self._name, self._max_tokens = depth, weight, name, max_tokens
         self._batch_size, self._time_limit, self._device = batch_size, time_limit, device
 
+    @staticmethod
+    def hits_read(depth: int) -> int:
+        """Number of hits that are scored, for the configuration check."""
+        return depth
+
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
         """Reranked hits. `score` is the weighted score; `parts` has the model's score. Hits after `depth` get the
         lowest score of the scored hits."""

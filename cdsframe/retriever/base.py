@@ -119,6 +119,11 @@ class LegRetriever(BaseRetriever):
         self._num_candidates, self._index = num_candidates, index
 
     @staticmethod
+    def hits_found(num_candidates: int) -> int:
+        """Number of hits that a reranker can be given, for the configuration check."""
+        return num_candidates
+
+    @staticmethod
     def problems(top_k: int, num_candidates: int) -> list[str]:
         """Returns the problems of the options: `num_candidates` must be at least `top_k`."""
         if top_k <= num_candidates:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic_core import from_json
 
 from cdsframe.citations import supports
 from cdsframe.errors import (
@@ -21,6 +22,7 @@ from cdsframe.errors import (
     QuestionError,
     ServiceError,
     UnavailableError,
+    clearest,
 )
 from cdsframe.filters import empty_fields
 from cdsframe.metadata import unknown_field
@@ -137,7 +139,7 @@ def parse(
     try:
         body = _Body.model_validate_json(data)
     except ValidationError as error:
-        raise _refusal(error) from None
+        raise _refusal(error, data) from None
     if body.model != model:
         raise RequestError(
             f"the model {body.model} does not exist; this server has {model}", "model", 404, "model_not_found"
@@ -186,12 +188,13 @@ def parse(
     )
 
 
-def _refusal(error: ValidationError) -> RequestError:
+def _refusal(error: ValidationError, data: bytes) -> RequestError:
     """The first problem, by the field's name and never its value."""
-    detail = error.errors(include_input=False, include_url=False)[0]
-    param = ".".join(str(part) for part in detail["loc"]) or None
-    if detail["type"] == "json_invalid":
+    details = error.errors(include_input=False, include_url=False)
+    if details[0]["type"] == "json_invalid":
         return RequestError("the body is not JSON")
+    place, detail = clearest(details, from_json(data))
+    param = ".".join(map(str, place)) or None
     if detail["type"] == "extra_forbidden":
         return RequestError(f"{param} is not supported by this server", param, code="unsupported_parameter")
     message = str(detail["msg"]).replace("Input should be", "must be").replace("Field required", "is missing")

@@ -6,6 +6,7 @@ Does not find units in a text (`cdsframe.text.tokens` does).
 from __future__ import annotations
 
 import re
+import unicodedata
 from decimal import Decimal
 
 _UNITS: dict[str, tuple[str, str, str]] = {
@@ -94,4 +95,5 @@ def measure(unit: str) -> tuple[str, Decimal]:
 
 
 def _one_spelling(unit: str) -> str:
-    return _CASED.get(unit) or _SPELLINGS[unit.lower()]
+    # Ignoring case, an expression also matches the micro sign for the Greek letter and the long s for s.
+    return _CASED.get(unit) or _SPELLINGS[unicodedata.normalize("NFKC", unit).lower()]

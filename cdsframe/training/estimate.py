@@ -78,7 +78,7 @@ class Shape:
 _ALWAYS = "training.acceleration.gradient_checkpointing=always"
 
 
-@declares(trains="adapter")
+@declares(trains="adapter", makes_prompts=True)
 def estimate(
     system: System,
     batch_size: Count,

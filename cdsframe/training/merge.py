@@ -18,6 +18,7 @@ from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import IGNORED
 from cdsframe.contracts import DataSource, Index, LanguageModel, Quantization, Retriever
+from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import CdsframeError, InputError
 from cdsframe.prompt import Prompt
@@ -29,6 +30,7 @@ from cdsframe.types import Metrics
 log = logging.getLogger(__name__)
 
 
+@declares(makes_prompts=True)
 def merge(
     model: LanguageModel,
     quantization: Quantization,

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@declares(trains="adapter")
+@declares(trains="adapter", makes_prompts=True)
 def sft(
     system: System,
     batch_size: Count,

@@ -6,7 +6,8 @@ raises Refused, with the reason, if the file cannot be read. Readers do not open
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from cdsframe.corpus.readers.html import read_html
 from cdsframe.corpus.readers.parsed import Parsed, Refused
@@ -15,7 +16,9 @@ from cdsframe.corpus.readers.table import read_table
 from cdsframe.corpus.readers.text import read_markdown, read_text
 from cdsframe.corpus.readers.word import read_docx
 
-READERS: dict[str, Callable[[bytes, int], Parsed]] = {
+Reader = Callable[[bytes, int], Parsed]
+
+READERS: dict[str, Reader] = {
     ".txt": read_text,
     ".md": read_markdown,
     ".markdown": read_markdown,
@@ -31,4 +34,16 @@ READERS: dict[str, Callable[[bytes, int], Parsed]] = {
     ".tsv": read_table,
 }
 
-__all__ = ["READERS", "Parsed", "Refused"]
+
+def reader_of(suffix: str, known_fields: Sequence[str]) -> Reader | None:
+    """Returns the reader of a file suffix; None if the suffix is not supported.
+
+    Args:
+        suffix: in lower case, with its dot.
+        known_fields: metadata fields, by which a Markdown reader recognises front matter.
+    """
+    reader = READERS.get(suffix)
+    return partial(read_markdown, known_fields=known_fields) if reader is read_markdown else reader
+
+
+__all__ = ["READERS", "Parsed", "Refused", "reader_of"]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import re
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
 from cdsframe.corpus.encodings import Decoded, decode
+from cdsframe.corpus.fields import metadata_text
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.scripts import SUBSCRIPT, SUPERSCRIPT, joined
 from cdsframe.text.blocks import Path, descend
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from markdown_it.token import Token
 
 _FRONT_MATTER = re.compile(r"\A---[ \t]*\n(?![ \t]*\n)(.*?)^(?:---|\.\.\.)[ \t]*(?:\n|\Z)", re.DOTALL | re.MULTILINE)
-_KNOWN = ("id", "title", *METADATA_FIELDS)
-"""A block at the top is front matter only if it has one of these keys."""
-
-_KNOWN_LINE = re.compile(rf"^(?:{'|'.join(_KNOWN)})[ \t]*:", re.MULTILINE)
 _COMMENT = re.compile(r"<!-->|<!--->|<!--.*?-->", re.DOTALL)
 _RAISED = re.compile(r"</?(su[pb])\b[^>]*>", re.IGNORECASE)
 
@@ -36,10 +33,14 @@ def read_text(data: bytes, limit: int) -> Parsed:
     return replace(parsed, remark=decoded.remark)
 
 
-def read_markdown(data: bytes, limit: int) -> Parsed:
-    """Reads Markdown: the text is the source without HTML comments; headings outside lists and quotes open sections."""
+def read_markdown(data: bytes, limit: int, known_fields: Sequence[str] = METADATA_FIELDS) -> Parsed:
+    """Reads Markdown: the text is the source without HTML comments; headings outside lists and quotes open sections.
+
+    Args:
+        known_fields: metadata fields. A block at the top is front matter only if it has one of them, `id` or `title`.
+    """
     decoded = _decode(data)
-    front, body = _front_matter(decoded.text)
+    front, body = _front_matter(decoded.text, ("id", "title", *known_fields))
     text, sections, comments = _sections(body)
     omitted = (
         Omission("comments", comments, text=False),
@@ -161,7 +162,7 @@ def _heading(parser: MarkdownIt, content: str) -> str:
     return " ".join(joined(parts).split())
 
 
-def _front_matter(text: str) -> tuple[dict[str, str], str]:
+def _front_matter(text: str, known: Sequence[str]) -> tuple[dict[str, str], str]:
     """Parses the YAML between two `---` lines at the top. Returns its values (see `Parsed.front`) and the rest.
 
     A block without any known key is treated as text between two horizontal rules. Raises Refused if a block with a
@@ -175,17 +176,16 @@ def _front_matter(text: str) -> tuple[dict[str, str], str]:
     try:
         values = yaml.load(found[1], Loader=yaml.BaseLoader)  # noqa: S506 (BaseLoader only creates strings)
     except (yaml.YAMLError, RecursionError, ValueError):
-        if _KNOWN_LINE.search(found[1]):
+        if re.search(rf"^(?:{'|'.join(map(re.escape, known))})[ \t]*:", found[1], re.MULTILINE):
             raise Refused("has front matter that is not YAML") from None
         return {}, text
-    if not isinstance(values, dict) or not any(key in _KNOWN for key in values):
+    if not isinstance(values, dict) or not any(key in known for key in values):
         return {}, text
     node = yaml.compose(found[1], Loader=yaml.BaseLoader)
     names = [key.value for key, _ in node.value] if isinstance(node, yaml.MappingNode) else []
-    if twice := [key for key in _KNOWN if names.count(key) > 1]:
+    if twice := [key for key in known if names.count(key) > 1]:
         raise Refused(f"has front matter with two values for {twice[0]}; remove one of them")
-    lists = {key: ", ".join(map(str, value)) if isinstance(value, list) else value for key, value in values.items()}
-    front = {str(key): value.strip() if isinstance(value, str) else "" for key, value in lists.items() if value}
+    front = {str(key): metadata_text(value) for key, value in values.items() if value}
     return front, text[found.end() :]
 
 

@@ -79,6 +79,11 @@ class ElasticsearchIndex(Rebuildable):
         super().__init__(settings, Ledger(connection, name, "state"))
 
     @staticmethod
+    def routed_by(routing: str | None) -> str | None:
+        """The metadata field that chooses a record's shard, for the configuration check."""
+        return routing
+
+    @staticmethod
     def problems(name: str, oversample: float) -> list[str]:
         """Returns the problems of the options: `name` must be valid for Elasticsearch, `oversample` 0 or >= 1."""
         found = []

@@ -6,12 +6,12 @@ own order reverses `mg/kg` and the parts of an Arabic ligature. Does not shape l
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
 
 from cdsframe.corpus.readers.pdf.letters import Letter
+from cdsframe.text.units import unit_behind
 
 _RTL, _LTR, _NUMBER, _ARABIC_NUMBER, _OTHER = "R", "L", "N", "A", "-"
 _KINDS = {"R": _RTL, "AL": _RTL, "L": _LTR, "EN": _NUMBER, "AN": _ARABIC_NUMBER}
@@ -20,11 +20,11 @@ _SIGNS = "%\u066a\u2030°€$£"
 """Signs that belong to the number before or after them."""
 
 _BRACKETS = ("()", "[]", "{}")
-_PART = (
-    "(?:[kmµμun]?g|mcg|[mµμd]?[lL]|[mcn]?m|[mµμn]?mol|m?Eq|m?[UI]U?|IE|h|hr|min|s|d|day|dose|kcal|kJ|mmHg|bpm|kPa|m2)"
-)
-_UNIT = re.compile(rf"{_PART}(?:/{_PART})*")
-"""A unit on the left of a number is read after it."""
+_MORE_UNITS = frozenset(("ie", "dose", "nm", "nmol"))
+"""Units besides those of `cdsframe.text.units`."""
+
+_NAMES = ("C", "F")
+"""Degrees, but more often a name: vitamin C 500."""
 
 _Item = tuple[str, str]
 """(text, kind)."""
@@ -140,7 +140,7 @@ def _joins(items: Sequence[_Item], start: int, end: int) -> int:
     if here[1] == _LTR:
         return beyond
     alone = all(item[1] != _LTR for item in items[start:end])
-    return start if alone and _UNIT.fullmatch(_word(items, beyond)) else beyond
+    return start if alone and _is_unit(_word(items, beyond)) else beyond
 
 
 def _word(items: Sequence[_Item], end: int) -> str:
@@ -149,6 +149,15 @@ def _word(items: Sequence[_Item], end: int) -> str:
     while start > 0 and not items[start - 1][0].isspace() and items[start - 1][1] != _RTL:
         start -= 1
     return "".join(item[0] for item in items[start : end + 1])
+
+
+def _is_unit(word: str) -> bool:
+    """Whether the word is a unit, such as mg/kg. A unit on the left of a number is read after it."""
+    if word in _NAMES:
+        return False
+    return all(
+        part.lower() in _MORE_UNITS or (part and unit_behind(part, 0)[1] == len(part)) for part in word.split("/")
+    )
 
 
 def _is_sign(items: Sequence[_Item], place: int) -> bool:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 from cdsframe.corpus.readers.pdf.page import Page
 from cdsframe.corpus.readers.pdf.rows import Line
+from cdsframe.text.units import unit_behind
 
 _FEWEST = 3
 """Minimum number of pages on which a repeated line occurs."""
@@ -33,12 +34,11 @@ _PAGE_NUMBER = re.compile(
 )
 """A number that may be a page number. Does not match `Step 1` and `Give 1 mg`."""
 
-_DOSE = re.compile(
-    r"\d\s*(?:%|‰|°|(?:[munµμkc]?g|mcg|[mdµμc]?l|[mµμn]?mol|m?eq|iu|ie|units?|u|mm|cm|mmhg|kpa|bpm|kcal|h|hrs?|hours?|"
-    r"min|minutes?|days?|weeks?|months?|years?|times|tablets?|tab|capsules?|drops?|puffs?|doses?|stunden?|tage?n?|"
-    r"wochen?|tabletten?|tropfen)\b)",
-    re.IGNORECASE,
+_AFTER_DIGIT = re.compile(r"(?<=\d)\s*")
+_MORE_UNITS = re.compile(
+    r"‰|°|(?:c[gl]|nmol|eq|ie|times|doses?|stunden?|tage?n?|wochen?|tabletten?|tropfen)\b", re.IGNORECASE
 )
+"""What makes a number a dose besides the units of `cdsframe.text.units`."""
 
 _WARNS = re.compile(
     r"\b(?:not|no|never|don't|contra-?indicat\w*|avoid\w*|stop|must|only|maximum|max|minimum|dose|doses|dosage|daily|once|"
@@ -90,7 +90,7 @@ def _counts(seen: Sequence[_Occurrence]) -> bool:
     None of them may contain a dose or a word such as "never". Their numbers must be equal, except for at most one page
     number that grows with the pages.
     """
-    if any(_DOSE.search(item.line.text) or _WARNS.search(item.line.text) for item in seen):
+    if any(_has_dose(item.line.text) or _WARNS.search(item.line.text) for item in seen):
         return False
     numbers = [[int(number) for number in _NUMBER.findall(item.line.text)] for item in seen]
     changing = [place for place, column in enumerate(zip(*numbers, strict=True)) if len(set(column)) > 1]
@@ -99,6 +99,11 @@ def _counts(seen: Sequence[_Occurrence]) -> bool:
     if len(changing) > 1 or len({row[changing[0]] - item.page for row, item in zip(numbers, seen, strict=True)}) > 1:
         return False
     return all(_is_page_number(item.line.text, changing[0]) for item in seen)
+
+
+def _has_dose(text: str) -> bool:
+    ends = [found.end() for found in _AFTER_DIGIT.finditer(text)]
+    return any(unit_behind(text, end)[0] or _MORE_UNITS.match(text, end) for end in ends)
 
 
 def _is_page_number(text: str, place: int) -> bool:
