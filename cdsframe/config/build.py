@@ -97,9 +97,8 @@ def build(node: DictConfig, system: Mapping[str, Any] | None = None, group: str 
 def examine(cfg: DictConfig, model: Any) -> None:
     """Examines the model's chat template if a configured component formats conversations for the model.
 
-    These components do: a training or an evaluation that makes prompts, and a generator that
-    uses the model (except in an evaluation that does not ask the generator). Raises ConfigError if the template cannot
-    be used.
+    These components do: a training or an evaluation that makes prompts, and a generator that uses the model (except in
+    an evaluation that does not ask the generator). Raises ConfigError if the template cannot be used.
     """
     prompts = any(declared(cfg, job, "makes_prompts", False) for job in ("training", "evaluation"))
     asks = "evaluation" not in cfg or declared(cfg, "evaluation", "asks_generator", True)

@@ -211,11 +211,11 @@ class Composition:
             raise ConfigError("the configuration has no logger")
         return [build(node, self._dependencies, "logger") for node in self._cfg.logger.values() if node is not None]
 
-    @cached_property
+    @_Once
     def callbacks(self) -> list[Callback]:
         """The enabled callbacks of the training."""
         nodes = self._cfg.get("callbacks") or {}
-        return [build(node, self._dependencies) for node in nodes.values() if node is not None]
+        return [build(node, self._dependencies, "callbacks") for node in nodes.values() if node is not None]
 
     @property
     def identities(self) -> Mapping[str, Mapping[str, Any]]:

@@ -19,7 +19,7 @@ from cdsframe.callbacks.history import History
 from cdsframe.callbacks.speed import Throughput
 from cdsframe.callbacks.validation import ValidationSchedule
 from cdsframe.contracts import System
-from cdsframe.errors import Stopped
+from cdsframe.errors import ConfigError, Stopped
 from cdsframe.training.batches import Batches
 from cdsframe.training.data_module import TrainingData
 from cdsframe.training.module import TrainingModule
@@ -43,6 +43,10 @@ class Fitting:
         self._component, self._run, self._max_epochs = system.trainer, system.run, max_epochs
         self._best, self._history = BestCheckpoint(system.run.folder / kind), History()
         self._checkpoints = Checkpoints(system.run.folder / "checkpoints", {})
+        if wrong := [one for one in system.callbacks if not isinstance(one, pl.Callback)]:
+            raise ConfigError(
+                f"callbacks: {wrong[0]!r} is no callback of Lightning; return a lightning.pytorch.Callback"
+            )
         callbacks = [*system.callbacks, ValidationSchedule(validations), self._best, self._history]
         self._speed = next((one for one in callbacks if isinstance(one, Throughput)), None)
         self.trainer: Any = self._component.make(
