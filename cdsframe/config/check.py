@@ -25,7 +25,7 @@ from cdsframe.config.folders import groups
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, clearest, named
 from cdsframe.filters import empty_fields
-from cdsframe.metadata import problems_of
+from cdsframe.metadata import metadata_field_problems
 
 
 def _names_a_folder(name: str) -> str:
@@ -43,10 +43,10 @@ def _has_values(filter: Mapping[str, Any]) -> Mapping[str, Any]:
     return filter
 
 
-def _can_be_added(own_fields: list[str]) -> list[str]:
-    if problems := problems_of(own_fields):
+def _can_be_added(metadata_fields: list[str]) -> list[str]:
+    if problems := metadata_field_problems(metadata_fields):
         raise ValueError("; ".join(problems))
-    return own_fields
+    return metadata_fields
 
 
 PLAIN_KEYS: dict[str, Any] = {
