@@ -68,7 +68,7 @@ def check(cfg: DictConfig) -> None:
     problems = [problem for key in map(str, cfg) for problem in _plain_key_problems(cfg, key)]
     problems += [problem for path, group, node in _nodes(cfg) for problem in _node_problems(path, group, node)]
     if not problems:
-        problems = [problem for rule in RULES for problem in rule(cfg)]
+        problems = _missing_groups(cfg) or [problem for rule in RULES for problem in rule(cfg)]
     if problems:
         raise ConfigError(problems)
 
@@ -102,6 +102,30 @@ def _nodes(cfg: DictConfig, path: str = "", group: str = "") -> Iterator[tuple[s
             yield f"{path}.{key}" if path else key, "", child
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
             yield from _nodes(child, f"{path}.{key}" if path else key, of_child)
+
+
+def _missing_groups(cfg: DictConfig) -> list[str]:
+    """Returns an error for each group that a component needs and that `~GROUP` or a primary configuration left out."""
+    needed: dict[str, str] = {}
+    for path, _, node in _nodes(cfg):
+        for name in _dependencies(locate(str(node["_target_"]))) if isinstance(node, DictConfig) else ():
+            needed.setdefault(name, path)
+    return [
+        f"{needed[name]} needs {name}, which the configuration does not have; remove ~{name}, choose another option of "
+        f"{needed[name]}, or use a primary configuration with {name}"
+        for name in sorted(needed.keys() & groups() - {str(key) for key in cfg})
+    ]
+
+
+def _dependencies(target: Any) -> set[str]:
+    """Returns the groups that a target needs: its dependencies without a default; for the pipeline, those of it."""
+    parameters = inspect.signature(target).parameters.values()
+    names = {one.name for one in parameters if is_dependency(one) and one.default is inspect.Parameter.empty}
+    if "pipeline" in names:
+        from cdsframe.pipeline import Pipeline
+
+        names |= set(inspect.signature(Pipeline).parameters)
+    return names
 
 
 def _nested_group(node: DictConfig, key: str) -> str:
