@@ -19,11 +19,12 @@ _PLACES = {
     "cdsframe.pipeline": ("Pipeline",),
     "cdsframe.errors": ("CdsframeError", "ConfigError", "InputError"),
     "cdsframe.types": (
-        "Answer", "Citation", "Confidence", "Document", "Evidence", "Hit", "Message", "Passage", "Question", "Section",
+        "Answer", "Citation", "Confidence", "Document", "Evidence", "Filter", "Hit", "Message", "Passage", "Question",
+        "Section",
     ),
     "cdsframe.contracts": (
-        "Chunker", "Context", "Corpus", "DataSource", "Embedder", "Fusion", "Generator", "Index", "LanguageModel",
-        "Logger", "Lora", "Quantization", "Reranker", "Retriever", "System", "Trainer",
+        "Calibrator", "Chunker", "Contamination", "Context", "Corpus", "DataSource", "Embedder", "Fusion", "Generator",
+        "Index", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever", "System", "Trainer",
     ),
 }  # fmt: skip
 

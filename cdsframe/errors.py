@@ -62,7 +62,7 @@ class ConfigError(CdsframeError):
 
 
 class HydraSettingError(ConfigError):
-    """A setting below `hydra` would run code that is no component."""
+    """Hydra must not load a configuration: a setting would run code that is no component, or a group has no option."""
 
 
 class InputError(CdsframeError):

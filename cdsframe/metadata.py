@@ -1,7 +1,8 @@
 """Metadata fields of documents, and filters over them. Applies no filter; indexes apply them inside their searches.
 
 Every index has the standard fields. A deployment adds its own with `metadata_fields`; they are part of the identity of
-an index, under the group `metadata`.
+an index, under the group `metadata`. A name `metadata_fields` stands for a deployment's own fields everywhere, and
+`known_fields` for the standard fields and these.
 """
 
 from __future__ import annotations
@@ -14,10 +15,10 @@ from typing import Any
 
 from cdsframe.errors import InputError
 
-METADATA_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
+STANDARD_FIELDS = ("kind", "department", "author", "date", "patient", "source", "url")
 """The standard metadata fields. A field that does not apply to a document is missing, never an empty string."""
 
-GROUP = "metadata"
+METADATA_GROUP = "metadata"
 """Group of an index's identity that lists the deployment's own metadata fields."""
 
 _FIELD = re.compile(r"[a-z][a-z0-9_]{0,49}")
@@ -112,23 +113,23 @@ def _allowed_values(field: object, value: object) -> tuple[str, ...]:
     return tuple(dict.fromkeys(values))
 
 
-def identity_of(own_fields: Sequence[str]) -> dict[str, dict[str, Any]]:
+def identity_of(metadata_fields: Sequence[str]) -> dict[str, dict[str, Any]]:
     """Returns the part of an index's identity that lists a deployment's own fields; empty if it has none."""
-    return {GROUP: {"fields": sorted(own_fields)}} if own_fields else {}
+    return {METADATA_GROUP: {"fields": sorted(metadata_fields)}} if metadata_fields else {}
 
 
-def fields_of(identity: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
+def known_fields(identity: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """Returns all metadata fields of an index with this identity, the standard ones first."""
-    return (*METADATA_FIELDS, *identity.get(GROUP, {}).get("fields", ()))
+    return (*STANDARD_FIELDS, *identity.get(METADATA_GROUP, {}).get("fields", ()))
 
 
-def problems_of(own_fields: Sequence[str]) -> list[str]:
+def metadata_field_problems(metadata_fields: Sequence[str]) -> list[str]:
     """Returns why names cannot be a deployment's own metadata fields; empty if all can."""
     problems = []
-    for name, count in Counter(own_fields).items():
+    for name, count in Counter(metadata_fields).items():
         if not _FIELD.fullmatch(name):
             problems.append(f"{name!r} must be at most 50 lower-case letters, digits and _, and begin with a letter")
-        elif name in METADATA_FIELDS:
+        elif name in STANDARD_FIELDS:
             problems.append(f"{name} is a standard field, which every index has; remove it from the list")
         elif _RESERVED.fullmatch(name):
             problems.append(f"{name} is a value that every record has; choose another name")
@@ -156,5 +157,5 @@ def require_stored(metadata: Iterable[Mapping[str, str]], known: Sequence[str]) 
     for field in {field for one in metadata for field in one} - set(known):
         raise InputError(
             f"a document has the metadata field {field}, which the index does not store; ingest with "
-            f"metadata_fields=[{','.join([*known[len(METADATA_FIELDS) :], field])}] into another index.name"
+            f"metadata_fields=[{','.join([*known[len(STANDARD_FIELDS) :], field])}] into another index.name"
         )

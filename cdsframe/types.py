@@ -1,6 +1,7 @@
 """Frozen dataclasses that components exchange (see `cdsframe.contracts`). They do no work.
 
-Offsets count characters of `Document.text`, `start` inclusive and `end` exclusive.
+Offsets count characters of `Document.text`, `start` inclusive and `end` exclusive. `Filter`, `Filters` and
+`STANDARD_FIELDS` are public here; `cdsframe.metadata` defines them.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from cdsframe.artifacts.digests import digest, flatten
-from cdsframe.metadata import METADATA_FIELDS as METADATA_FIELDS
+from cdsframe.metadata import STANDARD_FIELDS as STANDARD_FIELDS
 from cdsframe.metadata import Filter as Filter
 from cdsframe.metadata import Filters as Filters
 

@@ -336,11 +336,10 @@ BROKEN = "def __init__(self) -> None: ...\n    @staticmethod\n    def hits_read(
         ("embedder", EMBEDDER_OF_32, ["ingest"], "more than the 32 tokens that the embedder reads"),
         ("reranker", SHORT, ["serve", "+reranker.depth=2"], r"must be <= retriever.num_candidates=100"),
         ("trainer", ONE_PROCESS.format(False), ["train", "training=embedder"], None),
-        ("trainer", ONE_PROCESS.format(True), ["train", "training=embedder"], "trains on one device"),
         ("index", ROUTED, ["serve", "+index.routing=true"], None),
         ("reranker", BROKEN, ["serve"], r"reranker: Own.hits_read failed \(division by zero\); fix the package"),
     ],
-    ids=["value", "method", "one process", "several processes", "another meaning of a key", "a method that fails"],
+    ids=["value", "method", "one process", "another meaning of a key", "a method that fails"],
 )
 def test_rules_read_what_a_component_declares_and_no_keys(tmp_path, monkeypatch, group, members, command, problem):
     package(tmp_path, "ward_facts", monkeypatch, **facts("Own", group, members))

@@ -11,6 +11,7 @@ import cdsframe
 from cdsframe.config.composition import Composition
 from cdsframe.config.contract import CONTRACTS, contract_problems
 from cdsframe.errors import CdsframeError, ConfigError, InputError
+from tests.entry_points import exit_code
 
 RETRIEVER = """
 class Thing:
@@ -145,6 +146,62 @@ def test_each_contract_is_public_and_each_group_without_one_is_a_job_or_prompt()
     assert without == {"prompt", "ingestion", "training", "evaluation", "serving"}
     (lacking,) = contract_problems("contamination", object())
     assert lacking.endswith("it lacks screen (the contract is cdsframe.contracts.Contamination)")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("serve", ["retriever=null"]), "^retriever=null: a group needs the name of an option; give one of bm25, "),
+        (("serve", ["retriever=5"]), "^retriever=5: a group needs the name of an option"),
+        (("serve", ["+paths=true"]), r"^\+paths=true: a group needs the name of an option; give one of default$"),
+        (
+            ("serve", ["~retriever"]),
+            "^expansion needs retriever, which the configuration does not have; remove ~retriever",
+        ),
+        (("serve", ["~generator"]), "^serving needs generator, which .*; remove ~generator, choose"),
+        (("train", ["~data"]), "^training needs data"),
+        (("ask", ["retriever=gold"]), "^retriever needs data, .* or use a primary configuration with data$"),
+        (("serve", 5), "overrides must be a list of strings"),
+        (("serve", {"retriever": "bm25"}), "overrides must be a list of strings"),
+        ((3,), "^3 is not a primary configuration; there are ingest, "),
+        ((["serve"],), "is not a primary configuration"),
+    ],
+)
+def test_composing_raises_configuration_errors_only(arguments, said):
+    with pytest.raises(ConfigError, match=said):
+        cdsframe.compose(*arguments)
+
+
+def test_composing_takes_no_overrides_and_any_iterable_of_them():
+    assert cdsframe.compose("serve", None).name == "default"
+    assert cdsframe.compose("serve", (one for one in ["name=mine"])).name == "mine"
+    with pytest.raises(ConfigError, match="config_dir must be the path of a folder, got 3"):
+        cdsframe.compose("serve", config_dir=3)
+    with pytest.raises(
+        ConfigError, match="has no generator; the primary configuration lacks this group, or ~generator"
+    ):
+        cdsframe.compose("ask", ["~generator"]).generator  # noqa: B018
+
+
+def test_an_option_that_is_no_name_is_one_sentence_of_a_command(tmp_path, capsys):
+    assert exit_code(tmp_path, "retriever=5") == 2
+    assert capsys.readouterr().err.startswith(
+        "train: the configuration is refused: retriever=5: a group needs the name"
+    )
+
+
+def test_a_filter_is_public_and_the_system_has_the_fusion():
+    assert cdsframe.Filter({"kind": "note"}) == {"kind": ["note"]}
+    assert "fusion" in dir(cdsframe.System)
+    assert {"calibration", "fusion", "pipeline"} <= set(dir(Composition))
+
+
+def test_the_calibrators_of_the_package_fulfil_their_contract():
+    from cdsframe import confidence
+
+    names = [name for name in vars(cdsframe.Calibrator) if not name.startswith("_")]
+    for fulfils in (confidence.NoCalibration(), confidence.Calibrator({}, {}, {}, 0.0)):
+        assert all(hasattr(fulfils, name) for name in names)
 
 
 @pytest.mark.parametrize("name", ["index", "retriever"])

@@ -13,10 +13,10 @@ from cdsframe.corpus.csv import CsvCorpus
 from cdsframe.corpus.fields import RECORD_FIELDS
 from cdsframe.corpus.jsonl import JsonlCorpus
 from cdsframe.errors import InputError
-from cdsframe.metadata import METADATA_FIELDS
+from cdsframe.metadata import STANDARD_FIELDS
 from cdsframe.types import Unreadable
 
-OWN = {field: field for field in (*RECORD_FIELDS, *METADATA_FIELDS)}
+OWN = {field: field for field in (*RECORD_FIELDS, *STANDARD_FIELDS)}
 
 
 def jsonl(path, fields=OWN, max_megabytes=100):

@@ -11,6 +11,7 @@ from hydra.core.global_hydra import GlobalHydra
 
 import cdsframe
 from cdsframe.config import check
+from cdsframe.config.open_keys import with_plus
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -62,7 +63,7 @@ def _combinations(overrides):
 def _compose(name, overrides, config_folder=ROOT / "configs"):
     GlobalHydra.instance().clear()
     with initialize_config_dir(str(config_folder), version_base="1.3"):
-        return compose(name, overrides)
+        return compose(name, with_plus(overrides, config_folder / f"{name}.yaml"))
 
 
 @pytest.mark.parametrize(("name", "arguments"), list(_commands()))

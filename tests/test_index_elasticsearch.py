@@ -28,7 +28,7 @@ from cdsframe.index.elasticsearch import ElasticsearchIndex
 from cdsframe.index.elasticsearch.commits import writing
 from cdsframe.index.elasticsearch.commits.ledger import State
 from cdsframe.index.elasticsearch.mapping import View, check_records, decoded, encoded, searchable
-from cdsframe.metadata import METADATA_FIELDS
+from cdsframe.metadata import STANDARD_FIELDS
 from cdsframe.testing.index import corpus, ids, near, passage, words, write
 from cdsframe.types import Passage
 from tests.children import patience
@@ -937,7 +937,7 @@ def test_a_document_with_too_long_an_id_is_named_before_anything_is_sent(sign):
     record = passage(sign * 40_000, 0, "secret text")
     message = rf"the document '{re.escape(ascii(sign)[1:-1])}.*\.\.\.' has too long an id.* 24000 are allowed; give"
     with pytest.raises(InputError, match=message) as raised:
-        check_records([passage("d", 0, "x"), record], METADATA_FIELDS)
+        check_records([passage("d", 0, "x"), record], STANDARD_FIELDS)
     assert len(str(raised.value)) < 1_200
     assert "secret" not in str(raised.value)
 

@@ -5,12 +5,12 @@ from hypothesis import strategies as st
 
 from cdsframe.embedder import HashEmbedder
 from cdsframe.fusion import ZScore
-from cdsframe.metadata import METADATA_FIELDS, Filter
+from cdsframe.metadata import STANDARD_FIELDS, Filter
 from cdsframe.retriever.flat import Bm25, Hybrid
 from cdsframe.testing import filled_index
 
 VALUES = st.sampled_from(["a", "b", "c", ""])
-FILTERS = st.dictionaries(st.sampled_from(METADATA_FIELDS), VALUES | st.lists(VALUES, max_size=3), max_size=4)
+FILTERS = st.dictionaries(st.sampled_from(STANDARD_FIELDS), VALUES | st.lists(VALUES, max_size=3), max_size=4)
 
 
 def matches(filter, metadata):
@@ -18,7 +18,7 @@ def matches(filter, metadata):
 
 
 @settings(deadline=None)
-@given(FILTERS, FILTERS, st.dictionaries(st.sampled_from(METADATA_FIELDS), VALUES))
+@given(FILTERS, FILTERS, st.dictionaries(st.sampled_from(STANDARD_FIELDS), VALUES))
 def test_a_narrowed_filter_matches_what_both_match_and_nothing_else(role, client, metadata):
     both = Filter(role).narrowed(client)
     assert matches(both, metadata) == (matches(Filter(role), metadata) and matches(Filter(client), metadata))

@@ -11,7 +11,7 @@ from cdsframe.corpus.folder import Folder
 from cdsframe.corpus.jsonl import JsonlCorpus
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
 from cdsframe.index.lance import LanceIndex
-from cdsframe.metadata import fields_of, identity_of, problems_of
+from cdsframe.metadata import identity_of, known_fields, metadata_field_problems
 from cdsframe.testing.index import passage
 from cdsframe.types import Request
 from tests.indexes import KINDS, empty_index
@@ -69,11 +69,11 @@ def test_an_index_with_other_fields_is_refused(tmp_path, made, asked) -> None:
 
 
 def test_names_that_cannot_be_fields_are_refused() -> None:
-    assert problems_of(["clinic", "study_2"]) == []
+    assert metadata_field_problems(["clinic", "study_2"]) == []
     for name in ("Clinic", "2nd", "a-b", "", "kind", "text", "words_passage", "vector", "passage", "x" * 51):
-        assert len(problems_of([name])) == 1, name
-    assert problems_of(["clinic", "clinic"]) == ["clinic is listed twice; remove one"]
-    assert fields_of({})[0] == "kind"
+        assert len(metadata_field_problems([name])) == 1, name
+    assert metadata_field_problems(["clinic", "clinic"]) == ["clinic is listed twice; remove one"]
+    assert known_fields({})[0] == "kind"
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ from cdsframe.config.folders import groups
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, clearest, named
 from cdsframe.filters import empty_fields
-from cdsframe.metadata import problems_of
+from cdsframe.metadata import metadata_field_problems
 
 
 def _names_a_folder(name: str) -> str:
@@ -43,10 +43,10 @@ def _has_values(filter: Mapping[str, Any]) -> Mapping[str, Any]:
     return filter
 
 
-def _can_be_added(own_fields: list[str]) -> list[str]:
-    if problems := problems_of(own_fields):
+def _can_be_added(metadata_fields: list[str]) -> list[str]:
+    if problems := metadata_field_problems(metadata_fields):
         raise ValueError("; ".join(problems))
-    return own_fields
+    return metadata_fields
 
 
 _WITHOUT_TARGET = ("paths", "logger", "callbacks")
@@ -71,7 +71,7 @@ def check(cfg: DictConfig) -> None:
     problems = [problem for key in map(str, cfg) for problem in _plain_key_problems(cfg, key)]
     problems += [problem for path, group, node in _nodes(cfg) for problem in _node_problems(path, group, node)]
     if not problems:
-        problems = [problem for rule in RULES for problem in rule(cfg)]
+        problems = _missing_groups(cfg) or [problem for rule in RULES for problem in rule(cfg)]
     if problems:
         raise ConfigError(problems)
 
@@ -109,6 +109,30 @@ def _nodes(cfg: DictConfig, path: str = "", group: str = "") -> Iterator[tuple[s
             yield f"{path}.{key}" if path else key, "", child
         if isinstance(child, DictConfig) and not child._is_missing() and not child._is_none():
             yield from _nodes(child, f"{path}.{key}" if path else key, of_child)
+
+
+def _missing_groups(cfg: DictConfig) -> list[str]:
+    """Returns an error for each group that a component needs and that `~GROUP` or a primary configuration left out."""
+    needed: dict[str, str] = {}
+    for path, _, node in _nodes(cfg):
+        for name in _dependencies(locate(str(node["_target_"]))) if isinstance(node, DictConfig) else ():
+            needed.setdefault(name, path)
+    return [
+        f"{needed[name]} needs {name}, which the configuration does not have; remove ~{name}, choose another option of "
+        f"{needed[name]}, or use a primary configuration with {name}"
+        for name in sorted(needed.keys() & groups() - {str(key) for key in cfg})
+    ]
+
+
+def _dependencies(target: Any) -> set[str]:
+    """Returns the groups that a target needs: its dependencies without a default; for the pipeline, those of it."""
+    parameters = inspect.signature(target).parameters.values()
+    names = {one.name for one in parameters if is_dependency(one) and one.default is inspect.Parameter.empty}
+    if "pipeline" in names:
+        from cdsframe.pipeline import Pipeline
+
+        names |= set(inspect.signature(Pipeline).parameters)
+    return names
 
 
 def _nested_group(node: DictConfig, key: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,12 +33,14 @@ _one_at_a_time = threading.Lock()
 """Hydra's state is global to the process."""
 
 
-def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Path | None = None) -> Composition:
+def compose(
+    primary: str, overrides: Sequence[str] | None = None, *, config_dir: str | Path | None = None
+) -> Composition:
     """Composes a system; each component is built at first use.
 
     Args:
         primary: `ask`, `serve`, `evaluate`, `train` or `ingest`; decides which groups the system has.
-        overrides: as on the command line: `["retriever=hierarchical", "index.name=demo"]`.
+        overrides: as on the command line: `["retriever=hierarchical", "index.name=demo"]`; None: none.
         config_dir: a folder with additional configuration files, as `--config-dir`.
 
     Raises ConfigError with all problems of the configuration. Example:
@@ -46,12 +48,11 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
         system = cdsframe.compose("serve", ["retriever=bm25", "index.name=demo"])
         answer = system.pipeline.answer("Which dose is given to children?")
     """
-    if primary not in PRIMARIES:
-        raise ConfigError(f"{primary!r} is not a primary configuration; {near_miss(primary, PRIMARIES)}")
-    if not isinstance(overrides, str) and not all(isinstance(override, str) for override in overrides):
-        raise ConfigError("overrides must be a list of strings, as on the command line")
-    if isinstance(overrides, str):
-        raise ConfigError(f"overrides must be a list of strings, got a string; write [{overrides!r}]")
+    if not isinstance(primary, str) or primary not in PRIMARIES:
+        raise ConfigError(f"{primary!r} is not a primary configuration; {near_miss(str(primary), PRIMARIES)}")
+    if not isinstance(config_dir, str | Path | None):
+        raise ConfigError(f"config_dir must be the path of a folder, got {config_dir!r}")
+    given = _list_of_strings(overrides)
     set_defaults()
     folders = [*([Path(config_dir)] if config_dir is not None else []), *config_folders().values()]
     for folder in folders:
@@ -59,11 +60,20 @@ def compose(primary: str, overrides: Sequence[str] = (), *, config_dir: str | Pa
             raise ConfigError(f"config_dir: the folder {folder} does not exist; correct the path")
     if problems := shadowed([*hydra_folders(), built_in(), *folders]):
         raise ConfigError(problems)
-    cfg = _composed(primary, [*_search_path(folders, overrides), *with_plus(overrides, built_in() / f"{primary}.yaml")])
+    cfg = _composed(primary, [*_search_path(folders, given), *with_plus(given, built_in() / f"{primary}.yaml")])
     if OmegaConf.is_missing(cfg, "question"):
         cfg.question = "-"  # in Python the question is an argument of the pipeline
     check(cfg)
     return Composition(cfg)
+
+
+def _list_of_strings(overrides: Any) -> list[str]:
+    if isinstance(overrides, str):
+        raise ConfigError(f"overrides must be a list of strings, got a string; write [{overrides!r}]")
+    given = list(overrides or ()) if isinstance(overrides, Iterable | None) else [overrides]
+    if isinstance(overrides, Mapping) or not all(isinstance(override, str) for override in given):
+        raise ConfigError('overrides must be a list of strings, as on the command line, such as ["index.name=demo"]')
+    return given
 
 
 def _search_path(folders: Sequence[Path], overrides: Sequence[str]) -> list[str]:
@@ -89,6 +99,8 @@ def _composed(primary: str, overrides: list[str]) -> DictConfig:
         raise ConfigError(yaml_problem(error) or "a configuration file is not valid YAML") from error
     except UnicodeDecodeError as error:
         raise ConfigError("a configuration file is not UTF-8 text; save the files of your folders as UTF-8") from error
+    except ValueError as error:  # Hydra refuses some overrides by it
+        raise ConfigError(str(error)) from error
 
 
 def _guard() -> None:

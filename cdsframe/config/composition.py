@@ -250,7 +250,9 @@ class Composition:
 
     def _built(self, group: str) -> Any:
         if group not in self._cfg:
-            raise ConfigError(f"the configuration has no {group}; it is not a group of this primary configuration")
+            raise ConfigError(
+                f"the configuration has no {group}; the primary configuration lacks this group, or ~{group} removed it"
+            )
         return build(self._cfg[group], self._dependencies, group)
 
     def _groups(self) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 
 import hydra._internal.hydra as hydra_internals
 from hydra._internal.config_loader_impl import ConfigLoaderImpl
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
@@ -38,16 +39,36 @@ _WHY = "a configuration must not choose what code runs"
 
 
 class GuardedLoader(ConfigLoaderImpl):
-    """Hydra's configuration loader; raises HydraSettingError for settings that would run other code."""
+    """Hydra's configuration loader.
 
-    def load_configuration(self, *args: Any, **kwargs: Any) -> DictConfig:
+    Raises HydraSettingError for settings that would run other code, and for a group without the name of an option.
+    """
+
+    def load_configuration(
+        self, config_name: str | None, overrides: list[str], *args: Any, **kwargs: Any
+    ) -> DictConfig:
         for source in self.config_search_path.get_path():
             if source.provider == "main":
                 _require_allowed_folders([source.path], "--config-path")
-        cfg = super().load_configuration(*args, **kwargs)
+        try:
+            cfg = super().load_configuration(config_name, overrides, *args, **kwargs)
+        except ValueError:  # Hydra's, which does not name the override
+            if problems := self._nameless(overrides):
+                raise HydraSettingError(problems) from None
+            raise
         if problems := hydra_problems(cfg):
             raise HydraSettingError(problems)
         return cfg
+
+    def _nameless(self, overrides: list[str]) -> list[str]:
+        """Returns an error for each override that sets a group to something that is no name, such as `retriever=5`."""
+        given = [one for one in OverridesParser.create().parse_overrides(overrides) if not one.is_delete()]
+        return [
+            f"{one.input_line}: a group needs the name of an option; give one of "
+            f"{', '.join(self.repository.get_group_options(one.key_or_group))}"
+            for one in given
+            if not isinstance(one.value(), str | list) and self.repository.group_exists(one.key_or_group)
+        ]
 
     def _process_config_searchpath(self, config_name: str | None, parsed_overrides: list[Any], repo: Any) -> None:
         """Checks `hydra.searchpath` before Hydra imports its packages."""

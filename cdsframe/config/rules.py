@@ -15,7 +15,7 @@ from cdsframe.config.build import declared
 from cdsframe.corpus.fields import RECORD_FIELDS
 from cdsframe.errors import near_miss
 from cdsframe.logger import enabled
-from cdsframe.metadata import METADATA_FIELDS
+from cdsframe.metadata import STANDARD_FIELDS
 
 
 def _chunk_fits_embedder(cfg: DictConfig) -> list[str]:
@@ -130,7 +130,7 @@ def _adapter_exists(cfg: DictConfig) -> list[str]:
 
 
 def _metadata_fields_exist(cfg: DictConfig) -> list[str]:
-    known = (*METADATA_FIELDS, *(OmegaConf.select(cfg, "metadata_fields") or ()))
+    known = (*STANDARD_FIELDS, *(OmegaConf.select(cfg, "metadata_fields") or ()))
     wanted = [(f"filter.{field}", field, known) for field in map(str, OmegaConf.select(cfg, "filter") or ())]
     wanted += [
         (f"corpus.fields.{field}", field, (*known, *RECORD_FIELDS))

@@ -1,6 +1,8 @@
-"""The contracts of the components, one Protocol for each config group, and of the system that they make up.
+"""The contracts of the components, one Protocol for each kind of component, and of the system that they make up.
 
-A class that has the methods fulfils a contract; it need not inherit from it. The nouns are in `cdsframe.types`.
+A config group's components fulfil one contract; an expansion is a `Retriever`. `prompt` has no contract: its class is
+fixed. The jobs `ingestion`, `training`, `evaluation` and `serving` have none: they are functions. A class that has the
+methods fulfils a contract; it need not inherit from it. The nouns are in `cdsframe.types`.
 """
 
 from cdsframe.contracts.retrieval import (
@@ -16,7 +18,7 @@ from cdsframe.contracts.retrieval import (
     Reranker,
     Retriever,
 )
-from cdsframe.contracts.system import Calibration, System
+from cdsframe.contracts.system import Calibrator, System
 from cdsframe.contracts.training import (
     Contamination,
     DataSource,
@@ -28,7 +30,7 @@ from cdsframe.contracts.training import (
 )
 
 __all__ = [
-    "Calibration", "Choose", "Chunker", "Contamination", "Context", "Corpus", "DataSource", "Embedder", "Fusion",
-    "Generator", "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever", "System",
-    "Trainer",
+    "Calibrator", "Choose", "Chunker", "Contamination", "Context", "Corpus", "DataSource", "Embedder",
+    "Fusion", "Generator", "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever",
+    "System", "Trainer",
 ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""Protocols that components implement, one per config group. Contains no implementation.
+"""Protocols that components of ingestion, retrieval and answering implement. Contains no implementation.
 
 Vectors are float32 arrays `[n, dimension]` of unit length. The data types are in `cdsframe.types`.
 """

@@ -5,13 +5,25 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from cdsframe.contracts.retrieval import Chunker, Context, Corpus, Embedder, Generator, Index, Reranker, Retriever
+from cdsframe.contracts.retrieval import (
+    Chunker,
+    Context,
+    Corpus,
+    Embedder,
+    Fusion,
+    Generator,
+    Index,
+    Reranker,
+    Retriever,
+)
 from cdsframe.contracts.training import Contamination, DataSource, LanguageModel, Logger, Lora, Quantization, Trainer
+from cdsframe.types import Confidence
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
     from cdsframe.artifacts.run import Run
+    from cdsframe.citations import Checked
     from cdsframe.optimization import Optimization
     from cdsframe.pipeline import Pipeline
     from cdsframe.prompt import Prompt
@@ -87,7 +99,7 @@ class System(Protocol):
     def generator(self) -> Generator: ...
 
     @property
-    def calibration(self) -> Calibration: ...
+    def calibration(self) -> Calibrator: ...
 
     @property
     def pipeline(self) -> Pipeline: ...
@@ -96,8 +108,11 @@ class System(Protocol):
     def identities(self) -> Mapping[str, Mapping[str, Any]]:
         """Group -> the settings that identify its component: the component's `identity`, or else all its options."""
 
+    @property
+    def fusion(self) -> Fusion: ...
 
-class Calibration(Protocol):
+
+class Calibrator(Protocol):
     """Turns features of an answer into a confidence."""
 
     @property
@@ -112,5 +127,5 @@ class Calibration(Protocol):
     def fitted(self) -> bool:
         """Whether it was fitted to answers."""
 
-    def confidence(self, features: Mapping[str, float], checked: Any) -> Any:
-        """The `Confidence` of an answer from its features and the check of its citations."""
+    def confidence(self, features: Mapping[str, float], checked: Checked) -> Confidence:
+        """The confidence of an answer from its features and the check of its citations."""

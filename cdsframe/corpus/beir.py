@@ -16,7 +16,7 @@ from cdsframe.corpus.jsonl import records
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.record_values import count_values, metadata_of, unnamed
 from cdsframe.corpus.records import checked
-from cdsframe.types import METADATA_FIELDS, Document, Section, Unreadable
+from cdsframe.types import STANDARD_FIELDS, Document, Section, Unreadable
 
 _Record = tuple[str, str, str | None, str, Mapping[str, str], int]
 """Passage id, title, section id, text, metadata, and the number of the record's other values, which are not read."""
@@ -44,7 +44,7 @@ class Beir:
     def __init__(self, path: InputFile, strict: bool, name: CorpusName, metadata_fields: Sequence[str]) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
         self._path, self._strict = path, strict
-        self._metadata_names = {field: (field,) for field in (*METADATA_FIELDS, *metadata_fields)}
+        self._metadata_names = {field: (field,) for field in (*STANDARD_FIELDS, *metadata_fields)}
 
     def documents(self) -> Iterator[Document | Unreadable]:
         """Yields each document once its last record is read, and an Unreadable for each line that cannot be read.

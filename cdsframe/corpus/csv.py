@@ -23,7 +23,7 @@ from pydantic import Field
 from cdsframe.artifacts.files import InputFile, require_file
 from cdsframe.corpus.csv_rows import Row, delimiters_of, rows_of
 from cdsframe.corpus.encodings import encoding_of, undecoded
-from cdsframe.corpus.fields import Fields, document_of, metadata_names, names_of, problems_of
+from cdsframe.corpus.fields import Fields, document_of, metadata_names, names_of, record_field_problems
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, open_bytes
@@ -71,7 +71,7 @@ class CsvCorpus:
     @staticmethod
     def problems(fields: Fields) -> list[str]:
         """Returns the problems of `fields`: no column for `text`, or a list of columns for another field."""
-        return problems_of(fields)
+        return record_field_problems(fields)
 
     @staticmethod
     def metadata_read(fields: Fields) -> list[str]:

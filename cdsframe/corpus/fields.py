@@ -17,7 +17,7 @@ Fields = dict[str, str | list[str] | None]
 """Field of a document -> the name in a record (column, JSON key) of its value, or None; `text` also takes a list."""
 
 
-def problems_of(fields: Mapping[str, str | list[str] | None]) -> list[str]:
+def record_field_problems(fields: Mapping[str, str | list[str] | None]) -> list[str]:
     """Returns the problems of `corpus.fields`: no name for `text`, or a list of names for another field."""
     lists = [key for key, value in fields.items() if isinstance(value, list) and key != "text"]
     problems = [f"corpus.fields.{key} must be one name; only text takes a list" for key in lists]

@@ -22,7 +22,7 @@ from cdsframe.corpus.records import checked
 from cdsframe.corpus.tree import in_words, read_bytes, walk
 from cdsframe.text.blocks import under_title
 from cdsframe.text.printable import plain
-from cdsframe.types import METADATA_FIELDS, Document, Omission, Unreadable
+from cdsframe.types import STANDARD_FIELDS, Document, Omission, Unreadable
 
 log = logging.getLogger(__name__)
 
@@ -71,7 +71,7 @@ class Folder:
             root=self._root,
             limit=max_megabytes << 20,
             seconds=max_seconds,
-            known_fields=(*METADATA_FIELDS, *metadata_fields),
+            known_fields=(*STANDARD_FIELDS, *metadata_fields),
         )
 
     def documents(self) -> Iterator[Document | Unreadable]:
@@ -124,7 +124,7 @@ class Folder:
 
 
 def read_file(
-    task: _Task, root: Path, limit: int, seconds: float, known_fields: Sequence[str] = METADATA_FIELDS
+    task: _Task, root: Path, limit: int, seconds: float, known_fields: Sequence[str] = STANDARD_FIELDS
 ) -> tuple[Document | str, str | None]:
     """Returns `(document, remark)`, or `(reason, None)` if the file cannot be read.
 

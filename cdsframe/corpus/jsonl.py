@@ -12,7 +12,7 @@ from typing import IO, Annotated, Any
 from pydantic import Field
 
 from cdsframe.artifacts.files import InputFile, parse_object, require_file
-from cdsframe.corpus.fields import Fields, as_text, document_of, metadata_names, names_of, problems_of
+from cdsframe.corpus.fields import Fields, as_text, document_of, metadata_names, names_of, record_field_problems
 from cdsframe.corpus.naming import CorpusName, corpus_name
 from cdsframe.corpus.readers.parsed import Refused
 from cdsframe.corpus.record_values import count_values, metadata_of, place_of, scalar, unnamed, value_at
@@ -55,13 +55,13 @@ class JsonlCorpus:
         metadata_fields: Sequence[str],
     ) -> None:
         self.name, self.name_guessed = corpus_name(name, path)
-        own_fields: Fields = {field: field for field in metadata_fields}
-        self._path, self._fields, self._strict, self._limit = path, own_fields | fields, strict, max_megabytes << 20
+        unmapped: Fields = {field: field for field in metadata_fields}
+        self._path, self._fields, self._strict, self._limit = path, unmapped | fields, strict, max_megabytes << 20
 
     @staticmethod
     def problems(fields: Fields) -> list[str]:
         """Returns what is wrong with `fields`: `text` needs a name, and only `text` may have a list of names."""
-        return problems_of(fields)
+        return record_field_problems(fields)
 
     @staticmethod
     def metadata_read(fields: Fields) -> list[str]:

@@ -36,7 +36,7 @@ from cdsframe.index.identity import (
 )
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange
-from cdsframe.metadata import fields_of
+from cdsframe.metadata import known_fields
 from cdsframe.types import Filters, Hit, Level, Passage, Request
 
 if TYPE_CHECKING:
@@ -239,7 +239,9 @@ class CommittedTable(ABC):
         with self.writer():
             head = self._head()
             if head is None:
-                schema = table.schema(dimension, json.dumps(self._identity, sort_keys=True), fields_of(self._identity))
+                schema = table.schema(
+                    dimension, json.dumps(self._identity, sort_keys=True), known_fields(self._identity)
+                )
                 head = table.create(self._connect(), self._table_name(), schema)
             require_dimension(self._name, table.dimension(head), dimension)
             table.delete(head, [record.document_id for record in records])

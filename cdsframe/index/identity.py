@@ -16,8 +16,7 @@ from typing import Any
 from cdsframe.artifacts.identity import differences
 from cdsframe.artifacts.run import read_manifest
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
-from cdsframe.metadata import GROUP as METADATA
-from cdsframe.metadata import METADATA_FIELDS, fields_of
+from cdsframe.metadata import METADATA_GROUP, STANDARD_FIELDS, known_fields
 
 FORMAT_VERSION = 3
 """Version 3 indexes texts in their search form. An index of version 2 must be rebuilt before searches and writes."""
@@ -55,10 +54,10 @@ def require_same(index: str, made: Identity, asked: Identity, *, writing: bool =
             f"it in place: python ingest.py ingestion=rebuild index.name={index} {place}{_settings(made)}"
         )
     different = []
-    declared, stored = (list(fields_of(identity)[len(METADATA_FIELDS) :]) for identity in (asked, made))
+    declared, stored = (list(known_fields(identity)[len(STANDARD_FIELDS) :]) for identity in (asked, made))
     if declared != stored:
         different.append(f"metadata_fields is {declared} in the configuration and {stored} in the index")
-    for group in sorted(asked.keys() - {METADATA}):
+    for group in sorted(asked.keys() - {METADATA_GROUP}):
         mine, its = asked[group], made.get(group, {})
         if not writing and not (mine and its):
             continue
@@ -82,8 +81,8 @@ def _settings(made: Identity) -> str:
         written = f"[{','.join(map(str, value))}]" if isinstance(value, list) else "null" if value is None else value
         found.append(f"chunking={value}" if key == "name" else f"'chunking.{key}={written}'")
     found.append(f"embedder.name={embedder['name']}" if "name" in embedder else "embedder=none")
-    if METADATA in made:
-        found.append(f"'metadata_fields=[{','.join(fields_of(made)[len(METADATA_FIELDS) :])}]'")
+    if METADATA_GROUP in made:
+        found.append(f"'metadata_fields=[{','.join(known_fields(made)[len(STANDARD_FIELDS) :])}]'")
     return " ".join([*found, "corpus=KIND corpus.path=PATH"])
 
 

@@ -20,7 +20,7 @@ from cdsframe.errors import ConfigError
 from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
-from cdsframe.metadata import fields_of, require_known, require_stored
+from cdsframe.metadata import known_fields, require_known, require_stored
 from cdsframe.text.search_form import MARKS, search_words
 from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 
@@ -45,7 +45,7 @@ class MemoryIndex:
 
     def __init__(self, identity: Identity) -> None:
         self._identity = with_form(identity)
-        self._fields = fields_of(self._identity)
+        self._known_fields = known_fields(self._identity)
         self._written: dict[str, list[_Row]] = {}
         self._committed: dict[str, list[_Row]] | None = None
         self._corpora: dict[str, str] = {}
@@ -72,7 +72,7 @@ class MemoryIndex:
 
     def write(self, records: Sequence[Passage], vectors: np.ndarray | None, corpus: str = "") -> None:
         require_different(records)
-        require_stored((record.metadata for record in records), self._fields)
+        require_stored((record.metadata for record in records), self._known_fields)
         dimension = None if vectors is None else vectors.shape[1]
         for rows in self._written.values():
             require_dimension("memory", None if rows[0][1] is None else len(rows[0][1]), dimension)
@@ -153,11 +153,11 @@ class MemoryIndex:
         return {id_: (digests[id_], corpora[id_]) for id_ in wanted}
 
     def holds(self, filter: Filters) -> bool:
-        require_known(filter, self._fields)
+        require_known(filter, self._known_fields)
         return any(map(_matcher(filter), self._passages()))
 
     def values(self, field: str, filter: Filters, limit: int) -> list[str]:
-        require_known([field, *filter], self._fields)
+        require_known([field, *filter], self._known_fields)
         matches = _matcher(filter)
         found = (record.metadata.get(field) for record in self._passages() if matches(record))
         counts = Counter(value for value in found if value is not None)
@@ -185,7 +185,7 @@ class MemoryIndex:
     def search(self, requests: Sequence[Request], choose: Choose | None = None) -> list[list[Hit]]:
         self._require_content()
         for request in requests:
-            require_known(request.filter, self._fields)
+            require_known(request.filter, self._known_fields)
         snapshots = [self._snapshots.get(request.level) for request in requests]
         found = [
             snapshot.search(request) if snapshot else [] for request, snapshot in zip(requests, snapshots, strict=True)

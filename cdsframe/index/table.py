@@ -15,7 +15,7 @@ from cdsframe.index.ordinal_ranges import OrdinalRange, merged
 from cdsframe.metadata import require_stored
 from cdsframe.text.search_form import search_words
 from cdsframe.text.stopwords import STOP_WORDS
-from cdsframe.types import LEVELS, METADATA_FIELDS, Level, Passage
+from cdsframe.types import LEVELS, STANDARD_FIELDS, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,19 +33,19 @@ _CLAUSES = 100
 """Maximum number of ordinal ranges in one query."""
 
 
-def schema(dimension: int | None, identity: str, metadata_fields: Sequence[str] = METADATA_FIELDS) -> Any:
+def schema(dimension: int | None, identity: str, known_fields: Sequence[str] = STANDARD_FIELDS) -> Any:
     """The table's columns. `identity` is stored in the table: a writer drops an uncommitted table with another."""
     import pyarrow as pa
 
     kinds = {"ordinal": pa.int32(), "start": pa.int64(), "end": pa.int64(), "heading": pa.list_(pa.string())}
-    names = (*COLUMNS, *metadata_fields, CORPUS, *map(words, LEVELS))
+    names = (*COLUMNS, *known_fields, CORPUS, *map(words, LEVELS))
     fields = [pa.field(name, kinds.get(name, pa.string())) for name in names]
     if dimension is not None:
         fields.append(pa.field("vector", pa.list_(pa.float32(), dimension)))
     return pa.schema(fields, metadata={"identity": identity})
 
 
-def metadata_fields(table: Any) -> list[str]:
+def metadata_columns(table: Any) -> list[str]:
     """The names of the metadata columns."""
     others = {*COLUMNS, CORPUS, "vector", *map(words, LEVELS)}
     return [name for name in table.schema.names if name not in others]
@@ -128,7 +128,7 @@ def add(table: Any, records: Sequence[Passage], vectors: np.ndarray | None, corp
     """
     import pyarrow as pa
 
-    fields = metadata_fields(table)
+    fields = metadata_columns(table)
     require_stored((record.metadata for record in records), fields)
     order = sorted(range(len(records)), key=lambda number: LEVELS.index(records[number].level))
     records = [records[number] for number in order]
@@ -202,14 +202,14 @@ def _records(table: Any, parts: Sequence[Any], level: Level) -> list[Passage]:
     from lancedb.expr import col, lit
 
     found: list[Passage] = []
-    fields = metadata_fields(table)
+    fields = metadata_columns(table)
     for part in parts:
         query = table.search().where(part & (col("level") == lit(level))).select([*COLUMNS, *fields])
         found += [passage_of(row, fields) for row in query.limit(None).to_arrow().to_pylist()]
     return sorted(found, key=lambda passage: (passage.document_id, passage.ordinal))
 
 
-def passage_of(row: Mapping[str, Any], metadata_fields: Sequence[str]) -> Passage:
+def passage_of(row: Mapping[str, Any], known_fields: Sequence[str]) -> Passage:
     values = {name: row[name] for name in COLUMNS}
     values["heading"] = tuple(values["heading"])
-    return Passage(**values, metadata={field: row[field] for field in metadata_fields if row[field] is not None})
+    return Passage(**values, metadata={field: row[field] for field in known_fields if row[field] is not None})

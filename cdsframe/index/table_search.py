@@ -14,7 +14,7 @@ from dataclasses import replace
 from typing import Any
 
 from cdsframe.contracts import Choose
-from cdsframe.index.table import AT_ONCE, COLUMNS, WITHOUT_TEXT, metadata_fields, passage_of, words
+from cdsframe.index.table import AT_ONCE, COLUMNS, WITHOUT_TEXT, metadata_columns, passage_of, words
 from cdsframe.metadata import require_known
 from cdsframe.text.search_form import search_words
 from cdsframe.types import Filters, Hit, Level, Passage, Request
@@ -41,7 +41,7 @@ def search(table: Any, levels: frozenset[Level], requests: Sequence[Request], ch
 def _whole(table: Any, numbers: Sequence[int]) -> dict[tuple[Level, str], Passage]:
     """Reads the full records of these row ids. Returns key -> record."""
     found = []
-    fields = metadata_fields(table)
+    fields = metadata_columns(table)
     for first in range(0, len(numbers), AT_ONCE):
         query = table.take_row_ids(numbers[first : first + AT_ONCE]).select([*COLUMNS, *fields])
         found += [passage_of(row, fields) for row in query.to_arrow().to_pylist()]
@@ -52,7 +52,7 @@ def _search(
     table: Any, levels: frozenset[Level], requests: Sequence[Request], rows: dict[tuple[Level, str], int]
 ) -> list[list[Hit]]:
     """The hits of each request, without text. Stores the row id of each hit in `rows`."""
-    known = metadata_fields(table)
+    known = metadata_columns(table)
     for request in requests:
         require_known(request.filter, known)
     results: list[list[Hit]] = [[] for _ in requests]
@@ -97,7 +97,7 @@ def holds(table: Any, filter: Filters) -> bool:
 
 def values(table: Any, field: str, filter: Filters, limit: int) -> list[str]:
     """The most frequent values of a field among the passages that match the filter, by one scan of its column."""
-    require_known([field], metadata_fields(table))
+    require_known([field], metadata_columns(table))
     counts = Counter[str]()
     for batch in _passages(table, filter).select([field]).limit(None).to_batches():
         counts.update({row["values"]: row["counts"] for row in batch[field].drop_null().value_counts().to_pylist()})
@@ -108,7 +108,7 @@ def _passages(table: Any, filter: Filters) -> Any:
     """A scan of the passages that match the filter."""
     from lancedb.expr import col, lit
 
-    require_known(filter, metadata_fields(table))
+    require_known(filter, metadata_columns(table))
     condition = col("level") == lit("passage")
     for field, value in filter.items():
         wanted = _values(value)

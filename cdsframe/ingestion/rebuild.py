@@ -16,7 +16,7 @@ from cdsframe.errors import ConfigError, named
 from cdsframe.ingestion.changes import Replaying, in_shard, note_part, outstanding, parts_behind
 from cdsframe.ingestion.filling import fill, require_kept
 from cdsframe.ingestion.report import Report
-from cdsframe.ingestion.share import Share, adopting, guessed, name_of, others_of, require_known
+from cdsframe.ingestion.share import Share, adopting, guessed, name_of, others_of, require_known_corpus
 
 _WAIT = 600.0
 """Seconds that the swap waits for another writer."""
@@ -83,7 +83,7 @@ def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], l
     The last list is empty unless the corpus's name is guessed. Raises ConfigError if the index has other corpora and
     `replace` is false.
     """
-    require_known(index, corpus, replace=replace)
+    require_known_corpus(index, corpus, replace=replace)
     others = others_of(index, corpus)
     if others and not replace:
         raise ConfigError(

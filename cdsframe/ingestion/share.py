@@ -161,7 +161,7 @@ def claim(index: Index, corpus: object, *, add: bool, replace: bool) -> Share:
     this one, unless `add` or `replace` is true, and if a corpus without a name is added to named ones.
     """
     name, committed = name_of(corpus), index.corpora
-    require_known(index, corpus, add=add, replace=replace)
+    require_known_corpus(index, corpus, add=add, replace=replace)
     _require_name(name, committed)
     documents = index.owned()
     foreign = _foreign(documents, name)
@@ -209,7 +209,7 @@ def adopting(index: Index, corpus: object) -> bool:
     return bool(name) and "" in committed and name not in committed
 
 
-def require_known(index: Index, corpus: object, *, add: bool = False, replace: bool = False) -> None:
+def require_known_corpus(index: Index, corpus: object, *, add: bool = False, replace: bool = False) -> None:
     """Raises ConfigError if the index has corpora but not this one, unless `add` or `replace` is true."""
     name, committed = name_of(corpus), index.corpora
     if add or replace or not committed or name in committed or (name and "" in committed):

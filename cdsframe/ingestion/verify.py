@@ -16,7 +16,7 @@ from cdsframe.ingestion.changes import Changes, prepare
 from cdsframe.ingestion.filling import items_of, kept_for, require_documents
 from cdsframe.ingestion.repeated import Repeated
 from cdsframe.ingestion.report import omission_lines, omission_metrics, omissions_of
-from cdsframe.ingestion.share import Share, adopting, name_of, require_known
+from cdsframe.ingestion.share import Share, adopting, name_of, require_known_corpus
 from cdsframe.text.printable import plain
 from cdsframe.types import Document, Level, Metrics, Omission, Passage, Unreadable
 
@@ -110,7 +110,7 @@ def verify(repair: bool, corpus: Corpus, chunking: Chunker, embedder: Embedder, 
     Args:
         repair: whether to rewrite missing, outdated and damaged documents, remove superfluous ones and compare again.
     """
-    require_known(index, corpus)
+    require_known_corpus(index, corpus)
 
     def fix(changes: Changes) -> None:
         if changes:

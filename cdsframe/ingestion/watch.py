@@ -19,7 +19,7 @@ from cdsframe.errors import CdsframeError, ConfigError
 from cdsframe.ingestion.changes import prepare
 from cdsframe.ingestion.filling import items_of
 from cdsframe.ingestion.report import Report, omission_lines, omissions_of
-from cdsframe.ingestion.share import flag_problems, guessed, name_of, require_known
+from cdsframe.ingestion.share import flag_problems, guessed, name_of, require_known_corpus
 from cdsframe.ingestion.update import update
 from cdsframe.text.printable import plain
 from cdsframe.types import Document, Unreadable
@@ -174,7 +174,7 @@ class Watcher:
 
     def _differing(self, changes: Mapping[str, Document | None], refused: set[str]) -> dict[str, Document | None]:
         """The changes that the committed index lacks, without documents of other corpora."""
-        require_known(self._index, self._corpus)
+        require_known_corpus(self._index, self._corpus)
         known, own = self._index.owned(list(changes), committed=True), name_of(self._corpus)
         new = {}
         for id_, document in changes.items():

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from cdsframe.errors import CdsframeError
-from cdsframe.metadata import METADATA_FIELDS
+from cdsframe.metadata import STANDARD_FIELDS
 from cdsframe.serving.protocol import ChatRequest, RequestError, chunk, completion, extension, parse, translated
 from cdsframe.serving.service import Service
 from cdsframe.types import Answer
@@ -64,7 +64,7 @@ def create_app(
         service.close()
 
     folder = Path(str(files("cdsframe.serving") / "page"))
-    routes = _Routes(service, name, folder, max_question, max_body, (*METADATA_FIELDS, *metadata_fields))
+    routes = _Routes(service, name, folder, max_question, max_body, (*STANDARD_FIELDS, *metadata_fields))
     return FastAPI(
         routes=[
             Route("/", routes.page),
@@ -93,12 +93,12 @@ class _Routes:
         folder: Path,
         max_question: int,
         max_body: int,
-        metadata_fields: Sequence[str],
+        known_fields: Sequence[str],
     ) -> None:
         from jinja2 import Environment, FileSystemLoader
 
         self._service, self._name, self._max_question, self._max_body = service, name, max_question, max_body
-        self._metadata_fields = metadata_fields
+        self._known_fields = known_fields
         template = Environment(loader=FileSystemLoader(folder), autoescape=True).get_template("page.html")
         self._page = template.render(name=name, max_question=max_question)
         self._assets = {file.name: file.read_bytes() for file in (folder / "assets").iterdir()}
@@ -150,7 +150,7 @@ class _Routes:
             self._max_question,
             generator.max_new_tokens,
             generator.temperature,
-            self._metadata_fields,
+            self._known_fields,
         )
         self._service.admit()
         id, created = f"chatcmpl-{uuid4().hex}", int(time.time())

@@ -133,7 +133,7 @@ def translated(error: CdsframeError) -> RequestError:
 
 
 def parse(
-    data: bytes, model: str, max_question: int, max_new_tokens: int, temperature: float, metadata_fields: Sequence[str]
+    data: bytes, model: str, max_question: int, max_new_tokens: int, temperature: float, known_fields: Sequence[str]
 ) -> ChatRequest:
     """Raises RequestError that names the field."""
     try:
@@ -152,9 +152,9 @@ def parse(
     if body.temperature is not None and body.temperature != temperature:
         raise RequestError(f"temperature must be {temperature:g}, as this deployment was evaluated", "temperature")
     for field in body.cdsframe.filter:
-        if field not in metadata_fields:
+        if field not in known_fields:
             param = f"cdsframe.filter.{field[:80]}"
-            raise RequestError(f"{param}: {unknown_field(field[:80], metadata_fields)}", param)
+            raise RequestError(f"{param}: {unknown_field(field[:80], known_fields)}", param)
     if empty := empty_fields(body.cdsframe.filter):
         param = f"cdsframe.filter.{empty[0]}"
         raise RequestError(f"{param} is empty; give a value or a list of values, or leave the field out", param)

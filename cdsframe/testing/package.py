@@ -14,6 +14,8 @@ import yaml
 from cdsframe.config.build import is_dependency, locate
 from cdsframe.config.components import VARIABLE, config_folders
 from cdsframe.config.contract import contract_problems
+from cdsframe.config.folders import groups
+from cdsframe.errors import near_miss
 
 HEAVY = frozenset({
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "datasets", "sentence_transformers", "lancedb",
@@ -27,16 +29,31 @@ def check_package(name: str) -> None:
 
     The YAML keys are exactly the target's parameters except dependencies; no parameter has a default or lacks an
     annotation; the target has the methods of its group's contract; importing its module imports no heavy library.
+
+    Names the package in CDSFRAME_COMPONENTS; if a check fails, the variable keeps its former value.
     """
-    os.environ[VARIABLE] = ",".join(filter(None, {name, *os.environ.get(VARIABLE, "").split(",")}))
+    former = os.environ.get(VARIABLE)
+    os.environ[VARIABLE] = ",".join(dict.fromkeys(filter(None, [*(former or "").split(","), name])))
+    try:
+        _check_options(name)
+    except BaseException:
+        os.environ.pop(VARIABLE)
+        if former is not None:
+            os.environ[VARIABLE] = former
+        raise
+
+
+def _check_options(name: str) -> None:
     folder = config_folders().get(name, Path(name) / "configs")
     options = sorted(path for path in folder.glob("*/*.yaml") if path.parent.name not in ("experiment", "sweep"))
     assert options, f"{folder} contains no option; expected files GROUP/OPTION.yaml"
     for path in options:
+        group = path.parent.name
+        assert group in groups(), f"{path}: {group} is not a config group; {near_miss(group, sorted(groups()))}"
         node = yaml.safe_load(path.read_text(encoding="utf-8"))
-        assert "_target_" in node, f"{path} has no _target_"
+        assert isinstance(node, dict) and "_target_" in node, f"{path} has no _target_"  # noqa: PT018
         _check_signature(path, node)
-        assert not (problems := contract_problems(path.parent.name, locate(node["_target_"]))), problems
+        assert not (problems := contract_problems(group, locate(node["_target_"]))), f"{path}: {'; '.join(problems)}"
         _check_imports(str(node["_target_"]).rpartition(".")[0])
 
 
@@ -57,7 +74,9 @@ def _check_signature(path: Path, node: dict[str, Any]) -> None:
 def _check_imports(module: str) -> None:
     assert all(part.isidentifier() for part in module.split(".")), f"{module!r} is not a module's name"
     code = f"import sys, {module}; print(*sorted({set(HEAVY)} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)  # noqa: S603
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)  # noqa: S603
+    assert done.returncode == 0, f"{module} cannot be imported alone in a new process:\n{done.stderr.strip()}"
     assert not done.stdout.split(), (
         f"importing {module} also imports {done.stdout.strip()}; import that inside a function"
     )

@@ -14,7 +14,7 @@ from cdsframe.corpus.fields import metadata_text
 from cdsframe.corpus.readers.parsed import Parsed, Refused, with_sections
 from cdsframe.corpus.readers.scripts import SUBSCRIPT, SUPERSCRIPT, joined
 from cdsframe.text.blocks import Path, descend
-from cdsframe.types import METADATA_FIELDS, Omission, Section
+from cdsframe.types import STANDARD_FIELDS, Omission, Section
 
 if TYPE_CHECKING:
     from markdown_it import MarkdownIt
@@ -33,7 +33,7 @@ def read_text(data: bytes, limit: int) -> Parsed:
     return replace(parsed, remark=decoded.remark)
 
 
-def read_markdown(data: bytes, limit: int, known_fields: Sequence[str] = METADATA_FIELDS) -> Parsed:
+def read_markdown(data: bytes, limit: int, known_fields: Sequence[str] = STANDARD_FIELDS) -> Parsed:
     """Reads Markdown: the text is the source without HTML comments; headings outside lists and quotes open sections.
 
     Args:

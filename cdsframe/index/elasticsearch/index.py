@@ -17,7 +17,7 @@ from cdsframe.index.elasticsearch.commits.store import StoreSettings
 from cdsframe.index.elasticsearch.mapping import RecordMapping
 from cdsframe.index.elasticsearch.server.connection import Connection
 from cdsframe.index.identity import Identity
-from cdsframe.metadata import fields_of
+from cdsframe.metadata import known_fields
 
 
 class ElasticsearchIndex(Rebuildable):
@@ -69,7 +69,7 @@ class ElasticsearchIndex(Rebuildable):
         if problems:
             raise ConfigError(problems)
         connection = Connection(environment, timeout)
-        fields = fields_of(identity)
+        fields = known_fields(identity)
         if routing is not None and routing not in fields:
             raise ConfigError(f"index.routing must be null or one of {', '.join(fields)}, got {routing!r}")
         mapping = RecordMapping(algorithm, m, ef_construction, k1, b, analyzer, shards, replicas, routing, fields)

@@ -22,7 +22,7 @@ from cdsframe.errors import ConfigError, InputError, named
 from cdsframe.metadata import require_known, require_stored
 from cdsframe.text.search_form import search_words
 from cdsframe.text.stopwords import STOP_WORDS
-from cdsframe.types import HEADS, LEVELS, METADATA_FIELDS, Filters, JsonObject, Level, Passage
+from cdsframe.types import HEADS, LEVELS, STANDARD_FIELDS, Filters, JsonObject, Level, Passage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -101,7 +101,7 @@ class RecordMapping:
     shards: int
     replicas: int
     routing: str | None
-    metadata_fields: tuple[str, ...] = METADATA_FIELDS
+    known_fields: tuple[str, ...] = STANDARD_FIELDS
 
     @property
     def identity(self) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class RecordMapping:
         keyword, number, kept = {"type": "keyword"}, {"type": "long"}, {"type": "object", "enabled": False}
         properties: JsonObject = dict.fromkeys(("id", "document_id", "section_id", "level", "digest"), keyword)
         properties |= dict.fromkeys(("ordinal", "start", "end", "born", "died", "records"), number)
-        properties |= dict.fromkeys((*self.metadata_fields, CORPUS), keyword) | {"long": kept, "unread": kept}
+        properties |= dict.fromkeys((*self.known_fields, CORPUS), keyword) | {"long": kept, "unread": kept}
         properties[WITHOUT_TEXT] = keyword | {"index": False}
         for level in LEVELS:
             source = {"type": "text", "index": False, "copy_to": f"{level}.words"}
@@ -168,9 +168,9 @@ class RecordMapping:
         return {"type": self.algorithm, "m": self.m, "ef_construction": self.ef_construction}
 
 
-def check_records(records: Sequence[Passage], metadata_fields: Sequence[str]) -> None:
+def check_records(records: Sequence[Passage], known_fields: Sequence[str]) -> None:
     """Raises InputError if an id is too long for a key, or if a metadata field is not in the mapping."""
-    require_stored((record.metadata for record in records), metadata_fields)
+    require_stored((record.metadata for record in records), known_fields)
     for record in records:
         if problem := ids_problem(record.id, record.section_id, record.document_id):
             raise InputError(f"the document {named(record.document_id)} {problem}")

@@ -76,7 +76,7 @@ class Writes:
 
         Raises InputError for an invalid id or an unknown metadata field before any record is sent.
         """
-        check_records(records, self._mapping.metadata_fields)
+        check_records(records, self._mapping.known_fields)
         counts = Counter(record.document_id for record in records)
         self.supersede(list(counts))
         self._serial += 1

@@ -173,7 +173,7 @@ class CommittedReader:
     def values(self, field: str, filter: Filters, limit: int) -> list[str]:
         """The most frequent values of a field among the passages that match the filter, without digests of long
         values."""
-        require_known([field], self._searches.mapping.metadata_fields)
+        require_known([field], self._searches.mapping.known_fields)
         terms = {"values": {"terms": {"field": field, "size": limit}}}
         found = self._counted(filter, {"aggregations": terms, "track_total_hits": False})
         rows = found["aggregations"]["values"]["buckets"] if found else []
@@ -181,7 +181,7 @@ class CommittedReader:
 
     def _counted(self, filter: Filters, options: JsonObject) -> JsonObject:
         """The response, without hits, to a search among the passages that match the filter; {} if none can match."""
-        wanted = conditions(filter, self._searches.mapping.metadata_fields)
+        wanted = conditions(filter, self._searches.mapping.known_fields)
         if wanted is None:
             return {}
         with self.snapshot() as (snapshot, state):

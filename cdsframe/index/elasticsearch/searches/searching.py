@@ -47,7 +47,7 @@ class Searches:
         """The search of one request in a state of the index `name`; None if no hit is possible."""
         import numpy as np
 
-        filters = conditions(request.filter, self.mapping.metadata_fields)
+        filters = conditions(request.filter, self.mapping.known_fields)
         if filters is None:
             return None
         filters.append(shown(state).query)
