@@ -2,8 +2,9 @@
 
 import importlib.util
 import json
-import subprocess
+import os
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,9 +16,12 @@ from cdsframe.encoder.batches import batches
 from cdsframe.encoder.folder import EncoderFolder
 from cdsframe.errors import ConfigError
 from cdsframe.machine.compute_dtype import probe_cpu_dtype
+from tests.children import run_child
 from tests.encoders import MINILM, cross_encoder, sentence_embedder, tiny_bert
 
 BACKENDS = ["openvino", "onnx"]
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT)}
 
 
 @pytest.fixture(scope="module")
@@ -218,5 +222,32 @@ def test_encoding_by_openvino_imports_neither_torch_nor_telemetry(cache):
         "print(sorted({'torch', 'transformers', 'sentence_transformers', 'openvino_telemetry'}"
         " & {name for name, module in sys.modules.items() if module is not None}))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    done = run_child([sys.executable, "-c", code], env=ENVIRONMENT)
     assert done.stdout.strip() == "[]"
+
+
+def test_ask_and_the_search_half_of_serve_run_without_torch(cache, tmp_path, monkeypatch):
+    """The commands that search: in one process each, with an index of a corpus of two documents."""
+    monkeypatch.chdir(tmp_path)
+    corpus = tmp_path / "corpus"
+    corpus.mkdir()
+    (corpus / "a.md").write_text("# Norovirus\n\nNorovirus is cleaned up with chlorine of 1,000 ppm.\n")
+    (corpus / "b.md").write_text("# Visits\n\nVisitors may come from two to six.\n")
+    given = [
+        "embedder.backend=openvino", f"embedder.cache={cache}", "index.name=demo", "generator=none",
+        "question=How is norovirus cleaned up?",
+    ]  # fmt: skip
+    made = [sys.executable, ROOT / "ingest.py", "corpus=folder", f"corpus.path={corpus}", *given[:3]]
+    assert run_child(made, env=ENVIRONMENT).returncode == 0
+    serve = ["generator=openai", "generator.base_url=http://127.0.0.1:9/v1", "generator.model_name=none", *given[:3]]
+    ends = "import sys, atexit\natexit.register(lambda: print('torch' in sys.modules, 'openvino' in sys.modules))\n"
+    ask = str(ROOT / "ask.py")
+    asks = f"{ends}import runpy\nsys.argv = {[ask, *given]}\nrunpy.run_path({ask!r}, run_name='__main__')"
+    searches = (
+        f"{ends}import cdsframe\npipeline = cdsframe.compose('serve', {serve}).pipeline\n"
+        "for hit in pipeline.search('How is norovirus cleaned up?', {}): print(hit.passage.text)"
+    )
+    for code in (asks, searches):
+        done = run_child([sys.executable, "-c", code], env=ENVIRONMENT)
+        assert "cleaned up with chlorine" in " ".join(done.stdout.split()), done.stderr
+        assert done.stdout.split("\n")[-2] == "False True"
