@@ -54,9 +54,11 @@ class Sample:
     groups: list[str]
 
 
-def sample(name: str, wanted: int, seed: int = 1) -> Sample:
+def sample(name: str, wanted: int, queries: int | None, seed: int = 1) -> Sample:
     corpus, asked, qrels = load(name, data_folder())
     asked = [query for query in asked if any(qrels.get(query.id, {}).values())]
+    random.Random(seed).shuffle(asked)
+    asked = asked[:queries]
     judged = {query.id: qrels[query.id] for query in asked}
     needed = {id for grades in judged.values() for id in grades}
     chunking = SectionChunker(256, 32, ["title", "heading"], [], None, NoEmbedder())
@@ -81,11 +83,11 @@ def ndcg(ids: list[str], vectors: np.ndarray, queries: dict[str, np.ndarray], ju
     return score_rankings(judged, rankings, {"ndcg": "nDCG@10"})["ndcg"]
 
 
-def measure(name: str, wanted: int, ways: list[str]) -> dict[str, Any]:
-    found = sample(name, wanted)
+def measure(name: str, wanted: int, queries: int | None, ways: list[str]) -> dict[str, Any]:
+    found = sample(name, wanted, queries)
     ids, texts = [*found.passages], [*found.passages.values()]
-    queries, judged, groups = found.queries, found.judged, found.groups
-    print(f"\n{name}: {len(ids)} passages, {len(queries)} queries, {len(set(groups))} clusters")
+    asked, judged, groups = found.queries, found.judged, found.groups
+    print(f"\n{name}: {len(ids)} passages, {len(asked)} queries, {len(set(groups))} clusters")
     made: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     speed: dict[str, float] = {}
     for way in ways:
@@ -94,13 +96,12 @@ def measure(name: str, wanted: int, ways: list[str]) -> dict[str, Any]:
         start = time.process_time()
         vectors = embedder.encode_passages(texts)
         speed[way] = len(texts) / (time.process_time() - start)
-        made[way] = vectors, embedder.encode_queries(list(queries.values()))
+        made[way] = vectors, embedder.encode_queries(list(asked.values()))
     exact, half = made[BASE][0], made["torch, bfloat16"][0]
     mixed = np.where((np.arange(len(ids)) % 2 == 0)[:, None], exact, half)
     made["mixed"] = mixed, made["torch, bfloat16"][1]
     scores = {
-        way: ndcg(ids, vectors, dict(zip(queries, asked, strict=True)), judged)
-        for way, (vectors, asked) in made.items()
+        way: ndcg(ids, vectors, dict(zip(asked, rows, strict=True)), judged) for way, (vectors, rows) in made.items()
     }
     figures: dict[str, Any] = {}
     print(f"{'':22}{'passages/CPU-s':>15}{'cosine >=':>11}{'nDCG@10':>9}  difference, bound")
@@ -121,12 +122,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=["medquad", "scifact"])
     parser.add_argument("--passages", type=int, default=4000, help="of each set (default 4000)")
+    parser.add_argument("--queries", type=int, help="of each set, drawn at random (default: all)")
     parser.add_argument("--ways", nargs="*", default=list(WAYS), help="; ".join(WAYS))
     arguments = parser.parse_args()
     headline("encoders")
     figures: dict[str, Any] = {}
     for name in arguments.sets:
-        figures |= measure(name, arguments.passages, arguments.ways)
+        figures |= measure(name, arguments.passages, arguments.queries, arguments.ways)
     last_line(**figures)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.embedder.library import sentence_transformer
-from cdsframe.encoder.batches import Prepared
+from cdsframe.encoder.batches import ReadyInputs
 from cdsframe.encoder.export import Exportable, Layer, exported, read_export, require_close, write_export
 from cdsframe.encoder.graphs import Graph, graph
 from cdsframe.encoder.inputs import Inputs
@@ -34,7 +34,7 @@ class ExportedEncoder:
     def dimension(self) -> int:
         return int(self._facts["dimension"])
 
-    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> Prepared:
+    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> ReadyInputs:
         """Returns the texts ready for encoding; `prompt` is put before each text."""
         tokenized = self._inputs.tokenized([prompt + text for text in texts])
         prompt_tokens = self._inputs.prompt_tokens(prompt) if prompt else 0
@@ -47,7 +47,7 @@ class ExportedEncoder:
                 vectors = LAYERS[layer["kind"]](vectors, layer["config"], weights)
             return vectors[:, : self.dimension]
 
-        return Prepared([len(one.ids) for one in tokenized], run)
+        return ReadyInputs([len(one.ids) for one in tokenized], run)
 
     @cached_property
     def _folder(self) -> Path:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.artifacts.loading import loading
 from cdsframe.embedder.tokens import Tokens
-from cdsframe.encoder.batches import Prepared
+from cdsframe.encoder.batches import ReadyInputs
 from cdsframe.encoder.folder import EncoderFolder
 from cdsframe.encoder.settings import EncoderSettings
 from cdsframe.errors import ConfigError
@@ -34,7 +34,7 @@ class LibraryEncoder:
     def dimension(self) -> int:
         return int(self.model.get_embedding_dimension())
 
-    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> Prepared:
+    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> ReadyInputs:
         """Returns the texts ready for encoding. `side`: `query` or `passage`; `prompt` is put before each text."""
         model, most = self.model, self._settings.max_tokens
         encode = model.encode_query if side == "query" else model.encode_document
@@ -46,7 +46,9 @@ class LibraryEncoder:
                 )
             return found
 
-        return Prepared([min(length, most) for length in self._tokens.lengths([prompt + text for text in texts])], run)
+        return ReadyInputs(
+            [min(length, most) for length in self._tokens.lengths([prompt + text for text in texts])], run
+        )
 
     @cached_property
     def model(self) -> Any:

@@ -16,7 +16,7 @@ from cdsframe.artifacts.run import read_manifest
 from cdsframe.embedder.exported import ExportedEncoder
 from cdsframe.embedder.library import LibraryEncoder, require_pooling
 from cdsframe.embedder.tokens import Tokens
-from cdsframe.encoder.batches import Prepared, batches
+from cdsframe.encoder.batches import ReadyInputs, batches
 from cdsframe.encoder.folder import EncoderFolder
 from cdsframe.encoder.layers import normalised
 from cdsframe.encoder.settings import Backend, EncoderSettings, backend_problems
@@ -138,7 +138,7 @@ class _Backend(Protocol):
     @property
     def dimension(self) -> int: ...
 
-    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> Prepared: ...
+    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> ReadyInputs: ...
 
 
 class _Encoder:

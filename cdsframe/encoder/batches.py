@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-class Prepared(NamedTuple):
+class ReadyInputs(NamedTuple):
     """Inputs that are ready for a back end.
 
     Args:

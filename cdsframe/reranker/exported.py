@@ -7,7 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.encoder.batches import Prepared
+from cdsframe.encoder.batches import ReadyInputs
 from cdsframe.encoder.export import Exportable, exported, read_export, require_close, write_export
 from cdsframe.encoder.graphs import Graph, graph
 from cdsframe.encoder.inputs import Inputs
@@ -27,7 +27,7 @@ class ExportedScorer:
     def __init__(self, settings: EncoderSettings) -> None:
         self._settings = settings
 
-    def prepare(self, query: str, texts: Sequence[str]) -> Prepared:
+    def prepare(self, query: str, texts: Sequence[str]) -> ReadyInputs:
         """Returns the pairs ready for scoring; a batch's rows are the outputs `[pairs, outputs]` of the model."""
         return _prepared(self._inputs, self._graph, self._facts, query, texts)
 
@@ -68,11 +68,11 @@ class ExportedScorer:
         require_close(self._settings, float(found @ wanted / (np.linalg.norm(found) * np.linalg.norm(wanted))))
 
 
-def _prepared(inputs: Inputs, graph: Graph, facts: dict[str, Any], query: str, texts: Sequence[str]) -> Prepared:
+def _prepared(inputs: Inputs, graph: Graph, facts: dict[str, Any], query: str, texts: Sequence[str]) -> ReadyInputs:
     tokenized = inputs.tokenized([(query, text) for text in texts])
 
     def run(batch: Sequence[int]) -> np.ndarray:
         arrays = inputs.padded([tokenized[number] for number in batch])
         return graph({name: arrays[name] for name in facts["inputs"]})
 
-    return Prepared([len(one.ids) for one in tokenized], run)
+    return ReadyInputs([len(one.ids) for one in tokenized], run)

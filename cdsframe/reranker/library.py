@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cdsframe.artifacts.loading import loading
-from cdsframe.encoder.batches import Prepared
+from cdsframe.encoder.batches import ReadyInputs
 from cdsframe.encoder.folder import EncoderFolder
 from cdsframe.encoder.inputs import load_tokenizer
 from cdsframe.encoder.settings import EncoderSettings
@@ -29,7 +29,7 @@ class LibraryScorer:
         self._settings = settings
         self._lock = threading.Lock()  # the library's tokenizer is not safe in threads
 
-    def prepare(self, query: str, texts: Sequence[str]) -> Prepared:
+    def prepare(self, query: str, texts: Sequence[str]) -> ReadyInputs:
         """Returns the pairs ready for scoring; a batch's rows are the outputs `[pairs, outputs]` of the model."""
         from torch.nn import Identity
 
@@ -44,7 +44,7 @@ class LibraryScorer:
             return found.reshape(len(batch), -1)
 
         lengths = [len(encoding.ids) for encoding in self._tokenizer.encode_batch(pairs)]
-        return Prepared([min(length, self._settings.max_tokens) for length in lengths], run)
+        return ReadyInputs([min(length, self._settings.max_tokens) for length in lengths], run)
 
     @cached_property
     def _tokenizer(self) -> Any:
