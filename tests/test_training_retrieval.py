@@ -12,12 +12,11 @@ import numpy as np
 import pytest
 import torch
 
-from cdsframe.embedder import HashEmbedder, SentenceEmbedder
+from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import InputError
 from cdsframe.fusion import ZScore
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.optimization import Optimization
-from cdsframe.reranker.cross_encoder import CrossEncoder
 from cdsframe.retriever.flat import Hybrid
 from cdsframe.retriever.none import NoRetriever
 from cdsframe.text.shingles import normalised
@@ -25,6 +24,7 @@ from cdsframe.training.pairs import Pair, PairBuilder, comparable, keys
 from cdsframe.training.ranking import Contrastive, Listwise, PairBatches, side_by_side, together
 from cdsframe.types import Evidence, Hit, Passage, Question
 from tests.children import child, patience
+from tests.encoders import cross_encoder, sentence_embedder
 from tests.entry_points import run_folder, run_train
 
 ROOT = Path(__file__).parent.parent
@@ -257,7 +257,7 @@ def tuned(tmp_path_factory, tiny):
 
 
 def embedder(name):
-    return SentenceEmbedder(str(name), None, "", "", "mean", 256, 8, "cpu")
+    return sentence_embedder(name)
 
 
 def test_training_an_embedder_lowers_the_loss_and_says_what_it_did(tuned, tiny):
@@ -301,7 +301,7 @@ def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, ti
     metrics = read(run, "metrics.json")
     assert metrics["val/loss"] < metrics["val/loss_before"]
     assert metrics["val/loss_before"] == pytest.approx(math.log(4), abs=0.05), "at first it cannot tell four apart"
-    made = CrossEncoder(str(tmp_path / "outputs/rerankers/demo"), 20, 1.0, 64, 8, None, "cpu")
+    made = cross_encoder(tmp_path / "outputs/rerankers/demo", max_tokens=64)
     hits = [Hit(passage, 1.0, rank) for rank, passage in enumerate(passages(), start=1)]
     found = made.rerank("What is fever?", hits)
     assert {hit.passage.id for hit in found} == {passage.id for passage in passages()}

@@ -1,6 +1,6 @@
 """Reorders hits by a cross-encoder, which reads question and passage together (Nogueira and Cho, arXiv 1901.04085).
 
-Accepts any sequence classifier with one output, or two (no, yes), loaded by transformers. Does not search.
+Accepts any cross-encoder of sentence-transformers with one output, or two (no, yes). Does not search.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from dataclasses import replace
 from functools import cached_property
 from statistics import fmean, pstdev
 from time import perf_counter
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.artifacts.packaged import model_path
-from cdsframe.errors import ConfigError, InputError
+from cdsframe.encoder.batches import batches
+from cdsframe.encoder.settings import Backend, EncoderSettings, backend_problems
+from cdsframe.errors import InputError
+from cdsframe.machine.compute_dtype import ComputeDtype
+from cdsframe.reranker.exported import ExportedScorer
+from cdsframe.reranker.library import LibraryScorer
 from cdsframe.text.search_form import search_form
 from cdsframe.types import Hit, LegScore
 
@@ -39,9 +43,13 @@ class CrossEncoder:
         weight: weight of the model's score; the retriever's score gets `1 - weight`. Both are standardised over the
             scored hits (interpolation as in Wang, Zhuang and Zuccon, ICTIR 2021). 1: the model's score alone.
         max_tokens: tokens of question and passage together; the longer of the two is truncated.
-        batch_size: pairs scored at once, grouped by length.
+        compute_dtype: dtype of the transformer's matrix products; `auto`: bfloat16 if the hardware has units for it.
+        backend: `torch` runs sentence-transformers. `openvino` and `onnx` run an exported graph without torch.
+        batch_tokens: maximum tokens of a forward pass, padding included; pairs of similar length are scored together.
+        batch_size: maximum pairs of a forward pass; None: only `batch_tokens` limits.
         time_limit: seconds per question, checked between batches; null: no limit.
         device: a torch device, or `auto`: CUDA if available.
+        cache: folder of the exported graphs.
     """
 
     def __init__(
@@ -50,12 +58,22 @@ class CrossEncoder:
         depth: Annotated[int, Field(ge=1)],
         weight: Annotated[float, Field(gt=0, le=1)],
         max_tokens: Annotated[int, Field(ge=16)],
-        batch_size: Annotated[int, Field(ge=1)],
+        compute_dtype: ComputeDtype,
+        backend: Backend,
+        batch_tokens: Annotated[int, Field(ge=16)],
+        batch_size: Annotated[int, Field(ge=1)] | None,
         time_limit: Annotated[float, Field(gt=0)] | None,
         device: str,
+        cache: str,
     ) -> None:
-        self.depth, self._weight, self._name, self._max_tokens = depth, weight, name, max_tokens
-        self._batch_size, self._time_limit, self._device = batch_size, time_limit, device
+        self.depth, self._weight, self._time_limit = depth, weight, time_limit
+        limits = batch_tokens, batch_size
+        self._settings = EncoderSettings("reranker", name, max_tokens, compute_dtype, backend, *limits, device, cache)
+
+    @staticmethod
+    def problems(backend: Backend, device: str, compute_dtype: ComputeDtype) -> list[str]:
+        """Returns an error for each setting that the back end cannot follow."""
+        return backend_problems("reranker", backend, device, compute_dtype)
 
     @staticmethod
     def hits_read(depth: int) -> int:
@@ -90,74 +108,32 @@ class CrossEncoder:
 
     def _score(self, query: str, texts: Sequence[str]) -> list[float]:
         """One score per text, higher is better; empty if the time limit expires before the last batch."""
-        import torch
-
         if not texts:
             return []
-        model, tokenizer = self._model, self._tokenizer  # load before the clock starts
-        started = perf_counter()
-        pairs = tokenizer([query] * len(texts), list(texts), truncation="longest_first", max_length=self._max_tokens)
-        lengths = [len(ids) for ids in pairs["input_ids"]]
-        order = sorted(range(len(texts)), key=lambda number: -lengths[number])
+        ready = self._backend.prepare(query, texts)  # loads before the clock starts
+        started, settings = perf_counter(), self._settings
         scores: dict[int, float] = {}
-        for start in range(0, len(order), self._batch_size):
+        for batch in batches(ready.lengths, settings.batch_tokens, settings.batch_size):
             if self._time_limit is not None and perf_counter() - started > self._time_limit:
                 log.warning(
                     "reranking took longer than reranker.time_limit=%s s after %d of %d passages: keeping the "
-                    "retriever's order; lower reranker.depth", self._time_limit, start, len(texts),
+                    "retriever's order; lower reranker.depth", self._time_limit, len(scores), len(texts),
                 )  # fmt: skip
                 return []
-            batch = order[start : start + self._batch_size]
-            inputs = tokenizer.pad({key: [pairs[key][n] for n in batch] for key in pairs}, return_tensors="pt")
-            with torch.inference_mode():
-                logits = model(**inputs.to(model.device)).logits.float()
+            logits = ready.run(batch)
             values = logits[:, 0] if logits.shape[1] == 1 else logits[:, 1] - logits[:, 0]
             # Rounded: the last digits depend on the other texts of the batch, and equal texts must tie.
             scores.update((n, round(value, 4)) for n, value in zip(batch, values.tolist(), strict=True))
         if not all(map(math.isfinite, scores.values())):
             raise InputError(
-                f"reranker.name={self._name} returns scores that are not finite; the checkpoint is broken: use "
+                f"reranker.name={settings.name} returns scores that are not finite; the checkpoint is broken: use "
                 "another or train it again"
             )
         return [scores[number] for number in range(len(texts))]
 
     @cached_property
-    def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
-
-        return AutoTokenizer.from_pretrained(model_path(self._name))
-
-    @cached_property
-    def _model(self) -> Any:
-        """The classifier in evaluation mode on its device. Raises ConfigError if the checkpoint is unusable."""
-        import torch
-        from transformers import AutoModelForSequenceClassification
-        from transformers.utils import logging as transformers_logging
-
-        transformers_logging.disable_progress_bar()
-        path = model_path(self._name)
-        model, found = AutoModelForSequenceClassification.from_pretrained(
-            path, dtype=torch.float32, output_loading_info=True
-        )
-        if found["missing_keys"]:
-            raise ConfigError(
-                f"reranker.name={self._name} is not a trained classifier: its head has no weights; use a checkpoint "
-                "of a cross-encoder"
-            )
-        if model.config.num_labels > 2:
-            raise ConfigError(
-                f"reranker.name={self._name} has {model.config.num_labels} outputs, expected 1 or 2; use a "
-                "cross-encoder for ranking"
-            )
-        reads = getattr(model.config, "max_position_embeddings", self._max_tokens)
-        if reads < self._max_tokens:
-            raise ConfigError(
-                f"reranker.max_tokens={self._max_tokens} exceeds the {reads} positions of {self._name}; lower it"
-            )
-        device = self._device
-        if device == "auto":
-            device = "cuda" if torch.cuda.is_available() else "cpu"
-        return model.eval().to(device)
+    def _backend(self) -> LibraryScorer | ExportedScorer:
+        return LibraryScorer(self._settings) if self._settings.backend == "torch" else ExportedScorer(self._settings)
 
 
 def _best_first(scores: Sequence[float]) -> list[int]:

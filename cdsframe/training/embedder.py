@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.artifacts.packaged import model_path
 from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
+from cdsframe.embedder.library import trainable
 from cdsframe.text.search_form import search_form
 from cdsframe.training.completion import ended
 from cdsframe.training.pairs import Pair
@@ -73,15 +73,9 @@ class _TrainedEncoder:
     """
 
     def __init__(self, settings: Mapping[str, Any], max_tokens: int) -> None:
-        from sentence_transformers import SentenceTransformer
-        from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, Transformer
-
-        self._settings = settings
         self._max_tokens = min(max_tokens, settings["max_tokens"])
-        reads = Transformer(model_path(settings["name"]), max_seq_length=settings["max_tokens"])
-        pooling = Pooling(reads.get_embedding_dimension(), settings["pooling"])
-        prompts = {side: settings[f"{side}_prefix"] for side in ("query", "passage") if settings[f"{side}_prefix"]}
-        self.model = SentenceTransformer(modules=[reads, pooling, Normalize()], prompts=prompts, device="cpu")
+        self.model, prompts = trainable(settings)
+        self._settings = {**settings, **{f"{side}_prefix": prompt for side, prompt in prompts.items()}}
 
     def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
         """One micro-batch of all pairs."""

@@ -1,0 +1,123 @@
+"""Embeds texts by an exported graph (`backend=openvino` or `onnx`). Imports torch only to export a model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from cdsframe.embedder.library import sentence_transformer
+from cdsframe.encoder.batches import ReadyInputs
+from cdsframe.encoder.export import Exportable, Layer, exported, read_export, require_close, write_export
+from cdsframe.encoder.graphs import Graph, graph
+from cdsframe.encoder.inputs import Inputs
+from cdsframe.encoder.layers import ACTIVATIONS, LAYERS, normalised, pooled, readable
+from cdsframe.encoder.settings import EncoderSettings
+from cdsframe.errors import ConfigError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+_SAMPLES = ("fever", "The patient's dose is 5 mg, twice a day.", "a cough at night that lasts " * 40, "Größe über 2 µm")
+
+
+class ExportedEncoder:
+    """A graph, and the modules after it in numpy; exported from the library's model at first use."""
+
+    def __init__(self, settings: EncoderSettings, pooling: str | None, folder: Path | None = None) -> None:
+        self._settings, self._pooling = settings, pooling
+        if folder is not None:
+            self._folder = folder
+
+    @property
+    def dimension(self) -> int:
+        return int(self._facts["dimension"])
+
+    def prepare(self, side: str, texts: Sequence[str], prompt: str) -> ReadyInputs:
+        """Returns the texts ready for encoding; `prompt` is put before each text."""
+        tokenized = self._inputs.tokenized([prompt + text for text in texts])
+        prompt_tokens = self._inputs.prompt_tokens(prompt) if prompt else 0
+
+        def run(batch: Sequence[int]) -> np.ndarray:
+            inputs = self._inputs.padded([tokenized[number] for number in batch])
+            states = self._graph({name: inputs[name] for name in self._facts["inputs"]})
+            vectors = pooled(states, inputs["attention_mask"], self._facts["layers"][0]["config"], prompt_tokens)
+            for layer, weights in zip(self._facts["layers"][1:], self._weights, strict=True):
+                vectors = LAYERS[layer["kind"]](vectors, layer["config"], weights)
+            return vectors[:, : self.dimension]
+
+        return ReadyInputs([len(one.ids) for one in tokenized], run)
+
+    @cached_property
+    def _folder(self) -> Path:
+        return exported(self._settings, self._pooling, self._export)
+
+    @cached_property
+    def _facts(self) -> dict[str, Any]:
+        return read_export(self._folder)
+
+    @cached_property
+    def _weights(self) -> list[dict[str, np.ndarray]]:
+        from safetensors.numpy import load_file
+
+        files = [layer["weights"] for layer in self._facts["layers"][1:]]
+        return [load_file(self._folder / file) if file else {} for file in files]
+
+    @cached_property
+    def _inputs(self) -> Inputs:
+        return Inputs(self._folder, self._facts, self._settings.max_tokens)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return graph(self._settings.backend, self._folder, self._settings.dtype())
+
+    def _export(self, folder: Path) -> None:
+        """Writes the export, and compares its vectors in float32 with the library's."""
+        import numpy as np
+        import torch
+
+        model = sentence_transformer(self._settings, self._pooling, torch.float32).eval()
+        layers = [_layer(self._settings, module) for module in list(model)[1:]]
+        kinds = [type(module).__name__ for module in model]
+        if not readable(kinds):
+            raise ConfigError(
+                f"{self._settings.place} has the modules {', '.join(kinds)}; embedder.backend={self._settings.backend} "
+                f"runs a Transformer and a Pooling, then {', '.join(sorted(LAYERS))}; use embedder.backend=torch"
+            )
+        inner, dimension = model.transformers_model, model.get_embedding_dimension()
+        model_to_write = Exportable(inner, "last_hidden_state", model.tokenizer, layers, dimension)
+        write_export(self._settings, model_to_write, folder)
+        exact = _Float32(self._settings, folder)
+        for prompt in ("", "query: "):
+            expected = normalised(model.encode(list(_SAMPLES), prompt=prompt, show_progress_bar=False))
+            found = normalised(exact.prepare("passage", _SAMPLES, prompt).run(range(len(_SAMPLES))))
+            require_close(self._settings, float(np.min((expected * found).sum(1))))
+
+
+class _Float32(ExportedEncoder):
+    """An export in a known folder, run in float32."""
+
+    def __init__(self, settings: EncoderSettings, folder: Path) -> None:
+        super().__init__(settings, None, folder)
+
+    @cached_property
+    def _graph(self) -> Graph:
+        return graph(self._settings.backend, self._folder, "float32")
+
+
+def _layer(settings: EncoderSettings, module: Any) -> Layer:
+    """A module of the library as configuration and arrays. Raises ConfigError for one that is not run in numpy."""
+    config = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
+    inputs = {
+        config.get("module_input_name", "sentence_embedding"),
+        config.get("module_output_name") or "sentence_embedding",
+    }
+    activation = str(config.get("activation_function", "Identity")).rpartition(".")[2]
+    if inputs != {"sentence_embedding"} or activation not in ACTIVATIONS:
+        raise ConfigError(
+            f"{settings.place} has a {type(module).__name__} that embedder.backend={settings.backend} cannot run "
+            f"(activation {activation}, input {', '.join(sorted(inputs))}); use embedder.backend=torch"
+        )
+    weights = {name: tensor.detach().float().numpy() for name, tensor in module.state_dict().items()}
+    return Layer(type(module).__name__, config, weights)
