@@ -1,4 +1,4 @@
-"""A run that was interrupted goes on to the same losses; what is torn, foreign or does not fit on the disk is told."""
+"""A resumed run has the losses of an uninterrupted run; damaged, foreign and unwritable checkpoints are reported."""
 
 import csv
 import json
@@ -89,7 +89,7 @@ def interrupted(folder, step, overrides=RUN, moment="on_train_batch_end"):
         (9, "on_train_epoch_end"),
     ],
 )
-def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(tmp_path, whole, step, moment):
+def test_a_killed_run_resumes_to_the_same_losses_and_adapter(tmp_path, whole, step, moment):
     """Before the first checkpoint, in an epoch, around a validation, and after the last step. Bit by bit."""
     run = interrupted(tmp_path, step, moment=moment)
     run_train(tmp_path, *RUN, f"resume={run}")
@@ -99,20 +99,20 @@ def test_a_run_that_was_killed_goes_on_to_the_same_losses_and_adapter(tmp_path, 
     assert not (run / "checkpoints").exists(), "they are removed when the run has ended"
 
 
-def test_the_last_two_are_kept_and_a_torn_one_is_passed_over(tmp_path, whole, capsys):
+def test_the_last_two_checkpoints_are_kept_and_a_damaged_one_is_skipped(tmp_path, whole, capsys):
     run = interrupted(tmp_path, 9)
     kept = sorted((run / "checkpoints").iterdir())
     assert [folder.name for folder in kept] == ["step-00000006", "step-00000008"]
     weights = kept[1] / "weights.safetensors"
     weights.write_bytes(weights.read_bytes()[:-10])
     run_train(tmp_path, *RUN, f"resume={run}")
-    told = capsys.readouterr().out
-    assert "step-00000008 is damaged (weights.safetensors differs from what was written)" in told
-    assert "resuming from the one before it, step-00000006" in told
+    logged = capsys.readouterr().out
+    assert "step-00000008 is damaged (weights.safetensors differs from what was written)" in logged
+    assert "resuming from the earlier step-00000006" in logged
     assert losses(run) == losses(run_folder(whole))
 
 
-def test_a_run_that_has_ended_is_not_trained_again(whole, capsys):
+def test_a_complete_run_is_not_trained_again(whole, capsys):
     before = (run_folder(whole) / "manifest.json").read_bytes()
     run_train(whole, *RUN, f"resume={run_folder(whole)}")
     assert "validation loss" in capsys.readouterr().out
@@ -141,25 +141,25 @@ def test_a_signal_stops_after_the_step_with_a_checkpoint(tmp_path, whole, number
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         (["lora.r=8"], "lora.r was 16 and is 8 now"),
         (["optimization.learning_rate=1"], "optimization.learning_rate was 0.001 and is 1 now"),
         (["lora=attention"], "lora.target_modules"),
     ],
 )
-def test_a_run_of_another_configuration_is_refused_with_what_differs(tmp_path, whole, changed, told, capsys):
+def test_resuming_with_another_configuration_reports_the_differences(tmp_path, whole, changed, message, capsys):
     run = run_folder(whole)
     with pytest.raises(SystemExit) as stopped:
         run_train(tmp_path, *RUN, *changed, f"resume={run}")
     assert stopped.value.code == 2
     said = capsys.readouterr().err
-    assert told in said
+    assert message in said
     assert f"it was started with the overrides: {RUN[0]} {RUN[1]}" in said
 
 
-def test_what_cannot_be_gone_on_with_is_refused(tmp_path, whole, capsys):
-    for overrides, told in (
+def test_resuming_from_an_unusable_folder_is_an_error(tmp_path, whole, capsys):
+    for overrides, message in (
         ([f"resume={tmp_path}"], "is not the folder of a run"),
         (["resume=nowhere"], "resume: no folder nowhere"),
         ([f"resume={run_folder(whole)}", "-m"], "-m starts a multirun"),
@@ -167,10 +167,10 @@ def test_what_cannot_be_gone_on_with_is_refused(tmp_path, whole, capsys):
         with pytest.raises(SystemExit) as stopped:
             run_train(tmp_path, *RUN, *overrides)
         assert stopped.value.code == 2
-        assert told in capsys.readouterr().err
+        assert message in capsys.readouterr().err
 
 
-def test_other_examples_are_foreign(tmp_path, capsys):
+def test_a_checkpoint_of_other_examples_is_refused(tmp_path, capsys):
     run = interrupted(tmp_path, 5)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("cdsframe.training.sft._digest", lambda examples: "changed")
@@ -184,10 +184,10 @@ def test_other_examples_are_foreign(tmp_path, capsys):
 # ------------------------------------------------------------------------------------------------ the files
 
 
-def test_what_was_saved_comes_back_exactly(tmp_path):
+def test_a_checkpoint_is_read_exactly_as_saved(tmp_path):
     checkpoints = Checkpoints(tmp_path / "checkpoints", IDENTITY)
     assert checkpoints.latest() is None
-    state = {"course": {"lowest": float("inf"), "seconds": 0.1, "none": None}, "pairs": {3: {"a": [True]}}}
+    state = {"best": {"lowest": float("inf"), "seconds": 0.1, "none": None}, "pairs": {3: {"a": [True]}}}
     checkpoints.save(3, {**CONTENT, **state})
     found = checkpoints.read(checkpoints.latest())
     assert {key: found[key] for key in state} == state
@@ -201,7 +201,7 @@ def test_what_was_saved_comes_back_exactly(tmp_path):
 
 @pytest.mark.parametrize("file", ["weights.safetensors", "optimizer.safetensors", "state.json", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "absent", "changed"])
-def test_every_torn_file_is_seen(tmp_path, file, damage):
+def test_every_damaged_file_is_detected(tmp_path, file, damage):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     checkpoints.save(1, CONTENT | {"n": 1})
     checkpoints.save(2, CONTENT | {"n": 2})
@@ -218,7 +218,7 @@ def test_every_torn_file_is_seen(tmp_path, file, damage):
     assert (tmp_path / "step-00000002.refused").is_dir()
 
 
-def test_a_checkpoint_of_another_format_is_not_called_torn(tmp_path):
+def test_a_checkpoint_of_another_format_is_not_called_damaged(tmp_path):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     checkpoints.save(1, CONTENT | {"n": 1})
     manifest = tmp_path / "step-00000001" / "manifest.json"
@@ -227,7 +227,7 @@ def test_a_checkpoint_of_another_format_is_not_called_torn(tmp_path):
         checkpoints.latest()
 
 
-def test_a_kill_while_writing_leaves_the_ones_before_and_no_rubbish(tmp_path):
+def test_a_kill_while_writing_keeps_earlier_checkpoints_and_no_partial_files(tmp_path):
     checkpoints = Checkpoints(tmp_path, IDENTITY)
     checkpoints.save(1, CONTENT | {"n": 1})
     partial = tmp_path / ".step-00000002.abc_1234.partial"
@@ -237,7 +237,7 @@ def test_a_kill_while_writing_leaves_the_ones_before_and_no_rubbish(tmp_path):
     assert not partial.exists()
 
 
-def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_intact(tmp_path):
+def test_a_full_disk_is_reported_and_the_earlier_checkpoint_is_intact(tmp_path):
     """A limit on a file's size stands for a full disk: the same write fails in the same place."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", IDENTITY)
     checkpoints.save(1, CONTENT | {"n": 1})
@@ -245,10 +245,10 @@ def test_a_checkpoint_that_does_not_fit_is_told_and_the_one_before_is_intact(tmp
     resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, before[1]))
     try:
         with pytest.raises(
-            CdsframeError, match=r"step 2 could not be written to .*; the one of step 1 is intact; free"
+            CdsframeError, match=r"step 2 could not be written to .*; the checkpoint of step 1 is intact; free"
         ):
             checkpoints.save(2, {"state_dict": {"a": torch.zeros(100_000)}})
-        with pytest.raises(CdsframeError, match=r"File too large.*the one of step 1 is intact"):
+        with pytest.raises(CdsframeError, match=r"File too large.*the checkpoint of step 1 is intact"):
             checkpoints.save(2, CONTENT | {"n": "x" * 200_000})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
@@ -261,7 +261,7 @@ def test_only_one_process_trains_in_a_folder(tmp_path):
         pass
 
 
-def test_random_states_come_back_through_json():
+def test_random_states_are_restored_from_json():
     def drawn():
         return [random.random(), random.gauss(0, 1), float(numpy.random.rand()), *torch.rand(3).tolist()]
 
@@ -351,7 +351,7 @@ def validated(fitting):
     return [row["step"] for row in fitting._history.rows if "val/loss" in row]
 
 
-def test_training_stops_after_so_many_validations_without_a_lower_loss(tmp_path):
+def test_training_stops_after_patience_validations_without_a_lower_loss(tmp_path):
     module = _Line(10, [3.0, 2.0, 2.0, 2.5])
     fitting = fitted(tmp_path, module, validations=5, patience=2)
     assert module.global_step == fitting.trainer.global_step == 4
@@ -362,7 +362,7 @@ def test_training_stops_after_so_many_validations_without_a_lower_loss(tmp_path)
     ("epoch", "validations", "expected"),
     [(8, 5, [2, 4, 5, 7, 8]), (10, 3, [4, 7, 10]), (5, 1, [5]), (2, 4, [1, 2])],
 )
-def test_so_many_validations_an_epoch_the_last_at_its_end(tmp_path, epoch, validations, expected):
+def test_validations_per_epoch_the_last_at_its_end(tmp_path, epoch, validations, expected):
     assert validated(fitted(tmp_path, _Line(epoch), epoch, 1, validations)) == expected
 
 
@@ -463,7 +463,7 @@ def test_a_run_killed_several_times_takes_each_batch_and_validation_once(tmp_pat
         }
 
 
-def test_a_run_that_was_stopped_early_does_not_train_on_when_it_resumes(tmp_path):
+def test_a_run_that_was_stopped_early_does_not_train_further_when_it_resumes(tmp_path):
     def dying(callback, trainer, *_):
         raise _KilledError
 
@@ -499,7 +499,7 @@ def test_one_batch_can_be_overfitted(tmp_path):
     assert set(train.asked) == {(0, 0)}
 
 
-def test_batches_resume_where_they_were():
+def test_batches_resume_in_the_middle_of_an_epoch():
     examples = [type("E", (), {"__len__": lambda self, n=n: n, "id": str(n)})() for n in range(5, 28)]
     for example in examples:
         example.encoded = SimpleNamespace(labelled=1, input_ids=[0] * len(example), labels=[0] * len(example))

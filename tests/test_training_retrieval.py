@@ -116,13 +116,13 @@ def test_questions_whose_evidence_is_not_indexed_are_left_out_or_refused(index, 
     away = Question("q3", "What is gone?", "x", evidence=(Evidence("gone", 0, 10),))
     assert len(PairBuilder(hybrid(index), index, 1, 1, 20).build([*QUESTIONS, away], None)) == 3
     assert "1 have no evidence in the index" in caplog.text
-    with pytest.raises(InputError, match="data=raft looks evidence up"):
+    with pytest.raises(InputError, match="use data=raft to find evidence"):
         PairBuilder(hybrid(index), index, 1, 1, 20).build([away, Question("q4", "And?", "x")], None)
 
 
 @pytest.mark.parametrize("in_batch", [True, False])
-def test_pairs_that_have_nothing_to_be_told_from_are_refused_because_their_loss_is_always_zero(in_batch):
-    with pytest.raises(InputError, match="none of 2 validation questions has a wrong passage"):
+def test_pairs_without_a_negative_are_refused_because_their_loss_is_always_zero(in_batch):
+    with pytest.raises(InputError, match="none of 2 validation questions has a negative passage"):
         comparable([pair("a", "fever-0"), pair("b", "cough-1")], in_batch, "validation")  # both say the same
 
 
@@ -131,7 +131,7 @@ def test_a_reranker_leaves_out_and_counts_pairs_without_negatives_which_teach_an
     assert comparable(pairs, True, "training") == pairs
     assert not caplog.text
     assert [kept.id for kept in comparable(pairs, False, "training")] == ["a"]
-    assert "of 3 training questions left out: 2 have no wrong passage" in caplog.text
+    assert "left out 2 of 3 training questions: they have no negative passage" in caplog.text
 
 
 # ------------------------------------------------------------------------------------------------ losses
@@ -230,7 +230,7 @@ def test_a_rerankers_loss_does_not_depend_on_micro_batches_or_on_other_questions
     torch.testing.assert_close(losses[1], torch.logsumexp(scores, 0) - scores[0])
 
 
-def test_batches_hold_each_pair_once_and_go_on_from_any_step():
+def test_batches_hold_each_pair_once_and_resume_from_any_step():
     def collate(some, rank, world_size):
         return together(some, tokenize, tokenize, rank, world_size)
 
@@ -309,9 +309,9 @@ def test_training_a_reranker_lowers_the_loss_and_one_option_uses_it(tmp_path, ti
 
 
 @pytest.mark.parametrize(
-    ("tokens", "told"), [(257, "training.max_tokens=257 must be <= 256"), (15, "training.max_tokens")]
+    ("tokens", "message"), [(257, "training.max_tokens=257 must be <= 256"), (15, "training.max_tokens")]
 )
-def test_a_reranker_is_asked_to_read_as_many_tokens_as_its_base_can(tmp_path, capsys, tiny, tokens, told):
+def test_a_reranker_reads_at_most_the_tokens_of_its_base(tmp_path, capsys, tiny, tokens, message):
     many = [*SMALL, f"training.max_tokens={tokens}"]
     with pytest.raises(SystemExit) as stop:
         run_train(tmp_path, "training=reranker", f"training.base={tiny}", "embedder=none", *many)
@@ -320,7 +320,7 @@ def test_a_reranker_is_asked_to_read_as_many_tokens_as_its_base_can(tmp_path, ca
 
 
 @pytest.mark.parametrize("kind", ["embedder", "reranker"])
-def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, capsys, tiny, kind):
+def test_a_corpus_of_one_passage_is_an_error_and_no_model_is_written(tmp_path, capsys, tiny, kind):
     (tmp_path / "page.md").write_text("# Fever\n\nFever is treated by rest.\n", encoding="utf-8")
     evidence = [{"document_id": "page.md", "quote": "treated by rest"}]
     records = [
@@ -336,12 +336,12 @@ def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, 
             "data.path=[q.jsonl]", *model, *SMALL,
         )  # fmt: skip
     assert stop.value.code == 1
-    assert "none of 2 training questions has a wrong passage" in capsys.readouterr().err
+    assert "none of 2 training questions has a negative passage" in capsys.readouterr().err
     assert not (tmp_path / "outputs" / f"{kind}s").exists()
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         (["training=embedder", "embedder=none", "retriever=bm25"], "and embedder=none has no model"),
         (["training=embedder", "embedder=medcpt", "chunking.size=256"], "set embedder.query_model=null"),
@@ -349,7 +349,7 @@ def test_a_corpus_of_one_passage_teaches_nothing_and_no_model_is_left(tmp_path, 
         (["training=reranker", "training.depth=200"], "training.depth=200 must be <= retriever.num_candidates=100"),
     ],
 )
-def test_what_cannot_train_a_retriever_is_refused_before_any_work(tmp_path, capsys, overrides, told):
+def test_what_cannot_train_a_retriever_is_refused_before_any_work(tmp_path, capsys, overrides, message):
     with pytest.raises(SystemExit) as stop:
         run_train(tmp_path, *overrides)
     assert stop.value.code == 2

@@ -32,7 +32,7 @@ class BestCheckpoint(pl.Callback):
         return self._metrics
 
     def resume(self) -> None:
-        """Reads what the interrupted run kept."""
+        """Reads the metrics of the best model of the interrupted run, if it has one."""
         remove_partials(self._folder)
         if (self._folder / "metrics.json").is_file():
             self._metrics = read_json(self._folder / "metrics.json", "resume")

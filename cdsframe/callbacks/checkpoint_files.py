@@ -1,4 +1,4 @@
-"""Checkpoints of one run as folders: written atomically, verified by digests when read; the last two are kept.
+"""Writes the checkpoints of a run atomically as folders, verifies them by digests, and keeps the last two.
 
 Holds safetensors and JSON only: reading a checkpoint runs no code. Does not know what is trained and does not choose
 when to write.
@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 _KEPT = 2
 
 _TENSOR, _ITEMS = "__tensor__", "__items__"
-"""Keys that stand in `state.json` for a tensor, and for a mapping whose keys are no strings."""
+"""Keys of `state.json` that mark a tensor, and a mapping whose keys are not strings."""
 
 _FILES = {"state_dict": "weights"}
 """Top-level key of a checkpoint -> file of its tensors; the tensors of all other keys are in `optimizer`."""
@@ -42,13 +42,13 @@ class Checkpoints:
         self.folder, self.identity = folder, dict(identity)
 
     def path(self, step: int) -> Path:
-        """The folder of the checkpoint after a step."""
+        """Returns the folder of the checkpoint after a step."""
         return self.folder / f"step-{step:08}"
 
     def save(self, step: int, content: Mapping[str, Any]) -> None:
         """Writes a checkpoint, syncs it to disk, renames it into place, then removes all but the last two.
 
-        Needs room for three checkpoints. Raises CdsframeError if it cannot be written.
+        Needs disk space for three checkpoints. Raises CdsframeError if it cannot be written.
         """
         from safetensors import SafetensorError
         from safetensors.torch import save_file
@@ -71,14 +71,14 @@ class Checkpoints:
         except (OSError, SafetensorError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
             kept = self._complete()
-            left = f"the one of step {_step(kept[-1])} is intact" if kept else "there is no earlier one"
+            left = f"the checkpoint of step {_step(kept[-1])} is intact" if kept else "no earlier one exists"
             raise CdsframeError(
                 f"the checkpoint of step {step} could not be written to {self.folder} ({reason}); {left}; "
                 f"free some space, then resume with resume={self.folder.parent}"
             ) from error
 
     def latest(self) -> Path | None:
-        """The folder of the last intact checkpoint of this run; None if there is no checkpoint.
+        """Returns the folder of the last intact checkpoint of this run; None if there is no checkpoint.
 
         Renames later ones that are damaged or of another run to `….refused` and logs a warning. Raises InputError if
         there are checkpoints but none can be used.
@@ -90,7 +90,7 @@ class Checkpoints:
             reason = self.fault(folder)
             if reason is None:
                 for other, why in refused.items():
-                    log.warning("checkpoint %s %s; resuming from the one before it, %s", other.name, why, folder.name)
+                    log.warning("checkpoint %s %s; resuming from the earlier %s", other.name, why, folder.name)
                     _refuse(other)
                 return folder
             refused[folder] = reason
@@ -128,7 +128,7 @@ class Checkpoints:
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _complete(self) -> list[Path]:
-        """The checkpoints that were renamed into place, oldest first."""
+        """Returns the complete checkpoints (those renamed into place), oldest first."""
         return sorted(self.folder.glob("step-" + "[0-9]" * 8))
 
 
@@ -189,7 +189,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Locks a run's folder until the process ends. Raises InputError if another process holds the lock."""
+    """Locks a run's folder, so that only one process trains in it. Raises InputError if another process holds the lock."""
     from filelock import FileLock, Timeout
 
     try:

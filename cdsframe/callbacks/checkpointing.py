@@ -24,7 +24,7 @@ from cdsframe.types import JsonObject
 
 
 class StopTraining(Exception):
-    """Ends `Trainer.fit` after a signal. Lightning ends the process at a KeyboardInterrupt, so it is none."""
+    """Ends `Trainer.fit` after a signal. Not a KeyboardInterrupt: at that, Lightning would end the process."""
 
     def __init__(self, signal: int, step: int) -> None:
         super().__init__(signal, step)
@@ -32,7 +32,7 @@ class StopTraining(Exception):
 
 
 class CheckpointFiles(CheckpointIO):
-    """Lets Lightning read and write `Checkpoints`. Keeps a CdsframeError of `save_checkpoint` in `fault`."""
+    """Lets Lightning read and write `Checkpoints`. `save_checkpoint` stores a CdsframeError in `fault`."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
@@ -41,7 +41,7 @@ class CheckpointFiles(CheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         try:
             self._checkpoints.save(checkpoint["global_step"], checkpoint)
-        except CdsframeError as error:  # raised in `ResumeCheckpoint`, in all processes
+        except CdsframeError as error:  # `ResumeCheckpoint` raises it in all processes
             self.fault = error
 
     def load_checkpoint(self, path: Any, map_location: Any = None, weights_only: bool | None = None) -> JsonObject:

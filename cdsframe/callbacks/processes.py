@@ -1,4 +1,4 @@
-"""What the training processes tell each other. All processes must make the same calls, in the same order."""
+"""Exchanges values between training processes. All processes must make the same calls, in the same order."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def random_states() -> JsonObject:
-    """The states of this process's generators: Python's, numpy's, torch's, and the current CUDA device's."""
+    """Returns the states of this process's generators: Python's, numpy's, torch's, and the current CUDA device's."""
     import numpy
     import torch
 
@@ -28,7 +28,7 @@ def random_states() -> JsonObject:
 
 
 def restore_random_states(states: JsonObject) -> None:
-    """Sets the generators to what `random_states` gave."""
+    """Sets the generators to states that `random_states` returned."""
     import numpy
     import torch
 

@@ -32,5 +32,5 @@ class Signals:
 
     def _record(self, number: int, frame: FrameType | None) -> None:
         self.number = number
-        log.warning("%s: stopping after this step, with a checkpoint", signal.Signals(number).name)
+        log.warning("%s received: training stops after this step and writes a checkpoint", signal.Signals(number).name)
         self.restore()

@@ -15,12 +15,12 @@ class Throughput(pl.Callback):
 
     def __init__(self) -> None:
         self.flops_per_token, self.peak_flops = 0.0, 0.0
-        """Operations per token, and per second at the device's peak; with 0, the utilisation is not reported."""
+        """Operations per token, and operations per second at the device's peak; 0: the utilisation is not reported."""
         self._tokens, self._seconds, self._started = 0, 0.0, 0.0
 
     @property
     def tokens_per_second(self) -> float:
-        """Of the whole run, without validations and checkpoints."""
+        """Mean over the whole run, without the time of validations and checkpoints."""
         return self._tokens / max(self._seconds, 1e-9)
 
     def state_dict(self) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Schedules validations: several per epoch at equal distances, the last one at its end, and one after the last step."""
+"""Schedules validations: several per epoch at equal distances, the last at the epoch's end, and one after the last step."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class ValidationSchedule(pl.Callback):
         self._per_epoch = per_epoch
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: Any) -> None:
-        # A resumed run asks about the step that was taken last.
+        # A resumed run first checks whether a validation is due after the checkpoint's last step.
         last = trainer.fit_loop.epoch_loop.batch_progress.current.ready - 1
         self._schedule(trainer, last, trainer.global_step == pl_module.total_steps)
 
@@ -27,7 +27,7 @@ class ValidationSchedule(pl.Callback):
         self._schedule(trainer, batch_idx, trainer.global_step + 1 == pl_module.total_steps)
 
     def _schedule(self, trainer: pl.Trainer, batch_idx: int, last_step: bool) -> None:
-        """Has Lightning validate after this batch if a validation is due: it validates at multiples of the number."""
+        """Makes Lightning validate after this batch if a validation is due; it does so at multiples of `val_check_batch`."""
         batches = int(trainer.num_training_batches)
         due = {math.ceil(batches * n / self._per_epoch) for n in range(1, self._per_epoch + 1)}
         validate = batch_idx + 1 in due or last_step

@@ -121,7 +121,7 @@ class Calibrator(Protocol):
 
     @property
     def usable(self) -> bool:
-        """Whether it gives probabilities; otherwise it only gives a word."""
+        """Whether a confidence has a probability. If not, it is only a word such as "high", from rules."""
 
     @property
     def fitted(self) -> bool:

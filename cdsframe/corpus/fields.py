@@ -27,7 +27,7 @@ def record_field_problems(fields: Mapping[str, str | list[str] | None]) -> list[
 
 
 def names_of(fields: Mapping[str, str | list[str] | None], key: str) -> list[str]:
-    """Returns the names in a record whose values form the document's field `key`."""
+    """Returns the names of the record's fields that form the document's field `key`."""
     value = fields.get(key)
     return value if isinstance(value, list) else [] if value is None else [value]
 

@@ -143,7 +143,7 @@ class FileQuestions:
         return found, removed
 
     def _files(self) -> list[tuple[str, Path, str | None]]:
-        """Returns the name for ids, the path, and the split of each file; None: its questions are divided."""
+        """Returns each file's name in ids, its path, and its split; split None: its questions are divided among the splits."""
         if isinstance(self._paths, dict):
             files: list[tuple[Path, str | None]] = [
                 (file, split) for split, path in self._paths.items() for file in table_files(str(resolve(path)))

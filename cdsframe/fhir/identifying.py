@@ -77,7 +77,7 @@ def word_pattern(word: str) -> Pattern:
 
 
 def several_words_pattern(found: Sequence[str]) -> Pattern:
-    """Returns a pattern that matches two or more adjacent words of `found`."""
+    """Returns a pattern for two or more words in a row, each of which is in `found`."""
     one = _any_word(found)
     return _bounded("".join(word[0] for word in found), rf"(?:{one})(?:{_BETWEEN}(?:{one}))+")
 

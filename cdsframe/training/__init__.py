@@ -1,1 +1,1 @@
-"""From questions, passages and answers to an adapter; each job of `train.py` is a function in a module of its own."""
+"""Trains adapters, embedders and rerankers, estimates memory, merges adapters: one module per option of `training`."""

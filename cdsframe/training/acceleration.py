@@ -1,4 +1,4 @@
-"""Prepares a model so that its training takes less time or memory, with the same result. Does not estimate savings."""
+"""Prepares a model so that its training takes less time or memory, with the same loss. Does not estimate savings."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ log = logging.getLogger(__name__)
 
 
 class Acceleration:
-    """Ways to compute the same in less time or memory.
+    """Options that reduce the time or memory of training without changing its loss.
 
     Args:
-        fused: whether each LoRA layer is computed as one function (`cdsframe.training.fused`).
-        packing: whether examples lie one behind the other in a row (`cdsframe.training.attention`).
-        gradient_checkpointing: whether activations are computed again in the backward pass instead of kept (Chen et
-            al., arXiv 1604.06174): a third more arithmetic, far less memory. `auto`: if training does not fit
-            otherwise.
-        compile: whether each decoder layer is compiled by torch.compile.
+        fused: True: computes each LoRA layer as one autograd function (`cdsframe.training.fused`).
+        packing: True: concatenates examples in one row without padding, if the model's layers keep them apart
+            (`cdsframe.training.attention`). False: pads them.
+        gradient_checkpointing: `always`: recomputes activations in the backward pass instead of storing them (Chen et
+            al., arXiv 1604.06174): a third more computation, far less memory. `never`: stores them. `auto`: recomputes
+            them only if training would not fit into memory otherwise.
+        compile: True: compiles each decoder layer by torch.compile.
     """
 
     def __init__(self, fused: bool, packing: bool, gradient_checkpointing: Checkpointing, compile: bool) -> None:
@@ -29,7 +30,7 @@ class Acceleration:
         self._compile = compile
 
     def apply(self, model: Any, checkpointing: bool) -> bool:
-        """Prepares the model in place. Returns whether its examples can be packed."""
+        """Prepares the model in place; `checkpointing`: with gradient checkpointing. Returns whether examples are packed."""
         from cdsframe.training.attention import pack
         from cdsframe.training.fused import fuse
         from cdsframe.training.proof import prove
@@ -46,14 +47,17 @@ class Acceleration:
 
 
 def checkpoint_activations(model: Any) -> None:
-    """Has each decoder layer keep its input alone."""
+    """Turns on gradient checkpointing: each decoder layer stores only its input for the backward pass."""
     causal = base_of(model)
     causal.activation_checkpointing_enable()
     log.info("gradient checkpointing is on")
 
 
 def compile_layers(model: Any) -> None:
-    """Compiles each decoder layer at its first step, for any length; attention and fused LoRA are left out of it."""
+    """Has torch.compile compile each decoder layer at its first step, for any sequence length.
+
+    Packed attention and fused LoRA layers are not compiled. Raises ConfigError if the model has no list of layers.
+    """
     import torch
     from transformers import AttentionInterface
 
@@ -62,7 +66,7 @@ def compile_layers(model: Any) -> None:
     AttentionInterface.register(NAME, torch.compiler.disable(attend))
     causal = base_of(model)
     decoder = causal.get_decoder()
-    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)  # GPT-2's and Bloom's name
+    layers = getattr(decoder, "layers", None) or getattr(decoder, "h", None)  # `h` in GPT-2 and Bloom
     if layers is None:
         raise ConfigError(
             f"training.acceleration.compile: {type(causal).__name__} has no list of layers; use "

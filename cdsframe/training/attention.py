@@ -1,7 +1,7 @@
-"""Causal attention over packed examples: each attends to itself alone, without padding and without a mask.
+"""Causal attention over packed examples: each example attends only to itself, without padding.
 
-Short ones take plain matrix products where bfloat16 is computed on a CPU: torch's fused kernel does not use its units
-for small matrices. Does not serve inference with a cache.
+In bfloat16 on a CPU, short examples are computed by plain matrix products: torch's fused kernel does not use the CPU's
+bfloat16 units for small matrices. Does not support inference with a key-value cache.
 """
 
 from __future__ import annotations
@@ -18,25 +18,27 @@ log = logging.getLogger(__name__)
 
 NAME = "cdsframe_packed"
 LONGEST = 512
-"""Tokens up to which the products are faster (measured: 1.8 times at 256 tokens, 1.2 at 512)."""
+"""Maximum tokens of an example that plain matrix products compute; longer examples use torch's fused kernel.
+
+Measured: the products are 1.8 times as fast at 256 tokens, 1.2 times at 512."""
 _ROUNDING = {torch.float32: 1e-3, torch.bfloat16: 0.05}
-"""Of a hidden state's norm, by which most tokens' may differ between a row of their own and a shared one."""
+"""dtype -> maximum relative difference (median over an example's tokens) of hidden states, packed against alone."""
 _LEAK = 1e-5
-"""Of a hidden state's norm, by which each token's may change with another example's tokens, all shapes equal."""
+"""Maximum relative change of any token's hidden state if the other example in its row has other tokens."""
 
 
 @dataclass(frozen=True, slots=True)
 class Lengths:
-    """Tokens of packed examples, in order. Not a bare list: of that torch.compile would look at every number."""
+    """Numbers of tokens of packed examples, in order. A class: torch.compile would guard every number of a list."""
 
     of: list[int]
 
 
 def pack(model: Any) -> bool:
-    """Makes the model take packed examples, where its layers keep them apart; whether they do.
+    """Sets packed attention if the model's layers keep packed examples apart. Returns whether they do.
 
-    Tried out on two short sequences: a layer that mixes neighbours in a way of its own (a convolution, a recurrent
-    state) gives others when they lie in one row. Such a model keeps its own attention, and its examples are padded.
+    Tests two short sequences: a layer that mixes tokens outside attention (a convolution, a recurrent state) gives
+    other hidden states if both are in one row. Such a model keeps its attention, and its examples are padded.
     """
     causal = base_of(model)
     own = str(causal.config._attn_implementation)
@@ -57,17 +59,17 @@ def pack(model: Any) -> bool:
         ValueError,
         RuntimeError,
         AttributeError,
-    ):  # a layer that does not hand `lengths` on, or has a custom attention
+    ):  # a layer does not pass `lengths` on, or has custom attention
         apart = False
     if not apart:
         causal.set_attn_implementation(own)
     model.train(training)
-    log.info("attention: %s", f"{NAME} (examples are packed)" if apart else f"{own} (its layers cannot be packed)")
+    log.info("attention: %s", f"{NAME} (examples are packed)" if apart else f"{own} (examples are padded)")
     return apart
 
 
 def use_packed(model: Any) -> None:
-    """Sets the attention below, untried."""
+    """Sets `attend` as the model's attention. Does not test whether the layers keep packed examples apart."""
     from transformers import AttentionInterface
 
     AttentionInterface.register(NAME, attend)
@@ -88,16 +90,18 @@ def attend(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """As transformers' own: query `[1, heads, tokens, d]`, the result `[1, tokens, heads, d]`.
+    """Attention function of transformers' interface: query `[1, heads, tokens, d]`, result `[1, tokens, heads, d]`.
 
     Args:
-        lengths: of the examples, in order.
-        sliding_window: how many tokens, itself among them, a token sees; None: all before it.
+        lengths: numbers of tokens of the packed examples, in order.
+        sliding_window: number of tokens that a token attends to, itself included; None: itself and all before it.
+
+    Raises ValueError if the model caps attention scores (`softcap`).
     """
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
     if options.get("softcap") is not None:
-        raise ValueError("attention with a soft cap is not written here")
+        raise ValueError("packed attention does not support a soft cap of the scores")
     products = query.device.type == "cpu" and query.dtype == torch.bfloat16 and dropout == 0
     options |= {"dropout": dropout, "scaling": scaling, "is_causal": True}
     results = []
@@ -114,7 +118,7 @@ def attend(
 
 
 def _products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float | None) -> torch.Tensor:
-    """Softmax attention of one example, written out."""
+    """Computes causal attention of one example by plain matrix products; result `[1, tokens, heads, d]`."""
     heads, length = query.shape[1:3]
     groups = heads // key.shape[1]
     seen = torch.ones(length, length, dtype=torch.bool).tril()
@@ -125,7 +129,7 @@ def _products(query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scali
 
 
 def _states(causal: Any, sequences: list[list[int]]) -> torch.Tensor:
-    """The hidden states `[tokens, dimension]` of sequences in one row."""
+    """Returns the hidden states `[tokens, dimension]` of sequences in one row; several sequences are packed."""
     device = causal.get_input_embeddings().weight.device
     rows = causal.get_input_embeddings().weight.shape[0]
     ids = torch.tensor([[token % rows for one in sequences for token in one]], device=device)
@@ -138,6 +142,9 @@ def _states(causal: Any, sequences: list[list[int]]) -> torch.Tensor:
 
 
 def _distances(found: torch.Tensor, wanted: torch.Tensor) -> torch.Tensor:
-    """Of each token, relative to its norm; a few have values so large that bfloat16 rounds all others away."""
+    """Returns the norm of each token's difference, divided by the norm of its wanted state.
+
+    A few tokens have values so large that bfloat16 rounds their other values away: `pack` takes the median.
+    """
     relative: torch.Tensor = (found - wanted).norm(dim=1) / wanted.norm(dim=1)
     return relative

@@ -1,8 +1,8 @@
-"""Effective batches of examples, each cut into micro-batches that are packed or padded.
+"""Makes effective batches of examples, each split into micro-batches that are packed or padded.
 
-The whole effective batch carries the number of its labelled tokens, by which the loss is divided, so that accumulating
-8 x 1 gives the gradient of 1 x 8. Only padded examples are grouped by length; packed ones have no padding to save (see
-`cdsframe.training.attention`).
+An effective batch carries its number of labelled tokens. The loss is divided by this number, so that eight
+micro-batches of one example give the gradient of one micro-batch of eight. Only padded examples are grouped by length;
+packed examples have no padding to save (see `cdsframe.training.attention`). Does not tokenise.
 """
 
 from __future__ import annotations
@@ -21,12 +21,19 @@ from cdsframe.training.examples import Example
 from cdsframe.training.tokenized import lengths
 
 _POOL = 8
-"""Effective batches that are sorted by length together where they are padded. Packed ones save nothing by it, and
-batches of one length teach less: on a mix of short and long examples the validation loss was .01 nats higher."""
+"""Number of padded effective batches whose examples are sorted by length together. Packed examples are not sorted:
+this would save nothing, and batches of one length teach less (on a mix of short and long examples the validation loss
+was .01 nats higher)."""
 
 
 class LengthGroupedBatches:
-    """Index lists, one an effective batch; another order every epoch, the same for the same seed and epoch."""
+    """Divides examples into effective batches of similar length, as lists of indices.
+
+    Args:
+        lengths: number of tokens of each example.
+        shuffle: True: another order every epoch, determined by seed and epoch. False: the longest examples first.
+        pool: number of effective batches whose examples are sorted by length together.
+    """
 
     def __init__(self, lengths: Sequence[int], batch_size: int, seed: int, shuffle: bool, pool: int = _POOL) -> None:
         self._lengths, self._batch_size, self._seed, self._shuffle = lengths, batch_size, seed, shuffle
@@ -36,7 +43,7 @@ class LengthGroupedBatches:
         return -(-len(self._lengths) // self._batch_size)
 
     def epoch(self, number: int) -> list[list[int]]:
-        """The batches of an epoch (from 0), in order."""
+        """Returns the batches of an epoch (numbered from 0), in order."""
         order = list(range(len(self._lengths)))
         if not self._shuffle:
             return self._cut(sorted(order, key=lambda n: (-self._lengths[n], n)))
@@ -54,12 +61,13 @@ class LengthGroupedBatches:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """How an effective batch is cut into micro-batches, and how one lies in memory.
+    """How an effective batch is split into micro-batches, and whether these are packed or padded.
 
     Args:
-        examples: of a micro-batch, at most.
-        tokens: of a micro-batch at most, padding counted (one example always fits); None: no limit.
-        padding_id: fills up the shorter rows; None: the examples lie one behind the other in one row.
+        examples: maximum number of examples in a micro-batch.
+        tokens: maximum number of tokens in a micro-batch, padding included; one example is always allowed. None: no
+            limit.
+        padding_id: token that fills up the shorter rows; None: the examples are packed into one row.
     """
 
     examples: int
@@ -67,7 +75,7 @@ class Layout:
     padding_id: int | None
 
     def cut(self, examples: Sequence[Example]) -> list[list[Example]]:
-        """Micro-batches, the longest examples first."""
+        """Splits examples into micro-batches, the longest examples first."""
         parts: list[list[Example]] = []
         for example in sorted(examples, key=len, reverse=True):
             full = not parts or len(parts[-1]) == self.examples
@@ -77,12 +85,12 @@ class Layout:
         return parts
 
     def places(self, examples: Sequence[Example]) -> int:
-        """Tokens of a micro-batch, padding counted."""
+        """Returns the number of tokens in a micro-batch, padding included."""
         own = list(map(len, examples))
         return sum(own) if self.padding_id is None else len(own) * max(own)
 
     def lay(self, examples: Sequence[Example]) -> dict[str, Any]:
-        """The decoder's inputs, and `labels`."""
+        """Returns a micro-batch as tensors: the decoder's inputs, and `labels`."""
         return _pack(examples) if self.padding_id is None else _pad(examples, self.padding_id)
 
 
@@ -90,7 +98,7 @@ class Batches:
     """Collated effective batches of examples.
 
     Args:
-        rank, world_size: of the processes that train; each gets its part of every batch.
+        rank, world_size: rank of this process, number of processes; each process gets its share of every batch.
     """
 
     def __init__(
@@ -108,15 +116,15 @@ class Batches:
         self._groups = LengthGroupedBatches(lengths(examples), batch_size, seed, shuffle, pool)
 
     def __len__(self) -> int:
-        """Batches an epoch."""
+        """Number of batches per epoch."""
         return len(self._groups)
 
     def epoch(self, number: int, first: int = 0) -> Iterator[dict[str, Any]]:
-        """The batches of an epoch (from 0), from the batch `first` on."""
+        """Yields the batches of an epoch (numbered from 0), starting at batch `first`."""
         return map(self._collated, self._groups.epoch(number)[first:])
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        """The batches of the first epoch."""
+        """Yields the batches of the first epoch."""
         return self.epoch(0)
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
@@ -124,11 +132,12 @@ class Batches:
 
 
 def collate(examples: Sequence[Example], layout: Layout, rank: int = 0, world_size: int = 1) -> dict[str, Any]:
-    """One effective batch, or of several processes this one's part of it (every n-th example by length).
+    """Collates this process's share of one effective batch: every `world_size`-th example, by length.
 
     Returns:
-        `micro`: what `layout.lay` gave; `labelled` and `tokens`: their numbers over the whole batch, padding not
-        counted; `ids`; `padding`: its share of this part's places.
+        `micro`: the micro-batches of this share. `labelled`, `tokens`: numbers of labelled tokens and of tokens in the
+        whole effective batch, without padding. `ids`: ids of all its examples. `padding`: fraction of padding in this
+        share.
     """
     own = sorted(examples, key=len, reverse=True)[rank::world_size]
     parts = layout.cut(own)
@@ -142,9 +151,9 @@ def collate(examples: Sequence[Example], layout: Layout, rank: int = 0, world_si
 
 
 def _pack(examples: Sequence[Example]) -> dict[str, Any]:
-    """One row: `input_ids`, `position_ids` (from 0 in each example), `labels`, int64 `[1, tokens]`; and `lengths`."""
+    """Returns a row: `input_ids`, `position_ids` (from 0 per example), `labels`, int64 `[1, tokens]`; and `lengths`."""
     own = list(map(len, examples))
-    labels = [[IGNORED, *example.encoded.labels[1:]] for example in examples]  # nothing before it foretells the first
+    labels = [[IGNORED, *example.encoded.labels[1:]] for example in examples]  # nothing predicts the first token
     rows = {
         "input_ids": chain.from_iterable(example.encoded.input_ids for example in examples),
         "position_ids": chain.from_iterable(map(range, own)),
@@ -154,7 +163,7 @@ def _pack(examples: Sequence[Example]) -> dict[str, Any]:
 
 
 def _pad(examples: Sequence[Example], padding_id: int) -> dict[str, Any]:
-    """`input_ids`, `attention_mask`, `labels`, each int64 `[examples, longest]`, padded on the right."""
+    """Returns `input_ids`, `attention_mask`, `labels`, each int64 `[examples, longest]`, padded on the right."""
     longest = max(len(example) for example in examples)
     input_ids = torch.full((len(examples), longest), padding_id, dtype=torch.long)
     labels = torch.full((len(examples), longest), IGNORED, dtype=torch.long)

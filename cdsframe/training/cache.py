@@ -38,7 +38,7 @@ from cdsframe.types import Question
 log = logging.getLogger(__name__)
 
 KEPT = 8
-"""Number of sets in a folder; of more, the least recently used are removed."""
+"""Maximum number of sets in a cache folder; the least recently used sets are removed."""
 _FORMAT_VERSION = 2
 _DAY = 24 * 60 * 60
 _FILE = "examples.arrow"
@@ -46,25 +46,26 @@ _NOT_RETRIEVED = frozenset({
     "model", "quantization", "lora", "prompt", "contamination", "ingestion", "logger", "optimization",
     "trainer", "training",
 })  # fmt: skip
-"""Groups that do not decide what is retrieved. Any other group does, also one that is added later."""
+"""Config groups that do not affect which passages are retrieved. The digest depends on all other groups."""
 _CODE: tuple[ModuleType, ...] = (
     encoding, chat_format, examination, template, tokens, turns, prompt, sentences, shingles, evidence, examples,
     prepared, tokenized,
 )  # fmt: skip
-"""Modules that make examples: a set made by other code is not used."""
+"""Modules whose code makes the examples. The digest depends on it: a set made by other code is not used."""
 _NO_FINGERPRINT = "0" * 16
-"""Of examples that are not cached."""
+"""Fingerprint of a data set that is not cached."""
 
 
 def cached(
     folder: str | None, builder: ExampleBuilder, questions: Sequence[Question], identities: Mapping[str, Any]
 ) -> TokenizedExamples:
-    """The questions' examples, from their set in `folder`, which is built if it is missing; None: built in memory.
+    """Returns the questions' examples from the cache; builds them if missing. Logs how many questions give none.
 
     Args:
-        identities: group -> its component's identity; those that decide what is retrieved are in the digest.
+        folder: folder of the cache; None: no cache, the examples are built in memory.
+        identities: config group -> its component's identity; the digest depends on those that affect retrieval.
 
-    Raises InputError where no example is left.
+    Raises InputError if no question gives an example.
     """
     key = None if folder is None else _key(builder, questions, identities)
     found = None if folder is None or key is None else _from(Path(folder) / key, builder, questions)
@@ -75,7 +76,7 @@ def cached(
 
 
 def _from(place: Path, builder: ExampleBuilder, questions: Sequence[Question]) -> TokenizedExamples | None:
-    """The examples in a set's folder, which is made if it is missing; None if it cannot be written."""
+    """Returns the examples of the set in folder `place`; builds a missing set. None if the folder cannot be written."""
     try:
         if not place.parent.is_dir():
             place.parent.mkdir(parents=True, mode=0o700)
@@ -85,8 +86,8 @@ def _from(place: Path, builder: ExampleBuilder, questions: Sequence[Question]) -
             found = _opened(made)
             _tidy(place)
         else:
-            log.info("%d examples of %d questions read from %s", len(found), len(questions), place)
-        with suppress(FileNotFoundError):  # another process removed it, because the folder held too many
+            log.info("read %d examples of %d questions from the cache %s", len(found), len(questions), place)
+        with suppress(FileNotFoundError):  # another process removed this set, because there were too many
             os.utime(place)
     except OSError as error:
         reason = error.strerror or "the folder cannot be written"
@@ -96,7 +97,7 @@ def _from(place: Path, builder: ExampleBuilder, questions: Sequence[Question]) -
 
 
 def _key(builder: ExampleBuilder, questions: Sequence[Question], identities: Mapping[str, Any]) -> str | None:
-    """The digest of all that the examples depend on; None if the tokenizer has none."""
+    """Returns a digest of all that the examples depend on; None if the tokenizer has no digest."""
     identity = builder.identity
     if identity is None:
         return None
@@ -113,7 +114,7 @@ def _as_text(question: Question) -> str:
 
 
 def _opened(place: Path) -> TokenizedExamples | None:
-    """The examples in a folder. If it is damaged or has another set's name, removes it and returns None."""
+    """Reads the set in a folder. Removes the folder and returns None if it is damaged or has another set's name."""
     import pyarrow
 
     file = place / _FILE
@@ -124,7 +125,7 @@ def _opened(place: Path) -> TokenizedExamples | None:
             return opened(file, manifest["left_out"])
     except (InputError, OSError, pyarrow.ArrowInvalid):
         pass
-    log.warning("the examples in %s are damaged; they are made again", place)
+    log.warning("the cached examples in %s are damaged; they are built again", place)
     shutil.rmtree(place, ignore_errors=True)
     return None
 
@@ -154,7 +155,7 @@ def _tidy(newest: Path) -> None:
 
 
 def _used(place: Path) -> float:
-    """The time of a set's last use, in seconds; 0 if another process has just removed it."""
+    """Returns the time of a set's last use, in seconds; 0 if another process has just removed the set."""
     try:
         return place.stat().st_mtime
     except FileNotFoundError:

@@ -18,8 +18,8 @@ class EpochLoader:
     complete, it begins the next one. An iterator from which no batch is taken changes nothing.
 
     Args:
-        used: batches that are used of each epoch.
-        same_order: whether all epochs have the order of the first one.
+        used: number of batches that are used per epoch (`trainer.limit_train_batches`).
+        same_order: True: every epoch has the order of the first epoch.
     """
 
     def __init__(self, batches: Batches, used: int, same_order: bool) -> None:
@@ -27,7 +27,7 @@ class EpochLoader:
         self._epoch, self._passed, self._loaded = -1, 0, False
 
     def __len__(self) -> int:
-        """Batches per epoch."""
+        """Number of batches per epoch."""
         return len(self._batches)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -51,8 +51,8 @@ class TrainingData(pl.LightningDataModule):
     Args:
         train: the batches of any epoch.
         validation: the batches of each validation.
-        used: training batches that are used of each epoch.
-        same_order: whether all epochs have the order of the first one (`trainer.overfit_batches`).
+        used: number of training batches that are used per epoch (`trainer.limit_train_batches`).
+        same_order: True: every epoch has the order of the first epoch (`trainer.overfit_batches`).
     """
 
     def __init__(self, train: Batches, validation: Batches, used: int, same_order: bool) -> None:
@@ -66,5 +66,5 @@ class TrainingData(pl.LightningDataModule):
         return self._validation
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Leaves the batch where it is: the module moves one micro-batch at a time to the device."""
+        """Does not move the batch: the module moves one micro-batch at a time to the device."""
         return batch

@@ -1,7 +1,7 @@
 """`training=embedder`: fine-tunes the configured embedder on questions and the passages that answer them.
 
-Sentence-BERT (arXiv 1908.10084) by sentence-transformers, whose format the result has; `embedder.name=FOLDER` uses it
-with the options of the one it began with. An index has to be made anew with it.
+Uses sentence-transformers (Sentence-BERT, arXiv 1908.10084) and writes its format. To use the result, set
+`embedder.name=FOLDER` and keep the other options of the embedder; then ingest the corpus again. Does not mine pairs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def tune(
     validations: Count,
     embedders: str,
 ) -> float:
-    """Fine-tunes; writes the best embedder to the run's folder and, in a single run, to `embedders/name`.
+    """Fine-tunes the embedder. Writes the best one to the run's folder and, unless in a multirun, to `embedders/NAME`.
 
     Resumes from the last checkpoint if the run was interrupted. Returns the lowest validation loss (nats per question,
     among the passages of its batch).
@@ -69,7 +69,8 @@ class _TrainedEncoder:
 
     Args:
         settings: the embedder's identity.
-        max_tokens: how many tokens of a text are read in training; the result reads as many as the embedder does.
+        max_tokens: maximum tokens of a text in training; longer texts are truncated. The saved model keeps the
+            embedder's own maximum.
     """
 
     def __init__(self, settings: Mapping[str, Any], max_tokens: int) -> None:
@@ -78,7 +79,7 @@ class _TrainedEncoder:
         self._settings = {**settings, **{f"{side}_prefix": prompt for side, prompt in prompts.items()}}
 
     def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
-        """One micro-batch of all pairs."""
+        """Returns one micro-batch with this process's share of all pairs."""
         from cdsframe.training.ranking import together
 
         queries, passages = (partial(self._tokenize, self._settings[f"{side}_prefix"]) for side in ("query", "passage"))
@@ -90,5 +91,5 @@ class _TrainedEncoder:
         return dict(self.model.tokenizer(read, return_tensors="pt", **settings))
 
     def save(self, folder: Path) -> None:
-        """In the format of sentence-transformers."""
+        """Writes the model in the format of sentence-transformers."""
         self.model.save_pretrained(str(folder), create_model_card=False)

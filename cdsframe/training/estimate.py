@@ -1,7 +1,7 @@
-"""`training=estimate`: how much memory a fine-tuning takes, before any weight is loaded, and whether it is there.
+"""`training=estimate`: estimates the memory of a fine-tuning without loading weights; compares it with the free memory.
 
-Weights, gradients and the optimiser's moments follow from their shapes; activations are counted by running the longest
-micro-batch through a model without weights (PyTorch's fake tensors). Does not estimate time.
+Weights, gradients and the optimiser's moments are counted by their shapes. Activations are counted by running the
+longest micro-batch through the model's code on PyTorch's fake tensors, which hold no data. Does not estimate time.
 """
 
 from __future__ import annotations
@@ -36,26 +36,26 @@ _CGROUP = Path("/sys/fs/cgroup")
 
 
 class NotCountedError(CdsframeError):
-    """A model's code does not run on tensors without contents. It may train all the same."""
+    """The memory cannot be estimated: the model's code does not run on fake tensors. Training may still work."""
 
 
 @dataclass(frozen=True, slots=True)
 class Memory:
-    """Bytes that a training needs at its peak, on one device."""
+    """Peak memory of a training on one device, in bytes."""
 
     weights: int
-    """The base model's, as quantized."""
+    """Weights of the base model, as quantized; 0 if all weights are trained."""
     trained: int
     """Trained weights, in float32, with their gradients."""
     optimizer: int
-    """Its moments."""
+    """The optimiser's moments."""
     activations: int
-    """Of the longest micro-batch: what the backward pass needs, with the answers' logits."""
+    """Tensors that the backward pass of the longest micro-batch needs, and one chunk of logits."""
 
     libraries: int = 0
-    """What the libraries take beside tensors, on a CPU: code and buffers, and oneDNN's kernels."""
+    """On a CPU: memory of the libraries besides tensors (code, buffers, oneDNN's kernels)."""
     fragments: int = 0
-    """What the heap keeps between tensors, on a CPU."""
+    """On a CPU: freed memory between tensors in the heap."""
 
     @property
     def total(self) -> int:
@@ -68,7 +68,7 @@ class Memory:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """A micro-batch's: tokens of its examples, how many of them are labelled, and whether the examples are packed."""
+    """A micro-batch: tokens of each example, number of labelled tokens, and whether the examples are packed."""
 
     lengths: tuple[int, ...]
     labelled: int
@@ -91,7 +91,7 @@ def estimate(
     train_limit: Count | None,
     cache: str | None,
 ) -> float:
-    """Logs the memory that `training=sft` needs with these settings, and whether it is free. Returns it in GB."""
+    """Logs the memory that `training=sft` needs with these settings, and whether it fits. Returns the memory in GB."""
     from cdsframe.training.batches import Layout
 
     model, seed = system.model, system.seed
@@ -115,10 +115,10 @@ def estimate(
     memory, checkpointing = _decided(estimated, acceleration.gradient_checkpointing, there)
     steps = system.trainer.steps(-(-len(examples) // batch_size), 1)
     tokens = sum(lengths(examples))
-    log.info("%d examples of %d tokens; %d optimiser steps an epoch", len(examples), tokens, steps)
+    log.info("%d examples with %d tokens in total; %d optimiser steps per epoch", len(examples), tokens, steps)
     how = ", with gradient checkpointing" if checkpointing else ""
     fits = "fits" if memory.total <= there else "does not fit"
-    log.info("needs %s%s; %.2f GB are free: it %s", memory, how, there / _GB, fits)
+    log.info("training needs %s%s; %.2f GB are free: it %s", memory, how, there / _GB, fits)
     figures = asdict(memory) | {"total": memory.total, "available": there}
     metrics = {f"memory/{name}_gb": value / _GB for name, value in figures.items()} | {"train/tokens": float(tokens)}
     system.run.finish(metrics, {"model": model.digest})
@@ -126,27 +126,28 @@ def estimate(
 
 
 def require_fit(estimated: Callable[[bool], Memory], wanted: Checkpointing, device: str) -> bool:
-    """Whether gradient checkpointing is to be used: as wanted, or where nothing else fits.
+    """Returns whether to use gradient checkpointing; with `auto`, only if training does not fit without it.
 
     Args:
-        estimated: the memory without or with it.
+        estimated: returns the memory of the training with (True) or without (False) gradient checkpointing.
+        wanted: `training.acceleration.gradient_checkpointing`.
 
-    Raises CdsframeError, with the figures and what would help, where the training does not fit.
+    Raises CdsframeError, with the figures and remedies, if the training does not fit.
     """
     there = available(device)
     try:
         memory, checkpointing = _decided(estimated, wanted, there)
     except NotCountedError as error:
         log.warning(
-            "%s; training starts all the same (out of memory? training.acceleration.gradient_checkpointing=always)",
+            "%s; training starts anyway; if memory runs out, use training.acceleration.gradient_checkpointing=always",
             error,
         )
         return wanted == "always"
-    log.info("memory: about %s of %.2f GB that are free", memory, there / _GB)
+    log.info("training needs about %s; %.2f GB are free", memory, there / _GB)
     if memory.total > there:
         raise CdsframeError(
             f"the training needs about {memory}, and {there / _GB:.2f} GB are free; use quantization=nf4, a smaller "
-            "training.micro_batch_size or training.max_length, or a smaller model (training=estimate tries it out)"
+            "training.micro_batch_size or training.max_length, or a smaller model (training=estimate shows what fits)"
             + (", or training.acceleration.gradient_checkpointing=auto" if wanted == "never" else "")
         )
     return checkpointing
@@ -160,7 +161,7 @@ def _decided(estimated: Callable[[bool], Memory], wanted: Checkpointing, there: 
 
 
 def longest(examples: Sequence[Example], batch_size: int, layout: Layout) -> Shape:
-    """The largest shape that a micro-batch can have in any epoch: of the longest examples together."""
+    """Returns the largest shape of a micro-batch in any epoch: that of the longest examples in one effective batch."""
     own = lengths(examples)
     longest_first = sorted(range(len(own)), key=lambda number: -own[number])
     most = max(layout.cut([examples[number] for number in longest_first[:batch_size]]), key=layout.places)
@@ -177,7 +178,10 @@ def needed(
     shape: Shape,
     checkpointing: bool,
 ) -> Memory:
-    """The memory of a training whose longest micro-batch has this shape, with or without gradient checkpointing."""
+    """Returns the memory of a training whose longest micro-batch has this shape.
+
+    Raises NotCountedError if the model's code does not run on fake tensors.
+    """
     import torch
     from torch._subclasses.fake_tensor import FakeTensorMode
 
@@ -197,8 +201,8 @@ def needed(
             activations = _tried(tuned, shape, checkpointing)
     except Exception as error:
         raise NotCountedError(
-            f"the memory that {model.public_name} takes cannot be estimated: its code does not run on tensors without "
-            f"contents in {str(model.compute_dtype).removeprefix('torch.')}"
+            f"the memory for training {model.public_name} cannot be estimated: its code does not run on PyTorch's fake "
+            f"tensors in {str(model.compute_dtype).removeprefix('torch.')}"
         ) from error
     kind = torch.device(model.device).type
     return Memory(
@@ -212,7 +216,7 @@ def needed(
 
 
 def _tried(model: Any, shape: Shape, checkpointing: bool) -> int:
-    """Activation bytes. If the layers cannot be packed, counts padded examples."""
+    """Returns the bytes of activations; of padded examples, if the model's code does not accept packed ones."""
     from cdsframe.training.attention import use_packed
 
     own = str(base_of(model).config._attn_implementation)
@@ -220,7 +224,7 @@ def _tried(model: Any, shape: Shape, checkpointing: bool) -> int:
         use_packed(model)
     try:
         kept = _activations(model, shape)
-    except (TypeError, ValueError):  # as `attention.pack` finds out on real weights
+    except (TypeError, ValueError):  # before training, `attention.pack` detects this on real weights
         if not shape.packed:
             raise
         base_of(model).set_attn_implementation(own)
@@ -231,7 +235,7 @@ def _tried(model: Any, shape: Shape, checkpointing: bool) -> int:
 
 @contextmanager
 def _without_messages() -> Iterator[None]:
-    """Keeps torch from logging the errors of its fake kernels: they are no errors of the training."""
+    """Suppresses the errors that torch logs about fake kernels: training is not affected."""
     logger = logging.getLogger("torch._subclasses.fake_tensor")
     level = logger.level
     logger.setLevel(logging.CRITICAL)
@@ -242,7 +246,12 @@ def _without_messages() -> Iterator[None]:
 
 
 def _held(module: Any, identity: Mapping[str, Any], plain: int) -> int:
-    """Bytes of the weights as a quantization holds them: the linear layers' but the output's in fewer bits."""
+    """Returns the bytes of the quantized weights: all linear layers except the output layer are quantized.
+
+    Args:
+        identity: the quantization's identity, with `bits` and `double_quant`.
+        plain: bytes of a weight that is not quantized.
+    """
     import torch
 
     bits = {4: 4 + (8 / 64 + 32 / 64 / 256 if identity.get("double_quant") else 32 / 64), 8: 8, 16: 8 * plain}
@@ -253,7 +262,7 @@ def _held(module: Any, identity: Mapping[str, Any], plain: int) -> int:
 
 
 def _pretend(model: Any, device: str, dtype: Any) -> None:
-    """Puts fake tensors in the places of the model's meta tensors, so that the device's own kernels are chosen."""
+    """Replaces the model's meta tensors by fake tensors of the device, so that torch chooses the device's kernels."""
     import torch
 
     made: dict[int, Any] = {}
@@ -273,7 +282,7 @@ def _pretend(model: Any, device: str, dtype: Any) -> None:
 
 
 def _activations(model: Any, shape: Shape) -> int:
-    """Bytes that autograd keeps for the backward pass of one micro-batch, and those of the logits there are at once."""
+    """Returns the bytes that autograd stores for the backward pass of one micro-batch, plus one chunk of logits."""
     import torch
 
     from cdsframe.training.attention import Lengths
@@ -286,7 +295,7 @@ def _activations(model: Any, shape: Shape) -> int:
         storage = tensor.untyped_storage()
         if storage._cdata not in weights:
             kept[storage._cdata] = storage.nbytes()
-            held.append(tensor)  # or its number would be given to the next
+            held.append(tensor)  # keeps the storage alive: another one must not get its id
         return tensor
 
     held: list[torch.Tensor] = []
@@ -306,7 +315,7 @@ def _activations(model: Any, shape: Shape) -> int:
 
 
 def _checkpointed(model: Any, shape: Shape, kept: int) -> int:
-    """Bytes where each layer keeps its input alone, and one at a time all that it kept before."""
+    """Returns the bytes with gradient checkpointing: the inputs of all layers, and all activations of one layer."""
     from cdsframe.training.acceleration import checkpoint_activations
 
     checkpoint_activations(model)
@@ -319,7 +328,7 @@ def _checkpointed(model: Any, shape: Shape, kept: int) -> int:
 
 
 def available(device: str) -> int:
-    """Bytes that are free on the device; on a CPU what the system and a container's limit leave."""
+    """Returns the free bytes of a device; of a CPU, the smaller of the system's and the container's free memory."""
     import torch
 
     if torch.device(device).type == "cuda":

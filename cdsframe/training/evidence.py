@@ -1,4 +1,4 @@
-"""Which passages show the evidence of a question, and how its answer cites them. Does not choose what else is shown."""
+"""Finds the passages with a question's evidence and adds their citations to its answer. Does not choose distractors."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from cdsframe.text.sentences import sentences
 from cdsframe.types import Passage, Question
 
 _DOCUMENTS_AT_ONCE = 500
-"""Documents whose passages are asked of the index in one call."""
+"""Number of documents per call of `Index.passages`."""
 _NOT_INDEXED = "have no evidence in the index"
-_NO_EVIDENCE = "name no evidence (retriever=none teaches without passages, data=raft looks evidence up)"
+_NO_EVIDENCE = "name no evidence (use retriever=none to train without passages, or data=raft to find evidence)"
 
 
 def gold_passages(index: Index, questions: Sequence[Question]) -> dict[str, list[Passage]]:
-    """Question id -> for each piece of its evidence the one passage that shows most of it."""
+    """Returns question id -> its gold passages: for each span of evidence, the passage with the largest overlap."""
     ids = sorted({evidence.document_id for question in questions for evidence in question.evidence})
     passages: dict[str, list[Passage]] = defaultdict(list)
     for start in range(0, len(ids), _DOCUMENTS_AT_ONCE):
@@ -37,14 +37,21 @@ def gold_passages(index: Index, questions: Sequence[Question]) -> dict[str, list
 
 
 def without_evidence(questions: Sequence[Question], gold: Mapping[str, list[Passage]]) -> Counter[str]:
-    """How many answerable questions have no gold passage, and why."""
+    """Counts the answerable questions without a gold passage, by reason."""
     without = [question for question in questions if question.answerable and not gold[question.id]]
     reasons = (_NOT_INDEXED if question.evidence else _NO_EVIDENCE for question in without)
     return Counter(reasons)
 
 
 def cited_answer(prompt: Prompt, answer: str, shown: Sequence[Passage], cited: Sequence[int]) -> str:
-    """The answer with its markers: each behind what its passage says in the same words, else all at the end."""
+    """Returns the answer with its citation markers.
+
+    If each sentence occurs word for word in a cited passage, and each cited passage has such a sentence, a passage's
+    marker follows its sentences. Otherwise all markers are at the end.
+
+    Args:
+        cited: numbers of the gold passages among `shown`, from 1.
+    """
     found = [(end, _speaker(answer[start:end], shown, cited)) for start, end, _ in sentences(answer)]
     if len(cited) < 2 or {speaker for _, speaker in found} != set(cited):
         return prompt.answer(answer, cited)
@@ -58,6 +65,6 @@ def cited_answer(prompt: Prompt, answer: str, shown: Sequence[Passage], cited: S
 
 
 def _speaker(sentence: str, shown: Sequence[Passage], cited: Sequence[int]) -> int:
-    """The number of the first cited passage that contains the sentence, ignoring case and blanks; 0 if none."""
+    """Returns the number of the first cited passage that contains the sentence (ignoring case and space); 0: none."""
     wanted = " ".join(sentence.casefold().split())
     return next((n for n in cited if wanted in " ".join(shown[n - 1].text.casefold().split())), 0)

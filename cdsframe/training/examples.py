@@ -1,6 +1,6 @@
-"""Training examples as the pipeline will ask them: the same retriever, prompt and encoding, then the gold answer.
+"""Builds training examples that look like requests in service: the same retriever, prompt and encoding.
 
-Passages that hold the evidence are put in where retrieval missed them; what else was retrieved distracts (compare
+Gold passages (with the evidence) that retrieval missed are added; the other retrieved passages are distractors (compare
 Zhang et al., "RAFT", arXiv 2403.10131). Does not batch.
 """
 
@@ -21,7 +21,7 @@ from cdsframe.training.prepared import LeftOut, PreparedQuestions, tell_left_out
 from cdsframe.types import Message, Passage, Question
 
 QUESTIONS_AT_ONCE = 512
-"""Questions that are searched, and tokenised, in one call."""
+"""Number of questions that are searched, and tokenised, in one call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class _Lesson:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A question with the passages that may be shown, those that answer it first."""
+    """A question with its gold passages, its retrieved passages, and those to show (`chosen`), gold passages first."""
 
     question: Question
     gold: list[Passage]
@@ -59,10 +59,10 @@ class ExampleBuilder:
     """Builds examples from questions.
 
     Args:
-        no_gold_share: share of the answerable questions shown without the passages that answer them; the answer taught
-            is then the refusal.
-        shuffle_passages: whether passages are shown in random order instead of the retriever's.
-        max_length: tokens of prompt and answer; a longer example is left out and counted.
+        no_gold_share: fraction of the answerable questions (0 to 1) that are shown without their gold passages, with
+            the refusal as answer.
+        shuffle_passages: True: shows the passages in random order. False: in the retriever's order.
+        max_length: maximum tokens of prompt and answer; longer examples are left out and counted.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class ExampleBuilder:
 
     @property
     def identity(self) -> Mapping[str, Any] | None:
-        """The settings that examples depend on, but the retriever's own; None where the tokenizer has no digest."""
+        """Settings that examples depend on, without the retriever's; None if the tokenizer has no digest."""
         tokenizer = tokenizer_digest(self._tokenizer)
         if tokenizer is None:
             return None
@@ -104,9 +104,9 @@ class ExampleBuilder:
         return self._retriever.searches
 
     def build(self, questions: Sequence[Question]) -> list[Example]:
-        """The examples in the questions' order; what is left out is counted and logged.
+        """Returns the examples in the questions' order. Logs how many questions give none, and why.
 
-        Raises InputError where none is left.
+        Raises InputError if no question gives an example.
         """
         prepared = self.prepare(questions)
         starts = range(0, len(prepared), QUESTIONS_AT_ONCE)
@@ -115,18 +115,18 @@ class ExampleBuilder:
         return examples
 
     def prepare(self, questions: Sequence[Question]) -> PreparedQuestions:
-        """Finds the questions' evidence, in order to build their examples part by part."""
+        """Finds the questions' gold passages. Returns an object that builds the examples in parts."""
         gold = gold_passages(self._index, questions) if self.grounded else {}
         left_out = LeftOut(without_evidence(questions, gold) if self.grounded else Counter())
         usable = [q for q in questions if not self.grounded or gold[q.id] or not q.answerable]
-        # Deeper than is shown: what makes room for the gold passages, or stands in for them, is a retrieved one too.
+        # More hits than are shown: without the gold passages among them, `top_k` distractors must be left.
         depth = self._retriever.top_k + max(map(len, gold.values()), default=0)
         return PreparedQuestions(usable, left_out, partial(self._encoded, gold, depth), self._counted)
 
     def _encoded(
         self, gold: Mapping[str, list[Passage]], depth: int, questions: Sequence[Question], left_out: LeftOut
     ) -> list[Example]:
-        """The examples of some questions, all searched and tokenised at once."""
+        """Returns the examples of some questions, searched and tokenised together; adds the others to `left_out`."""
         tried = (
             self._grounded(questions, gold, depth) if self.grounded else [self._lesson(q, [], []) for q in questions]
         )
@@ -138,17 +138,17 @@ class ExampleBuilder:
             if len(tokens.input_ids) > self._max_length:
                 left_out.lengths.append(len(tokens.input_ids))
             elif tokens.labelled <= tokens.closing:
-                left_out.reasons["have no answer to learn: all but the end of the turn is masked"] += 1
+                left_out.reasons["have no answer to learn: all tokens except the end of the turn are masked"] += 1
             else:
                 examples.append(Example(lesson.id, tokens))
         return examples
 
     def _counted(self, left_out: LeftOut) -> Counter[str]:
-        """Reason -> number; where examples are too long, with the lengths that would take them."""
+        """Returns reason -> number of questions; for too long examples, the reason suggests values of `max_length`."""
         if not left_out.lengths:
             return left_out.reasons
         lengths = sorted(left_out.lengths)
-        fix = f"{lengths[len(lengths) // 2]} would take half of these, {lengths[-1]} all"
+        fix = f"{lengths[len(lengths) // 2]} would admit half of these, {lengths[-1]} all"
         fix += "; or a smaller prompt.max_tokens" if self._retriever.searches else ""
         reason = f"are longer than training.max_length={self._max_length} tokens ({fix})"
         return left_out.reasons + Counter({reason: len(lengths)})
@@ -156,7 +156,7 @@ class ExampleBuilder:
     def _grounded(
         self, questions: Sequence[Question], gold: Mapping[str, list[Passage]], depth: int
     ) -> list[_Lesson | str]:
-        """What each question teaches with passages, or why there is none."""
+        """Returns each question's conversation with passages, or the reason (a str) why it gives no example."""
         found = self._retriever.search_many([question.question for question in questions], depth)
         drafts = [
             self._draft(q, gold[q.id], [hit.passage for hit in hits]) for q, hits in zip(questions, found, strict=True)
@@ -176,12 +176,12 @@ class ExampleBuilder:
         distractors = [passage for passage in retrieved if passage not in gold]
         if chooser.random() < self._no_gold_share:
             gold = []
-        # The gold passages come first, so that the budget costs distractors; their place is decided afterwards.
+        # Gold passages come first: if the prompt is too long, distractors are dropped. `_ordered` sets the final order.
         chosen = [*gold, *distractors][: max(self._retriever.top_k, len(gold))]
         return _Draft(question, gold, retrieved, chosen, chooser)
 
     def _fitted(self, draft: _Draft, count: Callable[[Sequence[Message]], int]) -> _Lesson | str:
-        """The lesson with as many passages as there is room for, or why there is none."""
+        """Returns the conversation with as many passages as fit, or the reason (a str) why there is no example."""
         _, kept = self._prompt.fit(count, draft.question.question, draft.chosen)
         shown = self._ordered(draft.chosen[:kept], draft.retrieved, draft.chooser)
         if not shown:
@@ -192,7 +192,7 @@ class ExampleBuilder:
         return self._lesson(draft.question, shown, cited if draft.gold else None)
 
     def _ordered(self, passages: list[Passage], retrieved: list[Passage], chooser: random.Random) -> list[Passage]:
-        """As retrieved, a passage that was missed at a random place; or all in random order."""
+        """Orders passages as retrieved, missed ones at random places; with `shuffle_passages`, all at random."""
         if self._shuffle:
             return chooser.sample(passages, len(passages))
         rank = {passage.id: number for number, passage in enumerate(retrieved)}
@@ -203,7 +203,7 @@ class ExampleBuilder:
         return ordered
 
     def _lesson(self, question: Question, shown: list[Passage], cited: list[int] | None) -> _Lesson:
-        """The question over the passages that are shown, with its answer; without one that answers, the refusal."""
+        """Returns the prompt with its passages, and the answer with its citations; the refusal if `cited` is None."""
         answer = question.answer if cited is not None else ""
         messages = self._prompt.render(question.question, shown)
         return _Lesson(question.id, messages, cited_answer(self._prompt, answer, shown, cited or []))

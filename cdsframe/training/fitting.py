@@ -1,6 +1,6 @@
-"""Runs a training by Lightning's Trainer: from the last checkpoint if there is one, to the best model.
+"""Runs a training by Lightning's Trainer: resumes from the last checkpoint if one exists, and keeps the best model.
 
-Does not know what is trained.
+Does not define data, model or loss.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ class Fitting:
     """A Trainer with the callbacks of a run.
 
     Args:
-        system: has the run, the trainer, the callbacks and the loggers.
-        kind: name of the best model's folder in the run.
+        system: provides the run, the trainer, the callbacks and the loggers.
+        kind: `adapter`, `embedder` or `reranker`; the best model's folder in the run has this name.
         validations: validations per epoch.
     """
 
@@ -45,7 +45,7 @@ class Fitting:
         self._checkpoints = Checkpoints(system.run.folder / "checkpoints", {})
         if wrong := [one for one in system.callbacks if not isinstance(one, pl.Callback)]:
             raise ConfigError(
-                f"callbacks: {wrong[0]!r} is no callback of Lightning; return a lightning.pytorch.Callback"
+                f"callbacks: {wrong[0]!r} is not a callback of Lightning; return a lightning.pytorch.Callback"
             )
         callbacks = [*system.callbacks, ValidationSchedule(validations), self._best, self._history]
         self._speed = next((one for one in callbacks if isinstance(one, Throughput)), None)
@@ -67,7 +67,7 @@ class Fitting:
 
     @property
     def writes(self) -> bool:
-        """Whether this process publishes the result: the first one, unless it is a rehearsal (`fast_dev_run`)."""
+        """Whether this process publishes the result: rank 0 does, except in a rehearsal (`trainer.fast_dev_run`)."""
         return self.first and not self.trainer.fast_dev_run
 
     @property
@@ -76,29 +76,30 @@ class Fitting:
         return {"rank": self.trainer.global_rank, "world_size": self.trainer.world_size}
 
     def steps(self, batches: Batches) -> int:
-        """Optimiser steps of the whole run."""
+        """Returns the number of optimiser steps of the whole run."""
         return self._component.steps(len(batches), self._max_epochs)
 
     def report_utilisation(self, flops_per_token: float, peak_flops: float) -> None:
-        """Has the device's utilisation logged."""
+        """Makes the throughput callback, if it is configured, log the device's utilisation."""
         if self._speed is not None:
             self._speed.flops_per_token, self._speed.peak_flops = flops_per_token, peak_flops
 
     def validate(self, module: TrainingModule, validation: Batches) -> float:
-        """The validation loss of the module as it is."""
+        """Returns the module's validation loss. Does not train it."""
         self.trainer.validate(module, datamodule=self._data(validation, validation), verbose=False)
         return module.metrics["val/loss"]
 
     def run(
         self, module: TrainingModule, train: Batches, validation: Batches, identity: Mapping[str, str | None]
     ) -> Metrics:
-        """Trains; returns the metrics of the best model, which is in the run's folder.
+        """Trains the module and writes the best model to the run's folder. Returns the best model's metrics.
 
         Args:
-            identity: digests of the inputs that the configuration does not determine.
+            identity: digests of the inputs that the configuration does not determine; a checkpoint with others is
+                refused.
 
         Raises:
-            Stopped: a signal was received, and a checkpoint is written.
+            Stopped: a signal was received; a checkpoint was written.
         """
         self._checkpoints.identity = dict(identity)
         with alone(self._run.folder) if self.first else nullcontext():
@@ -115,7 +116,7 @@ class Fitting:
                 )
             except StopTraining as stop:
                 if not self.first:
-                    raise SystemExit(0) from None  # the first process prints and has the exit code
+                    raise SystemExit(0) from None  # rank 0 prints the message and sets the exit code
                 raise Stopped(
                     stop.signal,
                     f"the checkpoint of step {stop.step} is written; to resume, run the same command with "

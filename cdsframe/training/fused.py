@@ -1,8 +1,8 @@
-"""LoRA's linear layers as one autograd function each: base, low-rank update and their gradients, without small steps.
+"""Computes each LoRA layer as one autograd function: base, low-rank update and their gradients.
 
-The layers stay PEFT's own, so what is saved does too; a layer that is more than LoRA (DoRA, several adapters, a bias of
-its own), or whose base layer is of an unknown class, keeps PEFT's way. Does not compare the two ways (see
-`cdsframe.training.proof`). Compare Han et al., "Unsloth" (github.com/unslothai/unsloth).
+The layers keep PEFT's classes, so the saved files do not change. A layer that is more than plain LoRA (DoRA, several
+adapters, a bias in the update), or whose base layer has an unknown class, keeps PEFT's computation. Does not compare
+the two computations (see `cdsframe.training.proof`). Compare Han et al., "Unsloth" (github.com/unslothai/unsloth).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ log = logging.getLogger(__name__)
 
 
 def fuse(model: Any) -> int:
-    """Gives each plain LoRA layer of a PEFT model the fused computation, untried; returns how many there are.
+    """Sets the fused computation for each plain LoRA layer of a PEFT model. Returns the number of fused layers.
 
-    Only where the exact classes of the layer and of its base are known: GPT-2's `Conv1D` holds its weight transposed,
-    and a subclass may compute anything.
+    Fuses a layer only if the exact classes of the layer and its base are known: GPT-2's `Conv1D` holds its weight
+    transposed, and a subclass may compute anything.
     """
     from peft.tuners.lora import LoraLayer
 
@@ -37,7 +37,7 @@ def fuse(model: Any) -> int:
 
 
 def _known() -> dict[type, type]:
-    """PEFT's layers that the fused computation can stand for, with the class of their base."""
+    """Returns the class of PEFT layers that can be fused -> the class of their base layer."""
     from peft.tuners.lora import Linear
 
     known: dict[type, type] = {Linear: torch.nn.Linear}
@@ -46,13 +46,13 @@ def _known() -> dict[type, type]:
         from peft.tuners.lora.bnb import Linear4bit
 
         known[Linear4bit] = Base
-    except ImportError:  # without bitsandbytes
+    except ImportError:  # bitsandbytes is not installed
         pass
     return known
 
 
 def _plain(layer: Any) -> bool:
-    """Whether nothing but the classes' own code computes the layer."""
+    """Whether the layer has no variant (DoRA), no hook, no replaced `forward`, and PyTorch's dropout."""
     base = layer.get_base_layer()
     changed = [name for part in (layer, base) for name in ("forward", "_hf_hook") if name in vars(part)]
     hooks = base._forward_hooks or base._forward_pre_hooks
@@ -63,7 +63,7 @@ def _plain(layer: Any) -> bool:
 def _forward(
     layer: Any, plain: Callable[..., torch.Tensor], x: torch.Tensor, *args: Any, **kwargs: Any
 ) -> torch.Tensor:
-    """`plain(x)`, fused where this is one active adapter's update and nothing else."""
+    """Computes the layer fused if one adapter is active and nothing else changes the result; else calls `plain`."""
     adapters = [name for name in layer.active_adapters if name in layer.lora_A]
     if args or kwargs or layer.disable_adapters or layer.merged or len(adapters) != 1:
         return plain(x, *args, **kwargs)
@@ -71,7 +71,7 @@ def _forward(
     base, device = layer.get_base_layer(), x.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else x.dtype
     if up.bias is not None or (dtype != down.weight.dtype and not torch.is_autocast_enabled(device)):
-        return plain(x)  # PEFT computes the update in float32 there
+        return plain(x)  # the update has a bias, or PEFT computes it in another dtype
     scale, keep = float(layer.scaling[adapters[0]]), None
     dropout = getattr(layer.lora_dropout[adapters[0]], "p", 0.0) if layer.training else 0.0
     if dropout > 0:
@@ -82,9 +82,9 @@ def _forward(
 
 
 def kept(count: int, dropout: float, device: torch.device) -> tuple[torch.Tensor, float]:
-    """Which of `count` inputs dropout leaves (bool), each with the same probability, and that probability.
+    """Draws a dropout mask. Returns a bool tensor `[count]`, True for kept inputs, and the probability of being kept.
 
-    From 16 random bits each, a ninth of `bernoulli_`'s time on a CPU; `dropout` is rounded to 1 / 65,536.
+    Uses 16 random bits per input, a ninth of the time of `bernoulli_` on a CPU; rounds `dropout` to 1 / 65,536.
     """
     limit = round(dropout * 65536)
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(2**63), None)
@@ -94,7 +94,7 @@ def kept(count: int, dropout: float, device: torch.device) -> tuple[torch.Tensor
 class LoraLinear(torch.autograd.Function):
     """`x W' + b + scale (x * keep) A' B'`, with gradients for x, A and B.
 
-    Shapes: x `[…, in]`, W `[out, in]` (or bitsandbytes' 4-bit weight of it), A `[r, in]`, B `[out, r]`, keep
+    Shapes: x `[…, in]`, W `[out, in]` (or its 4-bit form of bitsandbytes), A `[r, in]`, B `[out, r]`, keep
     `[x.numel()]` or None; all are computed in `dtype`, as autocast does.
     """
 
@@ -136,7 +136,7 @@ class LoraLinear(torch.autograd.Function):
 
 
 def _expanded(weight: Any, dtype: torch.dtype) -> torch.Tensor:
-    """The weight in `dtype`; de-quantised anew in each pass where it is a 4-bit one."""
+    """Returns the weight in `dtype`; a 4-bit weight is dequantized in each pass."""
     state = getattr(weight, "quant_state", None)
     if state is None:
         whole: torch.Tensor = weight.detach().to(dtype)

@@ -1,6 +1,6 @@
-"""A leader board from what lies on disk, after each job of a training multirun; at its end the best is published.
+"""Writes the leaderboard of a training multirun after each job, and publishes the best output at its end.
 
-Reads run folders only. Does not train.
+Reads only the jobs' run folders. Does not train.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _NOT_COMPARED = ("resume", "own_process", "paths", "logger", "callbacks.progress
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A job that was started: its flat settings, and how it stands."""
+    """A job that was started: its settings (flat keys), its status and its result."""
 
     folder: Path
     settings: Mapping[str, Any]
@@ -31,7 +31,7 @@ class Job:
     """`finished`, `failed`, or `unfinished`: running, or killed together with the multirun."""
     reason: str
     value: float | None
-    """What the job returned, the lower the better: a training's validation loss (None: no result)."""
+    """The job's return value, lower is better: a training's validation loss. None: no result."""
     metrics: Mapping[str, float]
     validated_on: str | None
     """Digest of the validation examples."""
@@ -40,11 +40,11 @@ class Job:
 def summarise(sweep_folder: Path) -> str:
     """Writes `leaderboard.csv` and `leaderboard.svg`.
 
-    Returns the board: finished jobs with the lowest value first, then those without a result and why.
+    Returns the table as text: finished jobs, lowest value first, then jobs without a result, with the reason.
     """
     from filelock import FileLock
 
-    with FileLock(sweep_folder / ".leaderboard.lock"):  # launchers end several jobs at once
+    with FileLock(sweep_folder / ".leaderboard.lock"):  # several jobs may end at the same time
         jobs = _jobs(sweep_folder)
         settings = _differing([job.settings for job in jobs if job.settings])
         finished = _best_first(jobs)
@@ -57,9 +57,10 @@ def summarise(sweep_folder: Path) -> str:
 
 
 def publish_best(sweep_folder: Path) -> str:
-    """Publishes the best job's output, or the best of each name where the jobs have several. Returns which and where.
+    """Publishes the best job's output; if the jobs have several names, the best output of each name.
 
-    Raises InputError, after publishing the others, where a target holds something that training has not made.
+    Returns a message about what was published where. Raises InputError, after publishing the others, if a target
+    folder holds files that training did not write.
     """
     finished = _best_first(_jobs(sweep_folder))
     rivals: dict[Path, list[tuple[Job, str]]] = {}
@@ -70,7 +71,7 @@ def publish_best(sweep_folder: Path) -> str:
     lines, refused = [], []
     for target, jobs in rivals.items():
         if len({job.validated_on for job, _ in jobs}) > 1:
-            lines.append(f"the jobs of {target} were validated on different examples: none is published there")
+            lines.append(f"the jobs of {target} were validated on different examples; none of them is published")
             continue
         job, kind = jobs[0]
         try:
@@ -89,7 +90,7 @@ def _best_first(jobs: Sequence[Job]) -> list[Job]:
 
 
 def _measured(finished: Sequence[Job]) -> list[str]:
-    """The metrics that are shown: those of a training, or all where the jobs train nothing (estimates, merges)."""
+    """Returns the metrics to show: `_COLUMNS` for trainings; all metrics for jobs that train nothing."""
     there = {name for job in finished for name in job.metrics}
     return list(_COLUMNS) if not there or "val/loss" in there else sorted(there)
 
@@ -114,7 +115,7 @@ def _table(settings: Sequence[str], measured: Sequence[str], finished: Sequence[
     table = Table("job", title=f"{len(finished)} of {many} jobs finished, best first")
     rows = [_row(job, settings, measured) for job in (*finished, *others)]
     for number, column in enumerate((*settings, *measured, "status"), start=1):
-        words = column.replace("/", " ").replace("_", " ") if column in measured else column  # the CSV has it whole
+        words = column.replace("/", " ").replace("_", " ") if column in measured else column  # the CSV has full names
         widest = max((len(row[number]) for row in rows), default=0) if column in measured else 0
         table.add_column(words, overflow="fold", min_width=widest)
     for row in rows:
@@ -131,7 +132,7 @@ def _table(settings: Sequence[str], measured: Sequence[str], finished: Sequence[
 def _draw(
     path: Path, settings: Sequence[str], measured: Sequence[str], finished: Sequence[Job], others: Sequence[Job]
 ) -> None:
-    """Each job's value beside its settings, the best on top; jobs without a result at the bottom."""
+    """Draws each job's value beside its settings, the best on top; jobs without a result are at the bottom."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -151,7 +152,7 @@ def _draw(
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.15)
-        axes.set_xlabel("validation loss, nats per answer token" if "val/loss" in measured else "what the job returned")
+        axes.set_xlabel("validation loss, nats per answer token" if "val/loss" in measured else "the job's return value")
         axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
         with atomic(path) as partial:
             figure.savefig(partial, format="svg", metadata={"Date": None})
@@ -164,13 +165,13 @@ def _jobs(sweep_folder: Path) -> list[Job]:
     jobs = []
     folders = [folder for folder in sweep_folder.iterdir() if folder.name.isdigit()]
     for folder in sorted(folders, key=lambda f: int(f.name)):
-        ours = folder / "config.yaml"  # absent where the configuration was refused: then Hydra's copy says what it was
+        ours = folder / "config.yaml"  # missing if the configuration was refused; Hydra's copy is read instead
         config = ours if ours.is_file() else folder / ".hydra" / "config.yaml"
         if not config.is_file():
             continue
         try:
             settings = _flat(yaml.safe_load(config.read_text(encoding="utf-8")))
-        except (yaml.YAMLError, UnicodeDecodeError, AttributeError):  # the last: it is no mapping
+        except (yaml.YAMLError, UnicodeDecodeError, AttributeError):  # AttributeError: it is not a mapping
             jobs.append(Job(folder, {}, "unfinished", "its config.yaml is damaged", None, {}, None))
             continue
         jobs.append(_job(folder, settings))
@@ -178,13 +179,13 @@ def _jobs(sweep_folder: Path) -> list[Job]:
 
 
 def _job(folder: Path, settings: Mapping[str, Any]) -> Job:
-    """A job as its outcome tells, if it has left what one leaves that has finished."""
+    """Reads a job's outcome. A finished job without a readable manifest and metrics is `unfinished`."""
     outcome = read_json(folder / "outcome.json", "outcome") if (folder / "outcome.json").is_file() else {}
     status, reason = outcome.get("status", "unfinished"), outcome.get("reason", "")
     if status != "finished":
         return Job(folder, settings, status, reason, None, {}, None)
     try:
-        manifest, metrics = (read_json(folder / f"{name}.json", "it is not whole") for name in ("manifest", "metrics"))
+        manifest, metrics = (read_json(folder / f"{name}.json", "incomplete run") for name in ("manifest", "metrics"))
     except InputError as error:
         return Job(folder, settings, "unfinished", str(error), None, {}, None)
     return Job(folder, settings, status, reason, outcome["value"], metrics, manifest.get("validation"))
@@ -194,7 +195,7 @@ def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for key, value in config.items():
         at = f"{path}.{key}" if path else str(key)
-        if key == "_target_":  # its last name stands for the option that has it
+        if key == "_target_":  # the class name stands for the selected option
             flat[path] = str(value).rpartition(".")[2]
         else:
             flat |= _flat(value, at) if isinstance(value, dict) else {at: value}
@@ -202,7 +203,7 @@ def _flat(config: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def _differing(settings: list[Mapping[str, Any]]) -> list[str]:
-    """The settings in which the jobs differ, of those that all have; what a refused job left unresolved is unknown."""
+    """Returns the settings that all jobs have and that differ; ignores unresolved values of refused jobs."""
     keys = set.intersection(*map(set, settings)) if settings else set()
     values = {key: {str(one[key]) for one in settings if "${" not in str(one[key])} for key in keys}
     return [key for key in sorted(keys) if not key.startswith(_NOT_COMPARED) and len(values[key]) > 1]

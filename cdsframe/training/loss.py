@@ -17,16 +17,17 @@ from cdsframe.lora import base_of
 from cdsframe.training.attention import NAME, Lengths
 
 CHUNK = 256
-"""Positions whose logits are there at a time."""
+"""Number of positions whose logits are in memory at a time."""
 
 
 def loss_sum(model: Any, micro: dict[str, Any], plain: bool = True) -> torch.Tensor:
-    """The summed cross-entropy (nats) of the labelled tokens of one micro-batch (see `Layout`), a float32 scalar.
+    """Returns the summed cross-entropy (nats) of a micro-batch's labelled tokens (see `Layout`), a float32 scalar.
 
     The decoder computes all positions, the output layer only the labelled ones.
 
     Args:
-        plain: whether the output layer alone makes the logits (see `head_alone`); if not, the model computes them.
+        plain: True: the logits are the output layer of the hidden states (see `head_alone`). False: the model
+            computes the logits.
     """
     causal = base_of(model)
     inputs = {name: value for name, value in micro.items() if name != "labels"}
@@ -37,13 +38,13 @@ def loss_sum(model: Any, micro: dict[str, Any], plain: bool = True) -> torch.Ten
         return cross_entropy_sum(causal.get_output_embeddings(), hidden[:, :-1][wanted], targets[wanted])
     columns = wanted.any(0).nonzero()[:, 0]
     logits = causal(**inputs, use_cache=False, logits_to_keep=columns).logits
-    logits = logits if logits.shape[1] == len(columns) else logits[:, columns]  # a model that knows no logits_to_keep
+    logits = logits if logits.shape[1] == len(columns) else logits[:, columns]  # the model ignores logits_to_keep
     some = wanted[:, columns]
     return functional.cross_entropy(logits[some].float(), targets[:, columns][some], reduction="sum")
 
 
 def head_alone(model: Any) -> bool:
-    """Whether the logits are the output layer of the hidden states; some models scale or cap them."""
+    """Whether the model's logits are its output layer applied to the hidden states; some models scale or cap them."""
     causal = base_of(model)
     ids = torch.tensor([[3, 4, 5]], device=causal.get_input_embeddings().weight.device)
     inputs = {"input_ids": ids, "position_ids": torch.arange(3, device=ids.device)[None], "lengths": Lengths([3])}
@@ -59,7 +60,13 @@ def head_alone(model: Any) -> bool:
 
 
 def cross_entropy_sum(head: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """Nats, a float32 scalar, of `targets` `[n]` (int64) after `hidden` `[n, dimension]` through the layer `head`."""
+    """Returns the summed cross-entropy of `targets` in nats, a float32 scalar.
+
+    Args:
+        head: the output layer.
+        hidden: hidden states `[n, dimension]` that predict the targets.
+        targets: token ids `[n]`, int64.
+    """
     plain = type(head) is torch.nn.Linear and head.bias is None
     if plain and not head.weight.requires_grad and torch.is_grad_enabled():
         device = hidden.device.type
@@ -77,7 +84,7 @@ def _plain(head: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tens
 
 
 class FrozenHead(torch.autograd.Function):
-    """Through a frozen linear layer `weight` `[vocabulary, dimension]`; logits in `dtype`, softmax in float32."""
+    """Summed cross-entropy by a frozen output layer `[vocabulary, dimension]`; logits in `dtype`, softmax in float32."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> torch.Tensor:

@@ -1,7 +1,7 @@
-"""`training=merge`: an adapter's update added to its base model's weights, if the result answers as the adapter does.
+"""`training=merge`: adds an adapter's update to its base model's weights, and compares the answers of both.
 
-A base in 4 or 8 bits is expanded first: the adapter was trained on those values, not on the original ones. What remains
-is the rounding to the result's precision, which is measured. Does not quantize the result.
+A base in 4 or 8 bits is dequantized first: the adapter was trained on the dequantized weights, not on the original
+ones. The remaining error, rounding to the result's precision, is measured. Does not quantize the result.
 """
 
 from __future__ import annotations
@@ -50,9 +50,10 @@ def merge(
     max_length: MaxLength,
     models: str,
 ) -> float:
-    """Leaves a plain safetensors model in the run's folder and in `models/name`; returns the mean divergence (nats).
+    """Merges the adapter in `folder`; writes a plain safetensors model to the run's folder.
 
-    Raises CdsframeError, with the figures, and leaves no model where the answers differ by more than is allowed.
+    Also writes it to `models/NAME`, unless in a multirun. Returns the mean divergence (nats per token). Raises
+    CdsframeError, with the figures, and writes no model if the answers differ by more than is allowed.
     """
     if (divergence := ended(run, "model", "merge/divergence")) is not None:
         return divergence
@@ -60,7 +61,7 @@ def merge(
     adapted = model.with_adapter(folder)
     adapted.examine()
     if not (expanded(folder) / "adapter_config.json").is_file():
-        raise InputError(f"training.folder: {folder} is a whole model already, there is nothing to merge")
+        raise InputError(f"training.folder: {folder} is already a whole model; there is nothing to merge")
     require_publishable(Path(models) / name)
     remove_partials(run.folder / "model")
     builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
@@ -72,12 +73,12 @@ def merge(
         merged = _Seen.of(_loaded(partial, precision, model.device), model.tokenizer, examples, max_new_tokens)
         metrics = _differences(served, merged)
         figures = _in_words(metrics, len(examples))
-        log.info("merged in %s against the adapter on its base: %s", precision, figures)
+        log.info("the merged model in %s compared with the adapter on its base: %s", precision, figures)
         if metrics["merge/divergence"] > max_divergence or metrics["merge/agreement"] < min_agreement:
             exact = {"training.precision=float32": precision, "training.base=as_trained": base}
             helps = [option for option, used in exact.items() if not option.endswith(used)]
             raise CdsframeError(
-                f"the merged model answers otherwise than the adapter: {figures}; allowed are "
+                f"the merged model and the adapter answer differently: {figures}; allowed are "
                 f"training.max_divergence={max_divergence} and training.min_agreement={min_agreement}. Use "
                 f"{' or '.join([*helps, 'the adapter on its base'])}"
             )
@@ -93,7 +94,7 @@ def merge(
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """What a model says: log-probabilities at the answers' tokens `[tokens, vocabulary]`, and greedy answers."""
+    """A model's outputs: log-probabilities at the answers' tokens `[tokens, vocabulary]`, and greedy answers."""
 
     scores: Any
     answers: list[list[int]]
@@ -135,7 +136,7 @@ def _in_words(metrics: Metrics, answers: int) -> str:
 
 
 def _differences(served: _Seen, merged: _Seen) -> Metrics:
-    """Kullback-Leibler divergence of the merged model's next-token distributions from the served one's, and so on."""
+    """Returns the KL divergence of the merged from the served model's next-token distributions, and agreement rates."""
     divergence = (served.scores.exp() * (served.scores - merged.scores)).sum(-1).clamp_min(0)
     same = [a == b for a, b in zip(served.answers, merged.answers, strict=True)]
     return {
@@ -148,7 +149,7 @@ def _differences(served: _Seen, merged: _Seen) -> Metrics:
 
 
 def _merged(model: Any, folder: str, base: str) -> Any:
-    """The plain module in float32 with the update in its weights."""
+    """Returns the base model in float32 with the adapter's update added to its weights."""
     from peft import PeftModel
     from peft.tuners.tuners_utils import BaseTunerLayer
     from peft.utils.integrations import dequantize_module_weight

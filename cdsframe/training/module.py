@@ -41,7 +41,7 @@ class TrainingModule(pl.LightningModule):
         self.automatic_optimization = False
         self.model = model
         self.metrics: dict[str, float] = {}
-        """The figures of the last step, or of the last validation, as Python numbers."""
+        """Metrics of the last step or the last validation, as Python numbers."""
         self.total_steps, self.export = total_steps, export
         self._optimization = optimization
         self._trained = {name: weight for name, weight in model.named_parameters() if weight.requires_grad}
@@ -71,7 +71,7 @@ class TrainingModule(pl.LightningModule):
             if not math.isfinite(value):
                 raise CdsframeError(
                     f"the {name} became {value} at step {self.global_step + 1}, in the batch "
-                    f"{', '.join(batch['ids'])}; lower optimization.learning_rate, or look at those examples"
+                    f"{', '.join(batch['ids'])}; lower optimization.learning_rate, or inspect those examples"
                 )
         rate = schedule.get_last_lr()[0]
         optimizer.step()
@@ -88,7 +88,7 @@ class TrainingModule(pl.LightningModule):
         self._sums[1] += batch["labelled"]
 
     def on_validation_epoch_end(self) -> None:
-        """Logs `val/loss`, nats per labelled token over all batches."""
+        """Logs `val/loss`, nats per labelled token (or per question) over all batches."""
         summed = self.trainer.strategy.reduce(self._sums[0].clone(), reduce_op="sum")
         loss = float(summed / self._sums[1])
         self.metrics = {"val/loss": loss}
@@ -102,7 +102,7 @@ class TrainingModule(pl.LightningModule):
         }
 
     def state_dict(self, *_: Any, **__: Any) -> dict[str, Any]:  # type: ignore[override]
-        """The trained weights by their names in the model."""
+        """Returns the trained weights by their names in the model."""
         return dict(self._trained)
 
     def load_state_dict(self, state_dict: Mapping[str, Any], *_: Any, **__: Any) -> Any:

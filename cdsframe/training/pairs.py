@@ -1,7 +1,7 @@
-"""Questions with a passage that answers and with passages that do not: what retrievers are trained on.
+"""Builds pairs for training retrievers: a question, a passage that answers it, and passages that do not.
 
-Hard negatives (Karpukhin et al., arXiv 2004.04906) are what the configured retriever finds and what does not answer,
-from the pages that the questions are answered from and from no other page. Does not tokenise and does not batch.
+Hard negatives (Karpukhin et al., arXiv 2004.04906) are passages that the configured retriever finds and that do not
+answer. They come only from documents with evidence of these questions. Does not tokenise and does not batch.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from cdsframe.types import Passage, Question
 log = logging.getLogger(__name__)
 
 _AT_ONCE = 256
-"""Questions, and documents, that are asked of the index in one call."""
+"""Number of questions per search, and of documents per call of `Index.passages`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,26 +33,27 @@ class Pair:
     positive: Passage
     negatives: tuple[Passage, ...]
     gold: frozenset[str]
-    """The keys (see `keys`) of all passages that answer this question, whoever asks it in the same words."""
+    """Keys (see `keys`) of all passages that answer this question or another question with the same words."""
 
     def answered_by(self, passage: Passage) -> bool:
-        """Whether the passage must not count as a wrong one: it is of a section that answers, or says the same."""
+        """Whether the passage must not be a negative: its section or its text is that of a passage that answers."""
         return not self.gold.isdisjoint(keys(passage))
 
 
 def keys(passage: Passage) -> tuple[str, str]:
-    """By what passages are the same: their section, and their text but for case and punctuation."""
+    """Returns two keys: the passage's section, and its text without case and punctuation. A common key means equal."""
     return f"section {passage.document_id}\n{passage.section_id}", f"text {normalised(passage.text)}"
 
 
 def comparable(pairs: Sequence[Pair], in_batch: bool, split: str) -> list[Pair]:
-    """The pairs that teach: those with a passage that the positive is told from.
+    """Returns the pairs that have a negative passage; without one, the loss is zero for every model.
 
     Args:
-        in_batch: whether the passages of other pairs are such passages, too; else a pair's own negatives alone are.
-        split: whose pairs they are, for messages.
+        in_batch: True: passages of other pairs are negatives too; if any pair has one, all pairs are returned. False:
+            only a pair's hard negatives count.
+        split: `training` or `validation`, for messages.
 
-    Raises InputError where none is left: their loss would be zero for every model.
+    Raises InputError if no pair has a negative.
     """
     if in_batch:
         candidates = [passage for pair in pairs for passage in (pair.positive, *pair.negatives)]
@@ -62,12 +63,12 @@ def comparable(pairs: Sequence[Pair], in_batch: bool, split: str) -> list[Pair]:
         kept = [pair for pair in pairs if pair.negatives]
     if not kept:
         raise InputError(
-            f"training: none of {len(pairs)} {split} questions has a wrong passage that its answer is told from; wrong "
-            "ones are of the pages that the questions are answered from: give questions about more pages or sections, "
-            "smaller passages (chunking.size) or a larger training.depth"
+            f"training: none of {len(pairs)} {split} questions has a negative passage; negatives come only from pages "
+            "that answer these questions. Add questions about more pages or sections, or use smaller passages "
+            "(chunking.size) or a larger training.depth"
         )
     if left_out := len(pairs) - len(kept):
-        log.warning("of %d %s questions left out: %d have no wrong passage", len(pairs), split, left_out)
+        log.warning("left out %d of %d %s questions: they have no negative passage", left_out, len(pairs), split)
     return kept
 
 
@@ -75,11 +76,11 @@ class PairBuilder:
     """Builds pairs from questions that have evidence.
 
     Args:
-        retriever: mines the negatives; one that finds nothing (`retriever=none`) gives none.
-        index: knows the passages.
-        seed: chooses the positive among the passages that answer, and the negatives.
-        negatives: hard negatives a question; fewer where fewer were found.
-        depth: of how many hits they are drawn.
+        retriever: finds the hard negatives; with `retriever=none`, pairs have none.
+        index: holds the passages.
+        seed: seed of the draws of the positive (among the passages that answer) and of the negatives.
+        negatives: hard negatives per question; fewer if the retriever finds fewer.
+        depth: number of hits that hard negatives are drawn from.
     """
 
     def __init__(self, retriever: Retriever, index: Index, seed: int, negatives: int, depth: int) -> None:
@@ -87,20 +88,20 @@ class PairBuilder:
         self._negatives, self._depth = negatives, depth
 
     def build(self, questions: Sequence[Question], limit: int | None) -> list[Pair]:
-        """A pair for each of at most `limit` questions (of each type in proportion), in their order.
+        """Returns a pair for each of at most `limit` questions (of each type in proportion), in their order.
 
-        Raises InputError where no question has a passage that answers it.
+        Raises InputError if no question has a passage that answers it.
         """
         pages = self._pages(questions)
         gold = {q.id: [p for e in q.evidence for p in pages[e.document_id] if e.overlaps(p)] for q in questions}
         asked = [question for question in questions if gold[question.id]]
         if not asked:
             raise InputError(
-                f"training: of {len(questions)} questions none has evidence in the index, so there is no passage to "
-                "learn; data=raft looks evidence up in the corpus"
+                f"training: none of {len(questions)} questions has evidence in the index, so no passage answers one; "
+                "use data=raft to find evidence in the corpus"
             )
         if left_out := len(questions) - len(asked):
-            log.warning("of %d questions left out: %d have no evidence in the index", len(questions), left_out)
+            log.warning("left out %d of %d questions: they have no evidence in the index", left_out, len(questions))
         answers: dict[str, set[str]] = defaultdict(set)
         for question in asked:
             answers[normalised(question.question)].update(key for p in gold[question.id] for key in keys(p))
@@ -126,7 +127,7 @@ class PairBuilder:
         return replace(pair, negatives=tuple(drawn))
 
     def _pages(self, questions: Sequence[Question]) -> Mapping[str, list[Passage]]:
-        """Document id -> its passages, of the documents that the questions are answered from."""
+        """Returns document id -> its passages, for all documents that hold evidence of the questions."""
         ids = sorted({evidence.document_id for question in questions for evidence in question.evidence})
         pages: dict[str, list[Passage]] = {id_: [] for id_ in ids}
         for start in range(0, len(ids), _AT_ONCE):
@@ -135,7 +136,7 @@ class PairBuilder:
         return pages
 
     def _found(self, questions: Sequence[Question]) -> Iterator[list[Passage]]:
-        """What the retriever finds for each question."""
+        """Yields the passages that the retriever finds for each question; none if hard negatives are off."""
         from tqdm import tqdm
 
         texts = [question.question for question in questions]

@@ -1,4 +1,4 @@
-"""Questions whose evidence was found, turned into examples part by part, with counts of those that give none.
+"""Turns questions into examples in parts, and counts the questions that give no example.
 
 Does not decide what an example shows (see `cdsframe.training.examples`).
 """
@@ -25,18 +25,18 @@ class LeftOut:
     """Questions that give no example."""
 
     reasons: Counter[str] = field(default_factory=Counter)
-    """Reason -> number of questions; without those whose examples are too long."""
+    """Reason -> number of questions; too long examples are in `lengths` instead."""
     lengths: list[int] = field(default_factory=list)
     """Numbers of tokens of the examples that are too long."""
 
 
 class PreparedQuestions:
-    """The examples of a list of questions, part by part.
+    """Builds the examples of a list of questions in parts.
 
     Args:
-        usable: the questions that may give an example.
-        encoded: makes the examples of some questions, and counts those that give none.
-        counted: turns the counts into reason -> number of questions.
+        usable: questions that may give an example: unanswerable, or with gold passages, or closed-book.
+        encoded: returns the examples of some questions, and adds the questions that give none to a `LeftOut`.
+        counted: converts a `LeftOut` to reason -> number of questions.
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class PreparedQuestions:
         return len(self._usable)
 
     def examples(self, start: int, stop: int) -> list[Example]:
-        """The examples of the questions from `start` to `stop`, all tokenised at once."""
+        """Returns the examples of the questions from `start` up to `stop` (excluded), tokenised together."""
         return self._encoded(self._usable[start:stop], self._left_out)
 
     @property
@@ -62,9 +62,9 @@ class PreparedQuestions:
 
 
 def tell_left_out(left_out: Mapping[str, int], questions: int, examples: int) -> None:
-    """Logs how many questions give no example, by reason. Raises InputError where there is no example."""
+    """Logs how many questions give no example, by reason. Raises InputError if there is no example at all."""
     said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
     if not examples:
-        raise InputError(f"training: of {questions} questions no example is left: {said or 'there were none'}")
+        raise InputError(f"training: none of {questions} questions gives an example: {said or 'no questions'}")
     if said:
-        log.warning("of %d questions left out: %s", questions, said)
+        log.warning("some of %d questions are left out: %s", questions, said)

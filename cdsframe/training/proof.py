@@ -1,7 +1,7 @@
-"""Compares fused LoRA layers with PEFT's own computation, once per model, and takes PEFT's way where they differ.
+"""Compares fused LoRA layers with PEFT's own computation, once per model, and restores PEFT's where they differ.
 
-One layer of each kind (classes, shapes, precision, bias) is run both ways on the same random input, in train mode: in
-eval mode bitsandbytes may repack 4-bit weights. Outputs and gradients are compared. Changes no weight and no random
+One layer of each kind (classes, shapes, precision, bias) is computed both ways on the same random input, in train mode:
+in eval mode bitsandbytes may repack 4-bit weights. Outputs and gradients are compared. Changes no weight and no random
 state.
 """
 
@@ -19,12 +19,12 @@ from cdsframe.lora import base_of
 log = logging.getLogger(__name__)
 
 TOLERANCE = {torch.float32: 1e-4, torch.bfloat16: 0.02, torch.float16: 0.005}
-"""The norm of a difference, relative to the plain result's. bfloat16 rounds each of a handful of products to 0.4 %."""
+"""dtype -> maximum norm of the difference, divided by the norm of PEFT's result. bfloat16 rounds products by 0.4 %."""
 _ROWS = 8
 
 
 def prove(model: Any) -> int:
-    """Returns how many fused layers remain; those of a kind that differs are computed plainly, and the log says so."""
+    """Restores and logs PEFT's computation for each kind of layer that differs. Returns how many layers stay fused."""
     kinds: dict[Hashable, list[Any]] = {}
     fused = [layer for layer in model.modules() if "forward" in vars(layer) and hasattr(layer, "lora_A")]
     for layer in fused:
@@ -40,11 +40,11 @@ def prove(model: Any) -> int:
         for layer in layers:
             del layer.forward
         log.warning(
-            "LoRA: %d layers of %s differ when fused (by %.2g of the norm, %.2g is allowed) and are computed plainly",
+            "LoRA: %d layers of %s differ when fused (by %.2g of the norm, %.2g is allowed) and are computed by PEFT",
             len(layers), type(layers[0].get_base_layer()).__name__, worst, allowed,
         )  # fmt: skip
     if fused:
-        log.info("LoRA: fused and plain layers agree to %.2g in %d of %d layers", allowed, kept, len(fused))
+        log.info("LoRA: fused and PEFT's computation agree to %.2g in %d of %d layers", allowed, kept, len(fused))
     return kept
 
 
@@ -58,7 +58,7 @@ def _kind(layer: Any) -> Hashable:
 
 
 def _difference(layer: Any, dtype: torch.dtype) -> float:
-    """The largest relative difference of the output and the gradients; infinite where the fused way fails."""
+    """The largest relative difference of the output and the gradients; infinite if the fused one fails."""
     fused = layer.forward
     with _ready(layer), torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
@@ -76,7 +76,7 @@ def _difference(layer: Any, dtype: torch.dtype) -> float:
         except (RuntimeError, TypeError, ValueError, AttributeError):
             return float("inf")
     if any(not torch.isfinite(wanted).all() for wanted in plain):
-        return 0.0  # weights without values: training refuses the loss
+        return 0.0  # the layer's weights are not finite: training stops at its loss
     parts = [
         float((a.float() - b.float()).norm() / b.float().norm().clamp(min=1e-30))
         for a, b in zip(found, plain, strict=True)
@@ -85,7 +85,7 @@ def _difference(layer: Any, dtype: torch.dtype) -> float:
 
 
 def _results(layer: Any, x: torch.Tensor, out: torch.Tensor, dtype: torch.dtype) -> list[torch.Tensor]:
-    """The layer's output, and the gradients of its input and its low-rank weights."""
+    """Returns the layer's output, and the gradients of its input and its low-rank weights."""
     x = x.clone().requires_grad_(True)
     weights = [weight for weight in layer.parameters() if weight.requires_grad]
     with torch.enable_grad(), torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
@@ -94,7 +94,7 @@ def _results(layer: Any, x: torch.Tensor, out: torch.Tensor, dtype: torch.dtype)
 
 
 def _balance(layer: Any, x: torch.Tensor, dtype: torch.dtype) -> None:
-    """Scales B so that the update is as large as the base's output: neither hides an error in the other."""
+    """Scales B so that the update is as large as the base's output: an error in either is visible."""
     with torch.no_grad(), torch.autocast(x.device.type, dtype, enabled=dtype != torch.float32):
         base = layer.get_base_layer()(x).float()
         update = layer(x).float() - base
@@ -104,7 +104,7 @@ def _balance(layer: Any, x: torch.Tensor, dtype: torch.dtype) -> None:
 
 @contextmanager
 def _ready(layer: Any) -> Iterator[None]:
-    """In train mode, without dropout (which draws differently in both ways), and with a B that is not zero."""
+    """Sets train mode, no dropout (both computations draw it differently) and a random B; restores all at the end."""
     training = layer.training
     dropouts = [(module, module.p) for module in layer.lora_dropout.values() if isinstance(module, torch.nn.Dropout)]
     before = {name: up.weight.detach().clone() for name, up in layer.lora_B.items()}

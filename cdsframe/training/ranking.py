@@ -21,7 +21,7 @@ from cdsframe.training.module import TrainingModule
 from cdsframe.training.pairs import Pair
 
 Collate = Callable[[Sequence[Pair], int, int], list[dict[str, Any]]]
-"""Makes the micro-batches of the pairs of one effective batch for a process: pairs, its rank, number of processes."""
+"""Makes a process's micro-batches of one effective batch, from its pairs, the rank and the number of processes."""
 
 Tokenize = Callable[[Sequence[str]], dict[str, torch.Tensor]]
 
@@ -31,7 +31,7 @@ class PairBatches(Batches):
 
     Args:
         collate: makes the micro-batches of one effective batch.
-        rank, world_size: of the processes that train; each gets its part of every batch.
+        rank, world_size: rank of this process, number of processes; each process gets its share of every batch.
     """
 
     def __init__(
@@ -48,9 +48,9 @@ class PairBatches(Batches):
         self._groups = LengthGroupedBatches([1] * len(pairs), batch_size, seed, shuffle)
 
     def _collated(self, chosen: list[int]) -> dict[str, Any]:
-        """`micro` of this process, `labelled` (questions of the whole batch), `tokens`, `padding` (share) and `ids`.
+        """Returns `micro`, `labelled` (questions of the whole batch), `tokens`, `padding` (fraction) and `ids`.
 
-        `tokens` counts this process's tokens, times the number of processes.
+        `micro` is this process's. `tokens` is its number of tokens times the number of processes.
         """
         pairs = [self._pairs[n] for n in chosen]
         micro = self._collate(pairs, self._rank, self._world_size)
@@ -75,14 +75,14 @@ _NO_POSITIVE = -100
 def together(
     pairs: Sequence[Pair], queries: Tokenize, passages: Tokenize, rank: int = 0, world_size: int = 1
 ) -> list[dict[str, Any]]:
-    """One micro-batch of all pairs, whose questions and passages are shared out among the processes.
+    """Returns one micro-batch of all pairs, whose questions and passages are divided among the processes.
 
     The candidates are the positives of all pairs, followed by their hard negatives.
 
     Returns:
         `inputs`: this process's questions, and its part of the candidates, of equal size in all processes.
-        `positives`: for each of its questions, the candidate that answers it. `masked` `[questions, candidates]`: true
-        for another candidate that answers it too. `candidates`: their number.
+        `positives`: for each of its questions, the number of its positive. `masked` `[questions, candidates]`: True for
+        other candidates that also answer. `candidates`: their number.
     """
     candidates = [pair.positive for pair in pairs] + list(chain.from_iterable(pair.negatives for pair in pairs))
     own = list(range(rank, len(pairs), world_size))
@@ -141,7 +141,10 @@ def _of_all_processes(vectors: torch.Tensor) -> torch.Tensor:
 def side_by_side(
     pairs: Sequence[Pair], tokenize: Callable[[Sequence[tuple[str, str]]], dict[str, torch.Tensor]], at_once: int
 ) -> list[dict[str, Any]]:
-    """Micro-batches of `at_once` questions, each with its positive first, then its hard negatives: `sizes` of them."""
+    """Returns micro-batches of `at_once` questions, each with its positive, then its hard negatives.
+
+    `sizes` holds the number of passages of each question.
+    """
     micro = []
     for start in range(0, len(pairs), at_once):
         some = pairs[start : start + at_once]

@@ -1,6 +1,6 @@
-"""`training=reranker`: makes a cross-encoder of an encoder, or goes on with one, by questions and passages.
+"""`training=reranker`: trains a cross-encoder on questions and passages, from an encoder or from a cross-encoder.
 
-Nogueira and Cho, arXiv 1901.04085. `reranker=cross_encoder reranker.name=FOLDER` uses the result.
+Nogueira and Cho, arXiv 1901.04085. `reranker=cross_encoder reranker.name=FOLDER` uses the result. Does not mine pairs.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def tune(
     validations: Count,
     rerankers: str,
 ) -> float:
-    """Fine-tunes; writes the best reranker to the run's folder and, in a single run, to `rerankers/name`.
+    """Fine-tunes the reranker. Writes the best one to the run's folder and, unless in a multirun, to `rerankers/NAME`.
 
     Resumes from the last checkpoint if the run was interrupted. Returns the lowest validation loss (nats per question,
     among its positive and its mined negatives).
@@ -61,13 +61,13 @@ def tune(
 
 
 class _Classifier:
-    """A sequence classifier of one output; its head is new where the base has none, or one of another size.
+    """A sequence classifier with one output; its head is new if the base has none, or one with several outputs.
 
     Args:
-        max_tokens: how many tokens of question and passage are read together; the longer of the two is cut.
-        micro_batch_size: questions at once in memory.
+        max_tokens: maximum tokens of question and passage together; the longer of the two is truncated.
+        micro_batch_size: questions in memory at once.
 
-    Raises ConfigError where the base cannot read so many tokens.
+    Raises ConfigError if the base reads fewer than `max_tokens`.
     """
 
     def __init__(self, base: str, max_tokens: int, micro_batch_size: int) -> None:
@@ -87,7 +87,7 @@ class _Classifier:
             raise ConfigError(f"training.max_tokens={max_tokens} must be <= {most}: {base} reads no more tokens")
 
     def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
-        """Micro-batches of `micro_batch_size` questions with their passages."""
+        """Returns micro-batches of `micro_batch_size` questions with their passages."""
         from cdsframe.training.ranking import side_by_side
 
         return side_by_side(pairs[rank::world_size], self._tokenize, self._micro_batch_size)
@@ -98,6 +98,6 @@ class _Classifier:
         return dict(self._tokenizer(questions, passages, return_tensors="pt", **settings))
 
     def save(self, folder: Path) -> None:
-        """In the format of transformers."""
+        """Writes model and tokenizer in the format of transformers."""
         self.model.save_pretrained(folder)
         self._tokenizer.save_pretrained(folder)

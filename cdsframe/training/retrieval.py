@@ -1,6 +1,6 @@
-"""What the training of an embedder and of a reranker share: pairs, the run, and its published folder.
+"""Shared by the training of embedders and rerankers: builds the pairs, runs the training, publishes the result.
 
-Does not know a loss and loads no model.
+Does not define a loss and does not load a model.
 """
 
 from __future__ import annotations
@@ -27,26 +27,27 @@ log = logging.getLogger(__name__)
 
 
 class Trained(Protocol):
-    """A model that is trained by pairs and can be saved into a folder."""
+    """A model that is trained on pairs and can be saved into a folder."""
 
     model: Any
 
     def collate(self, pairs: Sequence[Pair], rank: int, world_size: int) -> list[dict[str, Any]]:
-        """A process's micro-batches of one effective batch."""
+        """Returns a process's micro-batches of one effective batch."""
 
     def save(self, folder: Path) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What is trained, and from what.
+    """What is trained, on which data, and where the result is published.
 
     Args:
-        kind: `embedder` or `reranker`: the folder's name in the run, and what the card says.
-        base: the name of the model that training begins with.
-        use: how the result is used, `FOLDER` standing for where it lies.
-        published: the folder of which the result goes into `name`, in a single run.
-        measured: what the loss depends on besides model and pairs: losses by another cannot be compared.
+        kind: `embedder` or `reranker`; also the name of the result's folder in the run.
+        base: name of the model that training starts from.
+        use: options that use the result, with `FOLDER` for its folder; for the model card and the log.
+        name: the run's name.
+        published: unless in a multirun, the result is published in the folder `published/name`.
+        measured: settings that the loss depends on besides model and pairs; losses with others cannot be compared.
     """
 
     kind: str
@@ -65,7 +66,7 @@ class Task:
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
-    """The pairs of both splits, and what is to be told of them."""
+    """The pairs of both splits, and facts about them for the manifest."""
 
     train: list[Pair]
     validation: list[Pair]
@@ -82,9 +83,9 @@ class Pairs:
         validation_limit: int | None,
         in_batch: bool,
     ) -> Pairs:
-        """Of the screened training questions; of the validation questions with negatives from their own pages.
+        """Builds pairs from the training questions that pass the contamination check, and from validation questions.
 
-        `in_batch`: whether a question's positive is told from the passages of other questions, too.
+        Negatives come only from pages of the same split. `in_batch`: True: passages of other questions are negatives.
         """
         require_publishable(Path(task.published) / task.name)
         screening = system.contamination.screen(task.data.questions("train"), task.data, task.run.folder)
@@ -95,7 +96,7 @@ class Pairs:
         validation = held_out.build(task.data.questions("validation"), validation_limit)
         found = sum(1 for pair in train if pair.negatives)
         if negatives and system.retriever.searches and 2 * found < len(train):
-            log.warning("the retriever found a wrong passage for %d of %d training questions only", found, len(train))
+            log.warning("the retriever found hard negatives for only %d of %d training questions", found, len(train))
         train, validation = comparable(train, in_batch, "training"), comparable(validation, in_batch, "validation")
         mined = sum(len(pair.negatives) for pair in train)
         log.info("%d training pairs with %d mined negatives, %d validation pairs", len(train), mined, len(validation))
@@ -137,7 +138,7 @@ def train(
         total_steps=fitting.steps(batches),
         export=trained.save,
     )
-    lightning.seed_everything(system.seed + fitting.place["rank"], verbose=False)  # the processes differ in dropout
+    lightning.seed_everything(system.seed + fitting.place["rank"], verbose=False)  # each process has its own dropout
     before = fitting.validate(tuning, held_out)
     inputs = {
         "training pairs": _digest(pairs.train),
@@ -152,7 +153,7 @@ def train(
 
 
 def _digest(pairs: Sequence[Pair]) -> str:
-    """Equal where the pairs are: losses over others cannot be compared."""
+    """Returns a digest of the pairs. Losses over pairs with another digest cannot be compared."""
     return digest(*(f"{pair.id}|{pair.positive.id}|{[n.id for n in pair.negatives]}" for pair in pairs))
 
 
@@ -173,7 +174,7 @@ def _publish(task: Task, pairs: Pairs, metrics: Metrics) -> None:
         task.folder / "README.md",
         f"# {task.name}\n\nThe {task.kind} `{base}`, fine-tuned by cdsframe on questions and passages of: "
         f"{task.data.scope}.\nUse it by `{task.use}`.\n\n| metric | value |\n|---|---|\n{rows}\n\n"
-        "Whoever may not see the training data should not get this model.\n",
+        "Do not give this model to anyone who may not see the training data.\n",
     )
     target = Path(task.published) / task.name
     task.run.record_output(task.kind, target)

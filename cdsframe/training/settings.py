@@ -1,4 +1,4 @@
-"""The ranges of the numbers that several trainings take as options."""
+"""Types, with ranges, of options that several trainings share."""
 
 from __future__ import annotations
 
@@ -11,6 +11,6 @@ Count = Annotated[int, Field(ge=1)]
 Positive = Annotated[float, Field(gt=0)]
 NonNegative = Annotated[float, Field(ge=0)]
 MaxLength = Annotated[int, Field(ge=64)]
-"""Tokens of prompt and answer."""
+"""Maximum tokens of prompt and answer."""
 Checkpointing = Literal["auto", "always", "never"]
-"""Whether activations are computed again in the backward pass; `auto`: only where they would not fit."""
+"""When activations are recomputed in the backward pass; `auto`: only if training would not fit into memory."""

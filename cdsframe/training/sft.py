@@ -52,10 +52,10 @@ def sft(
     cache: str | None,
     adapters: str,
 ) -> float:
-    """Fine-tunes; writes the best adapter to the run's folder and, in a single run, to `adapters/name`.
+    """Fine-tunes. Writes the best adapter to the run's folder and, unless in a multirun, to `adapters/NAME`.
 
-    Resumes from the last checkpoint if the run was interrupted. Returns the lowest validation loss (nats per labelled
-    token), in each process.
+    Resumes from the last checkpoint if the run was interrupted. Every process returns the lowest validation loss
+    (nats per labelled token).
     """
     import lightning
 
@@ -117,7 +117,7 @@ def sft(
 
 
 def _report_utilisation(fitting: Fitting, tuned: Any, dtype: Any) -> None:
-    """Measures the device's peak, by which the utilisation is computed."""
+    """Measures the device's peak in matrix products; the reported utilisation is relative to it."""
     from cdsframe.machine.speed import flops_per_token, matrix_peak
 
     peak = matrix_peak(fitting.device, dtype)
@@ -126,24 +126,24 @@ def _report_utilisation(fitting: Fitting, tuned: Any, dtype: Any) -> None:
 
 
 def _warn_of_unseen_tokens(model: LanguageModel, examples: Sequence[Example]) -> None:
-    """Warns of new tokens that no example contains: nothing trains them."""
+    """Warns of new tokens that no example contains: their embeddings are not trained."""
     ids = {model.tokenizer.convert_tokens_to_ids(word): word for word in model.new_tokens}
     unseen = set(ids)
     for example in examples if ids else ():
         unseen.difference_update(example.encoded.input_ids)
     if unseen:
         words = ", ".join(named(ids[id]) for id in sorted(unseen))
-        log.warning("model.new_tokens: no training example contains %s as a word, so nothing trains them", words)
+        log.warning("model.new_tokens: no training example contains %s as a word, so it is not trained", words)
 
 
 def _digest(examples: Sequence[Example]) -> str:
-    """Losses over examples with another digest cannot be compared."""
+    """Returns a digest of the examples. Losses over examples with another digest cannot be compared."""
     return digest_of(f"{example.encoded.input_ids}{example.encoded.labels}" for example in examples)
 
 
 def _export(tuned: Any, model: LanguageModel, folder: Path) -> None:
     """Writes the adapter, or the whole model, in its library's format."""
-    # PEFT would ask the hub for the base's size, and save rows of new tokens that `LanguageModel` makes anyway.
+    # PEFT would ask the hub for the base's vocabulary size, and save the embeddings that `LanguageModel` makes anyway.
     adapter = hasattr(tuned, "peft_config")
     tuned.save_pretrained(folder, **({"save_embedding_layers": False} if adapter else {}))
     name_base(folder, model.public_name)

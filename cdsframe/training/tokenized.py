@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     import datasets
 
 _IN_A_FILE = 1024
-"""Examples per record batch: as many are in memory while a file is written."""
+"""Examples per record batch; this many are in memory while a file is written."""
 _SHOWN_FROM = 4 * QUESTIONS_AT_ONCE
-"""Number of questions from which a terminal shows a progress bar."""
+"""Minimum number of questions for a progress bar on a terminal."""
 
 
 class TokenizedExamples(Sequence[Example]):
-    """Examples in the rows of a data set; a row becomes an `Example` when it is asked for.
+    """Examples in the rows of a data set; a row becomes an `Example` when it is read.
 
     Columns: `id`; `input_ids`; `labelled`, true where the loss counts a token; `closing`, the number of tokens that end
     the turn; `length`, the number of tokens.
@@ -54,26 +54,27 @@ class TokenizedExamples(Sequence[Example]):
 
     @property
     def lengths(self) -> list[int]:
-        """The examples' numbers of tokens; reads one column."""
+        """Number of tokens of each example; reads one column."""
         found: list[int] = self._rows.select_columns("length")[:]["length"]
         return found
 
 
 def lengths(examples: Sequence[Example]) -> list[int]:
-    """The examples' numbers of tokens; where they are a data set, reads no tokens."""
+    """Returns the number of tokens of each example; of a data set, reads only the column of lengths."""
     return examples.lengths if isinstance(examples, TokenizedExamples) else list(map(len, examples))
 
 
 def tokenize(builder: ExampleBuilder, questions: Sequence[Question], file: Path | None, key: str) -> TokenizedExamples:
-    """`builder.build(questions)` as a data set in a file, with few examples in memory at a time; None: in memory.
+    """Builds the questions' examples as a data set, with few of them in memory while a file is written.
 
     Runs in this process: the tokenizer uses all cores, and its Python part takes half the time. On two cores, two
     forked processes took 1.6 times the CPU time of one for 12,000 questions, two new interpreters 6.7 times.
 
     Args:
-        key: the fingerprint: a digest of all that the examples depend on.
+        file: the Arrow file to write; None: the data set stays in memory.
+        key: fingerprint of the data set: a digest of all that the examples depend on.
 
-    Raises InputError where no example is left.
+    Raises InputError if no question gives an example.
     """
     import datasets
 
@@ -96,7 +97,7 @@ def tokenize(builder: ExampleBuilder, questions: Sequence[Question], file: Path 
 
 
 def opened(file: Path, left_out: Mapping[str, int]) -> TokenizedExamples:
-    """The examples in a file, which stays mapped into memory as long as they live."""
+    """Opens the examples in a file. The file is mapped into memory as long as they are used."""
     import datasets
 
     return TokenizedExamples(datasets.Dataset.from_file(str(file)), left_out)

@@ -75,7 +75,7 @@ def _both_of_raised(found: re.Match[str], question: bool) -> str:
 
 
 def _both_of_divided(found: re.Match[str]) -> str:
-    """Writes a word divided at line ends in two spellings, hyphenated and joined; keeps the hyphen after a digit."""
+    """Writes a word divided at line ends in two spellings: with its hyphens, and without those that follow a letter."""
     parts = _DIVISION.split(found[0])
     joined = parts[0]
     for part in parts[1:]:

@@ -1,7 +1,7 @@
 """Finds fractions made of two stacked numbers next to a line's text and writes them as `1/2`.
 
-Runs before pieces are joined into lines, because such numbers may be too far from the line. Does not read larger
-formulas.
+Runs before pieces are joined into lines: the two numbers may lie too far above and below a line to be joined to it.
+Does not read larger formulas.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ def linear(element: Any) -> str:
 
 
 def is_built(element: Any) -> bool:
-    """Whether a formula contains a structure, such as a power; no number may directly follow a structure."""
+    """Whether a formula contains a structure, such as a power. Callers must separate it from a number that follows."""
     return any(name(item) in _RULES for item in element.iter())
 
 

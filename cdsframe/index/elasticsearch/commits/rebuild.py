@@ -159,7 +159,7 @@ class Rebuildable(Store):
                 ledger.forget()
 
     def _require_whole(self, backing_index: str, view: View, counts: Counts) -> None:
-        """Raises InputError if the parts together are empty or contain a document twice."""
+        """Raises InputError if the new index, with all parts of the rebuild, is empty or contains a document twice."""
         if not counts.records:
             raise InputError(
                 f"the parts of the rebuilt index {self.ledger.name} contain no document; the index is unchanged: "
