@@ -1,4 +1,4 @@
-"""How weights are optimised: AdamW, a learning-rate schedule, and the clipping of gradients. Does not train.
+"""Sets up the optimisation of weights: AdamW, a learning-rate schedule, and gradient clipping. Does not train.
 
 AdamW: Loshchilov and Hutter (arXiv 1711.05101). Paged: the moments move to the CPU if the device's memory is short
 (QLoRA, arXiv 2305.14314). 8-bit moments: Dettmers et al. (arXiv 2110.02861). LoRA+: Hayou et al. (arXiv 2402.12354).
@@ -23,15 +23,15 @@ MOMENT_BYTES = {"adamw": 8, "paged_adamw": 8, "adamw_8bit": 2, "paged_adamw_8bit
 
 
 class Optimization:
-    """The recipe that fine-tuning and the training of embedders and rerankers share.
+    """Optimizer, learning-rate schedule and gradient clipping of a training.
 
     Args:
         learning_rate: the highest learning rate of the schedule.
-        schedule: one of transformers' schedules, over all steps of the run.
-        warmup_share: share of the steps with linear warm-up.
+        schedule: a schedule of transformers, over all steps of the run.
+        warmup_share: fraction of all steps (0 to 1) with linear warm-up.
         weight_decay: AdamW's decoupled weight decay.
         clip_norm: maximum 2-norm of the gradient.
-        optimizer: `auto`: paged on CUDA, plain AdamW elsewhere.
+        optimizer: `auto`: `paged_adamw` on CUDA, `adamw` on other devices.
         loraplus_lr_ratio: learning rate of LoRA's B matrices divided by that of all other weights.
     """
 
@@ -50,13 +50,13 @@ class Optimization:
         self._optimizer, self._loraplus_lr_ratio = optimizer, loraplus_lr_ratio
 
     def optimizer_name(self, cuda: bool) -> Literal["adamw", "paged_adamw", "adamw_8bit", "paged_adamw_8bit"]:
-        """The optimizer on a CUDA device, or on another one."""
+        """Returns the optimizer's name, with `auto` resolved for a CUDA device or another device."""
         if self._optimizer == "auto":
             return "paged_adamw" if cuda else "adamw"
         return self._optimizer
 
     def optimizer(self, weights: Mapping[str, Any], cuda: bool) -> Any:
-        """Makes the torch optimizer of the named weights."""
+        """Makes the torch optimizer for the weights (name -> weight)."""
         import torch
 
         groups: dict[float, list[Any]] = {}
@@ -79,8 +79,8 @@ class Optimization:
     def scheduler(self, optimizer: Any, total_steps: int) -> Any:
         """Makes the scheduler that sets each group's learning rate before step 0 and after each step.
 
-        transformers' schedules begin, and most end, at 0. They are used from their second point to the last but one, so
-        that no step is taken with a learning rate of 0.
+        transformers' schedules begin, and most of them end, at 0. They are computed for one more step, and the values
+        at both ends are not used: no step has a learning rate of 0.
         """
         import torch
         from torch.optim.lr_scheduler import LambdaLR

@@ -29,13 +29,13 @@ _INSTEAD = {
     "val_check_interval": "training.validations",
     "callbacks": "the group callbacks",
     "logger": "the group logger",
-    "plugins": "nothing: cdsframe sets them",
+    "plugins": "",
     "default_root_dir": "paths.outputs",
     "enable_checkpointing": "callbacks.checkpoint=null",
     "enable_progress_bar": "callbacks.progress=null",
-    "num_sanity_val_steps": "nothing: validation is not rehearsed",
+    "num_sanity_val_steps": "",
 }
-"""Trainer's arguments that cdsframe decides -> the key to use."""
+"""Trainer's arguments that cdsframe decides -> the key to use; "": there is none."""
 
 
 class LightningTrainer:
@@ -48,9 +48,9 @@ class LightningTrainer:
         num_nodes: number of machines.
         max_steps: optimiser steps after which training stops; None: no limit.
         max_time: time after which training stops, `DD:HH:MM:SS`; None: no limit.
-        limit_train_batches: batches (int) or share of the batches (float) of each epoch; None: all.
-        limit_val_batches: the same for each validation.
-        overfit_batches: trains on this many batches (int) or this share (float) only, in one order; 0: off.
+        limit_train_batches: number (int) or fraction (float) of the batches that are used per epoch; None: all.
+        limit_val_batches: number (int) or fraction (float) of the batches per validation; None: all.
+        overfit_batches: trains on this number (int) or fraction (float) of the batches only, in one order; 0: off.
         fast_dev_run: runs this many training and validation batches, without writing anything; 0: off.
         profiler: `simple`, `advanced` or `pytorch`: reports where the time goes; None: off.
         options: further arguments of `lightning.pytorch.Trainer`.
@@ -81,21 +81,21 @@ class LightningTrainer:
 
     @staticmethod
     def several_processes(strategy: str) -> bool:
-        """Whether the trainer starts the command again for each device."""
+        """Whether the trainer starts the command again for each further device."""
         return strategy == "ddp"
 
     @staticmethod
     def problems(strategy: str, devices: int | None, num_nodes: int, options: Mapping[str, Any]) -> list[str]:
-        """Returns what is wrong: an unsupported strategy, several devices with `single`, or unknown `options`."""
+        """Returns the problems of the options: the strategy, several devices with `single`, unknown `options`."""
         return [*_strategy_problems(strategy, devices, num_nodes), *_option_problems(options)]
 
     def steps(self, batches: int, max_epochs: int) -> int:
-        """Returns the number of optimiser steps of a training with so many batches per epoch."""
+        """Returns the number of optimiser steps of a training; `batches`: available batches per epoch."""
         planned = self.batches(batches) * max_epochs
         return min([planned, *(limit for limit in (self.max_steps, self.fast_dev_run) if limit)])
 
     def batches(self, available: int) -> int:
-        """Returns the number of batches of an epoch, of which so many are available."""
+        """Returns the number of batches that are used per epoch, of `available` batches."""
         limit = self.fast_dev_run or self.overfit_batches or self._limits["limit_train_batches"]
         if not limit:
             return available
@@ -119,7 +119,7 @@ class LightningTrainer:
 
         for name in ("lightning.fabric", "lightning.pytorch"):
             logging.getLogger(name).setLevel(logging.WARNING)
-        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`")  # Lightning's own, with torch 2.13
+        warnings.filterwarnings("ignore", r"`isinstance\(treespec, LeafSpec\)`")  # Lightning with torch 2.13
         if self._accelerator == "gpu" and not torch.cuda.is_available():
             raise ConfigError("trainer.accelerator=gpu: there is no CUDA device; use trainer=auto or trainer=cpu")
         several = self._strategy == "ddp"
@@ -158,10 +158,10 @@ class LightningTrainer:
 def _strategy_problems(strategy: str, devices: int | None, num_nodes: int) -> list[str]:
     if strategy == "single":
         many = (devices or 1) > 1 or num_nodes > 1
-        return ["trainer.strategy=single is one device; use trainer=ddp for several"] if many else []
+        return ["trainer.strategy=single uses one device; use trainer=ddp for several"] if many else []
     if strategy.startswith(_SHARDING):
         return [
-            f"trainer.strategy={strategy}: sharded training is refused: current libraries separate packed 4-bit "
+            f"trainer.strategy={strategy}: sharded training is not supported: current libraries separate packed 4-bit "
             "weights from their scales, and train on wrong weights without an error; use trainer=ddp, which keeps "
             "a whole copy of the base model on each device"
         ]
@@ -179,9 +179,10 @@ def _option_problems(options: Mapping[str, Any]) -> list[str]:
     problems = []
     for name in options:
         if name in _INSTEAD:
-            problems.append(f"trainer.options.{name} is set by cdsframe; use {_INSTEAD[name]}")
+            use = f"use {_INSTEAD[name]}" if _INSTEAD[name] else "remove it"
+            problems.append(f"trainer.options.{name} is set by cdsframe; {use}")
         elif name in own:
-            problems.append(f"trainer.options.{name} is a key of its own; use trainer.{name}")
+            problems.append(f"trainer.options.{name} is not an option here; use trainer.{name}")
         elif name not in known:
             problems.append(f"trainer.options.{name} is no argument of Lightning's Trainer; {near_miss(name, known)}")
     return problems
@@ -197,6 +198,6 @@ def _summing_strategy() -> Any:
 
     class SummedGradients(DDPStrategy):
         def configure_ddp(self) -> None:
-            """Leaves the module as it is; all processes begin with the same weights, made from the same seed."""
+            """Does not wrap the module. All processes begin with the same weights, made from the same seed."""
 
     return SummedGradients()

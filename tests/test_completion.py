@@ -50,7 +50,7 @@ def test_metrics_without_a_loss_are_told(tmp_path):
     run = resumed(tmp_path)
     run.finish({})
     assert json.loads((tmp_path / "metrics.json").read_text()) == {}
-    with pytest.raises(InputError, match=r"metrics.json has no val/loss; remove it and resume again"):
+    with pytest.raises(InputError, match=r"metrics.json has no val/loss; remove this file and resume again"):
         ended(run, "adapter")
 
 

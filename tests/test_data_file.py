@@ -232,7 +232,7 @@ def test_what_is_missing_is_named(tmp_path):
     with pytest.raises(InputError, match="no file or folder"):
         read(tmp_path / "no.parquet").questions("train")
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(InputError, match=r"cannot be read by its name; expected one of \.jsonl"):
+    with pytest.raises(InputError, match=r"has an unknown suffix; expected one of \.jsonl"):
         read(tmp_path / "notes.txt").questions("train")
     with pytest.raises(InputError, match="has no file that can be read"):
         read(tmp_path).questions("train")

@@ -277,7 +277,7 @@ def test_jobs_that_train_nothing_stand_on_the_board_by_what_they_returned(tmp_pa
     many = {f"memory/part_{n}_gb": 6.5536e-5 for n in range(9)}
     job_folder(tmp_path, 2, {"status": "finished", "value": 9.0}, many, {})
     assert summarise(tmp_path).count("6.5536e-05") == 9, "figures are not cut"
-    assert "the job's return value" in (tmp_path / "leaderboard.svg").read_text(encoding="utf-8")
+    assert "job's return value" in (tmp_path / "leaderboard.svg").read_text(encoding="utf-8")
     assert publish_best(tmp_path) == "nothing is published"
 
 
@@ -316,7 +316,7 @@ def test_of_each_name_the_best_is_published(tmp_path):
     assert told.count("is published in") == 2, "only jobs of one name are rivals"
     for number in range(4):
         goes_to(tmp_path, number, tmp_path / "out" / "e")
-    assert "none is published" in publish_best(tmp_path)
+    assert "none of them is published" in publish_best(tmp_path)
     assert not (tmp_path / "out" / "e").exists()
 
 

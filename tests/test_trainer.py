@@ -36,8 +36,8 @@ def two_processes(folder, *overrides):
     environment = {name: value for name, value in os.environ.items() if name != "CDSFRAME_DATA"}
     environment["OMP_NUM_THREADS"] = "1"
     with (
-        (folder / "told").open("a") as told,
-        child(command, cwd=folder, env=environment, stdout=told, stderr=told) as process,
+        (folder / "output").open("a") as output,
+        child(command, cwd=folder, env=environment, stdout=output, stderr=output) as process,
     ):
         yield process
 
@@ -53,17 +53,17 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_resume_together(tmp_p
             time.sleep(0.01)
         stopped.send_signal(signal.SIGTERM)
         code = stopped.wait(patience(120))
-    told = (tmp_path / "two" / "told").read_text()
+    output = (tmp_path / "two" / "output").read_text()
     if code != 0:  # else it had ended already
-        assert code == 143, told
-        assert told.count("is written; to resume, run the same command with resume=") == 1, (
+        assert code == 143, output
+        assert output.count("is written; to resume, run the same command with resume=") == 1, (
             "only the first process tells"
         )
         run = next((tmp_path / "two" / "outputs/runs/train").iterdir())
         with two_processes(tmp_path / "two", f"resume={run}") as again:
-            assert again.wait(patience(120)) == 0, (tmp_path / "two" / "told").read_text()
-    told = (tmp_path / "two" / "told").read_text()
-    assert told.count("validation loss") == 1
+            assert again.wait(patience(120)) == 0, (tmp_path / "two" / "output").read_text()
+    output = (tmp_path / "two" / "output").read_text()
+    assert output.count("validation loss") == 1
     assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=1e-5)
     assert len(losses(alone)) == 2 * 3 + 2
 
@@ -77,7 +77,7 @@ def test_a_multirun_on_several_devices_is_refused(tmp_path, capsys):
     ("settings", "message"),
     [
         ({"strategy": "fsdp"}, "weights from their scales, and train on wrong weights"),
-        ({"strategy": "deepspeed_stage_3"}, "sharded training is refused"),
+        ({"strategy": "deepspeed_stage_3"}, "sharded training is not supported"),
         ({"strategy": "dp"}, "must be single or ddp"),
         ({"strategy": "single", "devices": 2}, "use trainer=ddp"),
         ({"strategy": "single", "num_nodes": 2}, "use trainer=ddp"),
@@ -97,7 +97,7 @@ def test_supported_settings_are_not_refused():
     [
         ("gradient_clip_val", "trainer.options.gradient_clip_val is set by cdsframe; use optimization.clip_norm"),
         ("accumulate_grad_batches", "use training.batch_size and training.micro_batch_size"),
-        ("max_steps", "trainer.options.max_steps is a key of its own; use trainer.max_steps"),
+        ("max_steps", "trainer.options.max_steps is not an option here; use trainer.max_steps"),
         ("detect_anomalie", "is no argument of Lightning's Trainer; did you mean detect_anomaly?"),
     ],
 )

@@ -115,7 +115,7 @@ def test_without_a_retriever_there_are_no_hard_negatives(index):
 def test_questions_whose_evidence_is_not_indexed_are_left_out_or_refused(index, caplog):
     away = Question("q3", "What is gone?", "x", evidence=(Evidence("gone", 0, 10),))
     assert len(PairBuilder(hybrid(index), index, 1, 1, 20).build([*QUESTIONS, away], None)) == 3
-    assert "1 have no evidence in the index" in caplog.text
+    assert "left out 1 of 4 questions: they have no evidence in the index" in caplog.text
     with pytest.raises(InputError, match="use data=raft to find evidence"):
         PairBuilder(hybrid(index), index, 1, 1, 20).build([away, Question("q4", "And?", "x")], None)
 
@@ -316,7 +316,7 @@ def test_a_reranker_reads_at_most_the_tokens_of_its_base(tmp_path, capsys, tiny,
     with pytest.raises(SystemExit) as stop:
         run_train(tmp_path, "training=reranker", f"training.base={tiny}", "embedder=none", *many)
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("kind", ["embedder", "reranker"])
@@ -353,7 +353,7 @@ def test_what_cannot_train_a_retriever_is_refused_before_any_work(tmp_path, caps
     with pytest.raises(SystemExit) as stop:
         run_train(tmp_path, *overrides)
     assert stop.value.code == 2
-    assert told in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.slow

@@ -189,7 +189,7 @@ def _digests(folder: Path) -> dict[str, str]:
 
 @contextmanager
 def alone(folder: Path) -> Iterator[None]:
-    """Locks a run's folder, so that only one process trains in it. Raises InputError if another process holds the lock."""
+    """Locks a run's folder against other training processes. Raises InputError if another process holds the lock."""
     from filelock import FileLock, Timeout
 
     try:

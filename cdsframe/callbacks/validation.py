@@ -1,4 +1,4 @@
-"""Schedules validations: several per epoch at equal distances, the last at the epoch's end, and one after the last step."""
+"""Schedules validations: several per epoch, evenly spaced, the last at the epoch's end; and one after the last step."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class ValidationSchedule(pl.Callback):
         self._schedule(trainer, batch_idx, trainer.global_step + 1 == pl_module.total_steps)
 
     def _schedule(self, trainer: pl.Trainer, batch_idx: int, last_step: bool) -> None:
-        """Makes Lightning validate after this batch if a validation is due; it does so at multiples of `val_check_batch`."""
+        """Makes Lightning validate after this batch if a validation is due: at multiples of `val_check_batch`."""
         batches = int(trainer.num_training_batches)
         due = {math.ceil(batches * n / self._per_epoch) for n in range(1, self._per_epoch + 1)}
         validate = batch_idx + 1 in due or last_step

@@ -98,7 +98,9 @@ def _composed(primary: str, overrides: list[str]) -> DictConfig:
     except YAMLError as error:
         raise ConfigError(yaml_problem(error) or "a configuration file is not valid YAML") from error
     except UnicodeDecodeError as error:
-        raise ConfigError("a configuration file is not UTF-8 text; save the files of your configuration folders as UTF-8") from error
+        raise ConfigError(
+            "a configuration file is not UTF-8 text; save the files of your configuration folders as UTF-8"
+        ) from error
     except ValueError as error:  # Hydra refuses some overrides by it
         raise ConfigError(str(error)) from error
 

@@ -57,18 +57,19 @@ class FileQuestions:
         scope: what the data is about, in a few words; recorded in an adapter's manifest. None: the first path's name.
         question, answer: names of the columns.
         id: column of the questions' ids; None: the file's name and the row's number.
-        type: column of the questions' types; None: open, or unanswerable without an answer.
+        type: column of the questions' types; None: `open`, or `unanswerable` if the answer is empty.
         evidence: column of the evidence: a list (or its JSON) of `{document_id, start, end}` or `{document_id, quote}`.
-        split: column of the splits; None: by files, or divided.
-        group: column whose equal values stay in one split; None: the evidence's document, or the question's words.
-        empty_answers: `drop` drops rows without an answer; `unanswerable` teaches to refuse them.
-        validation_share, test_share: shares of the groups, if the questions are divided.
+        split: column of the splits; None: splits follow from the files; otherwise questions are divided by a seed.
+        group: rows with equal values in this column stay in one split; None: rows with the same evidence document, or
+            the same question, do.
+        empty_answers: `drop` drops rows without an answer; `unanswerable` keeps them, to teach the refusal.
+        validation_share, test_share: fractions of the groups, in [0, 0.5), if the questions are divided.
         split_seed: seed of the division; another seed gives other test questions.
         corpus: the documents in which quotes are located; read only if evidence is given by quotes.
     """
 
     evidence_key = "evidence"
-    """The argument that is None if the questions have no evidence."""
+    """Name of the argument that is None if the questions have no evidence, for the configuration check."""
 
     def __init__(
         self,
@@ -96,7 +97,7 @@ class FileQuestions:
 
     @staticmethod
     def problems(path: str | list[str] | dict[str, str], split: str | None) -> list[str]:
-        """Returns what excludes each other."""
+        """Returns the problems of the options: `split` together with a mapping from splits to files."""
         both = isinstance(path, dict) and split is not None
         return ["data.path maps splits to files, and data.split names a column; give one of them"] if both else []
 
@@ -143,7 +144,7 @@ class FileQuestions:
         return found, removed
 
     def _files(self) -> list[tuple[str, Path, str | None]]:
-        """Returns each file's name in ids, its path, and its split; split None: its questions are divided among the splits."""
+        """Returns each file's name in ids, its path and its split; split None: its questions are divided."""
         if isinstance(self._paths, dict):
             files: list[tuple[Path, str | None]] = [
                 (file, split) for split, path in self._paths.items() for file in table_files(str(resolve(path)))

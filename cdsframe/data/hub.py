@@ -36,12 +36,12 @@ class Hub:
 
     Args:
         path: hub id or folder.
-        revision: commit or tag; null: the newest.
+        revision: commit or tag; None: the newest.
         scope: what the data is about, in a few words; recorded in an adapter's manifest.
         question, answer: names of the columns.
         drop: flags (see `cdsframe.data.cleaning`); a pair with any of them is dropped.
-        strip_question: removes the question from answers that begin by repeating it.
-        validation_share, test_share: shares of the questions, in [0, 0.5), if the data set has only one split.
+        strip_question: True: removes the question from answers that begin by repeating it.
+        validation_share, test_share: fractions of the questions, in [0, 0.5), if the data set has only one split.
     """
 
     def __init__(

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 def proportional_sample(
     items: Sequence[Item], limit: int | None, seed: int, stratum: Callable[[Item], str]
 ) -> list[Item]:
-    """At most `limit` items, drawn from each stratum in proportion, in the order of `items`.
+    """Returns at most `limit` items, drawn from each stratum in proportion, in the order of `items`.
 
     Items drawn with a smaller limit are also drawn with a larger limit.
     The choice depends on a digest of the seed and the item's `id`, not on the order or number of items.
@@ -39,5 +39,5 @@ def _id(item: Any) -> str:
 
 
 def by_type(question: Question) -> str:
-    """The stratum of a question: its type."""
+    """Returns the stratum of a question: its type."""
     return question.type

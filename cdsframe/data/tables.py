@@ -27,17 +27,17 @@ _KINDS = {
     ".jsonl": "json", ".ndjson": "json", ".json": "json", ".csv": "csv", ".tsv": "csv", ".parquet": "parquet",
     ".arrow": "arrow",
 }  # fmt: skip
-"""Ending of a file's name, `.gz` removed -> format."""
+"""Suffix of a file's name (without `.gz`) -> format."""
 _DESCRIPTIONS = frozenset({"dataset_info.json", "dataset_dict.json", "state.json"})
 """Files that `save_to_disk` writes beside the rows."""
 _LONGEST_NAME = 40
-"""Characters. A longer column name is not printed: it may be a row's text, if a file has no header."""
+"""Maximum length, in characters, of a column name in a message. A longer one may be a row's text (no header)."""
 
 
 def table_files(path: str) -> list[Path]:
-    """Returns a file, or all files of a folder and its folders that can be read, sorted.
+    """Returns the file, or all readable files of a folder and its subfolders, sorted.
 
-    Raises InputError if there is none, or if the file has another format.
+    Raises InputError if there is no readable file, or if the file's suffix is unknown.
     """
     found = expanded(path)
     files = sorted(file for file in found.rglob("*") if _is_table(file, found)) if found.is_dir() else [found]
@@ -46,12 +46,12 @@ def table_files(path: str) -> list[Path]:
     if not files[0].is_file():
         raise InputError(f"data: no file or folder {path} (paths are relative to the working folder)")
     if _kind(files[0]) is None:
-        raise InputError(f"data: {path} cannot be read by its name; expected one of {', '.join(_KINDS)}")
+        raise InputError(f"data: {path} has an unknown suffix; expected one of {', '.join(_KINDS)}")
     return files
 
 
 def split_in_name(file: Path) -> str | None:
-    """Returns the split that a file's name begins with (`train-00000-of-00002.parquet`), or its folder's name is."""
+    """Returns the split that starts a file's name (`train-00000-of-00002.parquet`) or its folder's name; else None."""
     for name in (file.name, file.parent.name):
         if found := USUAL_NAMES.get(re.split(r"[^a-z]", name.lower(), maxsplit=1)[0]):
             return found
@@ -67,10 +67,10 @@ class RowFile:
         """Names of the columns; empty before rows are read."""
 
     def rows(self, wanted: Mapping[str, str]) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Yields each row's place, for error messages, and its values.
+        """Yields pairs: a row's place (file and row number, for error messages), and its values by name.
 
         Args:
-            wanted: name of a value (and of the option under `data` that gives its column) -> column.
+            wanted: name of a value -> its column; the option `data.NAME` sets the column.
 
         Raises InputError if the file is empty or damaged, or lacks a column.
         """
@@ -111,7 +111,7 @@ class RowFile:
                 rows = self._opened(cache)
                 self._require(dict.fromkeys(rows.column_names or []), wanted)
                 chosen = rows.select_columns(list(dict.fromkeys(wanted.values())))
-                # To the end at once: the library closes a file only then.
+                # Reads all rows at once: the library closes a file only after its last row.
                 return [(f"row {number}", dict(row)) for number, row in enumerate(chosen, start=1)]
             except (OSError, ValueError, EOFError, zlib.error, csv.Error, pyarrow.ArrowException):
                 raise InputError(
@@ -125,7 +125,7 @@ class RowFile:
         given: dict[str, Any] = {"cache_dir": cache, "streaming": True}
         if self._kind == "parquet":
             return datasets.Dataset.from_parquet(escape(str(self._file)), **given)
-        if self._kind == "csv":  # every value is text: "NA" is no missing value, and 007 no number
+        if self._kind == "csv":  # every value is text: "NA" is not a missing value, and 007 not a number
             separator, header = self._header()
             features = datasets.Features(dict.fromkeys(header, datasets.Value("string")))
             given |= {"sep": separator, "keep_default_na": False, "features": features}
@@ -137,7 +137,10 @@ class RowFile:
             return datasets.Dataset(pyarrow.ipc.open_file(mapped).read_all())
 
     def _header(self) -> tuple[str, list[str]]:
-        """Returns a CSV file's separator and columns. A longer first row would be read as one with an index."""
+        """Returns a CSV file's separator and columns.
+
+        Raises InputError if the first row has more values than the header: pandas would read the first as an index.
+        """
         with open_text(self._file) as stream:
             start = stream.readline()
             separator = "\t" if ".tsv" in self._file.name.lower() else max(",;\t", key=start.count)

@@ -12,7 +12,7 @@ _KINDS = {bool: "true or false", int: "a number", float: "a number", list: "a li
 
 
 def text(value: Any, column: str, where: str) -> str:
-    """Returns a text without blanks at its ends; empty for a missing value. Raises InputError for another value."""
+    """Returns a text without white space at its ends; "" for None. Raises InputError for any other value."""
     if value is None:
         return ""
     if not isinstance(value, str):
@@ -21,14 +21,14 @@ def text(value: Any, column: str, where: str) -> str:
 
 
 def identifier(value: Any, column: str, where: str) -> str:
-    """Returns a text or an integer as text; empty for a missing value. Raises InputError for another value."""
+    """Returns a text or an integer as text; "" for None. Raises InputError for any other value."""
     return str(value) if type(value) is int else text(value, column, where)
 
 
 def evidence_items(value: Any, where: str) -> list[Mapping[str, Any]]:
-    """Returns a list of objects, or the list that a JSON text contains, without fields that are null.
+    """Returns the objects of a list, or of a JSON text with a list, without their null fields; [] for None.
 
-    Raises InputError for another value.
+    Raises InputError for any other value.
     """
     if isinstance(value, str):
         try:

@@ -23,7 +23,7 @@ _SAMPLES = ("fever", "The patient's dose is 5 mg, twice a day.", "a cough at nig
 
 
 class ExportedEncoder:
-    """A graph, and the modules after it in numpy; exported from the library's model at first use."""
+    """An exported graph, and the modules after the transformer in numpy. Exports the library's model at first use."""
 
     def __init__(self, settings: EncoderSettings, pooling: str | None, folder: Path | None = None) -> None:
         self._settings, self._pooling = settings, pooling
@@ -73,7 +73,7 @@ class ExportedEncoder:
         return graph(self._settings.backend, self._folder, self._settings.dtype())
 
     def _export(self, folder: Path) -> None:
-        """Writes the export, and compares its vectors in float32 with the library's."""
+        """Writes the export. Raises ConfigError if its vectors in float32 differ from the library's."""
         import numpy as np
         import torch
 
@@ -107,7 +107,7 @@ class _Float32(ExportedEncoder):
 
 
 def _layer(settings: EncoderSettings, module: Any) -> Layer:
-    """A module of the library as configuration and arrays. Raises ConfigError for one that is not run in numpy."""
+    """Returns a module of the library as configuration and arrays. Raises ConfigError if it cannot run in numpy."""
     config = module.get_config_dict() if hasattr(module, "get_config_dict") else {}
     inputs = {
         config.get("module_input_name", "sentence_embedding"),

@@ -28,7 +28,7 @@ class LibraryEncoder:
 
     def __init__(self, settings: EncoderSettings, pooling: str | None, tokens: Tokens) -> None:
         self._settings, self._pooling, self._tokens = settings, pooling, tokens
-        self._lock = threading.Lock()  # the library's tokenizer is not safe in threads
+        self._lock = threading.Lock()  # the library's tokenizer is not thread-safe
 
     @property
     def dimension(self) -> int:
@@ -52,7 +52,7 @@ class LibraryEncoder:
 
     @cached_property
     def model(self) -> Any:
-        """The `SentenceTransformer` in eval mode on its device. Raises ConfigError if it does not fit the settings."""
+        """The `SentenceTransformer` in eval mode on its device. Raises ConfigError if it contradicts the settings."""
         import torch
 
         device = self._settings.device
@@ -66,9 +66,9 @@ class LibraryEncoder:
 
 
 def sentence_transformer(settings: EncoderSettings, pooling: str | None, dtype: Any) -> Any:
-    """Loads a `SentenceTransformer` onto the CPU, its transformer in a torch dtype.
+    """Loads a `SentenceTransformer` onto the CPU, its transformer in the torch dtype `dtype`.
 
-    Raises ConfigError if the folder and the settings do not fit together.
+    Raises ConfigError if the folder and the settings contradict each other.
     """
     folder = EncoderFolder(settings.group, settings.name)
     modules = folder.modules()
@@ -107,7 +107,7 @@ def trainable(identity: Mapping[str, Any]) -> tuple[Any, dict[str, str]]:
     Args:
         identity: identity of the `SentenceEmbedder` that training begins with.
 
-    The prompts, side -> text, are stored with the model too.
+    The prompts (`query` and `passage` -> text) are also stored in the model.
     """
     import torch
 
@@ -142,7 +142,7 @@ def require_pooling(folder: EncoderFolder, pooling: str | None) -> None:
 
 
 def _in_float32(module: Any, arguments: Any, features: dict[str, Any]) -> dict[str, Any]:
-    """A hook after the transformer: pooling in bfloat16 would cost precision, and costs no less time."""
+    """Forward hook of the transformer: pooling its outputs in bfloat16 would lose precision and save no time."""
     for name, value in features.items():
         if hasattr(value, "is_floating_point") and value.is_floating_point():
             features[name] = value.float()

@@ -1,4 +1,4 @@
-"""No vectors: for an index that is searched by words only."""
+"""An embedder without vectors, for an index that is searched by BM25 only. Counts words instead of tokens."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _WHOLE, _PIECE = 32, 5
 
 
 class NoEmbedder:
-    """Makes no vectors, for an index that is searched by words only."""
+    """Makes no vectors, for an index that is searched by BM25 only. `encode_*` raise InputError."""
 
     makes_vectors = False
     identity: Mapping[str, Any] = {}

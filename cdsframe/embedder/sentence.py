@@ -84,12 +84,12 @@ class SentenceEmbedder:
 
     @staticmethod
     def problems(backend: Backend, device: str, compute_dtype: ComputeDtype) -> list[str]:
-        """Returns an error for each setting that the back end cannot follow."""
+        """Returns the problems of the options: a package, device or dtype that `backend` lacks."""
         return backend_problems("embedder", backend, device, compute_dtype)
 
     @staticmethod
     def tokens_read(max_tokens: int) -> int:
-        """Tokens of a text that are read before it is truncated, for the configuration check."""
+        """Returns the maximum tokens of a text before truncation, for the configuration check."""
         return max_tokens
 
     @staticmethod
@@ -99,7 +99,7 @@ class SentenceEmbedder:
 
     @property
     def identity(self) -> Mapping[str, Any]:
-        """`compute_dtype` and `backend` are missing: their vectors differ by less than .0001 in cosine."""
+        """Settings that change the vectors; `compute_dtype` and `backend` change them by less than .0001 in cosine."""
         return {
             "name": self._passages.name,
             "query_model": self._queries.name,
@@ -135,7 +135,7 @@ class SentenceEmbedder:
 
     @cached_property
     def _prompts(self) -> dict[str, str]:
-        """Side -> what is put before each text: the configured prefix, or the prompt stored with the model."""
+        """`query`, `passage` -> text before each text: the configured prefix, or the prompt stored with the model."""
         folders = {"query": self._queries.folder, "passage": self._passages.folder}
         return {
             side: folders[side].prompt(side) if prefix is None else prefix for side, prefix in self._prefixes.items()
@@ -143,7 +143,7 @@ class SentenceEmbedder:
 
 
 class _Backend(Protocol):
-    """What runs the model."""
+    """Runs the model: `LibraryEncoder` or `ExportedEncoder`."""
 
     @property
     def dimension(self) -> int: ...
@@ -161,8 +161,10 @@ class _Encoder:
 
     @cached_property
     def weights(self) -> str | None:
-        """Digest of the weights of a model trained by `training=embedder`, since its folder keeps its name when it is
-        trained again; None for other models."""
+        """Digest of the weights of a model trained by `training=embedder`; None for other models.
+
+        The name does not identify such a model: its folder keeps its name when it is trained again.
+        """
         manifest = expanded(self.name) / "manifest.json"
         if not manifest.is_file():
             return None

@@ -14,7 +14,7 @@ class ReadyInputs(NamedTuple):
 
     Args:
         lengths: tokens of each input after truncation, special tokens included.
-        run: returns one float32 row per input, for the numbers of a batch's inputs.
+        run: takes the indices of a batch's inputs; returns one float32 row per input.
     """
 
     lengths: Sequence[int]
@@ -22,7 +22,7 @@ class ReadyInputs(NamedTuple):
 
 
 def batches(lengths: Sequence[int], batch_tokens: int, batch_size: int | None) -> Iterator[list[int]]:
-    """Yields the numbers of each batch's inputs, the longest inputs first.
+    """Yields the indices of each batch's inputs, the longest inputs first.
 
     A batch has at most `batch_size` inputs and at most `batch_tokens` tokens, padding included; an input that is longer
     than `batch_tokens` is a batch of its own.

@@ -1,7 +1,7 @@
-"""Exports a transformer as a graph for OpenVINO or ONNX Runtime, with its tokenizer, once, into the cache.
+"""Exports a transformer as a graph for OpenVINO or ONNX Runtime, with its tokenizer, into the cache.
 
-The graph is the transformer alone, in float32; the back end lowers the precision when it loads the graph. Finding an
-existing export imports no torch, making one does.
+The graph is the transformer alone, in float32; the back end lowers the precision when it loads the graph. Only making
+an export imports torch; reading one does not.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _FILES = (".json", ".safetensors", ".bin", ".txt", ".model")
 """Suffixes of the files of a model folder that determine its vectors."""
 
 LEAST_COSINE = 0.9999
-"""Least cosine, in float32, between a vector of an exported graph and the library's."""
+"""Minimum cosine, in float32, between a vector of an exported graph and the same vector of the library."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Exportable:
-    """What is written into an export.
+    """The parts of a model that an export contains.
 
     Args:
         transformer: a transformers model.
@@ -67,7 +67,7 @@ def exported(settings: EncoderSettings, pooling: str | None, write: Callable[[Pa
     """Returns the folder of the model's export; calls `write` to make it if it is missing.
 
     The folder's name has a digest of the model's files: a model that is trained again is exported again. Processes that
-    need the same export wait for the first.
+    need the same export wait for the first. Raises ConfigError if the back end is not installed.
     """
     if problems := missing_packages(settings.group, settings.backend):
         raise ConfigError(problems)
@@ -93,12 +93,12 @@ def _content(name: str) -> str:
 
 
 def write_export(settings: EncoderSettings, model: Exportable, folder: Path) -> None:
-    """Writes graph, tokenizer, layers and `export.json` into a folder. Raises ConfigError if the model has no graph."""
+    """Writes graph, tokenizer, layers and `export.json` into a folder. Raises ConfigError if it cannot be exported."""
     from safetensors.numpy import save_file
 
     tokenizer = model.tokenizer
     if not getattr(tokenizer, "is_fast", False):
-        raise ConfigError(f"{settings.place} has no tokenizer.json, which {_instead(settings)}")
+        raise ConfigError(f"{settings.place} has no tokenizer.json; such a model {_instead(settings)}")
     known = ("input_ids", "attention_mask", "token_type_ids")
     names = [name for name in known if name in ("input_ids", *tokenizer.model_input_names)]
     with _converting(settings):
@@ -201,9 +201,9 @@ def _instead(settings: EncoderSettings) -> str:
 
 
 def require_close(settings: EncoderSettings, cosine: float) -> None:
-    """Raises ConfigError if an exported model's vectors are not the library's."""
+    """Raises ConfigError if the cosine of an exported graph's and the library's results is below `LEAST_COSINE`."""
     if not cosine >= LEAST_COSINE:
         raise ConfigError(
             f"{settings.place}: the exported graph gives other results than sentence-transformers (cosine "
-            f"{cosine:.4f}); it has something that {_instead(settings)}"
+            f"{cosine:.4f}); it has a part that {_instead(settings)}"
         )

@@ -63,7 +63,7 @@ class EncoderFolder:
             return None
 
     def read(self, relative: str) -> Any:
-        """Returns the content of a JSON file; None if the model has no such file. Raises InputError for other text."""
+        """Returns the content of a JSON file; None if the model has none. Raises InputError if it is not JSON."""
         file = self.file(relative)
         if file is None:
             return None
@@ -73,7 +73,7 @@ class EncoderFolder:
             raise InputError(f"{self.place}: its file {relative} is not JSON; download it again") from None
 
     def modules(self) -> list[Mapping[str, str]] | None:
-        """Returns the entries of `modules.json`; None without this file. Raises ConfigError for code of others."""
+        """Returns the entries of `modules.json`; None without it. Raises ConfigError if an entry is custom code."""
         modules: list[Mapping[str, str]] | None = self.read("modules.json")
         for module in modules or []:
             if not module["type"].startswith(_OWN):

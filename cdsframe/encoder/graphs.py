@@ -28,7 +28,7 @@ def graph(backend: str, folder: Path, dtype: str) -> Graph:
 
 
 def threads() -> int:
-    """Returns the number of threads for one graph: `OMP_NUM_THREADS`, else the cores of this process or container."""
+    """Returns the number of threads of a graph: `OMP_NUM_THREADS`, else the cores of this process or container."""
     stated = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0]
     if stated.isdecimal() and int(stated) > 0:
         return int(stated)
@@ -45,7 +45,7 @@ def imported_openvino() -> Any:
 
 
 class _OpenVino:
-    """An OpenVINO graph, with one request for each thread that runs it."""
+    """A graph of OpenVINO, with one inference request per thread that runs it."""
 
     def __init__(self, folder: Path, dtype: str) -> None:
         core = imported_openvino().Core()

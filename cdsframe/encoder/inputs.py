@@ -1,4 +1,4 @@
-"""Tokenises texts, or pairs of texts, by tokenizers alone. Does not run a model."""
+"""Tokenises texts, or pairs of texts, by the library `tokenizers`. Does not run a model."""
 
 from __future__ import annotations
 
@@ -35,7 +35,8 @@ class Inputs:
     Args:
         folder: the export.
         facts: content of its `export.json`.
-        max_tokens: longer texts are truncated; of a pair, the longer text.
+        max_tokens: maximum tokens of a text or pair, special tokens included; of a longer pair, the longer text is
+            truncated.
     """
 
     def __init__(self, folder: Path, facts: Mapping[str, Any], max_tokens: int) -> None:

@@ -1,7 +1,7 @@
 """The modules of sentence-transformers after the transformer, in numpy: for back ends that run without torch.
 
-Each function computes what the library's module of that name computes, in float32. Modules that are missing here are
-refused when a model is exported.
+Each function computes what the library's module of that name computes, in float32. Exporting a
+model with any other module raises ConfigError.
 """
 
 from __future__ import annotations
@@ -114,5 +114,5 @@ LAYERS: Mapping[str, Callable[[Any, Mapping[str, Any], Weights], Any]] = {
 
 
 def readable(kinds: Sequence[str]) -> bool:
-    """Whether these modules, in this order, can run here: a transformer, a pooling, then modules of `LAYERS`."""
+    """Whether an exported model can have these modules: a transformer, a pooling, then modules of `LAYERS`."""
     return tuple(kinds[:2]) == ("Transformer", "Pooling") and set(kinds[2:]) <= LAYERS.keys()

@@ -18,12 +18,12 @@ class EncoderSettings:
     Args:
         group: `embedder` or `reranker`, for error messages.
         name: hub id, folder, or `package:NAME`.
-        max_tokens: longer inputs are truncated.
-        compute_dtype: dtype of matrix products; `auto`: the fastest of the hardware.
+        max_tokens: maximum tokens of an input; longer inputs are truncated.
+        compute_dtype: dtype of matrix products; `auto`: bfloat16 if the hardware has units for it, else float32.
         backend: the library that runs the model.
         batch_tokens: maximum tokens of a batch, padding included.
         batch_size: maximum inputs of a batch; None: no limit besides `batch_tokens`.
-        device: a torch device, or `auto`.
+        device: a torch device; `auto`: CUDA if available, else the CPU.
         cache: folder of exported graphs.
     """
 
@@ -53,7 +53,7 @@ class EncoderSettings:
 
 
 def backend_problems(group: str, backend: Backend, device: str, compute_dtype: ComputeDtype) -> list[str]:
-    """Returns an error for each setting that the back end cannot follow, or if it is not installed."""
+    """Returns the problems of the options: a missing package, or a device or dtype that the back end lacks."""
     found = missing_packages(group, backend)
     if backend != "torch" and device not in ("auto", "cpu"):
         found.append(
@@ -72,7 +72,7 @@ _PACKAGES = {"openvino": ("openvino",), "onnx": ("onnxruntime", "onnx")}
 
 
 def missing_packages(group: str, backend: Backend) -> list[str]:
-    """Returns an error, naming the extra, if a package of the back end is not installed."""
+    """Returns an error that names the extra to install if a package of the back end is missing; else no error."""
     if missing := [package for package in _PACKAGES.get(backend, ()) if find_spec(package) is None]:
         return [
             f"{group}.backend={backend} needs the package {' and '.join(missing)}, which is not installed; install it "

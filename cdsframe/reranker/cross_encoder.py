@@ -32,10 +32,10 @@ NAME = "cross_encoder"
 
 
 class CrossEncoder:
-    """Sorts the first `depth` hits by the model's score; the others follow in their order.
+    """Sorts the first `depth` hits by the model's score; the other hits follow in the retriever's order.
 
     Either all of the first `depth` hits are scored or none: if `time_limit` expires, the retriever's order stays. So a
-    list is always sorted by one measure, and its quality is one of the two that were evaluated.
+    list is always sorted by one score, and its quality is that of one of two rankings that can be evaluated.
 
     Args:
         name: a hub id, a folder, or `package:NAME`.
@@ -47,8 +47,8 @@ class CrossEncoder:
         backend: `torch` runs sentence-transformers. `openvino` and `onnx` run an exported graph without torch.
         batch_tokens: maximum tokens of a forward pass, padding included; pairs of similar length are scored together.
         batch_size: maximum pairs of a forward pass; None: only `batch_tokens` limits.
-        time_limit: seconds per question, checked between batches; null: no limit.
-        device: a torch device, or `auto`: CUDA if available.
+        time_limit: seconds per question, checked between batches; None: no limit.
+        device: a torch device; `auto`: CUDA if available, else the CPU.
         cache: folder of the exported graphs.
     """
 
@@ -72,17 +72,19 @@ class CrossEncoder:
 
     @staticmethod
     def problems(backend: Backend, device: str, compute_dtype: ComputeDtype) -> list[str]:
-        """Returns an error for each setting that the back end cannot follow."""
+        """Returns the problems of the options: a package, device or dtype that `backend` lacks."""
         return backend_problems("reranker", backend, device, compute_dtype)
 
     @staticmethod
     def hits_read(depth: int) -> int:
-        """Number of hits that are scored, for the configuration check."""
+        """Returns the number of hits that are scored, for the configuration check."""
         return depth
 
     def rerank(self, query: str, hits: list[Hit]) -> list[Hit]:
-        """Reranked hits. `score` is the weighted score; `parts` has the model's score. Hits after `depth` get the
-        lowest score of the scored hits."""
+        """Returns the hits, best first. `score` is the weighted score; `parts` has the model's score.
+
+        Hits after `depth` get the lowest score of the scored hits.
+        """
         read, others = hits[: self.depth], hits[self.depth :]
         scores = self._score(search_form(query), [search_form(hit.passage.search_text) for hit in read])
         if not scores:
@@ -107,7 +109,7 @@ class CrossEncoder:
         return [self._weight * score + (1 - self._weight) * before for score, before in pairs]
 
     def _score(self, query: str, texts: Sequence[str]) -> list[float]:
-        """One score per text, higher is better; empty if the time limit expires before the last batch."""
+        """Returns one score per text, higher is better; [] if the time limit expires before the last batch."""
         if not texts:
             return []
         ready = self._backend.prepare(query, texts)  # loads before the clock starts
@@ -137,11 +139,11 @@ class CrossEncoder:
 
 
 def _best_first(scores: Sequence[float]) -> list[int]:
-    """Indices of the scores, best first; ties keep the retriever's order."""
+    """Returns the indices of the scores, best first; ties keep the retriever's order."""
     return sorted(range(len(scores)), key=lambda number: -scores[number])
 
 
 def _standardised(scores: Sequence[float]) -> list[float]:
-    """Scaled to mean 0 and standard deviation 1; all 0 if all scores are equal."""
+    """Returns the scores scaled to mean 0 and standard deviation 1; all 0 if they are equal."""
     mean, deviation = fmean(scores), pstdev(scores)
     return [(score - mean) / deviation if deviation else 0.0 for score in scores]

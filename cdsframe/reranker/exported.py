@@ -28,7 +28,7 @@ class ExportedScorer:
         self._settings = settings
 
     def prepare(self, query: str, texts: Sequence[str]) -> ReadyInputs:
-        """Returns the pairs ready for scoring; a batch's rows are the outputs `[pairs, outputs]` of the model."""
+        """Returns the pairs ready for scoring; `run` returns the model's outputs `[pairs, outputs]`."""
         return _prepared(self._inputs, self._graph, self._facts, query, texts)
 
     @cached_property
@@ -48,7 +48,7 @@ class ExportedScorer:
         return graph(self._settings.backend, self._folder, self._settings.dtype())
 
     def _export(self, folder: Path) -> None:
-        """Writes the export, and compares its outputs in float32 with the library's."""
+        """Writes the export. Raises ConfigError if its outputs in float32 differ from the library's."""
         import numpy as np
         import torch
 

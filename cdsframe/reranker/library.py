@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _TRAINED = ("ForSequenceClassification", "ForCausalLM", "ForConditionalGeneration")
-"""Endings of the architectures that have a head; a base encoder has none, and the library would make a random one."""
+"""Endings of architectures with a head. For an encoder without a head, the library would make a random one."""
 
 
 class LibraryScorer:
@@ -27,10 +27,10 @@ class LibraryScorer:
 
     def __init__(self, settings: EncoderSettings) -> None:
         self._settings = settings
-        self._lock = threading.Lock()  # the library's tokenizer is not safe in threads
+        self._lock = threading.Lock()  # the library's tokenizer is not thread-safe
 
     def prepare(self, query: str, texts: Sequence[str]) -> ReadyInputs:
-        """Returns the pairs ready for scoring; a batch's rows are the outputs `[pairs, outputs]` of the model."""
+        """Returns the pairs ready for scoring; `run` returns the model's outputs `[pairs, outputs]`."""
         from torch.nn import Identity
 
         model, pairs = self.model, [(query, text) for text in texts]
@@ -62,7 +62,7 @@ class LibraryScorer:
 
 
 def cross_encoder(settings: EncoderSettings, dtype: Any) -> Any:
-    """Loads a `CrossEncoder` of sentence-transformers onto the CPU. Raises ConfigError if it is unusable."""
+    """Loads a `CrossEncoder` of sentence-transformers onto the CPU. Raises ConfigError if it cannot rerank."""
     folder = EncoderFolder(settings.group, settings.name)
     modules, stored = folder.modules(), folder.read("config_sentence_transformers.json") or {}
     architectures = (folder.read("config.json") or {}).get("architectures") or []

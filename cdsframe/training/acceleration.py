@@ -30,7 +30,10 @@ class Acceleration:
         self._compile = compile
 
     def apply(self, model: Any, checkpointing: bool) -> bool:
-        """Prepares the model in place; `checkpointing`: with gradient checkpointing. Returns whether examples are packed."""
+        """Prepares the model in place. Returns whether its examples are packed.
+
+        `checkpointing`: True: turns gradient checkpointing on.
+        """
         from cdsframe.training.attention import pack
         from cdsframe.training.fused import fuse
         from cdsframe.training.proof import prove

@@ -75,9 +75,6 @@ class Shape:
     packed: bool
 
 
-_ALWAYS = "training.acceleration.gradient_checkpointing=always"
-
-
 @declares(trains="adapter", makes_prompts=True)
 def estimate(
     system: System,

@@ -152,7 +152,7 @@ def _draw(
         axes.set_yticks(range(len(names)), names)
         axes.set_ylim(len(names) - 0.4, -0.6)
         axes.margins(x=0.15)
-        axes.set_xlabel("validation loss, nats per answer token" if "val/loss" in measured else "the job's return value")
+        axes.set_xlabel("validation loss, nats per answer token" if "val/loss" in measured else "job's return value")
         axes.grid(axis="x", color="#e5e5e5", linewidth=0.8)
         with atomic(path) as partial:
             figure.savefig(partial, format="svg", metadata={"Date": None})

@@ -84,7 +84,7 @@ def _plain(head: Any, hidden: torch.Tensor, targets: torch.Tensor) -> torch.Tens
 
 
 class FrozenHead(torch.autograd.Function):
-    """Summed cross-entropy by a frozen output layer `[vocabulary, dimension]`; logits in `dtype`, softmax in float32."""
+    """Summed cross-entropy of a frozen output layer `[vocabulary, dimension]`; softmax of `dtype` logits in float32."""
 
     @staticmethod
     def forward(ctx: Any, *arguments: Any) -> torch.Tensor:

@@ -66,7 +66,7 @@ class Fields:
         return None if last.result and begin in self._filled else "".join(last.instruction)
 
     def instruct(self, text: str) -> None:
-        """Of the open fields whose result has not begun, extends the instruction of the innermost; else does nothing."""
+        """Extends the instruction of the innermost open field whose result has not begun; does nothing without one."""
         inner = next((item for item in reversed(self._open) if not item.result), None)
         if inner is not None:
             inner.instruction.append(text)
