@@ -241,7 +241,7 @@ def test_chinese_and_thai_count_by_letters_without_a_tokenizer():
 
 
 def test_a_count_is_the_models_where_all_is_readable(minilm):
-    tokenizer = minilm._passages.tokenizer
+    tokenizer = minilm._passages.tokens.tokenizer
     for text in ("", "Give 5 mg twice daily.", "naïve Sjögren’s 5 °C", "한국어 환자"):
         assert minilm.count(text) == len(tokenizer.encode(search_form(text)).ids)
 
