@@ -143,7 +143,7 @@ def test_each_contract_is_public_and_each_group_without_one_is_a_job_or_prompt()
 
     assert {contract.__name__ for contract in CONTRACTS.values()} <= set(contracts.__all__)
     without = groups() - set(CONTRACTS) - {"paths", "experiment", "sweep"}
-    assert without == {"prompt", "ingestion", "training", "evaluation", "serving"}
+    assert without == {"prompt", "ingestion", "training", "evaluation", "serving", "optimization", "callbacks"}
     (lacking,) = contract_problems("contamination", object())
     assert lacking.endswith("it lacks screen (the contract is cdsframe.contracts.Contamination)")
 

@@ -40,7 +40,8 @@ ROOT = Path(__file__).parent.parent
 def settings_of(index, **options):
     """The arguments of another object on the same index."""
     mapping, shared = index.settings.mapping, index.settings
-    values = {name: getattr(mapping, name) for name in mapping.__dataclass_fields__}
+    fields = mapping.__dataclass_fields__.keys() - {"known_fields"}
+    values = {name: getattr(mapping, name) for name in fields}
     values |= {"num_candidates": shared.num_candidates, "oversample": shared.oversample}
     values |= {"bulk_threads": shared.bulk_threads, "bulk_megabytes": shared.bulk_megabytes}
     values |= {"environment": "CDSFRAME_ELASTICSEARCH", "timeout": 30, "lease_seconds": 30, "name": index.ledger.name}

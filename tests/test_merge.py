@@ -114,7 +114,7 @@ def test_a_new_token_that_no_example_has_is_told(caplog):
     model = with_tokens("HbA1c", "Gicht")
     example = SimpleNamespace(encoded=SimpleNamespace(input_ids=model.tokenizer("Is HbA1c high?").input_ids))
     sft._warn_of_unseen_tokens(model, [example])
-    assert "no training example has 'Gicht' as a word" in caplog.text
+    assert "no training example contains 'Gicht' as a word" in caplog.text
     assert "HbA1c" not in caplog.text
 
 

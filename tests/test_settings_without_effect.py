@@ -163,7 +163,7 @@ def test_a_logger_that_is_null_is_switched_off(tmp_path):
 @pytest.mark.parametrize("given", ["logger.csv=5", "+logger.mine={project:x}"])
 def test_a_logger_without_a_target_is_refused(tmp_path, capsys, given):
     assert exit_code(tmp_path, "model=tiny", "logger=csv", given) == 2
-    assert " has no _target_; give logger." in capsys.readouterr().err
+    assert " has no _target_; choose logger=" in capsys.readouterr().err
 
 
 def test_a_missing_key_is_reported_before_work(tmp_path, monkeypatch, capsys):

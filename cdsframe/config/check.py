@@ -125,9 +125,13 @@ def _missing_groups(cfg: DictConfig) -> list[str]:
 
 
 def _dependencies(target: Any) -> set[str]:
-    """Returns the groups that a target needs: its dependencies without a default; for the pipeline, those of it."""
+    """Returns the groups that a target needs: its dependencies without a default, and those that it declares.
+
+    For the pipeline, those of the pipeline.
+    """
     parameters = inspect.signature(target).parameters.values()
     names = {one.name for one in parameters if is_dependency(one) and one.default is inspect.Parameter.empty}
+    names |= set(getattr(target, "needs", ()))
     if "pipeline" in names:
         from cdsframe.pipeline import Pipeline
 

@@ -27,8 +27,8 @@ CONTRACTS: dict[str, type] = {
     "retriever": contracts.Retriever,
     "trainer": contracts.Trainer,
 }
-"""Group -> the contract of its components. `prompt` has none, because its class is fixed; jobs (`training`, …) have
-none, because they are functions."""
+"""Group -> the contract of its components. `prompt` and `optimization` have none, because their class is fixed; jobs
+(`training`, …) and `callbacks` have none, because they are functions."""
 
 
 _NOTHING = object()

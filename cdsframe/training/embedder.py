@@ -26,7 +26,9 @@ if TYPE_CHECKING:
     import torch
 
 
-@declares(trains="embedder")
+@declares(
+    trains="embedder", needs=("embedder", "data", "contamination", "retriever", "index", "optimization", "trainer")
+)
 def tune(
     system: System,
     batch_size: Annotated[int, Field(ge=2)],

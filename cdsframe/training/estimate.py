@@ -75,7 +75,12 @@ class Shape:
     packed: bool
 
 
-@declares(trains="adapter", makes_prompts=True)
+@declares(
+    trains="adapter",
+    makes_prompts=True,
+    needs=("model", "quantization", "lora", "data", "retriever", "index", "prompt", "optimization",
+           "trainer"),
+)  # fmt: skip
 def estimate(
     system: System,
     batch_size: Count,

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import torch
 
 
-@declares(trains="reranker")
+@declares(trains="reranker", needs=("data", "contamination", "retriever", "index", "optimization", "trainer"))
 def tune(
     system: System,
     base: str,

@@ -35,7 +35,12 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-@declares(trains="adapter", makes_prompts=True)
+@declares(
+    trains="adapter",
+    makes_prompts=True,
+    needs=("model", "quantization", "lora", "data", "contamination", "retriever", "index", "prompt", "optimization",
+           "trainer"),
+)  # fmt: skip
 def sft(
     system: System,
     batch_size: Count,
