@@ -110,8 +110,8 @@ def measure(name: str, wanted: int, queries: int | None, ways: list[str]) -> dic
         difference = paired_difference(scores[BASE], values, groups, 10000, 1)
         verdict = "" if way == BASE else "  non-inferior" if difference.low > -MARGIN else "  NOT SHOWN non-inferior"
         rate = f"{speed[way]:15.1f}" if way in speed else " " * 15
-        told = f"{difference.value:+.4f}, > {difference.low:+.4f}{verdict}"
-        print(f"{way:22}{rate}{least:11.5f}{np.mean(values):9.4f}  {told}", flush=True)
+        compared = f"{difference.value:+.4f}, > {difference.low:+.4f}{verdict}"
+        print(f"{way:22}{rate}{least:11.5f}{np.mean(values):9.4f}  {compared}", flush=True)
         key = f"{name}_{way.replace(', ', '_')}"
         figures |= {f"{key}_ndcg_bound": difference.low, f"{key}_least_cosine": least}
         figures |= {f"{key}_passages_per_cpu_second": speed[way]} if way in speed else {}

@@ -34,10 +34,9 @@ from pathlib import Path
 from threading import RLock
 from typing import Any
 
-from cdsframe.training.checkpoint import Checkpoints
-
 from benchmarks.measuring import headline, last_line
 from cdsframe.artifacts.packaged import weights_digest
+from cdsframe.callbacks.checkpoint_files import Checkpoints
 
 RUN = (
     "model=tiny", "embedder=none", "retriever=none", "quantization=none", "training.train_limit=80",

@@ -3,8 +3,8 @@
     python benchmarks/gpu.py [--examples 64] [--tiny]
 
 The model has the shape of Llama-3.2-3B with random weights (the hub is not needed), LoRA of rank 16 on all linear
-layers, packed examples of random tokens with the lengths of medical question-answer pairs. Runs, each in a process of
-its own: eager and compiled layers; then paged AdamW, uninterrupted and resumed from a checkpoint in the middle, whose
+layers, packed examples of random tokens with the lengths of medical question-answer pairs. Runs, each in a separate
+process: eager and compiled layers; then paged AdamW, uninterrupted and resumed from a checkpoint in the middle, whose
 losses must be equal bit by bit. TRL's best setting trains the same in the same run if `make peers` was run.
 
 Prints real tokens per second, the share of the device's measured matrix peak, peak memory, and the hours of one epoch
@@ -25,6 +25,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.fitting import fine_tuning, fit, trainer_of
 from benchmarks.measuring import PEERS, ROOT, headline, last_line
 
 SHAPE = {
@@ -78,14 +79,10 @@ def train(order: dict[str, Any]) -> dict[str, Any]:
     from cdsframe.lora import Lora
     from cdsframe.machine.speed import flops_per_token, matrix_peak, peak_memory
     from cdsframe.model import LanguageModel
-    from cdsframe.optimization import Optimization
     from cdsframe.quantization import Nf4
-    from cdsframe.trainer import LightningTrainer
     from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
-    from cdsframe.training.data_module import TrainingData
     from cdsframe.training.examples import Example
-    from cdsframe.training.module import FineTuning
 
     lightning.seed_everything(1, verbose=False)
     cuda = torch.cuda.is_available()
@@ -95,20 +92,18 @@ def train(order: dict[str, Any]) -> dict[str, Any]:
     Acceleration(True, True, "never", compile=order["compile"]).apply(tuned, False)
     made = [Example(str(n), Encoded(e["input_ids"], e["labels"])) for n, e in enumerate(order["train"])]
     batches = Batches(made, BATCH, Layout(BATCH, 8192, None), 1, shuffle=True)
-    optimization = Optimization(2e-4, "cosine", 0.03, 0.0, 1.0, "paged_adamw", 1.0)
-    module = FineTuning(tuned, optimization, len(batches), export=lambda folder: None)
-    options = dict.fromkeys(("max_time", "limit_train_batches", "limit_val_batches", "profiler"))
-    component = LightningTrainer(
-        "auto", "single", 1, 1, max_steps=order["stop"], overfit_batches=0, fast_dev_run=0, options={}, **options
-    )
+    module = fine_tuning(tuned, batches, 2e-4, schedule="cosine", warmup_share=0.03, optimizer="paged_adamw")
     files, history = Checkpoints(Path(order["folder"]), {}), History()
-    callbacks = [history, ResumeCheckpoint(order["every"], None)]
-    trainer = component.make("bf16-mixed" if cuda else "32-true", 1, order["folder"], callbacks, CheckpointFiles(files))
-    trainer.limit_val_batches = 0
-    found = files.latest()
-    data = TrainingData(batches, batches, len(batches), same_order=False)
+    trainer = trainer_of(
+        dtype,
+        accelerator="auto",
+        folder=Path(order["folder"]),
+        callbacks=[history, ResumeCheckpoint(order["every"], None)],
+        checkpoint_io=CheckpointFiles(files),
+        max_steps=order["stop"],
+    )
     started = time.perf_counter()
-    trainer.fit(module, datamodule=data, ckpt_path=None if found is None else str(found), weights_only=False)
+    fit(trainer, module, batches, files.latest())
     if cuda:
         torch.cuda.synchronize()
     seconds = time.perf_counter() - started
@@ -123,7 +118,7 @@ def train(order: dict[str, Any]) -> dict[str, Any]:
 
 
 def run(order: dict[str, Any], file: Path) -> dict[str, Any]:
-    """`train` in a process of its own."""
+    """Runs `train` in a separate process."""
     file.write_text(json.dumps(order), encoding="utf-8")
     done = subprocess.run(
         [sys.executable, __file__, "--order", str(file)], capture_output=True, text=True, check=False, cwd=ROOT

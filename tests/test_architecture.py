@@ -170,3 +170,17 @@ def test_no_class_name_stands_for_two_things():
             if isinstance(node, ast.ClassDef) and _group(path) != "contracts":
                 found.setdefault(node.name, []).append(str(path.relative_to(PACKAGE)))
     assert {name: places for name, places in found.items() if len(places) > 1} == {}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "benchmarks").rglob("*.py")), ids=lambda p: str(p.relative_to(ROOT)))
+def test_a_benchmark_imports_what_exists(path):
+    """Without running it: a benchmark is run by hand, and a module that moved would only be missed then."""
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("cdsframe"):
+            place = ROOT.joinpath(*node.module.split("."))
+            file = place / "__init__.py" if place.is_dir() else place.with_suffix(".py")
+            assert file.is_file(), node.module
+            source = file.read_text(encoding="utf-8")
+            for name in (alias.name for alias in node.names):
+                submodule = place / name if (place / name).is_dir() else place / f"{name}.py"
+                assert submodule.exists() or re.search(rf"\b{name}\b", source), f"{node.module}.{name}"

@@ -26,7 +26,7 @@ class BestCheckpoint(pl.Callback):
 
     @property
     def metrics(self) -> Metrics:
-        """The metrics of the best model. Raises CdsframeError if there is none."""
+        """The metrics of the best model. Raises CdsframeError if no model was kept."""
         if not self._metrics:
             raise CdsframeError("no validation loss was finite, so no model was kept; lower optimization.learning_rate")
         return self._metrics

@@ -19,7 +19,7 @@ from cdsframe.callbacks.checkpoint_files import Checkpoints
 from cdsframe.callbacks.processes import anywhere, gathered
 from cdsframe.callbacks.random_states import random_states, restore_random_states
 from cdsframe.callbacks.signals import Signals
-from cdsframe.errors import CdsframeError
+from cdsframe.errors import CdsframeError, InputError
 from cdsframe.types import JsonObject
 
 
@@ -91,13 +91,17 @@ class ResumeCheckpoint(Checkpoint):
     def on_save_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
-
         checkpoint["random"] = gathered(random_states())
 
     def on_load_checkpoint(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, checkpoint: dict[str, Any]
     ) -> None:
         self._states = checkpoint["random"]
+        if len(self._states) != trainer.world_size:
+            raise InputError(
+                f"resume: the run has {len(self._states)} processes, and trainer starts {trainer.world_size}; use the "
+                "same number of devices"
+            )
 
     def on_train_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         self._signals.restore()
@@ -106,7 +110,6 @@ class ResumeCheckpoint(Checkpoint):
         self._signals.restore()
 
     def _save_or_stop(self, trainer: pl.Trainer) -> None:
-
         late = self._minutes is not None and time.monotonic() - self._saved_at >= 60 * self._minutes
         stop = anywhere(trainer, self._signals.number is not None)
         if stop or anywhere(trainer, self._due or late):
@@ -116,7 +119,6 @@ class ResumeCheckpoint(Checkpoint):
 
     def _save(self, trainer: Any) -> None:
         """Writes a checkpoint; all processes raise CdsframeError if it cannot be written."""
-
         if trainer.fast_dev_run or self._saved_step == trainer.global_step:
             return
         files: Any = trainer.strategy.checkpoint_io

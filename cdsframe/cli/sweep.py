@@ -146,7 +146,7 @@ def _in_own_process(work: Callable[[], float | None]) -> float | None:
 def _answer(work: Callable[[], float | None], sender: Any) -> None:
     """Runs in the child process: calls `work` and sends its result or error to the parent.
 
-    The child has a process group of its own, so that Ctrl-C reaches it once, from the parent, and not also from the
+    The child runs in a separate process group, so that Ctrl-C reaches it once, from the parent, and not also from the
     terminal.
     """
     os.setpgrp()

@@ -173,7 +173,7 @@ def _node_problems(path: str, group: str, node: DictConfig | ListConfig) -> list
             continue
         value = node._get_node(name)
         if isinstance(value, DictConfig) and not value._is_none() and "_target_" in value:
-            continue  # a component of its own, checked as another node
+            continue  # a nested component, checked as a separate node
         problems += _value_problems(f"{path}.{name}", node, name, target, parameters[name].annotation)
     if path in parameters and path in CONTRACTS and path != "expansion":
         problems.append(

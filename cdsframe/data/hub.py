@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.datasets_output import library_output
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import expanded
-from cdsframe.artifacts.tables import library_output
 from cdsframe.data.cleaning import Flag, flags, without_prefix
 from cdsframe.data.splits import USUAL_NAMES, split_of
 from cdsframe.data.tables import RowFile, split_in_name, table_files

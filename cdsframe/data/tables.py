@@ -15,8 +15,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+from cdsframe.artifacts.datasets_output import library_output
 from cdsframe.artifacts.files import expanded, open_text, parse_object, read_jsonl
-from cdsframe.artifacts.tables import library_output
 from cdsframe.data.splits import USUAL_NAMES
 from cdsframe.errors import InputError, near_miss
 

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 from cdsframe.embedder.library import sentence_transformer
 from cdsframe.encoder.batches import ReadyInputs
-from cdsframe.encoder.export import Exportable, Layer, exported, read_export, require_close, write_export
-from cdsframe.encoder.graphs import Graph, graph
-from cdsframe.encoder.inputs import Inputs
+from cdsframe.encoder.export import Exportable, Layer, require_close, write_export
+from cdsframe.encoder.exported import ExportedModel
 from cdsframe.encoder.layers import ACTIVATIONS, LAYERS, normalised, pooled, readable
 from cdsframe.encoder.settings import EncoderSettings
 from cdsframe.errors import ConfigError
@@ -22,13 +21,8 @@ if TYPE_CHECKING:
 _SAMPLES = ("fever", "The patient's dose is 5 mg, twice a day.", "a cough at night that lasts " * 40, "Größe über 2 µm")
 
 
-class ExportedEncoder:
-    """An exported graph, and the modules after the transformer in numpy. Exports the library's model at first use."""
-
-    def __init__(self, settings: EncoderSettings, pooling: str | None, folder: Path | None = None) -> None:
-        self._settings, self._pooling = settings, pooling
-        if folder is not None:
-            self._folder = folder
+class ExportedEncoder(ExportedModel):
+    """An exported graph, and the modules after the transformer in numpy."""
 
     @property
     def dimension(self) -> int:
@@ -40,8 +34,8 @@ class ExportedEncoder:
         prompt_tokens = self._inputs.prompt_tokens(prompt) if prompt else 0
 
         def run(batch: Sequence[int]) -> np.ndarray:
-            inputs = self._inputs.padded([tokenized[number] for number in batch])
-            states = self._graph({name: inputs[name] for name in self._facts["inputs"]})
+            inputs = self._padded(tokenized, batch)
+            states = self._outputs(inputs)
             vectors = pooled(states, inputs["attention_mask"], self._facts["layers"][0]["config"], prompt_tokens)
             for layer, weights in zip(self._facts["layers"][1:], self._weights, strict=True):
                 vectors = LAYERS[layer["kind"]](vectors, layer["config"], weights)
@@ -50,30 +44,13 @@ class ExportedEncoder:
         return ReadyInputs([len(one.ids) for one in tokenized], run)
 
     @cached_property
-    def _folder(self) -> Path:
-        return exported(self._settings, self._pooling, self._export)
-
-    @cached_property
-    def _facts(self) -> dict[str, Any]:
-        return read_export(self._folder)
-
-    @cached_property
     def _weights(self) -> list[dict[str, np.ndarray]]:
         from safetensors.numpy import load_file
 
         files = [layer["weights"] for layer in self._facts["layers"][1:]]
         return [load_file(self._folder / file) if file else {} for file in files]
 
-    @cached_property
-    def _inputs(self) -> Inputs:
-        return Inputs(self._folder, self._facts, self._settings.max_tokens)
-
-    @cached_property
-    def _graph(self) -> Graph:
-        return graph(self._settings.backend, self._folder, self._settings.dtype())
-
     def _export(self, folder: Path) -> None:
-        """Writes the export. Raises ConfigError if its vectors in float32 differ from the library's."""
         import numpy as np
         import torch
 
@@ -88,22 +65,11 @@ class ExportedEncoder:
         inner, dimension = model.transformers_model, model.get_embedding_dimension()
         model_to_write = Exportable(inner, "last_hidden_state", model.tokenizer, layers, dimension)
         write_export(self._settings, model_to_write, folder)
-        exact = _Float32(self._settings, folder)
+        exact = ExportedEncoder(self._settings, self._pooling, folder)
         for prompt in ("", "query: "):
             expected = normalised(model.encode(list(_SAMPLES), prompt=prompt, show_progress_bar=False))
             found = normalised(exact.prepare("passage", _SAMPLES, prompt).run(range(len(_SAMPLES))))
             require_close(self._settings, float(np.min((expected * found).sum(1))))
-
-
-class _Float32(ExportedEncoder):
-    """An export in a known folder, run in float32."""
-
-    def __init__(self, settings: EncoderSettings, folder: Path) -> None:
-        super().__init__(settings, None, folder)
-
-    @cached_property
-    def _graph(self) -> Graph:
-        return graph(self._settings.backend, self._folder, "float32")
 
 
 def _layer(settings: EncoderSettings, module: Any) -> Layer:

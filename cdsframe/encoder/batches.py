@@ -25,7 +25,7 @@ def batches(lengths: Sequence[int], batch_tokens: int, batch_size: int | None) -
     """Yields the indices of each batch's inputs, the longest inputs first.
 
     A batch has at most `batch_size` inputs and at most `batch_tokens` tokens, padding included; an input that is longer
-    than `batch_tokens` is a batch of its own.
+    than `batch_tokens` is a batch alone.
     """
     batch: list[int] = []
     for number in sorted(range(len(lengths)), key=lambda number: -lengths[number]):

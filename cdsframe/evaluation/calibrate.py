@@ -141,7 +141,7 @@ def expected_calibration_error(probabilities: np.ndarray, correct: np.ndarray) -
 
 
 def choose_threshold(probabilities: Sequence[float], correct: Sequence[bool], target: float, minimum: int) -> float:
-    """The lowest threshold at which the answers that it keeps reach the target accuracy; 0 if there is none.
+    """The lowest threshold at which the answers that it keeps reach the target accuracy; 0 if no threshold does.
 
     Thresholds that keep fewer than `minimum` answers are not considered: their accuracy is too uncertain.
     """

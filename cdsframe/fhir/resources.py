@@ -193,7 +193,7 @@ class Renderer:
         return f"an unnamed {noun}", ""
 
     def _medication(self, target: Resource) -> str:
-        """Returns the form and ingredients of a Medication, which has no line of its own; "" for other resources."""
+        """Returns the form and ingredients of a Medication, which gets no separate line; "" for other resources."""
         if target.get("resourceType") != "Medication":
             return ""
         skip = ("code", "text", *(("status",) if target.get("status") == "active" else ()))

@@ -46,7 +46,7 @@ class Times(NamedTuple):
 def watch() -> None:
     """Makes OpenMP's threads sleep instead of spin whenever other programs are busy, until the process ends.
 
-    Starts a thread that measures other programs' CPU use, once per process; a forked process needs a call of its own.
+    Starts a thread that measures other programs' CPU use, once per process; a forked process must call it again.
     Does nothing on a single core, on systems without `/proc/stat`, or if the user has set how OpenMP's threads wait.
     """
     global _watcher

@@ -135,7 +135,9 @@ class CrossEncoder:
 
     @cached_property
     def _backend(self) -> LibraryScorer | ExportedScorer:
-        return LibraryScorer(self._settings) if self._settings.backend == "torch" else ExportedScorer(self._settings)
+        if self._settings.backend == "torch":
+            return LibraryScorer(self._settings)
+        return ExportedScorer(self._settings, pooling=None)
 
 
 def _best_first(scores: Sequence[float]) -> list[int]:

@@ -31,7 +31,7 @@ from cdsframe.errors import InputError
 from cdsframe.text import sentences, shingles
 from cdsframe.training import evidence, examples, prepared, tokenized
 from cdsframe.training.examples import ExampleBuilder
-from cdsframe.training.prepared import tell_left_out
+from cdsframe.training.prepared import report_left_out
 from cdsframe.training.tokenized import TokenizedExamples, opened, tokenize
 from cdsframe.types import Question
 
@@ -71,7 +71,7 @@ def cached(
     found = None if folder is None or key is None else _from(Path(folder) / key, builder, questions)
     if found is None:
         found = tokenize(builder, questions, None, _NO_FINGERPRINT)
-    tell_left_out(found.left_out, len(questions), len(found))
+    report_left_out(found.left_out, len(questions), len(found))
     return found
 
 

@@ -97,22 +97,11 @@ def estimate(
     from cdsframe.training.batches import Layout
 
     model, seed = system.model, system.seed
-    builder = ExampleBuilder(
-        model.tokenizer,
-        system.prompt,
-        system.retriever,
-        system.index,
-        seed,
-        no_gold_share,
-        shuffle_passages,
-        max_length,
-    )
+    builder = ExampleBuilder.of(system, seed, no_gold_share, shuffle_passages, max_length)
     asked = proportional_sample(system.data.questions("train"), train_limit, seed, by_type)
     examples = cached(cache, builder, asked, system.identities)
     layout = Layout(micro_batch_size, micro_batch_tokens, None if acceleration.packing else model.padding_id())
-    shape = longest(examples, batch_size, layout)
-    optimizer = system.optimization.optimizer_name(model.device.startswith("cuda"))
-    estimated = partial(needed, model, system.quantization, system.lora, optimizer, acceleration.fused, shape)
+    estimated = estimator(system, longest(examples, batch_size, layout), model.device, acceleration.fused)
     there = available(model.device)
     memory, checkpointing = _decided(estimated, acceleration.gradient_checkpointing, there)
     steps = system.trainer.steps(-(-len(examples) // batch_size), 1)
@@ -125,6 +114,12 @@ def estimate(
     metrics = {f"memory/{name}_gb": value / _GB for name, value in figures.items()} | {"train/tokens": float(tokens)}
     system.run.finish(metrics, {"model": model.digest})
     return memory.total / _GB
+
+
+def estimator(system: System, shape: Shape, device: str, fused: bool) -> Callable[[bool], Memory]:
+    """Returns a function that returns the memory with (True) or without (False) gradient checkpointing."""
+    optimizer = system.optimization.optimizer_name(device.startswith("cuda"))
+    return partial(needed, system.model, system.quantization, system.lora, optimizer, fused, shape)
 
 
 def require_fit(estimated: Callable[[bool], Memory], wanted: Checkpointing, device: str) -> bool:

@@ -14,10 +14,10 @@ from functools import partial
 from typing import Any
 
 from cdsframe.chat.encoding import Encoded, encode, encode_many, tokenizer_digest
-from cdsframe.contracts import Index, Retriever
+from cdsframe.contracts import Index, Retriever, System
 from cdsframe.prompt import Prompt
 from cdsframe.training.evidence import cited_answer, gold_passages, without_evidence
-from cdsframe.training.prepared import LeftOut, PreparedQuestions, tell_left_out
+from cdsframe.training.prepared import LeftOut, PreparedQuestions, report_left_out
 from cdsframe.types import Message, Passage, Question
 
 QUESTIONS_AT_ONCE = 512
@@ -80,6 +80,14 @@ class ExampleBuilder:
         self._seed, self._no_gold_share, self._shuffle = seed, no_gold_share, shuffle_passages
         self._max_length = max_length
 
+    @classmethod
+    def of(
+        cls, system: System, seed: int, no_gold_share: float, shuffle_passages: bool, max_length: int
+    ) -> ExampleBuilder:
+        """Makes the builder from the components of a system."""
+        parts = system.model.tokenizer, system.prompt, system.retriever, system.index
+        return cls(*parts, seed, no_gold_share, shuffle_passages, max_length)
+
     @property
     def identity(self) -> Mapping[str, Any] | None:
         """Settings that examples depend on, without the retriever's; None if the tokenizer has no digest."""
@@ -111,7 +119,7 @@ class ExampleBuilder:
         prepared = self.prepare(questions)
         starts = range(0, len(prepared), QUESTIONS_AT_ONCE)
         examples = [one for start in starts for one in prepared.examples(start, start + QUESTIONS_AT_ONCE)]
-        tell_left_out(prepared.left_out, len(questions), len(examples))
+        report_left_out(prepared.left_out, len(questions), len(examples))
         return examples
 
     def prepare(self, questions: Sequence[Question]) -> PreparedQuestions:

@@ -15,13 +15,11 @@ from typing import Any, Literal
 from cdsframe.artifacts.adapter import publish, quiet_peft, require_match, require_publishable
 from cdsframe.artifacts.files import InputFolder, atomic_folder, expanded, remove_partials
 from cdsframe.artifacts.packaged import weights_digest
-from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import IGNORED
-from cdsframe.contracts import DataSource, Index, LanguageModel, Quantization, Retriever
+from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import CdsframeError, InputError
-from cdsframe.prompt import Prompt
 from cdsframe.training.completion import ended
 from cdsframe.training.examples import Example, ExampleBuilder
 from cdsframe.training.settings import Count, MaxLength, NonNegative, Share
@@ -30,16 +28,9 @@ from cdsframe.types import Metrics
 log = logging.getLogger(__name__)
 
 
-@declares(makes_prompts=True)
+@declares(makes_prompts=True, needs=("model", "quantization", "data", "retriever", "index", "prompt"))
 def merge(
-    model: LanguageModel,
-    quantization: Quantization,
-    data: DataSource,
-    retriever: Retriever,
-    index: Index,
-    prompt: Prompt,
-    run: Run,
-    name: str,
+    system: System,
     folder: InputFolder,
     precision: Literal["bfloat16", "float16", "float32"],
     base: Literal["as_trained", "original"],
@@ -55,17 +46,18 @@ def merge(
     Also writes it to `models/NAME`, unless in a multirun. Returns the mean divergence (nats per token). Raises
     CdsframeError, with the figures, and writes no model if the answers differ by more than is allowed.
     """
+    run, model = system.run, system.model
     if (divergence := ended(run, "model", "merge/divergence")) is not None:
         return divergence
-    require_match(folder, model=model, quantization=quantization, prompt=prompt.form)
+    require_match(folder, model=model, quantization=system.quantization, prompt=system.prompt.form)
     adapted = model.with_adapter(folder)
     adapted.examine()
     if not (expanded(folder) / "adapter_config.json").is_file():
         raise InputError(f"training.folder: {folder} is already a whole model; there is nothing to merge")
-    require_publishable(Path(models) / name)
+    require_publishable(Path(models) / system.name)
     remove_partials(run.folder / "model")
-    builder = ExampleBuilder(model.tokenizer, prompt, retriever, index, 0, 0.0, False, max_length)
-    examples = builder.build(proportional_sample(data.questions("validation"), limit, 0, by_type))
+    builder = ExampleBuilder.of(system, 0, 0.0, False, max_length)
+    examples = builder.build(proportional_sample(system.data.questions("validation"), limit, 0, by_type))
     served = _Seen.of(adapted.load(), model.tokenizer, examples, max_new_tokens)
     with atomic_folder(run.folder / "model") as partial:
         _merged(model, folder, base).to(_dtype(precision)).save_pretrained(partial)
@@ -85,9 +77,9 @@ def merge(
         facts = {"precision": precision, "base": base, "metrics": metrics}
         digests = {"model": model.digest, "adapter": weights_digest(expanded(folder))}
         run.write_manifest(partial, digests, **facts)
-    run.record_output("model", Path(models) / name)
+    run.record_output("model", Path(models) / system.name)
     if run.sweep_folder is None:
-        publish(run.folder / "model", Path(models) / name)
+        publish(run.folder / "model", Path(models) / system.name)
     run.finish(metrics, digests, precision=precision)
     return metrics["merge/divergence"]
 

@@ -61,7 +61,7 @@ class PreparedQuestions:
         return self._counted(self._left_out)
 
 
-def tell_left_out(left_out: Mapping[str, int], questions: int, examples: int) -> None:
+def report_left_out(left_out: Mapping[str, int], questions: int, examples: int) -> None:
     """Logs how many questions give no example, by reason. Raises InputError if there is no example at all."""
     said = "; ".join(f"{number} {reason}" for reason, number in left_out.items())
     if not examples:

@@ -24,7 +24,7 @@ from cdsframe.errors import named
 from cdsframe.training.acceleration import Acceleration
 from cdsframe.training.cache import cached
 from cdsframe.training.completion import ended
-from cdsframe.training.estimate import longest, needed, require_fit
+from cdsframe.training.estimate import estimator, longest, require_fit
 from cdsframe.training.examples import Example, ExampleBuilder
 from cdsframe.training.settings import Count, MaxLength, Share
 from cdsframe.types import Metrics
@@ -73,22 +73,10 @@ def sft(
     if (loss := ended(run, "adapter")) is not None:
         return loss
     require_publishable(Path(adapters) / system.name)
-    precision: Literal["bf16-mixed", "32-true"] = (
-        "bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true"
-    )
-    fitting = Fitting(system, "adapter", max_epochs, validations, precision)
+    fitting = Fitting(system, "adapter", max_epochs, validations, _precision(model))
     lightning.seed_everything(seed, verbose=False)
 
-    builder = ExampleBuilder(
-        model.tokenizer,
-        system.prompt,
-        system.retriever,
-        system.index,
-        seed,
-        no_gold_share,
-        shuffle_passages,
-        max_length,
-    )
+    builder = ExampleBuilder.of(system, seed, no_gold_share, shuffle_passages, max_length)
     screening = system.contamination.screen(system.data.questions("train"), system.data, run.folder)
     asked = proportional_sample(screening.kept, train_limit, seed, by_type)
     held_out = proportional_sample(system.data.questions("validation"), validation_limit, 0, by_type)
@@ -97,10 +85,8 @@ def sft(
     _warn_of_unseen_tokens(model, train)
 
     layout = Layout(micro_batch_size, micro_batch_tokens, None if acceleration.packing else model.padding_id())
-    shape = longest(train, batch_size, layout)
-    optimizer = system.optimization.optimizer_name(fitting.device.type == "cuda")
-    memory = partial(needed, model, system.quantization, system.lora, optimizer, acceleration.fused, shape)
-    checkpointing = require_fit(memory, acceleration.gradient_checkpointing, str(fitting.device))
+    estimated = estimator(system, longest(train, batch_size, layout), str(fitting.device), acceleration.fused)
+    checkpointing = require_fit(estimated, acceleration.gradient_checkpointing, str(fitting.device))
     tuned = system.lora.attach(model.load_for_training()).to(fitting.device).train()
     weights = dict(zip(("trainable", "total"), count_trainable(tuned), strict=True))
     packed = acceleration.apply(tuned, checkpointing)
@@ -114,11 +100,15 @@ def sft(
     inputs = {"training examples": _digest(train), "validation examples": _digest(validation), "model": model.digest}
     metrics = fitting.run(module, batches, validation_batches, inputs)
     if fitting.writes:
-        facts = {"contamination": screening.facts, "validation": _digest(validation), **weights}
+        facts = {"contamination": screening.facts, "validation": inputs["validation examples"], **weights}
         counts = {"train/examples": float(len(train)), "train/trainable": float(weights["trainable"])}
         _publish(system, Path(adapters), metrics | counts, facts)
         fitting.end()
     return metrics["val/loss"]
+
+
+def _precision(model: LanguageModel) -> Literal["bf16-mixed", "32-true"]:
+    return "bf16-mixed" if str(model.compute_dtype) == "torch.bfloat16" else "32-true"
 
 
 def _report_utilisation(fitting: Fitting, tuned: Any, dtype: Any) -> None:

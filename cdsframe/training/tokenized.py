@@ -10,10 +10,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
-from cdsframe.artifacts.tables import library_output
+from cdsframe.artifacts.datasets_output import library_output
 from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.training.examples import QUESTIONS_AT_ONCE, Example, ExampleBuilder
-from cdsframe.training.prepared import tell_left_out
+from cdsframe.training.prepared import report_left_out
 from cdsframe.types import Question
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def tokenize(builder: ExampleBuilder, questions: Sequence[Question], file: Path 
             new_fingerprint=key, load_from_cache_file=False, writer_batch_size=_IN_A_FILE, desc="examples", **where,
         )  # fmt: skip
     if not (len(prepared) and len(rows)):
-        tell_left_out(prepared.left_out, len(questions), 0)
+        report_left_out(prepared.left_out, len(questions), 0)
     return TokenizedExamples(rows, prepared.left_out)
 
 

@@ -24,7 +24,7 @@ class Ahead:
         self._found: dict[re.Pattern[str], tuple[int, re.Match[str] | None]] = {}
 
     def search(self, pattern: re.Pattern[str], position: int) -> re.Match[str] | None:
-        """Returns the pattern's first match at or after the position; None if there is none."""
+        """Returns the pattern's first match at or after the position; None without a match."""
         searched, found = self._found.get(pattern, (len(self._text) + 1, None))
         if position < searched or (found is not None and found.start() < position):
             found = pattern.search(self._text, position)

@@ -84,7 +84,7 @@ class Node:
 
 
 class Following(str):
-    """A text of the tree. `front` is the element that ends where the text begins; missing if there is none."""
+    """A text of the tree. `front` is the element that ends where the text begins; missing if no element ends there."""
 
     __slots__ = ("front",)
     front: Node

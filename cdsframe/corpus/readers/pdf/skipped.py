@@ -114,7 +114,7 @@ def _around(places: dict[tuple[float, int, int], list[int]], turn: float, left: 
 
 
 def _nearest(item: Skipped, others: Sequence[Letter], places: dict[tuple[float, int, int], list[int]]) -> int | None:
-    """The index of pdfminer's letter at the object's start; None if there is none.
+    """The index of pdfminer's letter at the object's start; None if pdfminer read no letter there.
 
     pdfminer's positions ignore text rise, so the baseline may differ.
     """

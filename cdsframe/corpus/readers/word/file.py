@@ -62,7 +62,7 @@ class WordFile:
         return None if found is None else self._package.root(found)
 
     def _story(self, root: Any) -> Any:
-        """The part's `w:body`, without the background shapes, which repeat on every page; the root if there is none."""
+        """The part's `w:body`, without the background shapes, which repeat on every page; else the root."""
         return next((item for item in root if name(item) == "w:body"), root)
 
     def _reading(self, part: str, root: Any) -> tuple[Blocks, Reader]:
