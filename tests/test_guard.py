@@ -21,7 +21,7 @@ RUNS = {
     "a list of callbacks": "callbacks: {x: [{_target_: ward_code.run}]}",
     "an interpolated callback": "callbacks: {x: {_target_: '${name}'}}",
     "a callback's function": """callbacks:
-    x: {_target_: cdsframe.cli.multirun.AfterEachJob, at_end: null, function: cdsframe.training.keeping.shutil}""",
+    x: {_target_: cdsframe.cli.multirun.AfterEachJob, at_end: null, function: cdsframe.training.completion.shutil}""",
     "a log handler": "job_logging: {handlers: {x: {class: logging.os.system, command: touch TOUCHED}}}",
     "a factory of handlers": "job_logging: {handlers: {x: {(): ward_code.run}}}",
     "a log handler of Hydra's": "hydra_logging: {formatters: {x: {(): ward_code.run}}}",
