@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _SHARDING = ("fsdp", "deepspeed", "model_parallel", "tensor_parallel")
 _PROCESSES_ON_CPU = 2
 
-_INSTEAD = {
+INSTEAD = {
     "gradient_clip_val": "optimization.clip_norm",
     "accumulate_grad_batches": "training.batch_size and training.micro_batch_size",
     "precision": "model.compute_dtype",
@@ -175,11 +175,11 @@ def _option_problems(options: Mapping[str, Any]) -> list[str]:
     import lightning.pytorch as pl
 
     own = set(signature(LightningTrainer.__init__).parameters)
-    known = [name for name in signature(pl.Trainer.__init__).parameters if name not in ("self", *_INSTEAD)]
+    known = [name for name in signature(pl.Trainer.__init__).parameters if name not in ("self", *INSTEAD)]
     problems = []
     for name in options:
-        if name in _INSTEAD:
-            use = f"use {_INSTEAD[name]}" if _INSTEAD[name] else "remove it"
+        if name in INSTEAD:
+            use = f"use {INSTEAD[name]}" if INSTEAD[name] else "remove it"
             problems.append(f"trainer.options.{name} is set by cdsframe; {use}")
         elif name in own:
             problems.append(f"trainer.options.{name} is not an option here; use trainer.{name}")

@@ -10,8 +10,10 @@ from hydra import compose, initialize_config_dir
 from hydra.core.global_hydra import GlobalHydra
 from omegaconf import OmegaConf
 
+import cdsframe
 from cdsframe.cli.entry import entry, without_environment
 from cdsframe.config import build, check
+from cdsframe.config.moved_keys import MOVED
 from cdsframe.config.open_keys import with_plus
 from cdsframe.errors import ConfigError
 from tests.children import run_child
@@ -120,6 +122,8 @@ def test_loggers_compose(choice):
         ("train", ["lora.r=-1"], "lora.r must be >= 1, got -1"),
         ("train", ["lora.r=abc"], "lora.r must be a valid integer"),
         ("train", ["lora.lora_dropout=1.0"], "lora.lora_dropout must be less than 1, got 1.0"),
+        ("train", ["+trainer.gradient_clip_val=1"], "cdsframe.trainer.LightningTrainer; use optimization.clip_norm"),
+        ("train", ["+training.patience=3"], "cdsframe.training.sft.sft; use callbacks.early_stopping.patience"),
         ("train", ["+lora.rr=16"], "lora.rr is not an option of cdsframe.lora.Lora; did you mean lora.r?"),
         ("train", ["lora.r=???"], "lora.r is missing; give it as lora.r=…"),
         ("train", ["~lora.r"], "lora.r is missing; cdsframe.lora.Lora needs it"),
@@ -414,3 +418,15 @@ def test_targets_of_earlier_versions_are_found_under_their_new_names():
     from cdsframe import config
 
     assert config.AfterEachJob is AfterEachJob, "Hydra instantiates its callbacks by this name"
+
+
+@pytest.mark.parametrize("key", sorted(MOVED))
+def test_a_key_of_an_earlier_version_is_refused_with_the_key_to_use(key):
+    with pytest.raises(ConfigError, match=re.escape(f"\nuse {MOVED[key]}")):
+        cdsframe.compose("train", [f"{key}=1"])
+
+
+def test_any_argument_of_lightnings_trainer_can_be_set():
+    cfg = composed("train", *with_plus(["trainer.options.detect_anomaly=true"], ROOT / "configs/train.yaml"))
+    check(cfg)
+    assert cfg.trainer.options == {"detect_anomaly": True}

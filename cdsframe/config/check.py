@@ -22,6 +22,7 @@ from cdsframe.artifacts.files import InputFile, InputFolder
 from cdsframe.config.build import DEPENDENCIES, is_dependency, locate, nested_group
 from cdsframe.config.contract import CONTRACTS, contract_problems
 from cdsframe.config.folders import groups
+from cdsframe.config.moved_keys import MOVED
 from cdsframe.config.rules import RULES
 from cdsframe.errors import ConfigError, clearest, named
 from cdsframe.filters import empty_fields
@@ -165,6 +166,7 @@ def _node_problems(path: str, group: str, node: DictConfig | ListConfig) -> list
         elif key not in parameters:
             near = get_close_matches(key, settings, n=1)
             hint = f"did you mean {path}.{near[0]}?" if near else f"it takes {', '.join(settings) or 'no keys'}"
+            hint = f"use {MOVED[f'{path}.{key}']}" if f"{path}.{key}" in MOVED else hint
             problems.append(f"{path}.{key} is not an option of {node['_target_']}; {hint}")
     for name in settings:
         if name not in keys:

@@ -9,6 +9,8 @@ from omegaconf import DictConfig
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 from yaml import YAMLError
 
+from cdsframe.config.moved_keys import MOVED
+
 
 def hydra_message(error: Exception) -> str:
     """The message of a Hydra or OmegaConf error, with its cause and the closest existing key."""
@@ -29,8 +31,10 @@ def yaml_problem(error: YAMLError) -> str | None:
 
 
 def _near_miss(error: BaseException | None) -> str:
-    """Suggests the closest existing key for an unknown one; "" without a close match."""
+    """Suggests the key that replaces an unknown one, or the closest existing key; "" without either."""
     if not isinstance(error, ConfigKeyError | ConfigAttributeError) or not isinstance(error.parent_node, DictConfig):
         return ""
+    if str(error.full_key) in MOVED:
+        return f"\nuse {MOVED[str(error.full_key)]}"
     near = get_close_matches(str(error.key), [str(key) for key in error.parent_node], n=1)
     return f"\ndid you mean {str(error.full_key).removesuffix(str(error.key))}{near[0]}?" if near else ""
