@@ -389,7 +389,7 @@ def test_help_and_cfg_job(primary, tmp_path):
 def test_a_question_is_plain_text_that_leaves_nothing_on_disk(given, heard, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["ask.py", f"question={given}", "generator=none"])
-    GlobalHydra.instance().clear()
+    monkeypatch.setattr(GlobalHydra.instance(), "hydra", None)  # the module's own is back after this test
     heard_of = []
     room = {"heard_of": heard_of, "entry": entry}
     code = "@entry\ndef main(system):\n    heard_of.append(system.cfg.question)"
