@@ -45,18 +45,17 @@ def texts(excluded: tuple[str, ...]) -> list[Text]:
 
 
 def _of_yaml(path: Path, name: str) -> Iterator[Text]:
-    """Comments behind values, and blocks of lines that are comments only."""
-    block: list[str] = []
+    """The comment behind a value with the comment lines below that continue it; blocks of comment lines elsewhere."""
+    first, beside, block = 0, "", list[str]()
     for number, line in enumerate([*path.read_text(encoding="utf-8").splitlines(), ""], start=1):
         code, mark, comment = line.partition("# ")
-        if mark and not code.strip():
-            block.append(comment.strip())
-            continue
-        if block:
-            yield Text(f"{name}:{number - len(block)}", "YAML comment", "\n".join(block), "")
+        if block and (code.strip() or not mark):
+            yield Text(f"{name}:{first}", "YAML comment", "\n".join(block), beside)
             block = []
         if mark:
-            yield Text(f"{name}:{number}", "YAML comment", comment.strip(), code.strip())
+            if not block:
+                first, beside = number, code.strip()
+            block.append(comment.strip())
 
 
 def _of_python(path: Path, name: str) -> Iterator[Text]:

@@ -54,8 +54,8 @@ class Filter(Mapping[str, tuple[str, ...]]):
     def narrowed(self, other: Filters) -> Filter:
         """Returns the intersection of both filters: `other` can only exclude documents.
 
-        If a role's filter is narrowed by a client's, the client gets no document that the role may not see. Suggestions
-        for the client's values (`cdsframe.filters`) come from documents that the role's filter matches.
+        If a role's filter is narrowed by a client's, the client gets no document that the role may not see. The error
+        for a misspelled value ("did you mean", `cdsframe.filters`) names only values of documents that the role may see.
         """
         both = dict(self._fields)
         for field, allowed in Filter(other).items():

@@ -35,7 +35,8 @@ class Checkpoints:
     """The checkpoints in a folder: folders `step-<number>` of safetensors, `state.json` and `manifest.json`.
 
     Args:
-        identity: digests of the inputs that the configuration does not determine; a checkpoint with others is refused.
+        identity: digests of the inputs that the configuration does not determine; a checkpoint whose digests differ is
+            refused.
     """
 
     def __init__(self, folder: Path, identity: Mapping[str, str | None]) -> None:

@@ -18,12 +18,12 @@ if TYPE_CHECKING:
 
 
 class ExportedModel(ABC):
-    """Runs an exported graph; exports the library's model at first use.
+    """Runs a model's graph in ONNX Runtime or OpenVINO; exports the graph from sentence-transformers at first use.
 
     Args:
-        pooling: pooling of a model that states none; None for models without pooling.
-        folder: folder of a finished export, which is run in float32 to be compared with the library; None: the export
-            in the cache, run in the configured dtype.
+        pooling: how token vectors become one vector if the model's files do not say so; None for cross-encoders.
+        folder: None: the graph is read from the cache, or exported to it, and run in the configured dtype. A folder:
+            the graph in it is run in float32; used to compare a new export with sentence-transformers.
     """
 
     def __init__(self, settings: EncoderSettings, pooling: str | None, folder: Path | None = None) -> None:

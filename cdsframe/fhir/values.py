@@ -180,17 +180,17 @@ class Values:
         return found
 
     def note(self, value: Resource, holder: Resource) -> str:
-        """Returns an annotation's text without its author, who is counted as omitted."""
+        """Returns an annotation's text without its author, and counts the author among the omitted parts."""
         self.left_out[STAFF] += sum(1 for key in ("authorString", "authorReference") if key in value)
         return self.free(value.get("text") or "")
 
     def samples(self, value: Resource, holder: Resource) -> str:
-        """Returns the origin of a waveform, whose data are counted as omitted."""
+        """Returns the origin of a waveform, and counts its data among the omitted parts."""
         self.left_out["waveforms"] += 1
         return f"waveform from {amount(value['origin'])}"
 
     def attachment(self, value: Resource, holder: Resource) -> str:
-        """Returns an attachment's title without its content, which is counted as omitted."""
+        """Returns an attachment's title without its content, and counts the content among the omitted parts."""
         self.left_out["attachments"] += 1
         return self.free(value.get("title") or "")
 

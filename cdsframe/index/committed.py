@@ -324,7 +324,7 @@ class CommittedTable(ABC):
     def _head(self) -> Any | None:
         """The table with all writes, committed or not; None if no table exists.
 
-        A writer drops an uncommitted table that was written with other settings.
+        Called by a writer, it drops an uncommitted table that was written with other settings.
         """
         if not self._folder.is_dir():
             return None

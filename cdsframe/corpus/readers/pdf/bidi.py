@@ -55,7 +55,7 @@ def in_reading_order(letters: Sequence[Letter], rtl: bool) -> str:
 
 
 def _bracketed(text: str) -> str:
-    """Makes brackets open before they close: pdfium mirrors only some of them."""
+    """Turns the brackets of right-to-left text so that each pair opens before it closes; pdfium turns only some."""
     for pair in _BRACKETS:
         places = [n for n, letter in enumerate(text) if letter in pair]
         if len(places) % 2 == 0:

@@ -24,11 +24,11 @@ _LayOut = Callable[[Sequence[Letter]], list[Line]]
 
 
 def table_piece(table: Table, letters: Sequence[Letter], order: int, lines_of: _LayOut) -> tuple[float, Piece]:
-    """Returns the direction of most of the table's text, and the table as one piece.
+    """Returns the angle by which most of the table's text is turned, and the table as one piece.
 
     Args:
         letters: the letters inside the table.
-        order: the piece's position in the order of the file.
+        order: rank of the piece among the pieces as the file draws them.
         lines_of: lays out the letters of a cell.
     """
     turn = Counter(letter.turn for letter in letters).most_common(1)[0][0]

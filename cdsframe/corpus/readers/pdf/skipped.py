@@ -1,6 +1,6 @@
-"""Finds letters that pdfium skips and takes them from pdfminer's reading. Does not compare other letters.
+"""Adds the letters that pdfium skips, as pdfminer reads them. Letters that pdfium finds are never changed.
 
-pdfium drops text objects without width. A single letter has no width if its font is not embedded and pdfium's
+pdfium drops text objects without width. An object of one letter has no width if its font is not embedded and pdfium's
 substitute font lacks it: the `≥` of `Dose ≥ 5 mg`, or a Chinese line written letter by letter.
 """
 

@@ -48,7 +48,10 @@ class Fields:
         return all(item.result for item in self._open)
 
     def mark(self, element: Any) -> str | None:
-        """Processes a `w:fldChar`. If it ends a field without a visible result, returns the instruction; else None."""
+        """Processes a `w:fldChar`, which begins a field, separates its instruction from its result, or ends it.
+
+        Returns the instruction (`PAGEREF _Toc1`) at the end of a field that shows no result; None otherwise.
+        """
         begin = self._begins.get(element)
         if begin is None:
             return None
