@@ -55,7 +55,7 @@ class Filter(Mapping[str, tuple[str, ...]]):
         """Returns the intersection of both filters: `other` can only exclude documents.
 
         If a role's filter is narrowed by a client's, the client gets no document that the role may not see. The error
-        for a misspelled value ("did you mean", `cdsframe.filters`) names only values of documents that the role may see.
+        for a misspelled value ("did you mean", `cdsframe.filters`) names only values from documents open to the role.
         """
         both = dict(self._fields)
         for field, allowed in Filter(other).items():
