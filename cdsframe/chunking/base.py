@@ -145,7 +145,7 @@ class BaseChunker(ABC):
             yield run[at], *names[at], first.start + start, first.start + end
 
     def _head(self, title: str, heading: tuple[str, ...]) -> str:
-        """The part of title and heading that is prepended."""
+        """The title and heading that are put before each passage's text, as `prepend` configures."""
         return headed(title if "title" in self._prepended else "", heading if "heading" in self._prepended else (), "")
 
     def _shorten(self, title: str, heading: tuple[str, ...]) -> tuple[str, tuple[str, ...]]:

@@ -43,8 +43,8 @@ def locate(target: str) -> Any:
     """Imports the class or function of a component that a dotted path names.
 
     Raises ConfigError if it does not exist, if its package may not hold components, or if it is no component: private,
-    defined in another package, in a module of cdsframe that is no config group, or a function of cdsframe that no
-    built-in option names.
+    defined in another package, in a module of cdsframe that is no config group, or a function of cdsframe that is
+    the `_target_` of no file in configs/.
     """
     target = _RENAMED.get(target, target)
     if target.startswith("cdsframe.") and target.split(".")[1] not in groups():
@@ -55,7 +55,9 @@ def locate(target: str) -> Any:
     if private or str(getattr(found, "__module__", "")).partition(".")[0] != root:
         raise ConfigError(f"the target {target} is not a component; name a public class or function of the package")
     if root == "cdsframe" and inspect.isfunction(found) and target not in built_in_targets():
-        raise ConfigError(f"the target {target} is not a component; no built-in option names this function")
+        raise ConfigError(
+            f"the target {target} is not a component: no file in configs/ has this function as its _target_"
+        )
     return found
 
 

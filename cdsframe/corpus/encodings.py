@@ -103,7 +103,7 @@ def mostly_utf8(data: bytes, wrong: int) -> bool:
 def encoding_of(file: IO[bytes]) -> tuple[str, bool]:
     """Reads a file once, in pieces. Returns its encoding, and whether the encoding was guessed.
 
-    Raises ValueError, whose message is to follow the file's name, for a binary file.
+    Raises ValueError for a binary file. Its message begins with a verb: the caller writes the file's name before it.
     """
     piece = file.read(_SAMPLE)
     marked = mark_of(piece)

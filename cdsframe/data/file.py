@@ -140,7 +140,9 @@ class FileQuestions:
                 log.warning("data: %s has a column split that is not used; set data.split=split to use it", file)
         sizes = Counter(question.split for question in found)
         dropped = {split: dict(rules) for split, rules in removed.items()}
-        log.info("%s: %s questions, dropped: %s", self.scope, dict(sizes), dropped or "none")
+        log.info(
+            "%s: questions by split: %s; dropped, by split and reason: %s", self.scope, dict(sizes), dropped or "none"
+        )
         return found, removed
 
     def _files(self) -> list[tuple[str, Path, str | None]]:

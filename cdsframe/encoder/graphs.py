@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Graph(Protocol):
-    """A loaded graph. Several threads may run it at once."""
+    """A model's computation graph, loaded into ONNX Runtime or OpenVINO. Several threads may run it at once."""
 
     def __call__(self, inputs: Mapping[str, np.ndarray]) -> np.ndarray:
         """Returns the graph's output in float32 for int64 arrays `[n, tokens]` by input name."""

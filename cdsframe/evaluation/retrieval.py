@@ -64,7 +64,10 @@ def evaluate(
     sample: Annotated[int, Field(ge=1)] | None,
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
-    """Searches every query with a relevant passage (at most `sample`, seeded), 50 hits deep; scores the rankings."""
+    """Searches for 50 hits per query and scores the rankings.
+
+    Queries without a relevant passage are left out; at most `sample` of the others, drawn by the seed, are searched.
+    """
     index, retriever = system.index, system.retriever
     if not retriever.searches:
         raise ConfigError(

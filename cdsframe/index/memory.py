@@ -236,7 +236,7 @@ class _Snapshot:
         scores = self._knn(request.vector) if request.vector is not None else self._bm25(request.text or "")
         matches = _matcher(request.filter)
         numbers = [n for n in np.flatnonzero(scores > -np.inf).tolist() if matches(self.passages[n])]
-        if len(numbers) > request.k:  # keep ties with the k-th score; ids break them
+        if len(numbers) > request.k:  # drops scores below the k-th; hits that tie with it are sorted by id below
             least = np.partition(scores[numbers], -request.k)[-request.k]
             numbers = [n for n in numbers if scores[n] >= least]
         best = sorted((-float(scores[n]), self.passages[n].id, n) for n in numbers)[: request.k]

@@ -134,9 +134,9 @@ class Replaying:
     """Replays recorded changes into an index that a rebuild fills.
 
     Args:
-        corpus: the corpus of the rebuild; changes recorded without a corpus belong to it.
-        dropped: corpora that the rebuild leaves out.
-        shard, num_shards: the shard to fill.
+        corpus: the corpus of the rebuild, and of recorded changes that name none.
+        dropped: names of corpora that the new index will not have; their changes are skipped.
+        shard, num_shards: only changes of documents in this shard are replayed.
     """
 
     chunking: Chunker

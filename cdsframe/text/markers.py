@@ -76,7 +76,12 @@ def clean(text: str, shown: int) -> tuple[str, int]:
 
 
 def settled(text: str, shown: int) -> str:
-    """Returns the part of an unfinished (streamed) text that later pieces cannot change, cleaned as by `clean`."""
+    """Returns the start of a streamed text that no later piece can change, without markers above `shown`.
+
+    Args:
+        text: what has been generated so far.
+        shown: number of passages in the prompt.
+    """
     while True:
         while (shorter := _decided(finished(text)).strip()) != text:
             text = shorter

@@ -57,7 +57,7 @@ def _is_open(text: str) -> bool:
 
 
 def _sections(source: str) -> tuple[str, tuple[Section, ...], int]:
-    """Returns the stripped text without comments, its sections, and the number of comments."""
+    """Returns the text without comments and without blanks at its ends, its sections, and the number of comments."""
     from markdown_it import MarkdownIt
 
     parser = MarkdownIt("commonmark")
@@ -109,7 +109,7 @@ class _Kept:
         return place - self._removed[count] + beyond
 
     def stripped(self, sections: list[Section]) -> tuple[str, tuple[Section, ...], int]:
-        """Returns the stripped text, its sections, and the number of removed spans."""
+        """Returns the text without blanks at its ends, the sections moved with it, and how many spans were removed."""
         text = self.text.strip()
         shift = self.text.find(text) if text else 0
         inside = (Section(s.heading, max(0, s.start - shift), min(len(text), s.end - shift)) for s in sections if text)

@@ -127,7 +127,11 @@ _FEW = 3
 
 
 def _guessed(data: bytes) -> Decoded:
-    """Decodes by a guess. Moves NUL bytes that do not indicate UTF-16 or UTF-32 to the start, to be counted later."""
+    """Decodes bytes whose encoding is not declared.
+
+    Stray NUL bytes, which are no sign of UTF-16 or UTF-32, are put before the text: a later step removes and counts
+    them there.
+    """
     try:
         return decode(data)
     except ValueError as error:

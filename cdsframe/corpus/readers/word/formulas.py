@@ -30,7 +30,7 @@ def is_built(element: Any) -> bool:
 
 
 def _written(element: Any) -> Iterator[tuple[str, str]]:
-    """Yields `(text, element name of its structure, or "" for plain text)` for each part of a formula."""
+    """Yields `(text, structure)` for each part of a formula; structure: its element (`m:f`, a fraction), or ""."""
     tag = name(element)
     if tag in _RULES:
         yield _RULES[tag](element), tag
