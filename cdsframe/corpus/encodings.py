@@ -91,7 +91,7 @@ def replacing(data: bytes, encoding: str) -> Decoded:
 
 
 def mostly_utf8(data: bytes, wrong: int) -> bool:
-    """Whether a text with `wrong` invalid places is still UTF-8: it has at least as many valid characters beyond ASCII.
+    """Whether bytes with `wrong` invalid places are still UTF-8: at least as many characters beyond ASCII are valid.
 
     Other encodings, above all those with two bytes a character, contain some valid UTF-8 by accident.
     """

@@ -4,9 +4,10 @@ Ben Abacha and Demner-Fushman, "A Question-Entailment Approach to Question Answe
 CC BY 4.0. Not shipped: read from `CDSFRAME_DATA`, or from a folder of MedQuAD's XML files. The pairs have no evidence;
 they train closed-book, or with passages by `data=raft`.
 
-Splits are by page, which does not separate all content: the questions come from twenty templates, 255 of the 914
-validation pairs have a focus (a disease) that training pages have too, and 31 have an answer that occurs in training.
-So `subset` selects pairs of validation and test; `unseen_focus` is the strictest test.
+Pages are split into training, validation and test, but other pages share content: the questions come from twenty
+templates; of the 914 validation pairs, 255 are about a disease (their focus) that training pages are about too, and 31
+have an answer that occurs in training. `subset` leaves such pairs out of validation and test; `unseen_focus` leaves out
+most.
 """
 
 from __future__ import annotations

@@ -24,7 +24,8 @@ def proportional_sample(
     members: dict[Hashable, list[Item]] = {}
     for item in sorted(items, key=lambda item: digest(str(seed), _id(item))):
         members.setdefault(stratum(item), []).append(item)
-    # The i-th of n members is at quantile (i + 1/2) / n of its stratum: the lowest quantiles are a proportional sample.
+    # The i-th of n members is at quantile (i + 1/2) / n of its stratum. The items with the lowest quantiles, over all
+    # strata, contain the same share of each stratum.
     placed = [
         ((place + 0.5) / len(own), digest(str(seed), _id(i)), i)
         for own in members.values()

@@ -170,7 +170,10 @@ def _look(corpus: Corpus, chunking: Chunker, index: Index, fix: Callable[[Change
 
 
 def _share(index: Index, corpus: Corpus, known: Mapping[str, tuple[str, str]]) -> Share:
-    """The documents to compare: those of this corpus, and those without a corpus if this corpus would adopt them."""
+    """The documents to compare with the corpus: those that the index assigns to it, or an ingest would assign to it.
+
+    The latter have no corpus in the index: an earlier version of cdsframe wrote them.
+    """
     adopts = adopting(index, corpus)
     unnamed = (id_ for id_, (_, owner) in known.items() if adopts and not owner)
     return Share(name_of(corpus), known, everything=False, unnamed=unnamed)

@@ -254,7 +254,7 @@ def _shown(root: Node) -> Iterator[Node]:
 
 
 def _is_button(node: Node) -> bool:
-    """Whether the element is a button that neither sits in a heading nor opens a part of the page."""
+    """Whether the element is a button, but not one in a heading or one that unfolds a section of the page."""
     if node.tag != "button" or node.get("aria-controls") or "aria-expanded" in node.attributes:
         return False
     return not any(outer.tag in _HEADINGS for outer in node.ancestors())

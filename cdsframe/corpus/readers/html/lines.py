@@ -129,11 +129,14 @@ def _script(node: Node) -> Callable[[str, str], str] | None:
 
 
 def _is_apart(node: Node, before: str, after: str) -> bool:
-    """Whether style sheets are likely to separate an inline element from its predecessor.
+    """Whether style sheets probably put a gap between an inline element and the element before it.
 
-    `before` and `after` are the characters on both sides. True between two links. Also true if a number or a name
-    begins and one of the two elements has a class, is a link or is a `time`: `<span
-    class=year>2022</span><span>5 mg</span>`.
+    Two links are apart. So are `<span class=year>2022</span><span>5 mg</span>`: the second element begins with a digit
+    or a capital, and one of the two has a class, is a link or is a `time`.
+
+    Args:
+        before: last character of the element before it.
+        after: first character of the element.
     """
     front = node.previous
     if front is None or not (before.isalnum() and after.isalnum()) or {front.tag, node.tag} & {"sup", "sub", "rt"}:

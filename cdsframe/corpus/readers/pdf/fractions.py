@@ -76,7 +76,8 @@ def _fraction(pieces: Sequence[Piece], at: int, base: float, size: float) -> lis
 def _stacked(pieces: Sequence[Piece], at: int, size: float) -> list[Piece]:
     """The numerator at an index and the denominator below it; empty if the two are not a fraction.
 
-    A subscript below an exponent is not: the two are closer to each other, or directly follow a letter.
+    An exponent above a subscript is no fraction: both directly follow a letter, or lie closer together than the two
+    parts of a fraction.
     """
     if at + 1 >= len(pieces):
         return []

@@ -113,7 +113,11 @@ def _is_page_number(text: str, place: int) -> bool:
 
 
 def _at_edges(page: Page, repeated: set[int]) -> set[int]:
-    """The ids of the repeated lines that are not upright, or that have only repeated lines above or below them."""
+    """The ids of the repeated lines in the page's margins.
+
+    These are repeated lines that are turned, and those from the top or bottom of the page to the first line that is not
+    repeated.
+    """
     level = sorted((line for line in page.lines if line.upright), key=lambda line: line.base)
     found = {id(line) for line in page.lines if not line.upright and id(line) in repeated}
     for lines in (level, level[::-1]):

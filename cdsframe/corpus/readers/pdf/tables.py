@@ -70,7 +70,7 @@ def _area(grid: Sequence[Box]) -> float:
 
 
 def place(letters: Sequence[Letter], tables: Sequence[Table]) -> list[Table]:
-    """Returns the tables with text in several rows and columns. Sets `Letter.cell` of the letters in their cells."""
+    """Assigns letters to the cells of tables (`Letter.cell`); drops tables with text in one row or one column only."""
     if not tables:
         return []
     words: dict[float, list[list[Letter]]] = defaultdict(list)
@@ -115,7 +115,7 @@ def _is_part_of_rows(table: Table, inside: dict[int, list[Letter]], words: dict[
 
 
 def cells_in(table: Table, turn: float) -> list[Box]:
-    """The boxes of a table's cells in the frame of the text direction `turn`."""
+    """The boxes of a table's cells, in coordinates turned so that text at the angle `turn` is level."""
     frame = Frame(turn)
     return [frame.box((left, -bottom, right, -top)) for left, top, right, bottom in table.cells]
 

@@ -236,7 +236,7 @@ class RebuildPart(Store):
 
     @property
     def rebuilding(self) -> bool:
-        """Whether this part was never committed."""
+        """Whether this process's part of the rebuild is not committed yet."""
         return self.ledger.state().committed is None
 
     def note(self, change: Mapping[str, Any]) -> None:

@@ -110,7 +110,7 @@ class Tidying:
             self._past = _Commit(time.monotonic(), state.backing_index, state.view)
 
     def expunge_some(self, backing_index: str) -> None:
-        """Deletes records that were dead at an earlier commit, once searches from before it have ended.
+        """Deletes records that an earlier commit replaced, once all searches that began before that commit have ended.
 
         Call before the refresh of a later commit, which makes the deletions effective. Occasionally starts a force
         merge, which continues in the background.
