@@ -10,14 +10,15 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from dataclasses import dataclass
 from statistics import fmean, pstdev
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.identity import name_of
 from cdsframe.types import Hit, LegScore, Passage
 
-Weights = dict[str, Annotated[float, Field(ge=0)]]
-"""Leg -> factor of its normalised scores; 1 for a leg that is not named."""
+Weights = dict[str, Annotated[float, Field(ge=0)] | None]
+"""Leg -> factor of its normalised scores. None, or a leg that is not named: not configured, which counts as 1."""
 
 _FEW_HITS = 10
 """A list shorter than this has no distribution to normalise by."""
@@ -40,11 +41,19 @@ class Fusion(ABC):
     """Joins legs to one list. `fuse` sorts by fused score and id; `Hit.parts` keeps each leg's rank and raw score.
 
     Args:
-        weights: leg -> factor of its normalised scores.
+        weights: leg -> factor of its normalised scores; without any configured weight, a retriever uses the weights
+            that were fitted to its index, if there are any.
     """
 
     def __init__(self, weights: Weights) -> None:
-        self.weights: Mapping[str, float] = weights
+        self.weights: Mapping[str, float] = {leg: weight for leg, weight in weights.items() if weight is not None}
+        self._legs = tuple(weights)
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The settings that determine fused scores; weights that are not configured count as 1."""
+        legs = dict.fromkeys([*self._legs, *self.weights])
+        return {"_target_": name_of(type(self)), "weights": {leg: self.weights.get(leg, 1.0) for leg in legs}}
 
     def weighted(self, weights: Mapping[str, float]) -> Fusion:
         """The same fusion with other weights."""
@@ -104,6 +113,10 @@ class ReciprocalRank(Fusion):
     def __init__(self, rank_constant: Annotated[int, Field(ge=1)], weights: Weights) -> None:
         super().__init__(weights)
         self._rank_constant = rank_constant
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "rank_constant": self._rank_constant}
 
     def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
         return [1 / (self._rank_constant + hit.rank) for hit in hits], 0.0

@@ -1,15 +1,20 @@
 """Weights fitted to queries, and measured on queries that they were not fitted to."""
 
 import json
+import multiprocessing
 import random
+import time
+from pathlib import Path
 
 import pytest
 from evaluation_doubles import SystemDouble, run_in
 
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.evaluation import tune as tune_module
 from cdsframe.evaluation.tune import evaluate
-from cdsframe.fusion import ZScore
+from cdsframe.fusion import MinMax, ZScore
+from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.retriever.flat import Bm25, Hybrid
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
@@ -21,8 +26,12 @@ GRID = [0, 0.5, 1, 2]
 
 @pytest.fixture
 def index():
+    return filled(MemoryIndex({}))
+
+
+def filled(made):
     """Documents whose passages share few words with a query; their titles name them."""
-    draw, made = random.Random(1), MemoryIndex({})
+    draw = random.Random(1)
     for n in range(50):
         name, records = f"d{n}", []
         for m in range(3):
@@ -52,9 +61,9 @@ def hierarchical(index, **weights):
     return Hierarchical(4, 50, weights, index, HashEmbedder(64), ZScore({}))
 
 
-def tune(folder, retriever, index, files, sample=None, folds=4, grid=GRID):
+def tune(folder, retriever, index, files, sample=None, folds=4, grid=GRID, store=False):
     system = SystemDouble(retriever=retriever, index=index)
-    return evaluate(system, run_in(folder), 1, *files, "test", sample, grid, folds, 200)
+    return evaluate(system, run_in(folder), 1, *files, "test", sample, grid, folds, store, 200)
 
 
 def test_weights_are_found_that_help_on_queries_they_were_not_fitted_to(tmp_path, index, files):
@@ -81,7 +90,8 @@ def test_the_weights_are_overrides_that_give_the_same_again(tmp_path, index, fil
 
 
 def test_what_is_configured_stays_where_nothing_is_better(tmp_path, index, files):
-    result = tune(tmp_path / "run", hierarchical(index, title=1), index, files, sample=8, grid=[1, 1])
+    best = Hierarchical(4, 50, {"title": 1}, index, HashEmbedder(64), ZScore({"bm25": 1, "knn": 0}))
+    result = tune(tmp_path / "run", best, index, files, sample=8, grid=[1, 1])
     assert result.metrics["retrieval/tuned_difference"] == 0
     assert result.metrics["retrieval/queries"] == 8
     assert "not significant" in result.text
@@ -107,3 +117,102 @@ def test_a_retriever_without_weights_is_refused(tmp_path, index, files):
 def test_more_folds_than_clusters_are_refused(tmp_path, index, files):
     with pytest.raises(InputError, match=r"evaluation\.folds=41 is more than the 40 clusters"):
         tune(tmp_path / "run", hierarchical(index, title=1), index, files, folds=41)
+
+
+@pytest.fixture
+def lance(tmp_path):
+    return filled(LanceIndex(str(tmp_path / "indexes"), "tuned", {}))
+
+
+class OtherEmbedder(HashEmbedder):
+    """The same vectors under another identity."""
+
+    def __init__(self, dimension):
+        super().__init__(dimension)
+        self.identity = {"name": "other"}
+
+
+def fused(index, fusion=None, embedder=None, **levels):
+    levels = levels or {"document": None, "title": None, "section": None}
+    return Hierarchical(4, 50, levels, index, embedder or HashEmbedder(64), fusion or ZScore({"bm25": None}))
+
+
+def ids(retriever):
+    return [[hit.passage.id for hit in hits] for hits in retriever.search_many([f"title{n} word{n}" for n in range(9)])]
+
+
+def test_stored_weights_are_used_where_none_is_configured(tmp_path, lance, files, caplog):
+    before = ids(fused(lance))
+    metrics = tune(tmp_path / "run", fused(lance), lance, files, store=True).metrics
+    weights = json.loads((tmp_path / "run" / "weights.json").read_text())
+    reopened = LanceIndex(str(tmp_path / "indexes"), "tuned", {})
+    with caplog.at_level("INFO", "cdsframe.retriever"):
+        found = ids(fused(reopened))
+    assert found == ids(fused(reopened).weighted(weights)) != before
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["retriever"]
+    assert fused(reopened).identity["fitted_weights"] == weights
+    again = tune(tmp_path / "again", fused(reopened), reopened, files, store=True).metrics
+    assert again["retrieval/ndcg@10"] == metrics["retrieval/ndcg@10"], "the gain is that over unfitted weights"
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        lambda index: fused(index, ZScore({"bm25": 1})),
+        lambda index: fused(index, document=0.5, title=None, section=None),
+        lambda index: fused(index, MinMax({})),
+        lambda index: fused(index, embedder=OtherEmbedder(64)),
+        lambda index: Hybrid(4, 50, index, HashEmbedder(64), ZScore({})),
+    ],
+)
+def test_stored_weights_are_not_used_by_other_settings(tmp_path, lance, files, other):
+    before, identity = ids(other(lance)), dict(other(lance).identity)
+    tune(tmp_path / "run", fused(lance), lance, files, store=True)
+    assert ids(other(lance)) == before
+    assert dict(other(lance).identity) == identity
+
+
+def test_a_fusion_of_other_legs_is_not_given_stored_weights(lance):
+    retriever = fused(lance)
+    lance.annotate(retriever.weights_key, {"weights": {"fusion.weights.bm25": 1.0}, "queries": 9})
+    assert "fitted_weights" not in retriever.identity
+
+
+def test_without_a_gain_the_configured_weights_are_stored(tmp_path, lance, files):
+    best = Hierarchical(4, 50, {"title": 1}, lance, HashEmbedder(64), ZScore({"bm25": 1, "knn": 0}))
+    text = tune(tmp_path / "run", best, lance, files, grid=[1, 1], store=True).text
+    assert lance.annotations[best.weights_key]["weights"] == best.weights
+    assert "stored with the index: fusion.weights.bm25=1 fusion.weights.knn=0 retriever.weights.title=1" in text
+
+
+def test_weights_that_cannot_be_stored_are_reported(tmp_path, index, lance, files, monkeypatch, caplog):
+    assert "not stored: index=memory" in tune(tmp_path / "one", fused(index), index, files, store=True).text
+    monkeypatch.setattr(tune_module, "_WAIT", 0.1)
+    other = multiprocessing.get_context("spawn").Process(target=_write, args=(str(tmp_path / "indexes"),))
+    other.start()
+    while not (tmp_path / "indexes" / "ready").exists():
+        pass
+    try:
+        result = tune(tmp_path / "two", fused(lance), lance, files, store=True)
+    finally:
+        other.kill()
+        other.join()
+    assert "not stored; set the weights by the overrides above" in result.text
+    assert "is being written" in caplog.text
+    assert result.metrics["retrieval/queries"] == 40
+
+
+def _write(path):
+    with LanceIndex(path, "tuned", {}).writer():
+        (Path(path) / "ready").touch()
+        time.sleep(60)
+
+
+def test_each_leg_alone_is_measured_beside_the_fitted_weights(tmp_path, index, files):
+    retriever = Hybrid(4, 50, index, HashEmbedder(64), ZScore({}))
+    metrics = tune(tmp_path / "run", retriever, index, files, folds=2).metrics
+    weights = json.loads((tmp_path / "run" / "weights.json").read_text())
+    assert max(weights.values()) == 1
+    best = max(metrics["retrieval/ndcg@10_bm25"], metrics["retrieval/ndcg@10_knn"])
+    difference = metrics["retrieval/ndcg@10_tuned"] - best
+    assert metrics["retrieval/best_leg_difference"] == pytest.approx(difference)

@@ -97,6 +97,8 @@ def test_hybrid_sends_both_legs_at_once_and_keeps_what_each_said(index):
     searches = []
 
     class Watched:
+        annotations = index.annotations
+
         def search(self, requests, choose):
             searches.append(len(requests))
             return index.search(requests, choose)

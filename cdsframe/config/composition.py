@@ -171,9 +171,15 @@ class Composition:
         return {"embedder": self.embedder.identity, **chunking, **identity_of(self.metadata_fields)}
 
     @_Once
+    def _configured_retriever(self) -> Retriever:
+        """The component of the group `retriever`."""
+        found: Retriever = self._built("retriever")
+        return found
+
+    @_Once
     def retriever(self) -> Retriever:
         """The retriever, wrapped by the query expansion if one is configured."""
-        found: Retriever = self._built("retriever")
+        found = self._configured_retriever
         if "expansion" in self._cfg:
             dependencies = {**self._dependencies.of(self._cfg.expansion, "retriever"), "retriever": found}
             found = build(self._cfg.expansion, dependencies, "expansion")
@@ -266,7 +272,7 @@ class Composition:
         settings: dict[str, Any] = OmegaConf.to_container(self._cfg[group], resolve=True)  # type: ignore[assignment]
         if not hasattr(locate(settings["_target_"]), "identity"):
             return settings
-        return dict(getattr(self, group).identity)
+        return dict(getattr(self, "_configured_retriever" if group == "retriever" else group).identity)
 
     def _reached(self, groups: set[str]) -> set[str]:
         """The given groups and all groups that their components depend on, directly or indirectly."""

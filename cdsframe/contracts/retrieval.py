@@ -208,6 +208,16 @@ class Index(Protocol):
     def purge(self, document_ids: Sequence[str]) -> None:
         """Removes documents, commits, and rewrites the store so that none of its files contains their text."""
 
+    @property
+    def annotations(self) -> Mapping[str, JsonObject]:
+        """Key -> the value that `annotate` stored. Kept through updates, purges and rebuilds; not part of `digest`."""
+
+    def annotate(self, key: str, value: JsonObject) -> None:
+        """Stores a value with the index, visible at once, and replaces an earlier value of the key.
+
+        Must not hold text of documents: `purge` does not remove it. Raises InputError if another process writes.
+        """
+
 
 @runtime_checkable
 class Retriever(Protocol):
@@ -293,7 +303,8 @@ class Fusion(Protocol):
 
     @property
     def weights(self) -> Mapping[str, float]:
-        """Leg -> factor of its normalised scores."""
+        """Leg -> configured factor of its normalised scores; a leg that is not named has weight 1. Empty: a retriever
+        uses the weights that were fitted to its index, if there are any."""
 
     def weighted(self, weights: Mapping[str, float]) -> Fusion:
         """The same fusion with other weights."""

@@ -1,6 +1,7 @@
-"""`evaluation=tune`: tunes a retriever's weights on development queries and estimates the gain by cross-fitting.
+"""`evaluation=tune`: fits a retriever's weights to development queries and estimates the gain by cross-fitting.
 
-Searches each query once with each leg; only the fusion is repeated. Changes no configuration: prints the overrides.
+Searches each query once with each leg; only the fusion is repeated. Stores the weights with the index, where the
+retriever finds them; changes no configuration.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from pydantic import Field
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import InputFile, write_json
 from cdsframe.artifacts.run import Run
-from cdsframe.contracts import System
+from cdsframe.contracts import Index, System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import clusters, locate
@@ -31,16 +32,27 @@ Weights = Mapping[str, float]
 
 _Lists = dict[str, list[Hit]]
 
+_LEG = "fusion.weights."
+"""Beginning of the config path of a leg's weight."""
+
+_WAIT = 60.0
+"""Seconds to wait for another writer of the index."""
+
 _AT_ONCE = 64
 _MEASURE = "ndcg@10"
+_SAME = 1e-9
+"""Means that differ by less are equal."""
 
 
 @runtime_checkable
 class Weighted(Protocol):
-    """A retriever whose weights can be tuned."""
+    """A retriever whose weights can be fitted."""
 
     @property
     def weights(self) -> Weights: ...
+
+    @property
+    def weights_key(self) -> str: ...
 
     def weighted(self, weights: Weights) -> Weighted: ...
 
@@ -61,12 +73,15 @@ def evaluate(
     sample: Annotated[int, Field(ge=1)] | None,
     grid: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)],
     folds: Annotated[int, Field(ge=2)],
+    store: bool,
     resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Finds the weights with the best mean nDCG@10, and scores them on queries that were not used to fit them.
 
     Queries with a common relevant document stay in one fold. Each fold is scored with the weights fitted on the other
-    folds (cross-fitting). The difference to the configured weights is paired, with a clustered interval and p.
+    folds (cross-fitting). The differences to the configured weights and to the best single leg are paired, with a
+    clustered interval and p. With `store`, the index gets the weights fitted to all queries; if cross-fitting shows no
+    gain, it gets the configured ones.
     """
     retriever, index = system.retriever, system.index
     if not isinstance(retriever, Weighted):
@@ -88,22 +103,44 @@ def evaluate(
             if own == fold:
                 fitted[place] = found[place]
     weights = tuner.best(range(len(chosen)))
+    alone = {leg: tuner.scores(weights) for leg, weights in _alone(retriever.weights).items()}
+    best_leg = max(alone, key=lambda leg: sum(alone[leg]))
 
     scores = Scores(resamples, seed)
     scores.add(f"retrieval/{_MEASURE}", fixed, groups)
     scores.add(f"retrieval/{_MEASURE}_tuned", fitted, groups)
-    difference = paired_difference(fixed, fitted, groups, resamples, seed)
+    for leg, values in alone.items():
+        scores.add(f"retrieval/{_MEASURE}_{leg}", values, groups)
+    to_fixed = paired_difference(fixed, fitted, groups, resamples, seed)
+    to_leg = paired_difference(alone[best_leg], fitted, groups, resamples, seed)
     metrics = scores.metrics | {
-        "retrieval/tuned_difference": difference.value,
-        "retrieval/tuned_difference/ci_low": difference.low,
-        "retrieval/tuned_difference/ci_high": difference.high,
-        "retrieval/tuned_p": difference.p,
+        **_difference("retrieval/tuned_difference", "retrieval/tuned_p", to_fixed),
+        **_difference("retrieval/best_leg_difference", "retrieval/best_leg_p", to_leg),
         "retrieval/queries": len(chosen),
         "retrieval/left_out": left_out,
     }
     write_json(run.folder / "weights.json", dict(weights))
     run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
-    return Result(metrics, f"retrieval/{_MEASURE}_tuned", _summary(metrics, difference, weights))
+    text = _summary(metrics, to_fixed, to_leg, best_leg, weights)
+    if store:
+        text += "\n" + _store(index, retriever, weights if to_fixed.value > 0 else retriever.weights, len(chosen))
+    return Result(metrics, f"retrieval/{_MEASURE}_tuned", text)
+
+
+def _store(index: Index, retriever: Weighted, weights: Weights, queries: int) -> str:
+    """Stores the weights with the index; returns what was done."""
+    if index.ephemeral:
+        return "not stored: index=memory ends with this process"
+    try:
+        with index.writer(_WAIT):
+            index.annotate(retriever.weights_key, {"weights": dict(weights), "queries": queries})
+    except InputError as error:
+        log.warning("the weights are not stored with the index: %s", error)
+        return "not stored; set the weights by the overrides above"
+    return (
+        f"stored with the index: {_overrides(weights)}\nretrieval with this retriever, fusion and embedder uses them "
+        "where fusion.weights and retriever.weights are null"
+    )
 
 
 class _Tuner:
@@ -121,6 +158,7 @@ class _Tuner:
 
     def scores(self, weights: Weights) -> list[float]:
         """nDCG@10 of each query."""
+        weights = _scaled(weights)
         key = tuple(weights.values())
         if key not in self._tried:
             retriever = self._retriever.weighted(weights)
@@ -134,29 +172,51 @@ class _Tuner:
     def best(self, places: Sequence[int]) -> dict[str, float]:
         """The weights with the best mean score over the queries at these indices, by coordinate ascent on the grid.
 
-        Starts from the configured weights; ties keep the earlier weights. The last weight of the fusion is fixed: only
-        the ratios matter.
+        Ascends from the configured weights and from each leg alone; ties keep the earlier weights. Only the ratios
+        matter: the largest weight of a leg is 1.
         """
-        weights = dict(self._retriever.weights)
-        free = [path for path in weights if path != _anchor(weights)]
+        best, found = -1.0, dict(self._retriever.weights)
+        for start in (self._retriever.weights, *_alone(self._retriever.weights).values()):
+            mean, weights = self._ascend(dict(start), places)
+            if mean > best + _SAME:
+                best, found = mean, weights
+        return _scaled(found)
+
+    def _ascend(self, weights: dict[str, float], places: Sequence[int]) -> tuple[float, dict[str, float]]:
         best, moved = self._mean(weights, places), True
         while moved:
             moved = False
-            for path in free:
+            for path in weights:
                 for value in self._grid:
                     other = weights | {path: value}
-                    if (mean := self._mean(other, places)) > best + 1e-9:
+                    if _searches(other) and (mean := self._mean(other, places)) > best + _SAME:
                         best, weights, moved = mean, other, True
-        return weights
+        return best, weights
 
     def _mean(self, weights: Weights, places: Sequence[int]) -> float:
         scores = self.scores(weights)
         return sum(scores[place] for place in places) / len(places)
 
 
-def _anchor(weights: Weights) -> str:
-    """Config path of the weight that is kept fixed: the last weight of the fusion."""
-    return [path for path in weights if path.startswith("fusion.")][-1]
+def _alone(weights: Weights) -> dict[str, dict[str, float]]:
+    """Leg -> weights under which this leg alone ranks."""
+    legs = [path for path in weights if path.startswith(_LEG)]
+    return {leg.removeprefix(_LEG): {path: float(path == leg) for path in weights} for leg in legs}
+
+
+def _searches(weights: Weights) -> bool:
+    """Whether any leg has a weight."""
+    return any(weight > 0 for path, weight in weights.items() if path.startswith(_LEG))
+
+
+def _scaled(weights: Weights) -> dict[str, float]:
+    """The weights that give the same ranking and whose largest weight of a leg is 1."""
+    top = max(weight for path, weight in weights.items() if path.startswith(_LEG)) or 1.0
+    return {path: weight / top if path.startswith(_LEG) else weight for path, weight in weights.items()}
+
+
+def _difference(name: str, p_name: str, found: Difference) -> dict[str, float]:
+    return {name: found.value, f"{name}/ci_low": found.low, f"{name}/ci_high": found.high, p_name: found.p}
 
 
 def _batches(queries: Sequence[JudgedQuery]) -> Iterator[list[Query]]:
@@ -190,10 +250,17 @@ def _overrides(weights: Weights) -> str:
     return " ".join(f"{path}={value:g}" for path, value in weights.items())
 
 
-def _summary(metrics: Mapping[str, Any], difference: Difference, weights: Weights) -> str:
-    verdict = "" if difference.p < 0.05 else ", not significant"
+def _summary(
+    metrics: Mapping[str, Any], to_fixed: Difference, to_leg: Difference, best_leg: str, weights: Weights
+) -> str:
     return (
         f"nDCG@10 {metrics['retrieval/ndcg@10']:.3f} as configured, {metrics['retrieval/ndcg@10_tuned']:.3f} "
-        f"cross-fitted: {difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], p {difference.p:.3f}"
-        f"{verdict}\nfitted to all {metrics['retrieval/queries']} queries: {_overrides(weights)}"
+        f"cross-fitted: {_written(to_fixed)}\nto the best leg alone ({best_leg} "
+        f"{metrics[f'retrieval/ndcg@10_{best_leg}']:.3f}): {_written(to_leg)}\n"
+        f"fitted to all {metrics['retrieval/queries']} queries: {_overrides(weights)}"
     )
+
+
+def _written(difference: Difference) -> str:
+    verdict = "" if difference.p < 0.05 else ", not significant"
+    return f"{difference.value:+.3f} [{difference.low:+.3f}, {difference.high:+.3f}], p {difference.p:.3f}{verdict}"

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from cdsframe.artifacts.digests import digest, flatten
-from cdsframe.artifacts.files import write_json
+from cdsframe.artifacts.files import read_json, write_json
 from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError
 from cdsframe.index import table, table_search
@@ -37,7 +37,7 @@ from cdsframe.index.identity import (
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange
 from cdsframe.metadata import known_fields
-from cdsframe.types import Filters, Hit, Level, Passage, Request
+from cdsframe.types import Filters, Hit, JsonObject, Level, Passage, Request
 
 if TYPE_CHECKING:
     import numpy as np
@@ -72,6 +72,7 @@ class CommittedTable(ABC):
         settings = {group: dict(values) for group, values in with_form(identity).items()}
         self._identity: Identity = json.loads(json.dumps(settings))
         self._manifest_path = self._folder / "manifest.json"
+        self._annotations_path = self._folder / "annotations.json"
         self._lock = FolderLock(self._folder, WRITER, f"the index {name} is being written")
         self._database: Any = None
         self._adopting = ""
@@ -100,6 +101,14 @@ class CommittedTable(ABC):
         before = {"": manifest["documents"]} if manifest.get("documents") else {}
         found: Mapping[str, int] = manifest.get("corpora", before)
         return found
+
+    @property
+    def annotations(self) -> Mapping[str, JsonObject]:
+        return read_json(self._annotations_path, "index") if self._annotations_path.is_file() else {}
+
+    def annotate(self, key: str, value: JsonObject) -> None:
+        with self.writer():
+            write_json(self._annotations_path, {**self.annotations, key: value})
 
     def _manifest(self) -> dict[str, Any] | None:
         """The manifest of the last commit; None before the first."""

@@ -54,6 +54,7 @@ class MemoryIndex:
         self._snapshots: dict[Level, _Snapshot] = {}
         self._next: MemoryIndex | None = None
         self._notes: list[JsonObject] = []
+        self._annotations: dict[str, JsonObject] = {}
 
     @property
     def digest(self) -> str | None:
@@ -64,6 +65,13 @@ class MemoryIndex:
     @property
     def levels(self) -> Mapping[Level, int]:
         return {level: len(snapshot.passages) for level, snapshot in self._snapshots.items()}
+
+    @property
+    def annotations(self) -> Mapping[str, JsonObject]:
+        return dict(self._annotations)
+
+    def annotate(self, key: str, value: JsonObject) -> None:
+        self._annotations[key] = value
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:

@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+import json
+import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
-from typing import Annotated
+from functools import cached_property
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.identity import flat, name_of
 from cdsframe.contracts import Embedder, Fusion, Index
 from cdsframe.retriever.base import Leg, LegRetriever, QueryBatch, scored_by
-from cdsframe.types import Hit, Level, Request
+from cdsframe.types import Filter, Hit, Level, Query, Request
+
+log = logging.getLogger(__name__)
 
 TopK = Annotated[int, Field(ge=1)]
 
@@ -97,6 +104,9 @@ class Knn(LegRetriever):
 class Hybrid(LegRetriever):
     """BM25 and kNN over passages, joined by a fusion.
 
+    If no weight is configured, the weights that `evaluation=tune` stored with the index are used, if they were fitted
+    for this class of retriever, this class of fusion and this embedder.
+
     Args:
         top_k: number of passages returned unless a search asks for another number.
         num_candidates: number of hits that each leg requests from the index; at least `top_k`.
@@ -111,6 +121,41 @@ class Hybrid(LegRetriever):
         super().__init__(top_k, num_candidates, index)
         self._embedder, self._fusion = embedder, fusion
 
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        """The settings that determine rankings, with the fitted weights if they are used."""
+        used = {} if self._fitted is None else {"fitted_weights": self._fitted.weights}
+        return {
+            "_target_": name_of(type(self)), "top_k": self.top_k, "num_candidates": self._num_candidates, **used,
+        }  # fmt: skip
+
+    @property
+    def weights_key(self) -> str:
+        """Key of the index's annotation with the weights fitted for this retriever, its fusion and its embedder."""
+        fitted_for = name_of(type(self)), name_of(type(self._fusion)), json.dumps(flat(self._embedder.identity))
+        return f"weights:{digest(*fitted_for)}"
+
+    @cached_property
+    def _fitted(self) -> Hybrid | None:
+        """This retriever with the fitted weights; None if any weight is configured, or none was fitted."""
+        if self._configured_weights:
+            return None
+        found = self._index.annotations.get(self.weights_key)
+        if found is None or found["weights"].keys() != self.weights.keys():
+            return None
+        weights = " ".join(f"{path}={weight:g}" for path, weight in found["weights"].items())
+        log.info("retriever: weights fitted to %d queries by evaluation=tune: %s", found["queries"], weights)
+        return self.weighted(found["weights"])
+
+    @property
+    def _configured_weights(self) -> Mapping[str, float]:
+        return self._fusion.weights
+
+    def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
+        if self._fitted is None:
+            return super()._find(queries, wanted, filter)
+        return self._fitted._find(queries, wanted, filter)
+
     def _legs(self) -> Sequence[Leg]:
         return [Bm25Leg(self._num_candidates), KnnLeg(self._num_candidates, self._embedder)]
 
@@ -119,11 +164,13 @@ class Hybrid(LegRetriever):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Config path -> weight of a leg; `evaluation=tune` tunes these weights."""
+        """Config path -> weight, as configured or its default; fitted weights are not used. `evaluation=tune` fits
+        these weights."""
         return {f"fusion.weights.{leg}": self._fusion.weights.get(leg, 1.0) for leg in ("bm25", "knn")}
 
     def weighted(self, weights: Mapping[str, float]) -> Hybrid:
         """A copy of the retriever with other weights (see `weights`)."""
         other = copy(self)
+        vars(other).pop("_fitted", None)
         other._fusion = self._fusion.weighted({leg: weights[f"fusion.weights.{leg}"] for leg in ("bm25", "knn")})
         return other

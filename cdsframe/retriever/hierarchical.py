@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Annotated, Literal, cast
+from typing import Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import Field
 
@@ -35,7 +35,23 @@ _OF: dict[Level, Callable[[Passage], object]] = {
 class _Levelled(Hybrid):
     """A hybrid with a weight per level."""
 
-    _levels: Mapping[Level, float]
+    _defaults: ClassVar[Mapping[Level, float]]
+    """Weights of levels whose weight is neither configured nor fitted."""
+
+    def _set_levels(self, weights: Mapping[Any, float | None]) -> None:
+        """Sets the levels' weights; None: not configured."""
+        self._levels: dict[Level, float] = {
+            level: self._defaults[level] if weight is None else weight for level, weight in weights.items()
+        }
+        self._configured_levels = {level: weight for level, weight in weights.items() if weight is not None}
+
+    @property
+    def identity(self) -> Mapping[str, Any]:
+        return {**super().identity, "weights": dict(self._levels)}
+
+    @property
+    def _configured_weights(self) -> Mapping[str, float]:
+        return {**self._fusion.weights, **self._configured_levels}
 
     @property
     def weights(self) -> dict[str, float]:
@@ -43,7 +59,7 @@ class _Levelled(Hybrid):
 
     def weighted(self, weights: Mapping[str, float]) -> _Levelled:
         other = cast(_Levelled, super().weighted(weights))
-        other._levels = {level: weights[f"retriever.weights.{level}"] for level in self._levels}
+        other._set_levels({level: weights[f"retriever.weights.{level}"] for level in self._levels})
         return other
 
 
@@ -60,23 +76,26 @@ class Hierarchical(_Levelled):
     Args:
         top_k: number of passages returned unless a search asks for another number.
         num_candidates: number of hits that each leg requests from the index; at least `top_k`.
-        weights: level -> weight of its scores; 0 omits the level and its two searches.
+        weights: level -> weight of its scores; 0 omits the level and its two searches. None: the fitted weight, else
+            .5 for documents and titles, 0 for sections.
         index: the index to search, built with these levels (`chunking.levels`).
         embedder: the embedder that the index was built with.
         fusion: normalises the scores of each list.
     """
 
+    _defaults: ClassVar[Mapping[Level, float]] = {"document": 0.5, "title": 0.5, "section": 0.0}
+
     def __init__(
         self,
         top_k: TopK,
         num_candidates: TopK,
-        weights: dict[Literal["document", "title", "section"], Weight],
+        weights: dict[Literal["document", "title", "section"], Weight | None],
         index: Index,
         embedder: Embedder,
         fusion: Fusion,
     ) -> None:
         super().__init__(top_k, num_candidates, index, embedder, fusion)
-        self._levels = cast(Mapping[Level, float], weights)
+        self._set_levels(weights)
         self._warned_flat = False
 
     def _legs(self) -> Sequence[Leg]:
@@ -145,23 +164,26 @@ class HierarchicalLight(_Levelled):
     Args:
         top_k: number of passages returned unless a search asks for another number.
         num_candidates: number of hits that each leg requests from the index; at least `top_k`.
-        weights: level -> weight of the best score in the passage's document or section; >= 0.
+        weights: level -> weight of the best score in the passage's document or section; >= 0. None: the fitted weight,
+            else .5.
         index: the index to search.
         embedder: the embedder that the index was built with.
         fusion: joins the two lists.
     """
 
+    _defaults: ClassVar[Mapping[Level, float]] = {"document": 0.5, "section": 0.5}
+
     def __init__(
         self,
         top_k: TopK,
         num_candidates: TopK,
-        weights: dict[Literal["document", "section"], Weight],
+        weights: dict[Literal["document", "section"], Weight | None],
         index: Index,
         embedder: Embedder,
         fusion: Fusion,
     ) -> None:
         super().__init__(top_k, num_candidates, index, embedder, fusion)
-        self._levels = cast(Mapping[Level, float], weights)
+        self._set_levels(weights)
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         flat = self._fusion.scores(legs)

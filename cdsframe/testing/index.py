@@ -452,6 +452,25 @@ class IndexContract:
         assert len(empty.search([near("fever", k=50)])[0]) == 4
         assert empty.digest is not None
 
+    def test_annotations_outlive_all_changes_of_the_content(self, empty: Index) -> None:
+        assert dict(empty.annotations) == {}
+        write(empty, corpus(4))
+        digest = empty.digest
+        empty.annotate("weights", {"knn": 0.5})
+        empty.annotate("other", {"n": 1})
+        empty.annotate("weights", {"knn": 2.0})
+        assert empty.digest == digest
+        kept = {"weights": {"knn": 2.0}, "other": {"n": 1}}
+        assert dict(empty.annotations) == kept
+        empty.delete(["d00"])
+        empty.commit(optimize=True)
+        empty.purge(["d01"])
+        with empty.rebuild() as new:
+            new.write([passage("z", 0, "last")], EMBEDDER.encode_passages(["last"]))
+            new.commit()
+        assert dict(empty.annotations) == kept
+        assert len(empty.search([words("last")])[0]) == 1
+
     def test_purging_removes_at_once(self, empty: Index) -> None:
         write(empty, [*corpus(4), passage("gone", 0, "fever secret")])
         empty.purge(["gone", "never there"])

@@ -63,7 +63,8 @@ def cached(
 
     Args:
         folder: folder of the cache; None: no cache, the examples are built in memory.
-        identities: config group -> its component's identity; the digest depends on those that affect retrieval.
+        identities: config group -> its component's identity; the digest depends on those that affect retrieval. Not
+            read for examples without passages.
 
     Raises InputError if no question gives an example.
     """

@@ -99,7 +99,7 @@ def estimate(
     model, seed = system.model, system.seed
     builder = ExampleBuilder.of(system, seed, no_gold_share, shuffle_passages, max_length)
     asked = proportional_sample(system.data.questions("train"), train_limit, seed, by_type)
-    examples = cached(cache, builder, asked, system.identities)
+    examples = cached(cache, builder, asked, system.identities if builder.grounded else {})
     layout = Layout(micro_batch_size, micro_batch_tokens, None if acceleration.packing else model.padding_id())
     estimated = estimator(system, longest(examples, batch_size, layout), model.device, acceleration.fused)
     there = available(model.device)

@@ -80,7 +80,8 @@ def sft(
     screening = system.contamination.screen(system.data.questions("train"), system.data, run.folder)
     asked = proportional_sample(screening.kept, train_limit, seed, by_type)
     held_out = proportional_sample(system.data.questions("validation"), validation_limit, 0, by_type)
-    train, validation = (cached(cache, builder, questions, system.identities) for questions in (asked, held_out))
+    identities = system.identities if builder.grounded else {}
+    train, validation = (cached(cache, builder, questions, identities) for questions in (asked, held_out))
     log.info("%d training and %d validation examples", len(train), len(validation))
     _warn_of_unseen_tokens(model, train)
 

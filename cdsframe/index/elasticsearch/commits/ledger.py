@@ -25,6 +25,9 @@ _READABLE = (2, FORMAT_VERSION)
 _BACKING_INDEX = "physical"
 """Key of `State.backing_index` in the state document."""
 
+_ANNOTATIONS = "annotations"
+"""Id of the document with the index's annotations."""
+
 
 @dataclass
 class State:
@@ -126,6 +129,25 @@ class Ledger:
     def state(self) -> State:
         """The current state; an empty state if none is stored."""
         return self.read() or State()
+
+    def annotations(self) -> dict[str, JsonObject]:
+        """The index's annotations: a document of their own beside the state document."""
+        from elasticsearch import NotFoundError
+
+        try:
+            found = self._connection.ask(lambda client: client.get(index=self.index, id=_ANNOTATIONS), expected=(404,))
+        except NotFoundError:
+            return {}
+        values: dict[str, JsonObject] = found["_source"]["state"]
+        return values
+
+    def annotate(self, values: Mapping[str, JsonObject]) -> None:
+        """Replaces the index's annotations. Call as the holder of the lease."""
+        self._connection.ask(
+            lambda client: client.index(
+                index=self.index, id=_ANNOTATIONS, document={"state": dict(values)}, require_alias=False
+            )
+        )
 
     def forget(self) -> None:
         """Deletes the state document."""

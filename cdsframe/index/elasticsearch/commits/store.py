@@ -175,6 +175,14 @@ class Store:
                 found[fields["document_id"][0]] = fields["digest"][0], fields.get(CORPUS, [adopted])[0]
         return found
 
+    @property
+    def annotations(self) -> Mapping[str, JsonObject]:
+        return self.ledger.annotations()
+
+    def annotate(self, key: str, value: JsonObject) -> None:
+        with self.writer():
+            self.ledger.annotate({**self.annotations, key: value})
+
     def _require(self, state: State) -> None:
         """Raises IndexMismatchError if the index was built with other settings than the configuration's."""
         require_same(self.ledger.name, state.identity, self._identity)
