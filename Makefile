@@ -37,7 +37,7 @@ demo: setup  ## the whole road on a synthetic hospital: ingest, train, evaluate,
 	$(PY) ask.py $(DEMO) adapter=outputs/adapters/demo question="$(QUESTION)"
 
 test: setup  ## the tests (no network needed; CDSFRAME_DATA adds those on real data; TESTS_AT_ONCE=2 processes)
-	$(PY) -m pytest -n $(TESTS_AT_ONCE) --dist loadfile
+	$(PY) -m pytest -n $(TESTS_AT_ONCE) --dist loadfile --max-worker-restart 0
 
 serve: setup  ## the demo's model at http://127.0.0.1:8000
 	$(PY) serve.py $(DEMO) adapter=outputs/adapters/demo

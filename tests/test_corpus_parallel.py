@@ -121,3 +121,18 @@ def test_a_time_limit_leaves_no_timer_behind():
         time.sleep(5)
     after = signal.getitimer(signal.ITIMER_REAL)
     assert (before[0] == 0) == (after[0] == 0)
+
+
+def test_a_signal_during_the_clean_up_of_a_time_limit_does_not_end_it(monkeypatch):
+    """A process that the system stopped for a second gets the repeated signal before it has switched the timer off."""
+    before, set_timer = signal.getsignal(signal.SIGALRM), signal.setitimer
+
+    def repeating_at_once(which, seconds, interval=0.0):
+        return set_timer(which, seconds, interval and 0.00003)
+
+    monkeypatch.setattr(signal, "setitimer", repeating_at_once)
+    for _ in range(500):
+        with pytest.raises(TooLong), time_limit(0.0004):
+            while True:
+                pass
+        assert signal.getsignal(signal.SIGALRM) is before

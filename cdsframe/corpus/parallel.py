@@ -42,15 +42,20 @@ def time_limit(seconds: float) -> Iterator[None]:
         yield
         return
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        raise TooLong
+    running = False
 
-    handler = signal.signal(signal.SIGALRM, stop)
-    # The signal repeats each second, because a destructor may swallow the first exception.
-    timer = signal.setitimer(signal.ITIMER_REAL, seconds, 1)
+    def stop(number: int, frame: FrameType | None) -> None:
+        if running:
+            raise TooLong
+
+    handler, timer = signal.signal(signal.SIGALRM, stop), signal.getitimer(signal.ITIMER_REAL)
     try:
+        running = True
+        # The signal repeats each second, because a destructor may swallow the first exception.
+        signal.setitimer(signal.ITIMER_REAL, seconds, 1)
         yield
     finally:
+        running = False  # first: in a process that was stopped for a second, the next signal would end this clean-up
         signal.setitimer(signal.ITIMER_REAL, 0)
         signal.signal(signal.SIGALRM, handler)
         signal.setitimer(signal.ITIMER_REAL, *timer)
