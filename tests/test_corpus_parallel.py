@@ -127,12 +127,15 @@ def test_a_signal_during_the_clean_up_of_a_time_limit_does_not_end_it(monkeypatc
     """A process that the system stopped for a second gets the repeated signal before it has switched the timer off."""
     before, set_timer = signal.getsignal(signal.SIGALRM), signal.setitimer
 
+    def spin():
+        while True:
+            pass
+
     def repeating_at_once(which, seconds, interval=0.0):
         return set_timer(which, seconds, interval and 0.00003)
 
     monkeypatch.setattr(signal, "setitimer", repeating_at_once)
     for _ in range(500):
         with pytest.raises(TooLong), time_limit(0.0004):
-            while True:
-                pass
+            spin()
         assert signal.getsignal(signal.SIGALRM) is before

@@ -22,7 +22,8 @@ def documents():
 
 
 def _records(kind):
-    return [r for half in "ab" for _, r in read_jsonl(f"package:hospital/{kind}-{half}.jsonl")]
+    parts = "abc" if kind == "questions" else "ab"
+    return [r for part in parts for _, r in read_jsonl(f"package:hospital/{kind}-{part}.jsonl")]
 
 
 def test_documents_have_sections_and_metadata(documents):

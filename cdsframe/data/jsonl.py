@@ -6,7 +6,7 @@ A record has `id`, `question`, `answer` and optionally `aliases`, `type`, `split
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Annotated, Any
 
@@ -85,8 +85,7 @@ class JsonlQuestions:
 
 def hospital(corpus: Corpus) -> JsonlQuestions:
     """Questions about the synthetic hospital, which ships with cdsframe."""
-    files: Sequence[str] = ("package:hospital/questions-a.jsonl", "package:hospital/questions-b.jsonl")
-    return JsonlQuestions(list(files), "synthetic hospital", corpus)
+    return JsonlQuestions([f"package:hospital/questions-{part}.jsonl" for part in "abc"], "synthetic hospital", corpus)
 
 
 def _objects(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
