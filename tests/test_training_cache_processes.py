@@ -15,25 +15,24 @@ ROOT = Path(__file__).parent.parent
 
 CHILD = '''
 import sys, time
-from collections import Counter
 from pathlib import Path
 from cdsframe.chat.encoding import Encoded, IGNORED
 from cdsframe.training import cache, examples
-from cdsframe.training.examples import Example
-from cdsframe.training.prepared import LeftOut, PreparedQuestions
+from cdsframe.training.examples import Example, PreparedQuestions
+from cdsframe.training.left_out import LeftOut
 from cdsframe.types import Question
 
 folder, stop = sys.argv[1], sys.argv[2]
 
 class Builder:
-    identity, grounded = {"made": "up"}, False
+    identity, grounded, max_length = {"made": "up"}, False, 1024
     def prepare(self, questions):
-        def encoded(some, left_out):
-            if stop != "no" and int(some[0].id) >= 1024:
-                print("half", flush=True)
-                time.sleep(600)
-            return [Example(q.id, Encoded([1, 2, int(q.id)], [IGNORED, 2, int(q.id)])) for q in some]
-        return PreparedQuestions(questions, LeftOut(), encoded, lambda left_out: Counter())
+        return PreparedQuestions(self, questions, {}, LeftOut())
+    def examples_of(self, some, gold, left_out):
+        if stop != "no" and int(some[0].id) >= 1024:
+            print("half", flush=True)
+            time.sleep(600)
+        return [Example(q.id, Encoded([1, 2, int(q.id)], [IGNORED, 2, int(q.id)])) for q in some]
 
 questions = [Question(str(n), "q", "a") for n in range(3000)]
 print("ready", flush=True)

@@ -29,9 +29,9 @@ from cdsframe.chat import encoding, examination, template, tokens, turns
 from cdsframe.chat import format as chat_format
 from cdsframe.errors import InputError
 from cdsframe.text import sentences, shingles
-from cdsframe.training import evidence, examples, prepared, tokenized
+from cdsframe.training import evidence, examples, left_out, tokenized
 from cdsframe.training.examples import ExampleBuilder
-from cdsframe.training.prepared import report_left_out
+from cdsframe.training.left_out import report_left_out
 from cdsframe.training.tokenized import TokenizedExamples, opened, tokenize
 from cdsframe.types import Question
 
@@ -49,7 +49,7 @@ _NOT_RETRIEVED = frozenset({
 """Config groups that do not affect which passages are retrieved. The digest depends on all other groups."""
 _CODE: tuple[ModuleType, ...] = (
     encoding, chat_format, examination, template, tokens, turns, prompt, sentences, shingles, evidence, examples,
-    prepared, tokenized,
+    left_out, tokenized,
 )  # fmt: skip
 """Modules whose code makes the examples. The digest depends on it: a set made by other code is not used."""
 _NO_FINGERPRINT = "0" * 16

@@ -10,14 +10,13 @@ import random
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 from cdsframe.chat.encoding import Encoded, encode, encode_many, tokenizer_digest
 from cdsframe.contracts import Index, Retriever, System
 from cdsframe.prompt import Prompt
 from cdsframe.training.evidence import cited_answer, gold_passages, without_evidence
-from cdsframe.training.prepared import LeftOut, PreparedQuestions, report_left_out
+from cdsframe.training.left_out import LeftOut, report_left_out
 from cdsframe.types import Message, Passage, Question
 
 QUESTIONS_AT_ONCE = 512
@@ -53,6 +52,37 @@ class _Draft:
     retrieved: list[Passage]
     chosen: list[Passage]
     chooser: random.Random
+
+
+class PreparedQuestions:
+    """Questions whose gold passages are found. Builds their examples in parts.
+
+    Args:
+        questions: questions that may give an example: unanswerable, or with gold passages, or closed-book.
+        gold: question id -> gold passages.
+        left_out: the other questions, by reason.
+    """
+
+    def __init__(
+        self,
+        builder: ExampleBuilder,
+        questions: Sequence[Question],
+        gold: Mapping[str, list[Passage]],
+        left_out: LeftOut,
+    ) -> None:
+        self._builder, self._questions, self._gold, self._left_out = builder, questions, gold, left_out
+
+    def __len__(self) -> int:
+        return len(self._questions)
+
+    def examples(self, start: int, stop: int) -> list[Example]:
+        """Returns the examples of the questions from `start` up to `stop` (excluded), tokenised together."""
+        return self._builder.examples_of(self._questions[start:stop], self._gold, self._left_out)
+
+    @property
+    def left_out(self) -> Counter[str]:
+        """Reason -> number of questions that gave no example so far."""
+        return self._left_out.counted(self._builder.max_length, self._builder.grounded)
 
 
 class ExampleBuilder:
@@ -111,6 +141,11 @@ class ExampleBuilder:
         """Whether examples show passages."""
         return self._retriever.searches
 
+    @property
+    def max_length(self) -> int:
+        """Maximum tokens of an example."""
+        return self._max_length
+
     def build(self, questions: Sequence[Question]) -> list[Example]:
         """Returns the examples in the questions' order. Logs how many questions give none, and why.
 
@@ -127,17 +162,17 @@ class ExampleBuilder:
         gold = gold_passages(self._index, questions) if self.grounded else {}
         left_out = LeftOut(without_evidence(questions, gold) if self.grounded else Counter())
         usable = [q for q in questions if not self.grounded or gold[q.id] or not q.answerable]
-        # More hits than are shown: without the gold passages among them, `top_k` distractors must be left.
-        depth = self._retriever.top_k + max(map(len, gold.values()), default=0)
-        return PreparedQuestions(usable, left_out, partial(self._encoded, gold, depth), self._counted)
+        return PreparedQuestions(self, usable, gold, left_out)
 
-    def _encoded(
-        self, gold: Mapping[str, list[Passage]], depth: int, questions: Sequence[Question], left_out: LeftOut
+    def examples_of(
+        self, questions: Sequence[Question], gold: Mapping[str, list[Passage]], left_out: LeftOut
     ) -> list[Example]:
-        """Returns the examples of some questions, searched and tokenised together; adds the others to `left_out`."""
-        tried = (
-            self._grounded(questions, gold, depth) if self.grounded else [self._lesson(q, [], []) for q in questions]
-        )
+        """Returns the examples of some questions, searched and tokenised together; adds the others to `left_out`.
+
+        Args:
+            gold: question id -> gold passages.
+        """
+        tried = self._grounded(questions, gold) if self.grounded else [self._lesson(q, [], []) for q in questions]
         left_out.reasons.update(reason for reason in tried if isinstance(reason, str))
         lessons = [lesson for lesson in tried if isinstance(lesson, _Lesson)]
         encoded = encode_many(self._tokenizer, [(lesson.messages, lesson.answer) for lesson in lessons])
@@ -151,20 +186,10 @@ class ExampleBuilder:
                 examples.append(Example(lesson.id, tokens))
         return examples
 
-    def _counted(self, left_out: LeftOut) -> Counter[str]:
-        """Returns reason -> number of questions; for too long examples, the reason suggests values of `max_length`."""
-        if not left_out.lengths:
-            return left_out.reasons
-        lengths = sorted(left_out.lengths)
-        fix = f"{lengths[len(lengths) // 2]} would admit half of these, {lengths[-1]} all"
-        fix += "; or a smaller prompt.max_tokens" if self._retriever.searches else ""
-        reason = f"are longer than training.max_length={self._max_length} tokens ({fix})"
-        return left_out.reasons + Counter({reason: len(lengths)})
-
-    def _grounded(
-        self, questions: Sequence[Question], gold: Mapping[str, list[Passage]], depth: int
-    ) -> list[_Lesson | str]:
+    def _grounded(self, questions: Sequence[Question], gold: Mapping[str, list[Passage]]) -> list[_Lesson | str]:
         """Returns each question's conversation with passages, or the reason (a str) why it gives no example."""
+        # More hits than are shown: without the gold passages among them, `top_k` distractors must be left.
+        depth = self._retriever.top_k + max(map(len, gold.values()), default=0)
         found = self._retriever.search_many([question.question for question in questions], depth)
         drafts = [
             self._draft(q, gold[q.id], [hit.passage for hit in hits]) for q, hits in zip(questions, found, strict=True)

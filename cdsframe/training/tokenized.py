@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, overload
 from cdsframe.artifacts.datasets_output import library_output
 from cdsframe.chat.encoding import IGNORED, Encoded
 from cdsframe.training.examples import QUESTIONS_AT_ONCE, Example, ExampleBuilder
-from cdsframe.training.prepared import report_left_out
+from cdsframe.training.left_out import report_left_out
 from cdsframe.types import Question
 
 if TYPE_CHECKING:
