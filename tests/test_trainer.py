@@ -44,7 +44,7 @@ def two_processes(folder, *overrides):
 
 @pytest.mark.slow
 def test_two_processes_have_the_losses_of_one_and_stop_and_resume_together(tmp_path):
-    """To 1e-5 of the loss (sums in another order); one run of two processes is whole, one is stopped in between."""
+    """To 2e-6 of the loss (sums in another order); one run of two processes is whole, one is stopped in between."""
     alone = tmp_path / "alone"
     run_train(alone, *RUN)
 
@@ -64,7 +64,7 @@ def test_two_processes_have_the_losses_of_one_and_stop_and_resume_together(tmp_p
             assert again.wait(patience(120)) == 0, (tmp_path / "two" / "output").read_text()
     output = (tmp_path / "two" / "output").read_text()
     assert output.count("validation loss") == 1
-    assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=1e-5)
+    assert losses(tmp_path / "two") == pytest.approx(losses(alone), rel=2e-6)
     assert len(losses(alone)) == 2 * 3 + 2
 
 
