@@ -31,7 +31,7 @@ _NEEDS = {
     "data=treatments": "paths.data={medquad}", "data=symptoms": "paths.data={medquad}",
     "data=mts_dialog": "paths.data={medquad}", "data=aci_bench": "paths.data={medquad}",
     "data=raft": "+data@data.source=hospital", "data=mix": "+data@data.sources.one=hospital",
-    "data=jsonl": "data.path=[{file}] data.scope=test", "data=file": "data.path={file} data.evidence=e",
+    "data=jsonl": "data.path=[{file}] data.scope=test", "data=hub": "data.path=a/set data.scope=test", "data=file": "data.path={file} data.evidence=e",
     "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
