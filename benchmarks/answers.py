@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -24,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measuring import OUTPUTS, ROOT
 from cdsframe.artifacts.digests import digest
 
-METRICS = ("qa/f1", "qa/exact", "qa/wrong_dose", "qa/answerable_refused", "qa/refusal_recall")
+METRICS = ("qa/f1", "qa/em", "qa/wrong_dose", "qa/answerable_refused", "qa/refusal_recall")
 INDEX = "index.name=answers"
 _TRAINING_ONLY = ("training", "optimization", "lora", "callbacks", "trainer")
 
@@ -72,12 +73,12 @@ def main() -> None:
     print(f"| recipe, retriever ({options.split}) | {' | '.join(METRICS)} |\n|---|{'---|' * len(METRICS)}", flush=True)
     for recipe in options.recipes:
         name, _, written = recipe.partition(":")
-        overrides = written.split()
+        overrides = shlex.split(written)
         adapters = [train(overrides, seed, options.threads) for seed in options.seeds]
         for retriever in options.retrievers:
             asked = [*overrides, f"retriever={retriever}"]
             found = [evaluate(adapter, asked, options.split, options.threads) for adapter in adapters]
-            columns = [[metrics.get(metric, float("nan")) for metrics in found] for metric in METRICS]
+            columns = [[metrics[metric] for metrics in found] for metric in METRICS]
             cells = [f"{fmean(values):.3f} ({', '.join(f'{v:.2f}' for v in values)})" for values in columns]
             print(f"| {name}, {retriever} | {' | '.join(cells)} |", flush=True)
 

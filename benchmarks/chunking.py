@@ -79,11 +79,11 @@ def in_memory(cuts: Sequence[list[Passage]], embedder: Embedder) -> MemoryIndex:
 
 
 def hybrid(index: Index, embedder: Embedder) -> Hybrid:
-    return Hybrid(DEPTH, K, index, embedder, ZScore({}))
+    return Hybrid(DEPTH, K, index, embedder, ZScore({"bm25": 1, "knn": 1}))
 
 
 def hierarchical(index: Index, embedder: Embedder) -> Hierarchical:
-    return Hierarchical(DEPTH, K, {"document": 0.5, "title": 0.5}, index, embedder, ZScore({}))
+    return Hierarchical(DEPTH, K, {"document": 0.5, "title": 0.5}, index, embedder, ZScore({"bm25": 1, "knn": 1}))
 
 
 # ------------------------------------------------------------------------------------------------ the hospital

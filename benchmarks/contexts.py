@@ -69,7 +69,7 @@ class Set:
 
     @property
     def hybrid(self) -> Hybrid:
-        return Hybrid(4, 100, self.index, self.embedder, ZScore({}))
+        return Hybrid(4, 100, self.index, self.embedder, ZScore({"bm25": 1, "knn": 1}))
 
     def context(self, **changes: Any) -> Any:
         """As configured, with changes."""

@@ -42,7 +42,7 @@ def measured(name: str, retriever: Any, index: Any, queries: str, qrels: str, fo
     """The metrics of `evaluation=tune`, and the weights fitted to all queries."""
     run = Run(folder / name.replace(", ", "-"), "evaluate", SEED, "", {}, "fitted_fusion")
     system: Any = SimpleNamespace(retriever=retriever, index=index)
-    result = tune.evaluate(system, run, SEED, queries, qrels, "validation", None, GRID, FOLDS, False, RESAMPLES)
+    result = tune.evaluate(system, run, SEED, queries, qrels, "validation", None, GRID, FOLDS, "never", RESAMPLES)
     print(f"{name}\n{result.text}\n", flush=True)
     weights = json.loads((run.folder / "weights.json").read_text(encoding="utf-8"))
     return {"metrics": result.metrics, "weights": weights}

@@ -90,10 +90,10 @@ class Gate(Hybrid):
 def forms(index: Index, embedder: Embedder) -> Iterator[tuple[str, Retriever]]:
     """Every form that is measured, by name."""
     fusions: dict[str, Fusion] = {
-        "zscore": ZScore({}),
-        "score_over_top": ScoreOverTop({}),
-        "minmax": MinMax({}),
-        "rrf": ReciprocalRank(60, {}),
+        "zscore": ZScore({"bm25": 1, "knn": 1}),
+        "score_over_top": ScoreOverTop({"bm25": 1, "knn": 1}),
+        "minmax": MinMax({"bm25": 1, "knn": 1}),
+        "rrf": ReciprocalRank(60, {"bm25": 1, "knn": 1}),
     }
     both = {"document": 0.5, "title": 0.5}
     yield "random", Random(DEPTH, index, SEED)
@@ -111,10 +111,10 @@ def forms(index: Index, embedder: Embedder) -> Iterator[tuple[str, Retriever]]:
         "weights 0.25": {"document": 0.25, "title": 0.25},
         "weights 1": {"document": 1.0, "title": 1.0},
     }.items():
-        yield f"hierarchical, {name}", Hierarchical(DEPTH, K, weights, index, embedder, ZScore({}))
+        yield f"hierarchical, {name}", Hierarchical(DEPTH, K, weights, index, embedder, ZScore({"bm25": 1, "knn": 1}))
     light = {"document": 0.5, "section": 0.5}
-    yield "hierarchical_light", HierarchicalLight(DEPTH, K, light, index, embedder, ZScore({}))
-    yield "gate: best 10 documents", Gate(DEPTH, K, index, embedder, ZScore({}))
+    yield "hierarchical_light", HierarchicalLight(DEPTH, K, light, index, embedder, ZScore({"bm25": 1, "knn": 1}))
+    yield "gate: best 10 documents", Gate(DEPTH, K, index, embedder, ZScore({"bm25": 1, "knn": 1}))
 
 
 def load(name: str, data: Path) -> tuple[Beir, list[JudgedQuery], Qrels]:

@@ -78,8 +78,8 @@ def retrievers(part: Part, embedder: Embedder) -> dict[str, Retriever]:
     both = {"document": 0.5, "title": 0.5}
     return {
         "knn": Knn(K, K, index, embedder),
-        "hybrid": Hybrid(K, K, index, embedder, ZScore({})),
-        "hierarchical": Hierarchical(K, K, both, index, embedder, ZScore({})),
+        "hybrid": Hybrid(K, K, index, embedder, ZScore({"bm25": 1, "knn": 1})),
+        "hierarchical": Hierarchical(K, K, both, index, embedder, ZScore({"bm25": 1, "knn": 1})),
     }
 
 

@@ -186,13 +186,11 @@ class NoCalibration:
         return word(checked)
 
 
-def open_calibration(path: str | None, identity: Identity) -> Calibrator | NoCalibration:
-    """Opens a calibration file; returns `NoCalibration` if `path` is None.
+def open_calibration(path: str, identity: Identity) -> Calibrator:
+    """Opens a calibration file.
 
     Raises CalibrationMismatchError, naming the settings that differ, if it was fitted with another `identity`.
     """
-    if path is None:
-        return NoCalibration()
     made = Calibrator.load(path)
     problems = []
     for group in sorted(identity):  # a group that only the calibration has does not affect these answers

@@ -14,7 +14,6 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.artifacts.identity import name_of
 from cdsframe.types import Hit, LegScore, Passage
 
 Weights = dict[str, Annotated[float, Field(ge=0)] | None]
@@ -42,18 +41,16 @@ class Fusion(ABC):
 
     Args:
         weights: leg -> factor of its normalised scores; without any configured weight, a retriever uses the weights
-            that were fitted to its index, if there are any.
+            that `evaluation=tune` stored with its index, if there are any.
     """
 
     def __init__(self, weights: Weights) -> None:
         self.weights: Mapping[str, float] = {leg: weight for leg, weight in weights.items() if weight is not None}
-        self._legs = tuple(weights)
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        """The settings that determine fused scores; weights that are not configured count as 1."""
-        legs = dict.fromkeys([*self._legs, *self.weights])
-        return {"_target_": name_of(type(self)), "weights": {leg: self.weights.get(leg, 1.0) for leg in legs}}
+    def settings(self) -> Mapping[str, Any]:
+        """The settings besides the weights. Weights that were fitted with other settings are not used."""
+        return {}
 
     def weighted(self, weights: Mapping[str, float]) -> Fusion:
         """The same fusion with other weights."""
@@ -115,8 +112,8 @@ class ReciprocalRank(Fusion):
         self._rank_constant = rank_constant
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        return {**super().identity, "rank_constant": self._rank_constant}
+    def settings(self) -> Mapping[str, Any]:
+        return {"rank_constant": self._rank_constant}
 
     def _normal(self, hits: Sequence[Hit]) -> tuple[list[float], float]:
         return [1 / (self._rank_constant + hit.rank) for hit in hits], 0.0

@@ -6,7 +6,7 @@ not of the search.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from time import perf_counter
 
 from cdsframe.citations import check
@@ -45,7 +45,8 @@ class Pipeline:
 
     Args:
         index: its metadata explain why no document matches a filter; None: such a question is refused without a reason.
-        identity: config group -> settings of the component that affect answers.
+        identity: returns config group -> settings of the component that affect answers; called when a calibration is
+            fitted. None: no settings.
     """
 
     def __init__(
@@ -57,11 +58,16 @@ class Pipeline:
         generator: Generator,
         calibration: Calibrator | NoCalibration,
         index: Index | None = None,
-        identity: Identity | None = None,
+        identity: Callable[[], Identity] | None = None,
     ) -> None:
         self.retriever, self.reranker, self.context, self.prompt = retriever, reranker, context, prompt
         self.generator, self.calibration, self.index = generator, calibration, index
-        self.identity: Identity = identity or {}
+        self._identity = identity
+
+    @property
+    def identity(self) -> Identity:
+        """Config group -> settings of the component that affect answers."""
+        return {} if self._identity is None else self._identity()
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as fast as later ones."""

@@ -9,8 +9,11 @@ import numpy as np
 import pytest
 
 from benchmarks import measuring
+from benchmarks.quality import Remembering, forms
 from benchmarks.scale import recall
 from benchmarks.vectors import Precomputed
+from cdsframe.embedder import HashEmbedder
+from cdsframe.testing import filled_index
 
 ROOT = Path(__file__).parent.parent
 
@@ -34,6 +37,13 @@ def test_a_clock_counts_the_processor_of_this_process_and_of_a_server():
 def test_the_median_is_taken_of_each_clock_by_itself():
     spent = [measuring.Spent(1, 6, 0), measuring.Spent(2, 4, 1), measuring.Spent(3, 5, 2)]
     assert measuring.middle(spent) == measuring.Spent(2, 5, 1)
+
+
+def test_forms_with_fixed_weights_are_not_changed_by_weights_that_an_index_has_stored():
+    embedder = HashEmbedder(16)
+    index = filled_index(embedder=embedder)
+    for name, retriever in forms(Remembering(index), embedder):  # which has no annotations, so reading them fails
+        assert name == "random" or retriever.search("fever", 3)
 
 
 def test_recall_counts_what_was_found_of_the_truly_nearest():

@@ -3,25 +3,30 @@
 import json
 import multiprocessing
 import random
+import re
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from children import patience
 from evaluation_doubles import SystemDouble, run_in
 
 from cdsframe.embedder import HashEmbedder
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation import tune as tune_module
 from cdsframe.evaluation.tune import evaluate
-from cdsframe.fusion import MinMax, ZScore
+from cdsframe.fusion import MinMax, ReciprocalRank, ZScore
 from cdsframe.index.lance import LanceIndex
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.retriever.flat import Bm25, Hybrid
 from cdsframe.retriever.hierarchical import Hierarchical, HierarchicalLight
+from cdsframe.retriever.stored_weights import StoredWeights
 from cdsframe.types import Passage
 
 WORDS = [f"word{n}" for n in range(60)]
 GRID = [0, 0.5, 1, 2]
+LEVELS = {"document": None, "title": None, "section": None}
 
 
 @pytest.fixture
@@ -31,7 +36,7 @@ def index():
 
 def filled(made):
     """Documents whose passages share few words with a query; their titles name them."""
-    draw = random.Random(1)
+    draw, everything = random.Random(1), []
     for n in range(50):
         name, records = f"d{n}", []
         for m in range(3):
@@ -40,7 +45,8 @@ def filled(made):
         whole = " ".join(record.text for record in records)
         records.append(Passage(f"{name}/d", name, name, "document", whole, f"title{n}", (), 0, 0, 9, "1"))
         records.append(Passage(f"{name}/t", name, f"{name}#0", "title", "", f"title{n}", (), 0, 0, 0, "1"))
-        made.write(records, HashEmbedder(64).encode_passages([record.search_text for record in records]))
+        everything += records
+    made.write(everything, HashEmbedder(64).encode_passages([record.search_text for record in everything]))
     made.commit()
     return made
 
@@ -61,7 +67,7 @@ def hierarchical(index, **weights):
     return Hierarchical(4, 50, weights, index, HashEmbedder(64), ZScore({}))
 
 
-def tune(folder, retriever, index, files, sample=None, folds=4, grid=GRID, store=False):
+def tune(folder, retriever, index, files, sample=None, folds=4, grid=GRID, store="never"):
     system = SystemDouble(retriever=retriever, index=index)
     return evaluate(system, run_in(folder), 1, *files, "test", sample, grid, folds, store, 200)
 
@@ -133,8 +139,9 @@ class OtherEmbedder(HashEmbedder):
 
 
 def fused(index, fusion=None, embedder=None, **levels):
-    levels = levels or {"document": None, "title": None, "section": None}
-    return Hierarchical(4, 50, levels, index, embedder or HashEmbedder(64), fusion or ZScore({"bm25": None}))
+    return Hierarchical(
+        4, 50, levels or dict(LEVELS), index, embedder or HashEmbedder(64), fusion or ZScore({"bm25": None})
+    )
 
 
 def ids(retriever):
@@ -142,17 +149,22 @@ def ids(retriever):
 
 
 def test_stored_weights_are_used_where_none_is_configured(tmp_path, lance, files, caplog):
-    before = ids(fused(lance))
-    metrics = tune(tmp_path / "run", fused(lance), lance, files, store=True).metrics
+    before, defaults = ids(fused(lance)), fused(lance).weights
+    text = tune(tmp_path / "run", fused(lance), lance, files, store="if_better").text
+    assert "stored with the index: used from the next start" in text
     weights = json.loads((tmp_path / "run" / "weights.json").read_text())
     reopened = LanceIndex(str(tmp_path / "indexes"), "tuned", {})
     with caplog.at_level("INFO", "cdsframe.retriever"):
-        found = ids(fused(reopened))
+        retriever = fused(reopened)
+        found = ids(retriever)
     assert found == ids(fused(reopened).weighted(weights)) != before
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["retriever"]
-    assert fused(reopened).identity["fitted_weights"] == weights
-    again = tune(tmp_path / "again", fused(reopened), reopened, files, store=True).metrics
-    assert again["retrieval/ndcg@10"] == metrics["retrieval/ndcg@10"], "the gain is that over unfitted weights"
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["retriever"], "it reports them once"
+    assert retriever.weights == weights != defaults
+    again = tune(tmp_path / "again", fused(reopened), reopened, files, store="if_better")
+    assert again.metrics["retrieval/tuned_difference"] <= 0, "compared with the weights in use"
+    assert "not stored: on other queries they are not reliably better" in again.text
+    assert "removed (before: fusion.weights" in tune(tmp_path / "x", fused(lance), lance, files, store="remove").text
+    assert fused(LanceIndex(str(tmp_path / "indexes"), "tuned", {})).weights == defaults
 
 
 @pytest.mark.parametrize(
@@ -163,41 +175,70 @@ def test_stored_weights_are_used_where_none_is_configured(tmp_path, lance, files
         lambda index: fused(index, MinMax({})),
         lambda index: fused(index, embedder=OtherEmbedder(64)),
         lambda index: Hybrid(4, 50, index, HashEmbedder(64), ZScore({})),
+        lambda index: Hierarchical(4, 40, dict(LEVELS), index, HashEmbedder(64), ZScore({})),
     ],
 )
-def test_stored_weights_are_not_used_by_other_settings(tmp_path, lance, files, other):
-    before, identity = ids(other(lance)), dict(other(lance).identity)
-    tune(tmp_path / "run", fused(lance), lance, files, store=True)
-    assert ids(other(lance)) == before
-    assert dict(other(lance).identity) == identity
+def test_stored_weights_are_not_used_with_other_settings(lance, other):
+    used, before = fused(lance), (ids(other(lance)), other(lance).weights)
+    stored = StoredWeights(weights=dict.fromkeys(used.weights, 0.0) | {"fusion.weights.knn": 1}, queries=9, data="x")
+    lance.annotate(used.weights_key, stored.model_dump())
+    assert fused(lance).weights["fusion.weights.bm25"] == 0
+    assert (ids(other(lance)), other(lance).weights) == before
 
 
-def test_a_fusion_of_other_legs_is_not_given_stored_weights(lance):
+def test_two_rank_constants_do_not_share_weights(lance):
+    keys = {fused(lance, ReciprocalRank(constant, {})).weights_key for constant in (1, 60)}
+    assert len(keys) == 2
+
+
+@pytest.mark.parametrize(
+    ("changed", "place"),
+    [({"weights": {"fusion.weights.bm25": -1}}, r"weights\.fusion"), ({"format_version": 2}, "format_version"),
+     ({"queries": "?"}, "queries")],
+)  # fmt: skip
+def test_damaged_weights_are_refused_with_the_way_to_remove_them(lance, changed, place):
     retriever = fused(lance)
-    lance.annotate(retriever.weights_key, {"weights": {"fusion.weights.bm25": 1.0}, "queries": 9})
-    assert "fitted_weights" not in retriever.identity
+    good = {"format_version": 1, "weights": retriever.weights, "queries": 9, "data": "x"}
+    lance.annotate(retriever.weights_key, good | changed)
+    with pytest.raises(ConfigError, match=rf"damaged \({place}.*evaluation\.store=remove"):
+        ids(fused(lance))
+    lance.annotate(retriever.weights_key, {**good, "weights": {"fusion.weights.bm25": 1.0}})
+    assert fused(lance).weights == retriever.weights, "the weights of other legs are not this retriever's"
+    (lance._folder / "annotations.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"annotations\.json is not JSON.*delete the file"):
+        ids(fused(lance))
 
 
-def test_without_a_gain_the_configured_weights_are_stored(tmp_path, lance, files):
-    best = Hierarchical(4, 50, {"title": 1}, lance, HashEmbedder(64), ZScore({"bm25": 1, "knn": 0}))
-    text = tune(tmp_path / "run", best, lance, files, grid=[1, 1], store=True).text
-    assert lance.annotations[best.weights_key]["weights"] == best.weights
-    assert "stored with the index: fusion.weights.bm25=1 fusion.weights.knn=0 retriever.weights.title=1" in text
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({"store": "never"}, "evaluation.store=never"),
+        ({"store": "if_better", "sample": 30}, "fitted to a sample"),
+        ({"store": "if_better", "retriever": ZScore({"knn": 5})}, "weights to compare with were configured"),
+    ],
+)
+def test_weights_are_stored_only_if_they_are_better_for_every_user(tmp_path, lance, files, options, reason):
+    fusion = options.pop("retriever", None)
+    text = tune(tmp_path / "run", fused(lance, fusion, document=None, title=None), lance, files, **options).text
+    assert re.search(f"not stored: .*{reason}", text)
+    assert dict(lance.annotations) == {}
 
 
-def test_weights_that_cannot_be_stored_are_reported(tmp_path, index, lance, files, monkeypatch, caplog):
-    assert "not stored: index=memory" in tune(tmp_path / "one", fused(index), index, files, store=True).text
+def test_an_index_that_cannot_be_written_leaves_the_result(tmp_path, index, lance, files, monkeypatch, caplog):
+    assert "not stored: this index ends" in tune(tmp_path / "one", fused(index), index, files, store="if_better").text
     monkeypatch.setattr(tune_module, "_WAIT", 0.1)
     other = multiprocessing.get_context("spawn").Process(target=_write, args=(str(tmp_path / "indexes"),))
     other.start()
-    while not (tmp_path / "indexes" / "ready").exists():
-        pass
     try:
-        result = tune(tmp_path / "two", fused(lance), lance, files, store=True)
+        deadline = time.monotonic() + patience(60)
+        while not (tmp_path / "indexes" / "ready").exists():
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        result = tune(tmp_path / "two", fused(lance), lance, files, store="if_better")
     finally:
         other.kill()
         other.join()
-    assert "not stored; set the weights by the overrides above" in result.text
+    assert "not stored: the index could not be written; set the weights by the overrides above" in result.text
     assert "is being written" in caplog.text
     assert result.metrics["retrieval/queries"] == 40
 
@@ -205,7 +246,7 @@ def test_weights_that_cannot_be_stored_are_reported(tmp_path, index, lance, file
 def _write(path):
     with LanceIndex(path, "tuned", {}).writer():
         (Path(path) / "ready").touch()
-        time.sleep(60)
+        time.sleep(600)
 
 
 def test_each_leg_alone_is_measured_beside_the_fitted_weights(tmp_path, index, files):
@@ -216,3 +257,9 @@ def test_each_leg_alone_is_measured_beside_the_fitted_weights(tmp_path, index, f
     best = max(metrics["retrieval/ndcg@10_bm25"], metrics["retrieval/ndcg@10_knn"])
     difference = metrics["retrieval/ndcg@10_tuned"] - best
     assert metrics["retrieval/best_leg_difference"] == pytest.approx(difference)
+
+
+def test_an_expansion_is_refused_with_the_way_to_fit(tmp_path, index, files):
+    expanding = SimpleNamespace(expand=None, weights={})
+    with pytest.raises(ConfigError, match="add expansion=none"):
+        tune(tmp_path / "run", expanding, index, files)

@@ -34,9 +34,4 @@ def flat(value: Any, path: str = "") -> dict[str, Any]:
     return found
 
 
-def name_of(component: type) -> str:
-    """The class's name as configurations write it (`_target_`)."""
-    return f"{component.__module__}.{component.__qualname__}"
-
-
 _ABSENT = object()

@@ -191,9 +191,10 @@ class Composition:
 
         Raises CalibrationMismatchError if it was fitted to answers of another configuration.
         """
-        from cdsframe.confidence import open_calibration
+        from cdsframe.confidence import NoCalibration, open_calibration
 
-        return open_calibration(self._cfg.get("calibration"), self.answers_depend_on)
+        path = self._cfg.get("calibration")
+        return NoCalibration() if path is None else open_calibration(path, self.answers_depend_on)
 
     @_Once
     def pipeline(self) -> Pipeline:
@@ -207,7 +208,7 @@ class Composition:
             self.generator,
             self.calibration,
             self.index,
-            self.answers_depend_on,
+            lambda: self.answers_depend_on,
         )
 
     @_Once
@@ -270,9 +271,24 @@ class Composition:
 
     def _identity(self, group: str) -> Mapping[str, Any]:
         settings: dict[str, Any] = OmegaConf.to_container(self._cfg[group], resolve=True)  # type: ignore[assignment]
-        if not hasattr(locate(settings["_target_"]), "identity"):
-            return settings
-        return dict(getattr(self, "_configured_retriever" if group == "retriever" else group).identity)
+        if hasattr(locate(settings["_target_"]), "identity"):
+            return dict(getattr(self, "_configured_retriever" if group == "retriever" else group).identity)
+        for path, weight in self._weights_in_use.items():
+            owner, *between, key = path.split(".")
+            if owner == group:
+                place = settings
+                for name in between:
+                    place = place[name]
+                place[key] = weight
+        return settings
+
+    @_Once
+    def _weights_in_use(self) -> Mapping[str, float]:
+        """Config path -> weight that the retriever uses; empty for a retriever without such weights."""
+        if "retriever" not in self._groups() or not hasattr(locate(self._cfg.retriever["_target_"]), "weights_key"):
+            return {}
+        weights: Mapping[str, float] = self._configured_retriever.weights  # type: ignore[attr-defined]
+        return weights
 
     def _reached(self, groups: set[str]) -> set[str]:
         """The given groups and all groups that their components depend on, directly or indirectly."""

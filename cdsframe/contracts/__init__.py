@@ -17,6 +17,7 @@ from cdsframe.contracts.retrieval import (
     Item,
     Reranker,
     Retriever,
+    WeightedRetriever,
 )
 from cdsframe.contracts.system import Calibrator, System
 from cdsframe.contracts.training import (
@@ -32,5 +33,5 @@ from cdsframe.contracts.training import (
 __all__ = [
     "Calibrator", "Choose", "Chunker", "Contamination", "Context", "Corpus", "DataSource", "Embedder",
     "Fusion", "Generator", "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever",
-    "System", "Trainer",
+    "System", "Trainer", "WeightedRetriever",
 ]  # fmt: skip

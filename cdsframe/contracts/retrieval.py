@@ -210,10 +210,13 @@ class Index(Protocol):
 
     @property
     def annotations(self) -> Mapping[str, JsonObject]:
-        """Key -> the value that `annotate` stored. Kept through updates, purges and rebuilds; not part of `digest`."""
+        """Key -> the value that `annotate` stored. Kept through updates, purges and rebuilds; not part of `digest`.
 
-    def annotate(self, key: str, value: JsonObject) -> None:
-        """Stores a value with the index, visible at once, and replaces an earlier value of the key.
+        Raises ConfigError if they are damaged.
+        """
+
+    def annotate(self, key: str, value: JsonObject | None) -> None:
+        """Stores a value with the index, visible at once, and replaces an earlier value of the key. None removes it.
 
         Must not hold text of documents: `purge` does not remove it. Raises InputError if another process writes.
         """
@@ -236,6 +239,36 @@ class Retriever(Protocol):
     def search_many(
         self, queries: Sequence[str | Query], top_k: int | None = None, filter: Filters | None = None
     ) -> list[list[Hit]]: ...
+
+
+@runtime_checkable
+class WeightedRetriever(Protocol):
+    """A retriever whose weights `evaluation=tune` can fit. Weights are mappings from config path to factor.
+
+    The paths of the legs' weights begin with `fusion.weights.`. Multiplying all of these by a number must not change a
+    ranking.
+    """
+
+    @property
+    def weights(self) -> Mapping[str, float]:
+        """The weights in use: configured, else stored with the index, else the defaults."""
+
+    @property
+    def weights_key(self) -> str:
+        """Key of the index's annotation that holds weights fitted for this retriever and its settings."""
+
+    @property
+    def weights_configured(self) -> bool:
+        """Whether the configuration sets any weight, so that stored weights are not used."""
+
+    def weighted(self, weights: Mapping[str, float]) -> WeightedRetriever:
+        """A copy of the retriever with these weights."""
+
+    def lists(self, queries: Sequence[Query], filter: Mapping[str, str]) -> list[dict[str, list[Hit]]]:
+        """For each query: leg -> hits."""
+
+    def join(self, legs: dict[str, list[Hit]]) -> list[Hit]:
+        """Joins one query's hits of all legs."""
 
 
 @runtime_checkable
@@ -304,7 +337,7 @@ class Fusion(Protocol):
     @property
     def weights(self) -> Mapping[str, float]:
         """Leg -> configured factor of its normalised scores; a leg that is not named has weight 1. Empty: a retriever
-        uses the weights that were fitted to its index, if there are any."""
+        uses the weights that `evaluation=tune` stored with its index, if there are any."""
 
     def weighted(self, weights: Mapping[str, float]) -> Fusion:
         """The same fusion with other weights."""

@@ -29,6 +29,7 @@ from cdsframe.evaluation.result import (
     Scores,
     model_digests,
     question_digest,
+    retrieval_weights_digest,
     with_table,
 )
 from cdsframe.evaluation.text import METRICS, wrong_dose
@@ -137,7 +138,7 @@ def evaluate(
         rows = [row | one.citation_scores for row, one in zip(rows, judged, strict=True)]
         _score_citations(scores, judged)
         _score_retrieval(scores, judged, rankings, index, run, pipeline.retriever.top_k)
-        digests["index"] = index.digest
+        digests |= {"index": index.digest, "weights": retrieval_weights_digest(pipeline.retriever)}
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
     metrics = scores.metrics | _costs(answers, seconds)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.packaged import weights_digest
-from cdsframe.contracts import LanguageModel
+from cdsframe.contracts import LanguageModel, Retriever, WeightedRetriever
 from cdsframe.evaluation.statistics import Interval, interval
 from cdsframe.types import Metrics, Question
 
@@ -58,6 +58,13 @@ def question_digest(questions: Sequence[Question]) -> str:
 def model_digests(model: LanguageModel) -> dict[str, str | None]:
     """Digests of the base weights and the adapter."""
     return {"model": model.digest, "adapter": weights_digest(Path(model.adapter)) if model.adapter else None}
+
+
+def retrieval_weights_digest(retriever: Retriever) -> str | None:
+    """A digest of the weights in use, which may come from the index; None for a retriever without weights."""
+    if not isinstance(retriever, WeightedRetriever):
+        return None
+    return digest(*(f"{path}={weight!r}" for path, weight in sorted(retriever.weights.items())))
 
 
 def with_table(metrics: Metrics, headline: str) -> Result:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
@@ -17,13 +17,13 @@ from pydantic import Field
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
 from cdsframe.artifacts.run import Run
-from cdsframe.contracts import Context, DataSource, Index, Reranker, Retriever, System
+from cdsframe.contracts import Context, DataSource, Index, Reranker, Retriever, System, WeightedRetriever
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.errors import ConfigError, InputError
 from cdsframe.evaluation.places import by_section, clusters, locate
 from cdsframe.evaluation.ranking import Qrels, gold_passages, score_rankings, write_trec
-from cdsframe.evaluation.result import Result, Scores, with_table
+from cdsframe.evaluation.result import Result, Scores, retrieval_weights_digest, with_table
 from cdsframe.pipeline import retrieve
 from cdsframe.types import Hit
 
@@ -96,8 +96,27 @@ def evaluate(
             for q, group, row in zip(chosen, groups, rows, strict=True)
         ),
     )
-    run.finish(metrics, {"index": index.digest, "data": digest(*(part for q in chosen for part in (q.id, q.text)))})
+    data = queries_digest(chosen)
+    if _fitted_to(retriever, index) == data:
+        log.warning(
+            "the weights in use were fitted to these queries, so the figures are too good; evaluation=tune reports "
+            "cross-fitted ones"
+        )
+    run.finish(metrics, {"index": index.digest, "data": data, "weights": retrieval_weights_digest(retriever)})
     return with_table(metrics, "retrieval/ndcg@10")
+
+
+def _fitted_to(retriever: Retriever, index: Index) -> str | None:
+    """The digest of the queries to which the weights in use were fitted; None for other weights."""
+    if not isinstance(retriever, WeightedRetriever) or retriever.weights_configured:
+        return None
+    data: str | None = index.annotations.get(retriever.weights_key, {}).get("data")
+    return data
+
+
+def queries_digest(queries: Sequence[JudgedQuery]) -> str:
+    """A digest of the queries' ids and texts, in order."""
+    return digest(*(part for query in queries for part in (query.id, query.text)))
 
 
 def read_queries(path: str) -> list[JudgedQuery]:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from cdsframe.artifacts.digests import digest, flatten
 from cdsframe.artifacts.files import read_json, write_json
 from cdsframe.contracts import Choose
-from cdsframe.errors import ConfigError
+from cdsframe.errors import ConfigError, InputError
 from cdsframe.index import table, table_search
+from cdsframe.index.annotations import with_annotation
 from cdsframe.index.folder_lock import FILES, WRITER, FolderLock
 from cdsframe.index.identity import (
     FORMAT_VERSION,
@@ -104,11 +105,17 @@ class CommittedTable(ABC):
 
     @property
     def annotations(self) -> Mapping[str, JsonObject]:
-        return read_json(self._annotations_path, "index") if self._annotations_path.is_file() else {}
+        if not self._annotations_path.is_file():
+            return {}
+        try:
+            found: dict[str, JsonObject] = read_json(self._annotations_path, "index")
+        except InputError as error:
+            raise ConfigError(f"{error}; delete the file, then run evaluation=tune again") from None
+        return found
 
-    def annotate(self, key: str, value: JsonObject) -> None:
+    def annotate(self, key: str, value: JsonObject | None) -> None:
         with self.writer():
-            write_json(self._annotations_path, {**self.annotations, key: value})
+            write_json(self._annotations_path, with_annotation(self.annotations, key, value))
 
     def _manifest(self) -> dict[str, Any] | None:
         """The manifest of the last commit; None before the first."""

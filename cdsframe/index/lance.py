@@ -151,6 +151,9 @@ class _Rebuild(LanceIndex):
     def _table_name(self) -> str:
         return self._table
 
+    def annotate(self, key: str, value: JsonObject | None) -> None:
+        self._index.annotate(key, value)
+
     def commit(self, *, optimize: bool = False) -> None:
         with self._index.writer(_SWAP_WAIT):
             super().commit(optimize=optimize)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from cdsframe.artifacts.digests import digest, flatten
 from cdsframe.contracts import Choose
 from cdsframe.errors import ConfigError
+from cdsframe.index.annotations import with_annotation
 from cdsframe.index.identity import Identity, require_dimension, with_form
 from cdsframe.index.keys import require_different
 from cdsframe.index.ordinal_ranges import OrdinalRange, merged
@@ -70,8 +71,8 @@ class MemoryIndex:
     def annotations(self) -> Mapping[str, JsonObject]:
         return dict(self._annotations)
 
-    def annotate(self, key: str, value: JsonObject) -> None:
-        self._annotations[key] = value
+    def annotate(self, key: str, value: JsonObject | None) -> None:
+        self._annotations = with_annotation(self._annotations, key, value)
 
     @contextmanager
     def writer(self, wait: float = 0) -> Iterator[None]:

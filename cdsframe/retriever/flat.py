@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Mapping, Sequence
 from copy import copy
-from functools import cached_property
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.artifacts.digests import digest
-from cdsframe.artifacts.identity import flat, name_of
 from cdsframe.contracts import Embedder, Fusion, Index
 from cdsframe.retriever.base import Leg, LegRetriever, QueryBatch, scored_by
+from cdsframe.retriever.stored_weights import key_of, stored_weights
 from cdsframe.types import Filter, Hit, Level, Query, Request
 
 log = logging.getLogger(__name__)
+
+_LEGS = ("bm25", "knn")
 
 TopK = Annotated[int, Field(ge=1)]
 
@@ -104,8 +103,7 @@ class Knn(LegRetriever):
 class Hybrid(LegRetriever):
     """BM25 and kNN over passages, joined by a fusion.
 
-    If no weight is configured, the weights that `evaluation=tune` stored with the index are used, if they were fitted
-    for this class of retriever, this class of fusion and this embedder.
+    If no weight is configured, weights that `evaluation=tune` stored with the index are used (see `weights_key`).
 
     Args:
         top_k: number of passages returned unless a search asks for another number.
@@ -120,57 +118,51 @@ class Hybrid(LegRetriever):
     def __init__(self, top_k: TopK, num_candidates: TopK, index: Index, embedder: Embedder, fusion: Fusion) -> None:
         super().__init__(top_k, num_candidates, index)
         self._embedder, self._fusion = embedder, fusion
-
-    @property
-    def identity(self) -> Mapping[str, Any]:
-        """The settings that determine rankings, with the fitted weights if they are used."""
-        used = {} if self._fitted is None else {"fitted_weights": self._fitted.weights}
-        return {
-            "_target_": name_of(type(self)), "top_k": self.top_k, "num_candidates": self._num_candidates, **used,
-        }  # fmt: skip
+        self._in_use: Hybrid | None = None
 
     @property
     def weights_key(self) -> str:
-        """Key of the index's annotation with the weights fitted for this retriever, its fusion and its embedder."""
-        fitted_for = name_of(type(self)), name_of(type(self._fusion)), json.dumps(flat(self._embedder.identity))
-        return f"weights:{digest(*fitted_for)}"
-
-    @cached_property
-    def _fitted(self) -> Hybrid | None:
-        """This retriever with the fitted weights; None if any weight is configured, or none was fitted."""
-        if self._configured_weights:
-            return None
-        found = self._index.annotations.get(self.weights_key)
-        if found is None or found["weights"].keys() != self.weights.keys():
-            return None
-        weights = " ".join(f"{path}={weight:g}" for path, weight in found["weights"].items())
-        log.info("retriever: weights fitted to %d queries by evaluation=tune: %s", found["queries"], weights)
-        return self.weighted(found["weights"])
+        """Key of the index's annotation with weights fitted for this retriever, its fusion and its embedder."""
+        return key_of(self, self._num_candidates, self._fusion, self._embedder)
 
     @property
-    def _configured_weights(self) -> Mapping[str, float]:
-        return self._fusion.weights
+    def weights_configured(self) -> bool:
+        """Whether any weight is configured, so that stored weights are not used."""
+        return bool(self._fusion.weights)
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Config path -> weight in use: configured, else stored with the index, else the default."""
+        return self._with_weights_in_use()._own_weights()
+
+    def weighted(self, weights: Mapping[str, float]) -> Hybrid:
+        """A copy of the retriever with other weights (see `weights`)."""
+        other = copy(self)
+        other._fusion = self._fusion.weighted({leg: weights[f"fusion.weights.{leg}"] for leg in _LEGS})
+        return other
+
+    def _own_weights(self) -> dict[str, float]:
+        """Config path -> weight: configured, else the default."""
+        return {f"fusion.weights.{leg}": self._fusion.weights.get(leg, 1.0) for leg in _LEGS}
+
+    def _with_weights_in_use(self) -> Hybrid:
+        """This retriever, or a copy with the stored weights. Reads the index once, unless a weight is configured."""
+        if self.weights_configured:
+            return self
+        if self._in_use is None:
+            stored = stored_weights(self._index, self.weights_key, self._own_weights())
+            if stored is not None:
+                written = " ".join(f"{path}={weight:g}" for path, weight in stored.weights.items())
+                log.info("retriever: weights fitted to %d queries by evaluation=tune: %s", stored.queries, written)
+            self._in_use = self if stored is None else self.weighted(stored.weights)
+        return self._in_use
 
     def _find(self, queries: Sequence[Query], wanted: int, filter: Filter) -> list[list[Hit]]:
-        if self._fitted is None:
-            return super()._find(queries, wanted, filter)
-        return self._fitted._find(queries, wanted, filter)
+        used = self._with_weights_in_use()
+        return super()._find(queries, wanted, filter) if used is self else used._find(queries, wanted, filter)
 
     def _legs(self) -> Sequence[Leg]:
         return [Bm25Leg(self._num_candidates), KnnLeg(self._num_candidates, self._embedder)]
 
     def join(self, legs: Mapping[str, list[Hit]]) -> list[Hit]:
         return self._fusion.fuse(legs)
-
-    @property
-    def weights(self) -> dict[str, float]:
-        """Config path -> weight, as configured or its default; fitted weights are not used. `evaluation=tune` fits
-        these weights."""
-        return {f"fusion.weights.{leg}": self._fusion.weights.get(leg, 1.0) for leg in ("bm25", "knn")}
-
-    def weighted(self, weights: Mapping[str, float]) -> Hybrid:
-        """A copy of the retriever with other weights (see `weights`)."""
-        other = copy(self)
-        vars(other).pop("_fitted", None)
-        other._fusion = self._fusion.weighted({leg: weights[f"fusion.weights.{leg}"] for leg in ("bm25", "knn")})
-        return other

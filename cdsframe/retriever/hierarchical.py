@@ -36,26 +36,21 @@ class _Levelled(Hybrid):
     """A hybrid with a weight per level."""
 
     _defaults: ClassVar[Mapping[Level, float]]
-    """Weights of levels whose weight is neither configured nor fitted."""
+    """Weights of levels whose weight is neither configured nor stored with the index."""
 
     def _set_levels(self, weights: Mapping[Any, float | None]) -> None:
         """Sets the levels' weights; None: not configured."""
         self._levels: dict[Level, float] = {
             level: self._defaults[level] if weight is None else weight for level, weight in weights.items()
         }
-        self._configured_levels = {level: weight for level, weight in weights.items() if weight is not None}
+        self._levels_configured = any(weight is not None for weight in weights.values())
 
     @property
-    def identity(self) -> Mapping[str, Any]:
-        return {**super().identity, "weights": dict(self._levels)}
+    def weights_configured(self) -> bool:
+        return super().weights_configured or self._levels_configured
 
-    @property
-    def _configured_weights(self) -> Mapping[str, float]:
-        return {**self._fusion.weights, **self._configured_levels}
-
-    @property
-    def weights(self) -> dict[str, float]:
-        return super().weights | {f"retriever.weights.{level}": weight for level, weight in self._levels.items()}
+    def _own_weights(self) -> dict[str, float]:
+        return super()._own_weights() | {f"retriever.weights.{level}": weight for level, weight in self._levels.items()}
 
     def weighted(self, weights: Mapping[str, float]) -> _Levelled:
         other = cast(_Levelled, super().weighted(weights))
@@ -76,7 +71,7 @@ class Hierarchical(_Levelled):
     Args:
         top_k: number of passages returned unless a search asks for another number.
         num_candidates: number of hits that each leg requests from the index; at least `top_k`.
-        weights: level -> weight of its scores; 0 omits the level and its two searches. None: the fitted weight, else
+        weights: level -> weight of its scores; 0 omits the level and its two searches. None: the stored weight, else
             .5 for documents and titles, 0 for sections.
         index: the index to search, built with these levels (`chunking.levels`).
         embedder: the embedder that the index was built with.
@@ -164,7 +159,7 @@ class HierarchicalLight(_Levelled):
     Args:
         top_k: number of passages returned unless a search asks for another number.
         num_candidates: number of hits that each leg requests from the index; at least `top_k`.
-        weights: level -> weight of the best score in the passage's document or section; >= 0. None: the fitted weight,
+        weights: level -> weight of the best score in the passage's document or section; >= 0. None: the stored weight,
             else .5.
         index: the index to search.
         embedder: the embedder that the index was built with.

@@ -469,6 +469,9 @@ class IndexContract:
             new.write([passage("z", 0, "last")], EMBEDDER.encode_passages(["last"]))
             new.commit()
         assert dict(empty.annotations) == kept
+        empty.annotate("other", None)
+        empty.annotate("never there", None)
+        assert dict(empty.annotations) == {"weights": {"knn": 2.0}}
         assert len(empty.search([words("last")])[0]) == 1
 
     def test_purging_removes_at_once(self, empty: Index) -> None:

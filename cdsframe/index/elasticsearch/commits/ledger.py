@@ -16,6 +16,7 @@ from typing import Any
 from uuid import uuid4
 
 from cdsframe.errors import ConfigError, IndexMismatchError, InputError
+from cdsframe.index.annotations import with_annotation
 from cdsframe.index.elasticsearch.mapping import FORMAT_VERSION, View
 from cdsframe.index.elasticsearch.server.connection import Connection, reason
 from cdsframe.types import JsonObject, Level
@@ -132,22 +133,37 @@ class Ledger:
 
     def annotations(self) -> dict[str, JsonObject]:
         """The index's annotations: a document of their own beside the state document."""
+        return self._annotations()[0]
+
+    def _annotations(self) -> tuple[dict[str, JsonObject], JsonObject]:
+        """The annotations, and the conditions under which a write replaces exactly these."""
         from elasticsearch import NotFoundError
 
         try:
             found = self._connection.ask(lambda client: client.get(index=self.index, id=_ANNOTATIONS), expected=(404,))
         except NotFoundError:
-            return {}
+            return {}, {"op_type": "create"}
         values: dict[str, JsonObject] = found["_source"]["state"]
-        return values
+        return values, {"if_seq_no": found["_seq_no"], "if_primary_term": found["_primary_term"]}
 
-    def annotate(self, values: Mapping[str, JsonObject]) -> None:
-        """Replaces the index's annotations. Call as the holder of the lease."""
-        self._connection.ask(
-            lambda client: client.index(
-                index=self.index, id=_ANNOTATIONS, document={"state": dict(values)}, require_alias=False
+    def annotate(self, key: str, value: JsonObject | None) -> None:
+        """Changes one annotation by compare-and-set; None removes it. Raises InputError if another process changes the
+        annotations at the same time."""
+        from elasticsearch import ConflictError
+
+        values, unchanged = self._annotations()
+        document = {"state": with_annotation(values, key, value)}
+        try:
+            self._connection.ask(
+                lambda client: client.index(
+                    index=self.index, id=_ANNOTATIONS, document=document, require_alias=False, **unchanged
+                ),
+                expected=(409,),
             )
-        )
+        except ConflictError:
+            raise InputError(
+                f"another process changed the annotations of the index {self.name} at the same time; try again"
+            ) from None
 
     def forget(self) -> None:
         """Deletes the state document."""

@@ -239,6 +239,9 @@ class RebuildPart(Store):
         """Whether this process's part of the rebuild is not committed yet."""
         return self.ledger.state().committed is None
 
+    def annotate(self, key: str, value: JsonObject | None) -> None:
+        self._whole.annotate(key, value)
+
     def note(self, change: Mapping[str, Any]) -> None:
         self._whole.note(change)
 

@@ -179,9 +179,9 @@ class Store:
     def annotations(self) -> Mapping[str, JsonObject]:
         return self.ledger.annotations()
 
-    def annotate(self, key: str, value: JsonObject) -> None:
+    def annotate(self, key: str, value: JsonObject | None) -> None:
         with self.writer():
-            self.ledger.annotate({**self.annotations, key: value})
+            self.ledger.annotate(key, value)
 
     def _require(self, state: State) -> None:
         """Raises IndexMismatchError if the index was built with other settings than the configuration's."""
