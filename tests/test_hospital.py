@@ -22,7 +22,7 @@ def documents():
 
 
 def _records(kind):
-    parts = "abc" if kind == "questions" else "ab"
+    parts = "abcd" if kind == "questions" else "ab"
     return [r for part in parts for _, r in read_jsonl(f"package:hospital/{kind}-{part}.jsonl")]
 
 

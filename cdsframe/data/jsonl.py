@@ -85,7 +85,7 @@ class JsonlQuestions:
 
 def hospital(corpus: Corpus) -> JsonlQuestions:
     """Questions about the synthetic hospital, which ships with cdsframe."""
-    return JsonlQuestions([f"package:hospital/questions-{part}.jsonl" for part in "abc"], "synthetic hospital", corpus)
+    return JsonlQuestions([f"package:hospital/questions-{part}.jsonl" for part in "abcd"], "synthetic hospital", corpus)
 
 
 def _objects(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
