@@ -5,7 +5,8 @@
 A recipe is a name and Hydra overrides, for the training and the evaluation; overrides of `training`, `optimization`,
 `lora` and `callbacks` go to the training alone. Each recipe is trained with each seed and asked the questions of a
 split (validation by default: the test split is for the recipe that was chosen) with each retriever. Prints the mean
-over the seeds and each seed's value. What is finished is kept in outputs/benchmarks/answers and not computed again.
+over the seeds and each seed's value. What is finished is kept in outputs/benchmarks/answers and not computed again
+unless the questions change; after a change of code, delete that folder and outputs/adapters/answers-*.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _TRAINING_ONLY = ("training", "optimization", "lora", "callbacks", "trainer")
 
 def train(overrides: Sequence[str], seed: int, threads: int) -> Path:
     """Trains one adapter; returns its folder."""
-    name = f"answers-{digest(*overrides, str(seed))[:10]}"
+    name = f"answers-{digest(*overrides, str(seed), *_questions())[:10]}"
     folder = ROOT / "outputs/adapters" / name
     if not folder.is_dir():
         _run("train.py", [f"name={name}", f"seed={seed}", "index=lance", INDEX, "callbacks.progress=null", *overrides],
@@ -43,12 +44,17 @@ def train(overrides: Sequence[str], seed: int, threads: int) -> Path:
 def evaluate(adapter: Path, overrides: Sequence[str], split: str, threads: int) -> dict[str, float]:
     """The metrics of the answers to the split's questions."""
     both = [one for one in overrides if not one.lstrip("+").startswith(_TRAINING_ONLY)]
-    run = OUTPUTS / "answers" / f"{adapter.name}-{digest(split, *both)[:6]}"
+    run = OUTPUTS / "answers" / f"{adapter.name}-{digest(split, *both, *_questions())[:6]}"
     if not (run / "metrics.json").is_file():
         _run("evaluate.py", [f"adapter={adapter}", INDEX, f"evaluation.split={split}", f"hydra.run.dir={run}", *both],
              threads, run.name)  # fmt: skip
     metrics: dict[str, float] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
     return metrics
+
+
+def _questions() -> list[str]:
+    """The texts of the files with the questions."""
+    return [file.read_text(encoding="utf-8") for file in sorted((ROOT / "cdsframe/hospital").glob("questions-*.jsonl"))]
 
 
 def _run(script: str, overrides: Sequence[str], threads: int, log: str) -> None:

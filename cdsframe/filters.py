@@ -45,7 +45,7 @@ def unmatched(filter: Filters, index: Index) -> str | None:
         return f"no document can match the filter, which allows no value of {' and of '.join(_without_values(wanted))}"
     if not wanted or index.holds(wanted):
         return None
-    # A field is at fault if some document matches all other fields of the filter.
+    # No document matches the filter. A field is at fault if documents match the filter without it.
     rest = {field: wanted.relaxed(field) for field in wanted}
     faulty = [field for field in wanted if len(wanted) == 1 or index.holds(rest[field])]
     if len(wanted) > 1 and len(faulty) == 1:

@@ -1,7 +1,7 @@
-"""Derives a model's chat format from its template and tokenizer by printing conversations of numbered marks.
+"""Derives a model's chat format from its template and tokenizer: renders conversations of numbered placeholders.
 
-Repairs a template whose generation prompt differs from the text before a trained answer, or that does not end an
-answer; raises ConfigError if that is impossible. Does not log (see `cdsframe.chat.examination`).
+Repairs a template whose generation prompt differs from the text before an answer in training, or that writes no end
+marker behind an answer; raises ConfigError if that is impossible. Does not log (see `cdsframe.chat.examination`).
 """
 
 from __future__ import annotations

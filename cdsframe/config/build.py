@@ -35,7 +35,10 @@ _RENAMED = {
 
 
 def is_dependency(parameter: inspect.Parameter) -> bool:
-    """Whether a composition passes this argument. A prompt's `system: str` is a YAML key, not a dependency."""
+    """Whether the argument is another component, which `Composition` passes, and not a setting from YAML.
+
+    An argument `system: str` is a setting (the system message of a prompt).
+    """
     return parameter.name in DEPENDENCIES and (parameter.name != "system" or parameter.annotation not in (str, "str"))
 
 

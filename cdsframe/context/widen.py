@@ -61,7 +61,7 @@ def _most(found: int, merge_share: float | None, tokens: int) -> int:
 def _around(hits: Sequence[Hit], reach: Mapping[SectionKey, int], index: Index) -> dict[SectionKey, list[Passage]]:
     """The passages of each hit's section within `reach` ordinals of one of its hits, in order.
 
-    A section of at most `reach` passages is therefore complete; of a longer one, more than `reach` passages are read.
+    So all passages of a section with at most `reach` passages are read, and more than `reach` of a longer one.
     """
     wanted = []
     for hit in hits:

@@ -6,8 +6,8 @@ they train closed-book, or with passages by `data=raft`.
 
 Pages are split into training, validation and test, but other pages share content: the questions come from twenty
 templates; of the 914 validation pairs, 255 are about a disease (their focus) that training pages are about too, and 31
-have an answer that occurs in training. `subset` leaves such pairs out of validation and test; `unseen_focus` leaves out
-most.
+have an answer that occurs in training. `subset` leaves such pairs out of validation and test; its strictest value is
+`unseen_focus`.
 """
 
 from __future__ import annotations

@@ -42,7 +42,9 @@ class WeightFitter:
         self, retriever: WeightedRetriever, queries: Sequence[JudgedQuery], qrels: Qrels, grid: Sequence[float]
     ) -> None:
         self._retriever, self._queries, self._qrels, self._grid = retriever, queries, qrels, sorted(grid)
-        every_leg = retriever.weighted(dict.fromkeys(retriever.weights, 1.0))  # a level with weight 0 is not searched
+        every_leg = retriever.weighted(
+            dict.fromkeys(retriever.weights, 1.0)
+        )  # with weight 0, a level's legs are not searched
         self._lists = [lists for batch in _batches(queries) for lists in every_leg.lists(batch, {})]
         self._tried: dict[tuple[float, ...], list[float]] = {}
 

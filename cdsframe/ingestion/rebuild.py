@@ -78,10 +78,13 @@ def rebuild_part(
 
 
 def _claim(index: Index, corpus: Corpus, *, replace: bool) -> tuple[list[str], list[str], list[str]]:
-    """Returns (corpora to drop, ids of documents to adopt, ids of this corpus's committed documents).
+    """Returns what the rebuild does with the index's documents, as three lists.
 
-    The last list is empty unless the corpus's name is guessed. Raises ConfigError if the index has other corpora and
-    `replace` is false.
+    The corpora to drop. The ids of documents without a corpus, which this corpus takes over. The ids that the index has
+    under this corpus's name, if that name was derived from a path (`corpus.name=null`): the new index must have most of
+    them, or the path may have been mistyped.
+
+    Raises ConfigError if the index has other corpora and `replace` is false.
     """
     require_known_corpus(index, corpus, replace=replace)
     others = others_of(index, corpus)

@@ -77,7 +77,7 @@ class CommittedReader:
         self._cached, self._cached_at = state if state.view else None, time.monotonic()
 
     def recent(self) -> State | None:
-        """The state, at most `_MOMENT` seconds old."""
+        """The index's commit state, at most `_MOMENT` seconds old; None if the index does not exist."""
         if self._cached is None or time.monotonic() - self._cached_at > _MOMENT:
             state = self._ledger.read()
             if state is None or state.view is None:
