@@ -82,7 +82,7 @@ def word(checked: Checked) -> Confidence:
 
 
 def _fails(checked: Checked) -> bool:
-    """Whether a statement has support below `WORTH` from each passage that it cites."""
+    """Whether a statement cites passages none of which supports it by `WORTH` or more."""
     return any(max(given) < WORTH for given in checked.supports)
 
 

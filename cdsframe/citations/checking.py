@@ -53,7 +53,7 @@ def supports(citation: Citation) -> bool:
 
 
 def check(text: str, passages: Sequence[Passage], question: str = "") -> Checked:
-    """Checks a text against the passages shown, numbered from 1; removes a marker that the end of the text cuts off.
+    """Checks a text against the passages shown, numbered from 1; removes an incomplete citation marker at its end.
 
     The question only breaks ties: of two spans with equal support, the span with more words of the question wins.
     """

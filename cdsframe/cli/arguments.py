@@ -37,7 +37,7 @@ def take_question(primary: Path) -> list[str]:
 
 
 def refuse_groups_without_option(name: str, configs: Path) -> None:
-    """Exits with an error if a group is set to null. Hydra's own message does not name a fix."""
+    """Exits with an error if a config group without an option `null` is set to null; Hydra's message names no fix."""
     for group, _, value in (argument.lstrip("+").partition("=") for argument in sys.argv[1:]):
         if "null" in value.split(",") and group and (configs / group).is_dir():
             options = sorted(file.stem for file in (configs / group).glob("*.yaml"))

@@ -59,7 +59,7 @@ class FileQuestions:
         id: column of the questions' ids; None: the file's name and the row's number.
         type: column of the questions' types; None: `open`, or `unanswerable` if the answer is empty.
         evidence: column of the evidence: a list (or its JSON) of `{document_id, start, end}` or `{document_id, quote}`.
-        split: column of the splits; None: splits follow from the files; otherwise questions are divided by a seed.
+        split: column of the splits; None: splits by file names, or, if these name no two splits, a seeded division.
         group: rows with equal values in this column stay in one split; None: rows with the same evidence document, or
             the same question, do.
         empty_answers: `drop` drops rows without an answer; `unanswerable` keeps them, to teach the refusal.

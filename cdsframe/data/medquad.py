@@ -41,9 +41,9 @@ class MedQuad:
         types: keeps only these question types (`treatment`, `symptoms`, …); null: all.
         drop: flags (see `cdsframe.data.cleaning`); a pair with any of them is dropped. The number per flag is logged.
         strip_question: removes the question from answers that begin by repeating it (flag `q_prefix`).
-        subset: pairs of validation and test to keep. `unseen_focus`: their focus occurs on no training page;
-            `like_heldout`: their question and answer occur once in the whole data set, and they have none of the flags
-            short, echo, templated and bad_question; `all`: all pairs.
+        subset: pairs of validation and test to keep. `all`; `unseen_focus`: pairs about diseases that no training page
+            is about; `like_heldout`: pairs whose question and answer occur once in the whole data set, and that have
+            none of the flags short, echo, templated and bad_question.
         limit: maximum pairs per split, in the file's order; null: no limit.
     """
 

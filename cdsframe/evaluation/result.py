@@ -19,7 +19,7 @@ from cdsframe.types import Metrics, Question
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """Metrics, the key of the headline metric (NaN if it could not be measured), and the text to print."""
+    """Metrics, the key of the headline metric, and the text to print. `value`: the headline; NaN if not measured."""
 
     metrics: Metrics
     headline: str

@@ -68,7 +68,7 @@ class Report:
 
     @property
     def failure(self) -> str | None:
-        """Says how many sources could not be read; None if all could. Makes the exit code non-zero."""
+        """Says how many sources could not be read; None if all could. With a message, the command exits non-zero."""
         if not self.unreadable:
             return None
         return f"{len(self.unreadable)} sources could not be read (listed above); all others were ingested"

@@ -45,16 +45,16 @@ def update(
     embedder: Embedder,
     index: Index,
 ) -> Report:
-    """Makes the index contain exactly this corpus's documents; embeds only new and changed ones.
+    """Makes the index's documents of this corpus equal to the corpus; embeds only new and changed ones.
 
     Keeps documents of other corpora. If it is killed, the index serves its last commit, and the next update of the same
-    corpus continues. Raises ConfigError if the index has corpora but not this one, and InputError if the corpus has no
-    readable document or a document id of another corpus; nothing is removed then.
+    corpus continues. Raises ConfigError if the index has only other corpora, and InputError if no document of the
+    corpus is readable or if one has the id of another corpus's document; nothing is removed then.
 
     Args:
         window: number of records (passages, titles, …) that are sorted by length and embedded together; a killed update
             loses at most two windows.
-        shard, num_shards: with several processes, each fills its shard of a new index, swapped in by the last one.
+        shard, num_shards: with several processes, each fills its shard of a new index, which the last one publishes.
         add: add a corpus that the index does not have; keep the others.
         replace: the corpus replaces all others.
     """

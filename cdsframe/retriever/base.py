@@ -120,7 +120,7 @@ class LegRetriever(BaseRetriever):
 
     @staticmethod
     def hits_found(num_candidates: int) -> int:
-        """Number of hits that a reranker can be given, for the configuration check."""
+        """Maximum number of hits; the configuration check compares a reranker's depth with it."""
         return num_candidates
 
     @staticmethod

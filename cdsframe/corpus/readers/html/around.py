@@ -152,8 +152,8 @@ def _is_struck(node: Node) -> bool:
 
 
 def _protect(root: Node) -> None:
-    """Sets `kept` of the largest container of text, of the page's only `h1`, of their ancestors, and of the parts of
-    data tables.
+    """Protects elements from being omitted (`kept`): the largest container of text, the page's only `h1`, the
+    ancestors of both, and the parts of data tables.
 
     Parts of layout tables are not protected: a cell may hold navigation.
     """

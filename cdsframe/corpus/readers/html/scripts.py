@@ -99,7 +99,10 @@ class _Page:
 
 
 def _texts(node: Node) -> Iterator[tuple[str, bool]]:
-    """Yields `(text, whether the script writes it into the page)` for each string of a script; "" for code and data."""
+    """Yields `(text, whether the script writes it into the page)` for each string of a script.
+
+    The text is "" for a string that is code or data, such as a selector.
+    """
     code = "".join(child for child in node.children if isinstance(child, str))
     kind = node.get("type").strip().lower()
     if _TEMPLATES.match(kind):
