@@ -188,6 +188,6 @@ def test_sources_are_built_with_the_dependencies_of_the_mix():
     """A node below a node is built first, by the same hand."""
     node = OmegaConf.load(Path(__file__).parent.parent / "configs/data/mix.yaml")
     node.seed = 1
-    node.sources = {"ours": {"_target_": "cdsframe.data.jsonl.hospital"}}
+    node.sources = {"ours": {"_target_": "cdsframe.data.jsonl.hospital", "more_refusals": False}}
     data = build(node, corpus=hospital("hospital"), index=object())
     assert {q.id.split("/")[0] for q in data.questions("validation")} == {"ours"}

@@ -22,7 +22,7 @@ def documents():
 
 
 def _records(kind):
-    parts = "abcd" if kind == "questions" else "ab"
+    parts = ("a", "b", "c", "refusals") if kind == "questions" else ("a", "b")
     return [r for part in parts for _, r in read_jsonl(f"package:hospital/{kind}-{part}.jsonl")]
 
 
@@ -93,7 +93,7 @@ def test_facts_are_never_taken_from_a_superseded_document():
 
 
 def test_the_data_option_reads_them(documents):
-    data = hospital(hospital_corpus("hospital"))
+    data = hospital(True, hospital_corpus("hospital"))
     questions = [question for split in SPLITS for question in data.questions(split)]
     assert len(questions) == len(_records("questions"))
     for question in questions:
@@ -119,4 +119,4 @@ def test_exam_questions_are_not_on_what_is_trained(documents):
 
 def test_it_is_labelled_as_synthetic():
     assert "synthetic" in resolve("package:hospital/README.md").read_text(encoding="utf-8")
-    assert json.dumps(hospital(hospital_corpus("hospital")).scope) == '"synthetic hospital"'
+    assert json.dumps(hospital(False, hospital_corpus("hospital")).scope) == '"synthetic hospital"'

@@ -83,9 +83,14 @@ class JsonlQuestions:
         )
 
 
-def hospital(corpus: Corpus) -> JsonlQuestions:
-    """Questions about the synthetic hospital, which ships with cdsframe."""
-    return JsonlQuestions([f"package:hospital/questions-{part}.jsonl" for part in "abcd"], "synthetic hospital", corpus)
+def hospital(more_refusals: bool, corpus: Corpus) -> JsonlQuestions:
+    """Questions about the synthetic hospital, which ships with cdsframe.
+
+    Args:
+        more_refusals: whether the training questions include 130 more that the documents do not answer.
+    """
+    parts = ["a", "b", "c", *(["refusals"] if more_refusals else [])]
+    return JsonlQuestions([f"package:hospital/questions-{part}.jsonl" for part in parts], "synthetic hospital", corpus)
 
 
 def _objects(record: dict[str, Any], key: str, where: str) -> list[dict[str, Any]]:
