@@ -13,7 +13,6 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from multiprocessing.connection import Connection
 from types import FrameType
 from typing import Any, TypeVar
@@ -35,30 +34,41 @@ class TooLong(BaseException):
     """Raised by `time_limit`. Not a subclass of Exception, so that no reader handles it as an error of a file."""
 
 
-@contextmanager
-def time_limit(seconds: float) -> Iterator[None]:
-    """Raises TooLong in the block after the given seconds. Has no effect outside the main thread or without SIGALRM."""
-    if not hasattr(signal, "setitimer") or threading.current_thread() is not threading.main_thread():
-        yield
-        return
+class time_limit:
+    """Raises TooLong in the block after the given seconds. Has no effect outside the main thread or without SIGALRM.
 
-    running = False
+    The signal repeats each second, because a destructor may swallow the first exception. It raises nothing while the
+    limit is set up or cleaned up: a process that the system stopped for a second would leave the timer running.
+    """
 
-    def stop(number: int, frame: FrameType | None) -> None:
-        if running:
-            raise TooLong
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._before: tuple[Any, tuple[float, float]] | None = None
 
-    handler, timer = signal.signal(signal.SIGALRM, stop), signal.getitimer(signal.ITIMER_REAL)
-    try:
-        running = True
-        # The signal repeats each second, because a destructor may swallow the first exception.
-        signal.setitimer(signal.ITIMER_REAL, seconds, 1)
-        yield
-    finally:
-        running = False  # first: in a process that was stopped for a second, the next signal would end this clean-up
-        signal.setitimer(signal.ITIMER_REAL, 0)
-        signal.signal(signal.SIGALRM, handler)
-        signal.setitimer(signal.ITIMER_REAL, *timer)
+    def __enter__(self) -> None:
+        if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGALRM, _stop), signal.getitimer(signal.ITIMER_REAL)
+            signal.setitimer(signal.ITIMER_REAL, self._seconds, 1)
+
+    def __exit__(self, *_: object) -> None:
+        if self._before is not None:
+            handler, timer = self._before
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, handler)
+            signal.setitimer(signal.ITIMER_REAL, *timer)
+
+
+_OUTSIDE = {time_limit.__enter__.__code__, time_limit.__exit__.__code__}
+"""Code that runs between the block and its surroundings."""
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """Handles the signal: raises TooLong in the interrupted code, unless that sets up or cleans up a limit."""
+    while frame is not None:
+        if frame.f_code in _OUTSIDE:
+            return
+        frame = frame.f_back
+    raise TooLong
 
 
 def ordered(
