@@ -158,7 +158,9 @@ def test_stored_weights_are_used_where_none_is_configured(tmp_path, lance, files
         retriever = fused(reopened)
         found = ids(retriever)
     assert found == ids(fused(reopened).weighted(weights)) != before
-    assert [record.message.partition(":")[0] for record in caplog.records] == ["retriever"], "it reports them once"
+    reported = [record.message for record in caplog.records if record.name == "cdsframe.retriever.flat"]
+    assert len(reported) == 1, "it reports them once"
+    assert reported[0].startswith("retriever: weights fitted to 40 queries by evaluation=tune: fusion.weights.bm25=")
     assert retriever.weights == weights != defaults
     again = tune(tmp_path / "again", fused(reopened), reopened, files, store="if_better")
     assert again.metrics["retrieval/tuned_difference"] <= 0, "compared with the weights in use"
