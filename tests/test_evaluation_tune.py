@@ -165,7 +165,7 @@ def test_stored_weights_are_used_where_none_is_configured(tmp_path, lance, files
     again = tune(tmp_path / "again", fused(reopened), reopened, files, store="if_better")
     assert again.metrics["retrieval/tuned_difference"] <= 0, "compared with the weights in use"
     assert "not stored: on other queries they are not reliably better" in again.text
-    assert "removed (before: fusion.weights" in tune(tmp_path / "x", fused(lance), lance, files, store="remove").text
+    assert "the stored weights are removed" in tune(tmp_path / "x", fused(lance), lance, files, store="remove").text
     assert fused(LanceIndex(str(tmp_path / "indexes"), "tuned", {})).weights == defaults
 
 
@@ -198,12 +198,14 @@ def test_two_rank_constants_do_not_share_weights(lance):
     [({"weights": {"fusion.weights.bm25": -1}}, r"weights\.fusion"), ({"format_version": 2}, "format_version"),
      ({"queries": "?"}, "queries")],
 )  # fmt: skip
-def test_damaged_weights_are_refused_with_the_way_to_remove_them(lance, changed, place):
+def test_damaged_weights_are_refused_with_the_way_to_remove_them(tmp_path, lance, files, changed, place):
     retriever = fused(lance)
     good = {"format_version": 1, "weights": retriever.weights, "queries": 9, "data": "x"}
     lance.annotate(retriever.weights_key, good | changed)
     with pytest.raises(ConfigError, match=rf"damaged \({place}.*evaluation\.store=remove"):
         ids(fused(lance))
+    assert "removed" in tune(tmp_path / "run", fused(lance), lance, files, store="remove").text
+    assert dict(lance.annotations) == {}
     lance.annotate(retriever.weights_key, {**good, "weights": {"fusion.weights.bm25": 1.0}})
     assert fused(lance).weights == retriever.weights, "the weights of other legs are not this retriever's"
     (lance._folder / "annotations.json").write_text("{")

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 from pydantic import Field
 
@@ -16,7 +16,7 @@ from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Index, System, WeightedRetriever
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.errors import CdsframeError, ConfigError
-from cdsframe.evaluation.fitting import LEG, MEASURE, WeightFitter, Weights, folds_of, legs_alone, overrides
+from cdsframe.evaluation.fitting import MEASURE, WeightFitter, Weights, folds_of, legs_alone, overrides
 from cdsframe.evaluation.places import clusters, locate
 from cdsframe.evaluation.result import Result, Scores
 from cdsframe.evaluation.retrieval import files_problems, load, queries_digest
@@ -48,9 +48,13 @@ def evaluate(
 
     Queries with a common relevant document stay in one fold. Each fold is scored with the weights fitted on the other
     folds (cross-fitting). Its differences to the weights in use, and to the better leg alone, are paired, with a
-    clustered interval and p. The better leg is chosen on all queries, which favours it.
+    clustered interval and p. The better leg is chosen on all queries, which favours it. `store=remove` removes the
+    stored weights and fits nothing.
     """
     retriever, index = _weighted(system.retriever), system.index
+    if store == "remove":  # before the weights are read: they may be damaged
+        run.finish({}, {"index": index.digest})
+        return Result({}, f"retrieval/{MEASURE}_tuned", _changed(index, retriever.weights_key, None))
     chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
     groups = clusters(chosen, judged, locate(index, judged))
     fold_of = folds_of(groups, folds, seed)
@@ -76,7 +80,7 @@ def evaluate(
     run.finish(metrics, {"index": index.digest, "data": data})
     new = StoredWeights(weights=weights, queries=len(chosen), data=data)
     why_not = _not_stored(retriever, gain, store, partial=sample is not None or (queries is None and split == "test"))
-    stored = why_not or _changed(index, retriever.weights_key, None if store == "remove" else new)
+    stored = why_not or _changed(index, retriever.weights_key, new)
     return Result(
         metrics, f"retrieval/{MEASURE}_tuned", f"{_summary(metrics, gain, to_leg, best_leg, weights)}\n{stored}"
     )
@@ -85,17 +89,15 @@ def evaluate(
 def _weighted(retriever: object) -> WeightedRetriever:
     if hasattr(retriever, "expand"):
         raise ConfigError("evaluation=tune fits the weights without an expansion; add expansion=none")
-    if not isinstance(retriever, WeightedRetriever) or not any(path.startswith(LEG) for path in retriever.weights):
+    if not hasattr(type(retriever), "weights_key"):
         raise ConfigError(
             "evaluation=tune needs a retriever with weights; use retriever=hybrid, hierarchical or hierarchical_light"
         )
-    return retriever
+    return cast(WeightedRetriever, retriever)
 
 
 def _not_stored(retriever: WeightedRetriever, gain: Difference, store: str, *, partial: bool) -> str:
     """Returns why the weights must not become those of the index, or ""."""
-    if store == "remove":
-        return ""
     if store == "never":
         return "not stored: evaluation.store=never"
     if retriever.weights_configured:
@@ -120,9 +122,9 @@ def _changed(index: Index, key: str, new: StoredWeights | None) -> str:
     except (CdsframeError, OSError) as error:
         log.warning("the index's weights are not changed: %s", error)
         return "not stored: the index could not be written; set the weights by the overrides above"
-    replaced = "" if before is None else f" (before: {overrides(before.get('weights', {}))})"
     if new is None:
-        return f"the stored weights are removed{replaced}"
+        return "the index had no stored weights" if before is None else "the stored weights are removed"
+    replaced = "" if before is None else f" (before: {overrides(before['weights'])})"
     return (
         f"stored with the index{replaced}: used from the next start where no weight is configured; calibrations that "
         "were fitted before must be fitted again"

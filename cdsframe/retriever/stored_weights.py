@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.identity import flat
@@ -47,7 +47,7 @@ def stored_weights(index: Index, key: str, expected: Mapping[str, Any]) -> Store
     if value is None:
         return None
     try:
-        found = TypeAdapter(StoredWeights).validate_python(value)
+        found = StoredWeights.model_validate(value)
     except ValidationError as error:
         place = ".".join(map(str, error.errors()[0]["loc"]))
         raise ConfigError(
