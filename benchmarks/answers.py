@@ -5,8 +5,11 @@
 A recipe is a name and Hydra overrides, for the training and the evaluation; overrides of `training`, `optimization`,
 `lora` and `callbacks` go to the training alone. Each recipe is trained with each seed and asked the questions of a
 split (validation by default: the test split is for the recipe that was chosen) with each retriever. Prints the mean
-over the seeds and each seed's value. What is finished is kept in outputs/benchmarks/answers and not computed again
-unless the questions change; after a change of code, delete that folder and outputs/adapters/answers-*.
+over the seeds and each seed's value, as answered and with answers withheld: an answer counts as a refusal if its
+calibrated probability is below a threshold. Calibration and threshold are cross-fitted: the answers of a fifth of the
+questions, whole groups, are judged by a calibration that was fitted on the rest. What is finished is kept in
+outputs/benchmarks/answers and not computed again unless the questions change; after a change of code, delete that
+folder and outputs/adapters/answers-*.
 """
 
 from __future__ import annotations
@@ -25,8 +28,12 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import OUTPUTS, ROOT
 from cdsframe.artifacts.digests import digest
+from cdsframe.confidence import Calibrator
+from cdsframe.evaluation.calibrate import choose_threshold
+from cdsframe.types import JsonObject
 
 METRICS = ("qa/f1", "qa/em", "qa/wrong_dose", "qa/answerable_refused", "qa/refusal_recall")
+FOLDS = 5
 INDEX = "index.name=answers"
 _TRAINING_ONLY = ("training", "optimization", "lora", "callbacks", "trainer")
 
@@ -41,15 +48,45 @@ def train(overrides: Sequence[str], seed: int, threads: int) -> Path:
     return folder
 
 
-def evaluate(adapter: Path, overrides: Sequence[str], split: str, threads: int) -> dict[str, float]:
-    """The metrics of the answers to the split's questions."""
+def evaluate(adapter: Path, overrides: Sequence[str], split: str, threads: int) -> list[JsonObject]:
+    """The rows of the answers to the split's questions."""
     both = [one for one in overrides if not one.lstrip("+").startswith(_TRAINING_ONLY)]
     run = OUTPUTS / "answers" / f"{adapter.name}-{digest(split, *both, *_questions())[:6]}"
     if not (run / "metrics.json").is_file():
         _run("evaluate.py", [f"adapter={adapter}", INDEX, f"evaluation.split={split}", f"hydra.run.dir={run}", *both],
              threads, run.name)  # fmt: skip
-    metrics: dict[str, float] = json.loads((run / "metrics.json").read_text(encoding="utf-8"))
-    return metrics
+    return [json.loads(line) for line in (run / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def measure(rows: Sequence[JsonObject]) -> list[float]:
+    """The values of `METRICS`, as `evaluation=qa` computes them."""
+    answerable = [row for row in rows if row["answerable"]]
+    means = [fmean(row[name] for row in answerable) for name in ("f1", "em", "wrong_dose", "refused")]
+    return [*means, fmean(row["refused"] for row in rows if not row["answerable"])]
+
+
+def withhold(rows: Sequence[JsonObject], target: float) -> list[JsonObject]:
+    """The rows with answers withheld whose cross-fitted probability is below the threshold for `target`."""
+    answered = [row for row in rows if not row["refused"]]
+    right = [row["answerable"] and row["f1"] >= 0.5 and not row["wrong_dose"] for row in answered]
+    fold = [int(digest(row["group"] or row["id"])[:8], 16) % FOLDS for row in answered]
+    probability = [0.0] * len(answered)
+    for own in range(FOLDS):
+        rest = [place for place, one in enumerate(fold) if one != own]
+        fitted = Calibrator.fit([answered[place]["features"] for place in rest], [right[place] for place in rest])
+        for place in set(range(len(answered))) - set(rest):
+            probability[place] = fitted.predict(answered[place]["features"])
+    withheld = set()
+    for own in range(FOLDS):
+        rest = [place for place, one in enumerate(fold) if one != own]
+        threshold = choose_threshold([probability[p] for p in rest], [right[p] for p in rest], target, minimum=10)
+        withheld |= {
+            answered[place]["id"]
+            for place in range(len(answered))
+            if fold[place] == own and probability[place] < threshold
+        }
+    nothing = {"f1": 0.0, "em": 0.0, "wrong_dose": 0.0, "refused": 1.0}
+    return [row | nothing if row["id"] in withheld else row for row in rows]
 
 
 def _questions() -> list[str]:
@@ -73,6 +110,8 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[1])
     parser.add_argument("--split", choices=("validation", "test"), default="validation")
     parser.add_argument("--retrievers", nargs="+", default=["hybrid"])
+    parser.add_argument("--targets", type=float, nargs="*", default=[0.7, 0.75, 0.8],
+                        help="shares of right answers that withholding aims at")  # fmt: skip
     parser.add_argument("--threads", type=int, default=0, help="OpenMP threads of each process; 0: the default")
     options = parser.parse_args()
     _run("ingest.py", [INDEX], options.threads, "ingest")
@@ -84,9 +123,15 @@ def main() -> None:
         for retriever in options.retrievers:
             asked = [*overrides, f"retriever={retriever}"]
             found = [evaluate(adapter, asked, options.split, options.threads) for adapter in adapters]
-            columns = [[metrics[metric] for metrics in found] for metric in METRICS]
-            cells = [f"{fmean(values):.3f} ({', '.join(f'{v:.2f}' for v in values)})" for values in columns]
-            print(f"| {name}, {retriever} | {' | '.join(cells)} |", flush=True)
+            _print_row(f"{name}, {retriever}", found)
+            for target in options.targets:
+                _print_row(f"… withheld below {target}", [withhold(rows, target) for rows in found])
+
+
+def _print_row(name: str, runs: Sequence[Sequence[JsonObject]]) -> None:
+    columns = zip(*(measure(rows) for rows in runs), strict=True)
+    cells = [f"{fmean(values):.3f} ({', '.join(f'{value:.2f}' for value in values)})" for values in columns]
+    print(f"| {name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ class Acceleration:
     """Options that reduce the time or memory of training without changing its loss.
 
     Args:
-        fused: True: computes each LoRA layer as one autograd function (`cdsframe.training.fused`).
+        fused: True: computes each LoRA layer (`cdsframe.training.fused`) and, on a CPU, each frozen RMSNorm
+            (`cdsframe.training.norm`) as one autograd function.
         packing: True: concatenates examples in one row without padding, if the model's layers keep them apart
             (`cdsframe.training.attention`). False: pads them.
         gradient_checkpointing: `always`: recomputes activations in the backward pass instead of storing them (Chen et
@@ -36,11 +37,14 @@ class Acceleration:
         """
         from cdsframe.training.attention import pack
         from cdsframe.training.fused import fuse
+        from cdsframe.training.norm import fuse_norms
         from cdsframe.training.proof import prove
 
         if self.fused:
             fuse(model)
             prove(model)
+            if not self._compile:  # torch.compile fuses norms itself
+                fuse_norms(model)
         packed = self.packing and pack(model)
         if checkpointing:
             checkpoint_activations(model)
