@@ -7,7 +7,7 @@ The hospital's training and validation questions (nothing here is trained); its 
 that long passages have no advantage, `found@N` asks whether the first N tokens of hits, title and heading included,
 hold all of a question's evidence. (nDCG@10 stands beside it: each passage that shows some of the evidence is relevant,
 and there are more of them where they are short.) MedQuAD's records are passages already: there only `prepend` and
-`summary_sentences` matter. Differences are to the default chunking, paired by question, bootstrap over facts or pages,
+`summary_sentences` matter. Differences are to the default chunking, paired by question, sign flips over facts or pages,
 p adjusted by Holm within a table.
 """
 
@@ -36,7 +36,7 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.retriever.hierarchical import Hierarchical
 from cdsframe.types import Document, Hit, Passage, Question, Request, headed
 
-DEPTH, K, RESAMPLES, SEED = 50, 100, 5000, 1
+DEPTH, K, SEED = 50, 100, 1
 BUDGETS = (250, 1000)
 SAMPLE, ASKED = 1500, 150
 """Passages of MedQuAD that are embedded without their titles, and questions over them."""
@@ -277,14 +277,14 @@ def table(
     base = rows["default"]
     measures = [tested, *(measure for measure in base if measure != tested)]
     others = [name for name in rows if name != "default"]
-    compared = {name: paired_difference(base[tested], rows[name][tested], groups, RESAMPLES, SEED) for name in others}
+    compared = {name: paired_difference(base[tested], rows[name][tested], groups) for name in others}
     adjusted = dict(zip(others, holm([one.p for one in compared.values()]), strict=True))
     print(f"\n{title}: {len(groups)} questions, {len(set(groups))} groups\n")
     print(f"| |{f' {facts[0]} |' if facts else ''} {' | '.join(measures)} | {tested} against the default |")
     print("|---|" + "---|" * (len(measures) + 1 + (2 if facts else 0)))
     result: dict[str, object] = {}
     for name, values in rows.items():
-        own = interval(values[tested], groups, RESAMPLES, SEED)
+        own = interval(values[tested], groups)
         cells = [f"{own.value:.3f} [{own.low:.3f}, {own.high:.3f}]", *(f"{_mean(values[m]):.3f}" for m in measures[1:])]
         said = ""
         if name in compared:

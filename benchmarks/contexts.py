@@ -3,7 +3,7 @@
     CDSFRAME_DATA=FOLDER python -m benchmarks.contexts [--queries N] [--hyde N] [--reranker NAME]
 
 MedQuAD's validation questions over all its passages, and the synthetic hospital's training and validation questions
-(nothing here is trained). Differences are paired, their intervals a bootstrap over pages and over facts, their p
+(nothing here is trained). Differences are paired, their intervals by sign flips over pages and over facts, their p
 adjusted by Holm within a set. MiniLM's vectors are kept by `benchmarks.vectors`: only the first run embeds.
 """
 
@@ -33,7 +33,7 @@ from cdsframe.retriever.flat import Bm25, Hybrid, Knn
 from cdsframe.types import Document, Generation, Hit, Message, Question
 
 MEASURES = {"ndcg@10": "nDCG@10", "recall@4": "R@4", "mrr@10": "RR@10"}
-RESAMPLES, SEED = 5000, 1
+SEED = 1
 
 CONTEXTS: dict[str, dict[str, Any]] = {
     "near_duplicate=.9": {"near_duplicate": 0.9},
@@ -97,7 +97,7 @@ class Set:
             places = {id: place for place, id in enumerate(base[4])}
             first = [base[2]["ndcg@10"][places[id]] for id in row[4]]
             groups = [self.groups[id] for id in row[4]]
-            found.append(paired_difference(first, row[2]["ndcg@10"], groups, RESAMPLES, SEED))
+            found.append(paired_difference(first, row[2]["ndcg@10"], groups))
         adjusted = iter(holm([one.p for one in found]))
         told = iter(found)
         print(f"\n{self.name}: {len(self.texts)} questions")

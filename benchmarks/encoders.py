@@ -4,7 +4,7 @@
 
 For each set: exact kNN over the passages that are judged and random others, and nDCG@10 of its development queries.
 `mixed` is an index with one half of its vectors from a machine without bfloat16 units, and queries from a machine with
-them. The bound is the lower end of the paired 95 % interval of the difference in nDCG@10 (bootstrap over clusters of
+them. The bound is the lower end of the paired 95 % interval of the difference in nDCG@10 (sign flips over clusters of
 queries with a common relevant document); a way is non-inferior if its bound is above -0.003. Passages per CPU-second
 are of one thread, in one run, tokenising included. The last line is one JSON object.
 """
@@ -107,7 +107,7 @@ def measure(name: str, wanted: int, queries: int | None, ways: list[str]) -> dic
     print(f"{'':22}{'passages/CPU-s':>15}{'cosine >=':>11}{'nDCG@10':>9}  difference, bound")
     for way, values in scores.items():
         least = float(min((made[way][n] * made[BASE][n]).sum(1).min() for n in (0, 1)))
-        difference = paired_difference(scores[BASE], values, groups, 10000, 1)
+        difference = paired_difference(scores[BASE], values, groups)
         verdict = "" if way == BASE else "  non-inferior" if difference.low > -MARGIN else "  NOT SHOWN non-inferior"
         rate = f"{speed[way]:15.1f}" if way in speed else " " * 15
         compared = f"{difference.value:+.4f}, > {difference.low:+.4f}{verdict}"

@@ -33,7 +33,7 @@ from cdsframe.fusion import ZScore
 from cdsframe.retriever.flat import Hybrid
 from cdsframe.retriever.hierarchical import Hierarchical
 
-GRID, FOLDS, RESAMPLES, SEED = [0, 0.25, 0.5, 1, 2], 5, 10_000, 1
+GRID, FOLDS, SEED = [0, 0.25, 0.5, 1, 2], 5, 1
 MARGIN = 0.01
 """How much nDCG@10 may be lost against the better leg, at the end of the interval."""
 
@@ -42,7 +42,7 @@ def measured(name: str, retriever: Any, index: Any, queries: str, qrels: str, fo
     """The metrics of `evaluation=tune`, and the weights fitted to all queries."""
     run = Run(folder / name.replace(", ", "-"), "evaluate", SEED, "", {}, "fitted_fusion")
     system: Any = SimpleNamespace(retriever=retriever, index=index)
-    result = tune.evaluate(system, run, SEED, queries, qrels, "validation", None, GRID, FOLDS, "never", RESAMPLES)
+    result = tune.evaluate(system, run, SEED, queries, qrels, "validation", None, GRID, FOLDS, "never")
     print(f"{name}\n{result.text}\n", flush=True)
     weights = json.loads((run.folder / "weights.json").read_text(encoding="utf-8"))
     return {"metrics": result.metrics, "weights": weights}

@@ -4,7 +4,7 @@
 
 The folders are what `training=embedder` and `training=reranker` left (see docs/train.md). Searched is a part of
 MedQuAD: all pages that hold a judged passage, and other pages drawn by a fixed seed until there are so many passages;
-the same part for all rows, and easier to search than the whole. Differences are paired by question, bootstrap over
+the same part for all rows, and easier to search than the whole. Differences are paired by question, sign flips over
 clusters of questions that share a page; p adjusted by Holm over the rows of a table. Vectors are kept in
 outputs/benchmarks. Writes outputs/benchmarks/retriever-training.json, and with --write the tables in docs/train.md.
 """
@@ -42,7 +42,7 @@ from cdsframe.retriever.hierarchical import Hierarchical
 from cdsframe.types import Document, Hit
 
 OUT = Path("outputs/benchmarks")
-K, RESAMPLES, SEED = 100, 10000, 1
+K, SEED = 100, 1
 MEASURE = {"ndcg@10": "nDCG@10"}
 Rankings = dict[str, list[str]]
 
@@ -96,8 +96,8 @@ def compared(
         asked = [id for id in sides[0] if id in judged]
         tied = [groups[id] for id in asked]
         before, after = (score_rankings(judged, {id: side[id] for id in asked}, MEASURE)["ndcg@10"] for side in sides)
-        intervals = [interval(values, tied, RESAMPLES, SEED) for values in (before, after)]
-        difference = paired_difference(before, after, tied, RESAMPLES, SEED)
+        intervals = [interval(values, tied) for values in (before, after)]
+        difference = paired_difference(before, after, tied)
         found[name] = {
             "questions": len(asked),
             "clusters": len(set(tied)),

@@ -231,7 +231,7 @@ class Question:
     split: str = ""
     evidence: tuple[Evidence, ...] = ()
     group: str = ""
-    """Cluster for the cluster bootstrap: dependent questions (same fact, same page) share it."""
+    """Dependent questions (same fact, same page) share a group; intervals and tests count groups."""
     topic: str = ""
     """Topic given by the source (a disease, a section of a note); empty if it gives none."""
 
@@ -249,6 +249,8 @@ class Choice:
     options: Mapping[str, str]
     answer: str
     dataset: str = ""
+    group: str = ""
+    """Dependent questions (one vignette, one patient) share a group."""
 
 
 # ------------------------------------------------------------------------------------------------ answers

@@ -24,6 +24,7 @@ from cdsframe.confidence import Calibrator, NoCalibration, open_calibration
 from cdsframe.data.jsonl import JsonlQuestions
 from cdsframe.errors import CalibrationMismatchError, ConfigError
 from cdsframe.evaluation.calibrate import choose_threshold, evaluate, expected_calibration_error, split_by_group
+from cdsframe.evaluation.dependence import question_groups
 from cdsframe.evaluation.result import Result
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.pipeline import Pipeline
@@ -58,7 +59,7 @@ def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Me
 def fit(folder: Path, count: int, misleading: bool = False) -> Result:
     """Answers half of them right; the long answers are the wrong ones, misleading: outside the fit part the right."""
     asked = questions(count)
-    parts = dict(zip([q.question for q in asked], split_by_group([q.group for q in asked], 1), strict=True))
+    parts = dict(zip([q.question for q in asked], split_by_group(question_groups(asked), 1), strict=True))
 
     def answer(messages: Sequence[Message]) -> str:
         question = question_of(messages)
@@ -86,7 +87,7 @@ def test_a_wrong_dose_is_not_right_however_many_words_are(tmp_path: Path) -> Non
 def test_each_part_does_its_own_work_alone(tmp_path: Path) -> None:
     """Everything is computed again here from the rows of the part that it should come from."""
     asked = questions(240)
-    parts = dict(zip([q.question for q in asked], split_by_group([q.group for q in asked], 1), strict=True))
+    parts = dict(zip([q.question for q in asked], split_by_group(question_groups(asked), 1), strict=True))
     rate = {"fit": 0.6, "threshold": 0.8, "test": 0.3}
 
     def answer(messages: Sequence[Message]) -> str:

@@ -3,7 +3,7 @@
 import json
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -11,7 +11,7 @@ from evaluation_doubles import QUESTIONS, Questions, SystemDouble, passages, pip
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
-from cdsframe.evaluation import text
+from cdsframe.evaluation import qa, text
 from cdsframe.evaluation.compare import FinishedRun, PairedComparison, _cell, compare, evaluate, summarise
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
@@ -27,6 +27,14 @@ MANY = [
 ]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def declared_groups() -> Iterator[None]:
+    """Takes the declared groups alone: two documents would connect all questions into two groups."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(qa, "question_groups", lambda questions: [question.group for question in questions])
+        yield
+
+
 def right(messages: list[Message]) -> str:
     return GOLD[question_of(messages)] or "The documents do not say."
 
@@ -38,7 +46,7 @@ def wrong(messages: list[Message]) -> str:
 def job(folder: Path, knows: bool, retriever: str, adapter: str | None, questions: list[Question] = MANY) -> Path:
     asked, index = pipeline(right if knows else wrong, 0 if retriever == "none" else 2)
     run = run_in(folder, retriever=retriever, adapter=adapter)
-    ask(SystemDouble(asked, index=index, data=Questions(questions)), run, 1, "test", None, 200)
+    ask(SystemDouble(asked, index=index, data=Questions(questions)), run, 1, "test", None)
     return folder
 
 
@@ -66,8 +74,8 @@ def test_a_sweep_is_compared(sweep: Path) -> None:
     same = pairs["F1, answerable", "base, hybrid", "tuned, hybrid"]
     assert (same["difference"], same["p"], same["significant"]) == (0, 1, False)
     refused = pairs["refused, unanswerable", "base, closed-book", "base, hybrid"]
-    assert refused["p"] == pytest.approx(2 * 0.5**16)
-    assert refused["p_holm"] == pytest.approx(3 * 2 * 0.5**16)
+    assert refused["p"] == pytest.approx(2 * 0.5**8)  # eight groups of two such questions
+    assert refused["p_holm"] == pytest.approx(3 * 2 * 0.5**8)
 
 
 def citing(shown: bool) -> Callable[[list[Message]], str]:
@@ -90,7 +98,7 @@ def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> Non
     for place, (answer, top_k) in enumerate([(citing(False), 2), (citing(True), 2), (right, 2), (right, 0)]):
         asked, index = pipeline(answer, top_k)
         system = SystemDouble(asked, index=index, data=Questions(MANY))
-        ask(system, run_in(tmp_path / str(place), job=place), 1, "test", None, 200)
+        ask(system, run_in(tmp_path / str(place), job=place), 1, "test", None)
     runs = [FinishedRun.read(tmp_path / str(place)) for place in range(4)]
     pairs = {
         (pair["measure"].partition(",")[0], pair["first"][-1], pair["second"][-1]): pair
@@ -141,7 +149,7 @@ def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None
 def test_the_text_says_what_is_not_significant(sweep: Path) -> None:
     page = (sweep / "comparison.md").read_text()
     assert "base, hybrid - base, closed-book = +1.000" in page
-    assert "tuned, hybrid - base, hybrid = +0.000 [+0.000, +0.000], p = 1, adjusted 1: not significant" in page
+    assert "tuned, hybrid - base, hybrid = +0.000 [-0.312, +0.312], p = 1, adjusted 1: not significant" in page
     assert "| base, hybrid " in page
 
 

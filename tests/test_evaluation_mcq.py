@@ -63,7 +63,7 @@ def sit(
     parts = {"retriever": Search(index, top_k), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     return evaluate(
         SystemDouble(**parts, model=model, index=index), run_in(folder), 1,
-        exam, sample, "Answer by letter.", score_by, True, 2, 200,
+        exam, sample, "Answer by letter.", score_by, True, 2,
     )  # fmt: skip
 
 

@@ -25,7 +25,7 @@ def search(folder: Path, queries: str | None, qrels: str | None, sample: int | N
     index = memory_index()
     retriever = Search(index, top_k)
     system = SystemDouble(retriever=retriever, reranker=InOrder(), context=First(), index=index)
-    return evaluate(system, run_in(folder), 1, queries, qrels, "test", sample, 200)
+    return evaluate(system, run_in(folder), 1, queries, qrels, "test", sample)
 
 
 @pytest.fixture

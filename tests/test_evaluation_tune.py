@@ -69,7 +69,7 @@ def hierarchical(index, **weights):
 
 def tune(folder, retriever, index, files, sample=None, folds=4, grid=GRID, store="never"):
     system = SystemDouble(retriever=retriever, index=index)
-    return evaluate(system, run_in(folder), 1, *files, "test", sample, grid, folds, store, 200)
+    return evaluate(system, run_in(folder), 1, *files, "test", sample, grid, folds, store)
 
 
 def test_weights_are_found_that_help_on_queries_they_were_not_fitted_to(tmp_path, index, files):

@@ -23,9 +23,9 @@ from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.evaluation.qa import Judged
+from cdsframe.evaluation.qa import Judged, judge
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, with_table
-from cdsframe.evaluation.statistics import interval_of
+from cdsframe.evaluation.statistics import Interval, interval_of, paired_differences
 
 if TYPE_CHECKING:
     import numpy as np
@@ -48,7 +48,7 @@ class Sample:
 
     @property
     def group(self) -> str:
-        return self.judged.question.group
+        return self.judged.group
 
 
 @declares(asks_generator=True)
@@ -76,8 +76,8 @@ def evaluate(
         )
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
     answers = pipeline.answer_many([question.question for question in questions])
-    judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
-    parts = split_by_group([one.question.group or one.question.id for one in judged], seed)
+    judged = judge(questions, answers)
+    parts = split_by_group([one.group for one in judged], seed)
     samples = [
         Sample(one, part, one.scores["f1"] >= correct_from and not one.scores["wrong_dose"])
         for one, part in zip(judged, parts, strict=True)
@@ -93,9 +93,10 @@ def evaluate(
     )
     fitted = replace(fitted, threshold=threshold, identity=pipeline.identity)
 
-    scores = Scores(resamples, seed)
+    scores = Scores()
     if tested:
         _score(scores, tested, fitted.threshold, base_rate)
+        scores.put("calibration/ece", _calibration_error(tested, resamples, seed))
         if scores.metrics.get("calibration/brier_skill", 0.0) <= 0:  # missing if the constant's Brier score is 0
             reasons.append("its Brier score on the test part is no better than a constant's")
     fitted = replace(fitted, usable=not reasons)
@@ -186,19 +187,23 @@ def _score(scores: Scores, tested: Sequence[Sample], threshold: float, base_rate
     constant = [(base_rate - s.correct) ** 2 for s in tested]
     scores.add("calibration/brier_constant", constant, groups)
     gain = [c - (s.probability - s.correct) ** 2 for s, c in zip(tested, constant, strict=True)]
-    scores.add("calibration/brier_skill", gain, groups, weights=constant)
+    if sum(constant):
+        scores.put("calibration/brier_skill", paired_differences(np.array([gain]).T, groups, math.inf, constant)[0])
     scores.add("calibration/coverage", kept, groups)
     right = [a * b for a, b in zip(kept, correct, strict=True)]
     scores.add("calibration/accuracy_at_threshold", right, groups, weights=kept)
-    predicted, truth = np.array([sample.probability for sample in tested]), np.array(correct)
-    scores.put(
-        "calibration/ece",
-        interval_of(
-            lambda places: expected_calibration_error(predicted[places], truth[places]),
-            groups,
-            scores.resamples,
-            scores.seed,
-        ),
+
+
+def _calibration_error(tested: Sequence[Sample], resamples: int, seed: int) -> Interval:
+    import numpy as np
+
+    predicted = np.array([sample.probability for sample in tested])
+    correct = np.array([float(sample.correct) for sample in tested])
+    return interval_of(
+        lambda places: expected_calibration_error(predicted[places], correct[places]),
+        [sample.group for sample in tested],
+        resamples,
+        seed,
     )
 
 

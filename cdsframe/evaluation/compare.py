@@ -1,7 +1,7 @@
 """Compares runs in pairs on the same questions: after each job of a multirun, and by `evaluation=compare`.
 
-Tests binary measures by McNemar's exact test and the others by the paired clustered bootstrap; p-values are adjusted by
-Holm over all pairs of a measure. Reads the files of finished runs; generates no answers.
+The test is the sign-flip test over groups of questions, or exact McNemar (see `cdsframe.evaluation.statistics`);
+p-values are adjusted by Holm over all pairs of a measure. Reads the files of finished runs; generates no answers.
 """
 
 from __future__ import annotations
@@ -23,18 +23,13 @@ from cdsframe.errors import InputError
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.result import Result
-from cdsframe.evaluation.statistics import holm, mcnemar, paired_difference
+from cdsframe.evaluation.statistics import Difference, holm, paired_differences
 from cdsframe.evaluation.text import METRICS
 from cdsframe.types import JsonObject, Metrics
 
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 1
-RESAMPLES, SEED = 2000, 1
-"""Number of bootstrap resamples and seed of each interval."""
-RESAMPLES_A_PAIR = 100
-"""Minimum resamples per pair if p comes from the bootstrap: p is never below 1 / (resamples + 1), and Holm multiplies
-the smallest p by the number of pairs."""
 LEVEL = 0.05
 """Significance level of the p-value after Holm's adjustment."""
 
@@ -45,8 +40,6 @@ class Measure:
 
     name: str
     column: str
-    test: Callable[[Sequence[float], Sequence[float]], float] | None
-    """The test that gives p; None: the paired bootstrap."""
     belongs: Callable[[JsonObject], bool] = lambda row: True
     printed: bool = True
     """Whether comparisons by this measure are printed; otherwise they are only in `comparison.md`."""
@@ -57,24 +50,22 @@ def _answerable(row: JsonObject) -> bool:
 
 
 _MEASURES = (
-    Measure("F1, answerable", "f1", None, _answerable),
-    Measure("exact match, answerable", "em", mcnemar, _answerable, printed=False),
-    Measure("citation precision, answerable", "citation_precision", None, _answerable),
-    Measure("citation recall, answerable", "citation_recall", None, _answerable),
-    Measure("refused, unanswerable", "refused", mcnemar, lambda row: not row.get("answerable", True)),
-    Measure("refused, answerable", "refused", mcnemar, _answerable),
-    Measure("wrong dose, answerable", "wrong_dose", mcnemar, _answerable, printed=False),
-    Measure("accuracy", "correct", mcnemar),
-    Measure("nDCG@10", "ndcg@10", None),
+    Measure("F1, answerable", "f1", _answerable),
+    Measure("exact match, answerable", "em", _answerable, printed=False),
+    Measure("citation precision, answerable", "citation_precision", _answerable),
+    Measure("citation recall, answerable", "citation_recall", _answerable),
+    Measure("refused, unanswerable", "refused", lambda row: not row.get("answerable", True)),
+    Measure("refused, answerable", "refused", _answerable),
+    Measure("wrong dose, answerable", "wrong_dose", _answerable, printed=False),
+    Measure("accuracy", "correct"),
+    Measure("nDCG@10", "ndcg@10"),
 )
 
 
 def _measures() -> list[Measure]:
     """`_MEASURES`, and every other metric of an answer's text."""
     known = {measure.column for measure in _MEASURES}
-    others = [
-        Measure(f"{key}, answerable", key, None, _answerable, printed=False) for key in METRICS if key not in known
-    ]
+    others = [Measure(f"{key}, answerable", key, _answerable, printed=False) for key in METRICS if key not in known]
     return [*_MEASURES, *others]
 
 
@@ -204,26 +195,28 @@ def compare(runs: Sequence[FinishedRun]) -> JsonObject:
 
 def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[FinishedRun]) -> list[PairedComparison]:
     """All pairs of runs by one measure, over the questions that have it in both; omits pairs without such questions."""
+    import numpy as np
+
     columns = [
         {key: float(row[measure.column]) for key, row in run.rows.items() if measure.column in row} for run in runs
     ]
     ids = [key for key, row in runs[0].rows.items() if measure.belongs(row)]
-    shared = {
-        (first, second): both
-        for first, second in combinations(range(len(runs)), 2)
-        if (both := [key for key in ids if key in columns[first] and key in columns[second]])
-    }
-    resamples = RESAMPLES if measure.test else max(RESAMPLES, RESAMPLES_A_PAIR * len(shared))
-    found = []
-    for (first, second), both in shared.items():
-        a, b = ([columns[run][key] for key in both] for run in (first, second))
-        difference = paired_difference(a, b, [runs[0].rows[key].get("group", "") for key in both], resamples, SEED)
-        p = measure.test(a, b) if measure.test else difference.p
-        found.append((names[first], names[second], len(both), difference, p))
-    adjusted = holm([p for *_, p in found])
+    pairs_of: dict[tuple[str, ...], list[tuple[int, int]]] = {}
+    for first, second in combinations(range(len(runs)), 2):
+        if both := tuple(key for key in ids if key in columns[first] and key in columns[second]):
+            pairs_of.setdefault(both, []).append((first, second))
+    found: dict[tuple[int, int], tuple[int, Difference]] = {}
+    for both, pairs in pairs_of.items():
+        changes = [[columns[second][key] - columns[first][key] for first, second in pairs] for key in both]
+        groups = [runs[0].rows[key].get("group", "") for key in both]
+        for pair, difference in zip(pairs, paired_differences(np.array(changes), groups), strict=True):
+            found[pair] = len(both), difference
+    order = sorted(found)
+    adjusted = holm([found[pair][1].p for pair in order])
     return [
-        PairedComparison(measure.name, first, second, questions, d.value, d.low, d.high, p, p_holm)
-        for (first, second, questions, d, p), p_holm in zip(found, adjusted, strict=True)
+        PairedComparison(measure.name, names[pair[0]], names[pair[1]], count, d.value, d.low, d.high, d.p, p_holm)
+        for pair, p_holm in zip(order, adjusted, strict=True)
+        for count, d in [found[pair]]
     ]
 
 

@@ -52,8 +52,17 @@ def _choice(record: JsonObject, where: str) -> Choice:
         raise InputError(f"{where}: the options' labels must differ and not be empty; give each a different letter")
     if record.get("answer") not in options:
         raise InputError(f"{where}: answer must be the label of an option ({', '.join(options)})")
-    dataset = record.get("dataset") or ""
-    return Choice(record["id"], record["question"].strip(), options, record["answer"], str(dataset))
+    dataset, group = (record.get(key) for key in ("dataset", "group"))
+    if group is not None and not isinstance(group, str | int):
+        raise InputError(f"{where}: group must be a text or a number; questions that are not independent share it")
+    return Choice(
+        record["id"],
+        record["question"].strip(),
+        options,
+        record["answer"],
+        str(dataset or ""),
+        "" if group is None else str(group),
+    )
 
 
 def distinguishable(choices: Sequence[Choice]) -> list[Choice]:

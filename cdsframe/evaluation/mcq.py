@@ -81,7 +81,6 @@ def evaluate(
     score_by: Literal["letter", "text"],
     show_options: bool,
     batch_size: Annotated[int, Field(ge=1)],
-    resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Scores each option of each question; the accuracy is the share of questions whose correct option scores highest.
 
@@ -100,14 +99,14 @@ def evaluate(
     found = score_options(system.model, asked, batch_size, labels=score_by == "letter")
     rows = [_row(choice, form.targets(choice), scores) for choice, scores in zip(choices, found, strict=True)]
 
-    scores = Scores(resamples, seed)
-    groups = [choice.id for choice in choices]
+    scores = Scores()
+    groups = [choice.group for choice in choices]
     scores.add("mcq/accuracy", [row["correct"] for row in rows], groups)
     if score_by == "text":
         scores.add("mcq/accuracy_per_byte", [row["correct_per_byte"] for row in rows], groups)
     for dataset in sorted({choice.dataset for choice in choices} - {""}):
-        own = [row["correct"] for row in rows if row["dataset"] == dataset]
-        scores.add(f"mcq/{dataset}/accuracy", own, [""] * len(own))
+        own = [row for row in rows if row["dataset"] == dataset]
+        scores.add(f"mcq/{dataset}/accuracy", [row["correct"] for row in own], [row["group"] for row in own])
     chance = sum(1 / len(choice.options) for choice in choices) / len(choices)
     ties = sum(bool(row["tied"]) for row in rows)
     if ties:
@@ -163,7 +162,8 @@ def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> Jso
     by_byte = [score / len(target.encode()) for score, target in zip(scores, targets, strict=True)]
     best, best_per_byte = ([letters[place] for place in _best(values)] for values in (scores, by_byte))
     return {
-        "id": choice.id, "dataset": choice.dataset, "question": choice.question, "gold": choice.answer,
+        "id": choice.id, "dataset": choice.dataset, "group": choice.group, "question": choice.question,
+        "gold": choice.answer,
         "predicted": best[0] if len(best) == 1 else None, "tied": best if len(best) > 1 else [],
         "correct": (choice.answer in best) / len(best),
         "correct_per_byte": (choice.answer in best_per_byte) / len(best_per_byte),

@@ -39,7 +39,7 @@ def draw(comparison: JsonObject, path: Path) -> None:
         FigureCanvasAgg(figure)
         for place, key in enumerate(panels):
             _panel(figure.add_subplot(1, len(panels), place + 1), key, runs, names, labelled=place == 0)
-        figure.suptitle(f"{comparison['questions']} questions, 95 % bootstrap intervals", fontsize=9, color="#555555")
+        figure.suptitle(f"{comparison['questions']} questions, 95 % intervals", fontsize=9, color="#555555")
         with atomic(path) as partial:
             kind = path.suffix.lstrip(".")
             metadata = {"Date": None} if kind == "svg" else {"Software": None}

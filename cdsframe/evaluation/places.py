@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cdsframe.contracts import Index
+from cdsframe.evaluation.dependence import connected
 from cdsframe.evaluation.ranking import Qrels
 from cdsframe.types import Hit, Passage
 
@@ -49,16 +50,12 @@ def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
 
 def clusters(queries: Sequence[_Query], qrels: Qrels, places: Mapping[str, Passage]) -> list[str]:
     """Each query's cluster id. Queries with a common relevant document or group, also transitively, share a cluster."""
-    from scipy.cluster.hierarchy import DisjointSet
-
-    tied: DisjointSet = DisjointSet(query.id for query in queries)
-    first: dict[tuple[str, str], str] = {}
+    keys = []
     for query in queries:
         documents = {places[id].document_id for id, grade in qrels[query.id].items() if grade > 0 and id in places}
-        keys = [("document", id) for id in documents] + ([("group", query.group)] if query.group else [])
-        for key in keys:
-            tied.merge(query.id, first.setdefault(key, query.id))
-    return [str(tied[query.id]) for query in queries]
+        own = {("document", id) for id in documents}
+        keys.append(own | ({("group", query.group)} if query.group else set()))
+    return connected(keys)
 
 
 def by_section(

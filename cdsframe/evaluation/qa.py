@@ -22,6 +22,7 @@ from cdsframe.contracts import Index, System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import InputError
+from cdsframe.evaluation.dependence import question_groups
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
 from cdsframe.evaluation.result import (
@@ -44,10 +45,11 @@ _DEPTH = 10
 
 @dataclass(frozen=True)
 class Judged:
-    """One answer beside its question, scored."""
+    """One answer beside its question, scored; `group`: of questions that are not independent."""
 
     question: Question
     answer: Answer
+    group: str
 
     @cached_property
     def scores(self) -> dict[str, float]:
@@ -88,7 +90,7 @@ class Judged:
         return {
             "id": question.id,
             "type": question.type,
-            "group": question.group,
+            "group": self.group,
             "answerable": question.answerable,
             "question": question.question,
             "gold": question.answer,
@@ -104,6 +106,11 @@ class Judged:
         }
 
 
+def judge(questions: Sequence[Question], answers: Sequence[Answer]) -> list[Judged]:
+    """Puts each answer beside its question and its group."""
+    return [Judged(*one) for one in zip(questions, answers, question_groups(questions), strict=True)]
+
+
 @declares(asks_generator=True)
 def evaluate(
     system: System,
@@ -111,7 +118,6 @@ def evaluate(
     seed: int,
     split: Literal["train", "validation", "test"],
     limit: Annotated[int, Field(ge=1)] | None,
-    resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
     pipeline, index = system.pipeline, system.index
@@ -128,9 +134,9 @@ def evaluate(
             f"{broken} of {len(answers)} answers have probabilities that are no finite numbers: the model's weights "
             "are damaged, or overflow; try model.compute_dtype=float32, or get the weights anew"
         )
-    judged = [Judged(question, answer) for question, answer in zip(questions, answers, strict=True)]
+    judged = judge(questions, answers)
 
-    scores = Scores(resamples, seed)
+    scores = Scores()
     _score_answers(scores, judged)
     digests: dict[str, str | None] = {"data": question_digest(questions)}
     rows = [one.row() for one in judged]
@@ -162,11 +168,11 @@ def _rank(pipeline: Pipeline, questions: Sequence[str]) -> list[list[str]]:
 def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
     """Answerable and unanswerable questions apart, and each type."""
     answerable = [one for one in judged if one.question.answerable]
-    groups = [one.question.group for one in answerable]
+    groups = [one.group for one in answerable]
     for name in (*METRICS, "wrong_dose"):
         scores.add(f"qa/{name}", [one.scores[name] for one in answerable], groups)
     scores.add("qa/answerable_refused", [one.refused for one in answerable], groups)
-    everything = [one.question.group for one in judged]
+    everything = [one.group for one in judged]
     scores.add("qa/f1_all", [one.scores["f1"] for one in judged], everything)
     unanswerable = [float(not one.question.answerable) for one in judged]
     if any(unanswerable):
@@ -176,7 +182,7 @@ def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
     for kind in sorted({one.question.type for one in answerable}):
         own = [one for one in answerable if one.question.type == kind]
         for name in ("f1", "em"):
-            scores.add(f"qa/{kind}/{name}", [one.scores[name] for one in own], [one.question.group for one in own])
+            scores.add(f"qa/{kind}/{name}", [one.scores[name] for one in own], [one.group for one in own])
     scores.metrics |= {
         "qa/questions": len(judged),
         "qa/answerable": len(answerable),
@@ -187,7 +193,7 @@ def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
 def _score_citations(scores: Scores, judged: Sequence[Judged]) -> None:
     """Over questions with gold evidence: of the citations, and of the evidence spans, the share that meet."""
     known = [one for one in judged if one.question.evidence]
-    groups = [one.question.group for one in known]
+    groups = [one.group for one in known]
     for name, found, among in (
         ("precision", [one.citations_right for one in known], [float(len(one.answer.citations)) for one in known]),
         ("recall", [one.evidence_cited for one in known], [float(len(one.question.evidence)) for one in known]),
@@ -209,7 +215,7 @@ def _score_retrieval(
         shown[one.question.id] = [hit.passage.id for hit in hits[: one.answer.shown]]
     write_trec(run.folder / "run.trec", rankings)
     qrels = gold_passages(index, [one.question for one in judged])
-    groups = {one.question.id: one.question.group for one in judged}
+    groups = {one.question.id: one.group for one in judged}
     asked = {query: rankings[query] for query, relevant in qrels.items() if relevant}
     if missing := len(qrels) - len(asked):
         log.warning(

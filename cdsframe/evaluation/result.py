@@ -13,7 +13,7 @@ from pathlib import Path
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.contracts import LanguageModel, Retriever, WeightedRetriever
-from cdsframe.evaluation.statistics import Interval, interval
+from cdsframe.evaluation.statistics import Difference, Interval, interval
 from cdsframe.types import Metrics, Question
 
 
@@ -31,10 +31,9 @@ class Result:
 
 
 class Scores:
-    """Collects metrics from per-question scores, each with its clustered bootstrap interval."""
+    """Collects metrics from per-question scores between 0 and 1, each with its 95 % interval."""
 
-    def __init__(self, resamples: int, seed: int) -> None:
-        self.resamples, self.seed = resamples, seed
+    def __init__(self) -> None:
         self.metrics: Metrics = {}
 
     def add(
@@ -42,12 +41,14 @@ class Scores:
     ) -> None:
         """Adds the mean, or with weights `sum(scores) / sum(weights)`; adds nothing if `scores` is empty."""
         if scores:
-            self.put(name, interval(scores, groups, self.resamples, self.seed, weights))
+            self.put(name, interval(scores, groups, weights))
 
-    def put(self, name: str, found: Interval) -> None:
-        """Adds an estimate with its interval, unless it is NaN."""
+    def put(self, name: str, found: Interval | Difference) -> None:
+        """Adds an estimate with its interval; nothing if it is NaN, no bounds if they are infinite."""
         if not math.isnan(found.value):
-            self.metrics |= {name: found.value, f"{name}/ci_low": found.low, f"{name}/ci_high": found.high}
+            self.metrics[name] = found.value
+            if math.isfinite(found.low) and math.isfinite(found.high):
+                self.metrics |= {f"{name}/ci_low": found.low, f"{name}/ci_high": found.high}
 
 
 def question_digest(questions: Sequence[Question]) -> str:

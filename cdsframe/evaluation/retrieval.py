@@ -62,7 +62,6 @@ def evaluate(
     qrels: InputFile | None,
     split: Literal["train", "validation", "test"],
     sample: Annotated[int, Field(ge=1)] | None,
-    resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Searches for 50 hits per query and scores the rankings.
 
@@ -79,7 +78,7 @@ def evaluate(
     groups = clusters(chosen, judged, places)
     found = _search(retriever, system.reranker, system.context, chosen)
 
-    scores = Scores(resamples, seed)
+    scores = Scores()
     rankings = {id: [hit.passage.id for hit in hits] for id, hits in found.items()}
     values = score_rankings(judged, rankings, MEASURES | ({"judged@10": "Judged@10"} if queries else {}))
     sections, judged_sections = by_section(found, judged, places)

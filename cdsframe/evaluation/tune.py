@@ -42,7 +42,6 @@ def evaluate(
     grid: Annotated[list[Annotated[float, Field(ge=0)]], Field(min_length=2)],
     folds: Annotated[int, Field(ge=2)],
     store: Literal["if_better", "never", "remove"],
-    resamples: Annotated[int, Field(ge=100)],
 ) -> Result:
     """Finds the weights with the best mean nDCG@10, and scores them on queries that were not used to fit them.
 
@@ -64,11 +63,11 @@ def evaluate(
     alone = {leg: fitter.scores(only) for leg, only in legs_alone(retriever.weights).items()}
     best_leg = max(alone, key=lambda leg: sum(alone[leg]))
 
-    scores = Scores(resamples, seed)
+    scores = Scores()
     for name, values in {"": in_use, "_tuned": fitted, **{f"_{leg}": alone[leg] for leg in alone}}.items():
         scores.add(f"retrieval/{MEASURE}{name}", values, groups)
-    gain = paired_difference(in_use, fitted, groups, resamples, seed)
-    to_leg = paired_difference(alone[best_leg], fitted, groups, resamples, seed)
+    gain = paired_difference(in_use, fitted, groups)
+    to_leg = paired_difference(alone[best_leg], fitted, groups)
     metrics = scores.metrics | {
         **_difference("retrieval/tuned_difference", "retrieval/tuned_p", gain),
         **_difference("retrieval/best_leg_difference", "retrieval/best_leg_p", to_leg),
