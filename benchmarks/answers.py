@@ -6,10 +6,10 @@ A recipe is a name and Hydra overrides, for the training and the evaluation; ove
 `lora` and `callbacks` go to the training alone. Each recipe is trained with each seed and asked the questions of a
 split (validation by default: the test split is for the recipe that was chosen) with each retriever. Prints the mean
 over the seeds and each seed's value, as answered and with answers withheld: an answer counts as a refusal if its
-calibrated probability is below a threshold. Calibration and threshold are cross-fitted: the answers of a fifth of the
-questions, whole groups, are judged by a calibration that was fitted on the rest. What is finished is kept in
-outputs/benchmarks/answers and not computed again unless the questions change; after a change of code, delete that
-folder and outputs/adapters/answers-*.
+calibrated probability is below a threshold that aims at a share of right answers. On the validation split, calibration
+and threshold are cross-fitted over whole groups of questions; on the test split they come from the validation split, as
+`evaluation=calibrate` makes them. What is finished is kept in outputs/benchmarks/answers and not computed again unless
+the questions change; after a change of code, delete that folder and outputs/adapters/answers-*.
 """
 
 from __future__ import annotations
@@ -29,11 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measuring import OUTPUTS, ROOT
 from cdsframe.artifacts.digests import digest
 from cdsframe.confidence import Calibrator
-from cdsframe.evaluation.calibrate import choose_threshold
+from cdsframe.evaluation.calibrate import choose_threshold, split_by_group
 from cdsframe.types import JsonObject
 
 METRICS = ("qa/f1", "qa/em", "qa/wrong_dose", "qa/answerable_refused", "qa/refusal_recall")
-FOLDS = 5
+FOLDS, MINIMUM = 5, 10
 INDEX = "index.name=answers"
 _TRAINING_ONLY = ("training", "optimization", "lora", "callbacks", "trainer")
 
@@ -65,33 +65,52 @@ def measure(rows: Sequence[JsonObject]) -> list[float]:
     return [*means, fmean(row["refused"] for row in rows if not row["answerable"])]
 
 
-def withhold(rows: Sequence[JsonObject], target: float) -> list[JsonObject]:
-    """The rows with answers withheld whose cross-fitted probability is below the threshold for `target`."""
-    answered = [row for row in rows if not row["refused"]]
-    right = [row["answerable"] and row["f1"] >= 0.5 and not row["wrong_dose"] for row in answered]
-    fold = [int(digest(row["group"] or row["id"])[:8], 16) % FOLDS for row in answered]
-    probability = [0.0] * len(answered)
-    for own in range(FOLDS):
-        rest = [place for place, one in enumerate(fold) if one != own]
-        fitted = Calibrator.fit([answered[place]["features"] for place in rest], [right[place] for place in rest])
-        for place in set(range(len(answered))) - set(rest):
-            probability[place] = fitted.predict(answered[place]["features"])
-    withheld = set()
-    for own in range(FOLDS):
-        rest = [place for place, one in enumerate(fold) if one != own]
-        threshold = choose_threshold([probability[p] for p in rest], [right[p] for p in rest], target, minimum=10)
-        withheld |= {
-            answered[place]["id"]
-            for place in range(len(answered))
-            if fold[place] == own and probability[place] < threshold
-        }
+def right(row: JsonObject) -> bool:
+    """Whether an answer counts as right, as `evaluation=calibrate` decides it by default."""
+    return bool(row["answerable"] and row["f1"] >= 0.5 and not row["wrong_dose"])
+
+
+def answered(rows: Sequence[JsonObject]) -> list[JsonObject]:
+    return [row for row in rows if not row["refused"]]
+
+
+def cross_fitted(rows: Sequence[JsonObject], target: float) -> list[JsonObject]:
+    """The rows with answers withheld, each by a calibration and a threshold from the other folds."""
+    given = answered(rows)
+    fold = [int(digest(row["group"])[:8], 16) % FOLDS for row in given]
+    parts = [[row for row, one in zip(given, fold, strict=True) if one == own] for own in range(FOLDS)]
+    probability: dict[str, float] = {}
+    for own, part in enumerate(parts):
+        rest = [row for place, other in enumerate(parts) if place != own for row in other]
+        fitted = Calibrator.fit([row["features"] for row in rest], [right(row) for row in rest])
+        probability |= {row["id"]: fitted.predict(row["features"]) for row in part}
+    withheld: set[str] = set()
+    for own, part in enumerate(parts):
+        rest = [row for place, other in enumerate(parts) if place != own for row in other]
+        threshold = choose_threshold(
+            [probability[row["id"]] for row in rest], [right(row) for row in rest], target, MINIMUM
+        )
+        withheld |= {row["id"] for row in part if probability[row["id"]] < threshold}
+    return refuse(rows, withheld)
+
+
+def calibrated(rows: Sequence[JsonObject], validation: Sequence[JsonObject], target: float) -> list[JsonObject]:
+    """The rows with answers withheld as by `evaluation=calibrate` on the validation rows: fit and threshold apart."""
+    given = answered(validation)
+    part_of = split_by_group([row["group"] for row in validation], 1)
+    parts = {row["id"]: part for row, part in zip(validation, part_of, strict=True)}
+    fitting, choosing = ([row for row in given if parts[row["id"]] == part] for part in ("fit", "threshold"))
+    fitted = Calibrator.fit([row["features"] for row in fitting], [right(row) for row in fitting])
+    threshold = choose_threshold(
+        [fitted.predict(row["features"]) for row in choosing], [right(row) for row in choosing], target, MINIMUM
+    )
+    return refuse(rows, {row["id"] for row in answered(rows) if fitted.predict(row["features"]) < threshold})
+
+
+def refuse(rows: Sequence[JsonObject], withheld: set[str]) -> list[JsonObject]:
+    """The rows, with refusals instead of some answers."""
     nothing = {"f1": 0.0, "em": 0.0, "wrong_dose": 0.0, "refused": 1.0}
     return [row | nothing if row["id"] in withheld else row for row in rows]
-
-
-def _questions() -> list[str]:
-    """The texts of the files with the questions."""
-    return [file.read_text(encoding="utf-8") for file in sorted((ROOT / "cdsframe/hospital").glob("questions-*.jsonl"))]
 
 
 def _run(script: str, overrides: Sequence[str], threads: int, log: str) -> None:
@@ -124,8 +143,14 @@ def main() -> None:
             asked = [*overrides, f"retriever={retriever}"]
             found = [evaluate(adapter, asked, options.split, options.threads) for adapter in adapters]
             _print_row(f"{name}, {retriever}", found)
-            for target in options.targets:
-                _print_row(f"… withheld below {target}", [withhold(rows, target) for rows in found])
+            if options.split == "validation":
+                withheld = {target: [cross_fitted(rows, target) for rows in found] for target in options.targets}
+            else:
+                fits = [evaluate(adapter, asked, "validation", options.threads) for adapter in adapters]
+                both = list(zip(found, fits, strict=True))
+                withheld = {target: [calibrated(*one, target) for one in both] for target in options.targets}
+            for target, runs in withheld.items():
+                _print_row(f"… withheld, aiming at {target}", runs)
 
 
 def _print_row(name: str, runs: Sequence[Sequence[JsonObject]]) -> None:
