@@ -113,6 +113,11 @@ def refuse(rows: Sequence[JsonObject], withheld: set[str]) -> list[JsonObject]:
     return [row | nothing if row["id"] in withheld else row for row in rows]
 
 
+def _questions() -> list[str]:
+    """The texts of the files with the questions."""
+    return [file.read_text(encoding="utf-8") for file in sorted((ROOT / "cdsframe/hospital").glob("questions-*.jsonl"))]
+
+
 def _run(script: str, overrides: Sequence[str], threads: int, log: str) -> None:
     (OUTPUTS / "answers").mkdir(parents=True, exist_ok=True)
     environment = os.environ | ({"OMP_NUM_THREADS": str(threads)} if threads else {})
