@@ -12,7 +12,9 @@ from evaluation_doubles import QUESTIONS, Questions, SystemDouble, passages, pip
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
 from cdsframe.evaluation import qa, text
-from cdsframe.evaluation.compare import FinishedRun, PairedComparison, _cell, compare, evaluate, summarise
+from cdsframe.evaluation.compare import _cell, compare, evaluate, summarise, to_text
+from cdsframe.evaluation.contrasts import PairedComparison
+from cdsframe.evaluation.finished import FinishedRun
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
 from cdsframe.types import Message, Question
@@ -72,10 +74,13 @@ def test_a_sweep_is_compared(sweep: Path) -> None:
     assert gain["questions"] == 32
     assert gain["significant"]
     same = pairs["F1, answerable", "base, hybrid", "tuned, hybrid"]
-    assert (same["difference"], same["p"], same["significant"]) == (0, 1, False)
+    assert (same["difference"], same["p"], same["p_holm"]) == (0, 1, None)
     refused = pairs["refused, unanswerable", "base, closed-book", "base, hybrid"]
     assert refused["p"] == pytest.approx(2 * 0.5**8)  # eight groups of two such questions
-    assert refused["p_holm"] == pytest.approx(3 * 2 * 0.5**8)
+    assert refused["p_holm"] is None, "exploratory: F1 is the primary measure"
+    assert not refused["significant"]
+    assert (comparison["primary"], comparison["baseline"]) == ("F1, answerable", "base, closed-book")
+    assert [gain["p"], gain["p_holm"]] == pytest.approx([2 * 0.5**8, 2 * 2 * 0.5**8]), "two contrasts with the baseline"
 
 
 def citing(shown: bool) -> Callable[[list[Message]], str]:
@@ -107,11 +112,11 @@ def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> Non
     precision = {key[1:]: pair for key, pair in pairs.items() if key[0] == "citation precision"}
     assert list(precision) == [("0", "1")]  # the third cites nothing, the last is closed-book
     assert precision["0", "1"]["difference"] == 1
-    assert precision["0", "1"]["significant"]
+    assert precision["0", "1"]["p"] == 2 * 0.5**8
     recall = {key[1:]: pair for key, pair in pairs.items() if key[0] == "citation recall"}
     assert set(recall) == {("0", "1"), ("0", "2"), ("1", "2")}
     assert recall["1", "2"]["difference"] == -runs[1].metrics["qa/citation_recall"] < 0
-    assert recall["1", "2"]["significant"]
+    assert recall["1", "2"]["p"] == 2 * 0.5**8
     assert recall["0", "2"]["difference"] == 0
 
 
@@ -132,7 +137,7 @@ def test_the_metric_of_the_documentation_is_reported_and_compared(
     assert runs[1].metrics["qa/quantity_recall/ci_low"] <= 3 / 4
     assert "qa/quantity_recall" in (tmp_path / "1" / "report.html").read_text()
     (pair,) = (pair for pair in compare(runs)["pairs"] if pair["measure"] == "quantity_recall, answerable")
-    assert (pair["difference"], pair["significant"]) == (3 / 4, True)
+    assert (pair["difference"], pair["p"]) == (3 / 4, 2 * 0.5**8)
 
 
 def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None:
@@ -143,13 +148,16 @@ def test_what_is_certain_is_significant_among_many_pairs(tmp_path: Path) -> None
         write_jsonl(run.folder / "predictions.jsonl", rows)
     pairs = compare([FinishedRun.read(tmp_path / str(place)) for place in range(15)])["pairs"]
     assert len(pairs) == 105
-    assert all(pair["significant"] for pair in pairs)
+    contrasts = [pair for pair in pairs if pair["p_holm"] is not None]
+    assert {pair["first"] for pair in contrasts} == {"job=0"}
+    assert len(contrasts) == 14
+    assert all(pair["significant"] for pair in contrasts)
 
 
 def test_the_text_says_what_is_not_significant(sweep: Path) -> None:
     page = (sweep / "comparison.md").read_text()
     assert "base, hybrid - base, closed-book = +1.000" in page
-    assert "tuned, hybrid - base, hybrid = +0.000 [-0.312, +0.312], p = 1, adjusted 1: not significant" in page
+    assert "tuned, hybrid - base, hybrid = +0.000 [-0.312, +0.312], p = 1: exploratory" in page
     assert "| base, hybrid " in page
 
 
@@ -162,9 +170,10 @@ def test_the_pictures_are_drawn_and_the_same_twice(sweep: Path) -> None:
 
 
 def test_runs_are_compared_by_name(sweep: Path, tmp_path: Path) -> None:
-    result = evaluate(run_in(tmp_path), [str(sweep / "0"), str(sweep / "1")])
+    result = evaluate(run_in(tmp_path), [str(sweep / "0"), str(sweep / "1")], None, None, None, 0.03)
     assert result.value == 1
-    assert "significant" in result.text
+    assert "adjusted 0.00781: significant" in result.text
+    assert "not worse by more than 0.03; such a difference takes about" in result.text
     assert (tmp_path / "comparison.json").is_file()
     assert json.loads((tmp_path / "metrics.json").read_text())["compare/1/qa/f1"] == 1
 
@@ -172,7 +181,7 @@ def test_runs_are_compared_by_name(sweep: Path, tmp_path: Path) -> None:
 def test_other_questions_are_refused_or_left_out(sweep: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     other = job(tmp_path / "2", True, "hybrid", None, MANY[:30])
     with pytest.raises(InputError, match="30 are the same, of 30 and 48"):
-        evaluate(run_in(tmp_path / "run"), [str(sweep / "0"), str(other)])
+        evaluate(run_in(tmp_path / "run"), [str(sweep / "0"), str(other)], None, None, None, None)
     job(tmp_path / "0", True, "hybrid", None)
     job(tmp_path / "1", True, "none", None)
     with caplog.at_level(logging.WARNING):
@@ -199,6 +208,75 @@ def test_names_say_what_differs() -> None:
 def test_a_pair_reads_as_a_sentence() -> None:
     pair = PairedComparison("F1", "base", "tuned", 40, 0.12, 0.01, 0.2, 0.01, 0.06)
     assert str(pair) == "F1: tuned - base = +0.120 [+0.010, +0.200], p = 0.01, adjusted 0.06: not significant"
+    pair = PairedComparison("F1", "base", "tuned", 40, 0.12, 0.01, 0.2, 0.001)
+    assert str(pair) == "F1: tuned - base = +0.120 [+0.010, +0.200], p = 0.001: exploratory"
+    assert not pair.significant
+
+
+def written(folder: Path, rows: list[dict[str, object]], **metrics: float) -> FinishedRun:
+    run = run_in(folder, name=folder.name)
+    run.finish(metrics)
+    write_jsonl(folder / "predictions.jsonl", rows)
+    return FinishedRun.read(folder)
+
+
+def exam(correct: list[int], **changed: object) -> list[dict[str, object]]:
+    row = {"question": "?", "options": {"A": "x", "B": "y"}, "gold": "A", "form": "letter", "group": ""}
+    return [
+        {"id": f"q{n}", **row, "correct": float(one), **(changed if n % 2 else {})} for n, one in enumerate(correct)
+    ]
+
+
+def test_baseline_and_primary_measure_are_declared(tmp_path: Path) -> None:
+    runs = [
+        written(tmp_path / name, [row | {"other": 1 - row["correct"]} for row in exam(right)], **{"mcq/accuracy": 0.5})
+        for name, right in (("a", [1] * 12), ("b", [0] * 12), ("c", [0] * 6 + [1] * 6))
+    ]
+    pairs = compare(runs, baseline=1)["pairs"]
+    assert [(pair["first"], pair["second"]) for pair in pairs if pair["p_holm"] is not None] == [
+        ("b", "a"),
+        ("b", "c"),
+    ]
+    paths = [str(run.folder) for run in runs]
+    with pytest.raises(InputError, match=r"evaluation.primary: f1 is no common measure .* use one of correct"):
+        evaluate(run_in(tmp_path / "d"), paths, None, None, "f1", None)
+    with pytest.raises(InputError, match=r"evaluation.baseline: elsewhere is none of evaluation.runs"):
+        evaluate(run_in(tmp_path / "d"), paths, None, "elsewhere", None, None)
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"question": "!"}, "questions"),
+        ({"gold": "B"}, "gold answers"),
+        ({"options": {"A": "x", "B": "z"}}, "options"),
+        ({"form": "text"}, "forms of scoring"),
+    ],
+)
+def test_runs_that_measure_something_else_are_refused(changed: dict[str, object], named: str, tmp_path: Path) -> None:
+    one = written(tmp_path / "a", exam([1] * 14), **{"mcq/accuracy": 1})
+    other = written(tmp_path / "b", exam([1] * 14, **changed), **{"mcq/accuracy": 1})
+    told = rf"different {named} \(7 of 14 questions: q1, q3, q5, q7, q9 and 2 more\)"
+    with pytest.raises(InputError, match=told):
+        evaluate(run_in(tmp_path / "c"), [str(one.folder), str(other.folder)], None, None, None, None)
+
+
+def test_few_groups_and_margins_are_explained(tmp_path: Path) -> None:
+    rows = [[row | {"group": str(n % 5)} for n, row in enumerate(exam(right))] for right in ([0] * 40, [1] * 40)]
+    runs = [written(tmp_path / str(n), own, **{"mcq/accuracy": n}) for n, own in enumerate(rows)]
+    comparison = compare(runs, margin=0.1)
+    text = to_text(comparison, every_pair=False)
+    assert "5 groups of dependent questions: no difference can be significant" in text
+    assert comparison["pairs"][0]["not_worse"] is False, "with five groups nothing is excluded"
+    runs = [
+        written(tmp_path / f"u{n}", exam(right), **{"mcq/accuracy": n})
+        for n, right in enumerate(([0, 1] * 100, [0] * 10 + [1] * 10 + [0, 1] * 90))
+    ]
+    (pair,) = compare(runs, margin=0.1)["pairs"]
+    error = 10**0.5 / 200  # ten of two hundred questions changed
+    assert pair["found_from"] == pytest.approx(2.8016 * error)
+    assert pair["questions_for_margin"] == pytest.approx(200 * (2.8016 * error / 0.1) ** 2, abs=1)
+    assert pair["not_worse"]
 
 
 def test_only_the_leading_zero_of_a_figure_is_left_out() -> None:

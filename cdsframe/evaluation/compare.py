@@ -1,132 +1,51 @@
-"""Compares runs in pairs on the same questions: after each job of a multirun, and by `evaluation=compare`.
+"""Compares runs on the same questions: after each job of a multirun, and by `evaluation=compare`.
 
-The test is the sign-flip test over groups of questions, or exact McNemar (see `cdsframe.evaluation.statistics`);
-p-values are adjusted by Holm over all pairs of a measure. Reads the files of finished runs; generates no answers.
+Reads the files of finished runs, or results of other programs (see `cdsframe.evaluation.outside`). Generates no
+answers.
 """
 
 from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
-from itertools import combinations
+from collections.abc import Sequence
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.artifacts.files import InputFolder, read_json, read_jsonl, write_json, write_text
+from cdsframe.artifacts.files import write_json, write_text
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
+from cdsframe.evaluation.contrasts import LEVEL, Measure, PairedComparison, contrast, measures
+from cdsframe.evaluation.finished import FinishedRun, difference, require_comparable
 from cdsframe.evaluation.naming import name_runs, read_settings
+from cdsframe.evaluation.outside import read_runs
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.result import Result
-from cdsframe.evaluation.statistics import Difference, holm, paired_differences
-from cdsframe.evaluation.text import METRICS
 from cdsframe.types import JsonObject, Metrics
 
 log = logging.getLogger(__name__)
 
-FORMAT_VERSION = 1
-LEVEL = 0.05
-"""Significance level of the p-value after Holm's adjustment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """A column of `predictions.jsonl`, compared over the rows selected by `belongs` that have it in both runs."""
-
-    name: str
-    column: str
-    belongs: Callable[[JsonObject], bool] = lambda row: True
-    printed: bool = True
-    """Whether comparisons by this measure are printed; otherwise they are only in `comparison.md`."""
-
-
-def _answerable(row: JsonObject) -> bool:
-    return bool(row.get("answerable", False))
-
-
-_MEASURES = (
-    Measure("F1, answerable", "f1", _answerable),
-    Measure("exact match, answerable", "em", _answerable, printed=False),
-    Measure("citation precision, answerable", "citation_precision", _answerable),
-    Measure("citation recall, answerable", "citation_recall", _answerable),
-    Measure("refused, unanswerable", "refused", lambda row: not row.get("answerable", True)),
-    Measure("refused, answerable", "refused", _answerable),
-    Measure("wrong dose, answerable", "wrong_dose", _answerable, printed=False),
-    Measure("accuracy", "correct"),
-    Measure("nDCG@10", "ndcg@10"),
-)
-
-
-def _measures() -> list[Measure]:
-    """`_MEASURES`, and every other metric of an answer's text."""
-    known = {measure.column for measure in _MEASURES}
-    others = [Measure(f"{key}, answerable", key, _answerable, printed=False) for key in METRICS if key not in known]
-    return [*_MEASURES, *others]
-
+FORMAT_VERSION = 2
+_HEADLINES = {"f1": "qa/f1", "correct": "mcq/accuracy", "ndcg@10": "retrieval/ndcg@10", "score": "score"}
+"""Column -> metric; the first one that all runs have is primary unless another is declared."""
 
 COLUMNS = {
     "F1": "qa/f1", "exact": "qa/em", "wrong dose": "qa/wrong_dose", "cited right": "qa/citation_precision",
     "evidence cited": "qa/citation_recall", "refused, unanswerable": "qa/refusal_recall",
     "refused, answerable": "qa/answerable_refused", "accuracy": "mcq/accuracy", "nDCG@10": "retrieval/ndcg@10",
-    "seconds": "qa/seconds_per_question",
+    "score": "score", "seconds": "qa/seconds_per_question",
 }  # fmt: skip
 """Columns of the table: label -> key in `metrics.json`."""
-
-
-@dataclass(frozen=True)
-class FinishedRun:
-    """The results of a finished run: its metrics, and its rows by question id."""
-
-    folder: Path
-    metrics: Metrics
-    rows: dict[str, JsonObject]
-
-    @classmethod
-    def read(cls, folder: Path) -> FinishedRun:
-        rows = {row["id"]: row for _, row in read_jsonl(folder / "predictions.jsonl", "predictions")}
-        return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
-
-    @property
-    def questions(self) -> dict[str, str]:
-        """Question id -> question text. Runs are comparable if these are equal."""
-        return {key: row["question"] for key, row in self.rows.items()}
-
-
-@dataclass(frozen=True, slots=True)
-class PairedComparison:
-    """`second - first` of one measure: the difference with its interval, and p before and after Holm's adjustment."""
-
-    measure: str
-    first: str
-    second: str
-    questions: int
-    difference: float
-    ci_low: float
-    ci_high: float
-    p: float
-    p_holm: float
-
-    @property
-    def significant(self) -> bool:
-        return self.p_holm < LEVEL
-
-    def __str__(self) -> str:
-        verdict = "significant" if self.significant else "not significant"
-        return (
-            f"{self.measure}: {self.second} - {self.first} = {self.difference:+.3f} [{self.ci_low:+.3f}, "
-            f"{self.ci_high:+.3f}], p = {self.p:.3g}, adjusted {self.p_holm:.3g}: {verdict}"
-        )
 
 
 def summarise(sweep_folder: Path) -> str:
     """Compares the finished jobs of a multirun: writes `comparison.{json,md,svg,png}`, returns the text to print.
 
-    Jobs whose questions differ from the first job's are left out, with a warning.
+    The first job is the baseline. Jobs whose questions differ from the first job's are left out, with a warning.
     """
     folders = sorted((f for f in sweep_folder.iterdir() if f.name.isdecimal()), key=lambda folder: int(folder.name))
     runs = [
@@ -134,7 +53,7 @@ def summarise(sweep_folder: Path) -> str:
         for f in folders
         if all((f / name).is_file() for name in ("metrics.json", "predictions.jsonl"))
     ]
-    same = [run for run in runs if run.questions == runs[0].questions]
+    same = [run for run in runs if not difference(runs[0], run)]
     if len(same) < len(runs):
         others = ", ".join(run.folder.name for run in runs if run not in same)
         log.warning(
@@ -146,45 +65,59 @@ def summarise(sweep_folder: Path) -> str:
 
 
 @declares(asks_generator=False)
-def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=2)]) -> Result:
-    """`evaluation=compare`: compares the listed run folders; the headline is the best F1 (or accuracy, or nDCG)."""
-    finished = [FinishedRun.read(Path(folder)) for folder in runs]
-    for other in finished[1:]:
-        if other.questions != finished[0].questions:
-            shared = len(other.questions.items() & finished[0].questions.items())
-            raise InputError(
-                f"evaluation.runs: {other.folder} and {finished[0].folder} have different questions ({shared} are the "
-                f"same, of {len(other.questions)} and {len(finished[0].questions)}); evaluate both with the same data, "
-                "seed and limit"
-            )
-    comparison = compare(finished)
+def evaluate(
+    run: Run,
+    runs: Annotated[list[str], Field(min_length=1)],
+    qrels: str | None,
+    baseline: str | None,
+    primary: str | None,
+    margin: Annotated[float, Field(gt=0, le=1)] | None,
+) -> Result:
+    """`evaluation=compare`: compares the listed runs; the headline is the best value of the primary measure."""
+    finished = read_runs(runs, qrels)
+    require_comparable(finished)
+    names = [str(one.folder) for one in finished]
+    if baseline is not None and baseline not in names:
+        raise InputError(f"evaluation.baseline: {baseline} is none of evaluation.runs; use one of {', '.join(names)}")
+    comparison = compare(finished, 0 if baseline is None else names.index(baseline), primary, margin)
     text = write(comparison, run.folder)
     metrics = {
         f"compare/{place}/{key}": value for place, one in enumerate(finished) for key, value in one.metrics.items()
     }
-    best = max((one.metrics[key], f"compare/{place}/{key}") for place, one in enumerate(finished)
-               for key in _headlines(finished) if key in one.metrics)  # fmt: skip
+    key = _HEADLINES.get(_primary(finished, primary).column, "")
+    best = max(((one.metrics[key], f"compare/{place}/{key}") for place, one in enumerate(finished)
+                if key in one.metrics), default=(0.0, ""))  # fmt: skip
     run.finish(metrics)
     return Result(metrics, best[1], text)
 
 
-def _headlines(runs: Sequence[FinishedRun]) -> list[str]:
-    """The first of F1, accuracy and nDCG that all runs have, as the only item."""
-    shared = [key for key in ("qa/f1", "mcq/accuracy", "retrieval/ndcg@10") if all(key in run.metrics for run in runs)]
-    if not shared:
-        raise InputError(
-            "evaluation.runs: the runs have no common measure; compare runs of one evaluation (qa, mcq or retrieval)"
-        )
-    return shared[:1]
+def compare(
+    runs: Sequence[FinishedRun], baseline: int = 0, primary: str | None = None, margin: float | None = None
+) -> JsonObject:
+    """The comparison as a JSON object: the runs with their metrics, and every pair of runs by every common measure.
 
-
-def compare(runs: Sequence[FinishedRun]) -> JsonObject:
-    """The comparison as a JSON object: the runs with their metrics, and every pair of runs by every common measure."""
-    names = name_runs([read_settings(run.folder) for run in runs], [run.folder.name for run in runs])
-    pairs = [pair for measure in _measures() for pair in _pairs(measure, names, runs)]
+    Args:
+        baseline: number of the run with which the others are compared by the primary measure.
+        primary: column of the primary measure; None: F1, accuracy, nDCG@10 or score, the first that all runs have.
+        margin: difference that matters; None: none is declared.
+    """
+    known = [read_settings(run.folder) for run in runs if (run.folder / "config.yaml").is_file()]
+    folders = [run.folder.name for run in runs]
+    if len(known) == len(runs):
+        names = name_runs(known, folders)
+    else:
+        names = folders if len(set(folders)) == len(folders) else [str(run.folder) for run in runs]
+    chosen = _primary(runs, primary)
+    rows = [run.rows for run in runs]
+    pairs = [
+        pair for measure in measures() for pair in contrast(measure, names, rows, baseline, measure == chosen, margin)
+    ]
     return {
         "format_version": FORMAT_VERSION,
         "questions": len(runs[0].rows),
+        "primary": chosen.name,
+        "baseline": names[baseline],
+        "margin": margin,
         "runs": [
             {"name": name, "folder": run.folder.name, "metrics": run.metrics}
             for name, run in zip(names, runs, strict=True)
@@ -193,31 +126,23 @@ def compare(runs: Sequence[FinishedRun]) -> JsonObject:
     }
 
 
-def _pairs(measure: Measure, names: Sequence[str], runs: Sequence[FinishedRun]) -> list[PairedComparison]:
-    """All pairs of runs by one measure, over the questions that have it in both; omits pairs without such questions."""
-    import numpy as np
-
-    columns = [
-        {key: float(row[measure.column]) for key, row in run.rows.items() if measure.column in row} for run in runs
-    ]
-    ids = [key for key, row in runs[0].rows.items() if measure.belongs(row)]
-    pairs_of: dict[tuple[str, ...], list[tuple[int, int]]] = {}
-    for first, second in combinations(range(len(runs)), 2):
-        if both := tuple(key for key in ids if key in columns[first] and key in columns[second]):
-            pairs_of.setdefault(both, []).append((first, second))
-    found: dict[tuple[int, int], tuple[int, Difference]] = {}
-    for both, pairs in pairs_of.items():
-        changes = [[columns[second][key] - columns[first][key] for first, second in pairs] for key in both]
-        groups = [runs[0].rows[key].get("group", "") for key in both]
-        for pair, difference in zip(pairs, paired_differences(np.array(changes), groups), strict=True):
-            found[pair] = len(both), difference
-    order = sorted(found)
-    adjusted = holm([found[pair][1].p for pair in order])
-    return [
-        PairedComparison(measure.name, names[pair[0]], names[pair[1]], count, d.value, d.low, d.high, d.p, p_holm)
-        for pair, p_holm in zip(order, adjusted, strict=True)
-        for count, d in [found[pair]]
-    ]
+def _primary(runs: Sequence[FinishedRun], declared: str | None) -> Measure:
+    """The primary measure. Raises InputError if it is unknown, or not in all runs."""
+    shared = {
+        measure.column: measure
+        for measure in reversed(measures())  # the first measure of a column wins
+        if all(any(measure.belongs(row) and measure.column in row for row in run.rows.values()) for run in runs)
+    }
+    if declared is not None and declared not in shared:
+        raise InputError(
+            f"evaluation.primary: {declared} is no common measure of the runs; use one of {', '.join(sorted(shared))}"
+        )
+    for column in (declared,) if declared is not None else (*_HEADLINES, *shared):
+        if column in shared:
+            return shared[column]
+    raise InputError(
+        "evaluation.runs: the runs have no common measure; compare runs of one evaluation (qa, mcq or retrieval)"
+    )
 
 
 def write(comparison: JsonObject, folder: Path) -> str:
@@ -230,19 +155,39 @@ def write(comparison: JsonObject, folder: Path) -> str:
 
 
 def to_text(comparison: JsonObject, every_pair: bool) -> str:
-    """A Markdown table of the runs, followed by comparisons of pairs.
+    """A Markdown table of the runs, the primary contrasts, and exploratory comparisons of pairs.
 
     Without `every_pair`, only by printed measures, and only of runs that differ in one setting.
     """
-    printed = {measure.name for measure in _measures() if measure.printed}
-    pairs = [PairedComparison(**{k: v for k, v in pair.items() if k != "significant"}) for pair in comparison["pairs"]]
-    shown = [p for p in pairs if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
+    names = {field.name for field in fields(PairedComparison)}
+    pairs = [PairedComparison(**{k: v for k, v in pair.items() if k in names}) for pair in comparison["pairs"]]
+    contrasts = [pair for pair in pairs if pair.p_holm is not None]
+    others = [pair for pair in pairs if pair.p_holm is None]
+    printed = {measure.name for measure in measures() if measure.printed}
+    shown = [p for p in others if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
     lines = [f"{len(comparison['runs'])} runs, {comparison['questions']} questions\n", *_table(comparison["runs"]), ""]
-    lines += [f"- {pair}" for pair in shown]
-    if len(shown) < len(pairs):
-        lines.append(f"\n{len(pairs) - len(shown)} more comparisons are listed in comparison.md.")
-    lines.append(f"\np is adjusted by Holm over all pairs of a measure; significant: adjusted p below {LEVEL}.")
+    lines += [line for pair in contrasts for line in _contrast(pair, comparison.get("margin"))]
+    lines.append(
+        f"\np is adjusted by Holm over these {len(contrasts)} comparisons; significant: adjusted p below {LEVEL}."
+    )
+    if shown:
+        lines += ["\nExploratory, not adjusted for the number of comparisons:\n", *(f"- {pair}" for pair in shown)]
+    if len(shown) < len(others):
+        lines.append(f"\n{len(others) - len(shown)} more comparisons are listed in comparison.md.")
     return "\n".join(lines) + "\n"
+
+
+def _contrast(pair: PairedComparison, margin: float | None) -> list[str]:
+    """The lines of a primary contrast: the result, and what this number of questions can show."""
+    lines = [f"- {pair}"]
+    if pair.groups is not None and pair.groups <= 5:
+        lines.append(f"  {pair.groups} groups of dependent questions: no difference can be significant")
+    elif pair.found_from:
+        lines.append(f"  a true difference of {pair.found_from:.3f} would be found with a probability of .8")
+    if margin is not None and pair.questions_for_margin:
+        worse = "not worse by more than" if pair.not_worse else "not shown to be at most worse by"
+        lines.append(f"  {worse} {margin}; such a difference takes about {pair.questions_for_margin:,} such questions")
+    return lines
 
 
 def _differ_in_one(first: str, second: str) -> bool:

@@ -97,7 +97,7 @@ def evaluate(
     prompts = _prompts(system, form, choices, _retrieve(system, choices))
     asked = [(messages, form.targets(choice)) for messages, choice in zip(prompts, choices, strict=True)]
     found = score_options(system.model, asked, batch_size, labels=score_by == "letter")
-    rows = [_row(choice, form.targets(choice), scores) for choice, scores in zip(choices, found, strict=True)]
+    rows = [_row(choice, form, scores) for choice, scores in zip(choices, found, strict=True)]
 
     scores = Scores()
     groups = [choice.group for choice in choices]
@@ -156,14 +156,15 @@ def _prompts(
     return found
 
 
-def _row(choice: Choice, targets: Sequence[str], scores: Sequence[float]) -> JsonObject:
+def _row(choice: Choice, form: ExamForm, scores: Sequence[float]) -> JsonObject:
     """A row of `predictions.jsonl`. If n options tie for the best, each counts 1 / n and `predicted` is None."""
-    letters = list(choice.options)
+    letters, targets = list(choice.options), form.targets(choice)
     by_byte = [score / len(target.encode()) for score, target in zip(scores, targets, strict=True)]
     best, best_per_byte = ([letters[place] for place in _best(values)] for values in (scores, by_byte))
     return {
         "id": choice.id, "dataset": choice.dataset, "group": choice.group, "question": choice.question,
-        "gold": choice.answer,
+        "options": dict(choice.options), "gold": choice.answer,
+        "form": form.score_by if form.show_options else f"{form.score_by}, options not shown",
         "predicted": best[0] if len(best) == 1 else None, "tied": best if len(best) > 1 else [],
         "correct": (choice.answer in best) / len(best),
         "correct_per_byte": (choice.answer in best_per_byte) / len(best_per_byte),

@@ -18,6 +18,7 @@ _PANELS = {
     "qa/citation_precision": "citations that are right",
     "mcq/accuracy": "accuracy on exam questions",
     "retrieval/ndcg@10": "retrieval nDCG@10",
+    "score": "mean score",
 }
 _MOST_PANELS = 3
 _COLOURS = ("#9fb3c4", "#1f6f9f", "#e08a3c", "#5a9367", "#8c6bb1", "#b5525c")
@@ -32,9 +33,12 @@ def draw(comparison: JsonObject, path: Path) -> None:
     runs = comparison["runs"]
     panels = [key for key in _PANELS if any(key in run["metrics"] for run in runs)][:_MOST_PANELS]
     names = [run["name"] for run in runs]
+    longest = max(map(len, names))
     with rc_context({"svg.hashsalt": "cdsframe", "svg.fonttype": "none", "font.size": 10}):
         figure = Figure(
-            figsize=(2.4 + 2.9 * len(panels), 1.1 + 0.3 * len(names)), layout="constrained", facecolor="white"
+            figsize=(max(2.4, 0.08 * longest) + 2.9 * len(panels), 1.1 + 0.3 * len(names)),
+            layout="constrained",
+            facecolor="white",
         )
         FigureCanvasAgg(figure)
         for place, key in enumerate(panels):

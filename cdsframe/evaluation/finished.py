@@ -1,0 +1,78 @@
+"""Reads the results of finished runs, and checks that runs answer the same questions. Does not compare scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from cdsframe.artifacts.files import read_json, read_jsonl
+from cdsframe.errors import InputError
+from cdsframe.types import JsonObject, Metrics
+
+_SAME = {
+    "question": "questions",
+    "gold": "gold answers",
+    "answerable": "gold answers",
+    "options": "options",
+    "form": "forms of scoring",
+}
+"""Column of `predictions.jsonl` that must be equal in compared runs -> its name in messages."""
+_NAMED = 5
+"""Number of questions that a message names."""
+
+
+@dataclass(frozen=True)
+class FinishedRun:
+    """The results of a finished run: its metrics, and its rows by question id."""
+
+    folder: Path
+    metrics: Metrics
+    rows: Mapping[str, JsonObject]
+
+    @classmethod
+    def read(cls, folder: Path) -> FinishedRun:
+        """Reads a run's folder. Raises InputError if a row has no id, or two rows have the same."""
+        rows: dict[str, JsonObject] = {}
+        for number, row in read_jsonl(folder / "predictions.jsonl", "predictions"):
+            if not isinstance(row.get("id"), str):
+                raise InputError(f"{folder / 'predictions.jsonl'}, line {number}: id must be a text")
+            if row["id"] in rows:
+                raise InputError(f"{folder / 'predictions.jsonl'}, line {number}: the id {row['id']} occurs twice")
+            rows[row["id"]] = row
+        return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
+
+
+def difference(first: FinishedRun, other: FinishedRun) -> str:
+    """Describes why two runs cannot be compared, naming the first questions; empty if they can be."""
+    only = [id for id in (*first.rows, *other.rows) if (id in first.rows) != (id in other.rows)]
+    if only:
+        shared = len(first.rows.keys() & other.rows.keys())
+        return (
+            f"have different questions ({shared} are the same, of {len(other.rows)} and {len(first.rows)}; in one of "
+            f"them only: {_named(only)})"
+        )
+    for column, name in _SAME.items():
+        unequal = [
+            id
+            for id, row in first.rows.items()
+            if column in row and column in other.rows[id] and row[column] != other.rows[id][column]
+        ]
+        if unequal:
+            return f"have different {name} ({len(unequal)} of {len(first.rows)} questions: {_named(unequal)})"
+    return ""
+
+
+def require_comparable(runs: Sequence[FinishedRun]) -> None:
+    """Raises InputError if a run differs from the first in questions, gold answers, options or scoring."""
+    for other in runs[1:]:
+        if reason := difference(runs[0], other):
+            raise InputError(
+                f"evaluation.runs: {other.folder} and {runs[0].folder} {reason}; evaluate both with the same data, "
+                "seed, limit and scoring"
+            )
+
+
+def _named(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
+    return ", ".join(ids[:_NAMED]) + more
