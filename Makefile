@@ -8,6 +8,7 @@ UV := .setup/bin/uv
 RESULTS := index.name=results prompt.max_tokens=300
 RESULTS_TRAIN ?= training.max_epochs=2
 RESULTS_EVALUATE ?=
+RESULTS_ADAPTER := outputs/adapters/results
 DEMO := index.name=demo prompt.max_tokens=300
 DEMO_TRAIN ?= training.train_limit=90 training.validation_limit=8 training.max_epochs=2
 DEMO_EVALUATE ?= evaluation.limit=32 generator.max_new_tokens=32
@@ -75,10 +76,12 @@ peers: .peers/.installed  ## the environment of the peers that bench measures (L
 	$(UV) pip install --quiet --python .peers/bin/python --no-deps --require-hashes -r benchmarks/peers/requirements.lock
 	@touch $@
 
-results: setup  ## the full table: base and tuned, closed-book, every retriever, all test questions (an hour on two cores)
+results: setup  ## the full table: base and tuned, closed-book, every retriever, answers withheld (hours on two cores)
 	$(PY) ingest.py index.name=results
 	$(PY) train.py name=results index=lance $(RESULTS) $(RESULTS_TRAIN)
-	$(PY) evaluate.py -m $(RESULTS) adapter=null,outputs/adapters/results retriever=none,bm25,knn,hybrid,gold,random $(RESULTS_EVALUATE) hydra.sweep.dir=outputs/results
+	$(PY) evaluate.py -m $(RESULTS) adapter=null,$(RESULTS_ADAPTER) retriever=none,bm25,knn,hybrid,gold,random $(RESULTS_EVALUATE) hydra.sweep.dir=outputs/results
+	$(PY) evaluate.py evaluation=calibrate name=results $(RESULTS) adapter=$(RESULTS_ADAPTER) evaluation.target_accuracy=0.7
+	$(PY) evaluate.py $(RESULTS) adapter=$(RESULTS_ADAPTER) calibration=outputs/calibrations/results/calibration.json $(RESULTS_EVALUATE) hydra.run.dir=outputs/results/12
 	$(PY) -m benchmarks.picture outputs/results
 
 picture: setup  ## redraw the README's picture from docs/results.json

@@ -1,6 +1,6 @@
 """Redraws the picture in the README from the committed comparison: `python -m benchmarks.picture`.
 
-After a new `make results`, give it the multirun's folder: its `comparison.json` becomes `docs/results.json`.
+After a new `make results`, give it the folder with the runs 0, 1, …: their comparison becomes `docs/results.json`.
 """
 
 import shutil
@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 from cdsframe.artifacts.files import read_json
-from cdsframe.evaluation.compare import to_text
+from cdsframe.evaluation.compare import summarise, to_text
 from cdsframe.evaluation.picture import draw
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"
@@ -16,6 +16,7 @@ DOCS = Path(__file__).resolve().parent.parent / "docs"
 
 def main(sweep: str | None = None) -> None:
     if sweep is not None:
+        summarise(Path(sweep))
         shutil.copyfile(Path(sweep) / "comparison.json", DOCS / "results.json")
     comparison = read_json(DOCS / "results.json", "comparison")
     draw(comparison, DOCS / "images" / "results.svg")

@@ -203,6 +203,10 @@ def test_names_say_what_differs() -> None:
     several = [run("bm25", None, **{"retriever.top_k": 1}), run("none", None, **{"retriever.top_k": 2})]
     assert name_runs(several, folders[:2]) == ["bm25", "closed-book"]
     assert name_runs([run("bm25", None), run("bm25", None)], folders[:2]) == ["0", "1"]
+    withholding = [run("bm25", None, calibration=file) for file in (None, "a.json")] + [
+        run("knn", "x", calibration=None)
+    ]
+    assert name_runs(withholding, folders) == ["base, bm25", "base, bm25, withholding", "tuned, knn"]
 
 
 def test_a_pair_reads_as_a_sentence() -> None:

@@ -54,6 +54,17 @@ def test_qrels_with_or_without_a_header_and_in_trec_form(tmp_path: Path, text: s
     assert read_qrels(write(tmp_path, text)) == {"1": {"alpha-0": 1}, "2": {"alpha-0": 0, "alpha-1": 2}}
 
 
+def test_grades_below_one_are_not_relevant_and_judged_queries_that_are_not_asked_are_counted(
+    tmp_path: Path, queries: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    qrels = write(tmp_path, "1\talpha-0\t1\n2\talpha-1\t-1\n2\talpha-2\t0\n7\talpha-0\t1\n8\talpha-0\t0\n")
+    metrics = search(tmp_path / "run", queries, qrels).metrics
+    assert metrics["retrieval/queries"] == 1
+    assert metrics["retrieval/left_out"] == len(QUERIES) - 1
+    assert metrics["retrieval/judged_not_asked"] == 2
+    assert "2 judged queries are not in evaluation.queries" in caplog.text
+
+
 def test_files_are_searched_and_measured(tmp_path: Path, queries: str, caplog: pytest.LogCaptureFixture) -> None:
     qrels = write(tmp_path, "query_id\tdoc_id\tscore\n1\talpha-0\t1\n2\talpha-1\t1\n2\tgone\t1\n")
     with caplog.at_level(logging.INFO):

@@ -43,6 +43,8 @@ def read_settings(folder: Path) -> Settings:
 def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:
     """A unique name for each run: the adapter first, then the options and the single values that differ.
 
+    "withholding" marks a run with a calibration, beside runs without.
+
     `fallback`: one text per run, appended to a name that several runs share, and used instead of an empty name.
     """
     groups = sorted({group for run in runs for group in run.choices} - _NO_NAME)
@@ -54,7 +56,8 @@ def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:
     for run in runs:
         parts = [_adapter(run.values.get("adapter"), len(adapters))] if "adapter" in paths else []
         parts += [_option(group, str(run.choices.get(group))) for group in groups]
-        parts += [f"{path}={run.values.get(path)}" for path in paths if path != "adapter"]
+        parts += ["withholding"] if "calibration" in paths and run.values.get("calibration") else []
+        parts += [f"{path}={run.values.get(path)}" for path in paths if path not in ("adapter", "calibration")]
         names.append(", ".join(parts))
     return [
         name if name and names.count(name) == 1 else f"{name} ({other})" if name else other

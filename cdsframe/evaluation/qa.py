@@ -141,9 +141,11 @@ def evaluate(
     digests: dict[str, str | None] = {"data": question_digest(questions)}
     rows = [one.row() for one in judged]
     if any(answer.hits for answer in answers):
-        rows = [row | one.citation_scores for row, one in zip(rows, judged, strict=True)]
         _score_citations(scores, judged)
-        _score_retrieval(scores, judged, rankings, index, run, pipeline.retriever.top_k)
+        found = _score_retrieval(scores, judged, rankings, index, run, pipeline.retriever.top_k)
+        rows = [
+            row | one.citation_scores | found.get(one.question.id, {}) for row, one in zip(rows, judged, strict=True)
+        ]
         digests |= {"index": index.digest, "weights": retrieval_weights_digest(pipeline.retriever)}
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
@@ -204,8 +206,11 @@ def _score_citations(scores: Scores, judged: Sequence[Judged]) -> None:
 
 def _score_retrieval(
     scores: Scores, judged: Sequence[Judged], found: Sequence[Sequence[str]], index: Index, run: Run, top_k: int
-) -> None:
-    """What was retrieved for questions with evidence, against the passages that show it: ranked, and in the prompt."""
+) -> dict[str, dict[str, float]]:
+    """What was retrieved for questions with evidence, against the passages that show it: ranked, and in the prompt.
+
+    Returns question id -> measure -> value.
+    """
     rankings, shown = {}, {}
     for one, deep in zip(judged, found, strict=True):
         hits = one.answer.hits
@@ -227,6 +232,7 @@ def _score_retrieval(
     for name, column in values.items():
         scores.add(f"retrieval/{name}", column, [groups[query] for query in asked])
     scores.metrics["qa/passages_shown"] = sum(one.answer.shown for one in judged) / len(judged)
+    return {query: {name: column[place] for name, column in values.items()} for place, query in enumerate(asked)}
 
 
 def _costs(answers: Sequence[Answer], seconds: float) -> dict[str, float]:

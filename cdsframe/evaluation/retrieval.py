@@ -72,8 +72,10 @@ def evaluate(
         raise ConfigError(
             "evaluation=retrieval needs a retriever that searches, got retriever=none; use another retriever"
         )
-    chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
-    log.info("searching %d queries (%d without a relevant passage are left out)", len(chosen), left_out)
+    chosen, judged, counts = load(queries, qrels, system, split, sample, seed)
+    log.info(
+        "searching %d queries (%d without a relevant passage are left out)", len(chosen), counts["retrieval/left_out"]
+    )
     places = locate(index, judged)
     groups = clusters(chosen, judged, places)
     found = _search(retriever, system.reranker, system.context, chosen)
@@ -85,7 +87,7 @@ def evaluate(
     values |= score_rankings(judged_sections, sections, {"section_ndcg@10": "nDCG@10"})
     for name, column in values.items():
         scores.add(f"retrieval/{name}", column, groups)
-    metrics = scores.metrics | {"retrieval/queries": len(chosen), "retrieval/left_out": left_out}
+    metrics = scores.metrics | counts
     write_trec(run.folder / "run.trec", rankings)
     rows = ({name: column[place] for name, column in values.items()} for place in range(len(chosen)))
     write_jsonl(
@@ -173,20 +175,32 @@ def _is_grade(cell: str) -> bool:
 
 def load(
     queries: str | None, qrels: str | None, system: System, split: str, sample: int | None, seed: int
-) -> tuple[list[JudgedQuery], Qrels, int]:
-    """Returns at most `sample` queries with a relevant passage, their judgements, and the number of other queries.
+) -> tuple[list[JudgedQuery], Qrels, dict[str, float]]:
+    """Returns at most `sample` queries with a relevant passage, their judgements, and counts as metrics.
 
-    Reads the two files, or the evidence of the data's questions. Raises InputError if no query has a relevant passage.
+    A passage is relevant if its grade is above 0. Reads the two files, or the evidence of the data's questions. Raises
+    InputError if no query has a relevant passage.
     """
     asked, judged = _from_files(queries, qrels) if queries and qrels else _from_data(system.data, split, system.index)
-    relevant = [query for query in asked if any(judged.get(query.id, {}).values())]
+    relevant = [query for query in asked if any(grade > 0 for grade in judged.get(query.id, {}).values())]
+    not_asked = len(judged.keys() - {query.id for query in asked})
+    if not_asked:
+        log.warning(
+            "%d judged queries are not in evaluation.queries (retrieval/judged_not_asked); check that it is complete",
+            not_asked,
+        )
     chosen = proportional_sample(relevant, sample, seed, lambda _: "")
     if not chosen:
         raise InputError(
             "no query has a relevant passage in the qrels; use the same ids in evaluation.queries and "
             "evaluation.qrels, and grades above 0"
         )
-    return chosen, {query.id: judged[query.id] for query in chosen}, len(asked) - len(relevant)
+    counts = {
+        "retrieval/queries": float(len(chosen)),
+        "retrieval/left_out": float(len(asked) - len(relevant)),
+        "retrieval/judged_not_asked": float(not_asked),
+    }
+    return chosen, {query.id: judged[query.id] for query in chosen}, counts
 
 
 def _from_files(queries: str, qrels: str) -> tuple[list[JudgedQuery], Qrels]:

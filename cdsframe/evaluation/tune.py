@@ -54,7 +54,7 @@ def evaluate(
     if store == "remove":  # before the weights are read: they may be damaged
         run.finish({}, {"index": index.digest})
         return Result({}, f"retrieval/{MEASURE}_tuned", _changed(index, retriever.weights_key, None))
-    chosen, judged, left_out = load(queries, qrels, system, split, sample, seed)
+    chosen, judged, counts = load(queries, qrels, system, split, sample, seed)
     groups = clusters(chosen, judged, locate(index, judged))
     fold_of = folds_of(groups, folds, seed)
     fitter = WeightFitter(retriever, chosen, judged, grid)
@@ -71,8 +71,7 @@ def evaluate(
     metrics = scores.metrics | {
         **_difference("retrieval/tuned_difference", "retrieval/tuned_p", gain),
         **_difference("retrieval/best_leg_difference", "retrieval/best_leg_p", to_leg),
-        "retrieval/queries": len(chosen),
-        "retrieval/left_out": left_out,
+        **counts,
     }
     write_json(run.folder / "weights.json", dict(weights))
     data = queries_digest(chosen)
@@ -139,7 +138,7 @@ def _summary(metrics: Mapping[str, Any], gain: Difference, to_leg: Difference, b
         f"nDCG@10 {metrics['retrieval/ndcg@10']:.3f} with the weights in use, "
         f"{metrics['retrieval/ndcg@10_tuned']:.3f} cross-fitted: {_written(gain)}\nto the better leg alone ({best_leg} "
         f"{metrics[f'retrieval/ndcg@10_{best_leg}']:.3f}): {_written(to_leg)}\n"
-        f"fitted to all {metrics['retrieval/queries']} queries: {overrides(weights)}"
+        f"fitted to all {metrics['retrieval/queries']:.0f} queries: {overrides(weights)}"
     )
 
 
