@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
+from uuid import uuid4
 
 from cdsframe.artifacts.adapter import quiet_peft, require_tokens
+from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import expanded
 from cdsframe.artifacts.loading import loading, require_weights
 from cdsframe.artifacts.packaged import cache_folder, make_once, model_path, public_name, weights_digest
@@ -256,6 +258,18 @@ class LanguageModel:
             rows = AutoConfig.from_pretrained(self.path, trust_remote_code=False).get_text_config().vocab_size
         wanted = self.tokenizer.pad_token_id
         return int(wanted) if wanted is not None and wanted < rows else 0
+
+    @cached_property
+    def outputs_depend_on(self) -> str:
+        """A digest of all that decides its outputs for given tokens.
+
+        Weights and configuration files of base and adapter, new tokens, quantization, precision, attention and device.
+        """
+        folders = [folder for folder in (self.path, self.adapter) if folder is not None]
+        weights = [weights_digest(folder) or uuid4().hex for folder in folders]  # unknown weights are never the same
+        files = [file for folder in folders for file in sorted(Path(folder).glob("*config.json"))]
+        settings = [str(self.quantization.identity), str(self.compute_dtype), self._attention, self.device]
+        return digest(*weights, *(file.read_text(encoding="utf-8") for file in files), *self.new_tokens, *settings)
 
     @cached_property
     def digest(self) -> str | None:

@@ -69,6 +69,19 @@ class Pipeline:
         """Config group -> settings of the component that affect answers."""
         return {} if self._identity is None else self._identity()
 
+    def with_generator(self, generator: Generator) -> Pipeline:
+        """The same pipeline with another generator."""
+        return Pipeline(
+            self.retriever,
+            self.reranker,
+            self.context,
+            self.prompt,
+            generator,
+            self.calibration,
+            self.index,
+            self._identity,
+        )
+
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as fast as later ones."""
         self.generator.load()
@@ -139,12 +152,15 @@ class Pipeline:
             zip(prompts, self.generator.generate([messages for messages, _ in prompts.values()]), strict=True)
         )
         generated = (perf_counter() - started) / max(len(prompts), 1)
-        return [
-            self._finish(question, hits, prompts[number][1], generations[number], retrieved, generated)
-            if number in prompts
-            else self._abstain(question, retrieved, reason)
-            for number, (question, hits) in enumerate(zip(questions, found, strict=True))
-        ]
+        answers = []
+        for number, (question, hits) in enumerate(zip(questions, found, strict=True)):
+            if number not in prompts:
+                answers.append(self._abstain(question, retrieved, reason))
+                continue
+            generation, shown = generations[number], prompts[number][1]
+            seconds = generated if generation.seconds is None else generation.seconds
+            answers.append(self._finish(question, hits, shown, generation, retrieved, seconds))
+        return answers
 
     def unmatched(self, filter: Filters | None) -> str:
         """Explains which part of a filter no document matches; empty if documents match or there is no filter."""

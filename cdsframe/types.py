@@ -266,13 +266,17 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Generation:
-    """Generated text. `log_probabilities` are natural logarithms, one per generated token, or None."""
+    """Generated text. `log_probabilities` are natural logarithms, one per generated token, or None.
+
+    `seconds`: wall time of its batch, divided by the batch's size; None: not measured.
+    """
 
     text: str
     log_probabilities: tuple[float, ...] | None
     prompt_tokens: int
     completion_tokens: int
     finish_reason: Literal["stop", "length"] = "stop"
+    seconds: float | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Me
     system = SystemDouble(Pipeline(*parts, identity=lambda: IDENTITY), data=Questions(asked))
     return evaluate(
         system, run_in(folder / "run"), 1,
-        "validation", None, 0.5, 0.9, 10, 200, str(folder / "out" / "calibration.json"),
+        "validation", None, 0.5, 0.9, 10, 200, None, str(folder / "out" / "calibration.json"),
     )  # fmt: skip
 
 
@@ -208,4 +208,4 @@ def test_a_calibration_in_use_is_refused(tmp_path: Path) -> None:
     used = Calibrator({}, {}, {}, 0.0)
     system = SystemDouble(pipeline=None, calibration=used)
     with pytest.raises(ConfigError, match="calibration=null"):
-        evaluate(system, run_in(tmp_path), 1, "validation", None, 0.5, 0.8, 10, 200, "x")
+        evaluate(system, run_in(tmp_path), 1, "validation", None, 0.5, 0.8, 10, 200, None, "x")

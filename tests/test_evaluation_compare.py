@@ -48,7 +48,7 @@ def wrong(messages: list[Message]) -> str:
 def job(folder: Path, knows: bool, retriever: str, adapter: str | None, questions: list[Question] = MANY) -> Path:
     asked, index = pipeline(right if knows else wrong, 0 if retriever == "none" else 2)
     run = run_in(folder, retriever=retriever, adapter=adapter)
-    ask(SystemDouble(asked, index=index, data=Questions(questions)), run, 1, "test", None)
+    ask(SystemDouble(asked, index=index, data=Questions(questions)), run, 1, "test", None, None)
     return folder
 
 
@@ -103,7 +103,7 @@ def test_citations_are_compared_where_both_runs_have_them(tmp_path: Path) -> Non
     for place, (answer, top_k) in enumerate([(citing(False), 2), (citing(True), 2), (right, 2), (right, 0)]):
         asked, index = pipeline(answer, top_k)
         system = SystemDouble(asked, index=index, data=Questions(MANY))
-        ask(system, run_in(tmp_path / str(place), job=place), 1, "test", None)
+        ask(system, run_in(tmp_path / str(place), job=place), 1, "test", None, None)
     runs = [FinishedRun.read(tmp_path / str(place)) for place in range(4)]
     pairs = {
         (pair["measure"].partition(",")[0], pair["first"][-1], pair["second"][-1]): pair

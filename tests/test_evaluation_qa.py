@@ -30,7 +30,7 @@ def answer(messages: Sequence[Message]) -> str:
 
 def ask(folder: Path, top_k: int = 2, limit: int | None = None) -> Result:
     asked, index = pipeline(answer, top_k)
-    return evaluate(SystemDouble(asked, index=index), run_in(folder), 1, "test", limit)
+    return evaluate(SystemDouble(asked, index=index), run_in(folder), 1, "test", limit, None)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ SECOND = 1 / math.log2(3)
 def ask_backwards(folder: Path, top_k: int, max_tokens: int = 400) -> dict[str, float]:
     asked, index = pipeline(answer)
     asked.retriever, asked.prompt.max_tokens = Backwards(index, top_k), max_tokens
-    return evaluate(SystemDouble(asked, index=index), run_in(folder), 1, "test", None).metrics
+    return evaluate(SystemDouble(asked, index=index), run_in(folder), 1, "test", None, None).metrics
 
 
 def test_rankings_are_measured_ten_deep_however_few_are_retrieved(tmp_path: Path) -> None:
@@ -137,7 +137,7 @@ def test_the_rerankers_order_is_measured(tmp_path: Path) -> None:
 
     asked, index = pipeline(answer)
     asked.reranker = Reversed()
-    metrics = evaluate(SystemDouble(asked, index=index), run_in(tmp_path), 1, "test", None).metrics
+    metrics = evaluate(SystemDouble(asked, index=index), run_in(tmp_path), 1, "test", None, None).metrics
     assert metrics["retrieval/ndcg@10"] == pytest.approx((1 + SECOND + 1 + SECOND) / 4)
     assert metrics["retrieval/recall@2"] == 1
 

@@ -62,6 +62,10 @@ class LanguageModel(Protocol):
         """The digest of the base weights; None if they are not on disk."""
 
     @property
+    def outputs_depend_on(self) -> str:
+        """A digest of all that decides its outputs for given tokens: weights, adapter, quantization, precision."""
+
+    @property
     def path(self) -> str:
         """The folder of the base model, or its Hugging Face Hub id."""
 

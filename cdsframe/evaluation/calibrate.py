@@ -23,6 +23,7 @@ from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.evaluation.generations import cached
 from cdsframe.evaluation.qa import Judged, judge
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, with_table
 from cdsframe.evaluation.statistics import Interval, interval_of, paired_differences
@@ -62,6 +63,7 @@ def evaluate(
     target_accuracy: Annotated[float, Field(gt=0, le=1)],
     minimum: Annotated[int, Field(ge=5)],
     resamples: Annotated[int, Field(ge=100)],
+    cache: str | None,
     output: str,
 ) -> Result:
     """Answers a split's questions, fits and tests a calibrator; writes it to the run's folder and to `output`.
@@ -69,11 +71,11 @@ def evaluate(
     An answer is correct if its F1 is at least `correct_from` and it states no wrong dose ("10 mg twice daily" shares
     most words with "15 mg twice daily"). Refusals have no confidence and are left out.
     """
-    pipeline = system.pipeline
     if system.calibration.fitted:
         raise ConfigError(
             "evaluation=calibrate needs answers without a calibration, but one is configured; use calibration=null"
         )
+    pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
     answers = pipeline.answer_many([question.question for question in questions])
     judged = judge(questions, answers)

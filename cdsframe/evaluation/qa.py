@@ -11,7 +11,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from math import isfinite
-from time import perf_counter
 from typing import Annotated, Literal
 
 from pydantic import Field
@@ -23,6 +22,7 @@ from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import InputError
 from cdsframe.evaluation.dependence import question_groups
+from cdsframe.evaluation.generations import cached
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
 from cdsframe.evaluation.result import (
@@ -118,17 +118,20 @@ def evaluate(
     seed: int,
     split: Literal["train", "validation", "test"],
     limit: Annotated[int, Field(ge=1)] | None,
+    cache: str | None,
 ) -> Result:
-    """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers."""
-    pipeline, index = system.pipeline, system.index
+    """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers.
+
+    `cache`: folder of generated texts; texts that are there are read, so that a killed evaluation resumes. None: none.
+    """
+    index = system.index
+    pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
     texts = [question.question for question in questions]
     rankings = _rank(pipeline, texts)
     pipeline.load()  # so that the seconds are those of answering
     log.info("asking %d questions", len(questions))
-    started = perf_counter()
     answers = pipeline.answer_many(texts)
-    seconds = perf_counter() - started
     if broken := sum(not all(map(isfinite, answer.features.values())) for answer in answers):
         raise InputError(
             f"{broken} of {len(answers)} answers have probabilities that are no finite numbers: the model's weights "
@@ -149,7 +152,7 @@ def evaluate(
         digests |= {"index": index.digest, "weights": retrieval_weights_digest(pipeline.retriever)}
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
-    metrics = scores.metrics | _costs(answers, seconds)
+    metrics = scores.metrics | _costs(answers)
     write_jsonl(run.folder / "predictions.jsonl", rows)
     write_report(run, system, metrics, rows)
     run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=system.data.scope)
@@ -235,10 +238,11 @@ def _score_retrieval(
     return {query: {name: column[place] for name, column in values.items()} for place, query in enumerate(asked)}
 
 
-def _costs(answers: Sequence[Answer], seconds: float) -> dict[str, float]:
+def _costs(answers: Sequence[Answer]) -> dict[str, float]:
+    """Means per question; a text that was read from the cache counts with the seconds that it took to compute."""
     count = len(answers)
     return {
-        "qa/seconds_per_question": seconds / count,
+        "qa/seconds_per_question": sum(answer.timings["total"] for answer in answers) / count,
         "qa/prompt_tokens": sum(answer.usage["prompt_tokens"] for answer in answers) / count,
         "qa/completion_tokens": sum(answer.usage["completion_tokens"] for answer in answers) / count,
     }

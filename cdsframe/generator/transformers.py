@@ -9,7 +9,9 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -49,7 +51,7 @@ class TransformersGenerator:
         batch_size: Annotated[int, Field(ge=1)],
         seed: int,
     ) -> None:
-        self._model, self._batch_size, self._seed = model, batch_size, seed
+        self._model, self.batch_size, self._seed = model, batch_size, seed
         self.name, self.max_new_tokens, self.temperature = model.name, max_new_tokens, temperature
         self._lock = threading.Lock()
 
@@ -68,17 +70,26 @@ class TransformersGenerator:
     def count(self, messages: Sequence[Message]) -> int:
         return len(self._encode(messages))
 
+    def keys(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        """For each conversation, a digest of all that decides its answer: model, decoding and prompt tokens."""
+        decoding = [str(self.max_new_tokens), str(self.temperature), str(self._seed if self.temperature else 0)]
+        decided_by = digest(self._model.outputs_depend_on, *decoding, *map(str, sorted(self._ends)))
+        return [digest(decided_by, " ".join(map(str, self._encode(messages)))) for messages in conversations]
+
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
         from tqdm import tqdm
 
         prompts = [self._encode(messages) for messages in conversations]
         order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]), reverse=True)
         done: dict[int, Generation] = {}
-        with tqdm(total=len(prompts), desc="answers", unit="", disable=len(prompts) <= self._batch_size) as bar:
-            for first in range(0, len(order), self._batch_size):
-                batch = order[first : first + self._batch_size]
+        with tqdm(total=len(prompts), desc="answers", unit="", disable=len(prompts) <= self.batch_size) as bar:
+            for first in range(0, len(order), self.batch_size):
+                batch = order[first : first + self.batch_size]
                 with self._lock:
-                    done.update(zip(batch, self._batch([prompts[number] for number in batch]), strict=True))
+                    started = perf_counter()
+                    found = self._batch([prompts[number] for number in batch])
+                    seconds = (perf_counter() - started) / len(batch)
+                done.update((number, replace(one, seconds=seconds)) for number, one in zip(batch, found, strict=True))
                 bar.update(len(batch))
         return [done[number] for number in range(len(prompts))]
 

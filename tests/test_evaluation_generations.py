@@ -1,0 +1,173 @@
+"""Generated texts are kept: what decides a text is in its key, a killed evaluation computes only what is missing."""
+
+import os
+import sqlite3
+from collections.abc import Sequence
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+from answering import language_model
+from evaluation_doubles import QUESTIONS, Questions, SystemDouble, pipeline, run_in
+
+from cdsframe.errors import InputError
+from cdsframe.evaluation.generations import CachedGenerator, Generations, cached
+from cdsframe.evaluation.qa import evaluate
+from cdsframe.generator.scripted import ScriptedGenerator
+from cdsframe.generator.transformers import TransformersGenerator
+from cdsframe.quantization import Nf4
+from cdsframe.types import Generation, Message
+
+CONVERSATIONS = [[Message("user", f"question {'long ' * n}{n}")] for n in range(7)]
+
+
+class Counting:
+    """Answers with a conversation's text and counts what it computes; `fails_at`: the batch that raises."""
+
+    generates = uses_model = True
+    name, max_new_tokens, temperature, batch_size = "counting", 8, 0.0, 2
+
+    def __init__(self, fails_at: int | None = None) -> None:
+        self.batches: list[list[str]] = []
+        self.fails_at, self.loaded = fails_at, 0
+
+    def load(self) -> None:
+        self.loaded += 1
+
+    def count(self, messages: Sequence[Message]) -> int:
+        return len(messages[-1].content)
+
+    def keys(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
+        return [messages[-1].content for messages in conversations]
+
+    def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
+        if len(self.batches) == self.fails_at:
+            raise KeyboardInterrupt
+        self.batches.append([messages[-1].content for messages in conversations])
+        return [Generation(text.upper(), (-0.5,), 3, 1, "length", 0.25) for text in self.batches[-1]]
+
+    def stream(self, messages: Sequence[Message]) -> Any:
+        return iter(())
+
+
+def test_a_killed_evaluation_computes_only_what_is_missing(tmp_path: Path) -> None:
+    wanted = [Generation(m[-1].content.upper(), (-0.5,), 3, 1, "length", 0.25) for m in CONVERSATIONS]
+    with pytest.raises(KeyboardInterrupt):
+        CachedGenerator(Counting(fails_at=2), Generations(tmp_path)).generate(CONVERSATIONS)
+    again = Counting()
+    assert CachedGenerator(again, Generations(tmp_path)).generate(CONVERSATIONS) == wanted
+    assert sorted(map(len, again.batches)) == [1, 2], "four of seven were stored"
+    assert again.loaded == 1
+    last = Counting()
+    found = CachedGenerator(last, Generations(tmp_path)).generate(CONVERSATIONS)
+    assert found == wanted
+    assert [one.seconds for one in found] == [0.25] * 7, "what it cost when it was computed"
+    assert (last.batches, last.loaded) == ([], 0), "no model is loaded"
+
+
+def test_equal_conversations_are_computed_once(tmp_path: Path) -> None:
+    generator = Counting()
+    first, second = CachedGenerator(generator, Generations(tmp_path)).generate([CONVERSATIONS[0]] * 2)
+    assert first == second
+    assert generator.batches == [["question 0"]]
+
+
+def test_without_a_folder_or_without_keys_nothing_is_stored(tmp_path: Path) -> None:
+    generator, scripted = Counting(), ScriptedGenerator("x")
+    assert cached(generator, None) is generator
+    assert cached(scripted, str(tmp_path)) is scripted
+    assert isinstance(cached(generator, str(tmp_path)), CachedGenerator)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
+    Generations(tmp_path / "new").write({"k": Generation("secret", None, 1, 1)})
+    assert (tmp_path / "new" / "generations.sqlite").stat().st_mode & 0o777 == 0o600
+    assert Generations(tmp_path / "new").read(["k", "other"]) == {"k": Generation("secret", None, 1, 1)}
+
+
+@pytest.mark.parametrize("damage", ["text", "value", "table"])
+def test_a_damaged_file_is_named_with_the_way_out(damage: str, tmp_path: Path) -> None:
+    store, path = Generations(tmp_path), tmp_path / "generations.sqlite"
+    store.write({"k": Generation("x", None, 1, 1)})
+    if damage == "text":
+        path.write_text("not a database, but long enough to be read as one " * 20)
+    else:
+        with sqlite3.connect(path) as database:
+            database.execute("UPDATE generations SET value = '{}'" if damage == "value" else "DROP TABLE generations")
+            if damage == "table":
+                database.execute("CREATE TABLE generations (other TEXT)")
+        database.close()
+    with pytest.raises(InputError, match=r"generations.sqlite cannot be used .* evaluation.cache=null"):
+        store.read(["k"])
+
+
+def test_whatever_decides_a_text_changes_its_key(tmp_path: Path) -> None:
+    """One byte of each ingredient: prompt, decoding, precision, quantization, weights and configuration."""
+    base, adapter = tmp_path / "base", tmp_path / "adapter"
+    copytree(language_model("tiny").path, base)
+    adapter.mkdir()
+    (adapter / "adapter_config.json").write_text('{"r": 8}')
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights 1")
+
+    def keys(prompt: str = "Which dose?", decoding: dict[str, Any] = {}, **changed: object) -> str:  # noqa: B006
+        model = language_model.__wrapped__("tiny")  # not the one that other tests share
+        vars(model).update({"path": str(base), "tokenizer": language_model("tiny").tokenizer, **changed})
+        settings = {"max_new_tokens": 4, "temperature": 0.0, "batch_size": 2, "seed": 1} | decoding
+        return TransformersGenerator(model, **settings).keys([[Message("user", prompt)]])[0]
+
+    found = {
+        "plain": keys(),
+        "prompt": keys("Which dose!"),
+        "tokens": keys(decoding={"max_new_tokens": 5}),
+        "temperature": keys(decoding={"temperature": 0.5}),
+        "seed": keys(decoding={"temperature": 0.5, "seed": 2}),
+        "attention": keys(_attention="eager"),
+        "precision": keys(_wanted_dtype="float16"),
+        "new tokens": keys(new_tokens=["velorapine"]),
+        "quantization": keys(quantization=Nf4(double_quant=True, expand_on_cpu=False)),
+        "double quantization": keys(quantization=Nf4(double_quant=False, expand_on_cpu=False)),
+        "adapter": keys(adapter=str(adapter)),
+    }
+    (adapter / "adapter_config.json").write_text('{"r": 9}')
+    found["adapter's settings"] = keys(adapter=str(adapter))
+    (adapter / "adapter_model.safetensors").write_bytes(b"weights 2")
+    found["adapter's weights"] = keys(adapter=str(adapter))
+    assert keys() == found["plain"] == keys(decoding={"seed": 2, "batch_size": 1}), "greedy decoding needs no seed"
+    (base / "config.json").write_text((base / "config.json").read_text() + "\n")
+    found["base's settings"] = keys()
+    with next(base.glob("*.safetensors")).open("r+b") as file:
+        file.seek(-1, os.SEEK_END)
+        last = file.read(1)
+        file.seek(-1, os.SEEK_END)
+        file.write(bytes([last[0] ^ 1]))
+    found["base's weights"] = keys()
+    assert len(set(found.values())) == len(found), found
+
+
+def test_an_evaluation_repeated_is_read_and_keeps_its_costs(tmp_path: Path) -> None:
+    asked, index = pipeline("x")
+    results = []
+    for number in range(2):
+        generator = Counting()
+        generator.uses_model = False  # the system has none
+        system = SystemDouble(asked.with_generator(generator), index=index, data=Questions(QUESTIONS))
+        results.append(
+            evaluate(system, run_in(tmp_path / str(number)), 1, "test", None, str(tmp_path / "cache")).metrics
+        )
+        assert bool(generator.batches) is (number == 0)
+    first, second = ({k: v for k, v in metrics.items() if "seconds" not in k} for metrics in results)
+    assert first == second
+    assert results[1]["qa/seconds_per_question"] >= 0.25
+    texts = [(tmp_path / number / "predictions.jsonl").read_text(encoding="utf-8") for number in "01"]
+    assert texts[0] == texts[1]
+
+
+def test_two_processes_share_the_file(tmp_path: Path) -> None:
+    Generations(tmp_path).write({"a": Generation("1", None, 1, 1)})
+    if (child := os.fork()) == 0:
+        Generations(tmp_path).write({"b": Generation("2", None, 1, 1)})
+        os._exit(0)
+    assert os.waitpid(child, 0)[1] == 0
+    assert set(Generations(tmp_path).read(["a", "b"])) == {"a", "b"}
