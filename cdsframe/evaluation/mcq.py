@@ -22,10 +22,12 @@ from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.evaluation.exam import distinguishable, read_exam
 from cdsframe.evaluation.likelihood import score_options
+from cdsframe.evaluation.positions import longest, macro_f1, majority, original, shifts
 from cdsframe.evaluation.result import Result, Scores, model_digests, with_table
+from cdsframe.evaluation.statistics import paired_difference
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
-from cdsframe.types import Choice, JsonObject, Message, Passage
+from cdsframe.types import Choice, JsonObject, Message, Metrics, Passage
 
 log = logging.getLogger(__name__)
 
@@ -80,12 +82,16 @@ def evaluate(
     system_message: str,
     score_by: Literal["letter", "text"],
     show_options: bool,
+    shift: bool,
     batch_size: Annotated[int, Field(ge=1)],
 ) -> Result:
     """Scores each option of each question; the accuracy is the share of questions whose correct option scores highest.
 
     Questions with two identically worded options are left out. If n options tie for the highest score and the correct
     one is among them, the question counts 1 / n.
+
+    With `shift`, a closed-book question whose options are shown is asked with all cyclic shifts of its options, so that
+    the accuracy over the shifts does not depend on a preference for a letter.
 
     `retriever=none` evaluates closed-book; with any other retriever the prompt shows passages, which are searched
     with the question alone, not with its options.
@@ -94,25 +100,22 @@ def evaluate(
     usable = distinguishable(exam)
     choices = proportional_sample(usable, sample, seed, lambda choice: choice.dataset)
     form = ExamForm(system_message.strip(), score_by, show_options)
-    prompts = _prompts(system, form, choices, _retrieve(system, choices))
-    asked = [(messages, form.targets(choice)) for messages, choice in zip(prompts, choices, strict=True)]
-    found = score_options(system.model, asked, batch_size, labels=score_by == "letter")
-    rows = [_row(choice, form, scores) for choice, scores in zip(choices, found, strict=True)]
+    moved = [
+        shifts(choice) if shift and show_options and not system.retriever.searches else [choice] for choice in choices
+    ]
+    versions = [version for own in moved for version in own]
+    prompts = _prompts(system, form, versions, _retrieve(system, versions))
+    asked = [(messages, form.targets(version)) for messages, version in zip(prompts, versions, strict=True)]
+    found = iter(score_options(system.model, asked, batch_size, labels=score_by == "letter"))
+    rows = []
+    for choice, own in zip(choices, moved, strict=True):
+        first, *others = (_row(version, form, next(found)) for version in own)
+        rows.append(first | _over_shifts(choice, [first, *others]) if others else first)
 
-    scores = Scores()
-    groups = [choice.group for choice in choices]
-    scores.add("mcq/accuracy", [row["correct"] for row in rows], groups)
-    if score_by == "text":
-        scores.add("mcq/accuracy_per_byte", [row["correct_per_byte"] for row in rows], groups)
-    for dataset in sorted({choice.dataset for choice in choices} - {""}):
-        own = [row for row in rows if row["dataset"] == dataset]
-        scores.add(f"mcq/{dataset}/accuracy", [row["correct"] for row in own], [row["group"] for row in own])
-    chance = sum(1 / len(choice.options) for choice in choices) / len(choices)
-    ties = sum(bool(row["tied"]) for row in rows)
-    if ties:
+    metrics = _metrics(choices, rows, score_by)
+    if ties := int(metrics["mcq/ties"]):
         log.warning("%d of %d questions end in a tie (mcq/ties): each of n tied options counts 1 / n", ties, len(rows))
-    counts = {"mcq/questions": len(choices), "mcq/ties": ties, "mcq/left_out": len(exam) - len(usable)}
-    metrics = scores.metrics | counts | {"mcq/chance": chance}
+    metrics["mcq/left_out"] = len(exam) - len(usable)
     write_jsonl(run.folder / "predictions.jsonl", rows)
     digests = {
         "data": digest(*(part for c in choices for part in (c.id, c.question, c.answer))),
@@ -120,8 +123,47 @@ def evaluate(
     }
     if system.retriever.searches:
         digests["index"] = system.index.digest
-    run.finish(metrics, digests)
+    model = system.model
+    precision = {"precision": str(model.compute_dtype), "quantization": dict(model.quantization.identity)}
+    run.finish(metrics, digests, **precision)
     return with_table(metrics, "mcq/accuracy")
+
+
+def _metrics(choices: Sequence[Choice], rows: Sequence[JsonObject], score_by: str) -> Metrics:
+    """Accuracies, beside what naive strategies score on the same questions."""
+    scores, groups = Scores(), [choice.group for choice in choices]
+    correct = [row["correct"] for row in rows]
+    scores.add("mcq/accuracy", correct, groups)
+    if score_by == "text":
+        scores.add("mcq/accuracy_per_byte", [row["correct_per_byte"] for row in rows], groups)
+    if all("permuted_correct" in row for row in rows):
+        scores.add("mcq/permuted_accuracy", [row["permuted_correct"] for row in rows], groups)
+        scores.add("mcq/same_option", [row["same_option"] for row in rows], groups)
+    for dataset in sorted({choice.dataset for choice in choices} - {""}):
+        own = [row for row in rows if row["dataset"] == dataset]
+        scores.add(f"mcq/{dataset}/accuracy", [row["correct"] for row in own], [row["group"] for row in own])
+    scores.add("mcq/majority_letter", majority(choices), groups)
+    scores.add("mcq/longest_option", longest(choices), groups)
+    scores.put("mcq/above_majority_letter", paired_difference(majority(choices), correct, groups))
+    chosen = [row["predicted"] for row in rows]
+    letters = sorted({letter for choice in choices for letter in choice.options})
+    return scores.metrics | {
+        "mcq/chance": sum(1 / len(choice.options) for choice in choices) / len(choices),
+        "mcq/macro_f1": macro_f1([choice.answer for choice in choices], chosen),
+        **{f"mcq/chosen/{letter}": chosen.count(letter) / len(chosen) for letter in letters},
+        "mcq/questions": len(choices),
+        "mcq/ties": sum(bool(row["tied"]) for row in rows),
+    }
+
+
+def _over_shifts(choice: Choice, rows: Sequence[JsonObject]) -> JsonObject:
+    """The mean score over the shifts, and whether all shifts chose the same option."""
+    chosen = [row["predicted"] and original(choice, row["predicted"], by) for by, row in enumerate(rows)]
+    return {
+        "permuted_correct": sum(row["correct"] for row in rows) / len(rows),
+        "same_option": float(None not in chosen and len(set(chosen)) == 1),
+        "chosen_by_shift": chosen,
+    }
 
 
 def _retrieve(system: System, choices: Sequence[Choice]) -> list[list[Passage]]:
