@@ -7,10 +7,11 @@ from pathlib import Path
 
 import ir_measures
 import pytest
-from evaluation_doubles import QUESTIONS, Search, SystemDouble, pipeline, question_of, run_in
+from evaluation_doubles import QUESTIONS, Search, SystemDouble, passages, pipeline, question_of, run_in
 
 from cdsframe.evaluation.qa import Judged, evaluate
 from cdsframe.evaluation.result import Result
+from cdsframe.evaluation.text import token_f1
 from cdsframe.types import Filter, Hit, Message, Question
 
 ANSWERS = {
@@ -52,6 +53,16 @@ def test_answers_by_hand(metrics: dict[str, float]) -> None:
     assert metrics["qa/fact/em"] == pytest.approx(1 / 3)
     assert metrics["qa/history/em"] == 1
     assert (metrics["qa/questions"], metrics["qa/answerable"], metrics["qa/unanswerable"]) == (6, 4, 2)
+
+
+def test_strategies_without_a_model_by_hand(metrics: dict[str, float]) -> None:
+    assert metrics["qa/always_refuse/f1_all"] == 2 / 6
+    # The first passage of each answerable question is the one with its evidence.
+    first = [passages()[place].text for place in (0, 0, 1, 3)]
+    answerable = [question for question in QUESTIONS if question.answerable]
+    copied = [token_f1(text, [q.answer, *q.aliases]) for text, q in zip(first, answerable, strict=True)]
+    assert metrics["qa/copy_passage/f1"] == pytest.approx(sum(copied) / 4)
+    assert 0 < metrics["qa/copy_passage/f1"] < 1
 
 
 def test_refusals_by_hand(metrics: dict[str, float]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from math import isfinite
 from typing import Annotated, Literal
@@ -152,6 +152,7 @@ def evaluate(
         digests |= {"index": index.digest, "weights": retrieval_weights_digest(pipeline.retriever)}
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
+    _score_naive(scores, judged)
     metrics = scores.metrics | _costs(answers)
     write_jsonl(run.folder / "predictions.jsonl", rows)
     write_report(run, system, metrics, rows)
@@ -193,6 +194,19 @@ def _score_answers(scores: Scores, judged: Sequence[Judged]) -> None:
         "qa/answerable": len(answerable),
         "qa/unanswerable": sum(unanswerable),
     }
+
+
+def _score_naive(scores: Scores, judged: Sequence[Judged]) -> None:
+    """What needs no model: refusing every question, and answering with the first passage."""
+    refusing = [replace(one, answer=replace(one.answer, abstained=True)) for one in judged]
+    scores.add("qa/always_refuse/f1_all", [one.scores["f1"] for one in refusing], [one.group for one in judged])
+    found = [one for one in judged if one.answer.hits]
+    copying = []
+    for one in found:
+        first = min(one.answer.hits, key=lambda hit: hit.rank).passage
+        copying.append(replace(one, answer=replace(one.answer, text=first.text, abstained=False)))
+    answerable = [one for one in copying if one.question.answerable]
+    scores.add("qa/copy_passage/f1", [one.scores["f1"] for one in answerable], [one.group for one in answerable])
 
 
 def _score_citations(scores: Scores, judged: Sequence[Judged]) -> None:
