@@ -6,9 +6,18 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.stats import permutation_test
+from scipy.stats import t as student
 
 from benchmarks.coverage import compare_seconds, group_sizes, measured, rejected, rights, type_1
-from cdsframe.evaluation.statistics import holm, interval, interval_of, mcnemar, paired_difference, paired_differences
+from cdsframe.evaluation.statistics import (
+    holm,
+    interval,
+    interval_of,
+    mcnemar,
+    paired_difference,
+    paired_differences,
+    seeds_difference,
+)
 from cdsframe.evaluation.statistics.intervals import intra_cluster_correlation
 
 TRIALS = 400
@@ -204,3 +213,55 @@ def test_the_bootstrap_resamples_groups() -> None:
     alone = interval_of(lambda places: float(scores[places].mean()), [""] * 200, 500, seed=1)
     assert (together.high - together.low) / (alone.high - alone.low) == pytest.approx(math.sqrt(5), rel=0.2)
     assert together == interval_of(lambda places: float(scores[places].mean()), groups, 500, seed=1)
+
+
+def crossed(
+    seeds: int, names: list[str], between_seeds: float, between_groups: float, chooser: np.random.Generator
+) -> np.ndarray:
+    """Scores `[seeds, questions]` around 0 with effects of seeds, of seeds within groups, and of single answers."""
+    numbers = np.unique(names, return_inverse=True)[1]
+    found = between_seeds * chooser.normal(size=(seeds, 1))
+    found = found + between_groups * chooser.normal(size=(seeds, int(numbers.max()) + 1))[:, numbers]
+    return found + 0.1 * chooser.normal(size=found.shape)
+
+
+@pytest.mark.parametrize("seeds", [2, 5])
+@pytest.mark.parametrize("between_seeds", [0.0, 0.05, 0.2])
+def test_a_difference_of_methods_allows_for_other_seeds(seeds: int, between_seeds: float) -> None:
+    chooser = np.random.default_rng(11)
+    names = np.repeat([str(number) for number in range(20)], group_sizes("geometric", 20)).tolist()
+    small = ignored = 0
+    for _ in range(TRIALS):
+        first, second = (crossed(seeds, names, between_seeds, 0.1, chooser) for _ in range(2))
+        small += seeds_difference(first, second, names).p < 0.05
+        ignored += paired_difference(first[0].tolist(), second[0].tolist(), names).p < 0.05
+    assert small / TRIALS <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / TRIALS)
+    if between_seeds == 0.2:
+        assert ignored / TRIALS > 0.5, "one adapter each: a difference between adapters, not between methods"
+
+
+def test_a_difference_of_methods_is_found() -> None:
+    chooser = np.random.default_rng(12)
+    names = [str(number) for number in range(40)]
+    found = [
+        seeds_difference(crossed(5, names, 0.02, 0.1, chooser), 0.1 + crossed(5, names, 0.02, 0.1, chooser), names)
+        for _ in range(100)
+    ]
+    assert sum(one.p < 0.05 for one in found) > 90
+    assert sum(one.low <= 0.1 <= one.high for one in found) >= 90
+
+
+def test_a_difference_of_methods_by_hand() -> None:
+    # Two seeds each; the seeds' means differ by .2 and .1, the two groups' differences are .4 and .6.
+    first, second = np.array([[0.1, 0.1], [0.3, 0.3]]), np.array([[0.55, 0.75], [0.65, 0.85]])
+    found = seeds_difference(first, second, ["a", "b"])
+    parts = [0.01, 0.01, 0.0025]  # groups: 2 · .1² · 2 / 2²; seeds: .02 / 2 and .005 / 2
+    freedom = sum(parts) ** 2 / sum(part**2 for part in parts)
+    assert found.value == pytest.approx(0.5)
+    assert found.high == pytest.approx(min(1, 0.5 + student.ppf(0.975, freedom) * math.sqrt(sum(parts))))
+    assert found.p == pytest.approx(2 * student.sf(0.5 / math.sqrt(sum(parts)), freedom))
+    with pytest.raises(ValueError, match="two seeds"):
+        seeds_difference(first[:1], second, ["a", "b"])
+    same = seeds_difference(first * 0, first * 0, ["a", "b"])
+    assert (same.value, same.p) == (0, 1)
+    assert same.low < 0 < same.high

@@ -84,7 +84,7 @@ def evaluate(
     metrics = {
         f"compare/{place}/{key}": value for place, one in enumerate(finished) for key, value in one.metrics.items()
     }
-    key = _HEADLINES.get(_primary(finished, primary).column, "")
+    key = _HEADLINES.get(primary_measure(finished, primary).column, "")
     best = max(((one.metrics[key], f"compare/{place}/{key}") for place, one in enumerate(finished)
                 if key in one.metrics), default=(0.0, ""))  # fmt: skip
     run.finish(metrics)
@@ -107,7 +107,7 @@ def compare(
         names = name_runs(known, folders)
     else:
         names = folders if len(set(folders)) == len(folders) else [str(run.folder) for run in runs]
-    chosen = _primary(runs, primary)
+    chosen = primary_measure(runs, primary)
     rows = [run.rows for run in runs]
     pairs = [
         pair for measure in measures() for pair in contrast(measure, names, rows, baseline, measure == chosen, margin)
@@ -126,7 +126,7 @@ def compare(
     }
 
 
-def _primary(runs: Sequence[FinishedRun], declared: str | None) -> Measure:
+def primary_measure(runs: Sequence[FinishedRun], declared: str | None) -> Measure:
     """The primary measure. Raises InputError if it is unknown, or not in all runs."""
     shared = {
         measure.column: measure

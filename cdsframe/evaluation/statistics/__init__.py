@@ -9,6 +9,7 @@ from cdsframe.evaluation.statistics.bootstrap import interval_of
 from cdsframe.evaluation.statistics.intervals import Interval, interval
 from cdsframe.evaluation.statistics.multiple import holm
 from cdsframe.evaluation.statistics.paired import Difference, mcnemar, paired_difference, paired_differences
+from cdsframe.evaluation.statistics.seeds import seeds_difference
 
 __all__ = [
     "Difference",
@@ -19,4 +20,5 @@ __all__ = [
     "mcnemar",
     "paired_difference",
     "paired_differences",
+    "seeds_difference",
 ]
