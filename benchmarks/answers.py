@@ -75,7 +75,8 @@ def answered(rows: Sequence[JsonObject]) -> list[JsonObject]:
 
 
 def cross_fitted(rows: Sequence[JsonObject], target: float) -> list[JsonObject]:
-    """The rows with answers withheld, each by a calibration and a threshold from the other folds."""
+    """The rows with answers withheld. An answer's probability comes from a calibration of the other folds, and its
+    threshold from the probabilities of the other folds (whose calibrations have seen this fold)."""
     given = answered(rows)
     fold = [int(digest(row["group"])[:8], 16) % FOLDS for row in given]
     parts = [[row for row, one in zip(given, fold, strict=True) if one == own] for own in range(FOLDS)]

@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from functools import cached_property
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 from uuid import uuid4
@@ -263,12 +264,14 @@ class LanguageModel:
     def outputs_depend_on(self) -> str:
         """A digest of all that decides its outputs for given tokens.
 
-        Weights and configuration files of base and adapter, new tokens, quantization, precision, attention and device.
+        Weights and configuration files of base and adapter, new tokens, quantization, precision, attention, device, and
+        the versions of the libraries that compute them.
         """
         folders = [folder for folder in (self.path, self.adapter) if folder is not None]
         weights = [weights_digest(folder) or uuid4().hex for folder in folders]  # unknown weights are never the same
         files = [file for folder in folders for file in sorted(Path(folder).glob("*config.json"))]
         settings = [str(self.quantization.identity), str(self.compute_dtype), self._attention, self.device]
+        settings += [f"{name} {version(name)}" for name in ("torch", "transformers", "peft", "bitsandbytes")]
         return digest(*weights, *(file.read_text(encoding="utf-8") for file in files), *self.new_tokens, *settings)
 
     @cached_property

@@ -173,7 +173,7 @@ def test_runs_are_compared_by_name(sweep: Path, tmp_path: Path) -> None:
     result = evaluate(run_in(tmp_path), [str(sweep / "0"), str(sweep / "1")], None, None, None, 0.03)
     assert result.value == 1
     assert "adjusted 0.00781: significant" in result.text
-    assert "not worse by more than 0.03; such a difference takes about" in result.text
+    assert "not worse by more than 0.03; to find such a difference takes about" in result.text
     assert (tmp_path / "comparison.json").is_file()
     assert json.loads((tmp_path / "metrics.json").read_text())["compare/1/qa/f1"] == 1
 
@@ -260,7 +260,7 @@ def test_baseline_and_primary_measure_are_declared(tmp_path: Path) -> None:
 def test_runs_that_measure_something_else_are_refused(changed: dict[str, object], named: str, tmp_path: Path) -> None:
     one = written(tmp_path / "a", exam([1] * 14), **{"mcq/accuracy": 1})
     other = written(tmp_path / "b", exam([1] * 14, **changed), **{"mcq/accuracy": 1})
-    told = rf"different {named} \(7 of 14 questions: q1, q3, q5, q7, q9 and 2 more\)"
+    told = rf"different {named} \(7 of 14 questions: 'q1', 'q3', 'q5', 'q7', 'q9' and 2 more\)"
     with pytest.raises(InputError, match=told):
         evaluate(run_in(tmp_path / "c"), [str(one.folder), str(other.folder)], None, None, None, None)
 
@@ -278,8 +278,8 @@ def test_few_groups_and_margins_are_explained(tmp_path: Path) -> None:
     ]
     (pair,) = compare(runs, margin=0.1)["pairs"]
     error = 10**0.5 / 200  # ten of two hundred questions changed
-    assert pair["found_from"] == pytest.approx(2.8016 * error)
-    assert pair["questions_for_margin"] == pytest.approx(200 * (2.8016 * error / 0.1) ** 2, abs=1)
+    assert pair["found_from"] == pytest.approx(2.801585 * error)
+    assert pair["questions_for_margin"] == pytest.approx(200 * (2.801585 * error / 0.1) ** 2, abs=1)
     assert pair["not_worse"]
 
 
@@ -287,3 +287,44 @@ def test_only_the_leading_zero_of_a_figure_is_left_out() -> None:
     assert _cell({"qa/seconds": 10.53}, "qa/seconds") == "10.53"
     assert _cell({"a": 0.5, "a/ci_low": 0.25, "a/ci_high": 100.0}, "a") == ".50 [.25, 100.00]"
     assert _cell({"a": -0.5}, "a") == "-.50"
+
+
+def test_worse_means_more_wrong_doses(tmp_path: Path) -> None:
+    rows = [
+        [{"id": str(n), "question": "?", "answerable": True, "wrong_dose": float(n < wrong)} for n in range(100)]
+        for wrong in (10, 40)
+    ]
+    runs = [written(tmp_path / str(n), own, **{"qa/wrong_dose": 0.1}) for n, own in enumerate(rows)]
+    (pair,) = compare(runs, primary="wrong_dose", margin=0.03)["pairs"]
+    assert (pair["significant"], pair["not_worse"]) == (True, False)
+    (pair,) = compare(runs[::-1], primary="wrong dose, answerable", margin=0.03)["pairs"]
+    assert (pair["significant"], pair["not_worse"]) == (True, True)
+    result = evaluate(run_in(tmp_path / "c"), [str(run.folder) for run in runs], None, None, "wrong_dose", None)
+    assert (result.headline, result.value) == ("compare/0/primary", 0.1)
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_groups_of_any_run_count(first: int, tmp_path: Path) -> None:
+    plain, grouped = exam([0] * 12), [row | {"group": str(n // 6)} for n, row in enumerate(exam([1] * 12))]
+    runs = [
+        written(tmp_path / "a", plain, **{"mcq/accuracy": 0}),
+        written(tmp_path / "b", grouped, **{"mcq/accuracy": 1}),
+    ]
+    (pair,) = compare(runs[:: 1 - 2 * first])["pairs"]
+    assert (pair["groups"], pair["p"]) == (2, 0.5)
+
+
+@pytest.mark.parametrize("value", ["nan", 7, -0.1, None, "0.5"])
+def test_scores_that_are_no_shares_are_refused(value: object, tmp_path: Path) -> None:
+    rows = exam([1] * 8)
+    rows[3]["correct"] = value
+    for name, own in (("a", exam([0] * 8)), ("b", rows)):
+        written(tmp_path / name, own, **{"mcq/accuracy": 1})
+    with pytest.raises(InputError, match=r"correct of the question 'q3' is no number from 0 to 1"):
+        evaluate(run_in(tmp_path / "c"), [str(tmp_path / "a"), str(tmp_path / "b")], None, None, None, None)
+
+
+def test_equal_runs_are_not_worse(tmp_path: Path) -> None:
+    runs = [written(tmp_path / name, exam([0, 1] * 150), **{"mcq/accuracy": 0.5}) for name in "ab"]
+    text = to_text(compare(runs, margin=0.03), every_pair=False)
+    assert "not worse by more than 0.03" in text

@@ -87,6 +87,34 @@ def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
     assert Generations(tmp_path / "new").read(["k", "other"]) == {"k": Generation("secret", None, 1, 1)}
 
 
+def test_a_link_is_not_followed_and_an_open_file_is_closed(tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "generations.sqlite").symlink_to(tmp_path / "elsewhere" / "texts")
+    with pytest.raises(InputError, match="cannot be used"):
+        Generations(tmp_path).write({"k": Generation("secret", None, 1, 1)})
+    assert not list((tmp_path / "elsewhere").iterdir())
+    store = Generations(tmp_path / "open")
+    store.write({"k": Generation("secret", None, 1, 1)})
+    (tmp_path / "open" / "generations.sqlite").chmod(0o644)
+    assert store.read(["k"])
+    assert (tmp_path / "open" / "generations.sqlite").stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.parametrize(
+    "value",
+    ['{}', '{"text": 5, "log_probabilities": null, "prompt_tokens": 1, "completion_tokens": 1, "finish_reason": "stop",'
+     ' "seconds": null}', "[" * 100_000, "5"],
+)  # fmt: skip
+def test_values_that_are_no_texts_are_refused(value: str, tmp_path: Path) -> None:
+    store = Generations(tmp_path)
+    store.write({"k": Generation("x", None, 1, 1)})
+    with sqlite3.connect(tmp_path / "generations.sqlite") as database:
+        database.execute("UPDATE generations SET value = ?", [value])
+    database.close()
+    with pytest.raises(InputError, match="cannot be used"):
+        store.read(["k"])
+
+
 @pytest.mark.parametrize("damage", ["text", "value", "table"])
 def test_a_damaged_file_is_named_with_the_way_out(damage: str, tmp_path: Path) -> None:
     store, path = Generations(tmp_path), tmp_path / "generations.sqlite"

@@ -54,7 +54,7 @@ def test_lm_evals_other_metrics_and_filters(tmp_path: Path) -> None:
         (lambda folder: samples(folder, "t", [1.0], "2027-01-02T03-04-05"), "several results of the task t"),
         (lambda folder: samples(folder, "u", [1.5]), "samples_u_.*line 1: a score must be a number from 0 to 1"),
         (lambda folder: samples(folder, "u", [1.0], metrics=[]), "line 1: expected doc_id and metrics"),
-        (lambda folder: samples(folder, "u", [1.0, 1.0], doc_id=3), "line 2: the question u-3 occurs twice"),
+        (lambda folder: samples(folder, "u", [1.0, 1.0], doc_id=3), "line 2: the doc_id occurs twice"),
     ],
 )
 def test_bad_samples(change: Any, told: str, tmp_path: Path) -> None:
@@ -104,12 +104,13 @@ def test_a_table_holds_several_runs_and_groups(tmp_path: Path) -> None:
         ("question,score\nq,1", r"lacks the columns run; it has question, score"),
         ("", r"lacks the columns question, run, score; it has none"),
         ("question,run,score", r"has no rows"),
-        ("question,run,score\nq,a,1\nq,a,0", r"line 3: the question q occurs twice in the run a"),
+        ("question,run,score\nq,a,1\nq,a,0", r"line 3: the question occurs twice in the run 'a'"),
         ("question,run,score\nq,a,high", r"line 2: a score must be a number from 0 to 1"),
         ("question,run,score\nq,a,nan", r"line 2: a score must be a number from 0 to 1"),
         ("question,run,score\nq,a", r"line 2: another number of cells"),
+        ("question,run,score,score\nq,a,1,1", r"has a column twice"),
         ("question,run,score\n,a,1", r"line 2: question and run must not be empty"),
-        ("question,run,score,group\nq,a,1,x\nq,b,1,y", r"the question q is in different groups \(x, y\)"),
+        ("question,run,score,group\nq,a,1,x\nq,b,1,y", r"the question 'q' is in different groups"),
     ],
 )
 def test_bad_tables(text: str, told: str, tmp_path: Path) -> None:
@@ -126,3 +127,26 @@ def test_one_run_or_the_same_twice_is_refused(tmp_path: Path) -> None:
         read_runs([str(folder), str(folder)], None)
     with pytest.raises(InputError, match="nowhere does not exist"):
         read_runs(["nowhere", str(folder)], None)
+
+
+def test_names_in_tables_are_no_paths_and_no_formulas(tmp_path: Path) -> None:
+    """A run in a table may be called anything: the name of a folder, of a formula, or too long for a file."""
+    write = run_in(tmp_path / "folder", secret="x")
+    write.finish({})
+    names = [str(write.folder), "$\\foo$ | x", "n" * 300]
+    lines = [f'q{n},"{name}",{n % 2}' for n in range(8) for name in names]
+    (tmp_path / "scores.csv").write_text("\n".join(["question, run, score", *lines]), encoding="utf-8")
+    text = evaluate(run_in(tmp_path / "c"), [str(tmp_path / "scores.csv")], None, None, None, 0.03).text
+    assert "secret" not in text
+    assert "$\\foo$ \\| x" in text, "a bar would end the table's cell"
+
+
+@pytest.mark.parametrize("text", ["q1 Q0 good1 1 nan x", "q1 Q0 good1 1 2 x\nq1 Q0 good1 2 1 x"])
+def test_bad_trec_runs(text: str, tmp_path: Path) -> None:
+    (tmp_path / "qrels").write_text("q1 0 good1 1\n")
+    (tmp_path / "a.trec").write_text(text)
+    with pytest.raises(InputError, match=r"line \d: (expected a TREC run|the passage occurs twice)"):
+        read_trec(tmp_path / "a.trec", str(tmp_path / "qrels"))
+    (tmp_path / "b.trec").write_bytes(b"q1 Q0 \xff 1 2 x\n")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_trec(tmp_path / "b.trec", str(tmp_path / "qrels"))

@@ -2,8 +2,10 @@
 
 import pytest
 import torch
+from transformers.models.bamba.modeling_bamba import BambaRMSNormGated
 from transformers.models.gemma.modeling_gemma import GemmaRMSNorm
 from transformers.models.llama.modeling_llama import LlamaRMSNorm
+from transformers.models.qwen3_next.modeling_qwen3_next import Qwen3NextRMSNormGated
 
 from cdsframe.training import norm as norms
 from cdsframe.training.norm import ROWS, RmsNorm, fuse_norms
@@ -62,6 +64,11 @@ def test_other_layers_keep_their_computation(monkeypatch):
     gemma = frozen(GemmaRMSNorm)  # multiplies by 1 + weight
     gemma[0].variance_epsilon = gemma[0].eps
     assert fuse_norms(gemma) == 0
+    for gated in (
+        lambda size: BambaRMSNormGated(size, size),
+        Qwen3NextRMSNormGated,
+    ):  # take a gate beside the hidden states
+        assert fuse_norms(frozen(gated)) == 0
     plain = frozen()
     assert fuse_norms(plain) == 1 == fuse_norms(frozen()), "a layer that qualifies is fused"
     assert fuse_norms(plain) == 0, "only once"

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, fields
 from pathlib import Path
+from statistics import fmean
 from typing import Annotated
 
 from pydantic import Field
@@ -30,8 +31,8 @@ from cdsframe.types import JsonObject, Metrics
 log = logging.getLogger(__name__)
 
 FORMAT_VERSION = 2
-_HEADLINES = {"f1": "qa/f1", "correct": "mcq/accuracy", "ndcg@10": "retrieval/ndcg@10", "score": "score"}
-"""Column -> metric; the first one that all runs have is primary unless another is declared."""
+_USUAL = ("f1", "correct", "ndcg@10", "score")
+"""Columns; the first one that all runs have is primary unless another is declared."""
 
 COLUMNS = {
     "F1": "qa/f1", "exact": "qa/em", "wrong dose": "qa/wrong_dose", "cited right": "qa/citation_precision",
@@ -76,7 +77,7 @@ def evaluate(
     """`evaluation=compare`: compares the listed runs; the headline is the best value of the primary measure."""
     finished = read_runs(runs, qrels)
     require_comparable(finished)
-    names = [str(one.folder) for one in finished]
+    names = [one.name for one in finished]
     if baseline is not None and baseline not in names:
         raise InputError(f"evaluation.baseline: {baseline} is none of evaluation.runs; use one of {', '.join(names)}")
     comparison = compare(finished, 0 if baseline is None else names.index(baseline), primary, margin)
@@ -84,11 +85,16 @@ def evaluate(
     metrics = {
         f"compare/{place}/{key}": value for place, one in enumerate(finished) for key, value in one.metrics.items()
     }
-    key = _HEADLINES.get(primary_measure(finished, primary).column, "")
-    best = max(((one.metrics[key], f"compare/{place}/{key}") for place, one in enumerate(finished)
-                if key in one.metrics), default=(0.0, ""))  # fmt: skip
+    measure = primary_measure(finished, primary)
+    means = [_mean(one, measure) for one in finished]
+    metrics |= {f"compare/{place}/primary": mean for place, mean in enumerate(means)}
+    best = (max if measure.higher_is_better else min)(range(len(means)), key=lambda place: means[place])
     run.finish(metrics)
-    return Result(metrics, best[1], text)
+    return Result(metrics, f"compare/{best}/primary", text)
+
+
+def _mean(run: FinishedRun, measure: Measure) -> float:
+    return fmean(row[measure.column] for row in run.rows.values() if measure.belongs(row) and measure.column in row)
 
 
 def compare(
@@ -101,12 +107,7 @@ def compare(
         primary: column of the primary measure; None: F1, accuracy, nDCG@10 or score, the first that all runs have.
         margin: difference that matters; None: none is declared.
     """
-    known = [read_settings(run.folder) for run in runs if (run.folder / "config.yaml").is_file()]
-    folders = [run.folder.name for run in runs]
-    if len(known) == len(runs):
-        names = name_runs(known, folders)
-    else:
-        names = folders if len(set(folders)) == len(folders) else [str(run.folder) for run in runs]
+    names = _names(runs)
     chosen = primary_measure(runs, primary)
     rows = [run.rows for run in runs]
     pairs = [
@@ -126,20 +127,30 @@ def compare(
     }
 
 
+def _names(runs: Sequence[FinishedRun]) -> list[str]:
+    """Short names: by the settings in which our runs differ, else the folders' or the given names."""
+    short = [run.given_name or run.folder.name for run in runs]
+    if not any(run.given_name for run in runs) and all((run.folder / "config.yaml").is_file() for run in runs):
+        return name_runs([read_settings(run.folder) for run in runs], short)
+    return short if len(set(short)) == len(short) else [run.name for run in runs]
+
+
 def primary_measure(runs: Sequence[FinishedRun], declared: str | None) -> Measure:
-    """The primary measure. Raises InputError if it is unknown, or not in all runs."""
-    shared = {
-        measure.column: measure
-        for measure in reversed(measures())  # the first measure of a column wins
+    """The primary measure, declared by its column or its name. Raises InputError if not all runs have it."""
+    shared = [
+        measure
+        for measure in measures()
         if all(any(measure.belongs(row) and measure.column in row for row in run.rows.values()) for run in runs)
-    }
-    if declared is not None and declared not in shared:
+    ]
+    named = {measure.column: measure for measure in reversed(shared)} | {measure.name: measure for measure in shared}
+    if declared is not None and declared not in named:
         raise InputError(
-            f"evaluation.primary: {declared} is no common measure of the runs; use one of {', '.join(sorted(shared))}"
+            f"evaluation.primary: {declared} is no common measure of the runs; use one of "
+            f"{', '.join(dict.fromkeys(name for measure in shared for name in (measure.column, measure.name)))}"
         )
-    for column in (declared,) if declared is not None else (*_HEADLINES, *shared):
-        if column in shared:
-            return shared[column]
+    for name in (declared,) if declared is not None else (*_USUAL, *named):
+        if name in named:
+            return named[name]
     raise InputError(
         "evaluation.runs: the runs have no common measure; compare runs of one evaluation (qa, mcq or retrieval)"
     )
@@ -166,10 +177,9 @@ def to_text(comparison: JsonObject, every_pair: bool) -> str:
     printed = {measure.name for measure in measures() if measure.printed}
     shown = [p for p in others if every_pair or (p.measure in printed and _differ_in_one(p.first, p.second))]
     lines = [f"{len(comparison['runs'])} runs, {comparison['questions']} questions\n", *_table(comparison["runs"]), ""]
-    lines += [line for pair in contrasts for line in _contrast(pair, comparison.get("margin"))]
-    lines.append(
-        f"\np is adjusted by Holm over these {len(contrasts)} comparisons; significant: adjusted p below {LEVEL}."
-    )
+    lines += [line for pair in contrasts for line in _contrast(pair, comparison.get("margin"), len(contrasts))]
+    family = f"the comparisons with the baseline ({len(contrasts)})"
+    lines.append(f"\np is adjusted by Holm over {family}; significant: adjusted p of at most {LEVEL}.")
     if shown:
         lines += ["\nExploratory, not adjusted for the number of comparisons:\n", *(f"- {pair}" for pair in shown)]
     if len(shown) < len(others):
@@ -177,16 +187,18 @@ def to_text(comparison: JsonObject, every_pair: bool) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _contrast(pair: PairedComparison, margin: float | None) -> list[str]:
+def _contrast(pair: PairedComparison, margin: float | None, contrasts: int) -> list[str]:
     """The lines of a primary contrast: the result, and what this number of questions can show."""
     lines = [f"- {pair}"]
-    if pair.groups is not None and pair.groups <= 5:
+    if pair.groups is not None and contrasts * 2.0 ** (1 - pair.groups) > LEVEL:
         lines.append(f"  {pair.groups} groups of dependent questions: no difference can be significant")
-    elif pair.found_from:
+    elif pair.found_from is not None:
         lines.append(f"  a true difference of {pair.found_from:.3f} would be found with a probability of .8")
-    if margin is not None and pair.questions_for_margin:
-        worse = "not worse by more than" if pair.not_worse else "not shown to be at most worse by"
-        lines.append(f"  {worse} {margin}; such a difference takes about {pair.questions_for_margin:,} such questions")
+    if margin is not None and pair.questions_for_margin is not None:
+        worse = "not worse by more than" if pair.not_worse else "may be worse by more than"
+        lines.append(
+            f"  {worse} {margin}; to find such a difference takes about {pair.questions_for_margin:,} questions"
+        )
     return lines
 
 
@@ -199,7 +211,7 @@ def _table(runs: Sequence[JsonObject]) -> list[str]:
     columns = {label: key for label, key in COLUMNS.items() if any(key in run["metrics"] for run in runs)}
     rows = [
         ["run", *columns],
-        *([run["name"], *(_cell(run["metrics"], key) for key in columns.values())] for run in runs),
+        *([run["name"].replace("|", "\\|"), *(_cell(run["metrics"], key) for key in columns.values())] for run in runs),
     ]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = [

@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from cdsframe.evaluation.statistics import holm, paired_differences
+from cdsframe.errors import InputError, named
+from cdsframe.evaluation.dependence import connected
+from cdsframe.evaluation.statistics import Difference, holm, paired_differences
 from cdsframe.evaluation.statistics.groups import numbered, sums
 from cdsframe.evaluation.text import METRICS
 from cdsframe.types import JsonObject
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
 
 LEVEL = 0.05
 """Significance level of the p-value after Holm's adjustment."""
-_POWER = 1.96 + 0.8416
-"""Number of standard errors that a two-sided test at .05 finds with a power of .8 (normal quantiles)."""
+_POWER = 0.8
+"""Probability with which a difference is found, for planning."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +36,7 @@ class Measure:
     belongs: Callable[[JsonObject], bool] = lambda row: True
     printed: bool = True
     """Whether comparisons by this measure are printed; otherwise they are only in `comparison.md`."""
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +46,8 @@ class PairedComparison:
     Attributes:
         p_holm: p after Holm's adjustment over the primary contrasts; None: the pair is exploratory.
         groups: number of groups of questions that are not independent.
-        found_from: the smallest true difference that is found with a probability of .8, for this spread of differences.
+        found_from: the smallest true difference that is found with a probability of .8, for this spread of differences
+            (after Bonferroni's correction for the primary contrasts, which Holm's first step equals).
         questions_for_margin: number of such questions with which a difference of the margin is found with that
             probability; None: no margin.
         not_worse: whether the interval excludes that `second` is worse by the margin; None: no margin.
@@ -65,8 +69,8 @@ class PairedComparison:
 
     @property
     def significant(self) -> bool:
-        """Whether this is a primary contrast whose adjusted p is below .05."""
-        return self.p_holm is not None and self.p_holm < LEVEL
+        """Whether this is a primary contrast whose adjusted p is at most .05."""
+        return self.p_holm is not None and self.p_holm <= LEVEL
 
     def __str__(self) -> str:
         verdict = "exploratory" if self.p_holm is None else "significant" if self.significant else "not significant"
@@ -87,8 +91,8 @@ _MEASURES = (
     Measure("citation precision, answerable", "citation_precision", _answerable),
     Measure("citation recall, answerable", "citation_recall", _answerable),
     Measure("refused, unanswerable", "refused", lambda row: not row.get("answerable", True)),
-    Measure("refused, answerable", "refused", _answerable),
-    Measure("wrong dose, answerable", "wrong_dose", _answerable, printed=False),
+    Measure("refused, answerable", "refused", _answerable, higher_is_better=False),
+    Measure("wrong dose, answerable", "wrong_dose", _answerable, printed=False, higher_is_better=False),
     Measure("accuracy", "correct"),
     Measure("accuracy over shifted options", "permuted_correct"),
     Measure("nDCG@10", "ndcg@10"),
@@ -120,31 +124,54 @@ def contrast(
         margin: difference that matters (non-inferiority); None: none is declared.
     """
     import numpy as np
+    from scipy.stats import norm
 
-    columns = [{key: float(row[measure.column]) for key, row in run.items() if measure.column in row} for run in rows]
+    columns = [{key: _score(row, measure.column) for key, row in run.items() if measure.column in row} for run in rows]
     ids = [key for key, row in rows[0].items() if measure.belongs(row)]
     order = [baseline, *(place for place in range(len(rows)) if place != baseline)]
     pairs_of: dict[tuple[str, ...], list[tuple[int, int]]] = {}
     for first, second in combinations(order, 2):
         if both := tuple(key for key in ids if key in columns[first] and key in columns[second]):
             pairs_of.setdefault(both, []).append((first, second))
+    contrasts = sum(primary and pair[0] == baseline for pairs in pairs_of.values() for pair in pairs)
     found: dict[tuple[int, int], PairedComparison] = {}
     for both, pairs in pairs_of.items():
         changes = np.array([[columns[second][key] - columns[first][key] for first, second in pairs] for key in both])
-        groups = [str(rows[0][key].get("group") or "") for key in both]
+        groups = common_groups(rows, both)
         spreads = _standard_errors(changes, groups)
-        count = len({group or key for group, key in zip(groups, both, strict=True)})
         for pair, one, spread in zip(pairs, paired_differences(changes, groups), spreads, strict=True):
-            needed = None if margin is None else math.ceil(len(both) * (_POWER * spread / margin) ** 2)
-            not_worse = None if margin is None else one.low > -margin
+            tests = contrasts if primary and pair[0] == baseline else 1
+            errors = float(norm.ppf(1 - LEVEL / 2 / tests) + norm.ppf(_POWER))
+            needed = None if margin is None else max(1, math.ceil(len(both) * (errors * spread / margin) ** 2))
             found[pair] = PairedComparison(
                 measure.name, names[pair[0]], names[pair[1]], len(both), one.value, one.low, one.high, one.p,
-                None, count, _POWER * spread, needed, not_worse,
+                None, len(set(groups)), errors * spread, needed, _not_worse(measure, one, margin),
             )  # fmt: skip
     first_class = [pair for pair in found if primary and pair[0] == baseline]
     adjusted = dict(zip(first_class, holm([found[pair].p for pair in first_class]), strict=True))
     ordered = sorted(found, key=lambda pair: (order.index(pair[0]), order.index(pair[1])))
     return [replace(found[pair], p_holm=adjusted.get(pair)) for pair in ordered]
+
+
+def common_groups(rows: Sequence[Mapping[str, JsonObject]], ids: Sequence[str]) -> list[str]:
+    """The group of each question, from the groups of all runs: runs may know different dependences."""
+    return connected(
+        [{(place, run[id]["group"]) for place, run in enumerate(rows) if run[id].get("group")} for id in ids]
+    )
+
+
+def _score(row: JsonObject, column: str) -> float:
+    """Raises InputError if the row's value is no number from 0 to 1."""
+    value = row[column]
+    if not isinstance(value, int | float) or not 0 <= value <= 1:
+        raise InputError(f"predictions: {column} of the question {named(str(row['id']))} is no number from 0 to 1")
+    return float(value)
+
+
+def _not_worse(measure: Measure, one: Difference, margin: float | None) -> bool | None:
+    if margin is None:
+        return None
+    return one.low > -margin if measure.higher_is_better else one.high < margin
 
 
 def _standard_errors(changes: np.ndarray, groups: Sequence[str]) -> list[float]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cdsframe.artifacts.files import read_json, read_jsonl
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.types import JsonObject, Metrics
 
 _SAME = {
@@ -24,11 +24,20 @@ _NAMED = 5
 
 @dataclass(frozen=True)
 class FinishedRun:
-    """The results of a finished run: its metrics, and its rows by question id."""
+    """The results of a finished run: its metrics, and its rows by question id.
+
+    `given_name`: the run's name in a table that holds several; "": the folder's name.
+    """
 
     folder: Path
     metrics: Metrics
     rows: Mapping[str, JsonObject]
+    given_name: str = ""
+
+    @property
+    def name(self) -> str:
+        """The name by which a configuration refers to the run: the path, or the name in a table."""
+        return self.given_name or str(self.folder)
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
@@ -38,7 +47,9 @@ class FinishedRun:
             if not isinstance(row.get("id"), str):
                 raise InputError(f"{folder / 'predictions.jsonl'}, line {number}: id must be a text")
             if row["id"] in rows:
-                raise InputError(f"{folder / 'predictions.jsonl'}, line {number}: the id {row['id']} occurs twice")
+                raise InputError(
+                    f"{folder / 'predictions.jsonl'}, line {number}: the id occurs twice: {named(row['id'])}"
+                )
             rows[row["id"]] = row
         return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
 
@@ -68,11 +79,11 @@ def require_comparable(runs: Sequence[FinishedRun]) -> None:
     for other in runs[1:]:
         if reason := difference(runs[0], other):
             raise InputError(
-                f"evaluation.runs: {other.folder} and {runs[0].folder} {reason}; evaluate both with the same data, "
+                f"evaluation.runs: {other.name} and {runs[0].name} {reason}; evaluate both with the same data, "
                 "seed, limit and scoring"
             )
 
 
 def _named(ids: Sequence[str]) -> str:
     more = f" and {len(ids) - _NAMED} more" if len(ids) > _NAMED else ""
-    return ", ".join(ids[:_NAMED]) + more
+    return ", ".join(map(named, ids[:_NAMED])) + more

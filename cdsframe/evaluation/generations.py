@@ -12,7 +12,7 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from cdsframe.contracts import Generator
 from cdsframe.errors import InputError
@@ -24,7 +24,7 @@ _WAIT = 60.0
 
 @runtime_checkable
 class KeyedGenerator(Generator, Protocol):
-    """A generator that knows what decides its answers."""
+    """A generator that can name an answer before it computes it."""
 
     batch_size: int
     """Number of conversations that it computes at once."""
@@ -57,15 +57,19 @@ class Generations:
     @contextmanager
     def _open(self) -> Iterator[sqlite3.Connection]:
         try:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, 0o600))
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            place = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
+            try:
+                os.fchmod(place, 0o600)
+            finally:
+                os.close(place)
             database = sqlite3.connect(self._path, timeout=_WAIT)
             try:
                 database.execute("CREATE TABLE IF NOT EXISTS generations (key TEXT PRIMARY KEY, value TEXT)")
                 yield database
             finally:
                 database.close()
-        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError) as error:
+        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise InputError(
                 f"evaluation.cache: {self._path} cannot be used ({type(error).__name__}); free disk space, delete the "
                 "file if it is damaged, or set evaluation.cache=null"
@@ -132,6 +136,16 @@ def _values(one: Generation) -> dict[str, object]:
     }
 
 
-def _generation(values: dict[str, object]) -> Generation:
-    given = values["log_probabilities"]
-    return Generation(**{**values, "log_probabilities": None if given is None else tuple(given)})  # type: ignore[arg-type]
+def _generation(values: dict[str, Any]) -> Generation:
+    """Raises ValueError, KeyError or TypeError if the values are no stored text."""
+    text, given, reason, seconds = (values[key] for key in ("text", "log_probabilities", "finish_reason", "seconds"))
+    if not isinstance(text, str) or reason not in ("stop", "length"):
+        raise ValueError("not a stored text")
+    return Generation(
+        text,
+        None if given is None else tuple(map(float, given)),
+        int(values["prompt_tokens"]),
+        int(values["completion_tokens"]),
+        reason,
+        None if seconds is None else float(seconds),
+    )

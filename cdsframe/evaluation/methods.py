@@ -15,7 +15,7 @@ from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation.compare import primary_measure
-from cdsframe.evaluation.contrasts import LEVEL
+from cdsframe.evaluation.contrasts import LEVEL, common_groups
 from cdsframe.evaluation.finished import FinishedRun, require_comparable
 from cdsframe.evaluation.result import Result
 from cdsframe.evaluation.statistics import holm, seeds_difference
@@ -51,8 +51,8 @@ def evaluate(
     rows = every[0].rows
     asked = [id for id, row in rows.items() if measure.belongs(row)]
     ids = [id for id in asked if all(measure.column in one.rows[id] for one in every)]
-    groups = [str(rows[id].get("group") or "") for id in ids]
-    if len({group or id for group, id in zip(groups, ids, strict=True)}) < 2:
+    groups = common_groups([one.rows for one in every], ids)
+    if len(set(groups)) < 2:
         raise InputError("evaluation.methods: the runs share fewer than two independent groups of questions")
     scores = {
         name: np.array([[float(one.rows[id][measure.column]) for id in ids] for one in runs])
@@ -71,7 +71,7 @@ def evaluate(
         key = f"methods/{name}_minus_{base}"
         metrics |= {key: one.value, f"{key}/ci_low": one.low, f"{key}/ci_high": one.high, f"{key}/p": one.p}
         enough = min(len(scores[base]), len(scores[name])) >= ENOUGH
-        verdict = "significant" if adjusted[name] < LEVEL else "not significant"
+        verdict = "significant" if adjusted[name] <= LEVEL else "not significant"
         about = "" if enough else f"; fewer than {ENOUGH} seeds: said of these adapters, not of the method"
         lines.append(
             f"- {name} - {base} = {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], p = {one.p:.3g}, adjusted "

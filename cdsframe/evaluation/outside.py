@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from cdsframe.artifacts.files import open_text, read_jsonl, require_file, resolve
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.evaluation.finished import FinishedRun
 from cdsframe.evaluation.ranking import score_rankings
 from cdsframe.evaluation.retrieval import read_qrels
@@ -51,8 +51,9 @@ def read_runs(paths: Sequence[str], qrels: str | None) -> list[FinishedRun]:
             found.append(read_trec(Path(path), qrels))
     if len(found) < 2:
         raise InputError(f"{_WHERE}: {', '.join(paths)} hold one run; a comparison needs two or more")
-    if repeated := {str(run.folder) for run in found if [str(r.folder) for r in found].count(str(run.folder)) > 1}:
-        raise InputError(f"{_WHERE}: {', '.join(sorted(repeated))} occurs twice; give each run once")
+    names = [run.name for run in found]
+    if repeated := sorted({name for name in names if names.count(name) > 1}):
+        raise InputError(f"{_WHERE}: {', '.join(map(named, repeated))} occurs twice; give each run once")
     return found
 
 
@@ -93,37 +94,35 @@ def read_lm_eval(folder: Path) -> FinishedRun:
                 continue
             id = f"{task}-{sample['doc_id']}"
             if id in rows:
-                raise InputError(f"{where}: the question {id} occurs twice")
+                raise InputError(f"{where}: the doc_id occurs twice")
             metric = next((name for name in _RIGHT if name in sample["metrics"]), str(sample["metrics"][0]))
             row = {"id": id, "question": sample.get("doc_hash", id), "gold": sample.get("target_hash", "")}
             score = _score(sample.get(metric), where)
-            rows[id] = {**row, "form": metric, "correct" if metric in _RIGHT else "score": score}
+            rows[id] = {**row, "form": f"{metric}, {chosen}", "correct" if metric in _RIGHT else "score": score}
     return _run(folder, rows)
 
 
 def read_trec(path: Path, qrels: str) -> FinishedRun:
     """Reads a TREC run file and scores it by nDCG@10; queries with a relevant passage that the run lacks score 0."""
     judged = {query: grades for query, grades in read_qrels(qrels).items() if any(g > 0 for g in grades.values())}
-    ranked: dict[str, list[tuple[float, str]]] = {query: [] for query in judged}
-    with open_text(require_file(path, _WHERE)) as lines:
-        for number, line in enumerate(lines, start=1):
-            cells = line.split()
-            if not cells:
-                continue
-            try:
-                query, _, passage, _, score, *_ = cells
-                given = float(score)
-            except ValueError:
-                raise InputError(
-                    f"{_WHERE}: {path}, line {number}: expected a TREC run: query Q0 passage rank score name"
-                ) from None
-            if query in ranked:
-                ranked[query].append((-given, passage))
+    ranked: dict[str, dict[str, float]] = {query: {} for query in judged}
+    for where, cells in _lines(path):
+        try:
+            query, _, passage, _, score, *_ = cells
+            given = float(score)
+        except ValueError:
+            given = math.nan
+        if not math.isfinite(given):
+            raise InputError(f"{where}: expected a TREC run: query Q0 passage rank score name")
+        if passage in ranked.get(query, ()):
+            raise InputError(f"{where}: the passage occurs twice for its query")
+        if query in ranked:
+            ranked[query][passage] = given
     if not any(ranked.values()):
         raise InputError(f"{_WHERE}: {path} and evaluation.qrels have no query in common")
-    rankings = {query: [passage for _, passage in sorted(hits)] for query, hits in ranked.items()}
+    rankings = {query: sorted(hits, key=lambda passage: (-hits[passage], passage)) for query, hits in ranked.items()}
     values = score_rankings(judged, rankings, {"ndcg@10": "nDCG@10"})["ndcg@10"]
-    rows = {q: {"id": q, "question": q, "ndcg@10": value} for q, value in zip(rankings, values, strict=True)}
+    rows = {q: {"id": q, "ndcg@10": value} for q, value in zip(rankings, values, strict=True)}
     return _run(path, rows)
 
 
@@ -136,7 +135,7 @@ def read_csv(path: Path) -> list[FinishedRun]:
             raise InputError(f"{where}: question and run must not be empty")
         rows = runs.setdefault(run, {})
         if question in rows:
-            raise InputError(f"{where}: the question {question} occurs twice in the run {run}")
+            raise InputError(f"{where}: the question occurs twice in the run {named(run)}")
         score = _score(record["score"], where)
         rows[question] = {"id": question, "question": question, "group": record.get("group") or "", "score": score}
     if not runs:
@@ -145,26 +144,39 @@ def read_csv(path: Path) -> list[FinishedRun]:
         groups = {rows[question]["group"] for rows in runs.values() if question in rows}
         if len(groups) > 1:
             raise InputError(
-                f"{_WHERE}: {path}: the question {question} is in different groups ({', '.join(sorted(groups))}); give "
-                "it one group in all runs"
+                f"{_WHERE}: {path}: the question {named(question)} is in different groups; give it the same in all runs"
             )
-    return [_run(Path(name), rows) for name, rows in runs.items()]
+    return [_run(path, rows, name) for name, rows in runs.items()]
+
+
+def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
+    """The place and the cells of each line that is not blank."""
+    try:
+        with open_text(require_file(path, _WHERE)) as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.strip():
+                    yield f"{_WHERE}: {path}, line {number}", line.split()
+    except UnicodeDecodeError:
+        raise InputError(f"{_WHERE}: {path} is not UTF-8 text; convert it to UTF-8") from None
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
         with open_text(require_file(path, _WHERE)) as lines:
             reader = csv.DictReader(lines)
-            columns = reader.fieldnames or []
+            columns = [name.strip() for name in reader.fieldnames or []]
             if missing := [name for name in _COLUMNS if name not in columns]:
                 raise InputError(
                     f"{_WHERE}: {path} lacks the columns {', '.join(missing)}; it has {', '.join(columns) or 'none'}"
                 )
+            if len(set(columns)) < len(columns):
+                raise InputError(f"{_WHERE}: {path} has a column twice; it has {', '.join(columns)}")
+            reader.fieldnames = columns
             for record in reader:
                 where = f"{_WHERE}: {path}, line {reader.line_num}"
                 if None in record or None in record.values():
                     raise InputError(f"{where}: another number of cells than the header")
-                yield where, {name.strip(): (cell or "").strip() for name, cell in record.items()}
+                yield where, {name: cell.strip() for name, cell in record.items()}
     except UnicodeDecodeError:
         raise InputError(f"{_WHERE}: {path} is not UTF-8 text; convert it to UTF-8") from None
     except csv.Error as error:
@@ -182,7 +194,7 @@ def _score(value: object, where: str) -> float:
     return score
 
 
-def _run(path: Path, rows: Mapping[str, JsonObject]) -> FinishedRun:
+def _run(path: Path, rows: Mapping[str, JsonObject], name: str = "") -> FinishedRun:
     """A finished run with the mean of its score and its interval."""
     from cdsframe.evaluation.result import Scores
 
@@ -190,4 +202,4 @@ def _run(path: Path, rows: Mapping[str, JsonObject]) -> FinishedRun:
     for column, metric in (("correct", "mcq/accuracy"), ("ndcg@10", "retrieval/ndcg@10"), ("score", "score")):
         own = [row for row in rows.values() if column in row]
         scores.add(metric, [row[column] for row in own], [row.get("group", "") for row in own])
-    return FinishedRun(path, scores.metrics, rows)
+    return FinishedRun(path, scores.metrics, rows, name)

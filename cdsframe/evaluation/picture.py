@@ -32,7 +32,7 @@ def draw(comparison: JsonObject, path: Path) -> None:
 
     runs = comparison["runs"]
     panels = [key for key in _PANELS if any(key in run["metrics"] for run in runs)][:_MOST_PANELS]
-    names = [run["name"] for run in runs]
+    names = [run["name"].replace("$", r"\$") for run in runs]  # $ would begin a formula
     longest = max(map(len, names))
     with rc_context({"svg.hashsalt": "cdsframe", "svg.fonttype": "none", "font.size": 10}):
         figure = Figure(

@@ -1,7 +1,7 @@
 """`evaluation=qa`: asks the pipeline a split's questions and measures answers, citations, refusals and retrieval.
 
 Writes `predictions.jsonl`, `run.trec` where passages were retrieved, and `report.html` into the run's folder; questions
-and answers stand only there, never in logs or metrics.
+and answers stand there and, as generated, in the cache; never in logs or metrics.
 """
 
 from __future__ import annotations
@@ -122,7 +122,7 @@ def evaluate(
 ) -> Result:
     """Answers the questions of a split (at most `limit`, from each type in proportion) and measures the answers.
 
-    `cache`: folder of generated texts; texts that are there are read, so that a killed evaluation resumes. None: none.
+    `cache`: folder of generated texts, from which a repeated or interrupted evaluation reads; None: no cache.
     """
     index = system.index
     pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))

@@ -6,6 +6,7 @@ input and one number per row. Zhang & Sennrich 2019, arXiv 1910.07467, eq. 4. Do
 
 from __future__ import annotations
 
+import inspect
 import logging
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -33,10 +34,15 @@ def fuse_norms(model: Any) -> int:
 
 
 def _candidates(model: Any) -> Iterator[Any]:
-    """Layers that hold what transformers' RMSNorm layers hold: one frozen weight and `variance_epsilon`."""
+    """Layers that hold what transformers' RMSNorm layers hold: one frozen weight and `variance_epsilon`.
+
+    Their `forward` takes the hidden states alone; gated norms take a gate too.
+    """
     for module in model.modules():
         names = [name for name, _ in module.named_parameters()]
         if names == ["weight"] and hasattr(module, "variance_epsilon") and "forward" not in vars(module):
+            if len(inspect.signature(module.forward).parameters) != 1:
+                continue
             frozen, on_cpu = not module.weight.requires_grad, module.weight.device.type == "cpu"
             if frozen and on_cpu and not (module._forward_hooks or module._forward_pre_hooks):
                 yield module
@@ -47,12 +53,15 @@ def _agrees(norm: Any) -> bool:
     chooser = torch.Generator().manual_seed(0)
     x, out = (torch.randn(3, len(norm.weight), generator=chooser).to(norm.weight.dtype) for _ in range(2))
     pairs = []
-    for compute in (norm.forward, lambda x: RmsNorm.apply(x, norm.weight, norm.variance_epsilon)):
-        given = x.clone().requires_grad_(True)
-        with torch.enable_grad():
-            result = compute(given)
-        result.backward(out)
-        pairs.append((result.detach(), given.grad))
+    try:
+        for compute in (norm.forward, lambda x: RmsNorm.apply(x, norm.weight, norm.variance_epsilon)):
+            given = x.clone().requires_grad_(True)
+            with torch.enable_grad():
+                result = compute(given)
+            result.backward(out)
+            pairs.append((result.detach(), given.grad))
+    except (TypeError, ValueError, RuntimeError, AttributeError):  # not a norm of the last dimension
+        return False
     allowed = TOLERANCE.get(x.dtype, TOLERANCE[torch.bfloat16])
     return all(bool((one - other).norm() <= allowed * one.norm()) for one, other in zip(*pairs, strict=True))
 

@@ -4,8 +4,9 @@ The interval is Clopper & Pearson's (1934) for an effective number of questions,
 Methodology 24) propose for samples of clusters: `n / deff`, where `deff = 1 + (m - 1) icc` is Kish's design effect
 (1965), `m = Σ nᵢ² / n` for groups of nᵢ questions, and `icc` the intra-cluster correlation by analysis of variance
 (Donner 1986, Int. Stat. Rev. 54). Few groups tell little about the correlation: the estimate is averaged with `PRIOR`,
-which counts as `PRIOR_GROUPS` groups. The percentile bootstrap and intervals from the variance between groups cover the
-truth less often than they say if there are few groups, or one large one.
+which counts as `PRIOR_GROUPS` groups. Fewer than `FEW_GROUPS` groups tell nothing about it: then a group counts as one
+question. The percentile bootstrap and intervals from the variance between groups cover the truth less often than they
+say if there are few groups, or one large one.
 """
 
 from __future__ import annotations
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 PRIOR, PRIOR_GROUPS = 0.1, 5
 """Assumed intra-cluster correlation, and its weight as a number of groups."""
+FEW_GROUPS = 6
+"""Number of groups from which the correlation is estimated."""
 ERROR = 0.05
 """1 - the nominal coverage."""
 
@@ -37,8 +40,8 @@ class Interval:
 def interval(scores: Sequence[float], groups: Sequence[str], weights: Sequence[float] | None = None) -> Interval:
     """The mean of the scores, or with weights the ratio `sum(scores) / sum(weights)`, with its interval.
 
-    Precision and recall are such ratios: of `weight` citations of a question, `score` are right. All scores 0, or all
-    1, give an interval with a bound other than 0 and 1. All three values are NaN if the weights sum to 0.
+    Precision and recall are such ratios: of `weight` citations of a question, `score` are right. No interval has zero
+    width. All three values are NaN if the weights sum to 0.
 
     Raises ValueError if a score is not between 0 and 1 (or its weight).
     """
@@ -47,7 +50,7 @@ def interval(scores: Sequence[float], groups: Sequence[str], weights: Sequence[f
 
     tops = np.asarray(scores, dtype=float)
     bottoms = np.ones(len(tops)) if weights is None else np.asarray(weights, dtype=float)
-    if (tops < -1e-9).any() or (tops > bottoms + 1e-9).any():
+    if not ((tops >= -1e-9) & (tops <= bottoms + 1e-9)).all():  # also if one is NaN
         raise ValueError("an interval needs scores between 0 and 1, or between 0 and their weight")
     count = float(bottoms.sum())
     if not count:
@@ -57,9 +60,8 @@ def interval(scores: Sequence[float], groups: Sequence[str], weights: Sequence[f
     squares = float((tops**2).sum() if weights is None else tops.sum())
     size = effective_size(tops, bottoms, numbered(groups), mean, squares)
     right, wrong = mean * size, (1 - mean) * size
-    tail = ERROR / 2 if 0 < mean < 1 else ERROR  # an interval that ends at 0 or 1 can only err on one side
-    low = float(beta.ppf(tail, right, wrong + 1)) if mean > 0 else 0.0
-    high = float(beta.ppf(1 - tail, right + 1, wrong)) if mean < 1 else 1.0
+    low = float(beta.ppf(ERROR / 2, right, wrong + 1)) if mean > 0 else 0.0
+    high = float(beta.ppf(1 - ERROR / 2, right + 1, wrong)) if mean < 1 else 1.0
     return Interval(mean, low, high)
 
 
@@ -68,14 +70,17 @@ def effective_size(tops: np.ndarray, bottoms: np.ndarray, numbers: np.ndarray, m
     count = float(bottoms.sum())
     largest = mean * (1 - mean)
     variance = max(squares / count - mean**2, 0.0)
-    variance += max(largest - variance, 0.0) / count  # equal scores leave room for other ones
+    # Scores of 0 and 1 may be too rare to be among these: 3 / n is the rule of three for outcomes that were not seen.
+    variance += max(largest - variance, 0.0) * min(3 / count, 1.0)
     independent = count * (largest / variance if variance else 1.0)
     sizes = sums(bottoms, numbers)
     sizes, totals = sizes[sizes > 0], sums(tops, numbers)[sizes > 0]
     typical = float((sizes**2).sum() / count)
     correlation = intra_cluster_correlation(totals, sizes, mean, squares)
     correlation = PRIOR if correlation is None else correlation
-    if len(sizes) < count:
+    if len(sizes) < FEW_GROUPS and len(sizes) < count:
+        shrunk = 1.0
+    elif len(sizes) < count:
         shrunk = (len(sizes) * correlation + PRIOR_GROUPS * PRIOR) / (len(sizes) + PRIOR_GROUPS)
     else:
         shrunk = 0.0  # each question is a group
