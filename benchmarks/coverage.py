@@ -4,9 +4,10 @@
 
 Intervals: proportions of 10, 30 and 81 groups of uneven sizes (three distributions, 1 to about 30 questions a group),
 true shares .05 to .95, intra-cluster correlation 0 and .3 (beta-binomial, and a mixture in which questions copy their
-group's outcome). Width is divided by that of a normal interval which knows the true variance. Tests: two equally good
-runs with 2 to 81 groups, or 2 to 300 independent questions, right or wrong and with fractional scores. Last, twenty
-runs of 300 questions are compared in pairs. Prints one line a kind, then a JSON object. No data, no model.
+group's outcome), and graded scores. Width is divided by that of a normal interval which knows the true variance. Tests:
+two runs whose answers could be exchanged, with 2 to 81 groups or 2 to 300 independent questions, right or wrong and
+with fractional scores; and runs with a skewed difference whose mean is 0. Last, twenty runs of 300 questions are
+compared in pairs. Prints one line a kind, then a JSON object. No data, no model.
 """
 
 from __future__ import annotations
@@ -100,6 +101,29 @@ def measured(found: np.ndarray, sizes: np.ndarray, names: list[str], share: floa
     return held / len(found), width / len(found)
 
 
+def graded(trials: int, chooser: np.random.Generator) -> dict[str, float]:
+    """Setting -> coverage of the mean of scores between 0 and 1, of independent questions."""
+    found = {}
+    for questions in (10, 30, 100):
+        kinds = chooser.random((trials, questions))
+        between = chooser.random((trials, questions))
+        like_f1 = np.where(kinds < 0.4, 0.0, np.where(kinds < 0.8, 1.0, between))
+        rare = np.where(kinds < 0.03, 0.0, 0.7)
+        for name, scores, mean in (("like F1", like_f1, 0.5), ("rare zeros", rare, 0.97 * 0.7)):
+            ends = [interval(row.tolist(), [""] * questions) for row in scores]
+            found[f"{name}, {questions} questions"] = float(np.mean([one.low <= mean <= one.high for one in ends]))
+    return found
+
+
+def skewed(trials: int, chooser: np.random.Generator) -> dict[str, float]:
+    """Setting -> the share of p of at most .05 where the mean change is 0, but small gains go with rare losses."""
+    found = {}
+    for questions in (30, 100, 300):
+        changes = np.where(chooser.random((questions, trials)) < 0.05, -0.95, 0.05)
+        found[f"{questions} questions"] = rejected(changes, [""] * questions)
+    return found
+
+
 def type_1(trials: int, chooser: np.random.Generator) -> dict[str, float]:
     """Setting -> the share of p below .05 between two equally good runs."""
     rates = {}
@@ -159,15 +183,19 @@ def main() -> None:
         print(f"  {setting}, correlation {cell.correlation}, share {cell.share}: coverage {cell.coverage:.3f}, "
               f"width {cell.width:.2f}")  # fmt: skip
     rates = type_1(options.trials, chooser)
-    print(
-        f"p < .05 between equally good runs: at most {max(rates.values()):.3f} ({max(rates, key=lambda n: rates[n])})"
-    )
+    worst = max(rates, key=lambda name: rates[name])
+    print(f"p of at most .05 between exchangeable runs: in at most {rates[worst]:.3f} of cases ({worst})")
+    by_grade, by_skew = graded(options.trials, chooser), skewed(options.trials, chooser)
+    print(f"graded scores: coverage {', '.join(f'{value:.3f} ({name})' for name, value in by_grade.items())}")
+    print(f"mean change 0, skewed: p of at most .05: {', '.join(f'{v:.3f} ({n})' for n, v in by_skew.items())}")
     last_line(
         coverage_low=min(cell.coverage for cell in found),
         coverage_high=max(cell.coverage for cell in found),
         width_high=max(cell.width for cell in found),
         width_mean=sum(cell.width for cell in found) / len(found),
         type_1=max(rates.values()),
+        graded_low=min(by_grade.values()),
+        skewed_high=max(by_skew.values()),
         compare_cpu_seconds=compare_seconds(chooser),
     )
 

@@ -20,7 +20,7 @@ from cdsframe.evaluation.statistics.groups import numbered, sums
 if TYPE_CHECKING:
     import numpy as np
 
-PRIOR, PRIOR_GROUPS = 0.1, 5
+PRIOR, PRIOR_GROUPS = 0.15, 5
 """Assumed intra-cluster correlation, and its weight as a number of groups."""
 FEW_GROUPS = 6
 """Number of groups from which the correlation is estimated."""
