@@ -127,7 +127,7 @@ def test_a_damaged_file_is_named_with_the_way_out(damage: str, tmp_path: Path) -
             if damage == "table":
                 database.execute("CREATE TABLE generations (other TEXT)")
         database.close()
-    with pytest.raises(InputError, match=r"generations.sqlite cannot be used .* evaluation.cache=null"):
+    with pytest.raises(InputError, match=r"generations.sqlite cannot be used: .* evaluation.cache=null"):
         store.read(["k"])
 
 

@@ -1,7 +1,8 @@
 """Keeps generated texts, so that a killed evaluation resumes and the same evaluation is not computed twice.
 
-A text is stored under a digest of all that decides it: the model's and the adapter's weights, quantization, precision,
-decoding settings and the prompt's tokens, which contain question and passages. Does not decide what is asked.
+A text is stored under a digest of what decides it: the weights of model and adapter, quantization, precision, versions
+of the libraries, decoding settings and the prompt's tokens, which contain question and passages. In bfloat16, the other
+texts of its batch may change it too. Does not decide what is asked.
 """
 
 from __future__ import annotations
@@ -69,11 +70,17 @@ class Generations:
                 yield database
             finally:
                 database.close()
-        except (sqlite3.Error, OSError, ValueError, KeyError, TypeError, RecursionError) as error:
-            raise InputError(
-                f"evaluation.cache: {self._path} cannot be used ({type(error).__name__}); free disk space, delete the "
-                "file if it is damaged, or set evaluation.cache=null"
-            ) from None
+        except (sqlite3.Error, OSError) as error:
+            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
+            raise InputError(self._unusable(reason)) from None
+        except (ValueError, KeyError, TypeError, RecursionError):
+            raise InputError(self._unusable("it holds something else than generated texts")) from None
+
+    def _unusable(self, reason: str) -> str:
+        return (
+            f"evaluation.cache: {self._path} cannot be used: {reason}; free disk space, delete the file if it is "
+            "damaged, or set evaluation.cache=null"
+        )
 
 
 class CachedGenerator:
