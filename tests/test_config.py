@@ -34,6 +34,7 @@ _NEEDS = {
     "data=jsonl": "data.path=[{file}] data.scope=test", "data=hub": "data.path=a/set data.scope=test",
     "data=file": "data.path={file} data.evidence=e",
     "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
+    "evaluation=methods": "evaluation.methods={{a:[{folder},{folder}],b:[{folder},{folder}]}}",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
 }  # fmt: skip
