@@ -6,7 +6,7 @@ UV := .setup/bin/uv
 
 # The demo's size: what two CPU cores do in a few minutes. `make results` takes everything.
 RESULTS := index.name=results prompt.max_tokens=300
-RESULTS_TRAIN ?= training.max_epochs=2
+RESULTS_TRAIN ?= training.max_epochs=2 training.no_gold_share=0 data.more_refusals=true
 RESULTS_EVALUATE ?=
 RESULTS_ADAPTER := outputs/adapters/results
 DEMO := index.name=demo prompt.max_tokens=300
