@@ -76,6 +76,7 @@ peers: .peers/.installed  ## the environment of the peers that bench measures (L
 	$(UV) pip install --quiet --python .peers/bin/python --no-deps --require-hashes -r benchmarks/peers/requirements.lock
 	@touch $@
 
+# Run 12 stands beside the sweep's runs 0 to 11, so that all are compared.
 results: setup  ## the full table: base and tuned, closed-book, every retriever, answers withheld (hours on two cores)
 	$(PY) ingest.py index.name=results
 	$(PY) train.py name=results index=lance $(RESULTS) $(RESULTS_TRAIN)

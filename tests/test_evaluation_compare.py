@@ -14,7 +14,7 @@ from cdsframe.errors import InputError
 from cdsframe.evaluation import qa, text
 from cdsframe.evaluation.compare import _cell, compare, evaluate, summarise, to_text
 from cdsframe.evaluation.contrasts import PairedComparison
-from cdsframe.evaluation.finished import FinishedRun
+from cdsframe.evaluation.finished_run import FinishedRun
 from cdsframe.evaluation.naming import Settings, name_runs
 from cdsframe.evaluation.qa import evaluate as ask
 from cdsframe.types import Message, Question

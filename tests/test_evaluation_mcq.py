@@ -16,7 +16,7 @@ from cdsframe.evaluation import mcq
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.mcq import ExamForm, evaluate
-from cdsframe.evaluation.positions import longest, macro_f1, majority, original, shifts
+from cdsframe.evaluation.option_positions import longest, macro_f1, majority, original, shifts
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization

@@ -45,7 +45,7 @@ def test_methods_are_compared_over_seeds(tmp_path: Path) -> None:
 def test_few_seeds_are_said(tmp_path: Path) -> None:
     methods = {"a": runs(tmp_path, "a", [0.2, 0.25]), "b": runs(tmp_path, "b", [0.9, 0.95, 1.0])}
     text = evaluate(run_in(tmp_path / "run"), methods, None, "correct").text
-    assert "fewer than 5 seeds: said of these adapters, not of the method" in text
+    assert "fewer than 5 seeds: this describes these adapters, not the method" in text
 
 
 def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
@@ -55,6 +55,9 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
     other = {**methods, "c": runs(tmp_path, "c", [0.9, 0.8], gold="B")}
     with pytest.raises(InputError, match="different gold answers"):
         evaluate(run_in(tmp_path / "run"), other, None, None)
+    spoiled = {**methods, "c": runs(tmp_path, "d", [0.9, 0.8], correct="nan")}
+    with pytest.raises(InputError, match="correct of the question '0' is no number from 0 to 1"):
+        evaluate(run_in(tmp_path / "run"), spoiled, None, None)
     grouped = {name: runs(tmp_path / "g", name, [0.2, 0.3], group="one") for name in "ab"}
     with pytest.raises(InputError, match="fewer than two independent groups"):
         evaluate(run_in(tmp_path / "run"), grouped, None, None)

@@ -150,6 +150,16 @@ def _exact(text: str) -> Decimal:
     return Decimal(text)
 
 
+@contextmanager
+def open_utf8(path: str | Path, what: str) -> Iterator[io.TextIOBase]:
+    """Opens a text file, which may be gzipped. Raises InputError if it does not exist or is not UTF-8."""
+    with open_text(require_file(path, what)) as lines:
+        try:
+            yield lines
+        except UnicodeDecodeError:
+            raise InputError(f"{what}: {path} is not UTF-8 text; convert it to UTF-8") from None
+
+
 def read_jsonl(path: str | Path, what: str = "JSON Lines") -> Iterator[tuple[int, dict[str, Any]]]:
     """Yields `(line number, object)`; skips blank lines.
 

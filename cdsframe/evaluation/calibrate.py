@@ -23,10 +23,11 @@ from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import ConfigError, InputError
-from cdsframe.evaluation.generations import cached
+from cdsframe.evaluation.generation_cache import cached
 from cdsframe.evaluation.qa import Judged, judge
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, with_table
 from cdsframe.evaluation.statistics import Interval, interval_of, paired_differences
+from cdsframe.types import JsonObject
 
 if TYPE_CHECKING:
     import numpy as np
@@ -50,6 +51,10 @@ class Sample:
     @property
     def group(self) -> str:
         return self.judged.group
+
+    def row(self) -> JsonObject:
+        """What `predictions.jsonl` keeps."""
+        return self.judged.row() | {"part": self.part, "correct": self.correct, "probability": self.probability}
 
 
 @declares(asks_generator=True)
@@ -89,10 +94,7 @@ def evaluate(
     samples = [replace(sample, probability=fitted.predict(sample.judged.answer.features)) for sample in samples]
     base_rate = _mean([sample.correct for sample in samples if sample.part == "fit"])
     tested = [sample for sample in samples if sample.part == "test"]
-    choosing = [sample for sample in samples if sample.part == "threshold"]
-    threshold = choose_threshold(
-        [sample.probability for sample in choosing], [sample.correct for sample in choosing], target_accuracy, minimum
-    )
+    threshold = _threshold(samples, target_accuracy, minimum)
     fitted = replace(fitted, threshold=threshold, identity=pipeline.identity)
 
     scores = Scores()
@@ -112,8 +114,7 @@ def evaluate(
         "calibration/answers": float(len(samples)),
         "calibration/refusals_left_out": float(len(judged) - len(samples)),
     }
-    rows = [s.judged.row() | {"part": s.part, "correct": s.correct, "probability": s.probability} for s in samples]
-    write_jsonl(run.folder / "predictions.jsonl", rows)
+    write_jsonl(run.folder / "predictions.jsonl", [sample.row() for sample in samples])
     for path in (run.folder / "calibration.json", Path(output)):
         fitted.save(path)
     digests = model_digests(system.model) if pipeline.generator.uses_model else {}
@@ -157,6 +158,13 @@ def choose_threshold(probabilities: Sequence[float], correct: Sequence[bool], ta
         target,
     )
     return 0.0
+
+
+def _threshold(samples: Sequence[Sample], target: float, minimum: int) -> float:
+    """The threshold that the answers of the threshold part give."""
+    choosing = [sample for sample in samples if sample.part == "threshold"]
+    probabilities, correct = [sample.probability for sample in choosing], [sample.correct for sample in choosing]
+    return choose_threshold(probabilities, correct, target, minimum)
 
 
 def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]]:

@@ -1,7 +1,7 @@
 """Compares runs on the same questions: after each job of a multirun, and by `evaluation=compare`.
 
-Reads the files of finished runs, or results of other programs (see `cdsframe.evaluation.outside`). Generates no
-answers.
+Reads the files of finished runs, or results of other programs (see `cdsframe.evaluation.external_results`). Generates
+no answers.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.artifacts.files import write_json, write_text
+from cdsframe.artifacts.files import InputFile, InputPath, write_json, write_text
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation.contrasts import LEVEL, Measure, PairedComparison, contrast, measures
-from cdsframe.evaluation.finished import FinishedRun, difference, require_comparable
+from cdsframe.evaluation.external_results import read_runs
+from cdsframe.evaluation.finished_run import FinishedRun, difference, require_comparable
 from cdsframe.evaluation.naming import name_runs, read_settings
-from cdsframe.evaluation.outside import read_runs
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.result import Result
 from cdsframe.types import JsonObject, Metrics
@@ -68,8 +68,8 @@ def summarise(sweep_folder: Path) -> str:
 @declares(asks_generator=False)
 def evaluate(
     run: Run,
-    runs: Annotated[list[str], Field(min_length=1)],
-    qrels: str | None,
+    runs: Annotated[list[InputPath], Field(min_length=1)],
+    qrels: InputFile | None,
     baseline: str | None,
     primary: str | None,
     margin: Annotated[float, Field(gt=0, le=1)] | None,

@@ -126,7 +126,9 @@ def contrast(
     import numpy as np
     from scipy.stats import norm
 
-    columns = [{key: _score(row, measure.column) for key, row in run.items() if measure.column in row} for run in rows]
+    columns = [
+        {key: score_of(row, measure.column) for key, row in run.items() if measure.column in row} for run in rows
+    ]
     ids = [key for key, row in rows[0].items() if measure.belongs(row)]
     order = [baseline, *(place for place in range(len(rows)) if place != baseline)]
     pairs_of: dict[tuple[str, ...], list[tuple[int, int]]] = {}
@@ -160,7 +162,7 @@ def common_groups(rows: Sequence[Mapping[str, JsonObject]], ids: Sequence[str]) 
     )
 
 
-def _score(row: JsonObject, column: str) -> float:
+def score_of(row: JsonObject, column: str) -> float:
     """Raises InputError if the row's value is no number from 0 to 1."""
     value = row[column]
     if not isinstance(value, int | float) or not 0 <= value <= 1:

@@ -28,10 +28,9 @@ def connected(keys: Sequence[Iterable[Hashable]]) -> list[str]:
 
 def question_groups(questions: Sequence[Question]) -> list[str]:
     """The group of each question: connected by documents of their evidence, and by their declared groups."""
-    return connected(
-        [
-            {("document", evidence.document_id) for evidence in question.evidence}
-            | ({("group", question.group)} if question.group else set())
-            for question in questions
-        ]
-    )
+    return connected([keys((evidence.document_id for evidence in q.evidence), q.group) for q in questions])
+
+
+def keys(documents: Iterable[str], group: str) -> set[tuple[str, str]]:
+    """What makes a question dependent on others: the documents of its answer, and its declared group if it has one."""
+    return {("document", document) for document in documents} | ({("group", group)} if group else set())

@@ -22,7 +22,7 @@ from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.evaluation.exam import distinguishable, read_exam
 from cdsframe.evaluation.likelihood import score_options
-from cdsframe.evaluation.positions import longest, macro_f1, majority, original, shifts
+from cdsframe.evaluation.option_positions import longest, macro_f1, majority, original, shifts
 from cdsframe.evaluation.result import Result, Scores, model_digests, with_table
 from cdsframe.evaluation.statistics import paired_difference
 from cdsframe.pipeline import retrieve

@@ -15,8 +15,8 @@ from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation.compare import primary_measure
-from cdsframe.evaluation.contrasts import LEVEL, common_groups
-from cdsframe.evaluation.finished import FinishedRun, require_comparable
+from cdsframe.evaluation.contrasts import PairedComparison, common_groups, score_of
+from cdsframe.evaluation.finished_run import FinishedRun, require_comparable
 from cdsframe.evaluation.result import Result
 from cdsframe.evaluation.statistics import holm, seeds_difference
 from cdsframe.evaluation.statistics.seeds import ENOUGH
@@ -55,7 +55,7 @@ def evaluate(
     if len(set(groups)) < 2:
         raise InputError("evaluation.methods: the runs share fewer than two independent groups of questions")
     scores = {
-        name: np.array([[float(one.rows[id][measure.column]) for id in ids] for one in runs])
+        name: np.array([[score_of(one.rows[id], measure.column) for id in ids] for one in runs])
         for name, runs in finished.items()
     }
     metrics: Metrics = {}
@@ -70,18 +70,16 @@ def evaluate(
     for name, one in found.items():
         key = f"methods/{name}_minus_{base}"
         metrics |= {key: one.value, f"{key}/ci_low": one.low, f"{key}/ci_high": one.high, f"{key}/p": one.p}
+        pair = PairedComparison(measure.name, base, name, len(ids), one.value, one.low, one.high, one.p, adjusted[name])
         enough = min(len(scores[base]), len(scores[name])) >= ENOUGH
-        verdict = "significant" if adjusted[name] <= LEVEL else "not significant"
-        about = "" if enough else f"; fewer than {ENOUGH} seeds: said of these adapters, not of the method"
-        lines.append(
-            f"- {name} - {base} = {one.value:+.3f} [{one.low:+.3f}, {one.high:+.3f}], p = {one.p:.3g}, adjusted "
-            f"{adjusted[name]:.3g}: {verdict}{about}"
-        )
+        about = "" if enough else f"; fewer than {ENOUGH} seeds: this describes these adapters, not the method"
+        lines.append(f"- {pair}{about}")
     text = "\n".join(lines) + "\n"
     write_json(run.folder / "methods.json", {"format_version": 1, "measure": measure.name, "metrics": metrics})
     write_text(run.folder / "methods.md", text)
     run.finish(metrics)
-    return Result(metrics, max((f"methods/{name}" for name in scores), key=lambda key: metrics[key]), text)
+    best = (max if measure.higher_is_better else min)(scores, key=lambda name: metrics[f"methods/{name}"])
+    return Result(metrics, f"methods/{best}", text)
 
 
 def _written(table: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 from cdsframe.contracts import Index
-from cdsframe.evaluation.dependence import connected
+from cdsframe.evaluation.dependence import connected, keys
 from cdsframe.evaluation.ranking import Qrels
 from cdsframe.types import Hit, Passage
 
@@ -50,12 +50,11 @@ def locate(index: Index, qrels: Qrels) -> dict[str, Passage]:
 
 def clusters(queries: Sequence[_Query], qrels: Qrels, places: Mapping[str, Passage]) -> list[str]:
     """Each query's cluster id. Queries with a common relevant document or group, also transitively, share a cluster."""
-    keys = []
+    found = []
     for query in queries:
-        documents = {places[id].document_id for id, grade in qrels[query.id].items() if grade > 0 and id in places}
-        own = {("document", id) for id in documents}
-        keys.append(own | ({("group", query.group)} if query.group else set()))
-    return connected(keys)
+        relevant = (id for id, grade in qrels[query.id].items() if grade > 0 and id in places)
+        found.append(keys((places[id].document_id for id in relevant), query.group))
+    return connected(found)
 
 
 def by_section(

@@ -22,7 +22,7 @@ from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import InputError
 from cdsframe.evaluation.dependence import question_groups
-from cdsframe.evaluation.generations import cached
+from cdsframe.evaluation.generation_cache import cached
 from cdsframe.evaluation.ranking import gold_passages, score_rankings, write_trec
 from cdsframe.evaluation.report import write_report
 from cdsframe.evaluation.result import (

@@ -13,7 +13,7 @@ from pathlib import Path
 from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.contracts import LanguageModel, Retriever, WeightedRetriever
-from cdsframe.evaluation.statistics import Difference, Interval, interval
+from cdsframe.evaluation.statistics import Interval, interval
 from cdsframe.types import Metrics, Question
 
 
@@ -43,7 +43,7 @@ class Scores:
         if scores:
             self.put(name, interval(scores, groups, weights))
 
-    def put(self, name: str, found: Interval | Difference) -> None:
+    def put(self, name: str, found: Interval) -> None:
         """Adds an estimate with its interval; nothing if it is NaN, no bounds if they are infinite."""
         if not math.isnan(found.value):
             self.metrics[name] = found.value

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 
 from cdsframe.artifacts.digests import digest
-from cdsframe.artifacts.files import InputFile, open_text, read_jsonl, require_file, write_jsonl
+from cdsframe.artifacts.files import InputFile, open_utf8, read_jsonl, write_jsonl
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts import Context, DataSource, Index, Reranker, Retriever, System, WeightedRetriever
 from cdsframe.contracts.declarations import checked_by, declares
@@ -141,22 +141,17 @@ def read_queries(path: str) -> list[JudgedQuery]:
 def read_qrels(path: str) -> Qrels:
     """Reads tab-separated `query_id, doc_id, score` with or without a header, or TREC's four columns."""
     found: Qrels = {}
-    with open_text(require_file(path, "evaluation.qrels")) as lines:
-        try:
-            for number, line in enumerate(lines, start=1):
-                cells = (
-                    next(csv.reader([line], delimiter="\t", quoting=csv.QUOTE_NONE)) if "\t" in line else line.split()
+    with open_utf8(path, "evaluation.qrels") as lines:
+        for number, line in enumerate(lines, start=1):
+            cells = next(csv.reader([line], delimiter="\t", quoting=csv.QUOTE_NONE)) if "\t" in line else line.split()
+            if not cells or (number == 1 and not _is_grade(cells[-1])):
+                continue
+            if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
+                raise InputError(
+                    f"evaluation.qrels: {path}, line {number}: expected query_id, doc_id and an integer grade, "
+                    "separated by tabs"
                 )
-                if not cells or (number == 1 and not _is_grade(cells[-1])):
-                    continue
-                if len(cells) not in (3, 4) or not _is_grade(cells[-1]):
-                    raise InputError(
-                        f"evaluation.qrels: {path}, line {number}: expected query_id, doc_id and an integer grade, "
-                        "separated by tabs"
-                    )
-                found.setdefault(cells[0].strip(), {})[cells[-2].strip()] = int(cells[-1])
-        except UnicodeDecodeError:
-            raise InputError(f"evaluation.qrels: {path} is not UTF-8 text; convert it to UTF-8") from None
+            found.setdefault(cells[0].strip(), {})[cells[-2].strip()] = int(cells[-1])
     if not found:
         raise InputError(
             f"evaluation.qrels: {path} contains no judgements; expected tab-separated query_id, doc_id, grade"

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def numbered(groups: Sequence[str]) -> np.ndarray:
-    """The number of each question's group, `[questions]`, by first appearance; no group: a number of its own."""
+    """The number of each question's group, `[questions]`; a question without a group gets a unique number."""
     import numpy as np
 
     places: dict[object, int] = {}

@@ -3,10 +3,10 @@
 The interval is Clopper & Pearson's (1934) for an effective number of questions, as Korn & Graubard (1998, Survey
 Methodology 24) propose for samples of clusters: `n / deff`, where `deff = 1 + (m - 1) icc` is Kish's design effect
 (1965), `m = Σ nᵢ² / n` for groups of nᵢ questions, and `icc` the intra-cluster correlation by analysis of variance
-(Donner 1986, Int. Stat. Rev. 54). Few groups tell little about the correlation: the estimate is averaged with `PRIOR`,
-which counts as `PRIOR_GROUPS` groups. Fewer than `FEW_GROUPS` groups tell nothing about it: then a group counts as one
-question. The percentile bootstrap and intervals from the variance between groups cover the truth less often than they
-say if there are few groups, or one large one.
+(Donner 1986, Int. Stat. Rev. 54). With few groups the estimate of the correlation is imprecise, so it is averaged with
+`PRIOR`, which counts as `PRIOR_GROUPS` groups. With fewer than `FEW_GROUPS` groups the correlation is taken as 1: a
+group counts as one question. The percentile bootstrap and intervals from the variance between groups cover the truth
+less often than they state if there are few groups, or one large one.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cdsframe.evaluation.statistics.groups import numbered, sums
-from cdsframe.evaluation.statistics.intervals import ERROR
+from cdsframe.evaluation.statistics.intervals import ERROR, Interval
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,12 +33,9 @@ _PAIRS = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Difference:
+class Difference(Interval):
     """`second - first` on the same questions, with its 95 % interval and a two-sided p-value."""
 
-    value: float
-    low: float
-    high: float
     p: float
 
 

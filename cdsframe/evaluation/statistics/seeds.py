@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 ENOUGH = 5
-"""Number of seeds from which a difference is said of the method, and not only of its adapters."""
+"""Number of seeds per method from which a difference describes the methods, and not only their adapters."""
 
 
 def seeds_difference(first: np.ndarray, second: np.ndarray, groups: Sequence[str], limit: float = 1.0) -> Difference:

@@ -32,7 +32,7 @@ _ANNOTATIONS = "annotations"
 
 @dataclass
 class State:
-    """Content of the state document. Generations are numbers assigned once each, in ascending order."""
+    """Content of the state document. GenerationCache are numbers assigned once each, in ascending order."""
 
     identity: JsonObject = field(default_factory=dict)
     dimension: int | None = None

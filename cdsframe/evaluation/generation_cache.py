@@ -34,7 +34,7 @@ class KeyedGenerator(Generator, Protocol):
         """For each conversation, a digest of all that decides its answer."""
 
 
-class Generations:
+class GenerationCache:
     """Generated texts by key, in an SQLite file that only its owner can read.
 
     Raises InputError if the file is damaged, or cannot be written.
@@ -91,7 +91,7 @@ class CachedGenerator:
 
     generates = True
 
-    def __init__(self, generator: KeyedGenerator, store: Generations) -> None:
+    def __init__(self, generator: KeyedGenerator, store: GenerationCache) -> None:
         self._generator, self._store = generator, store
         self.uses_model, self.name = generator.uses_model, generator.name
         self.max_new_tokens, self.temperature = generator.max_new_tokens, generator.temperature
@@ -129,7 +129,7 @@ def cached(generator: Generator, folder: str | None) -> Generator:
     """The generator with stored texts in a folder; unchanged without a folder, or if it has no keys."""
     if folder is None or not isinstance(generator, KeyedGenerator):
         return generator
-    return CachedGenerator(generator, Generations(folder))
+    return CachedGenerator(generator, GenerationCache(folder))
 
 
 def _values(one: Generation) -> dict[str, object]:

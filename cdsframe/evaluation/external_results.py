@@ -11,17 +11,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from cdsframe.artifacts.files import open_text, read_jsonl, require_file, resolve
+from cdsframe.artifacts.files import open_utf8, read_jsonl, resolve
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation.finished import FinishedRun
+from cdsframe.evaluation.finished_run import FinishedRun
 from cdsframe.evaluation.ranking import score_rankings
+from cdsframe.evaluation.result import Scores
 from cdsframe.evaluation.retrieval import read_qrels
 from cdsframe.types import JsonObject
 
 _COLUMNS = ("question", "run", "score")
 _TIME = re.compile(r"_\d{4}-\d\d-\d\dT[\d.:-]+$")
 """What lm-eval appends to the name of a task."""
-_RIGHT = ("acc", "exact_match", "exact_match,none")
+_RIGHT = ("acc", "exact_match")
 """lm-eval's metrics that are 1 for a right answer and 0 for a wrong one."""
 _WHERE = "evaluation.runs"
 
@@ -151,18 +152,15 @@ def read_csv(path: Path) -> list[FinishedRun]:
 
 def _lines(path: Path) -> Iterator[tuple[str, list[str]]]:
     """The place and the cells of each line that is not blank."""
-    try:
-        with open_text(require_file(path, _WHERE)) as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.strip():
-                    yield f"{_WHERE}: {path}, line {number}", line.split()
-    except UnicodeDecodeError:
-        raise InputError(f"{_WHERE}: {path} is not UTF-8 text; convert it to UTF-8") from None
+    with open_utf8(path, _WHERE) as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                yield f"{_WHERE}: {path}, line {number}", line.split()
 
 
 def _records(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
     try:
-        with open_text(require_file(path, _WHERE)) as lines:
+        with open_utf8(path, _WHERE) as lines:
             reader = csv.DictReader(lines)
             columns = [name.strip() for name in reader.fieldnames or []]
             if missing := [name for name in _COLUMNS if name not in columns]:
@@ -177,8 +175,6 @@ def _records(path: Path) -> Iterator[tuple[str, Mapping[str, str]]]:
                 if None in record or None in record.values():
                     raise InputError(f"{where}: another number of cells than the header")
                 yield where, {name: cell.strip() for name, cell in record.items()}
-    except UnicodeDecodeError:
-        raise InputError(f"{_WHERE}: {path} is not UTF-8 text; convert it to UTF-8") from None
     except csv.Error as error:
         raise InputError(f"{_WHERE}: {path}: not a CSV table ({error})") from None
 
@@ -196,8 +192,6 @@ def _score(value: object, where: str) -> float:
 
 def _run(path: Path, rows: Mapping[str, JsonObject], name: str = "") -> FinishedRun:
     """A finished run with the mean of its score and its interval."""
-    from cdsframe.evaluation.result import Scores
-
     scores = Scores()
     for column, metric in (("correct", "mcq/accuracy"), ("ndcg@10", "retrieval/ndcg@10"), ("score", "score")):
         own = [row for row in rows.values() if column in row]

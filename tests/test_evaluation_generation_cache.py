@@ -12,7 +12,7 @@ from answering import language_model
 from evaluation_doubles import QUESTIONS, Questions, SystemDouble, pipeline, run_in
 
 from cdsframe.errors import InputError
-from cdsframe.evaluation.generations import CachedGenerator, Generations, cached
+from cdsframe.evaluation.generation_cache import CachedGenerator, GenerationCache, cached
 from cdsframe.evaluation.qa import evaluate
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.generator.transformers import TransformersGenerator
@@ -54,13 +54,13 @@ class Counting:
 def test_a_killed_evaluation_computes_only_what_is_missing(tmp_path: Path) -> None:
     wanted = [Generation(m[-1].content.upper(), (-0.5,), 3, 1, "length", 0.25) for m in CONVERSATIONS]
     with pytest.raises(KeyboardInterrupt):
-        CachedGenerator(Counting(fails_at=2), Generations(tmp_path)).generate(CONVERSATIONS)
+        CachedGenerator(Counting(fails_at=2), GenerationCache(tmp_path)).generate(CONVERSATIONS)
     again = Counting()
-    assert CachedGenerator(again, Generations(tmp_path)).generate(CONVERSATIONS) == wanted
+    assert CachedGenerator(again, GenerationCache(tmp_path)).generate(CONVERSATIONS) == wanted
     assert sorted(map(len, again.batches)) == [1, 2], "four of seven were stored"
     assert again.loaded == 1
     last = Counting()
-    found = CachedGenerator(last, Generations(tmp_path)).generate(CONVERSATIONS)
+    found = CachedGenerator(last, GenerationCache(tmp_path)).generate(CONVERSATIONS)
     assert found == wanted
     assert [one.seconds for one in found] == [0.25] * 7, "what it cost when it was computed"
     assert (last.batches, last.loaded) == ([], 0), "no model is loaded"
@@ -68,7 +68,7 @@ def test_a_killed_evaluation_computes_only_what_is_missing(tmp_path: Path) -> No
 
 def test_equal_conversations_are_computed_once(tmp_path: Path) -> None:
     generator = Counting()
-    first, second = CachedGenerator(generator, Generations(tmp_path)).generate([CONVERSATIONS[0]] * 2)
+    first, second = CachedGenerator(generator, GenerationCache(tmp_path)).generate([CONVERSATIONS[0]] * 2)
     assert first == second
     assert generator.batches == [["question 0"]]
 
@@ -82,18 +82,18 @@ def test_without_a_folder_or_without_keys_nothing_is_stored(tmp_path: Path) -> N
 
 
 def test_the_file_is_the_owners_alone(tmp_path: Path) -> None:
-    Generations(tmp_path / "new").write({"k": Generation("secret", None, 1, 1)})
+    GenerationCache(tmp_path / "new").write({"k": Generation("secret", None, 1, 1)})
     assert (tmp_path / "new" / "generations.sqlite").stat().st_mode & 0o777 == 0o600
-    assert Generations(tmp_path / "new").read(["k", "other"]) == {"k": Generation("secret", None, 1, 1)}
+    assert GenerationCache(tmp_path / "new").read(["k", "other"]) == {"k": Generation("secret", None, 1, 1)}
 
 
 def test_a_link_is_not_followed_and_an_open_file_is_closed(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "generations.sqlite").symlink_to(tmp_path / "elsewhere" / "texts")
     with pytest.raises(InputError, match="cannot be used"):
-        Generations(tmp_path).write({"k": Generation("secret", None, 1, 1)})
+        GenerationCache(tmp_path).write({"k": Generation("secret", None, 1, 1)})
     assert not list((tmp_path / "elsewhere").iterdir())
-    store = Generations(tmp_path / "open")
+    store = GenerationCache(tmp_path / "open")
     store.write({"k": Generation("secret", None, 1, 1)})
     (tmp_path / "open" / "generations.sqlite").chmod(0o644)
     assert store.read(["k"])
@@ -106,7 +106,7 @@ def test_a_link_is_not_followed_and_an_open_file_is_closed(tmp_path: Path) -> No
      ' "seconds": null}', "[" * 100_000, "5"],
 )  # fmt: skip
 def test_values_that_are_no_texts_are_refused(value: str, tmp_path: Path) -> None:
-    store = Generations(tmp_path)
+    store = GenerationCache(tmp_path)
     store.write({"k": Generation("x", None, 1, 1)})
     with sqlite3.connect(tmp_path / "generations.sqlite") as database:
         database.execute("UPDATE generations SET value = ?", [value])
@@ -117,7 +117,7 @@ def test_values_that_are_no_texts_are_refused(value: str, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("damage", ["text", "value", "table"])
 def test_a_damaged_file_is_named_with_the_way_out(damage: str, tmp_path: Path) -> None:
-    store, path = Generations(tmp_path), tmp_path / "generations.sqlite"
+    store, path = GenerationCache(tmp_path), tmp_path / "generations.sqlite"
     store.write({"k": Generation("x", None, 1, 1)})
     if damage == "text":
         path.write_text("not a database, but long enough to be read as one " * 20)
@@ -193,9 +193,9 @@ def test_an_evaluation_repeated_is_read_and_keeps_its_costs(tmp_path: Path) -> N
 
 
 def test_two_processes_share_the_file(tmp_path: Path) -> None:
-    Generations(tmp_path).write({"a": Generation("1", None, 1, 1)})
+    GenerationCache(tmp_path).write({"a": Generation("1", None, 1, 1)})
     if (child := os.fork()) == 0:
-        Generations(tmp_path).write({"b": Generation("2", None, 1, 1)})
+        GenerationCache(tmp_path).write({"b": Generation("2", None, 1, 1)})
         os._exit(0)
     assert os.waitpid(child, 0)[1] == 0
-    assert set(Generations(tmp_path).read(["a", "b"])) == {"a", "b"}
+    assert set(GenerationCache(tmp_path).read(["a", "b"])) == {"a", "b"}

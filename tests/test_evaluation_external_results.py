@@ -9,7 +9,7 @@ from evaluation_doubles import run_in
 
 from cdsframe.errors import InputError
 from cdsframe.evaluation.compare import evaluate
-from cdsframe.evaluation.outside import read_csv, read_lm_eval, read_runs, read_trec
+from cdsframe.evaluation.external_results import read_csv, read_lm_eval, read_runs, read_trec
 
 
 def samples(
