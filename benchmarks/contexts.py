@@ -83,7 +83,7 @@ class Set:
         found: list[list[Hit]] = []
         for first in range(0, len(ids), 64):
             asked = [self.texts[id] for id in ids[first : first + 64]]
-            found += retrieve(retriever, reranker, context, asked, 10)
+            found += [one.hits for one in retrieve(retriever, reranker, context, asked, 10)]
         spent = 1000 * (process_time() - before) / len(ids)
         ranked = {id: [hit.passage.id for hit in hits] for id, hits in zip(ids, found, strict=True)}
         self.rows.append((name, against, score_rankings(self.qrels, ranked, MEASURES), spent, ids))

@@ -7,11 +7,12 @@ not of the search.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from time import perf_counter
 
 from cdsframe.citations import check
 from cdsframe.confidence import REFUSED, Calibrator, Identity, NoCalibration, features
-from cdsframe.contracts import Context, Generator, Index, Reranker, Retriever
+from cdsframe.contracts import BatchingGenerator, Context, Generator, Index, Reranker, Retriever
 from cdsframe.errors import QuestionError
 from cdsframe.filters import unmatched
 from cdsframe.prompt import Prompt
@@ -22,6 +23,18 @@ UNSURE = "I am not sure enough to answer; please read the passages below."
 """Text of an answer whose probability is below the calibration's threshold."""
 
 
+@dataclass(frozen=True, slots=True)
+class Retrieved:
+    """The passages for one question: reranked and selected for the prompt, and as the retriever ranked them."""
+
+    hits: list[Hit]
+    """For the prompt, best first."""
+    ranking: list[Hit]
+    """The retriever's, before reranking and selection; at least as deep as was asked for."""
+    seconds: float
+    """Wall time of the search, divided by the number of questions."""
+
+
 def retrieve(
     retriever: Retriever,
     reranker: Reranker,
@@ -29,15 +42,23 @@ def retrieve(
     questions: Sequence[str],
     top_k: int,
     filter: Filters | None = None,
-) -> list[list[Hit]]:
-    """Returns up to `top_k` hits per question: retrieved as deep as reranker and context need, reranked, selected."""
+    depth: int = 0,
+) -> list[Retrieved]:
+    """Up to `top_k` hits per question: retrieved as deep as reranker and context need, reranked, selected.
+
+    `depth`: minimum depth of the rankings; does not change the hits. One search serves both.
+    """
+    started = perf_counter()
     if not retriever.searches:
-        return [[] for _ in questions]
-    found = retriever.search_many(questions, max(top_k, reranker.depth, context.depth), filter)
-    return [
-        context.select(question, reranker.rerank(question, hits), top_k)
-        for question, hits in zip(questions, found, strict=True)
+        return [Retrieved([], [], 0.0) for _ in questions]
+    needed = max(top_k, reranker.depth, context.depth)
+    rankings = retriever.search_many(questions, max(needed, depth), filter)
+    selected = [
+        context.select(question, reranker.rerank(question, ranking[:needed]), top_k)
+        for question, ranking in zip(questions, rankings, strict=True)
     ]
+    seconds = (perf_counter() - started) / max(len(questions), 1)
+    return [Retrieved(hits, ranking, seconds) for hits, ranking in zip(selected, rankings, strict=True)]
 
 
 class Pipeline:
@@ -89,7 +110,7 @@ class Pipeline:
 
     def search(self, question: str, filter: Filters | None = None) -> list[Hit]:
         """Returns the hits for the prompt, best first; the prompt may show them in another order."""
-        return self._search([question], filter)[0]
+        return self.search_many([question], filter)[0].hits
 
     def answer(self, question: str, filter: Filters | None = None, history: Sequence[Message] = ()) -> Answer:
         """Answers one question; `history`: the conversation's earlier turns, oldest first."""
@@ -98,6 +119,40 @@ class Pipeline:
     def answer_many(self, questions: Sequence[str], filter: Filters | None = None) -> list[Answer]:
         """Answers independent questions in batches; an answer's timings are the batch's divided by its size."""
         return self._answer_many(questions, filter, ())
+
+    def search_many(self, questions: Sequence[str], filter: Filters | None = None, depth: int = 0) -> list[Retrieved]:
+        """Searches for several questions at once; `depth`: minimum depth of the rankings."""
+        if not all(question.strip() for question in questions):
+            raise QuestionError("a question is empty")
+        return retrieve(self.retriever, self.reranker, self.context, questions, self.retriever.top_k, filter, depth)
+
+    def answer_each(
+        self,
+        questions: Sequence[str],
+        retrieved: Sequence[Retrieved],
+        filter: Filters | None = None,
+        history: Sequence[Message] = (),
+    ) -> Iterator[tuple[int, Answer]]:
+        """Yields the position and the answer of each question, in the order in which the generator computes them.
+
+        `retrieved`: what `search_many` found for the questions.
+        """
+        found = [one.hits for one in retrieved]
+        nothing = [number for number, hits in enumerate(found) if self._nothing_found(hits)]
+        reason = self.unmatched(filter) if nothing else ""
+        for number in nothing:
+            yield number, self._abstain(questions[number], retrieved[number].seconds, reason)
+        asked = [number for number in range(len(questions)) if number not in set(nothing)]
+        prompts = [self._fit(questions[number], found[number], history) for number in asked]
+        started = perf_counter()
+        for place, generation in self._generate([messages for messages, _ in prompts]):
+            number, shown = asked[place], prompts[place][1]
+            seconds = perf_counter() - started if generation.seconds is None else generation.seconds
+            yield (
+                number,
+                self._finish(questions[number], found[number], shown, generation, retrieved[number].seconds, seconds),
+            )
+            started = perf_counter()
 
     def stream(
         self, question: str, filter: Filters | None = None, history: Sequence[Message] = ()
@@ -136,42 +191,19 @@ class Pipeline:
     def _answer_many(
         self, questions: Sequence[str], filter: Filters | None, history: Sequence[Message]
     ) -> list[Answer]:
-        if not questions:
-            return []
-        started = perf_counter()
-        found = self._search(questions, filter)
-        retrieved = (perf_counter() - started) / len(questions)
-        prompts = {
-            number: self._fit(questions[number], hits, history)
-            for number, hits in enumerate(found)
-            if not self._nothing_found(hits)
-        }
-        reason = "" if len(prompts) == len(questions) else self.unmatched(filter)
-        started = perf_counter()
-        generations = dict(
-            zip(prompts, self.generator.generate([messages for messages, _ in prompts.values()]), strict=True)
-        )
-        generated = (perf_counter() - started) / max(len(prompts), 1)
-        answers = []
-        for number, (question, hits) in enumerate(zip(questions, found, strict=True)):
-            if number not in prompts:
-                answers.append(self._abstain(question, retrieved, reason))
-                continue
-            generation, shown = generations[number], prompts[number][1]
-            seconds = generated if generation.seconds is None else generation.seconds
-            answers.append(self._finish(question, hits, shown, generation, retrieved, seconds))
-        return answers
+        answers = dict(self.answer_each(questions, self.search_many(questions, filter), filter, history))
+        return [answers[number] for number in range(len(questions))]
+
+    def _generate(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        if isinstance(self.generator, BatchingGenerator):
+            return self.generator.generate_each(conversations)
+        return enumerate(self.generator.generate(conversations))
 
     def unmatched(self, filter: Filters | None) -> str:
         """Explains which part of a filter no document matches; empty if documents match or there is no filter."""
         if self.index is None or not filter or not self.retriever.searches:
             return ""
         return unmatched(filter, self.index) or ""
-
-    def _search(self, questions: Sequence[str], filter: Filters | None) -> list[list[Hit]]:
-        if not all(question.strip() for question in questions):
-            raise QuestionError("a question is empty")
-        return retrieve(self.retriever, self.reranker, self.context, questions, self.retriever.top_k, filter)
 
     def _fit(self, question: str, hits: Sequence[Hit], history: Sequence[Message]) -> tuple[list[Message], int]:
         return self.prompt.fit(self.generator.count, question, self._passages(hits), history, self.context.order)

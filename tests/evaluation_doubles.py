@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -143,6 +144,12 @@ def run_in(folder: Path, **config: object) -> Run:
     choices = {str(k): str(v) for k, v in config.items() if k in ("retriever", "model", "evaluation")}
     text = "".join(f"{key}: {value if value is not None else 'null'}\n" for key, value in config.items())
     return Run(folder, "evaluate", 1, text or "{}\n", choices, "group")
+
+
+def rows_without_seconds(folder: Path) -> list[Any]:
+    """The rows of a run's `predictions.jsonl`, without the only values that two equal runs do not share."""
+    lines = (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()
+    return [json.loads(line) | {"seconds": None} for line in lines]
 
 
 class SystemDouble:

@@ -88,7 +88,7 @@ def test_a_generator_is_refused_before_its_weights_are_loaded(tmp_path):
     refused = model(tmp_path, REFUSES)
     (tmp_path / "model.safetensors").unlink()
     with pytest.raises(ConfigError, match=r"model\.name=.*the chat template cannot print"):
-        TransformersGenerator(refused, 8, 0.0, 1, 1).load()
+        TransformersGenerator(refused, 8, 0.0, 1, 64, 1).load()
 
 
 def test_a_model_without_a_template_carries_the_default_one_on(tmp_path, caplog):

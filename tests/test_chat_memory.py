@@ -53,7 +53,9 @@ def test_what_is_learnt_by_heart_is_answered_and_ends(template, kind, tmp_path):
         if loss < 0.02:
             break
     module.eval()
-    generator = TransformersGenerator(model, max_new_tokens=32, temperature=0.0, batch_size=8, seed=1)
+    generator = TransformersGenerator(
+        model, max_new_tokens=32, temperature=0.0, batch_size=8, batch_tokens=4096, seed=1
+    )
     answers = generator.generate([_asked(question) for question, _ in FACTS])
     assert [one.text for one in answers] == [answer for _, answer in FACTS]
     assert {one.finish_reason for one in answers} == {"stop"}

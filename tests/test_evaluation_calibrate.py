@@ -49,7 +49,7 @@ def questions(count: int) -> list[Question]:
 def calibrate(folder: Path, asked: list[Question], answer: Callable[[Sequence[Message]], str]) -> Result:
     index = memory_index()
     parts = Search(index, 0), InOrder(), First(), prompt(), ScriptedGenerator(answer), NoCalibration()
-    system = SystemDouble(Pipeline(*parts, identity=lambda: IDENTITY), data=Questions(asked))
+    system = SystemDouble(Pipeline(*parts, identity=lambda: IDENTITY), data=Questions(asked), index=index)
     return evaluate(
         system, run_in(folder / "run"), 1,
         "validation", None, 0.5, 0.9, 10, 200, None, str(folder / "out" / "calibration.json"),

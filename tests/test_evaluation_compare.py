@@ -11,8 +11,8 @@ from evaluation_doubles import QUESTIONS, Questions, SystemDouble, passages, pip
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
-from cdsframe.evaluation import qa, text
-from cdsframe.evaluation.compare import _cell, compare, evaluate, summarise, to_text
+from cdsframe.evaluation import asking, text
+from cdsframe.evaluation.compare import _cell, compare, evaluate, illustrate, summarise, to_text
 from cdsframe.evaluation.contrasts import PairedComparison
 from cdsframe.evaluation.finished_run import FinishedRun
 from cdsframe.evaluation.naming import Settings, name_runs
@@ -33,7 +33,7 @@ MANY = [
 def declared_groups() -> Iterator[None]:
     """Takes the declared groups alone: two documents would connect all questions into two groups."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(qa, "question_groups", lambda questions: [question.group for question in questions])
+        patch.setattr(asking, "question_groups", lambda questions: [question.group for question in questions])
         yield
 
 
@@ -162,10 +162,13 @@ def test_the_text_says_what_is_not_significant(sweep: Path) -> None:
 
 
 def test_the_pictures_are_drawn_and_the_same_twice(sweep: Path) -> None:
+    summarise(sweep)
+    assert not list(sweep.glob("comparison.[sp]*g")), "not after each job, but at the multirun's end"
+    assert not illustrate(sweep)
     first = (sweep / "comparison.svg").read_bytes()
     assert b"tuned, hybrid" in first
     assert (sweep / "comparison.png").read_bytes().startswith(b"\x89PNG")
-    summarise(sweep)
+    illustrate(sweep)
     assert (sweep / "comparison.svg").read_bytes() == first
 
 

@@ -1,15 +1,18 @@
 """Generated texts are kept: what decides a text is in its key, a killed evaluation computes only what is missing."""
 
+import json
 import os
+import signal
 import sqlite3
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from shutil import copytree
 from typing import Any
 
 import pytest
 from answering import language_model
-from evaluation_doubles import QUESTIONS, Questions, SystemDouble, pipeline, run_in
+from evaluation_doubles import QUESTIONS, Questions, SystemDouble, pipeline, rows_without_seconds, run_in
 
 from cdsframe.errors import InputError
 from cdsframe.evaluation.generation_cache import CachedGenerator, GenerationCache, cached
@@ -26,7 +29,7 @@ class Counting:
     """Answers with a conversation's text and counts what it computes; `fails_at`: the batch that raises."""
 
     generates = uses_model = True
-    name, max_new_tokens, temperature, batch_size = "counting", 8, 0.0, 2
+    name, max_new_tokens, temperature = "counting", 8, 0.0
 
     def __init__(self, fails_at: int | None = None) -> None:
         self.batches: list[list[str]] = []
@@ -42,10 +45,15 @@ class Counting:
         return [messages[-1].content for messages in conversations]
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
-        if len(self.batches) == self.fails_at:
-            raise KeyboardInterrupt
-        self.batches.append([messages[-1].content for messages in conversations])
-        return [Generation(text.upper(), (-0.5,), 3, 1, "length", 0.25) for text in self.batches[-1]]
+        return [one for _, one in self.generate_each(conversations)]
+
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        for first in range(0, len(conversations), 2):
+            if len(self.batches) == self.fails_at:
+                raise KeyboardInterrupt
+            self.batches.append([messages[-1].content for messages in conversations[first : first + 2]])
+            for number, text in enumerate(self.batches[-1], start=first):
+                yield number, Generation(text.upper(), (-0.5,), 3, 1, "length", 0.25)
 
     def stream(self, messages: Sequence[Message]) -> Any:
         return iter(())
@@ -142,7 +150,13 @@ def test_whatever_decides_a_text_changes_its_key(tmp_path: Path) -> None:
     def keys(prompt: str = "Which dose?", decoding: dict[str, Any] = {}, **changed: object) -> str:  # noqa: B006
         model = language_model.__wrapped__("tiny")  # not the one that other tests share
         vars(model).update({"path": str(base), "tokenizer": language_model("tiny").tokenizer, **changed})
-        settings = {"max_new_tokens": 4, "temperature": 0.0, "batch_size": 2, "seed": 1} | decoding
+        settings = {
+            "max_new_tokens": 4,
+            "temperature": 0.0,
+            "batch_size": 2,
+            "batch_tokens": 4096,
+            "seed": 1,
+        } | decoding
         return TransformersGenerator(model, **settings).keys([[Message("user", prompt)]])[0]
 
     found = {
@@ -188,8 +202,58 @@ def test_an_evaluation_repeated_is_read_and_keeps_its_costs(tmp_path: Path) -> N
     first, second = ({k: v for k, v in metrics.items() if "seconds" not in k} for metrics in results)
     assert first == second
     assert results[1]["qa/seconds_per_question"] >= 0.25
-    texts = [(tmp_path / number / "predictions.jsonl").read_text(encoding="utf-8") for number in "01"]
-    assert texts[0] == texts[1]
+    assert rows_without_seconds(tmp_path / "0") == rows_without_seconds(tmp_path / "1")
+
+
+class Noting(Counting):
+    """Notes each batch in a file before it computes it; after a given number of batches it waits to be killed."""
+
+    uses_model = False
+
+    def __init__(self, notes: Path, waits_at: int | None = None) -> None:
+        super().__init__()
+        self._notes, self._waits_at = notes, waits_at
+
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        for first in range(0, len(conversations), 2):
+            with self._notes.open("a") as notes:
+                notes.write("batch\n")
+            if first // 2 == self._waits_at:
+                time.sleep(60)
+            for number, one in super().generate_each(conversations[first : first + 2]):
+                yield first + number, one
+
+
+def test_an_evaluation_killed_twice_loses_one_batch_at_most_each_time(tmp_path: Path) -> None:
+    asked, index = pipeline("x")
+    notes = tmp_path / "notes"
+
+    def evaluated(run: str, waits_at: int | None) -> dict[str, float]:
+        system = SystemDouble(asked.with_generator(Noting(notes, waits_at)), index=index, data=Questions(QUESTIONS))
+        return evaluate(system, run_in(tmp_path / run), 1, "test", None, str(tmp_path / "cache")).metrics
+
+    for attempt in range(2):  # of six questions in three batches, each computes one more and is killed in the next
+        if (child := os.fork()) == 0:
+            evaluated(f"killed-{attempt}", 1)
+            os._exit(0)
+        before = 2 * attempt
+        while not notes.exists() or len(notes.read_text().splitlines()) < before + 2:
+            time.sleep(0.01)
+        os.kill(child, signal.SIGKILL)
+        assert os.waitpid(child, 0)[1] == signal.SIGKILL
+        assert not (tmp_path / f"killed-{attempt}" / "metrics.json").exists()
+        rows = (tmp_path / f"killed-{attempt}" / "predictions.jsonl").read_text().splitlines()
+        assert len([json.loads(row) for row in rows]) == 2 * (attempt + 1)
+    metrics = evaluated("last", None)
+    assert len(notes.read_text().splitlines()) == 3 + 2, "three batches, and one lost by each kill"
+    whole = evaluate(
+        SystemDouble(asked.with_generator(Noting(tmp_path / "other")), index=index, data=Questions(QUESTIONS)),
+        run_in(tmp_path / "whole"), 1, "test", None, None,
+    ).metrics  # fmt: skip
+    assert {k: v for k, v in metrics.items() if "seconds" not in k} == {
+        k: v for k, v in whole.items() if "seconds" not in k
+    }
+    assert rows_without_seconds(tmp_path / "last") == rows_without_seconds(tmp_path / "whole")
 
 
 def test_two_processes_share_the_file(tmp_path: Path) -> None:

@@ -7,10 +7,21 @@ from pathlib import Path
 
 import ir_measures
 import pytest
-from evaluation_doubles import QUESTIONS, Search, SystemDouble, passages, pipeline, question_of, run_in
+from evaluation_doubles import (
+    QUESTIONS,
+    Search,
+    SystemDouble,
+    passages,
+    pipeline,
+    question_of,
+    rows_without_seconds,
+    run_in,
+)
 
-from cdsframe.evaluation.qa import Judged, evaluate
+from cdsframe.evaluation.prediction import Prediction
+from cdsframe.evaluation.qa import evaluate
 from cdsframe.evaluation.result import Result
+from cdsframe.evaluation.scoring import text_scores
 from cdsframe.evaluation.text import token_f1
 from cdsframe.types import Filter, Hit, Message, Question
 
@@ -75,9 +86,9 @@ def test_refusals_by_hand(metrics: dict[str, float]) -> None:
 def test_the_words_of_a_refusal_earn_nothing() -> None:
     asked, _ = pipeline("The documents do not say.")
     refusal = asked.answer("Which bleep for help?")
-    scores = Judged(Question("x", "?", "what the documents do not say"), refusal, "").scores
+    scores = text_scores(Prediction.of(Question("x", "?", "what the documents do not say"), "", refusal, [], None))
     assert set(scores.values()) == {0.0}
-    assert Judged(Question("x", "?", ""), refusal, "").scores["f1"] == 1
+    assert text_scores(Prediction.of(Question("x", "?", ""), "", refusal, [], None))["f1"] == 1
 
 
 def test_citations_by_hand(metrics: dict[str, float]) -> None:
@@ -188,4 +199,4 @@ def test_two_runs_are_equal_but_for_seconds(folder: Path, tmp_path: Path, metric
     assert {k: v for k, v in again.items() if "seconds" not in k} == {
         k: v for k, v in metrics.items() if "seconds" not in k
     }
-    assert (tmp_path / "predictions.jsonl").read_bytes() == (folder / "predictions.jsonl").read_bytes()
+    assert rows_without_seconds(tmp_path) == rows_without_seconds(folder)

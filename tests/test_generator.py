@@ -32,7 +32,7 @@ CONVERSATIONS = [
 
 
 def transformers(option: str = "tiny", **changes) -> TransformersGenerator:
-    settings = {"max_new_tokens": 12, "temperature": 0.0, "batch_size": 2, "seed": 1} | changes
+    settings = {"max_new_tokens": 12, "temperature": 0.0, "batch_size": 2, "batch_tokens": 4096, "seed": 1} | changes
     return TransformersGenerator(language_model(option), **settings)
 
 
@@ -270,3 +270,58 @@ def test_a_model_or_a_key_that_is_not_there_is_refused_by_name(monkeypatch: pyte
         generator.close()
         with pytest.raises(ConfigError, match="ENGINE_KEY is not set"):
             remote(url, api_key_env="ENGINE_KEY").load()
+
+
+@pytest.mark.parametrize(("tokens", "sizes"), [(10_000, [3, 3, 1]), (1, [1] * 7)])
+def test_batches_keep_within_the_token_budget(tokens: int, sizes: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    generator, found = transformers(batch_size=3, batch_tokens=tokens, max_new_tokens=2), []
+    plain = generator._batch
+    monkeypatch.setattr(generator, "_batch", lambda prompts: found.append(len(prompts)) or plain(prompts))
+    conversations = [conversation("word " * n) for n in range(1, 8)]
+    assert len(generator.generate(conversations)) == 7
+    assert found == sizes
+
+
+def test_a_budget_counts_the_longest_prompt_with_its_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    conversations = [conversation("word " * n) for n in (10, 10, 30, 30)]
+    probe = transformers(max_new_tokens=2)
+    short, long = probe.count(conversations[0]) + 2, probe.count(conversations[2]) + 2
+    assert 2 * short < 2 * long
+    generator, found = transformers(batch_size=4, batch_tokens=2 * long - 1, max_new_tokens=2), []
+    plain = generator._batch
+    monkeypatch.setattr(generator, "_batch", lambda prompts: found.append(len(prompts)) or plain(prompts))
+    generator.generate(conversations)
+    assert found == [1, 1, 2]
+
+
+def test_batches_are_halved_when_memory_runs_out(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    wanted = [one.text for one in transformers(batch_size=1).generate(CONVERSATIONS)]
+    generator, found = transformers(batch_size=4), []
+    plain = generator._batch
+
+    def short_of_memory(prompts: list[list[int]]) -> list[Generation]:
+        found.append(len(prompts))
+        if len(prompts) > 1:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 8 bytes")
+        return plain(prompts)
+
+    monkeypatch.setattr(generator, "_batch", short_of_memory)
+    assert [one.text for one in generator.generate(CONVERSATIONS)] == wanted
+    assert found == [3, 1, 1, 1]
+    assert "memory is short" in caplog.text
+
+
+@pytest.mark.parametrize("error", [RuntimeError("size mismatch"), MemoryError()])
+def test_other_errors_and_a_single_conversation_too_large_are_raised(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    generator = transformers(batch_size=1 if isinstance(error, MemoryError) else 4)
+
+    def fail(prompts: list[list[int]]) -> list[Generation]:
+        raise error
+
+    monkeypatch.setattr(generator, "_batch", fail)
+    with pytest.raises(type(error)):
+        generator.generate(CONVERSATIONS)

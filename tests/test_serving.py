@@ -376,7 +376,7 @@ def test_a_defect_is_a_500_without_its_text(caplog: pytest.LogCaptureFixture) ->
 def test_the_server_gives_the_answers_that_the_evaluation_measured(model: str, temperature: float) -> None:
     from cdsframe.generator.transformers import TransformersGenerator
 
-    generator = TransformersGenerator(language_model(model), 6, temperature, batch_size=4, seed=1)
+    generator = TransformersGenerator(language_model(model), 6, temperature, batch_size=4, batch_tokens=4096, seed=1)
     of = pipeline(generator, Shelf(top_k=1), system="Answer the question briefly from the passages.")
     questions = [QUESTION, "When do visitors leave?"]
     evaluated = [answer.text for answer in of.answer_many(questions)]

@@ -207,7 +207,7 @@ def _print_summaries(name: str) -> None:
     """
     pending = sys.exc_info()[0]
     try:
-        for text in pop_summaries():
+        for text in filter(None, pop_summaries()):
             sys.stdout.write(text + "\n")
     except (CdsframeError, OSError) as error:
         code = _exit_code(name, error)

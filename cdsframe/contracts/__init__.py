@@ -6,6 +6,7 @@ methods fulfils a contract; it need not inherit from it. The nouns are in `cdsfr
 """
 
 from cdsframe.contracts.retrieval import (
+    BatchingGenerator,
     Choose,
     Chunker,
     Context,
@@ -31,7 +32,7 @@ from cdsframe.contracts.training import (
 )
 
 __all__ = [
-    "Calibrator", "Choose", "Chunker", "Contamination", "Context", "Corpus", "DataSource", "Embedder",
-    "Fusion", "Generator", "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker", "Retriever",
-    "System", "Trainer", "WeightedRetriever",
+    "BatchingGenerator", "Calibrator", "Choose", "Chunker", "Contamination", "Context", "Corpus", "DataSource",
+    "Embedder", "Fusion", "Generator", "Index", "Item", "LanguageModel", "Logger", "Lora", "Quantization", "Reranker",
+    "Retriever", "System", "Trainer", "WeightedRetriever",
 ]  # fmt: skip

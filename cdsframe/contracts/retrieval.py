@@ -320,6 +320,14 @@ class Generator(Protocol):
         """Yields pieces of text as they are generated, then the complete `Generation` as the last item."""
 
 
+@runtime_checkable
+class BatchingGenerator(Generator, Protocol):
+    """A generator that gives the answers of each batch as soon as it is computed."""
+
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        """Yields the position and the answer of each conversation, in any order."""
+
+
 class Shares(Protocol):
     """What one leg (BM25, kNN) adds to the fused score of each passage, the leg's weight included."""
 

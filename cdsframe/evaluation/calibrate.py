@@ -23,9 +23,11 @@ from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.errors import ConfigError, InputError
+from cdsframe.evaluation.asking import ask
 from cdsframe.evaluation.generation_cache import cached
-from cdsframe.evaluation.qa import Judged, judge
+from cdsframe.evaluation.prediction import Prediction
 from cdsframe.evaluation.result import Result, Scores, model_digests, question_digest, with_table
+from cdsframe.evaluation.scoring import text_scores
 from cdsframe.evaluation.statistics import Interval, interval_of, paired_differences
 from cdsframe.types import JsonObject
 
@@ -43,18 +45,19 @@ _BINS = 10
 class Sample:
     """An answer, its part, whether it is correct, and the predicted probability that it is correct."""
 
-    judged: Judged
+    prediction: Prediction
     part: str
     correct: bool
     probability: float = float("nan")
 
     @property
     def group(self) -> str:
-        return self.judged.group
+        return self.prediction.group
 
     def row(self) -> JsonObject:
         """What `predictions.jsonl` keeps."""
-        return self.judged.row() | {"part": self.part, "correct": self.correct, "probability": self.probability}
+        scored = self.prediction.row() | text_scores(self.prediction)
+        return scored | {"part": self.part, "correct": self.correct, "probability": self.probability}
 
 
 @declares(asks_generator=True)
@@ -82,16 +85,15 @@ def evaluate(
         )
     pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
-    answers = pipeline.answer_many([question.question for question in questions])
-    judged = judge(questions, answers)
-    parts = split_by_group([one.group for one in judged], seed)
+    predictions = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", depth=0)
+    parts = split_by_group([one.group for one in predictions], seed)
     samples = [
-        Sample(one, part, one.scores["f1"] >= correct_from and not one.scores["wrong_dose"])
-        for one, part in zip(judged, parts, strict=True)
-        if not one.answer.abstained
+        Sample(one, part, is_correct(one, correct_from))
+        for one, part in zip(predictions, parts, strict=True)
+        if not one.refused
     ]
     fitted, reasons = _fit(samples, minimum)
-    samples = [replace(sample, probability=fitted.predict(sample.judged.answer.features)) for sample in samples]
+    samples = [replace(sample, probability=fitted.predict(sample.prediction.features)) for sample in samples]
     base_rate = _mean([sample.correct for sample in samples if sample.part == "fit"])
     tested = [sample for sample in samples if sample.part == "test"]
     threshold = _threshold(samples, target_accuracy, minimum)
@@ -112,7 +114,7 @@ def evaluate(
         "calibration/threshold": fitted.threshold,
         "calibration/usable": float(fitted.usable),
         "calibration/answers": float(len(samples)),
-        "calibration/refusals_left_out": float(len(judged) - len(samples)),
+        "calibration/refusals_left_out": float(len(predictions) - len(samples)),
     }
     write_jsonl(run.folder / "predictions.jsonl", [sample.row() for sample in samples])
     for path in (run.folder / "calibration.json", Path(output)):
@@ -120,6 +122,12 @@ def evaluate(
     digests = model_digests(system.model) if pipeline.generator.uses_model else {}
     run.finish(metrics, {"data": question_digest(questions), **digests}, reasons=reasons)
     return with_table(metrics, "calibration/brier")
+
+
+def is_correct(one: Prediction, correct_from: float) -> bool:
+    """Whether an answer has at least that F1 and states no wrong dose."""
+    scores = text_scores(one)
+    return scores["f1"] >= correct_from and not scores["wrong_dose"]
 
 
 def split_by_group(groups: Sequence[str], seed: int) -> list[str]:
@@ -180,7 +188,7 @@ def _fit(samples: Sequence[Sample], minimum: int) -> tuple[Calibrator, list[str]
             "evaluation=calibrate: all questions of the fit part were refused; use more questions (evaluation.limit)"
         )
     try:
-        return Calibrator.fit([s.judged.answer.features for s in fitting], [s.correct for s in fitting]), reasons
+        return Calibrator.fit([s.prediction.features for s in fitting], [s.correct for s in fitting]), reasons
     except InputError as error:
         rate = min(max(_mean([sample.correct for sample in fitting]), 0.01), 0.99)
         return Calibrator({}, {}, {}, _logit(rate)), [*reasons, str(error)]

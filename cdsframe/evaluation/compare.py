@@ -16,7 +16,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from cdsframe.artifacts.files import InputFile, InputPath, write_json, write_text
+from cdsframe.artifacts.files import InputFile, InputPath, read_json, write_json, write_text
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
@@ -44,9 +44,10 @@ COLUMNS = {
 
 
 def summarise(sweep_folder: Path) -> str:
-    """Compares the finished jobs of a multirun: writes `comparison.{json,md,svg,png}`, returns the text to print.
+    """Compares the finished jobs of a multirun: writes `comparison.{json,md}`, returns the text to print.
 
-    The first job is the baseline. Jobs whose questions differ from the first job's are left out, with a warning.
+    Runs after each job, so it draws nothing (see `illustrate`). The first job is the baseline. Jobs whose questions
+    differ from the first job's are left out, with a warning.
     """
     folders = sorted((f for f in sweep_folder.iterdir() if f.name.isdecimal()), key=lambda folder: int(folder.name))
     runs = [
@@ -63,6 +64,14 @@ def summarise(sweep_folder: Path) -> str:
             others,
         )
     return write(compare(same), sweep_folder) if len(same) > 1 else ""
+
+
+def illustrate(sweep_folder: Path) -> str:
+    """Draws the comparison of a multirun as `comparison.{svg,png}`, once at its end; returns an empty text."""
+    file = sweep_folder / "comparison.json"
+    if file.is_file():
+        draw_files(read_json(file, "comparison"), sweep_folder)
+    return ""
 
 
 @declares(asks_generator=False)
@@ -82,6 +91,7 @@ def evaluate(
         raise InputError(f"evaluation.baseline: {baseline} is none of evaluation.runs; use one of {', '.join(names)}")
     comparison = compare(finished, 0 if baseline is None else names.index(baseline), primary, margin)
     text = write(comparison, run.folder)
+    draw_files(comparison, run.folder)
     metrics = {
         f"compare/{place}/{key}": value for place, one in enumerate(finished) for key, value in one.metrics.items()
     }
@@ -157,12 +167,16 @@ def primary_measure(runs: Sequence[FinishedRun], declared: str | None) -> Measur
 
 
 def write(comparison: JsonObject, folder: Path) -> str:
-    """Writes `comparison.{json,md,svg,png}`; returns the text to print."""
+    """Writes `comparison.{json,md}`; returns the text to print."""
     write_json(folder / "comparison.json", comparison)
     write_text(folder / "comparison.md", to_text(comparison, every_pair=True))
-    draw(comparison, folder / "comparison.svg")
-    draw(comparison, folder / "comparison.png")
     return to_text(comparison, every_pair=False)
+
+
+def draw_files(comparison: JsonObject, folder: Path) -> None:
+    """Draws `comparison.{svg,png}`."""
+    for kind in ("svg", "png"):
+        draw(comparison, folder / f"comparison.{kind}")
 
 
 def to_text(comparison: JsonObject, every_pair: bool) -> str:

@@ -8,6 +8,7 @@ texts of its batch may change it too. Does not decide what is asked.
 from __future__ import annotations
 
 import json
+import logging
 import os
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,20 +16,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from cdsframe.contracts import Generator
+from cdsframe.contracts import BatchingGenerator, Generator
 from cdsframe.errors import InputError
 from cdsframe.types import Generation, Message
+
+log = logging.getLogger(__name__)
 
 _WAIT = 60.0
 """Seconds to wait for another process that writes."""
 
 
 @runtime_checkable
-class KeyedGenerator(Generator, Protocol):
+class KeyedGenerator(BatchingGenerator, Protocol):
     """A generator that can name an answer before it computes it."""
-
-    batch_size: int
-    """Number of conversations that it computes at once."""
 
     def keys(self, conversations: Sequence[Sequence[Message]]) -> list[str]:
         """For each conversation, a digest of all that decides its answer."""
@@ -84,7 +84,7 @@ class GenerationCache:
 
 
 class CachedGenerator:
-    """A generator that reads stored texts, and stores each batch of new ones before it computes the next.
+    """A generator that reads stored texts, and stores new ones before it computes the next batch.
 
     A read text keeps the seconds that were measured when it was computed.
     """
@@ -103,23 +103,29 @@ class CachedGenerator:
         return self._generator.count(messages)
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
-        from tqdm import tqdm
+        found = dict(self.generate_each(conversations))
+        return [found[number] for number in range(len(conversations))]
 
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        """Yields stored texts first, then the others as they are computed."""
         keys = self._generator.keys(conversations)
         found = self._store.read(keys)
-        missing = {key: messages for key, messages in zip(keys, conversations, strict=True) if key not in found}
-        order = sorted(missing, key=lambda key: self._generator.count(missing[key]), reverse=True)
-        size, known = self._generator.batch_size, len(keys) - len(order)
-        if order:
-            self._generator.load()  # so that the seconds are those of answering
-        with tqdm(total=len(keys), initial=known, desc="answers", unit="", disable=len(order) <= size) as bar:
-            for first in range(0, len(order), size):
-                batch = order[first : first + size]
-                new = dict(zip(batch, self._generator.generate([missing[key] for key in batch]), strict=True))
-                self._store.write(new)
-                found |= new
-                bar.update(len(batch))
-        return [found[key] for key in keys]
+        yield from ((number, found[key]) for number, key in enumerate(keys) if key in found)
+        places: dict[str, list[int]] = {}
+        for number, key in enumerate(keys):
+            if key not in found:
+                places.setdefault(key, []).append(number)
+        if not places:
+            return
+        if found:
+            log.info(
+                "%d of %d answers are stored; the others are computed", sum(key in found for key in keys), len(keys)
+            )
+        self._generator.load()  # so that the seconds are those of answering
+        missing = list(places)
+        for place, one in self._generator.generate_each([conversations[places[key][0]] for key in missing]):
+            self._store.write({missing[place]: one})
+            yield from ((number, one) for number in places[missing[place]])
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         return self._generator.stream(messages)

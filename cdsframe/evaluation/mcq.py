@@ -177,7 +177,7 @@ def _retrieve(system: System, choices: Sequence[Choice]) -> list[list[Passage]]:
     """The passages for each question; the query excludes the options, as in MIRAGE (arXiv 2402.13178)."""
     queries = [choice.question for choice in choices]
     found = retrieve(system.retriever, system.reranker, system.context, queries, system.retriever.top_k)
-    return [[hit.passage for hit in hits] for hits in found]
+    return [[hit.passage for hit in one.hits] for one in found]
 
 
 def _prompts(

@@ -49,16 +49,24 @@ def write_trec(path: Path, rankings: Mapping[str, Sequence[str]]) -> None:
 
 def gold_passages(index: Index, questions: Iterable[Question]) -> Qrels:
     """The qrels that the questions' evidence implies: passages that overlap an evidence span have grade 1."""
+    found = evidence_passages(index, questions)
+    return {question: {passage.id: 1 for passage in passages} for question, passages in found.items()}
+
+
+def evidence_passages(index: Index, questions: Iterable[Question]) -> dict[str, list[Passage]]:
+    """Question id -> the passages of the index that overlap its evidence, for questions with evidence."""
     asked = [question for question in questions if question.evidence]
     passages: dict[str, list[Passage]] = {}
     for passage in index.passages(sorted({evidence.document_id for q in asked for evidence in q.evidence})):
         passages.setdefault(passage.document_id, []).append(passage)
     return {
-        question.id: {
-            passage.id: 1
-            for evidence in question.evidence
-            for passage in passages.get(evidence.document_id, ())
-            if evidence.overlaps(passage)
-        }
+        question.id: list(
+            {
+                passage.id: passage
+                for evidence in question.evidence
+                for passage in passages.get(evidence.document_id, ())
+                if evidence.overlaps(passage)
+            }.values()
+        )
         for question in asked
     }

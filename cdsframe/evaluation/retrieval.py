@@ -217,6 +217,6 @@ def _search(
         for first in range(0, len(queries), _BATCH):
             batch = queries[first : first + _BATCH]
             results = retrieve(retriever, reranker, context, [query.text for query in batch], _DEPTH)
-            found |= {query.id: hits for query, hits in zip(batch, results, strict=True)}
+            found |= {query.id: one.hits for query, one in zip(batch, results, strict=True)}
             bar.update(len(batch))
     return found

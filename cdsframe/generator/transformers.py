@@ -20,6 +20,7 @@ from cdsframe.artifacts.digests import digest
 from cdsframe.chat.encoding import encode, end_of_turn_ids
 from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
+from cdsframe.machine.memory import out_of_memory
 from cdsframe.types import Generation, Message
 
 if TYPE_CHECKING:
@@ -37,6 +38,8 @@ class TransformersGenerator:
         temperature: sampling temperature; 0: greedy decoding. Samples depend only on the seed and the prompt, not on
             the batch.
         batch_size: maximum number of conversations per batch; batches have prompts of similar length.
+        batch_tokens: maximum number of tokens per batch: conversations times the longest prompt and answer. A longer
+            conversation is a batch of its own.
         seed: seed of the sampling.
     """
 
@@ -49,9 +52,11 @@ class TransformersGenerator:
         max_new_tokens: Annotated[int, Field(ge=1)],
         temperature: Annotated[float, Field(ge=0, le=2)],
         batch_size: Annotated[int, Field(ge=1)],
+        batch_tokens: Annotated[int, Field(ge=1)],
         seed: int,
     ) -> None:
-        self._model, self.batch_size, self._seed = model, batch_size, seed
+        self._model, self._seed = model, seed
+        self.batch_size, self._batch_tokens = batch_size, batch_tokens
         self.name, self.max_new_tokens, self.temperature = model.name, max_new_tokens, temperature
         self._lock = threading.Lock()
 
@@ -77,21 +82,34 @@ class TransformersGenerator:
         return [digest(decided_by, " ".join(map(str, self._encode(messages)))) for messages in conversations]
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
+        found = dict(self.generate_each(conversations))
+        return [found[number] for number in range(len(conversations))]
+
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        """Yields the answers batch by batch, the longest prompts first. Halves batches if memory runs out."""
         from tqdm import tqdm
 
         prompts = [self._encode(messages) for messages in conversations]
-        order = sorted(range(len(prompts)), key=lambda number: len(prompts[number]), reverse=True)
-        done: dict[int, Generation] = {}
-        with tqdm(total=len(prompts), desc="answers", unit="", disable=len(prompts) <= self.batch_size) as bar:
-            for first in range(0, len(order), self.batch_size):
-                batch = order[first : first + self.batch_size]
-                with self._lock:
-                    started = perf_counter()
-                    found = self._batch([prompts[number] for number in batch])
-                    seconds = (perf_counter() - started) / len(batch)
-                done.update((number, replace(one, seconds=seconds)) for number, one in zip(batch, found, strict=True))
+        size = self.batch_size
+        waiting = sorted(range(len(prompts)), key=lambda number: len(prompts[number]), reverse=True)
+        with tqdm(total=len(prompts), desc="answers", unit="", disable=len(prompts) <= size) as bar:
+            while waiting:
+                fitting = self._batch_tokens // (len(prompts[waiting[0]]) + self.max_new_tokens)
+                batch = waiting[: max(1, min(size, fitting))]
+                try:
+                    with self._lock:
+                        started = perf_counter()
+                        found = self._batch([prompts[number] for number in batch])
+                        seconds = (perf_counter() - started) / len(batch)
+                except (MemoryError, RuntimeError) as error:
+                    if len(batch) == 1 or not out_of_memory(error):
+                        raise
+                    size = len(batch) // 2
+                    log.warning("memory is short: batches have at most %d conversations from here on", size)
+                    continue
+                yield from ((number, replace(one, seconds=seconds)) for number, one in zip(batch, found, strict=True))
+                waiting = waiting[len(batch) :]
                 bar.update(len(batch))
-        return [done[number] for number in range(len(prompts))]
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         """Streams an answer. Closing the iterator ends the decoding."""

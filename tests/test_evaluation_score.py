@@ -1,0 +1,169 @@
+"""Asking and scoring are apart: rows are written as they come, and give the same scores again without a model."""
+
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation_doubles import QUESTIONS, Questions, SystemDouble, pipeline, rows_without_seconds, run_in
+
+from cdsframe.errors import InputError
+from cdsframe.evaluation.prediction import Prediction, read_predictions
+from cdsframe.evaluation.qa import evaluate as ask
+from cdsframe.evaluation.score import evaluate
+from cdsframe.generator.scripted import ScriptedGenerator
+from cdsframe.types import Filter, Generation, Hit, Message
+
+
+def asked(folder: Path, top_k: int = 2, answer: str = "15 mg twice daily [1]") -> Path:
+    system, index = pipeline(answer, top_k)
+    retriever = "none" if top_k == 0 else "bm25"
+    ask(SystemDouble(system, index=index), run_in(folder, evaluation="qa", retriever=retriever), 1, "test", None, None)
+    return folder
+
+
+def score(folder: Path, *runs: Path) -> dict[str, float]:
+    return evaluate(run_in(folder, evaluation="score"), list(map(str, runs))).metrics
+
+
+@pytest.mark.parametrize("top_k", [2, 0])
+def test_the_same_answers_give_the_same_files(top_k: int, tmp_path: Path) -> None:
+    first = asked(tmp_path / "asked", top_k)
+    metrics = score(tmp_path / "again", first)
+    again = tmp_path / "again" / "0"
+    assert {f"score/0/{k}": v for k, v in json.loads((first / "metrics.json").read_text()).items()} == metrics
+    for name in ("predictions.jsonl", "metrics.json", "run.trec", "config.yaml"):
+        assert (again / name).exists() == (first / name).exists()
+        if (first / name).exists():
+            assert (again / name).read_bytes() == (first / name).read_bytes(), name
+    old, new = (json.loads((folder / "manifest.json").read_text()) for folder in (first, again))
+    assert {k: old[k] for k in ("choices", "digests", "top_k", "generator", "seed")} == {
+        k: new[k] for k in ("choices", "digests", "top_k", "generator", "seed")
+    }
+    assert score(tmp_path / "third", again) == metrics, "scored runs can be scored"
+
+
+def test_scores_come_from_the_answers_alone(tmp_path: Path) -> None:
+    """Another answer changes the scores; scores in the rows are computed anew."""
+    folder = asked(tmp_path / "asked")
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    rows[0]["text"], rows[1]["f1"] = "no idea", 0.123
+    (folder / "predictions.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    before = json.loads((folder / "metrics.json").read_text())
+    found = score(tmp_path / "again", folder)
+    answerable = sum(question.answerable for question in QUESTIONS)
+    assert found["score/0/qa/em"] == pytest.approx(before["qa/em"] - 1 / answerable)
+    again = [json.loads(line) for line in (tmp_path / "again" / "0" / "predictions.jsonl").read_text().splitlines()]
+    assert again[1]["f1"] not in (0.123, rows[0]["f1"])
+
+
+def test_several_runs_are_scored_into_folders_of_their_own(tmp_path: Path) -> None:
+    runs = [asked(tmp_path / name, answer=answer) for name, answer in (("a", "15 mg"), ("b", "in the pharmacy"))]
+    found = score(tmp_path / "again", *runs)
+    for number, run in enumerate(runs):
+        assert rows_without_seconds(tmp_path / "again" / str(number)) == rows_without_seconds(run)
+        assert found[f"score/{number}/qa/f1"] == json.loads((run / "metrics.json").read_text())["qa/f1"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        ("unfinished", "no finished run; start its evaluation again"),
+        ("kind", "evaluation=retrieval; runs of evaluation=qa"),
+        ("row", r"predictions.jsonl, line 2: not as this cdsframe writes it \(hits\)"),
+        ("missing", r"line 1: .*\(aliases\)"),
+        ("old", "older cdsframe"),
+    ],
+)
+def test_what_cannot_be_scored_is_refused_before_anything_is_written(damage: str, message: str, tmp_path: Path) -> None:
+    folder = asked(tmp_path / "asked")
+    manifest, lines = folder / "manifest.json", (folder / "predictions.jsonl").read_text().splitlines()
+    written = json.loads(manifest.read_text())
+    if damage == "unfinished":
+        (folder / "metrics.json").unlink()
+    elif damage == "kind":
+        manifest.write_text(json.dumps(written | {"choices": {"evaluation": "retrieval"}}))
+    elif damage == "old":
+        manifest.write_text(json.dumps({key: value for key, value in written.items() if key != "top_k"}))
+    else:
+        number = 1 if damage == "row" else 0
+        row = json.loads(lines[number])
+        lines[number] = json.dumps(row | {"hits": [{"id": 5}]} if damage == "row" else _without(row, "aliases"))
+        (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
+    with pytest.raises(InputError, match=message):
+        score(tmp_path / "again", folder)
+    assert not list((tmp_path / "again" / "0").glob("metrics.json"))
+
+
+def _without(row: dict[str, Any], key: str) -> dict[str, Any]:
+    return {name: value for name, value in row.items() if name != key}
+
+
+def test_a_row_keeps_all_of_a_prediction(tmp_path: Path) -> None:
+    folder = asked(tmp_path, top_k=1)
+    predictions = read_predictions(folder)
+    rows = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    for one, row in zip(predictions, rows, strict=True):
+        assert json.loads(json.dumps(one.row())).items() <= row.items()
+    by_id = {one.id: one for one in predictions}
+    assert by_id["q1"].relevant == {"alpha-0": 1}
+    assert by_id["q5"].relevant is None
+    assert by_id["q3"].aliases == ("bleep 4417",)
+    assert (len(by_id["q6"].ranking), len(by_id["q6"].hits)) == (2, 1), "rankings are kept ten deep"
+    assert by_id["q1"].hits[0].text == "Give velorapine 15 mg twice daily."
+
+
+class Stopping(ScriptedGenerator):
+    """Answers one conversation at a time, the last first; stops after some."""
+
+    def __init__(self, after: int) -> None:
+        super().__init__("15 mg")
+        self._after = after
+
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        for number in reversed(range(len(conversations))):
+            if len(conversations) - number > self._after:
+                raise KeyboardInterrupt
+            yield number, self.generate([conversations[number]])[0]
+
+
+def test_rows_are_written_as_they_come(tmp_path: Path) -> None:
+    system, index = pipeline("")
+    with pytest.raises(KeyboardInterrupt):
+        ask(SystemDouble(system.with_generator(Stopping(4)), index=index), run_in(tmp_path), 1, "test", None, None)
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == ["q6", "q5", "q4", "q3"]
+    assert not (tmp_path / "metrics.json").exists()
+    ask(SystemDouble(system.with_generator(Stopping(6)), index=index), run_in(tmp_path), 1, "test", None, None)
+    rows = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text().splitlines()]
+    assert [row["id"] for row in rows] == [question.id for question in QUESTIONS], "in the order of the questions"
+
+
+def test_each_question_is_searched_once(tmp_path: Path) -> None:
+    system, index = pipeline("15 mg")
+    searched: list[str] = []
+    plain = system.retriever.search_many
+
+    def counting(queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None) -> list[list[Hit]]:
+        searched.extend(queries)
+        return plain(queries, top_k, filter)
+
+    system.retriever.search_many = counting
+    ask(SystemDouble(system, index=index), run_in(tmp_path), 1, "test", None, None)
+    assert sorted(searched) == sorted([*(question.question for question in QUESTIONS), "warm-up"])
+
+
+def test_a_department_comes_from_the_passages_that_answer(tmp_path: Path) -> None:
+    from dataclasses import replace
+
+    from cdsframe.evaluation.asking import ask as ask_questions
+    from cdsframe.index.memory import MemoryIndex
+
+    system, index = pipeline("x")
+    own = MemoryIndex(identity={})
+    own.write([replace(p, metadata={"department": "Pharmacy"}) for p in index.passages(["alpha", "beta"])], None)
+    own.commit()
+    found = ask_questions(system, own, Questions(QUESTIONS).questions("test"), tmp_path / "rows.jsonl", 10)
+    assert [one.department for one in found] == ["Pharmacy"] * 4 + ["", ""]
+    assert isinstance(found[0], Prediction)
