@@ -5,7 +5,7 @@
 Vectors of MiniLM, kept in outputs/benchmarks (the first run encodes: half an hour of one core for all three). Beside
 each form stands its difference in nDCG@10 to the flat hybrid: paired by query, sign flips over clusters of queries that
 share a page (MedQuAD) or a story (FairytaleQA); p adjusted by Holm, but for the one comparison that was planned. Writes
-outputs/benchmarks/quality-SET-INDEX.json, and with --write the table in docs/retrieval.md.
+outputs/benchmarks/quality-SET-INDEX.json, and with --write the table in docs/results.md.
 """
 
 from __future__ import annotations
@@ -235,7 +235,7 @@ def table(result: dict[str, object]) -> str:
 
 def write(result: dict[str, object]) -> None:
     """Puts the result's table between its marks in the documentation."""
-    page = Path(__file__).resolve().parent.parent / "docs/retrieval.md"
+    page = Path(__file__).resolve().parent.parent / "docs/results.md"
     begin, end = f"<!-- quality {result['set']} -->\n", "<!-- end -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     page.write_text(f"{before}{begin}{table(result)}\n{end}{rest.partition(end)[2]}", encoding="utf-8")
@@ -245,7 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("sets", nargs="*", default=SETS, help=f"of {', '.join(SETS)}; all where none is named")
     parser.add_argument("--index", choices=("lance", "elasticsearch", "memory"), default="lance")
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/retrieval.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
     parser.add_argument("--again", action="store_true", help="measure nothing: take what was measured last")
     options = parser.parse_args()
     if unknown := set(options.sets) - set(SETS):

@@ -6,7 +6,7 @@ The folders are what `training=embedder` and `training=reranker` left (see docs/
 MedQuAD: all pages that hold a judged passage, and other pages drawn by a fixed seed until there are so many passages;
 the same part for all rows, and easier to search than the whole. Differences are paired by question, sign flips over
 clusters of questions that share a page; p adjusted by Holm over the rows of a table. Vectors are kept in
-outputs/benchmarks. Writes outputs/benchmarks/retriever-training.json, and with --write the tables in docs/train.md.
+outputs/benchmarks. Writes outputs/benchmarks/retriever-training.json, and with --write the tables in docs/results.md.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def table(result: Mapping[str, Any]) -> str:
 
 def write(result: Mapping[str, Any]) -> None:
     """Puts the tables between their marks in the documentation."""
-    page = Path(__file__).resolve().parent.parent / "docs/train.md"
+    page = Path(__file__).resolve().parent.parent / "docs/results.md"
     begin, end = "<!-- retriever training -->\n", "<!-- end of retriever training -->"
     before, _, rest = page.read_text(encoding="utf-8").partition(begin)
     page.write_text(f"{before}{begin}{table(result)}{end}{rest.partition(end)[2]}", encoding="utf-8")
@@ -213,7 +213,7 @@ def main() -> None:
     parser.add_argument(
         "--weights", type=float, nargs="+", default=[1.0], help="of the reranker's score (reranker.weight)"
     )
-    parser.add_argument("--write", action="store_true", help="put the tables into docs/train.md")
+    parser.add_argument("--write", action="store_true", help="put the tables into docs/results.md")
     options = parser.parse_args()
     if not (options.embedder or options.reranker):
         parser.error("give --embedder, --reranker or both")
