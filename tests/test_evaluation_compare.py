@@ -159,6 +159,17 @@ def test_the_text_says_what_is_not_significant(sweep: Path) -> None:
     assert "base, hybrid - base, closed-book = +1.000" in page
     assert "tuned, hybrid - base, hybrid = +0.000 [-0.312, +0.312], p = 1: exploratory" in page
     assert "| base, hybrid " in page
+    cells = {
+        line.split("|")[1].strip(): [c.strip() for c in line.split("|")[2:-1]]
+        for line in page.splitlines()
+        if line[:1] == "|"
+    }
+    head = cells["run"]
+    refusing, copying = cells["(always refuse)"], cells["(first passage of: base, hybrid)"]
+    assert [refusing[head.index(name)] for name in ("F1", "refused, answerable")] == [".00", "1.00"]
+    metrics = json.loads((sweep / "comparison.json").read_text())["runs"][1]["metrics"]
+    assert copying[head.index("F1")] == _cell(metrics, "qa/copy_passage/f1")
+    assert "(first passage of: tuned, hybrid)" not in cells, "the same passages"
 
 
 def test_the_pictures_are_drawn_and_the_same_twice(sweep: Path) -> None:

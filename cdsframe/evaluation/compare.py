@@ -23,6 +23,7 @@ from cdsframe.errors import InputError
 from cdsframe.evaluation.contrasts import LEVEL, Measure, PairedComparison, contrast, measures
 from cdsframe.evaluation.external_results import read_runs
 from cdsframe.evaluation.finished_run import FinishedRun, difference, require_comparable
+from cdsframe.evaluation.naive import naive_rows
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.result import Result
@@ -223,9 +224,13 @@ def _differ_in_one(first: str, second: str) -> bool:
 
 def _table(runs: Sequence[JsonObject]) -> list[str]:
     columns = {label: key for label, key in COLUMNS.items() if any(key in run["metrics"] for run in runs)}
+    shown = [*runs, *naive_rows(runs)]
     rows = [
         ["run", *columns],
-        *([run["name"].replace("|", "\\|"), *(_cell(run["metrics"], key) for key in columns.values())] for run in runs),
+        *(
+            [run["name"].replace("|", "\\|"), *(_cell(run["metrics"], key) for key in columns.values())]
+            for run in shown
+        ),
     ]
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     lines = [
