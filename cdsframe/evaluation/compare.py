@@ -25,6 +25,7 @@ from cdsframe.evaluation.external_results import read_runs
 from cdsframe.evaluation.finished_run import FinishedRun, difference, require_comparable
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
+from cdsframe.evaluation.report import write_comparison_report
 from cdsframe.evaluation.result import Result
 from cdsframe.types import JsonObject, Metrics
 
@@ -44,7 +45,7 @@ COLUMNS = {
 
 
 def summarise(sweep_folder: Path) -> str:
-    """Compares the finished jobs of a multirun: writes `comparison.{json,md,svg,png}`, returns the text to print.
+    """Compares the finished jobs of a multirun: writes `comparison.{json,md,html,svg,png}`, returns the text to print.
 
     The first job is the baseline. Jobs whose questions differ from the first job's are left out, with a warning.
     """
@@ -157,11 +158,12 @@ def primary_measure(runs: Sequence[FinishedRun], declared: str | None) -> Measur
 
 
 def write(comparison: JsonObject, folder: Path) -> str:
-    """Writes `comparison.{json,md,svg,png}`; returns the text to print."""
+    """Writes `comparison.{json,md,html,svg,png}`; returns the text to print."""
     write_json(folder / "comparison.json", comparison)
     write_text(folder / "comparison.md", to_text(comparison, every_pair=True))
     draw(comparison, folder / "comparison.svg")
     draw(comparison, folder / "comparison.png")
+    write_comparison_report(comparison, folder)
     return to_text(comparison, every_pair=False)
 
 

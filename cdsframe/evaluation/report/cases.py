@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from cdsframe.evaluation.report.blocks import ReportBlock, ReportCase, ReportSection, ReportText, ShownPassage
-from cdsframe.evaluation.report.numbers import counted, shortened
+from cdsframe.evaluation.report.numbers import counted, shortened, unpadded
 from cdsframe.evaluation.report.outcomes import ANSWERED, READING, RIGHT, WRONG, WRONG_REFUSAL, ranked, relevant_ids
 from cdsframe.types import JsonObject
 
@@ -50,28 +50,31 @@ def worst(rows: Sequence[JsonObject], kinds: Sequence[str]) -> list[int]:
 def _case(number: int, row: JsonObject, kind: str) -> ReportCase:
     stated = row.get("confidence") or {}
     probability = stated.get("probability")
-    sure = f"{stated.get('word', '')}" + (f" ({probability:.2f})" if probability is not None else "")
+    sure = f"{stated.get('word', '')}" + (
+        f" ({unpadded(format(probability, '.2f'))})" if probability is not None else ""
+    )
     others = [alias for alias in row.get("aliases") or () if alias]
     lines = [
         ("Answer", row["text"]),
         ("Gold answer", row["gold"] or "(the documents do not say)"),
         ("Also right", "; ".join(others)),
-        ("Scores", f"F1 {row['f1']:.2f}" + (", wrong dose" if row.get("wrong_dose") else "")),
+        ("Scores", f"F1 {unpadded(format(row['f1'], '.2f'))}" + (", wrong dose" if row.get("wrong_dose") else "")),
         ("Confidence", sure),
-        ("Question", ", ".join(str(row[key]) for key in ("id", "type", "department", "topic") if row.get(key))),
+        ("Id and type", ", ".join(str(row[key]) for key in ("id", "type", "department", "topic") if row.get(key))),
         ("Evidence", _missing_evidence(row)),
     ]
     kept = [(name, shortened(str(text), _TEXT)) for name, text in lines if str(text).strip()]
     passages = [_passage(row, place) for place in range(min(len(row.get("hits", ())), _PASSAGES))]
     shown = "wrong dose" if row.get("wrong_dose") and kind != WRONG_REFUSAL else ""
     name = f"{shown}, {kind}" if shown else kind
+    name = name[0].upper() + name[1:]
     return ReportCase(f"{number}. {shortened(str(row['question']), _TEXT)}", name, kept, passages)
 
 
 def _missing_evidence(row: JsonObject) -> str:
     """Where the evidence stands that the prompt did not show; "" if it was shown, or none is known."""
     wanted, hits = relevant_ids(row), [hit["id"] for hit in row.get("hits", ())]
-    if not wanted or not set(wanted).isdisjoint(hits[: row["shown"]]):
+    if not wanted or not set(wanted).isdisjoint(hits[: row.get("shown", 0)]):
         return ""
     order = ranked(row)
     found = [
@@ -85,7 +88,7 @@ def _passage(row: JsonObject, place: int) -> ShownPassage:
     text = str(hit.get("text", ""))
     cut = shortened(text, _PASSAGE)
     title = " > ".join(str(part) for part in (hit.get("title", ""), *(hit.get("heading") or ())) if part) or hit["id"]
-    marks = ["in the prompt" if place < row["shown"] else "not shown"]
+    marks = ["in the prompt" if place < row.get("shown", 0) else "not shown"]
     marks += ["has the evidence"] if hit["id"] in relevant_ids(row) else []
     marks += ["cited"] if hit["id"] in row.get("cited", ()) else []
     if len(cut) < len(text):

@@ -15,10 +15,10 @@ from cdsframe.evaluation.report.blocks import (
     ReportTable,
     ReportText,
 )
+from cdsframe.evaluation.report.compared_runs import cost, runs
 from cdsframe.evaluation.report.html import to_html
-from cdsframe.evaluation.report.labels import COSTS, PLOTTED, label, metric_of_measure
-from cdsframe.evaluation.report.numbers import bounded, counted, metric, metric_text, quantity
-from cdsframe.evaluation.report.plots import PlotPoint, forest, scatter
+from cdsframe.evaluation.report.numbers import counted, unpadded
+from cdsframe.evaluation.report.plots import forest
 from cdsframe.evaluation.statistics import Interval
 from cdsframe.types import JsonObject
 
@@ -37,8 +37,8 @@ def comparison_page(comparison: JsonObject) -> ReportPage:
     sections = (
         _summary(comparison, contrasts),
         _contrasts(comparison, contrasts),
-        _runs(comparison),
-        _cost(comparison),
+        runs(comparison),
+        cost(comparison),
     )
     under = [
         f"{counted(len(comparison['runs']), 'run')}, {counted(comparison['questions'], 'question')}",
@@ -50,22 +50,13 @@ def comparison_page(comparison: JsonObject) -> ReportPage:
 def _summary(comparison: JsonObject, contrasts: Sequence[JsonObject]) -> ReportSection:
     reading = (
         "Only the comparisons with the baseline by the primary measure are tested; significant means that a difference "
-        f"like this is rare if there is none (p, adjusted by Holm, of at most {LEVEL})."
+        f"like this is rare if there is none (p, adjusted by Holm, of at most {unpadded(str(LEVEL))})."
     )
     blocks: list[ReportBlock] = []
     if not contrasts:
         blocks.append(ReportText("No run could be compared with the baseline by the primary measure."))
-    better_high = _higher_is_better(comparison)
-    for pair in contrasts:
-        better = (pair["difference"] > 0) == better_high
-        if pair["significant"]:
-            verdict = f"is {'better' if better else 'worse'} than {pair['first']}"
-        else:
-            verdict = f"shows no significant difference to {pair['first']}"
-        text = (
-            f"{verdict}: {_difference(pair)}, adjusted p {pair['p_holm']:.2g}.{_worse(pair, comparison.get('margin'))}"
-        )
-        blocks.append(ReportText(text + _few(pair, len(contrasts)), pair["second"]))
+    higher = _higher_is_better(comparison)
+    blocks += [_verdict(pair, higher, comparison.get("margin"), len(contrasts)) for pair in contrasts]
     blocks.append(
         ReportText(
             "The tests are of these runs. Another training seed gives another adapter: a claim about a method needs "
@@ -73,6 +64,20 @@ def _summary(comparison: JsonObject, contrasts: Sequence[JsonObject]) -> ReportS
         )
     )
     return ReportSection("summary", "In short", reading, blocks)
+
+
+def _verdict(pair: JsonObject, higher_is_better: bool, margin: float | None, contrasts: int) -> ReportText:
+    better = (pair["difference"] > 0) == higher_is_better
+    verdict = "shows no significant difference to"
+    if pair["significant"]:
+        verdict = f"is significantly {'better' if better else 'worse'} than"
+    text = f"{verdict} {pair['first']}: {_difference(pair)}, adjusted p {unpadded(format(pair['p_holm'], '.2g'))}."
+    if margin is not None and pair.get("not_worse") is not None and not (pair["significant"] and better):
+        text += f" It {'is not' if pair['not_worse'] else 'may be'} worse by more than {unpadded(str(margin))}."
+    groups = pair.get("groups")
+    if groups is not None and contrasts * 2.0 ** (1 - groups) > LEVEL:  # all signs agree by chance too often
+        text += f" With {counted(groups, 'group')} of dependent questions, no difference can be significant."
+    return ReportText(text, pair["second"])
 
 
 def _contrasts(comparison: JsonObject, contrasts: Sequence[JsonObject]) -> ReportSection:
@@ -84,7 +89,7 @@ def _contrasts(comparison: JsonObject, contrasts: Sequence[JsonObject]) -> Repor
     )
     if margin is not None:
         reading += (
-            f" The dashed line is the margin of {margin}: a run whose whole interval is on its "
+            f" The dashed line is the margin of {unpadded(str(margin))}: a run whose whole interval is on its "
             f"{'right' if higher else 'left'} is not worse by that much."
         )
     if not contrasts:
@@ -112,8 +117,8 @@ def _contrast_table(contrasts: Sequence[JsonObject]) -> ReportTable:
             str(pair["questions"]),
             _optional(pair.get("groups")),
             _difference(pair),
-            f"{pair['p']:.3g}",
-            f"{pair['p_holm']:.3g}",
+            unpadded(f"{pair['p']:.2g}"),
+            unpadded(f"{pair['p_holm']:.2g}"),
             "yes" if pair["significant"] else "no",
             _optional(pair.get("found_from")),
             not_worse[pair.get("not_worse")],
@@ -122,53 +127,6 @@ def _contrast_table(contrasts: Sequence[JsonObject]) -> ReportTable:
         for pair in contrasts
     ]
     return ReportTable("Primary comparisons", ("run", *names), lines)
-
-
-def _runs(comparison: JsonObject) -> ReportSection:
-    reading = (
-        "Each run alone, with 95 % intervals; whether two runs differ is tested above, not by comparing intervals."
-    )
-    runs = comparison["runs"]
-    primary = metric_of_measure(comparison["primary"])
-    names = dict.fromkeys((primary, *PLOTTED, "mcq/accuracy", "score", *COSTS))
-    present = [name for name in names if any(name in run["metrics"] for run in runs)]
-    lines = [(run["name"], *(metric_text(run["metrics"], name) for name in present)) for run in runs]
-    blocks: list[ReportBlock] = []
-    if drawn := [(run["name"], one) for run in runs if (one := metric(run["metrics"], primary))]:
-        blocks.append(ReportPlot(label(primary), forest(f"{label(primary)} of each run", drawn, "from 0 to 1")))
-    blocks.append(ReportTable("Runs", ("run", *map(label, present)), lines))
-    return ReportSection("runs", "Runs", reading, blocks)
-
-
-def _cost(comparison: JsonObject) -> ReportSection:
-    reading = "Upper left is best: higher quality at lower cost; numbers are those of the table."
-    runs, primary = comparison["runs"], metric_of_measure(comparison["primary"])
-    measured = [(run, one) for run in runs if (one := metric(run["metrics"], primary))]
-    costs = [name for name in COSTS if any(name in run["metrics"] for run, _ in measured)]
-    if not costs:
-        text = "These runs have no costs, or no interval of the primary measure."
-        return ReportSection("cost", "Cost against quality", reading, [ReportText(text)])
-    blocks: list[ReportBlock] = []
-    for name in costs:
-        points = [
-            PlotPoint(run["metrics"][name], one, str(number))
-            for number, (run, one) in enumerate(measured, start=1)
-            if name in run["metrics"]
-        ]
-        title = f"{label(primary)} against {COSTS[name]}"
-        blocks.append(ReportPlot(title, scatter(title, points, COSTS[name], label(primary))))
-    lines = [
-        (
-            str(number),
-            run["name"],
-            bounded(one),
-            *(quantity(run["metrics"][name]) if name in run["metrics"] else "" for name in costs),
-        )
-        for number, (run, one) in enumerate(measured, start=1)
-    ]
-    columns = ("", "run", label(primary), *(COSTS[name] for name in costs))
-    blocks.append(ReportTable("Cost and quality", columns, lines, left=2))
-    return ReportSection("cost", "Cost against quality", reading, blocks)
 
 
 def _exploratory(comparison: JsonObject) -> ReportSection:
@@ -182,7 +140,7 @@ def _exploratory(comparison: JsonObject) -> ReportSection:
             f"{pair['second']} - {pair['first']}",
             str(pair["questions"]),
             _difference(pair),
-            f"{pair['p']:.3g}",
+            unpadded(f"{pair['p']:.2g}"),
         )
         for pair in pairs[:_EXPLORATORY]
     ]
@@ -197,24 +155,10 @@ def _higher_is_better(comparison: JsonObject) -> bool:
 
 
 def _difference(pair: JsonObject) -> str:
-    return f"{pair['difference']:+.3f} [{pair['ci_low']:+.3f}, {pair['ci_high']:+.3f}]".replace("-", "−")
-
-
-def _worse(pair: JsonObject, margin: float | None) -> str:
-    if margin is None or pair.get("not_worse") is None:
-        return ""
-    return f" It {'is not' if pair['not_worse'] else 'may be'} worse by more than {margin}."
-
-
-def _few(pair: JsonObject, contrasts: int) -> str:
-    """With few groups, all differences agree in sign by chance too often."""
-    groups = pair.get("groups")
-    if groups is None or contrasts * 2.0 ** (1 - groups) <= LEVEL:
-        return ""
-    return f" With {groups} groups of dependent questions, no difference can be significant."
+    return unpadded(f"{pair['difference']:+.3f} [{pair['ci_low']:+.3f}, {pair['ci_high']:+.3f}]")
 
 
 def _optional(value: float | None) -> str:
     if value is None:
         return ""
-    return f"{value:,}" if isinstance(value, int) else f"{value:.3f}"
+    return f"{value:,}" if isinstance(value, int) else unpadded(f"{value:.3f}")

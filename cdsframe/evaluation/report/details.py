@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from cdsframe.evaluation.ranking import score_rankings
 from cdsframe.evaluation.report.blocks import ReportBlock, ReportPlot, ReportSection, ReportTable, ReportText
-from cdsframe.evaluation.report.numbers import bounded, counted, quantity, share
+from cdsframe.evaluation.report.numbers import bounded, counted, quantity, share, unpadded
 from cdsframe.evaluation.report.outcomes import is_right, ranked, relevant_ids
 from cdsframe.evaluation.report.plots import PlotPoint, curves, histogram, reliability
 from cdsframe.evaluation.statistics import Interval
@@ -80,10 +80,10 @@ def confidence(rows: Sequence[JsonObject]) -> ReportSection:
     brier = share([(row["confidence"]["probability"] - is_right(row)) ** 2 for row in stated], stated)
     text = (
         f"{counted(size, 'answer')} with a probability; refusals have none. The expected calibration error over these "
-        f"bins is {error:.3f}, the Brier score {bounded(brier)} (0 is best for both)."
+        f"bins is {unpadded(format(error, '.3f'))}, the Brier score {bounded(brier)} (0 is best for both)."
     )
     points = [PlotPoint(mean, right) for _, mean, right in bins]
-    lines = [(f"{mean:.2f}", str(count), bounded(right)) for count, mean, right in bins]
+    lines = [(unpadded(f"{mean:.2f}"), str(count), bounded(right)) for count, mean, right in bins]
     blocks = [
         ReportText(text),
         ReportPlot("Reliability", reliability("share of right answers against stated probability", points)),

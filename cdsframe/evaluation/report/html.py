@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cdsframe.evaluation.report.blocks import (
+    ReportBlock,
     ReportCase,
     ReportCode,
     ReportPage,
     ReportPlot,
+    ReportSection,
     ReportTable,
     ReportText,
 )
@@ -21,13 +23,29 @@ if TYPE_CHECKING:
     from jinja2 import Template
 
 _KINDS = {ReportText: "text", ReportCode: "code", ReportTable: "table", ReportPlot: "plot", ReportCase: "case"}
+_BESIDE = 7
+"""Most columns of a table beside a plot."""
 
 
 def to_html(page: ReportPage) -> str:
     """The page as HTML. All texts are escaped; the content security policy permits this page's styles only."""
     style = Path(__file__).with_name("page.css").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
-    return _template().render(page=page, style=style, digest=digest, kind=lambda block: _KINDS[type(block)])
+    return _template().render(
+        page=page, style=style, digest=digest, kind=lambda block: _KINDS[type(block)], grouped=grouped
+    )
+
+
+def grouped(section: ReportSection) -> list[list[ReportBlock]]:
+    """Groups of blocks that stand side by side where there is room: plots, and the table after them if it is narrow."""
+    groups: list[list[ReportBlock]] = []
+    for block in section.blocks:
+        narrow = isinstance(block, ReportPlot) or (isinstance(block, ReportTable) and len(block.columns) <= _BESIDE)
+        if groups and isinstance(groups[-1][-1], ReportPlot) and narrow:
+            groups[-1].append(block)
+        else:
+            groups.append([block])
+    return groups
 
 
 @lru_cache(maxsize=1)

@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 
+from cdsframe.evaluation.report.numbers import unpadded
+
 WIDTH = 360
 
 
@@ -51,8 +53,8 @@ class PlotScale:
 
 
 def tick_text(value: float) -> str:
-    """`0`, `0.25`, `1,200`."""
-    return f"{value:,.0f}" if value == 0 or abs(value) >= 100 else f"{value:.3g}".replace("-", "−")
+    """`0`, `.25`, `1,200`."""
+    return f"{value:,.0f}" if value == 0 or abs(value) >= 100 else unpadded(f"{value:.3g}")
 
 
 def axis_below(scale: PlotScale, y: float, title: str, top: float | None = None) -> list[str]:

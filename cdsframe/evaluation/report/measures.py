@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from cdsframe.evaluation.report.blocks import ReportBlock, ReportPlot, ReportSection, ReportTable, ReportText
 from cdsframe.evaluation.report.labels import PLOTTED, label
-from cdsframe.evaluation.report.numbers import bounded, counted, metric, metric_text, share
+from cdsframe.evaluation.report.numbers import bounded, counted, metric, metric_text, percent, share, unpadded
 from cdsframe.evaluation.report.outcomes import ANSWERED, MISS, NOT_SHOWN, READING, RIGHT, WRONG, WRONG_REFUSAL
 from cdsframe.evaluation.report.plots import forest
 from cdsframe.evaluation.statistics.intervals import FEW_GROUPS
@@ -32,12 +32,11 @@ def summary(rows: Sequence[JsonObject], kinds: Sequence[str], metrics: Metrics) 
     if known:
         right = share([float(kind == RIGHT) for _, kind in known], [row for row, _ in known])
         doses = sum(bool(row.get("wrong_dose")) for row, _ in known)
-        text = (
-            f"of {counted(len(known), 'answerable question')} was answered rightly (F1 of at least .5, no wrong dose)."
-        )
-        blocks.append(ReportText(text, f"A share of {bounded(right)}"))
-        text = "stated a quantity that the gold answer does not have (a wrong dose, volume, rate or time)."
-        blocks.append(ReportText(text, counted(doses, "answer")))
+        asked = counted(len(known), "answerable question")
+        text = f"of {asked} are answered correctly (F1 of .5 or more, no wrong dose)."
+        blocks.append(ReportText(text, percent(right)))
+        text = f"{doses:,} (an answer states a mass, volume, rate or time that the gold answer does not have)."
+        blocks.append(ReportText(text, "Wrong doses:"))
         blocks += _most_frequent([kind for _, kind in known if kind != RIGHT], len(known))
     blocks += _refusals(rows, kinds)
     if (naive := metric(metrics, "qa/always_refuse/f1_all")) and (ours := metric(metrics, "qa/f1_all")):
@@ -77,7 +76,7 @@ def _cells(metrics: Metrics, name: str) -> tuple[str, str]:
     return (
         (metric_text(metrics, name), "")
         if found is None
-        else (f"{found.value:.3f}", f"{found.low:.3f} to {found.high:.3f}")
+        else (unpadded(f"{found.value:.3f}"), unpadded(f"{found.low:.3f} to {found.high:.3f}"))
     )
 
 
@@ -95,7 +94,7 @@ def _asked(rows: Sequence[JsonObject]) -> str:
 def _most_frequent(wrong: Sequence[str], answerable: int) -> list[ReportBlock]:
     """The most frequent kind of error and where to look; a tie goes to the earlier stage of the pipeline."""
     if not wrong:
-        return [ReportText("No answerable question was answered wrongly.")]
+        return [ReportText("No answerable question was answered incorrectly.")]
     counts = Counter(wrong)
     kind = max(_REMEDIES, key=lambda name: counts[name])
     text = f"is the most frequent error, {counts[kind]:,} of {answerable:,} answerable questions. {_REMEDIES[kind]}."
@@ -111,5 +110,5 @@ def _refusals(rows: Sequence[JsonObject], kinds: Sequence[str]) -> list[ReportBl
             )
         ]
     invented = share([float(kind == ANSWERED) for _, kind in unknown], [row for row, _ in unknown])
-    text = f"of {counted(len(unknown), 'question')} that the documents do not answer was answered instead of refused."
-    return [ReportText(text, f"A share of {bounded(invented)}")]
+    text = f"of {counted(len(unknown), 'question')} that the documents do not answer are answered instead of refused."
+    return [ReportText(text, percent(invented))]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 
 from cdsframe.evaluation.statistics import Interval, interval
@@ -14,8 +16,18 @@ def share(values: Sequence[float], rows: Sequence[JsonObject]) -> Interval:
 
 
 def bounded(found: Interval) -> str:
-    """`0.43 [0.33, 0.58]`."""
-    return f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]"
+    """`.43 [.33, .58]`."""
+    return unpadded(f"{found.value:.2f} [{found.low:.2f}, {found.high:.2f}]")
+
+
+def percent(found: Interval) -> str:
+    """`43 % [33, 58]`."""
+    return f"{100 * found.value:.0f} % [{100 * found.low:.0f}, {100 * found.high:.0f}]"
+
+
+def unpadded(text: str) -> str:
+    """The text with `.5` for `0.5`, and with a minus for a hyphen before a number."""
+    return re.sub(r"-(?=[\d.])", "−", re.sub(r"(?<!\d)0\.", ".", text))
 
 
 def metric(metrics: Metrics, name: str) -> Interval | None:
@@ -27,7 +39,7 @@ def metric(metrics: Metrics, name: str) -> Interval | None:
 
 
 def metric_text(metrics: Metrics, name: str) -> str:
-    """A metric as `0.43 [0.33, 0.58]`, without bounds if it has none; "" if it is missing."""
+    """A metric as `.43 [.33, .58]`, without bounds if it has none; "" if it is missing."""
     if name not in metrics:
         return ""
     found = metric(metrics, name)
@@ -35,10 +47,12 @@ def metric_text(metrics: Metrics, name: str) -> str:
 
 
 def quantity(value: float) -> str:
-    """A count or a cost: `12`, `1,234`, `0.43`, `2.1`."""
+    """A count or a cost: `12`, `1,234`, `.43`, `12.1`."""
+    if not math.isfinite(value):
+        return "not a number"
     if value == int(value) or abs(value) >= 1000:
         return f"{value:,.0f}"
-    return f"{value:.2f}" if abs(value) < 10 else f"{value:.1f}"
+    return unpadded(f"{value:.2f}") if abs(value) < 10 else f"{value:.1f}"
 
 
 def counted(number: int, noun: str) -> str:

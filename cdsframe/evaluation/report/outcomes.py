@@ -78,7 +78,7 @@ def _outcome(row: JsonObject, depth: int) -> str:
         hits = [hit["id"] for hit in row.get("hits", ())]
         if wanted.isdisjoint(ranked(row)[:depth]) and wanted.isdisjoint(hits):
             return MISS
-        if wanted.isdisjoint(hits[: row["shown"]]):
+        if wanted.isdisjoint(hits[: row.get("shown", 0)]):
             return NOT_SHOWN
         return WRONG_REFUSAL if row["refused"] else READING
     return WRONG_REFUSAL if row["refused"] else WRONG

@@ -18,7 +18,7 @@ from cdsframe.evaluation.report.marks import (
     tick_text,
     whisker,
 )
-from cdsframe.evaluation.report.numbers import shortened
+from cdsframe.evaluation.report.numbers import shortened, unpadded
 from cdsframe.evaluation.statistics import Interval
 
 _LABEL = 58
@@ -46,7 +46,7 @@ def forest(
     With `zero`, a line where there is no difference, and an axis as wide as the intervals; with `margin`, a dashed line
     there. Without, the axis goes from 0 to 1.
     """
-    scale = PlotScale(0, 1, 8, 238)
+    scale = PlotScale(0, 1, 4, 248)
     if zero is not None:
         ends = [
             zero,
@@ -54,7 +54,7 @@ def forest(
             *([] if margin is None else [margin]),
         ]
         room = max(0.05 * (max(ends) - min(ends)), 0.005)
-        scale = PlotScale(min(ends) - room, max(ends) + room, 8, 220)
+        scale = PlotScale(min(ends) - room, max(ends) + room, 4, 232)
     bottom = 8 + 34 * len(rows)
     marks = axis_below(scale, bottom, axis, top=4)
     for value, style in ((zero, "zero"), (margin, "margin")):
@@ -63,12 +63,12 @@ def forest(
     for number, (name, one) in enumerate(rows):
         y = 8 + 34 * number
         sign = "" if zero is None else "+"
-        figures = f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]"
+        figures = unpadded(f"{one.value:{sign}.2f} [{one.low:{sign}.2f}, {one.high:{sign}.2f}]")
         marks += [
-            mark("text", "", shortened(name, _LABEL), x=8, y=y + 10),
+            mark("text", "", shortened(name, _LABEL), x=0, y=y + 10),
             mark("line", "range s1", x1=scale.place(one.low), x2=scale.place(one.high), y1=y + 21, y2=y + 21),
             mark("circle", "point s1", cx=scale.place(one.value), cy=y + 21, r=4),
-            mark("text", "soft end", figures.replace("-", "−"), x=WIDTH - 2, y=y + 25),
+            mark("text", "soft end", figures, x=WIDTH - 2, y=y + 25),
         ]
     return svg(bottom + 36, title, marks)
 
@@ -77,10 +77,10 @@ def parts(title: str, rows: Sequence[tuple[str, Sequence[tuple[str, float]]]]) -
     """A bar for each row, divided into its parts: `(label, [(CSS class, share of the bar)])`."""
     marks = []
     for number, (name, shares) in enumerate(rows):
-        y, x = 4 + 36 * number, 8.0
-        marks.append(mark("text", "", shortened(name, _LABEL), x=8, y=y + 10))
+        y, x = 4 + 36 * number, 0.0
+        marks.append(mark("text", "", shortened(name, _LABEL), x=0, y=y + 10))
         for style, value in shares:
-            width = (WIDTH - 10) * value
+            width = WIDTH * value
             if value > 0:
                 marks.append(mark("rect", f"part {style}", x=x, y=y + 15, width=width, height=13))
             x += width
