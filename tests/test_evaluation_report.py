@@ -78,7 +78,8 @@ KINDS = [RIGHT, READING, MISS, MISS, NOT_SHOWN, NOT_SHOWN, WRONG_REFUSAL, READIN
 METRICS = {"qa/f1": 0.25, "qa/f1/ci_low": 0.1, "qa/f1/ci_high": 0.5, "qa/questions": 11.0, "qa/fact/f1": 0.3}
 FACTS: JsonObject = {
     "name": "demo", "command": "python evaluate.py index.name=demo", "commit": "abc",
-    "choices": {"retriever": "hybrid", "model": "tiny"}, "digests": {"adapter": None, "data": "123"}, "adapter": "outputs/adapters/demo", "seed": 1,
+    "choices": {"retriever": "hybrid", "model": "tiny"}, "digests": {"adapter": None, "data": "123"},
+    "adapter": "outputs/adapters/demo", "seed": 1,
 }  # fmt: skip
 
 
@@ -235,6 +236,7 @@ def test_no_text_breaks_the_page(field: str, tmp_path: Path) -> None:
     assert not [token.type for token in inline if token.type in ("code_inline", "s_open", "image")]
     fences = [token.content for token in tokens if token.type == "fence"]
     assert fences == [f"{NASTY}\n"]
+    assert not re.search(r"https?:|www\.", text.replace(fences[0], "")), "GitHub makes links of these"
     assert NASTY in "\n".join("".join(child.content for child in token.children or ()) for token in tokens)
 
 
