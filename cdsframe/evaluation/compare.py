@@ -26,6 +26,7 @@ from cdsframe.evaluation.finished_run import FinishedRun, difference, require_co
 from cdsframe.evaluation.naive import naive_rows
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
+from cdsframe.evaluation.report import write_comparison_report
 from cdsframe.evaluation.result import Result
 from cdsframe.types import JsonObject, Metrics
 
@@ -68,7 +69,7 @@ def summarise(sweep_folder: Path) -> str:
 
 
 def illustrate(sweep_folder: Path) -> str:
-    """Draws the comparison of a multirun as `comparison.{svg,png}`, once at its end; returns an empty text."""
+    """Writes the page and the pictures of a multirun's comparison, once at its end; returns an empty text."""
     file = sweep_folder / "comparison.json"
     if file.is_file():
         draw_files(read_json(file, "comparison"), sweep_folder)
@@ -175,7 +176,8 @@ def write(comparison: JsonObject, folder: Path) -> str:
 
 
 def draw_files(comparison: JsonObject, folder: Path) -> None:
-    """Draws `comparison.{svg,png}`."""
+    """Writes the page and the pictures: `comparison.{html,svg,png}`."""
+    write_comparison_report(comparison, folder)
     for kind in ("svg", "png"):
         draw(comparison, folder / f"comparison.{kind}")
 

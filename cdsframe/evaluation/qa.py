@@ -21,7 +21,7 @@ from cdsframe.evaluation.asking import ask
 from cdsframe.evaluation.generation_cache import cached
 from cdsframe.evaluation.prediction import Prediction
 from cdsframe.evaluation.ranking import write_trec
-from cdsframe.evaluation.report import write_report
+from cdsframe.evaluation.report import facts_of, write_report
 from cdsframe.evaluation.result import Result, model_digests, question_digest, retrieval_weights_digest, with_table
 from cdsframe.evaluation.scoring import DEPTH, score
 from cdsframe.types import JsonObject, Metrics
@@ -47,13 +47,15 @@ def evaluate(
     predictions = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", DEPTH)
     top_k = pipeline.retriever.top_k
     metrics, rows = write_scores(run.folder, predictions, top_k)
-    write_report(run, system, metrics, rows)
     digests: dict[str, str | None] = {"data": question_digest(questions)}
     if any(one.hits for one in predictions):
         digests |= {"index": system.index.digest, "weights": retrieval_weights_digest(pipeline.retriever)}
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
-    run.finish(metrics, digests, generator=pipeline.generator.name, data_scope=system.data.scope, top_k=top_k)
+    facts = {"generator": pipeline.generator.name, "data_scope": system.data.scope, "top_k": top_k}
+    manifest = run.manifest(digests, **facts)
+    write_report(run.folder, rows, metrics, facts_of(manifest, run.folder, system.name, system.adapter))
+    run.finish(metrics, digests, **facts)
     return with_table(metrics, HEADLINE)
 
 

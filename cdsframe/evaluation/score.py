@@ -16,7 +16,9 @@ from cdsframe.artifacts.run import Run, read_manifest
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation import qa
+from cdsframe.evaluation.naming import read_settings
 from cdsframe.evaluation.prediction import read_predictions
+from cdsframe.evaluation.report import facts_of, write_report
 from cdsframe.evaluation.result import Result, with_table
 from cdsframe.types import Metrics
 
@@ -66,7 +68,10 @@ def _checked(folder: Path) -> tuple[Path, dict[str, Any]]:
 def _score_qa(folder: Path, target: Run, manifest: dict[str, Any]) -> Result:
     if not isinstance(manifest.get("top_k"), int):
         raise InputError(f"evaluation.runs: {folder} was made by an older cdsframe; evaluate again")
-    metrics, _ = qa.write_scores(target.folder, read_predictions(folder), manifest["top_k"])
+    metrics, rows = qa.write_scores(target.folder, read_predictions(folder), manifest["top_k"])
+    settings = read_settings(folder).values
+    facts = facts_of(manifest, folder, str(settings.get("name", "")), settings.get("adapter"))
+    write_report(target.folder, rows, metrics, facts)
     return with_table(metrics, qa.HEADLINE)
 
 
