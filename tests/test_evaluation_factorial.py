@@ -9,15 +9,16 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from entry_points import run_command
 from evaluation_doubles import run_in
 
+from benchmarks.coverage import factorial_design, simulated_effects
 from cdsframe.artifacts.files import write_json, write_jsonl
 from cdsframe.artifacts.resources import Resources
 from cdsframe.artifacts.run import Run
 from cdsframe.errors import InputError
 from cdsframe.evaluation.factorial.analysis import evaluate, runs_problems
-from cdsframe.evaluation.factorial.design import Design, Factor
-from cdsframe.evaluation.factorial.effects import Effect, contrasts, estimate
+from cdsframe.evaluation.factorial.effects import contrasts, estimate
 from cdsframe.evaluation.factorial.settings import usual_order
 from cdsframe.evaluation.result import Result
 
@@ -108,38 +109,10 @@ def test_planted_effects_are_recovered(tmp_path: Path) -> None:
     assert "Fewer than 5 seeds: the effects are those of these adapters" in text
 
 
-def design_of(seeds: int) -> Design:
-    """{base, tuned} x {closed-book, hybrid}, tuned with several seeds; without runs."""
-    factors = (Factor("adapter", ("base", "tuned")), Factor("retriever", ("closed-book", "hybrid")))
-    cells = product(*(factor.levels for factor in factors))
-    replicates = {cell: [f"{cell[0]} {seed}" for seed in range(seeds if cell[0] == "tuned" else 1)] for cell in cells}
-    # Each combination has other runs: here, their number stands for them.
-    filled = {cell: dict.fromkeys(own, (place,)) for place, (cell, own) in enumerate(replicates.items())}
-    return Design(factors, filled, {})  # type: ignore[arg-type]
-
-
-def simulated(design: Design, effect: float, interaction: float, chooser: np.random.Generator) -> list[Effect]:
-    """Effects from scores of 30 groups of questions, which differ in how much tuning and retrieval help them."""
-    groups = np.arange(30).repeat(chooser.integers(1, 4, 30))
-    tuning, retrieval, both = 0.1 * chooser.normal(size=(3, 30))[:, groups]
-    found = {}
-    for (method, retriever), replicates in design.cells.items():
-        rows, tuned, hybrid = len(replicates), method == "tuned", retriever == "hybrid"
-        found[method, retriever] = (
-            0.1 * chooser.normal(size=(rows, len(groups))) + tuned * (effect + tuning) + hybrid * retrieval
-            + tuned * hybrid * (interaction + both)
-        )  # fmt: skip
-    for seed in range(len(design.cells["tuned", "hybrid"])):
-        drawn = 0.03 * chooser.normal()
-        for retriever in ("closed-book", "hybrid"):
-            found["tuned", retriever][seed] += drawn
-    return estimate(contrasts(design)[0], found, design.families, [*map(str, groups)], adjusted=True)
-
-
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_without_effects_few_tests_are_significant(seeds: int) -> None:
-    chooser, design = np.random.default_rng(7), design_of(seeds)
-    trials = [simulated(design, 0.0, 0.0, chooser) for _ in range(TRIALS)]
+    chooser, design = np.random.default_rng(7), factorial_design(seeds)
+    trials = [simulated_effects(design, 0.0, 0.0, chooser) for _ in range(TRIALS)]
     most = 0.05 + 3 * math.sqrt(0.05 * 0.95 / TRIALS)
     tested = (1, 2) if seeds == 1 else (0, 1, 2)  # with one adapter, its luck is part of the effect of tuning
     for place in tested:
@@ -149,8 +122,8 @@ def test_without_effects_few_tests_are_significant(seeds: int) -> None:
 
 @pytest.mark.parametrize("seeds", [1, 5])
 def test_intervals_cover_planted_effects(seeds: int) -> None:
-    chooser, design = np.random.default_rng(8), design_of(seeds)
-    trials = [simulated(design, 0.2, -0.15, chooser) for _ in range(100)]
+    chooser, design = np.random.default_rng(8), factorial_design(seeds)
+    trials = [simulated_effects(design, 0.2, -0.15, chooser) for _ in range(100)]
     true = (0.2 - 0.15 / 2, -0.15 / 2, -0.15)
     for place in (1, 2) if seeds == 1 else (0, 1, 2):
         covered = [t[place].estimate.low <= true[place] <= t[place].estimate.high for t in trials]
@@ -159,7 +132,7 @@ def test_intervals_cover_planted_effects(seeds: int) -> None:
 
 
 def test_effects_by_hand() -> None:
-    design = design_of(1)
+    design = factorial_design(1)
     scores = {("base", "closed-book"): [0.0, 0.1, 0.2], ("base", "hybrid"): [0.3, 0.5, 0.2],
               ("tuned", "closed-book"): [0.1, 0.1, 0.1], ("tuned", "hybrid"): [1.0, 0.9, 0.5]}  # fmt: skip
     found, _ = contrasts(design)
@@ -380,6 +353,38 @@ def test_a_multirun_gives_its_finished_jobs(tmp_path: Path) -> None:
     assert runs_problems([], "x") == runs_problems(["x"], None) == []
     with pytest.raises(InputError, match="needs two finished runs or more"):
         analysed(tmp_path / "few", [tmp_path / "sweep" / "0"])
+
+
+def test_a_multirun_of_the_command_is_analysed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["embedder=none", "index.name=words"]
+    run_command("ingest", tmp_path, *words)
+    search = ["evaluation=retrieval", "evaluation.sample=5", "retriever=bm25", "~hydra.callbacks.compare"]
+    factors = ["expansion=none,feedback", "retriever.num_candidates=50,60"]
+    run_command("evaluate", tmp_path, "-m", *words, *search, *factors, "hydra.sweep.dir=sweep")
+    run_command("evaluate", tmp_path, "evaluation=factorial", "evaluation.sweep=sweep", "hydra.run.dir=run")
+    written = json.loads((tmp_path / "run" / "factorial.json").read_text())
+    assert [factor["setting"] for factor in written["factors"]] == ["expansion", "retriever.num_candidates"]
+    assert [factor["levels"][0] for factor in written["factors"]] == ["no expansion", "retriever.num_candidates=50"]
+    assert [cell["runs"] for cell in written["cells"]] == [["0"], ["1"], ["2"], ["3"]]
+    assert all({"cpu_seconds", "peak_mib"} <= cell["costs"].keys() for cell in written["cells"])
+    assert "query expansion × retriever.num_candidates" in capsys.readouterr().out
+
+
+def test_runs_of_one_adapter_are_one_replicate(tmp_path: Path) -> None:
+    runs = four_runs(tmp_path)
+    first = analysed(tmp_path / "a", runs).metrics
+    for run, retriever in zip(runs[2:], ("none", "hybrid"), strict=True):
+        rows = [json.loads(line) for line in (run / "predictions.jsonl").read_text().splitlines()]
+        scores = {row["id"]: row["f1"] + 0.1 for row in rows}
+        runs.append(
+            finished(tmp_path / f"seed-2-{retriever}", scores, str(tmp_path / "adapters" / "demo"), retriever, seed=2)
+        )
+    second = analysed(tmp_path / "b", runs)
+    assert second.metrics["factorial/adapter=tuned"] == pytest.approx(first["factorial/adapter=tuned"] + 0.05)
+    assert second.metrics["factorial/adapter=tuned/p"] == first["factorial/adapter=tuned/p"], "still the sign-flip test"
+    runs.append(finished(tmp_path / "twice", scores, str(tmp_path / "adapters" / "demo"), "hybrid", seed=2))
+    with pytest.raises(InputError, match=r"seed-2-hybrid and .*twice are both tuned, hybrid, with the same seed"):
+        analysed(tmp_path / "c", runs)
 
 
 def test_a_run_records_what_it_cost_and_a_digest_of_its_recipe(tmp_path: Path) -> None:

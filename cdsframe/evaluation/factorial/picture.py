@@ -34,7 +34,7 @@ def _forest(axes: Any, analysis: Analysis, names: list[str]) -> None:
         one, colour = effect.estimate, COLOURS[1] if effect.significant else _GREY
         axes.plot([one.low, one.high], [place, place], color=colour, linewidth=1.8, solid_capstyle="butt")
         axes.plot([one.value], [place], marker="D" if len(effect.contrast.changes) > 1 else "o", color=colour)
-        axes.annotate(f"{one.value:+.2f}", (one.value, place), (0, 5), textcoords="offset points", ha="center",
+        axes.annotate(f"{one.value:+.3f}", (one.value, place), (0, 5), textcoords="offset points", ha="center",
                       fontsize=8, color=_DARK)  # fmt: skip
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.7)
