@@ -49,10 +49,10 @@ def adapter_levels(runs: Sequence[EvaluatedRun], declared: Mapping[str, Sequence
         _require_other_seeds({folder: manifests[folder] for folder in folders})
     if len(same) == 1:
         return dict.fromkeys(used, "tuned")
-    names = [_name(folders) for folders in same.values()]
+    short = [_name(folders) for folders in same.values()]
     unique = [
-        name if name not in ("", "base") and names.count(name) == 1 else folders[0]
-        for name, folders in zip(names, same.values(), strict=True)
+        name if name not in ("", "base") and short.count(name) == 1 else folders[0]
+        for name, folders in zip(short, same.values(), strict=True)
     ]
     return {folder: name for name, folders in zip(unique, same.values(), strict=True) for folder in folders}
 

@@ -79,15 +79,15 @@ def read_design(
     baseline: Mapping[str, str] | None,
     adapters: Mapping[str, Sequence[str]] | None,
 ) -> Design:
-    """The design of comparable runs; does not depend on their order.
+    """The design of comparable runs.
 
     Args:
+        runs: sorted, so that the result does not depend on the order in which they are listed.
         column: of the scores by which closed-book runs are recognised as equal.
         factors: settings that are factors; None: all settings that differ.
         baseline: setting -> name of its baseline level; others have the usual one.
         adapters: name of a level -> its adapters, which differ in their training seed; None: found by their manifests.
     """
-    runs = sorted(runs, key=lambda run: run.results.folder)
     named = adapter_levels(runs, adapters)
     levels = Levels(named, inert=True)
     if not _closed_book_agree(runs, levels, column):

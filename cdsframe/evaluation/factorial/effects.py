@@ -168,9 +168,10 @@ def estimate(
 def _parts(
     contrast: Contrast, scores: Mapping[Cell, np.ndarray], families: Sequence[Sequence[Cell]]
 ) -> list[np.ndarray]:
-    weights = contrast.weights
-    used = [[cell for cell in family if cell in weights] for family in families]
-    return [sum(weights[cell] * scores[cell] for cell in family) for family in used if family]
+    import numpy as np
+
+    used = [[cell for cell in family if cell in contrast.weights] for family in families]
+    return [np.sum([contrast.weights[cell] * scores[cell] for cell in family], axis=0) for family in used if family]
 
 
 def _flipped(found: Sequence[Contrast], scores: Mapping[Cell, np.ndarray], groups: Sequence[str]) -> list[Difference]:
