@@ -6,8 +6,9 @@ Intervals: proportions of 10, 30 and 81 groups of uneven sizes (three distributi
 true shares .05 to .95, intra-cluster correlation 0 and .3 (beta-binomial, and a mixture in which questions copy their
 group's outcome), and graded scores. Width is divided by that of a normal interval which knows the true variance. Tests:
 two runs whose answers could be exchanged, with 2 to 81 groups or 2 to 300 independent questions, right or wrong and
-with fractional scores; and runs with a skewed difference whose mean is 0. Last, twenty runs of 300 questions are
-compared in pairs. Prints one line a kind, then a JSON object. No data, no model.
+with fractional scores; and runs with a skewed difference whose mean is 0. Factorial designs: main effects and the
+interaction of tuning and retrieval, without an effect, with one to five training seeds. Last, twenty runs of 300
+questions are compared in pairs. Prints one line a kind, then a JSON object. No data, no model.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +28,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.measuring import last_line
+from cdsframe.evaluation.factorial.design import Design, Factor
+from cdsframe.evaluation.factorial.effects import Effect, contrasts, estimate
 from cdsframe.evaluation.statistics import holm, interval, paired_differences
 
 GROUPS, SHARES, CORRELATIONS = (10, 30, 81), (0.05, 0.4, 0.5, 0.85, 0.95), (0.0, 0.3)
@@ -147,6 +151,50 @@ def rejected(changes: np.ndarray, names: list[str]) -> float:
     return float(np.mean([one.p <= 0.05 for one in paired_differences(changes, names)]))
 
 
+def factorial_design(seeds: int) -> Design:
+    """{base, tuned} x {closed-book, hybrid}, tuned with several seeds; without runs."""
+    factors = (Factor("adapter", ("base", "tuned")), Factor("retriever", ("closed-book", "hybrid")))
+    cells = product(*(factor.levels for factor in factors))
+    replicates = {cell: [f"{cell[0]} {seed}" for seed in range(seeds if cell[0] == "tuned" else 1)] for cell in cells}
+    # Each combination has other runs: here, their number stands for them.
+    filled = {cell: dict.fromkeys(own, (place,)) for place, (cell, own) in enumerate(replicates.items())}
+    return Design(factors, filled, {})  # type: ignore[arg-type]
+
+
+def simulated_effects(design: Design, effect: float, interaction: float, chooser: np.random.Generator) -> list[Effect]:
+    """Effects from scores of 30 groups of questions, which differ in how much tuning and retrieval help them."""
+    groups = np.arange(30).repeat(chooser.integers(1, 4, 30))
+    tuning, retrieval, both = 0.1 * chooser.normal(size=(3, 30))[:, groups]
+    found = {}
+    for (method, retriever), replicates in design.cells.items():
+        rows, tuned, hybrid = len(replicates), method == "tuned", retriever == "hybrid"
+        found[method, retriever] = (
+            0.1 * chooser.normal(size=(rows, len(groups))) + tuned * (effect + tuning) + hybrid * retrieval
+            + tuned * hybrid * (interaction + both)
+        )  # fmt: skip
+    for seed in range(len(design.cells["tuned", "hybrid"])):
+        drawn = 0.03 * chooser.normal()
+        for retriever in ("closed-book", "hybrid"):
+            found["tuned", retriever][seed] += drawn
+    return estimate(contrasts(design)[0], found, design.families, [*map(str, groups)], adjusted=True)
+
+
+def factorial(trials: int, chooser: np.random.Generator) -> dict[str, float]:
+    """Setting -> the share of p of at most .05 where retrieval and its interaction with tuning have no effect.
+
+    The main effect of tuning counts only with several seeds: with one adapter, its luck is part of the effect.
+    """
+    found = {}
+    for seeds in (1, 2, 5):
+        design = factorial_design(seeds)
+        effects = [simulated_effects(design, 0.0, 0.0, chooser) for _ in range(trials)]
+        for place, name in enumerate(("tuning", "retrieval", "interaction")):
+            if seeds > 1 or place:
+                share = np.mean([one[place].estimate.p <= 0.05 for one in effects])
+                found[f"{name}, {seeds} seeds"] = float(share)
+    return found
+
+
 def compare_seconds(chooser: np.random.Generator) -> float:
     """CPU-seconds to compare twenty runs of 300 questions in pairs by one measure, with Holm."""
     scores = (chooser.random((300, 20)) < 0.6).astype(float)
@@ -188,6 +236,8 @@ def main() -> None:
     by_grade, by_skew = graded(options.trials, chooser), skewed(options.trials, chooser)
     print(f"graded scores: coverage {', '.join(f'{value:.3f} ({name})' for name, value in by_grade.items())}")
     print(f"mean change 0, skewed: p of at most .05: {', '.join(f'{v:.3f} ({n})' for n, v in by_skew.items())}")
+    by_effect = factorial(options.trials, chooser)
+    print(f"no effect, p of at most .05: {', '.join(f'{value:.3f} ({name})' for name, value in by_effect.items())}")
     last_line(
         coverage_low=min(cell.coverage for cell in found),
         coverage_high=max(cell.coverage for cell in found),
@@ -196,6 +246,7 @@ def main() -> None:
         type_1=max(rates.values()),
         graded_low=min(by_grade.values()),
         skewed_high=max(by_skew.values()),
+        factorial_type_1=max(by_effect.values()),
         compare_cpu_seconds=compare_seconds(chooser),
     )
 

@@ -9,11 +9,20 @@ from pathlib import Path
 import pytest
 from hydra.core.global_hydra import GlobalHydra
 
+import evaluate
+import ingest
 import train
+
+COMMANDS = {"evaluate": evaluate.main, "ingest": ingest.main, "train": train.main}
 
 
 def run_train(folder: Path, *overrides: str) -> None:
-    """`python train.py OVERRIDES` from a folder; leaves the log as it was, for Hydra sets it for the whole process.
+    """`python train.py OVERRIDES` from a folder."""
+    run_command("train", folder, *overrides)
+
+
+def run_command(name: str, folder: Path, *overrides: str) -> None:
+    """`python NAME.py OVERRIDES` from a folder; leaves the log as it was, for Hydra sets it for the whole process.
 
     Without the field's data sets: each training would be compared with all of them (tests/test_contamination.py does).
     """
@@ -24,10 +33,10 @@ def run_train(folder: Path, *overrides: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.delenv("CDSFRAME_DATA", raising=False)
-        patch.setattr(sys, "argv", ["train.py", *overrides])
+        patch.setattr(sys, "argv", [f"{name}.py", *overrides])
         patch.setenv("SQLALCHEMY_SILENCE_UBER_WARNING", "1")  # Optuna's, which a sweep may load
         try:
-            train.main()
+            COMMANDS[name]()
         finally:
             for handler in {*root.handlers} - {*handlers}:
                 handler.close()

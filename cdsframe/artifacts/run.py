@@ -6,6 +6,7 @@ choose the folder (Hydra does).
 
 from __future__ import annotations
 
+import json
 import math
 import os
 import platform
@@ -16,8 +17,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from cdsframe import __version__
+from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.files import parse_object, read_json, write_json, write_text
+from cdsframe.artifacts.resources import Resources
 from cdsframe.errors import FormatVersionError, InputError
 from cdsframe.types import Metrics
 
@@ -25,6 +30,8 @@ FORMAT_VERSION = 1
 OUTPUT_FILE = "output.json"
 
 _NEEDED = {"choices": dict}
+_NOT_OF_RECIPE = ("name", "resume", "own_process", "paths", "logger")
+"""Keys of a configuration that do not change what a run computes. Seeds are left out too."""
 
 _PACKAGES = (
     "torch", "transformers", "peft", "bitsandbytes", "lightning", "sentence-transformers", "lancedb", "lm-eval",
@@ -62,7 +69,8 @@ class Run:
         self.folder, self.task, self.seed, self.choices, self.group = folder, task, seed, choices, group
         self.hyperparameters = dict(hyperparameters or {})
         self.sweep_folder, self.resumed = sweep_folder, resumed
-        self._started = time.time()
+        self._started, self._resources = time.time(), Resources()
+        self._recipe = None if config_yaml is None else _recipe(config_yaml)
         if config_yaml is not None:
             folder.mkdir(parents=True, exist_ok=True)
             write_text(folder / "config.yaml", config_yaml)
@@ -89,20 +97,38 @@ class Run:
         write_json(folder / "manifest.json", self.manifest(digests, **facts))
 
     def manifest(self, digests: Mapping[str, str | None] | None = None, **facts: Any) -> dict[str, Any]:
-        """Returns the facts that identify the run and are needed to repeat it."""
+        """Returns the facts that identify the run and are needed to repeat it, and what it cost.
+
+        `recipe`: a digest of the configuration without seeds, equal for runs that differ in their seed only.
+        """
         return {
             "format_version": FORMAT_VERSION,
             "task": self.task,
             "seed": self.seed,
             "choices": dict(self.choices),
+            "recipe": self._recipe,
             "digests": dict(digests or {}),
             "versions": {"cdsframe": __version__, "python": platform.python_version(), **_versions()},
             "commit": _commit(),
             "processor": f"{platform.machine()} {processor()}, {os.cpu_count()} cores",
             "started": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._started)),
             "seconds": round(time.time() - self._started, 3),
+            **self._resources.used(),
             **facts,
         }
+
+
+def _recipe(config_yaml: str) -> str:
+    """Returns a digest of a configuration without seeds, names and places."""
+    config = yaml.safe_load(config_yaml) or {}
+    kept = {key: _without_seeds(value) for key, value in config.items() if key not in (*_NOT_OF_RECIPE, "seed")}
+    return digest(json.dumps(kept, sort_keys=True, default=str))
+
+
+def _without_seeds(node: Any) -> Any:
+    if isinstance(node, Mapping):
+        return {str(key): _without_seeds(value) for key, value in node.items() if key != "seed"}
+    return [_without_seeds(value) for value in node] if isinstance(node, list) else node
 
 
 def output_of(folder: Path) -> tuple[str, Path] | None:

@@ -22,12 +22,13 @@ from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation.contrasts import LEVEL, Measure, PairedComparison, contrast, measures
 from cdsframe.evaluation.external_results import read_runs
-from cdsframe.evaluation.finished_run import FinishedRun, difference, require_comparable
+from cdsframe.evaluation.finished_run import FinishedRun, difference, finished_jobs, require_comparable
 from cdsframe.evaluation.naive import naive_rows
 from cdsframe.evaluation.naming import name_runs, read_settings
 from cdsframe.evaluation.picture import draw
 from cdsframe.evaluation.report import write_comparison_report
 from cdsframe.evaluation.result import Result
+from cdsframe.evaluation.tables import markdown_table
 from cdsframe.types import JsonObject, Metrics
 
 log = logging.getLogger(__name__)
@@ -51,12 +52,7 @@ def summarise(sweep_folder: Path) -> str:
     Runs after each job, so it draws nothing (see `illustrate`). The first job is the baseline. Jobs whose questions
     differ from the first job's are left out, with a warning.
     """
-    folders = sorted((f for f in sweep_folder.iterdir() if f.name.isdecimal()), key=lambda folder: int(folder.name))
-    runs = [
-        FinishedRun.read(f)
-        for f in folders
-        if all((f / name).is_file() for name in ("metrics.json", "predictions.jsonl"))
-    ]
+    runs = [FinishedRun.read(folder) for folder in finished_jobs(sweep_folder)]
     same = [run for run in runs if not difference(runs[0], run)]
     if len(same) < len(runs):
         others = ", ".join(run.folder.name for run in runs if run not in same)
@@ -227,18 +223,8 @@ def _differ_in_one(first: str, second: str) -> bool:
 def _table(runs: Sequence[JsonObject]) -> list[str]:
     columns = {label: key for label, key in COLUMNS.items() if any(key in run["metrics"] for run in runs)}
     shown = [*runs, *naive_rows(runs)]
-    rows = [
-        ["run", *columns],
-        *(
-            [run["name"].replace("|", "\\|"), *(_cell(run["metrics"], key) for key in columns.values())]
-            for run in shown
-        ),
-    ]
-    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    lines = [
-        "| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows
-    ]
-    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
+    rows = [[run["name"], *(_cell(run["metrics"], key) for key in columns.values())] for run in shown]
+    return markdown_table([["run", *columns], *rows])
 
 
 def _cell(metrics: Metrics, key: str) -> str:

@@ -54,6 +54,12 @@ class FinishedRun:
         return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
 
 
+def finished_jobs(sweep_folder: Path) -> list[Path]:
+    """The folders of a multirun's finished jobs, in the order of their numbers."""
+    folders = sorted((f for f in sweep_folder.iterdir() if f.name.isdecimal()), key=lambda folder: int(folder.name))
+    return [f for f in folders if all((f / name).is_file() for name in ("metrics.json", "predictions.jsonl"))]
+
+
 def difference(first: FinishedRun, other: FinishedRun) -> str:
     """Describes why two runs cannot be compared, naming the first questions; empty if they can be."""
     only = [id for id in (*first.rows, *other.rows) if (id in first.rows) != (id in other.rows)]

@@ -1,7 +1,7 @@
 """Names runs by the settings in which they differ: "tuned, hybrid" and "base, closed-book".
 
 Reads the `config.yaml` and `manifest.json` of each run. Knows no config groups except those in
-`_WORDS` and `_NO_NAME`.
+`_WORDS` and `NO_NAME`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _WORDS = {
     ("retriever", "gold"): "gold passages",
     ("retriever", "random"): "random passages",
 }
-_NO_NAME = {"name", "paths", "logger"}
+NO_NAME = {"name", "paths", "logger"}
 """Config groups and keys that names leave out, since they do not affect answers."""
 
 
@@ -47,15 +47,15 @@ def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:
 
     `fallback`: one text per run, appended to a name that several runs share, and used instead of an empty name.
     """
-    groups = sorted({group for run in runs for group in run.choices} - _NO_NAME)
+    groups = sorted({group for run in runs for group in run.choices} - NO_NAME)
     groups = [group for group in groups if len({run.choices.get(group) for run in runs}) > 1]
-    paths = sorted({path for run in runs for path in run.values if path.split(".")[0] not in {*groups, *_NO_NAME}})
+    paths = sorted({path for run in runs for path in run.values if path.split(".")[0] not in {*groups, *NO_NAME}})
     paths = [path for path in paths if len({repr(run.values.get(path)) for run in runs}) > 1]
     adapters = {run.values.get("adapter") for run in runs} - {None}
     names = []
     for run in runs:
         parts = [_adapter(run.values.get("adapter"), len(adapters))] if "adapter" in paths else []
-        parts += [_option(group, str(run.choices.get(group))) for group in groups]
+        parts += [option_name(group, str(run.choices.get(group))) for group in groups]
         parts += ["withholding"] if "calibration" in paths and run.values.get("calibration") else []
         parts += [f"{path}={run.values.get(path)}" for path in paths if path not in ("adapter", "calibration")]
         names.append(", ".join(parts))
@@ -71,7 +71,8 @@ def _adapter(folder: str | None, how_many: int) -> str:
     return "tuned" if how_many == 1 else Path(folder).name
 
 
-def _option(group: str, choice: str) -> str:
+def option_name(group: str, choice: str) -> str:
+    """The name of a group's option: its own, "no reranker", or a word such as "closed-book"."""
     return _WORDS.get((group, choice), f"no {group}" if choice == "none" else choice)
 
 

@@ -5,7 +5,8 @@ Reads a comparison as `compare` writes it. Equal comparisons give identical file
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -21,41 +22,49 @@ _PANELS = {
     "score": "mean score",
 }
 _MOST_PANELS = 3
-_COLOURS = ("#9fb3c4", "#1f6f9f", "#e08a3c", "#5a9367", "#8c6bb1", "#b5525c")
+COLOURS = ("#9fb3c4", "#1f6f9f", "#e08a3c", "#5a9367", "#8c6bb1", "#b5525c")
 
 
 def draw(comparison: JsonObject, path: Path) -> None:
     """Draws the comparison as SVG or PNG, according to the path's suffix."""
+    runs = comparison["runs"]
+    panels = [key for key in _PANELS if any(key in run["metrics"] for run in runs)][:_MOST_PANELS]
+    names = [plain(run["name"]) for run in runs]
+    longest = max(map(len, names))
+    with drawn(path, max(2.4, 0.08 * longest) + 2.9 * len(panels), 1.1 + 0.3 * len(names)) as figure:
+        for place, key in enumerate(panels):
+            _panel(figure.add_subplot(1, len(panels), place + 1), key, runs, names, labelled=place == 0)
+        figure.suptitle(f"{comparison['questions']} questions, 95 % intervals", fontsize=9, color="#555555")
+
+
+@contextmanager
+def drawn(path: Path, width: float, height: float) -> Iterator[Any]:
+    """Yields a figure of this size in inches, and writes it as SVG or PNG at the end; equal figures as equal files."""
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    runs = comparison["runs"]
-    panels = [key for key in _PANELS if any(key in run["metrics"] for run in runs)][:_MOST_PANELS]
-    names = [run["name"].replace("$", r"\$") for run in runs]  # $ would begin a formula
-    longest = max(map(len, names))
     with rc_context({"svg.hashsalt": "cdsframe", "svg.fonttype": "none", "font.size": 10}):
-        figure = Figure(
-            figsize=(max(2.4, 0.08 * longest) + 2.9 * len(panels), 1.1 + 0.3 * len(names)),
-            layout="constrained",
-            facecolor="white",
-        )
+        figure = Figure(figsize=(width, height), layout="constrained", facecolor="white")
         FigureCanvasAgg(figure)
-        for place, key in enumerate(panels):
-            _panel(figure.add_subplot(1, len(panels), place + 1), key, runs, names, labelled=place == 0)
-        figure.suptitle(f"{comparison['questions']} questions, 95 % intervals", fontsize=9, color="#555555")
+        yield figure
         with atomic(path) as partial:
             kind = path.suffix.lstrip(".")
             metadata = {"Date": None} if kind == "svg" else {"Software": None}
             figure.savefig(partial, format=kind, dpi=160, metadata=metadata)
 
 
+def plain(text: str) -> str:
+    """The text for a picture, in which $ would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def _colours(names: Sequence[str]) -> list[str]:
     """One colour for each distinct first part of the names ("base", "tuned"), or one for all if names have one part."""
     firsts = list(dict.fromkeys(name.split(", ")[0] for name in names))
-    if not all(", " in name for name in names) or len(firsts) > len(_COLOURS):
-        return [_COLOURS[1]] * len(names)
-    return [_COLOURS[firsts.index(name.split(", ")[0])] for name in names]
+    if not all(", " in name for name in names) or len(firsts) > len(COLOURS):
+        return [COLOURS[1]] * len(names)
+    return [COLOURS[firsts.index(name.split(", ")[0])] for name in names]
 
 
 def _panel(axes: Any, key: str, runs: Sequence[JsonObject], labels: Sequence[str], labelled: bool) -> None:

@@ -9,7 +9,7 @@ from cdsframe.evaluation.statistics.bootstrap import interval_of
 from cdsframe.evaluation.statistics.intervals import Interval, interval
 from cdsframe.evaluation.statistics.multiple import holm
 from cdsframe.evaluation.statistics.paired import Difference, mcnemar, paired_difference, paired_differences
-from cdsframe.evaluation.statistics.seeds import seeds_difference
+from cdsframe.evaluation.statistics.seeds import seeds_contrast, seeds_difference
 
 __all__ = [
     "Difference",
@@ -20,5 +20,6 @@ __all__ = [
     "mcnemar",
     "paired_difference",
     "paired_differences",
+    "seeds_contrast",
     "seeds_difference",
 ]

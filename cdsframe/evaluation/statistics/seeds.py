@@ -36,22 +36,40 @@ def seeds_difference(first: np.ndarray, second: np.ndarray, groups: Sequence[str
 
     Raises ValueError if a method has fewer than two seeds, or there are fewer than two groups.
     """
-    from scipy.stats import t
-
     numbers = numbered(groups)
     count, seeds = int(numbers.max()) + 1, (len(first), len(second))
     if min(seeds) < 2 or count < 2:
         raise ValueError(f"the variance of seeds needs two seeds per method and two groups, got {seeds} and {count}")
-    changes = second.mean(0) - first.mean(0)
+    return seeds_contrast([-first, second], groups, limit)
+
+
+def seeds_contrast(parts: Sequence[np.ndarray], groups: Sequence[str], limit: float) -> Difference:
+    """The sum of the parts' means over seeds and questions, as `seeds_difference`, of which it is the general form.
+
+    Args:
+        parts: weighted scores, `[seeds, questions]`, of the same questions; the seeds of two parts are independent. A
+            part with a single seed (a model that was not trained) counts as fixed.
+        groups: of each question.
+        limit: largest possible absolute value; bounds the interval.
+
+    Raises ValueError if there are fewer than two groups.
+    """
+    from scipy.stats import t
+
+    numbers = numbered(groups)
+    count = int(numbers.max()) + 1
+    if count < 2:
+        raise ValueError(f"the variance of questions needs two groups, got {count}")
+    changes = sum(part.mean(0) for part in parts)
     value = float(changes.mean())
     rests = sums(changes - value, numbers)
-    parts = [(float((rests**2).sum()) * count / (count - 1) / len(changes) ** 2, count - 1)]
-    parts += [(float(scores.mean(1).var(ddof=1)) / len(scores), len(scores) - 1) for scores in (first, second)]
-    variance = sum(part for part, _ in parts)
+    variances = [(float((rests**2).sum()) * count / (count - 1) / len(changes) ** 2, count - 1)]
+    variances += [(float(part.mean(1).var(ddof=1)) / len(part), len(part) - 1) for part in parts if len(part) > 1]
+    variance = sum(one for one, _ in variances)
     if variance < 1e-18:  # all seeds and questions agree
         unseen = limit * (1 - ERROR ** (1 / count))
         return Difference(value, max(value - unseen, -limit), min(value + unseen, limit), float(abs(value) < 1e-9))
-    freedom = variance**2 / sum(part**2 / free for part, free in parts if part)
+    freedom = variance**2 / sum(one**2 / free for one, free in variances if one)
     error = math.sqrt(variance)
     half = float(t.ppf(1 - ERROR / 2, freedom)) * error
     return Difference(
