@@ -19,10 +19,9 @@ def runs(comparison: JsonObject) -> ReportSection:
     names = dict.fromkeys((primary, *PLOTTED, "mcq/accuracy", "score", *COSTS))
     present = [name for name in names if any(name in run["metrics"] for run in measured)]
     lines = [(run["name"], *(metric_text(run["metrics"], name) for name in present)) for run in measured]
-    blocks: list[ReportBlock] = []
+    blocks: list[ReportBlock] = [ReportTable("Runs", ("run", *map(label, present)), lines)]
     if drawn := [(run["name"], one) for run in measured if (one := metric(run["metrics"], primary))]:
         blocks.append(ReportPlot(label(primary), forest(f"{label(primary)} of each run", drawn, "from 0 to 1")))
-    blocks.append(ReportTable("Runs", ("run", *map(label, present)), lines))
     return ReportSection("runs", "Runs", reading, blocks)
 
 

@@ -97,7 +97,7 @@ def _contrasts(comparison: JsonObject, contrasts: Sequence[JsonObject]) -> Repor
     rows = [(pair["second"], Interval(pair["difference"], pair["ci_low"], pair["ci_high"])) for pair in contrasts]
     line = None if margin is None else -margin if higher else margin
     title = f"{comparison['primary']}: difference to {comparison['baseline']}"
-    blocks = [
+    blocks: list[ReportBlock] = [
         ReportPlot(title, forest(title, rows, f"difference in {comparison['primary']}", zero=0.0, margin=line)),
         _contrast_table(contrasts),
         ReportText(

@@ -37,7 +37,7 @@ def retrieval(rows: Sequence[JsonObject]) -> ReportSection:
         found = share(shown, [row for row in known if "recall@shown" in row])
         text += f" The prompt shows {bounded(found)} of the evidence passages (recall@shown)."
     lines = [(str(k), bounded(recall[k - 1]), bounded(ndcg[k - 1])) for k in range(1, DEPTH + 1)]
-    blocks = [
+    blocks: list[ReportBlock] = [
         ReportText(text),
         ReportPlot(
             "Retrieval by k",
@@ -84,7 +84,7 @@ def confidence(rows: Sequence[JsonObject]) -> ReportSection:
     )
     points = [PlotPoint(mean, right) for _, mean, right in bins]
     lines = [(unpadded(f"{mean:.2f}"), str(count), bounded(right)) for count, mean, right in bins]
-    blocks = [
+    blocks: list[ReportBlock] = [
         ReportText(text),
         ReportPlot("Reliability", reliability("share of right answers against stated probability", points)),
         ReportTable("Reliability", ("mean stated probability", "answers", "share that is right"), lines, left=0),
