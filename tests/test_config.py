@@ -35,6 +35,7 @@ _NEEDS = {
     "data=file": "data.path={file} data.evidence=e",
     "evaluation=compare": "evaluation.runs=[{folder},{folder}]",
     "evaluation=methods": "evaluation.methods={{a:[{folder},{folder}],b:[{folder},{folder}]}}",
+    "evaluation=paper": "evaluation.runs=[{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
 }  # fmt: skip
