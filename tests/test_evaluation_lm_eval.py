@@ -10,9 +10,10 @@ from evaluation_doubles import SystemDouble, run_in
 
 from cdsframe.errors import InputError
 from cdsframe.evaluation import lm_eval as asking
-from cdsframe.evaluation import lm_eval_tasks
+from cdsframe.evaluation import lm_eval_names
 from cdsframe.evaluation.finished_run import FinishedRun, difference
 from cdsframe.evaluation.lm_eval import evaluate
+from cdsframe.evaluation.lm_eval_tasks import load_tasks
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -262,6 +263,7 @@ def test_rows_with_the_tasks_own_columns_and_exam_rows_give_the_same(model: Tiny
     [
         ("medqa", {}, None, r"no task 'medqa'; did you mean medqa_4options"),
         ("mmlu_anatomie", {}, None, r"did you mean mmlu_anatomy"),
+        ("mmlu_anatomy", {"num_fewshot": 5}, "mmlu_anatomy", r"5: mmlu_anatomy has 4 examples"),
         ("pubmedqa", {"score_by": "letter"}, "pubmedqa", r"score_by=letter does not fit pubmedqa"),
         ("medmcqa", {"contexts": False}, "medmcqa", r"contexts=false has no effect on medmcqa"),
         ("medmcqa", {"num_fewshot": 5}, "medmcqa", r"num_fewshot=5: medmcqa has 4 examples \(rows of split train\)"),
@@ -273,8 +275,8 @@ def test_what_does_not_fit_is_refused_in_words(
     model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     task: str, changed: dict[str, Any], rows: str | None, message: str,
 ) -> None:  # fmt: skip
-    usual = lm_eval_tasks._index(False)
-    monkeypatch.setattr(lm_eval_tasks, "_index", lambda complete: usual)  # all definitions take seconds to read
+    usual = lm_eval_names._index(False)
+    monkeypatch.setattr(lm_eval_names, "_index", lambda complete: usual)  # all definitions take seconds to read
     path = written(tmp_path, ROWS[rows or "medmcqa"])
     with pytest.raises(InputError, match=message):
         ask(model, tmp_path / "run", task, path, **changed)
@@ -350,6 +352,35 @@ def test_without_a_file_the_data_set_of_the_hub_is_read(
     assert [row["log_likelihoods"] for row in hub] == [pytest.approx(row["log_likelihoods"], abs=1e-4) for row in file]
 
 
+def test_a_task_that_shows_no_letters_is_not_shifted(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lm_eval.tasks
+    from lm_eval.tasks import TaskManager
+
+    folder = f"{lm_eval.tasks.__path__[0]}/mmlu/continuation"
+    others = TaskManager(include_path=folder, include_defaults=False)
+    monkeypatch.setattr(lm_eval_names, "_index", lambda complete: others.task_index)
+    path, name = written(tmp_path, ROWS["mmlu_anatomy"]), "mmlu_anatomy_continuation"
+    metrics = ask(model, tmp_path / "run", name, path, shift=True).metrics
+    assert "mcq/accuracy_per_byte" in metrics
+    assert "mcq/permuted_accuracy" not in metrics
+    with pytest.raises(InputError, match=f"score_by=letter does not fit {name}"):
+        ask(model, tmp_path / "letter", name, path, score_by="letter")
+
+
+def test_the_real_exams_are_read(real_data: Path) -> None:
+    exams, law = real_data / "exams/mirage_dev.jsonl.gz", real_data / "other_domains/mmlu_law.jsonl.gz"
+    paths = [str(path) for path in (exams, real_data / "exams/mcq_train_sample.jsonl.gz", law)]
+    medical = ["anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics"]
+    legal = ["international_law", "jurisprudence", "professional_law"]
+    names = ["medmcqa", "medqa_4options"] + [f"mmlu_{name}" for name in [*medical, "professional_medicine", *legal]]
+    found = {exam.name: len(exam.docs) for exam in load_tasks(names, paths, 2, 1234, "letter", True)}
+    assert list(found.values()) == [3875, 1073, 111, 206, 115, 131, 82, 221, 121, 108, 1534]
+    (exam,) = load_tasks(["pubmedqa"], [str(real_data / "pubmedqa/pubmedqa_labeled.jsonl.gz")], 2, 1234, None, True)
+    assert len(exam.docs) == 300
+
+
 def test_another_multiple_choice_task_takes_rows_with_its_own_columns(
     model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,7 +390,7 @@ def test_another_multiple_choice_task_takes_rows_with_its_own_columns(
     others = TaskManager(
         include_path=[f"{lm_eval.tasks.__path__[0]}/{n}" for n in ("arc", "gsm8k")], include_defaults=False
     )
-    monkeypatch.setattr(lm_eval_tasks, "_index", lambda complete: others.task_index)
+    monkeypatch.setattr(lm_eval_names, "_index", lambda complete: others.task_index)
     rows = [
         {"id": f"a{n}", "question": f"{n}?", "answerKey": "B", "choices": {"label": ["A", "B"], "text": ["x", f"y{n}"]}}
         for n in range(3)

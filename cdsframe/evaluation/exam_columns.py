@@ -27,6 +27,7 @@ class Columns:
         options: columns of the options' texts; one column: a list of texts. Empty: the options are `words`.
         words: options that are the same for each question, and that the prompt does not show.
         contexts: column with a list of texts that the prompt shows; empty: none.
+        subjects: whether its tasks are subjects, which the rows name.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Columns:
     answer: str
     words: tuple[str, ...] = ()
     contexts: str = ""
+    subjects: bool = False
 
     def own(self, record: JsonObject) -> bool:
         """Whether a record has the data set's own columns."""
@@ -129,7 +131,7 @@ COLUMNS = {
     "GBaker/MedQA-USMLE-4-options-hf": Columns(
         ("medqa", "medqa_4options"), "sent1", ("ending0", "ending1", "ending2", "ending3"), "label"
     ),
-    "cais/mmlu": Columns(("mmlu", "mmlu_law"), "question", ("choices",), "answer"),
+    "cais/mmlu": Columns(("mmlu", "mmlu_law"), "question", ("choices",), "answer", subjects=True),
     "bigbio/pubmed_qa": Columns(
         ("pubmedqa", "pubmed_qa"), "QUESTION", (), "final_decision", ("yes", "no", "maybe"), "CONTEXTS"
     ),

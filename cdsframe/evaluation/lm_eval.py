@@ -20,11 +20,12 @@ from cdsframe.artifacts.run import Run
 from cdsframe.contracts import LanguageModel, System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.evaluation import likelihood
 from cdsframe.evaluation.exam import same_form
 from cdsframe.evaluation.exam_columns import LETTERS
 from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
+from cdsframe.evaluation.lm_eval_names import quiet
 from cdsframe.evaluation.lm_eval_tasks import ExamTask, load_tasks
 from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
 from cdsframe.types import JsonObject
@@ -55,7 +56,7 @@ class Asked:
     docs: Sequence[JsonObject]
 
 
-def _problems(chat: bool, system_message: str | None) -> list[str]:
+def _problems(system_message: str | None) -> list[str]:
     if system_message is not None and not system_message.strip():
         return ["evaluation.system_message must have a text; null: none"]
     return []
@@ -89,7 +90,10 @@ def evaluate(
     paths = [path] if isinstance(path, str) else path
     exams = load_tasks(names, paths, num_fewshot, fewshot_seed, score_by, contexts)
     every = [Asked(id, exam, [doc]) for exam in exams for id, doc in zip(exam.ids, exam.docs, strict=True)]
-    asked = [_shifted(one, shift) for one in proportional_sample(every, sample, seed, lambda one: one.exam.name)]
+    asked = [
+        Asked(one.id, one.exam, one.exam.shifted(one.docs[0])) if shift else one
+        for one in proportional_sample(every, sample, seed, lambda one: one.exam.name)
+    ]
     model = system.model
     encoder = _encoder(model, batch_size)
     if chat and not model.tokenizer.chat_template:
@@ -114,36 +118,26 @@ def evaluate(
     return with_table(metrics, "mcq/accuracy")
 
 
-def _shifted(asked: Asked, shift: bool) -> Asked:
-    """The question with all cyclic shifts of its options, if its prompt shows them."""
-    columns, doc = asked.exam.columns, asked.docs[0]
-    if not shift or columns is None or columns.words:
-        return asked
-    return Asked(asked.id, asked.exam, [columns.shifted(doc, by) for by in range(len(columns.texts(doc)))])
-
-
 def _requests(asked: Asked, encoder: Any, chat: bool, system_message: str | None) -> list[list[Any]]:
     """lm-eval's requests for each shift, one for each option. All shifts get the same few-shot examples."""
-    task = asked.exam.task
+    from jinja2 import TemplateError
+
+    task, template = asked.exam.task, encoder.apply_chat_template if chat else None
     drawn = task.sampler.rnd.getstate()
     found = []
-    for doc in asked.docs:
-        task.sampler.rnd.setstate(drawn)
-        context = task.fewshot_context(
-            doc,
-            num_fewshot=task.config.num_fewshot,
-            system_instruction=system_message,
-            apply_chat_template=chat,
-            fewshot_as_multiturn=True,
-            chat_template=encoder.apply_chat_template if chat else None,
-            gen_prefix=task.doc_to_prefix(doc),
-        )
-        found.append(
-            task.construct_requests(
-                doc=doc, ctx=context, metadata=(asked.exam.name, 0, 1), apply_chat_template=chat,
-                chat_template=encoder.apply_chat_template if chat else None,
-            )
-        )  # fmt: skip
+    try:
+        for doc in asked.docs:
+            task.sampler.rnd.setstate(drawn)
+            context = task.fewshot_context(
+                doc, num_fewshot=task.config.num_fewshot, system_instruction=system_message, apply_chat_template=chat,
+                fewshot_as_multiturn=True, chat_template=template, gen_prefix=task.doc_to_prefix(doc),
+            )  # fmt: skip
+            metadata = (asked.exam.name, 0, 1)
+            found.append(task.construct_requests(doc, context, metadata=metadata, apply_chat_template=chat))
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, TemplateError) as error:
+        if asked.exam.columns is not None:
+            raise
+        raise InputError(f"evaluation.path: {named(asked.id)} does not fit {asked.exam.name}") from error
     return found
 
 
@@ -157,13 +151,8 @@ def _encoder(model: LanguageModel, batch_size: int) -> Any:
         def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
             return requests
 
-    logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)  # HFLM warns if it gets a loaded module instead of a name
-    try:
+    with quiet():  # HFLM warns if it gets a loaded module instead of a name
         return Encoder(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal", batch_size=batch_size)
-    finally:
-        logger.setLevel(level)
 
 
 def _scored(model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]], batch_size: int) -> list[float]:
@@ -188,10 +177,10 @@ def _flat(requests: Sequence[Sequence[Any]]) -> Iterator[Any]:
 def _row(asked: Asked, form: str, by_shift: Sequence[Sequence[float]], facts: JsonObject) -> JsonObject:
     """A row of `predictions.jsonl`, with the columns of `evaluation=mcq`; `dataset` is the task."""
     exam, doc = asked.exam, asked.docs[0]
-    texts, choices = exam.texts(doc), exam.task.doc_to_choice(doc)
+    texts = exam.texts(doc)
     letters = list(LETTERS[: len(texts)]) if len(texts) <= len(LETTERS) else [str(n + 1) for n in range(len(texts))]
     scores = [dict(zip(letters, own, strict=True)) for own in by_shift]
-    scored = "letter" if list(choices) == letters else "text"
+    scored = "letter" if exam.scores_letters(doc) else "text"
     row: JsonObject = {
         "id": asked.id, "dataset": exam.name, "group": str(doc.get("group") or ""), "question": exam.question(doc),
         "options": dict(zip(letters, texts, strict=True)), "gold": letters[exam.right(doc)],
