@@ -328,6 +328,14 @@ def test_a_prompt_longer_than_the_model_reads_is_refused(model: TinyLanguageMode
         ask(model, tmp_path / "run", "medmcqa", written(tmp_path, rows))
 
 
+def test_a_model_without_a_chat_template_is_asked_in_plain_form_only(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.tokenizer, "chat_template", None)
+    with pytest.raises(InputError, match=r"has no chat template; use evaluation\.chat=false"):
+        ask(model, tmp_path / "run", "medmcqa", written(tmp_path, ROWS["medmcqa"]), chat=True)
+
+
 def test_without_a_file_the_data_set_of_the_hub_is_read(
     model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -111,8 +111,9 @@ class Columns:
         """The contexts: of the data set's column, or of `context`, which has texts or objects with `text`."""
         given = record.get(self.contexts, record.get("context"))
         parts = given if isinstance(given, list) else [given]
-        texts = [part.get("text") if isinstance(part, dict) else part for part in parts]
-        if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        given = [part.get("text") if isinstance(part, dict) else part for part in parts]
+        texts = [text for text in given if isinstance(text, str) and text.strip()]
+        if not texts or len(texts) < len(given):
             raise InputError(
                 f"{where}: no context, which the task shows: a text, or a list of texts or of objects with `text`; "
                 "evaluation.contexts=false asks without"

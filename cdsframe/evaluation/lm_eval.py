@@ -95,9 +95,9 @@ def evaluate(
         for one in proportional_sample(every, sample, seed, lambda one: one.exam.name)
     ]
     model = system.model
-    encoder = _encoder(model, batch_size)
     if chat and not model.tokenizer.chat_template:
         raise InputError(f"evaluation.chat=true: {model.name} has no chat template; use evaluation.chat=false")
+    encoder = _encoder(model, batch_size)
     requests = [_requests(one, encoder, chat, system_message) for one in asked]
     found = iter(_scored(model, encoder, requests, batch_size))
     rows = []
@@ -133,7 +133,8 @@ def _requests(asked: Asked, encoder: Any, chat: bool, system_message: str | None
                 fewshot_as_multiturn=True, chat_template=template, gen_prefix=task.doc_to_prefix(doc),
             )  # fmt: skip
             metadata = (asked.exam.name, 0, 1)
-            found.append(task.construct_requests(doc, context, metadata=metadata, apply_chat_template=chat))
+            requests = task.construct_requests(doc, context, metadata=metadata, apply_chat_template=chat)
+            found.append(requests[: len(task.doc_to_choice(doc))])  # further ones ask for the options without context
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, TemplateError) as error:
         if asked.exam.columns is not None:
             raise

@@ -108,10 +108,10 @@ def _index(complete: bool) -> Mapping[str, Any]:
     from lm_eval.tasks import TaskManager
 
     folder = lm_eval.tasks.__path__[0]
+    usual = None if complete else [f"{folder}/{own}" for own in _USUAL]
     with quiet():
-        if complete:
-            return TaskManager().task_index
-        return TaskManager(include_path=[f"{folder}/{own}" for own in _USUAL], include_defaults=False).task_index
+        found: Mapping[str, Any] = TaskManager(include_path=usual, include_defaults=complete).task_index
+    return found
 
 
 @contextmanager
