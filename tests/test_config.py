@@ -37,6 +37,7 @@ _NEEDS = {
     "evaluation=methods": "evaluation.methods={{a:[{folder},{folder}],b:[{folder},{folder}]}}",
     "evaluation=score": "evaluation.runs=[{folder}]",
     "evaluation=factorial": "evaluation.runs=[{folder},{folder}]",
+    "evaluation=paper": "evaluation.runs=[{folder}]",
     "evaluation=retrieval": "", "lora=none": "quantization=none", "generator=openai": "",
     "embedder=none": "retriever=bm25", "training=merge": "training.folder={folder}",
 }  # fmt: skip

@@ -16,7 +16,7 @@ from cdsframe.evaluation import mcq
 from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.mcq import ExamForm, evaluate
-from cdsframe.evaluation.option_positions import longest, macro_f1, majority, original, shifts
+from cdsframe.evaluation.option_positions import longest, macro_f1, majority, moved, shifts
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization
@@ -350,7 +350,7 @@ def test_shifts_move_the_options_over_the_letters() -> None:
     assert (dict(second.options), second.answer) == ({"A": "y", "B": "z", "C": "x"}, "A")
     assert (dict(third.options), third.answer) == ({"A": "z", "B": "x", "C": "y"}, "C")
     assert {one.options[one.answer] for one in shifts(choice)} == {"y"}
-    assert [original(choice, "A", by) for by in range(3)] == ["A", "B", "C"]
+    assert [moved(list("ABC"), "A", by) for by in range(3)] == ["A", "B", "C"]
     assert (second.dataset, second.group) == ("set", "group")
 
 

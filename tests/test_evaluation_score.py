@@ -70,7 +70,7 @@ def test_several_runs_are_scored_into_folders_of_their_own(tmp_path: Path) -> No
     ("damage", "message"),
     [
         ("unfinished", "no finished run; start its evaluation again"),
-        ("kind", "evaluation=retrieval; runs of evaluation=qa"),
+        ("kind", "evaluation=retrieval; runs of evaluation=qa, mcq, lm_eval"),
         ("row", r"predictions.jsonl, line 2: not as this cdsframe writes it \(hits\)"),
         ("missing", r"line 1: .*\(aliases\)"),
         ("old", "older cdsframe"),
@@ -167,3 +167,29 @@ def test_a_department_comes_from_the_passages_that_answer(tmp_path: Path) -> Non
     found = ask_questions(system, own, Questions(QUESTIONS).questions("test"), tmp_path / "rows.jsonl", 10)
     assert [one.department for one in found] == ["Pharmacy"] * 4 + ["", ""]
     assert isinstance(found[0], Prediction)
+
+
+@pytest.mark.parametrize("kind", ["mcq", "lm_eval"])
+def test_exams_are_scored_from_their_log_likelihoods(kind: str, tmp_path: Path) -> None:
+    from cdsframe.artifacts.files import write_jsonl
+
+    row = {
+        "options": {"A": "one", "B": "two"},
+        "gold": "B",
+        "form": "letter",
+        "dataset": "",
+        "group": "",
+        "question": "?",
+    }
+    scores = [{"A": -2.0, "B": -1.0}, {"A": -1.0, "B": -3.0}, {"A": -1.0, "B": -1.0}]
+    rows = [row | {"id": str(n), "log_likelihoods": one, "correct": 0.25} for n, one in enumerate(scores)]
+    folder, run = tmp_path / "exam", run_in(tmp_path / "exam", evaluation=kind)
+    write_jsonl(folder / "predictions.jsonl", rows)
+    run.finish({"mcq/accuracy": 0.1, "mcq/left_out": 4}, precision="torch.float32")
+    found = score(tmp_path / "again", folder)
+    assert found["score/0/mcq/accuracy"] == pytest.approx((1 + 0 + 1 / 2) / 3)
+    assert found["score/0/mcq/left_out"] == 4
+    again = [json.loads(line) for line in (tmp_path / "again" / "0" / "predictions.jsonl").read_text().splitlines()]
+    assert [one["correct"] for one in again] == [1, 0, 0.5]
+    assert [one["predicted"] for one in again] == ["B", "A", None]
+    assert json.loads((tmp_path / "again" / "0" / "manifest.json").read_text())["precision"] == "torch.float32"

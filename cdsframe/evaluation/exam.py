@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Sequence
 
 from cdsframe.artifacts.files import read_jsonl
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.types import Choice, JsonObject
 
 log = logging.getLogger(__name__)
@@ -26,23 +26,32 @@ _PAIRS = re.compile(r"(?:([a-z])\1)+")
 
 def read_exam(paths: Sequence[str]) -> list[Choice]:
     """Reads questions with options from JSON Lines. Raises InputError with the line of an invalid record."""
-    found: dict[str, Choice] = {}
+    return [choice_of(record, where) for where, record in read_records(paths)]
+
+
+def read_records(paths: Sequence[str]) -> list[tuple[str, JsonObject]]:
+    """Reads JSON Lines: the place of each record, for messages, and the record.
+
+    Raises InputError with the line of a record without an id or with an id that occurs before, and if there is none.
+    """
+    found: dict[str, tuple[str, JsonObject]] = {}
     for path in paths:
         for number, record in read_jsonl(path, "evaluation.path"):
-            where = f"evaluation.path: {path}, line {number}"
-            choice = _choice(record, where)
-            if choice.id in found:
-                raise InputError(f"{where}: the id {choice.id} occurs twice; ids must be unique over all files")
-            found[choice.id] = choice
+            where, id = f"evaluation.path: {path}, line {number}", record.get("id")
+            if not isinstance(id, str) or not id.strip():
+                raise InputError(f"{where}: id must be a non-empty string")
+            if id in found:
+                raise InputError(f"{where}: the id {named(id)} occurs twice; ids must be unique over all files")
+            found[id] = where, record
     if not found:
         raise InputError(f"evaluation.path: {', '.join(paths)}: no questions found; expected one JSON object per line")
     return list(found.values())
 
 
-def _choice(record: JsonObject, where: str) -> Choice:
-    for key in ("id", "question"):
-        if not isinstance(record.get(key), str) or not record[key].strip():
-            raise InputError(f"{where}: {key} must be a non-empty string")
+def choice_of(record: JsonObject, where: str) -> Choice:
+    """The question with options of a record that has an id. Raises InputError, which begins with `where`."""
+    if not isinstance(record.get("question"), str) or not record["question"].strip():
+        raise InputError(f"{where}: question must be a non-empty string")
     options = record.get("options")
     if not isinstance(options, dict) or len(options) < 2:
         raise InputError(f'{where}: options must be an object with at least two entries, like {{"A": "…", "B": "…"}}')

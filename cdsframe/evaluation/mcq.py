@@ -21,18 +21,15 @@ from cdsframe.contracts import System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.evaluation.exam import distinguishable, read_exam
+from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.likelihood import score_options
-from cdsframe.evaluation.option_positions import longest, macro_f1, majority, original, shifts
-from cdsframe.evaluation.result import Result, Scores, model_digests, with_table
-from cdsframe.evaluation.statistics import paired_difference
+from cdsframe.evaluation.option_positions import shifts
+from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt
-from cdsframe.types import Choice, JsonObject, Message, Metrics, Passage
+from cdsframe.types import Choice, JsonObject, Message, Passage
 
 log = logging.getLogger(__name__)
-
-TIE = 1e-5
-"""Nats: log-likelihoods that differ by less count as tied (float32 rounding of the sums)."""
 
 INSTRUCTIONS = {
     "letter": "Answer the question with the letter of the right option.",
@@ -114,12 +111,11 @@ def evaluate(
     prompts = _prompts(system, form, versions, _retrieve(system, versions))
     asked = [(messages, form.targets(version)) for messages, version in zip(prompts, versions, strict=True)]
     found = iter(score_options(system.model, asked, batch_size, labels=score_by == "letter"))
-    rows = []
-    for choice, own in zip(choices, moved, strict=True):
-        first, *others = (_row(version, form, next(found)) for version in own)
-        rows.append(first | _over_shifts(choice, [first, *others]) if others else first)
-
-    metrics = _metrics(choices, rows, score_by)
+    precision = precision_of(system.model)
+    rows = [
+        _row(choice, form, [next(found) for _ in own], precision) for choice, own in zip(choices, moved, strict=True)
+    ]
+    metrics = exam_metrics(rows, "evaluation.path")
     if ties := int(metrics["mcq/ties"]):
         log.warning("%d of %d questions end in a tie (mcq/ties): each of n tied options counts 1 / n", ties, len(rows))
     metrics["mcq/left_out"] = len(exam) - len(usable)
@@ -130,47 +126,8 @@ def evaluate(
     }
     if system.retriever.searches:
         digests["index"] = system.index.digest
-    model = system.model
-    precision = {"precision": str(model.compute_dtype), "quantization": dict(model.quantization.identity)}
     run.finish(metrics, digests, **precision)
     return with_table(metrics, "mcq/accuracy")
-
-
-def _metrics(choices: Sequence[Choice], rows: Sequence[JsonObject], score_by: str) -> Metrics:
-    """Accuracies, beside what naive strategies score on the same questions."""
-    scores, groups = Scores(), [choice.group for choice in choices]
-    correct = [row["correct"] for row in rows]
-    scores.add("mcq/accuracy", correct, groups)
-    if score_by == "text":
-        scores.add("mcq/accuracy_per_byte", [row["correct_per_byte"] for row in rows], groups)
-    if all("permuted_correct" in row for row in rows):
-        scores.add("mcq/permuted_accuracy", [row["permuted_correct"] for row in rows], groups)
-        scores.add("mcq/same_option", [row["same_option"] for row in rows], groups)
-    for dataset in sorted({choice.dataset for choice in choices} - {""}):
-        own = [row for row in rows if row["dataset"] == dataset]
-        scores.add(f"mcq/{dataset}/accuracy", [row["correct"] for row in own], [row["group"] for row in own])
-    scores.add("mcq/majority_letter", majority(choices), groups)
-    scores.add("mcq/longest_option", longest(choices), groups)
-    scores.put("mcq/above_majority_letter", paired_difference(majority(choices), correct, groups))
-    chosen = [row["predicted"] for row in rows]
-    letters = sorted({letter for choice in choices for letter in choice.options})
-    return scores.metrics | {
-        "mcq/chance": sum(1 / len(choice.options) for choice in choices) / len(choices),
-        "mcq/macro_f1": macro_f1([choice.answer for choice in choices], chosen),
-        **{f"mcq/chosen/{letter}": chosen.count(letter) / len(chosen) for letter in letters},
-        "mcq/questions": len(choices),
-        "mcq/ties": sum(bool(row["tied"]) for row in rows),
-    }
-
-
-def _over_shifts(choice: Choice, rows: Sequence[JsonObject]) -> JsonObject:
-    """The mean score over the shifts, and whether all shifts chose the same option."""
-    chosen = [row["predicted"] and original(choice, row["predicted"], by) for by, row in enumerate(rows)]
-    return {
-        "permuted_correct": sum(row["correct"] for row in rows) / len(rows),
-        "same_option": float(None not in chosen and len(set(chosen)) == 1),
-        "chosen_by_shift": chosen,
-    }
 
 
 def _retrieve(system: System, choices: Sequence[Choice]) -> list[list[Passage]]:
@@ -205,22 +162,15 @@ def _prompts(
     return found
 
 
-def _row(choice: Choice, form: ExamForm, scores: Sequence[float]) -> JsonObject:
-    """A row of `predictions.jsonl`. If n options tie for the best, each counts 1 / n and `predicted` is None."""
-    letters, targets = list(choice.options), form.targets(choice)
-    by_byte = [score / len(target.encode()) for score, target in zip(scores, targets, strict=True)]
-    best, best_per_byte = ([letters[place] for place in _best(values)] for values in (scores, by_byte))
-    return {
+def _row(choice: Choice, form: ExamForm, by_shift: Sequence[Sequence[float]], facts: JsonObject) -> JsonObject:
+    """A row of `predictions.jsonl`. `by_shift`: the scores of the targets under each shift; one: not shifted."""
+    scores = [dict(zip(choice.options, own, strict=True)) for own in by_shift]
+    row: JsonObject = {
         "id": choice.id, "dataset": choice.dataset, "group": choice.group, "question": choice.question,
         "options": dict(choice.options), "gold": choice.answer,
         "form": form.score_by if form.show_options else f"{form.score_by}, options not shown",
-        "predicted": best[0] if len(best) == 1 else None, "tied": best if len(best) > 1 else [],
-        "correct": (choice.answer in best) / len(best),
-        "correct_per_byte": (choice.answer in best_per_byte) / len(best_per_byte),
-        "log_likelihoods": dict(zip(letters, scores, strict=True)),
+        **facts, "log_likelihoods": scores[0],
     }  # fmt: skip
-
-
-def _best(scores: Sequence[float]) -> list[int]:
-    """The indices of the highest score and of scores within `TIE` of it."""
-    return [place for place, score in enumerate(scores) if max(scores) - score <= TIE]
+    if len(scores) > 1:
+        row[BY_SHIFT] = scores
+    return row | decided(row)

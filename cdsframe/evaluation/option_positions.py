@@ -31,9 +31,8 @@ def shifts(choice: Choice) -> list[Choice]:
     ]
 
 
-def original(choice: Choice, letter: str, by: int) -> str:
+def moved(letters: Sequence[str], letter: str, by: int) -> str:
     """The letter in the question itself of the option that has `letter` in the shift by `by`."""
-    letters = list(choice.options)
     return letters[(letters.index(letter) + by) % len(letters)]
 
 

@@ -14,7 +14,7 @@ from cdsframe.artifacts.digests import digest
 from cdsframe.artifacts.packaged import weights_digest
 from cdsframe.contracts import LanguageModel, Retriever, WeightedRetriever
 from cdsframe.evaluation.statistics import Interval, interval
-from cdsframe.types import Metrics, Question
+from cdsframe.types import JsonObject, Metrics, Question
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,11 @@ def question_digest(questions: Sequence[Question]) -> str:
 def model_digests(model: LanguageModel) -> dict[str, str | None]:
     """Digests of the base weights and the adapter."""
     return {"model": model.digest, "adapter": weights_digest(Path(model.adapter)) if model.adapter else None}
+
+
+def precision_of(model: LanguageModel) -> JsonObject:
+    """The precision of computation and of the weights, on which the options chosen depend."""
+    return {"precision": str(model.compute_dtype), "quantization": dict(model.quantization.identity)}
 
 
 def retrieval_weights_digest(retriever: Retriever) -> str | None:

