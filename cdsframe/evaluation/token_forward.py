@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.evaluation.token_tree import Batch, Row
+from cdsframe.evaluation.token_tree import Batch, TokenTree
 
 if TYPE_CHECKING:
     import torch
@@ -115,7 +115,7 @@ def _picked(head: Any, rows: list[int], columns: list[int]) -> Iterator[list[boo
         handle.remove()
 
 
-def _ancestors(row: Row, prefix: int, width: int) -> torch.Tensor:
+def _ancestors(row: TokenTree, prefix: int, width: int) -> torch.Tensor:
     """Which tokens a row's tokens attend to: the prefix, their ancestors, themselves; shape (width, prefix + width).
 
     Padding attends to itself.

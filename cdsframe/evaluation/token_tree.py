@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-from cdsframe.encoder.batches import batches
-
 ROW = 512
-"""Tokens up to which a row is filled with sequences that share only the batch's prefix."""
-PAIRS = 2000
+"""Tokens up to which a row after a prefix is filled with sequences that share nothing else."""
+PAIRS = 3000
 """Pairs of tokens whose attention costs about as much as the linear layers of one token."""
+PASS = 64
+"""Tokens that cost about as much as a forward pass costs beside its tokens."""
 WORTH = 256
 """Tokens that a prefix must save to be computed separately."""
 LEVELS = 50
@@ -32,7 +32,7 @@ class Wanted(NamedTuple):
     """The index of the pair of context and target whose score it is part of."""
 
 
-class Path(NamedTuple):
+class TokenSequence(NamedTuple):
     """A sequence that the model reads, and the log-probabilities needed along it, by ascending place."""
 
     tokens: tuple[int, ...]
@@ -40,18 +40,18 @@ class Path(NamedTuple):
 
 
 @dataclass(slots=True)
-class Row:
+class TokenTree:
     """A tree of tokens after a prefix; parents come before their children.
 
     Args:
-        paths: the sequences in the row.
+        sequences: the sequences in the row.
         tokens: token ids.
         parents: for each token, the index of its parent in the row; -1: the last token of the prefix.
         positions: for each token, its index in its sequence, prefix included.
         wanted: the log-probabilities that are needed; `place` is an index in the row.
     """
 
-    paths: Sequence[Path]
+    sequences: Sequence[TokenSequence]
     tokens: list[int] = field(default_factory=list)
     parents: list[int] = field(default_factory=list)
     positions: list[int] = field(default_factory=list)
@@ -67,10 +67,10 @@ class Batch(NamedTuple):
     """Rows that are computed in one forward pass, and the tokens that precede each of them."""
 
     prefix: tuple[int, ...]
-    rows: list[Row]
+    rows: list[TokenTree]
 
 
-def paths_of(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Path]:
+def sequences_of(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[TokenSequence]:
     """Returns the distinct sequences to read for pairs of context and target tokens, in lexicographic order.
 
     The last token of a target is predicted, not read. So all targets of one token share their context's sequence.
@@ -82,22 +82,22 @@ def paths_of(pairs: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[Path]
             continue
         wanted = found.setdefault((*context, *target[:-1]), [])
         wanted += (Wanted(len(context) - 1 + n, token, pair) for n, token in enumerate(target))
-    return [Path(tokens, sorted(found[tokens])) for tokens in sorted(found)]
+    return [TokenSequence(tokens, sorted(found[tokens])) for tokens in sorted(found)]
 
 
-def chains(paths: Sequence[Path], batch_tokens: int) -> Iterator[Batch]:
+def chains(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[Batch]:
     """Yields batches in which each sequence is a row, so that tokens are computed once per sequence."""
-    yield from _batched((), [grown([path], 0) for path in paths], batch_tokens)
+    yield from _batched((), [grown([sequence], 0) for sequence in sequences], batch_tokens)
 
 
-def trees(paths: Sequence[Path], batch_tokens: int) -> Iterator[Batch]:
+def trees(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[Batch]:
     """Yields batches of trees for sequences in lexicographic order.
 
     A batch has at most `batch_tokens` tokens, padding and a prefix per row included. A longer sequence is a
     batch alone.
     """
-    units = list(_merged(paths, 0, batch_tokens))
-    alone: list[list[Path]] = []
+    units = list(_merged(sequences, 0, batch_tokens))
+    alone: list[list[TokenSequence]] = []
     for first, stop, prefix in _prefixes(_bounds(units), 0, len(units), LEVELS)[1]:
         if prefix:
             rows = _merged([*chain(*units[first:stop])], prefix, batch_tokens - prefix)
@@ -107,54 +107,74 @@ def trees(paths: Sequence[Path], batch_tokens: int) -> Iterator[Batch]:
     yield from _batched((), [grown(row, 0) for row in alone], batch_tokens)
 
 
-def grown(paths: Sequence[Path], prefix: int) -> Row:
+def grown(sequences: Sequence[TokenSequence], prefix: int) -> TokenTree:
     """Returns the tree of sequences in lexicographic order, without their first `prefix` tokens, which are equal."""
-    row, trail, before = Row(paths), list[int](), paths[0].tokens[:prefix]
-    for path in paths:
-        known = _shared(before, path.tokens)
+    row, trail, before = TokenTree(sequences), list[int](), sequences[0].tokens[:prefix]
+    for sequence in sequences:
+        known = _shared(before, sequence.tokens)
         trail = trail[: known - prefix]
-        for token in path.tokens[known:]:
+        for token in sequence.tokens[known:]:
             row.parents.append(trail[-1] if trail else -1)
             row.positions.append(prefix + len(trail))
             trail.append(len(row.tokens))
             row.tokens.append(token)
-        row.wanted += (Wanted(trail[one.place - prefix], one.token, one.pair) for one in path.wanted)
-        before = path.tokens
+        row.wanted += (Wanted(trail[one.place - prefix], one.token, one.pair) for one in sequence.wanted)
+        before = sequence.tokens
     return row
 
 
-def _batched(prefix: tuple[int, ...], rows: Sequence[Row], batch_tokens: int) -> Iterator[Batch]:
-    for batch in batches([len(prefix) + len(row.tokens) for row in rows], batch_tokens, None):
-        yield Batch(prefix, [rows[number] for number in batch])
+def _batched(prefix: tuple[int, ...], rows: Sequence[TokenTree], batch_tokens: int) -> Iterator[Batch]:
+    """Yields batches of rows of similar length, the longest first, so that padding and passes cost the least."""
+    rows = sorted(rows, key=lambda row: -len(row.tokens))
+    costs, firsts = [0], [0]  # of the best batches of the first n rows; the first row of the last of these batches
+    for stop in range(1, len(rows) + 1):
+        found = []
+        for first in range(stop - 1, -1, -1):
+            count, width = stop - first, len(rows[first].tokens)
+            if count > 1 and count * (len(prefix) + width) > batch_tokens:
+                break
+            found.append((costs[first] + PASS + count * width, first))
+        cost, first = min(found)
+        costs.append(cost)
+        firsts.append(first)
+    cuts = [len(rows)]
+    while cuts[-1]:
+        cuts.append(firsts[cuts[-1]])
+    for stop, first in reversed([*pairwise(cuts)]):
+        yield Batch(prefix, rows[first:stop])
 
 
-def _merged(paths: Sequence[Path], prefix: int, limit: int) -> Iterator[list[Path]]:
+def _merged(sequences: Sequence[TokenSequence], prefix: int, limit: int) -> Iterator[list[TokenSequence]]:
     """Yields the sequences of each row of at most `limit` tokens after the prefix; a longer sequence is a row alone.
 
-    Without a prefix, a row grows as long as the shared tokens cost more than the attention that the mask discards.
+    A row grows as long as the tokens that it shares would cost more in two rows than the attention that its mask
+    discards. After a prefix, whose rows need a mask anyway, it grows to at least `ROW` tokens.
     """
-    row: list[Path] = []
+    row: list[TokenSequence] = []
     size = 0
-    for path in paths:
-        known = _shared(row[-1].tokens, path.tokens) if row else prefix
-        shared, new = known - prefix, len(path.tokens) - known
-        saved = shared + ((shared + new) ** 2 / 2 + prefix * shared) / PAIRS
-        pays = saved >= new * (2 * size + new) / PAIRS or (prefix and size + new <= ROW)
+    for sequence in sequences:
+        known = _shared(row[-1].tokens, sequence.tokens) if row else prefix
+        shared, new = known - prefix, len(sequence.tokens) - known
+        apart = shared + ((shared + new) ** 2 / 2 + prefix * shared) / PAIRS
+        pays = (prefix and size + new <= ROW) or apart >= new * (2 * size + new) / PAIRS
         if row and not (pays and size + new <= limit):
             yield row
             row, size, new = [], 0, shared + new
-        row.append(path)
+        row.append(sequence)
         size += new
     if row:
         yield row
 
 
-def _bounds(units: Sequence[Sequence[Path]]) -> list[int]:
+def _bounds(units: Sequence[Sequence[TokenSequence]]) -> list[int]:
     """Returns, for each unit, how many of its first tokens a prefix common with the unit before it can have at most.
 
     The prefix ends before the first log-probability that is needed, which must be computed in a row.
     """
-    own = [min(_shared(unit[0].tokens, unit[-1].tokens), *(path.wanted[0].place for path in unit)) for unit in units]
+    own = [
+        min(_shared(unit[0].tokens, unit[-1].tokens), *(sequence.wanted[0].place for sequence in unit))
+        for unit in units
+    ]
     between = [_shared(one[-1].tokens, other[0].tokens) for one, other in pairwise(units)]
     return [0, *(min(both) for both in zip(own, own[1:], between, strict=False))]
 
