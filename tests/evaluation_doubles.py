@@ -169,13 +169,12 @@ class SystemDouble:
 
 
 def scored_pairs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """A list that receives the pairs of tokens that `score_options` gives to its harness. Each scores 0."""
+    """A list that receives the pairs of tokens that `score_options` scores. Each scores 0."""
     scored: list[Any] = []
 
-    class Harness:
-        def _loglikelihood_tokens(self, pairs: list[Any]) -> list[tuple[float, bool]]:
-            scored.extend(pairs)
-            return [(0.0, True)] * len(pairs)
+    def log_likelihoods(model: Any, pairs: list[Any], batch_tokens: int) -> list[float]:
+        scored.extend(pairs)
+        return [0.0] * len(pairs)
 
-    monkeypatch.setattr(likelihood, "_harness", lambda model, batch_size: Harness())
+    monkeypatch.setattr(likelihood, "log_likelihoods", log_likelihoods)
     return scored

@@ -66,9 +66,9 @@ def test_exams_are_scored_behind_the_tokens_that_ask(template, kind, tmp_path, m
     model = _language_model(tmp_path / "model", template, kind)
     scored = scored_pairs(monkeypatch)
     targets = ["A", "15 mg twice daily"]
-    likelihood.score_options(model, [(_asked("Which?"), targets)], 1)
+    likelihood.score_options(model, [(_asked("Which?"), targets)], 256)
     asked = encode(model.tokenizer, _asked("Which?")).input_ids
-    for (_, context, target), text in zip(scored, targets, strict=True):
+    for (context, target), text in zip(scored, targets, strict=True):
         assert context == asked
         assert model.tokenizer.decode(target).strip() == text, "the turn's end is not scored"
         taught = encode(model.tokenizer, _asked("Which?"), text)

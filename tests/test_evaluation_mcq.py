@@ -1,4 +1,4 @@
-"""Exam questions scored by lm-eval's harness over our own tokens."""
+"""Exam questions scored over our own tokens."""
 
 import json
 import logging
@@ -71,7 +71,7 @@ def sit(
     parts = {"retriever": Search(index, top_k), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     return evaluate(
         SystemDouble(**parts, model=model, index=index), run_in(folder), 1,
-        exam, sample, "Answer by letter.", score_by, True, shift, 2,
+        exam, sample, "Answer by letter.", score_by, True, shift, 256,
     )  # fmt: skip
 
 
@@ -80,7 +80,7 @@ def test_log_likelihoods_are_the_modules_own(model: TinyLanguageModel) -> None:
 
     messages = [Message("system", "Choose."), Message("user", "a <|im_end|> b?")]
     targets = ["A", "two words", "<|im_end|>"]
-    (scored,) = score_options(model, [(messages, targets)], batch_size=2)
+    (scored,) = score_options(model, [(messages, targets)], batch_tokens=256)
     for target, score in zip(targets, scored, strict=True):
         encoded = encode(model.tokenizer, messages, target)
         ids = torch.tensor([encoded.input_ids])
@@ -100,7 +100,7 @@ def test_options_whose_last_letter_shares_a_token_with_the_turns_end_are_scored_
     model = SimpleNamespace(tokenizer=made, name="x")
     for options, ends in ((["Yes.", "No"], "\n</s>"), (["No", "Yes."], "\n</s>"), (["Yes", "No"], "")):
         scored.clear()
-        score_options(model, [([Message("user", "Q?")], options)], 1)
+        score_options(model, [([Message("user", "Q?")], options)], 256)
         assert [made.decode(target) for *_, target in scored] == [option + ends for option in options]
 
 
@@ -162,7 +162,7 @@ def test_bad_records_are_named_by_line(tmp_path: Path, bad: dict[str, Any]) -> N
 
 def test_a_question_longer_than_the_model_reads_is_refused(model: TinyLanguageModel) -> None:
     with pytest.raises(InputError, match="2048"):
-        score_options(model, [([Message("user", "word " * 3000)], ["A"])], batch_size=1)
+        score_options(model, [([Message("user", "word " * 3000)], ["A"])], batch_tokens=256)
 
 
 def test_no_room_for_passages_is_said(
@@ -267,21 +267,21 @@ def test_labels_of_several_tokens_can_win(model: TinyLanguageModel) -> None:
     import torch
 
     messages, labels = [Message("user", "Which?")], [str(n) for n in range(1, 13)]
-    (scored,) = score_options(model, [(messages, labels)], batch_size=4, labels=True)
+    (scored,) = score_options(model, [(messages, labels)], batch_tokens=256, labels=True)
     encoded = [encode(model.tokenizer, messages, label) for label in labels]
     for one, score in zip(encoded, scored, strict=True):
         with torch.inference_mode():
             logs = model.load()(torch.tensor([one.input_ids])).logits[0].float().log_softmax(-1)
         places = [place for place, label in enumerate(one.labels) if label != -100]
         assert score == pytest.approx(sum(float(logs[n - 1, one.input_ids[n]]) for n in places), abs=1e-3)
-    (alone,) = score_options(model, [(messages, ["10"])], batch_size=4, labels=True)
+    (alone,) = score_options(model, [(messages, ["10"])], batch_tokens=256, labels=True)
     assert alone[0] > scored[9], "labels of one length are scored without it"
 
 
 def test_an_option_that_goes_on_where_another_ends_can_win(model: TinyLanguageModel) -> None:
     messages = [Message("user", "Which?")]
-    (apart,) = score_options(model, [(messages, ["15 mg", "30 mg twice daily"])], batch_size=2)
-    (overlapping,) = score_options(model, [(messages, ["15 mg", "15 mg twice daily"])], batch_size=2)
+    (apart,) = score_options(model, [(messages, ["15 mg", "30 mg twice daily"])], batch_tokens=256)
+    (overlapping,) = score_options(model, [(messages, ["15 mg", "15 mg twice daily"])], batch_tokens=256)
     assert overlapping[0] < apart[0] - 1, "the end of the turn is scored, too"
 
 
@@ -338,7 +338,7 @@ def test_the_instruction_asks_for_what_is_scored(exam: str, tmp_path: Path, monk
     parts = {"retriever": Search(memory_index(), 0), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     system = SystemDouble(**parts, model=model, index=memory_index())
     for number, (given, score_by) in enumerate([(None, "letter"), (None, "text"), (" Choose. ", "text")]):
-        evaluate(system, run_in(tmp_path / str(number)), 1, exam, None, given, score_by, True, False, 2)
+        evaluate(system, run_in(tmp_path / str(number)), 1, exam, None, given, score_by, True, False, 256)
     assert seen == [mcq.INSTRUCTIONS["letter"], mcq.INSTRUCTIONS["text"], "Choose."]
     assert "letter" not in mcq.INSTRUCTIONS["text"]
 

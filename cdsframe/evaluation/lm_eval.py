@@ -7,7 +7,6 @@ passages; here no retriever is used. Writes no training data: evaluation sets ar
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
@@ -21,13 +20,13 @@ from cdsframe.contracts import LanguageModel, System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation import likelihood
 from cdsframe.evaluation.exam import same_form
 from cdsframe.evaluation.exam_columns import LETTERS
 from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.lm_eval_names import quiet
 from cdsframe.evaluation.lm_eval_tasks import ExamTask, load_tasks
 from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
+from cdsframe.evaluation.token_likelihood import log_likelihoods
 from cdsframe.types import JsonObject
 
 log = logging.getLogger(__name__)
@@ -78,7 +77,7 @@ def evaluate(
     contexts: bool,
     sample: Annotated[int, Field(ge=1)] | None,
     shift: bool,
-    batch_size: Annotated[int, Field(ge=1)],
+    batch_tokens: Annotated[int, Field(ge=16)],
 ) -> Result:
     """Scores each option of each question as lm-eval does; the accuracy is the share of questions answered right.
 
@@ -97,9 +96,9 @@ def evaluate(
     model = system.model
     if chat and not model.tokenizer.chat_template:
         raise InputError(f"evaluation.chat=true: {model.name} has no chat template; use evaluation.chat=false")
-    encoder = _encoder(model, batch_size)
+    encoder = _encoder(model)
     requests = [_requests(one, encoder, chat, system_message) for one in asked]
-    found = iter(_scored(model, encoder, requests, batch_size))
+    found = iter(_scored(model, encoder, requests, batch_tokens))
     rows = []
     for one, own in zip(asked, requests, strict=True):
         scores = [[next(found) for _ in instances] for instances in own]
@@ -142,7 +141,7 @@ def _requests(asked: Asked, encoder: Any, chat: bool, system_message: str | None
     return found
 
 
-def _encoder(model: LanguageModel, batch_size: int) -> Any:
+def _encoder(model: LanguageModel) -> Any:
     """lm-eval's HFLM, which returns its requests with their tokens instead of log-likelihoods."""
     from lm_eval.models.huggingface import HFLM
 
@@ -153,10 +152,10 @@ def _encoder(model: LanguageModel, batch_size: int) -> Any:
             return requests
 
     with quiet():  # HFLM warns if it gets a loaded module instead of a name
-        return Encoder(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal", batch_size=batch_size)
+        return Encoder(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal")
 
 
-def _scored(model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]], batch_size: int) -> list[float]:
+def _scored(model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]], batch_tokens: int) -> list[float]:
     """The log-likelihood of each request, in order. Raises InputError if one is too long or not finite."""
     pairs: list[Pair] = encoder.loglikelihood(list(_flat(requests)), disable_tqdm=True)
     lengths = [len(context) + len(target) for _, context, target in pairs]
@@ -165,10 +164,7 @@ def _scored(model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]
             f"{long} of {len(pairs)} prompts with an option are longer than {model.name} reads ({encoder.max_length} "
             f"tokens; the longest has {max(lengths)}); use a smaller evaluation.num_fewshot or another model"
         )
-    found = [score for score, _ in likelihood._harness(model, batch_size)._loglikelihood_tokens(pairs)]
-    if broken := sum(not math.isfinite(score) for score in found):
-        raise InputError(f"{model.name}: {broken} of {len(found)} log-likelihoods are not finite; check its weights")
-    return found
+    return log_likelihoods(model, [(context, target) for _, context, target in pairs], batch_tokens)
 
 
 def _flat(requests: Sequence[Sequence[Any]]) -> Iterator[Any]:

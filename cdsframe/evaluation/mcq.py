@@ -86,7 +86,7 @@ def evaluate(
     score_by: Literal["letter", "text"],
     show_options: bool,
     shift: bool,
-    batch_size: Annotated[int, Field(ge=1)],
+    batch_tokens: Annotated[int, Field(ge=16)],
 ) -> Result:
     """Scores each option of each question; the accuracy is the share of questions whose correct option scores highest.
 
@@ -110,7 +110,7 @@ def evaluate(
     versions = [version for own in moved for version in own]
     prompts = _prompts(system, form, versions, _retrieve(system, versions))
     asked = [(messages, form.targets(version)) for messages, version in zip(prompts, versions, strict=True)]
-    found = iter(score_options(system.model, asked, batch_size, labels=score_by == "letter"))
+    found = iter(score_options(system.model, asked, batch_tokens, labels=score_by == "letter"))
     precision = precision_of(system.model)
     rows = [
         _row(choice, form, [next(found) for _ in own], precision) for choice, own in zip(choices, moved, strict=True)
