@@ -13,7 +13,7 @@ import pytest
 from cdsframe.artifacts.run import Run
 from cdsframe.confidence import NoCalibration
 from cdsframe.contracts import Item
-from cdsframe.evaluation import likelihood
+from cdsframe.evaluation import likelihood_cache
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline
@@ -176,5 +176,5 @@ def scored_pairs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         scored.extend(pairs)
         return [0.0] * len(pairs)
 
-    monkeypatch.setattr(likelihood, "log_likelihoods", log_likelihoods)
+    monkeypatch.setattr(likelihood_cache, "log_likelihoods", log_likelihoods)
     return scored

@@ -98,7 +98,7 @@ def written(folder: Path, rows: list[dict[str, Any]], name: str = "exam.jsonl") 
 def ask(model: Any, folder: Path, task: str | list[str], path: str | list[str] | None, **changed: Any) -> Result:
     options: dict[str, Any] = {
         "num_fewshot": None, "fewshot_seed": 1234, "chat": False, "system_message": None, "score_by": None,
-        "contexts": True, "sample": None, "shift": False, "batch_tokens": 512,
+        "contexts": True, "sample": None, "shift": False, "batch_tokens": 512, "cache": None,
     }  # fmt: skip
     return evaluate(SystemDouble(model=model), run_in(folder), 1, task, path, **(options | changed))
 
@@ -166,9 +166,9 @@ def test_each_form_equals_lm_eval_on_the_same_rows(
     seen: list[str] = []
     scored = asking._scored
 
-    def noted(model: Any, encoder: Any, requests: Any, batch_tokens: int) -> list[float]:
+    def noted(model: Any, encoder: Any, requests: Any, batch_tokens: int, cache: str | None) -> list[float]:
         seen.extend(shifts[0][0].args[0] for shifts in requests)
-        return scored(model, encoder, requests, batch_tokens)
+        return scored(model, encoder, requests, batch_tokens, cache)
 
     monkeypatch.setattr(asking, "_scored", noted)
     accuracy, scores, prompts = stock(model, tmp_path, name, num_fewshot, chat, text, contexts, system)
@@ -203,7 +203,7 @@ def test_all_shifts_of_a_question_have_its_examples_and_move_only_its_options(
 ) -> None:
     prompts: list[list[str]] = []
 
-    def prefers_rest(model: Any, encoder: Any, requests: Any, batch_tokens: int) -> list[float]:
+    def prefers_rest(model: Any, encoder: Any, requests: Any, batch_tokens: int, cache: str | None) -> list[float]:
         found = []
         for shifts in requests:
             prompts.append([instances[0].args[0] for instances in shifts])

@@ -71,7 +71,7 @@ def sit(
     parts = {"retriever": Search(index, top_k), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     return evaluate(
         SystemDouble(**parts, model=model, index=index), run_in(folder), 1,
-        exam, sample, "Answer by letter.", score_by, True, shift, 256,
+        exam, sample, "Answer by letter.", score_by, True, shift, 256, None,
     )  # fmt: skip
 
 
@@ -338,7 +338,7 @@ def test_the_instruction_asks_for_what_is_scored(exam: str, tmp_path: Path, monk
     parts = {"retriever": Search(memory_index(), 0), "reranker": InOrder(), "context": First(), "prompt": prompt()}
     system = SystemDouble(**parts, model=model, index=memory_index())
     for number, (given, score_by) in enumerate([(None, "letter"), (None, "text"), (" Choose. ", "text")]):
-        evaluate(system, run_in(tmp_path / str(number)), 1, exam, None, given, score_by, True, False, 256)
+        evaluate(system, run_in(tmp_path / str(number)), 1, exam, None, given, score_by, True, False, 256, None)
     assert seen == [mcq.INSTRUCTIONS["letter"], mcq.INSTRUCTIONS["text"], "Choose."]
     assert "letter" not in mcq.INSTRUCTIONS["text"]
 

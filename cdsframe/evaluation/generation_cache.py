@@ -7,23 +7,16 @@ texts of its batch may change it too. Does not decide what is asked.
 
 from __future__ import annotations
 
-import json
 import logging
-import os
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cdsframe.contracts import BatchingGenerator, Generator
-from cdsframe.errors import InputError
+from cdsframe.evaluation.store import ResultStore
 from cdsframe.types import Generation, Message
 
 log = logging.getLogger(__name__)
-
-_WAIT = 60.0
-"""Seconds to wait for another process that writes."""
 
 
 @runtime_checkable
@@ -41,46 +34,15 @@ class GenerationCache:
     """
 
     def __init__(self, folder: str | Path) -> None:
-        self._path = Path(folder) / "generations.sqlite"
+        self._store = ResultStore(Path(folder) / "generations.sqlite", "generations")
 
     def read(self, keys: Sequence[str]) -> dict[str, Generation]:
         """Key -> text, for the keys that are stored."""
-        with self._open() as database:
-            rows = (database.execute("SELECT value FROM generations WHERE key = ?", [key]).fetchone() for key in keys)
-            return {key: _generation(json.loads(row[0])) for key, row in zip(keys, rows, strict=True) if row}
+        return self._store.read(keys, _generation)
 
     def write(self, found: Mapping[str, Generation]) -> None:
         """Stores texts; they are on disk when this returns."""
-        rows = [(key, json.dumps(_values(one))) for key, one in found.items()]
-        with self._open() as database, database:
-            database.executemany("INSERT OR REPLACE INTO generations VALUES (?, ?)", rows)
-
-    @contextmanager
-    def _open(self) -> Iterator[sqlite3.Connection]:
-        try:
-            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            place = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_NOFOLLOW, 0o600)
-            try:
-                os.fchmod(place, 0o600)
-            finally:
-                os.close(place)
-            database = sqlite3.connect(self._path, timeout=_WAIT)
-            try:
-                database.execute("CREATE TABLE IF NOT EXISTS generations (key TEXT PRIMARY KEY, value TEXT)")
-                yield database
-            finally:
-                database.close()
-        except (sqlite3.Error, OSError) as error:
-            reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-            raise InputError(self._unusable(reason)) from None
-        except (ValueError, KeyError, TypeError, RecursionError):
-            raise InputError(self._unusable("it holds something else than generated texts")) from None
-
-    def _unusable(self, reason: str) -> str:
-        return (
-            f"evaluation.cache: {self._path} cannot be used: {reason}; free disk space, delete the file if it is "
-            "damaged, or set evaluation.cache=null"
-        )
+        self._store.write({key: _values(one) for key, one in found.items()})
 
 
 class CachedGenerator:

@@ -13,14 +13,18 @@ from itertools import pairwise
 from cdsframe.chat.encoding import IGNORED, encode
 from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
-from cdsframe.evaluation.token_likelihood import log_likelihoods
+from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
 from cdsframe.types import Message
 
 log = logging.getLogger(__name__)
 
 
 def score_options(
-    model: LanguageModel, asked: Sequence[tuple[list[Message], list[str]]], batch_tokens: int, labels: bool = False
+    model: LanguageModel,
+    asked: Sequence[tuple[list[Message], list[str]]],
+    batch_tokens: int,
+    labels: bool = False,
+    cache: str | None = None,
 ) -> list[list[float]]:
     """Returns, for each conversation, the natural log-likelihood of each target as the assistant's turn.
 
@@ -32,6 +36,7 @@ def score_options(
         batch_tokens: maximum tokens of a forward pass.
         labels: whether the targets are option labels ("A", "B"). If the labels of a conversation have different numbers
             of tokens, they are scored including the end-of-turn tokens, too.
+        cache: folder of stored log-likelihoods; None: no cache.
 
     Raises InputError if a log-likelihood is not finite, a conversation is too long, or the chat template lacks an end
     of turn that is needed.
@@ -59,7 +64,7 @@ def score_options(
             "or the options differ in their number of label or end-of-turn tokens",
             with_end,
         )
-    scores = iter(log_likelihoods(model, pairs, batch_tokens))
+    scores = iter(cached_log_likelihoods(model, pairs, batch_tokens, cache))
     return [[next(scores) for _ in targets] for _, targets in asked]
 
 

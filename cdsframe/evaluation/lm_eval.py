@@ -23,10 +23,10 @@ from cdsframe.errors import InputError, named
 from cdsframe.evaluation.exam import same_form
 from cdsframe.evaluation.exam_columns import LETTERS
 from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
+from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
 from cdsframe.evaluation.lm_eval_names import quiet
 from cdsframe.evaluation.lm_eval_tasks import ExamTask, load_tasks
 from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
-from cdsframe.evaluation.token_likelihood import log_likelihoods
 from cdsframe.types import JsonObject
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ def evaluate(
     sample: Annotated[int, Field(ge=1)] | None,
     shift: bool,
     batch_tokens: Annotated[int, Field(ge=16)],
+    cache: str | None,
 ) -> Result:
     """Scores each option of each question as lm-eval does; the accuracy is the share of questions answered right.
 
@@ -98,7 +99,7 @@ def evaluate(
         raise InputError(f"evaluation.chat=true: {model.name} has no chat template; use evaluation.chat=false")
     encoder = _encoder(model)
     requests = [_requests(one, encoder, chat, system_message) for one in asked]
-    found = iter(_scored(model, encoder, requests, batch_tokens))
+    found = iter(_scored(model, encoder, requests, batch_tokens, cache))
     rows = []
     for one, own in zip(asked, requests, strict=True):
         scores = [[next(found) for _ in instances] for instances in own]
@@ -155,7 +156,9 @@ def _encoder(model: LanguageModel) -> Any:
         return Encoder(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal")
 
 
-def _scored(model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]], batch_tokens: int) -> list[float]:
+def _scored(
+    model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]], batch_tokens: int, cache: str | None
+) -> list[float]:
     """The log-likelihood of each request, in order. Raises InputError if one is too long or not finite."""
     pairs: list[Pair] = encoder.loglikelihood(list(_flat(requests)), disable_tqdm=True)
     lengths = [len(context) + len(target) for _, context, target in pairs]
@@ -164,7 +167,8 @@ def _scored(model: LanguageModel, encoder: Any, requests: Sequence[Sequence[Any]
             f"{long} of {len(pairs)} prompts with an option are longer than {model.name} reads ({encoder.max_length} "
             f"tokens; the longest has {max(lengths)}); use a smaller evaluation.num_fewshot or another model"
         )
-    return log_likelihoods(model, [(context, target) for _, context, target in pairs], batch_tokens)
+    tokens = [(context, target) for _, context, target in pairs]
+    return cached_log_likelihoods(model, tokens, batch_tokens, cache)
 
 
 def _flat(requests: Sequence[Sequence[Any]]) -> Iterator[Any]:

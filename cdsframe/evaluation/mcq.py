@@ -87,6 +87,7 @@ def evaluate(
     show_options: bool,
     shift: bool,
     batch_tokens: Annotated[int, Field(ge=16)],
+    cache: str | None,
 ) -> Result:
     """Scores each option of each question; the accuracy is the share of questions whose correct option scores highest.
 
@@ -95,6 +96,8 @@ def evaluate(
 
     With `shift`, a closed-book question whose options are shown is asked with all cyclic shifts of its options, so that
     the accuracy over the shifts does not depend on a preference for a letter.
+
+    `cache`: folder of log-likelihoods, from which a repeated or interrupted exam reads; None: no cache.
 
     `retriever=none` evaluates closed-book; with any other retriever the prompt shows passages, which are searched
     with the question alone, not with its options.
@@ -110,7 +113,7 @@ def evaluate(
     versions = [version for own in moved for version in own]
     prompts = _prompts(system, form, versions, _retrieve(system, versions))
     asked = [(messages, form.targets(version)) for messages, version in zip(prompts, versions, strict=True)]
-    found = iter(score_options(system.model, asked, batch_tokens, labels=score_by == "letter"))
+    found = iter(score_options(system.model, asked, batch_tokens, score_by == "letter", cache))
     precision = precision_of(system.model)
     rows = [
         _row(choice, form, [next(found) for _ in own], precision) for choice, own in zip(choices, moved, strict=True)
