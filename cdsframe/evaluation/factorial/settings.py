@@ -13,7 +13,7 @@ from cdsframe.evaluation.finished_run import FinishedRun
 from cdsframe.evaluation.naming import NO_NAME, Settings, option_name, read_settings
 from cdsframe.types import JsonObject
 
-_NO_FACTOR = {*NO_NAME, "seed", "evaluation.cache", "evaluation.batch_size"}
+_NO_FACTOR = {*NO_NAME, "seed", "own_process", "evaluation.cache", "evaluation.batch_size"}
 """Groups and paths that are no factors: they do not affect answers, or are replicates."""
 RETRIEVAL = {"corpus", "chunking", "index", "embedder", "expansion", "fusion", "reranker", "context"}
 """Groups without effect if no passages are retrieved."""
