@@ -10,32 +10,35 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-_STATUS, _RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
+_STATUS = Path("/proc/self/status")
+_measured: set[int] = set()
+"""Ids of the processes in which a run was measured."""
 
 
 class Resources:
-    """CPU seconds and peak memory from its construction on.
+    """CPU seconds from its construction on, and peak memory.
 
-    Jobs of a multirun may share a process, so the CPU time before is subtracted, and the operating system's peak is
-    reset (Linux). If a forked process asks, everything that it used counts.
+    Jobs of a multirun may share a process. Then the CPU time of earlier jobs is subtracted, and only the first job has
+    a peak, because later jobs also hold memory of earlier ones. A process that was forked after the construction counts
+    as new.
     """
 
     def __init__(self) -> None:
         self._process, self._cpu = os.getpid(), _cpu_seconds()
-        self._before = None if _reset_peak() else _peak_mib()
+        self._first = self._process not in _measured
+        _measured.add(self._process)
 
     def used(self) -> dict[str, float]:
         """`cpu_seconds`: of all threads, and of child processes that have ended. `peak_mib`: resident memory, in MiB.
 
-        Omits what the operating system does not report. Omits the peak if it cannot be reset and earlier work of the
-        process needed as much.
+        Omits what the operating system does not report, and the peak of a process that did other work before.
         """
         forked = os.getpid() != self._process
-        used = {}
         cpu, peak = _cpu_seconds(), _peak_mib()
+        used = {}
         if cpu is not None and self._cpu is not None:
             used["cpu_seconds"] = round(cpu - (0 if forked else self._cpu), 3)
-        if peak is not None and (forked or self._before is None or peak > self._before):
+        if peak is not None and (forked or self._first):
             used["peak_mib"] = round(peak, 1)
         return used
 
@@ -49,15 +52,8 @@ def _cpu_seconds() -> float | None:
     return sum(one.ru_utime + one.ru_stime for one in used)
 
 
-def _reset_peak() -> bool:
-    """Makes the peak that `_peak_mib` reads the current memory; False if the operating system cannot."""
-    with suppress(OSError):
-        _RESET.write_text("5", encoding="ascii")  # proc_pid_clear_refs(5): resets the peak resident set size
-        return True
-    return False
-
-
 def _peak_mib() -> float | None:
+    """Linux reports the peak in `status`; `getrusage` there includes the peak of the program that started this one."""
     with suppress(OSError):
         for line in _STATUS.read_text(encoding="utf-8").splitlines():
             if line.startswith("VmHWM:"):

@@ -16,6 +16,7 @@ from cdsframe.types import JsonObject
 _NO_FACTOR = {
     *NO_NAME,
     "seed",
+    "own_process",
     "evaluation.cache",
     "evaluation.batch_tokens",
     "generator.batch_size",

@@ -188,5 +188,7 @@ def _notes(analysis: Analysis) -> Iterator[str]:
         yield f"{setting} changes with {leader}: the effect of {leader} includes it."
     if any("seconds" in one or "cpu_seconds" in one for one in analysis.costs.values()):
         yield "Costs are means per question; CPU-seconds include loading the model, and the peak is of the process."
+    if len({"peak_mib" in one for one in analysis.costs.values()}) > 1:
+        yield "Jobs of a multirun share a process, and only the first has a peak; own_process=true measures all."
     if any_from_cache(design.cells.values()):
         yield "Runs that read texts from the cache have no CPU-seconds and no peak; to measure: evaluation.cache=null."
