@@ -79,17 +79,20 @@ class Forward:
                 torch.tensor([prefix], device=device), [(0, len(prefix) - 1)],
                 {"past_key_values": cache, "use_cache": True},
             )  # fmt: skip
-            self._prefix, self._states = prefix, [(layer.keys, layer.values) for layer in cache.layers]
+            layers: list[Any] = cache.layers
+            self._prefix, self._states = prefix, [(layer.keys, layer.values) for layer in layers]
         cache = DynamicCache()
-        for number, both in enumerate(self._states):
-            cache.update(*(state.expand(rows, -1, -1, -1) for state in both), number)
+        for number, (keys, values) in enumerate(self._states):
+            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
         return cache
 
     def _logits(self, ids: torch.Tensor, places: Sequence[tuple[int, int]], arguments: dict[str, Any]) -> torch.Tensor:
         """The logits at places (row, column); shape (places, vocabulary)."""
         rows, columns = [row for row, _ in places], [column for _, column in places]
+        logits: torch.Tensor
         if not self._picks:
-            return self._module(ids, **arguments).logits[rows, columns]
+            logits = self._module(ids, **arguments).logits
+            return logits[rows, columns]
         with _picked(self._module.get_output_embeddings(), rows, columns) as picked:
             logits = self._module(input_ids=ids, **arguments).logits
         return logits[0] if picked else logits[rows, columns]
