@@ -193,6 +193,9 @@ def to_text(comparison: JsonObject, every_pair: bool) -> str:
     lines += [line for pair in contrasts for line in _contrast(pair, comparison.get("margin"), len(contrasts))]
     family = f"the comparisons with the baseline ({len(contrasts)})"
     lines.append(f"\np is adjusted by Holm over {family}; significant: adjusted p of at most {LEVEL}.")
+    lines.append(
+        "The tests are of these runs: a claim about a method of training needs several seeds (evaluation=methods)."
+    )
     if shown:
         lines += ["\nExploratory, not adjusted for the number of comparisons:\n", *(f"- {pair}" for pair in shown)]
     if len(shown) < len(others):
