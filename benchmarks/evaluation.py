@@ -1,9 +1,9 @@
 """Measures the scoring of exam questions: cdsframe beside lm-eval's `hf` model at its best batch size, on a CPU.
 
-    CDSFRAME_DATA=FOLDER python benchmarks/evaluation.py [--questions 8] [--turns 5]
+    CDSFRAME_DATA=FOLDER python benchmarks/evaluation.py [--questions 6] [--turns 5]
 
 SmolLM2 in float32, plain prompts, the same strings for both: letters without shots; full texts of the options; letters
-after five fixed shots (tasks with `first_n`; four times as many questions, since real subjects have 80 to 220); letters
+after five fixed shots (tasks with `first_n`; six times as many questions, since real subjects have 80 to 220); letters
 after five shots that are drawn anew for each question. Each turn scores every task by both systems, each in a separate
 process with one thread, in alternating order. `hf` is `HFLM.loglikelihood`; its batch size is the fastest of five,
 chosen per task before the turns. A ratio is the lower bound of the turns: the smallest of the paired ratios of
@@ -70,7 +70,7 @@ def tasks(count: int) -> dict[str, Requests]:
     exams: dict[str, list[dict[str, Any]]] = {}
     for row in rows("mirage_dev.jsonl.gz"):
         exams.setdefault(row["dataset"], []).append(row)
-    mixed = [draw.choice(exams[name]) for _ in range(-(-count // 4)) for name in sorted(exams)][:count]
+    mixed = [draw.choice(exams[name]) for _ in range(count) for name in sorted(exams)][: 2 * count]
     of_subject = [row for row in exams["mmlu"] if row["meta"]["subject"] == SUBJECT]
     solved = [row for row in rows("mcq_train_sample.jsonl.gz") if row["split"] == "dev5shot"]
     fixed = shots([row for row in solved if row["meta"]["subject"] == SUBJECT])
@@ -80,7 +80,7 @@ def tasks(count: int) -> dict[str, Requests]:
         found["full_text"] += [
             (f"Question: {row['question']}\nAnswer:", f" {text}") for text in row["options"].values()
         ]
-    for row in draw.sample(of_subject, min(4 * count, len(of_subject))):
+    for row in draw.sample(of_subject, min(6 * count, len(of_subject))):
         found["5_shot"] += letters(row, fixed)
     for row in draw.sample(of_subject, count):
         found["redrawn"] += letters(row, shots(draw.sample([one for one in of_subject if one is not row], 5)))
@@ -165,9 +165,9 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
 # ------------------------------------------------------------------------------------------------ the comparison
 
 
-def best_sizes(made: dict[str, Requests]) -> dict[str, int]:
-    """The batch size of `hf` that takes the fewest CPU-seconds for a third of each task's questions."""
-    subsets = {name: [one for n, one in enumerate(requests) if n // 4 % 3 == 0] for name, requests in made.items()}
+def best_sizes(made: dict[str, Requests], count: int) -> dict[str, int]:
+    """The batch size of `hf` that takes the fewest CPU-seconds for the first questions of each task."""
+    subsets = {name: [one for one in requests if one[0] in first(requests, count)] for name, requests in made.items()}
     seconds: dict[str, dict[int, float]] = {name: {} for name in made}
     for size in BATCH_SIZES:
         found = run({"system": "hf", "tasks": subsets, "batch_sizes": dict.fromkeys(made, size)})
@@ -177,6 +177,11 @@ def best_sizes(made: dict[str, Requests]) -> dict[str, int]:
         spent = ", ".join(f"{size}: {value:.1f}" for size, value in by_size.items())
         print(f"  {name}: CPU-seconds of hf for {len(subsets[name])} options by batch size: {spent}", flush=True)
     return {name: min(by_size, key=lambda size: by_size[size]) for name, by_size in seconds.items()}
+
+
+def first(requests: Requests, count: int) -> set[str]:
+    """The contexts of the first `count` questions."""
+    return set(list(dict.fromkeys(context for context, _ in requests))[:count])
 
 
 def lower_bound(theirs: list[dict[str, Any]], own: list[dict[str, Any]], name: str) -> float:
@@ -202,7 +207,7 @@ def table(made: dict[str, Requests], sizes: dict[str, int], runs: dict[str, list
 def main() -> None:
     """Chooses the batch sizes of `hf`, runs both systems in turns and prints the table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--questions", type=int, default=8, help="of each task")
+    parser.add_argument("--questions", type=int, default=6, help="with redrawn shots; of the others more")
     parser.add_argument("--turns", type=int, default=5)
     parser.add_argument("--batch-tokens", type=int, default=2048, help="of cdsframe")
     parser.add_argument("--order", help=argparse.SUPPRESS)
@@ -217,7 +222,7 @@ def main() -> None:
         contexts = list(dict.fromkeys(context for context, _ in requests))
         words = [len(context.split()) for context in contexts]
         print(f"{name}: {len(contexts)} contexts of {min(words)} to {max(words)} words, {len(requests)} options")
-    sizes = best_sizes(made)
+    sizes = best_sizes(made, given.questions)
     orders = {
         "hf": {"system": "hf", "tasks": made, "batch_sizes": sizes},
         "cdsframe": {"system": "cdsframe", "tasks": made, "batch_tokens": given.batch_tokens},

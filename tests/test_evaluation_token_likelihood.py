@@ -108,38 +108,53 @@ def test_scores_equal_lm_evals(model: Any, kind: str, batch_tokens: int) -> None
     assert token_likelihood._PROVEN[model.load()] is SHARED
 
 
-def test_all_kinds_together_in_any_order(model: Any) -> None:
-    pairs = [pair for of_kind in exam(2).values() for pair in of_kind]
+def subjects(seed: int) -> Pairs:
+    """Questions after the shots of three subjects, each with as many tokens as its subject's shots."""
+    draw = random.Random(seed)
+    shots = [tokens(150, draw) for _ in range(3)]
+    return [(of_subject + tokens(draw.randrange(5, 60), draw), [100 + n]) for of_subject in shots for n in range(20)]
+
+
+def test_all_kinds_together_in_any_order(model: Any, forwards: list[Any]) -> None:
+    pairs = [pair for of_kind in exam(2).values() for pair in of_kind] + subjects(5)
     scores = log_likelihoods(model, pairs, 700)
     assert scores == pytest.approx(stock(model, pairs), abs=1e-4)
+    assert len({batch.prefix for batch in forwards if len(batch.prefix) > 100}) == 3
     order = random.Random(3).sample(range(len(pairs)), len(pairs))
     assert log_likelihoods(model, [pairs[n] for n in order], 700) == [scores[n] for n in order]
     assert log_likelihoods(model, [], 700) == []
 
 
 def test_shared_tokens_are_computed_once(model: Any, forwards: list[Any]) -> None:
-    def computed(kind: str) -> int:
-        forwards.clear()
-        log_likelihoods(model, exam()[kind], 4096)
-        prefixes = {batch.prefix for batch in forwards}
-        return sum(map(len, prefixes)) + sum(len(row.tokens) for batch in forwards for row in batch.rows)
-
     log_likelihoods(model, exam()["letters"], 4096)
-    for kind, pairs in exam().items():
-        distinct = {(*context, *target)[:n] for context, target in pairs for n in range(1, len(context) + len(target))}
-        assert len(distinct) <= computed(kind) <= 1.15 * len(distinct), kind
+    for kind, pairs in (*exam().items(), ("subjects", subjects(5))):
+        forwards.clear()
+        log_likelihoods(model, pairs, 4096)
+        prefixes = {batch.prefix for batch in forwards}
+        computed = sum(map(len, prefixes)) + sum(len(row.tokens) for batch in forwards for row in batch.rows)
+        read = {(*context, *target)[:n] for context, target in pairs for n in range(1, len(context) + len(target))}
+        assert len(read) <= computed <= 1.2 * len(read), kind
 
 
-def test_batches_keep_the_budget(model: Any) -> None:
-    sequences = sequences_of([pair for of_kind in exam(2).values() for pair in of_kind])
+def test_batches_keep_the_budget() -> None:
+    sequences = sequences_of([pair for of_kind in exam(2).values() for pair in of_kind] + subjects(5))
     for plan in (trees, chains):
-        for batch in plan(sequences, 400):
-            size = len(batch.rows) * (len(batch.prefix) + max(len(row.tokens) for row in batch.rows))
-            assert size <= 400 or [len(row.sequences) for row in batch.rows] == [1]
-        planned = [
-            sequence.tokens for batch in plan(sequences, 400) for row in batch.rows for sequence in row.sequences
-        ]
-        assert sorted(planned) == [sequence.tokens for sequence in sequences]
+        for batch_tokens in (250, 1000):
+            batches = list(plan(sequences, batch_tokens))
+            for batch in batches:
+                size = len(batch.rows) * (len(batch.prefix) + max(len(row.tokens) for row in batch.rows))
+                assert size <= batch_tokens or [len(row.sequences) for row in batch.rows] == [1]
+            assert (
+                any(len(batch.rows) > 1 for batch in batches if batch.prefix or plan is chains) or batch_tokens == 250
+            )
+            planned = [one.tokens for batch in batches for row in batch.rows for one in row.sequences]
+            assert sorted(planned) == [one.tokens for one in sequences]
+
+
+def test_a_sequence_is_no_longer_a_chain_only_if_that_pays() -> None:
+    draw = random.Random(1)
+    few = sequences_of([([5, 6, 7, *tokens(80, draw)], [1]) for _ in range(30)])
+    assert not any(row.branches or batch.prefix for batch in trees(few, 2048) for row in batch.rows)
 
 
 def test_a_batch_that_exceeds_memory_is_halved(

@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from itertools import chain, pairwise
 from typing import NamedTuple
 
-ROW = 512
-"""Tokens up to which a row after a prefix is filled with sequences that share nothing else."""
-PAIRS = 3000
-"""Pairs of tokens whose attention costs about as much as the linear layers of one token."""
+ROW = 256
+"""Maximum tokens that sequences of one row have beside those that they share with their neighbour or the prefix."""
+PAIRS = 1500
+"""Pairs of tokens whose attention a mask discards, that cost as much as the linear layers of one token."""
+MASKED = 0.1
+"""Share of its time that a sequence takes longer with a mask than with causal attention."""
 PASS = 64
-"""Tokens that cost about as much as a forward pass costs beside its tokens."""
-WORTH = 256
-"""Tokens that a prefix must save to be computed separately."""
+"""Tokens that cost as much as a forward pass costs beside its tokens."""
 LEVELS = 50
 """Nested prefixes that are considered; bounds the recursion."""
 
@@ -98,7 +98,7 @@ def trees(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[Bat
     """
     units = list(_merged(sequences, 0, batch_tokens))
     alone: list[list[TokenSequence]] = []
-    for first, stop, prefix in _prefixes(_bounds(units), 0, len(units), LEVELS)[1]:
+    for first, stop, prefix in _prefixes(_bounds(units), _unmasked(units), 0, len(units), LEVELS)[1]:
         if prefix:
             rows = _merged([*chain(*units[first:stop])], prefix, batch_tokens - prefix)
             yield from _batched(units[first][0].tokens[:prefix], [grown(row, prefix) for row in rows], batch_tokens)
@@ -147,17 +147,17 @@ def _batched(prefix: tuple[int, ...], rows: Sequence[TokenTree], batch_tokens: i
 def _merged(sequences: Sequence[TokenSequence], prefix: int, limit: int) -> Iterator[list[TokenSequence]]:
     """Yields the sequences of each row of at most `limit` tokens after the prefix; a longer sequence is a row alone.
 
-    A row grows as long as the tokens that it shares would cost more in two rows than the attention that its mask
-    discards. After a prefix, whose rows need a mask anyway, it grows to at least `ROW` tokens.
+    A row grows as long as the tokens that it shares cost more than the attention that its mask discards. After a prefix
+    there is a mask anyway, and sequences that share nothing else are in one row, too.
     """
     row: list[TokenSequence] = []
     size = 0
     for sequence in sequences:
         known = _shared(row[-1].tokens, sequence.tokens) if row else prefix
         shared, new = known - prefix, len(sequence.tokens) - known
-        apart = shared + ((shared + new) ** 2 / 2 + prefix * shared) / PAIRS
-        pays = (prefix and size + new <= ROW) or apart >= new * (2 * size + new) / PAIRS
-        if row and not (pays and size + new <= limit):
+        discarded = size - shared
+        pays = prefix > 0 or shared >= new * (discarded / PAIRS + MASKED)
+        if row and not (pays and discarded + new <= ROW and size + new <= limit):
             yield row
             row, size, new = [], 0, shared + new
         row.append(sequence)
@@ -179,16 +179,25 @@ def _bounds(units: Sequence[Sequence[TokenSequence]]) -> list[int]:
     return [0, *(min(both) for both in zip(own, own[1:], between, strict=False))]
 
 
-def _prefixes(bounds: Sequence[int], first: int, stop: int, levels: int) -> tuple[int, list[tuple[int, int, int]]]:
-    """Returns the tokens saved by the best prefixes of units `first` to `stop`, and `(first, stop, prefix)` of each."""
+def _unmasked(units: Sequence[Sequence[TokenSequence]]) -> list[int]:
+    """Returns, for each unit, the tokens that need a mask only if a prefix precedes them."""
+    return [len(unit[0].tokens) if len(unit) == 1 else 0 for unit in units]
+
+
+def _prefixes(
+    bounds: Sequence[int], unmasked: Sequence[int], first: int, stop: int, levels: int
+) -> tuple[float, list[tuple[int, int, int]]]:
+    """Returns the tokens that the best prefixes of units `first` to `stop` save, and `(first, stop, prefix)` each."""
+    alone = 0.0, [(first, stop, 0)]
     if stop - first == 1:
-        return 0, [(first, stop, 0)]
+        return alone
     prefix = min(bounds[first + 1 : stop])
-    together = prefix * (stop - first - 1) - WORTH, [(first, stop, prefix)]
+    saved = prefix * (stop - first - 1) - PASS - MASKED * sum(unmasked[first:stop])
+    together = saved, [(first, stop, prefix)]
     if levels == 0:
-        return max(together, (0, [(first, stop, 0)]))
+        return max(together, alone)
     cuts = [first, *(n for n in range(first + 1, stop) if bounds[n] == prefix), stop]
-    apart = [_prefixes(bounds, *cut, levels - 1) for cut in pairwise(cuts)]
+    apart = [_prefixes(bounds, unmasked, *cut, levels - 1) for cut in pairwise(cuts)]
     return max(together, (sum(saved for saved, _ in apart), [*chain(*(groups for _, groups in apart))]))
 
 
