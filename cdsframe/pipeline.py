@@ -7,7 +7,7 @@ not of the search.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from time import perf_counter
 
 from cdsframe.citations import check
@@ -142,7 +142,7 @@ class Pipeline:
         reason = self.unmatched(filter) if nothing else ""
         for number in nothing:
             yield number, self._abstain(questions[number], retrieved[number].seconds, reason)
-        asked = [number for number in range(len(questions)) if number not in set(nothing)]
+        asked = sorted(set(range(len(questions))) - set(nothing))
         prompts = [self._fit(questions[number], found[number], history) for number in asked]
         started = perf_counter()
         for place, generation in self._generate([messages for messages, _ in prompts]):
@@ -195,9 +195,15 @@ class Pipeline:
         return [answers[number] for number in range(len(questions))]
 
     def _generate(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        """The generator's answers with seconds; where it measures none, all get the same share of the time."""
         if isinstance(self.generator, BatchingGenerator):
-            return self.generator.generate_each(conversations)
-        return enumerate(self.generator.generate(conversations))
+            yield from self.generator.generate_each(conversations)
+            return
+        started = perf_counter()
+        generations = self.generator.generate(conversations)
+        share = (perf_counter() - started) / max(len(conversations), 1)
+        for place, one in enumerate(generations):
+            yield place, one if one.seconds is not None else replace(one, seconds=share)
 
     def unmatched(self, filter: Filters | None) -> str:
         """Explains which part of a filter no document matches; empty if documents match or there is no filter."""

@@ -340,5 +340,9 @@ def test_scores_that_are_no_shares_are_refused(value: object, tmp_path: Path) ->
 
 def test_equal_runs_are_not_worse(tmp_path: Path) -> None:
     runs = [written(tmp_path / name, exam([0, 1] * 150), **{"mcq/accuracy": 0.5}) for name in "ab"]
-    text = to_text(compare(runs, margin=0.03), every_pair=False)
-    assert "not worse by more than 0.03" in text
+    comparison = compare(runs, margin=0.03)
+    text = to_text(comparison, every_pair=False)
+    assert "not worse by more than 0.03\n" in text
+    assert "would be found" not in text, "without any difference, its spread is not known"
+    [pair] = [pair for pair in comparison["pairs"] if pair["p_holm"] is not None]
+    assert pair["found_from"] is pair["questions_for_margin"] is None

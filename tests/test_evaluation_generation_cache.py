@@ -199,6 +199,8 @@ def test_an_evaluation_repeated_is_read_and_keeps_its_costs(tmp_path: Path) -> N
             evaluate(system, run_in(tmp_path / str(number)), 1, "test", None, str(tmp_path / "cache")).metrics
         )
         assert bool(generator.batches) is (number == 0)
+        manifest = json.loads((tmp_path / str(number) / "manifest.json").read_text())
+        assert manifest["read_from_cache"] == (len(QUESTIONS) if number else 0)
     first, second = ({k: v for k, v in metrics.items() if "seconds" not in k} for metrics in results)
     assert first == second
     assert results[1]["qa/seconds_per_question"] >= 0.25

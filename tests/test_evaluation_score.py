@@ -1,6 +1,7 @@
 """Asking and scoring are apart: rows are written as they come, and give the same scores again without a model."""
 
 import json
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -151,7 +152,39 @@ def test_each_question_is_searched_once(tmp_path: Path) -> None:
 
     system.retriever.search_many = counting
     ask(SystemDouble(system, index=index), run_in(tmp_path), 1, "test", None, None)
-    assert sorted(searched) == sorted([*(question.question for question in QUESTIONS), "warm-up"])
+    assert searched == ["warm-up", *(question.question for question in QUESTIONS)], "the index is opened before"
+
+
+def test_costs_leave_out_loading(tmp_path: Path) -> None:
+    """Opening the index and loading the model count neither as seconds nor as CPU-seconds of answering."""
+    system, index = pipeline("15 mg")
+    plain, opened = system.retriever.search_many, []
+
+    def slow_at_first(
+        queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+    ) -> list[list[Hit]]:
+        if not opened:
+            opened.append(True)
+            _work(0.3)
+        return plain(queries, top_k, filter)
+
+    class SlowToLoad(ScriptedGenerator):
+        def load(self) -> None:
+            _work(0.3)
+
+    system.retriever.search_many = slow_at_first
+    asked_by = system.with_generator(SlowToLoad("15 mg"))
+    metrics = ask(SystemDouble(asked_by, index=index), run_in(tmp_path), 1, "test", None, None).metrics
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["answering_cpu_seconds"] < 0.3
+    assert manifest["read_from_cache"] == 0
+    assert metrics["qa/seconds_per_question"] * len(QUESTIONS) < 0.3
+
+
+def _work(seconds: float) -> None:
+    end = time.process_time() + seconds
+    while time.process_time() < end:
+        pass
 
 
 def test_a_department_comes_from_the_passages_that_answer(tmp_path: Path) -> None:
@@ -164,7 +197,7 @@ def test_a_department_comes_from_the_passages_that_answer(tmp_path: Path) -> Non
     own = MemoryIndex(identity={})
     own.write([replace(p, metadata={"department": "Pharmacy"}) for p in index.passages(["alpha", "beta"])], None)
     own.commit()
-    found = ask_questions(system, own, Questions(QUESTIONS).questions("test"), tmp_path / "rows.jsonl", 10)
+    found = ask_questions(system, own, Questions(QUESTIONS).questions("test"), tmp_path / "rows.jsonl", 10).predictions
     assert [one.department for one in found] == ["Pharmacy"] * 4 + ["", ""]
     assert isinstance(found[0], Prediction)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 
@@ -297,3 +298,15 @@ def test_a_cut_passage_is_shown_cut_and_cited_where_it_stands() -> None:
     assert "Wash" not in generator.conversations[0][-1].content
     start = text.index("The loading")
     assert (citation.start, citation.end) == (start, start + len("The loading dose of velorapine is 4.5 mg."))
+
+
+def test_answers_of_a_generator_that_measures_nothing_share_its_time() -> None:
+    class Slow(ScriptedGenerator):
+        def generate(self, conversations):
+            time.sleep(0.06)
+            return super().generate(conversations)
+
+    answers = pipeline(Slow("4.5 mg [1]")).answer_many([QUESTION] * 3)
+    seconds = [answer.timings["generate"] for answer in answers]
+    assert seconds[0] == seconds[1] == seconds[2]
+    assert seconds[0] >= 0.02

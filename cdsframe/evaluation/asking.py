@@ -8,8 +8,10 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from math import isfinite
 from pathlib import Path
+from time import process_time
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.contracts import Index
@@ -23,8 +25,19 @@ from cdsframe.types import Answer, Question
 log = logging.getLogger(__name__)
 
 
-def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: Path, depth: int) -> list[Prediction]:
+@dataclass(frozen=True, slots=True)
+class Asked:
     """The answers, in the order of the questions.
+
+    `cpu_seconds`: of this process, for searching and answering; loading index and model does not count.
+    """
+
+    predictions: list[Prediction]
+    cpu_seconds: float
+
+
+def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: Path, depth: int) -> Asked:
+    """Asks the pipeline.
 
     Writes them to `path` one by one in the order in which they are computed; when all are computed, in the order of the
     questions.
@@ -35,12 +48,16 @@ def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: P
     """
     texts, depth = [question.question for question in questions], max(depth, pipeline.retriever.top_k)
     log.info("searching for %d questions", len(questions))
+    pipeline.search("warm-up")  # opens the index, so that the seconds are those of searching
+    started = process_time()
     retrieved = pipeline.search_many(texts, depth=depth)  # a retriever that does not look so deep says so at once
     rankings = [[hit.passage.id for hit in one.ranking[:depth]] for one in retrieved]
+    spent = process_time() - started
     gold = evidence_passages(index, questions) if pipeline.retriever.searches else {}
     groups = question_groups(questions)
-    pipeline.load()  # so that the seconds are those of answering
+    pipeline.generator.load()
     log.info("asking %d questions", len(questions))
+    started = process_time()
     found: dict[int, Prediction] = {}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w", encoding="utf-8", buffering=1) as lines:
@@ -51,7 +68,7 @@ def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: P
             found[place] = one
     ordered = [found[place] for place in range(len(questions))]
     write_jsonl(path, (one.row() for one in ordered))
-    return ordered
+    return Asked(ordered, spent + process_time() - started)
 
 
 def _finite(answers: Iterator[tuple[int, Answer]]) -> Iterator[tuple[int, Answer]]:

@@ -85,7 +85,7 @@ def evaluate(
         )
     pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
-    predictions = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", depth=0)
+    predictions = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", depth=0).predictions
     parts = split_by_group([one.group for one in predictions], seed)
     samples = [
         Sample(one, part, is_correct(one, correct_from))

@@ -210,11 +210,11 @@ def _contrast(pair: PairedComparison, margin: float | None, contrasts: int) -> l
         lines.append(f"  {pair.groups} groups of dependent questions: no difference can be significant")
     elif pair.found_from is not None:
         lines.append(f"  a true difference of {pair.found_from:.3f} would be found with a probability of .8")
-    if margin is not None and pair.questions_for_margin is not None:
+    if margin is not None and pair.not_worse is not None:
         worse = "not worse by more than" if pair.not_worse else "may be worse by more than"
-        lines.append(
-            f"  {worse} {margin}; to find such a difference takes about {pair.questions_for_margin:,} questions"
-        )
+        lines.append(f"  {worse} {margin}")
+        if pair.questions_for_margin is not None:
+            lines[-1] += f"; to find such a difference takes about {pair.questions_for_margin:,} questions"
     return lines
 
 

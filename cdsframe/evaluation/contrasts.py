@@ -144,10 +144,11 @@ def contrast(
         for pair, one, spread in zip(pairs, paired_differences(changes, groups), spreads, strict=True):
             tests = contrasts if primary and pair[0] == baseline else 1
             errors = float(norm.ppf(1 - LEVEL / 2 / tests) + norm.ppf(_POWER))
-            needed = None if margin is None else max(1, math.ceil(len(both) * (errors * spread / margin) ** 2))
+            # Without any difference, nothing is known of the spread, so nothing can be planned.
+            needed = None if margin is None or not spread else math.ceil(len(both) * (errors * spread / margin) ** 2)
             found[pair] = PairedComparison(
                 measure.name, names[pair[0]], names[pair[1]], len(both), one.value, one.low, one.high, one.p,
-                None, len(set(groups)), errors * spread, needed, _not_worse(measure, one, margin),
+                None, len(set(groups)), errors * spread or None, needed, _not_worse(measure, one, margin),
             )  # fmt: skip
     first_class = [pair for pair in found if primary and pair[0] == baseline]
     adjusted = dict(zip(first_class, holm([found[pair].p for pair in first_class]), strict=True))

@@ -57,6 +57,8 @@ class CachedGenerator:
         self._generator, self._store = generator, store
         self.uses_model, self.name = generator.uses_model, generator.name
         self.max_new_tokens, self.temperature = generator.max_new_tokens, generator.temperature
+        self.read = 0
+        """Number of answers that were read instead of computed."""
 
     def load(self) -> None:
         """Does nothing: the model is loaded when a text is missing."""
@@ -72,6 +74,7 @@ class CachedGenerator:
         """Yields stored texts first, then the others as they are computed."""
         keys = self._generator.keys(conversations)
         found = self._store.read(keys)
+        self.read += sum(key in found for key in keys)
         yield from ((number, found[key]) for number, key in enumerate(keys) if key in found)
         places: dict[str, list[int]] = {}
         for number, key in enumerate(keys):
@@ -98,6 +101,11 @@ def cached(generator: Generator, folder: str | None) -> Generator:
     if folder is None or not isinstance(generator, KeyedGenerator):
         return generator
     return CachedGenerator(generator, GenerationCache(folder))
+
+
+def texts_read(generator: Generator) -> int:
+    """Number of answers that a generator read from a cache instead of computing them."""
+    return generator.read if isinstance(generator, CachedGenerator) else 0
 
 
 def _values(one: Generation) -> dict[str, object]:

@@ -18,7 +18,7 @@ from cdsframe.contracts import System
 from cdsframe.contracts.declarations import declares
 from cdsframe.data.sampling import by_type, proportional_sample
 from cdsframe.evaluation.asking import ask
-from cdsframe.evaluation.generation_cache import cached
+from cdsframe.evaluation.generation_cache import cached, texts_read
 from cdsframe.evaluation.prediction import Prediction
 from cdsframe.evaluation.ranking import write_trec
 from cdsframe.evaluation.report import facts_of, write_report
@@ -44,7 +44,8 @@ def evaluate(
     """
     pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
-    predictions = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", DEPTH)
+    asked = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", DEPTH)
+    predictions = asked.predictions
     top_k = pipeline.retriever.top_k
     metrics, rows = write_scores(run.folder, predictions, top_k)
     digests: dict[str, str | None] = {"data": question_digest(questions)}
@@ -53,6 +54,7 @@ def evaluate(
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
     facts = {"generator": pipeline.generator.name, "data_scope": system.data.scope, "top_k": top_k}
+    facts |= {"answering_cpu_seconds": asked.cpu_seconds, "read_from_cache": texts_read(pipeline.generator)}
     manifest = run.manifest(digests, **facts)
     write_report(run.folder, rows, metrics, facts_of(manifest, run.folder, system.name, system.adapter))
     run.finish(metrics, digests, **facts)

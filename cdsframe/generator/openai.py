@@ -11,7 +11,9 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from math import ceil
+from time import perf_counter
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -93,14 +95,25 @@ class OpenAiGenerator:
         return sum(ceil(len(message.content) / _CHARACTERS_PER_TOKEN) + 4 for message in messages)
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
+        return [one for _, one in self.generate_each(conversations)]
+
+    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+        """Yields the answers in order. An answer's seconds are its request's, divided by the concurrent requests."""
         from concurrent.futures import ThreadPoolExecutor
 
         from tqdm import tqdm
 
+        at_once = max(1, min(self._concurrency, len(conversations)))
+
+        def timed(messages: Sequence[Message]) -> Generation:
+            started = perf_counter()
+            found = self._ask(messages)
+            return replace(found, seconds=(perf_counter() - started) / at_once)
+
         with ThreadPoolExecutor(self._concurrency) as pool:
-            answers = pool.map(self._ask, conversations)
+            answers = pool.map(timed, conversations)
             few = len(conversations) <= self._concurrency
-            return list(tqdm(answers, total=len(conversations), desc="answers", unit="", disable=few))
+            yield from enumerate(tqdm(answers, total=len(conversations), desc="answers", unit="", disable=few))
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         """Streams an answer. Closing the iterator closes the connection, which makes engines stop generating."""

@@ -34,17 +34,16 @@ def _run_costs(run: EvaluatedRun) -> dict[str, float]:
     found = {key: metrics[name] for key, name in names.items() if name in metrics}
     if answered_from_cache(run):
         return found
-    if "cpu_seconds" in manifest and count:
-        found["cpu_seconds"] = manifest["cpu_seconds"] / count
+    if "answering_cpu_seconds" in manifest and count:
+        found["cpu_seconds"] = manifest["answering_cpu_seconds"] / count
     if "peak_mib" in manifest:
         found["peak_mib"] = manifest["peak_mib"]
     return found
 
 
 def answered_from_cache(run: EvaluatedRun) -> bool:
-    """Whether the run took less time than its answers took to compute: texts were read from the cache."""
-    seconds = run.results.metrics.get("qa/seconds_per_question", 0.0) * len(run.results.rows)
-    return float(run.manifest.get("seconds", seconds)) < seconds
+    """Whether the run read any answer from the cache instead of computing it."""
+    return bool(run.manifest.get("read_from_cache"))
 
 
 def any_from_cache(cells: Iterable[Mapping[str, Sequence[EvaluatedRun]]]) -> bool:

@@ -9,7 +9,7 @@ from cdsframe.evaluation.factorial.costs import COSTS
 from cdsframe.evaluation.factorial.summary import Analysis, effect_name
 from cdsframe.evaluation.picture import COLOURS, drawn, plain
 
-_AXES = ("cpu_seconds", "seconds", "prompt_tokens")
+_AXES = ("seconds", "cpu_seconds", "prompt_tokens")
 """Costs; the first that all systems have is the axis."""
 _MARKERS = "osD^vPX*<>"
 _GREY, _DARK = "#777777", "#222222"

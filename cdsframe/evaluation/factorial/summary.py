@@ -187,7 +187,7 @@ def _notes(analysis: Analysis) -> Iterator[str]:
     for setting, leader in design.follows.items():
         yield f"{setting} changes with {leader}: the effect of {leader} includes it."
     if any("seconds" in one or "cpu_seconds" in one for one in analysis.costs.values()):
-        yield "Costs are means per question; CPU-seconds include loading the model, and the peak is of the process."
+        yield "Costs are means per question, of searching and answering; the peak is of the process."
     if len({"peak_mib" in one for one in analysis.costs.values()}) > 1:
         yield "Jobs of a multirun share a process, and only the first has a peak; own_process=true measures all."
     if any_from_cache(design.cells.values()):

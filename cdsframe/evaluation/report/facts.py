@@ -12,7 +12,8 @@ import yaml
 from cdsframe.types import JsonObject
 
 _NO_CHOICE = ("paths", "experiment", "evaluation")
-_NO_FACT = ("digests", "format_version", "seconds", "started", "cpu_seconds", "peak_mib")
+_NO_FACT = ("digests", "format_version", "seconds", "started", "cpu_seconds", "peak_mib",
+            "answering_cpu_seconds", "read_from_cache")  # fmt: skip
 _OVERRIDES = Path(".hydra", "overrides.yaml")
 
 
