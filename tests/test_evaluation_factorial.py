@@ -321,9 +321,11 @@ def test_values_under_an_option_are_factors(tmp_path: Path) -> None:
 
 def test_costs_stand_beside_quality(tmp_path: Path) -> None:
     metrics = {"qa/prompt_tokens": 271.0, "qa/completion_tokens": 6.5, "qa/seconds_per_question": 2.0}
+    metrics |= {"qa/copy_passage/f1": 0.4}
     runs = four_runs(tmp_path, metrics=metrics, facts={"answering_cpu_seconds": 60.0, "peak_mib": 1234.5})
     result = analysed(tmp_path / "run", runs)
     assert result.metrics["factorial/cells/3/cpu_seconds"] == 3
+    assert "| (first passage of: " in result.text, "what needs no model"
     assert result.metrics["factorial/cells/3/peak_mib"] == 1234.5
     assert "| 271           | 6.50              | 2.00    | 3.00        | 1234     |" in result.text
     assert "seconds per question" in (tmp_path / "run" / "factorial.svg").read_text()

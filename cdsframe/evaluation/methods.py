@@ -17,6 +17,7 @@ from cdsframe.errors import InputError
 from cdsframe.evaluation.compare import primary_measure
 from cdsframe.evaluation.contrasts import PairedComparison, common_groups, score_of
 from cdsframe.evaluation.finished_run import FinishedRun, require_comparable
+from cdsframe.evaluation.naive import naive_means
 from cdsframe.evaluation.result import Result
 from cdsframe.evaluation.statistics import holm, seeds_difference
 from cdsframe.evaluation.statistics.seeds import ENOUGH
@@ -67,6 +68,8 @@ def evaluate(
     adjusted = dict(zip(others, holm([found[name].p for name in others]), strict=True))
     lines = [f"{measure.name}, {len(ids)} questions"]
     lines += [f"- {name}: {table.mean():.3f}, by seed {_written(table)}" for name, table in scores.items()]
+    shown = [{"name": name, "metrics": one.metrics} for name, runs in finished.items() for one in runs[:1]]
+    lines += [f"- {name}: {mean:.3f}" for name, mean in naive_means(shown, measure.column).items()]
     for name, one in found.items():
         key = f"methods/{name}_minus_{base}"
         metrics |= {key: one.value, f"{key}/ci_low": one.low, f"{key}/ci_high": one.high, f"{key}/p": one.p}

@@ -9,6 +9,7 @@ from cdsframe.evaluation.contrasts import LEVEL, Measure
 from cdsframe.evaluation.factorial.costs import COSTS, any_from_cache
 from cdsframe.evaluation.factorial.design import Cell, Design
 from cdsframe.evaluation.factorial.effects import Change, Effect
+from cdsframe.evaluation.naive import naive_means
 from cdsframe.evaluation.statistics import Interval
 from cdsframe.evaluation.statistics.seeds import ENOUGH
 from cdsframe.evaluation.tables import markdown_table
@@ -164,6 +165,13 @@ def _systems(analysis: Analysis) -> list[str]:
         costs = ["" if one is None else f"{one:.0f}" if one >= 100 else f"{one:.2f}" for one in numbers]
         mean = f"{found.value:.3f} [{found.low:.3f}, {found.high:.3f}]"
         rows.append([analysis.name(cell), str(sum(map(len, replicates.values()))), mean, *costs])
+    runs = [
+        {"name": analysis.name(cell), "metrics": run.results.metrics}
+        for cell in analysis.systems
+        for run in next(iter(analysis.design.cells[cell].values()))[:1]
+    ]
+    for name, value in naive_means(runs, analysis.measure.column).items():
+        rows.append([name, "", f"{value:.3f}", *[""] * len(shown)])
     return markdown_table([["system", "runs", analysis.measure.name, *(COSTS[key] for key in shown)], *rows])
 
 
