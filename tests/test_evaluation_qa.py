@@ -185,6 +185,23 @@ def test_the_report_escapes_and_stands_alone(folder: Path) -> None:
     assert "Wrong dose" in page
 
 
+def test_a_search_that_finds_nothing_scores_zero(tmp_path: Path) -> None:
+    """Its passages were searched for: the measures are 0, not missing, and the index is recorded."""
+
+    class Blind(Search):
+        def search_many(
+            self, queries: Sequence[str], top_k: int | None = None, filter: Filter | None = None
+        ) -> list[list[Hit]]:
+            return [[] for _ in queries]
+
+    asked, index = pipeline(answer)
+    asked.retriever = Blind(index, 2)
+    metrics = evaluate(SystemDouble(asked, index=index), run_in(tmp_path), 1, "test", None, None).metrics
+    assert metrics["retrieval/ndcg@10"] == metrics["retrieval/recall@shown"] == metrics["qa/citation_recall"] == 0
+    manifest = json.loads((tmp_path / "manifest.json").read_text())
+    assert manifest["digests"]["index"] == index.digest
+
+
 def test_closed_book_has_no_citations_and_no_retrieval(tmp_path: Path) -> None:
     metrics = ask(tmp_path, top_k=0).metrics
     assert not [name for name in metrics if "citation" in name or name.startswith("retrieval/")]

@@ -17,6 +17,13 @@ from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.types import Filter, Generation, Hit, Message
 
 
+def change(file: Path, **changed: Any) -> None:
+    """Changes keys of a JSON file, or of the first row of JSON Lines. `...` removes a key."""
+    first, *others = file.read_text().splitlines() if file.suffix == ".jsonl" else [file.read_text()]
+    row = json.loads(first) | changed
+    file.write_text("\n".join([json.dumps({k: v for k, v in row.items() if v is not ...}), *others]) + "\n")
+
+
 def asked(folder: Path, top_k: int = 2, answer: str = "15 mg twice daily [1]") -> Path:
     system, index = pipeline(answer, top_k)
     retriever = "none" if top_k == 0 else "bm25"
@@ -39,10 +46,30 @@ def test_the_same_answers_give_the_same_files(top_k: int, tmp_path: Path) -> Non
         if (first / name).exists():
             assert (again / name).read_bytes() == (first / name).read_bytes(), name
     old, new = (json.loads((folder / "manifest.json").read_text()) for folder in (first, again))
-    assert {k: old[k] for k in ("choices", "digests", "top_k", "generator", "seed")} == {
-        k: new[k] for k in ("choices", "digests", "top_k", "generator", "seed")
-    }
+    assert old == _without(new, "scored"), "what the run is and what it cost is not changed by scoring"
     assert score(tmp_path / "third", again) == metrics, "scored runs can be scored"
+
+
+def test_a_scored_run_keeps_its_cost_and_its_command(tmp_path: Path) -> None:
+    first = asked(tmp_path / "asked")
+    overrides = first / ".hydra" / "overrides.yaml"
+    overrides.parent.mkdir()
+    overrides.write_text("- evaluation=qa\n- name=first\n")
+    change(first / "manifest.json", seconds=1e6, cpu_seconds=2e6, peak_mib=3e6, commit="earlier", recipe="own")
+    score(tmp_path / "second", first)
+    score(tmp_path / "third", tmp_path / "second" / "0")
+    pages = []
+    for name in ("second", "third"):
+        again = tmp_path / name / "0"
+        manifest = json.loads((again / "manifest.json").read_text())
+        assert [manifest[key] for key in ("seconds", "cpu_seconds", "commit", "recipe")] == [1e6, 2e6, "earlier", "own"]
+        assert manifest["scored"]["seconds"] < 1e6
+        assert manifest["scored"]["commit"] != "earlier"
+        assert manifest["scored"]["versions"]["cdsframe"]
+        assert (again / ".hydra" / "overrides.yaml").read_bytes() == overrides.read_bytes()
+        pages.append((again / "report.html").read_text())
+    assert pages[0] == pages[1]
+    assert "python evaluate.py evaluation=qa name=first" in pages[0]
 
 
 def test_scores_come_from_the_answers_alone(tmp_path: Path) -> None:
@@ -93,8 +120,8 @@ def test_what_cannot_be_scored_is_refused_before_anything_is_written(damage: str
         lines[number] = json.dumps(row | {"hits": [{"id": 5}]} if damage == "row" else _without(row, "aliases"))
         (folder / "predictions.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(InputError, match=message):
-        score(tmp_path / "again", folder)
-    assert not list((tmp_path / "again" / "0").glob("metrics.json"))
+        score(tmp_path / "again", asked(tmp_path / "good"), folder)
+    assert [path.name for path in (tmp_path / "again").iterdir()] == ["config.yaml"]
 
 
 def _without(row: dict[str, Any], key: str) -> dict[str, Any]:

@@ -21,7 +21,7 @@ import yaml
 
 from cdsframe import __version__
 from cdsframe.artifacts.digests import digest
-from cdsframe.artifacts.files import parse_object, read_json, write_json, write_text
+from cdsframe.artifacts.files import parse_object, read_json, require_file, write_json, write_text
 from cdsframe.artifacts.resources import Resources
 from cdsframe.errors import FormatVersionError, InputError
 from cdsframe.types import Metrics
@@ -78,7 +78,7 @@ class Run:
     def finish(self, metrics: Metrics, digests: Mapping[str, str | None] | None = None, **facts: Any) -> None:
         """Writes `manifest.json`, then `metrics.json`, which marks the run as finished. Omits non-finite metrics."""
         self.write_manifest(self.folder, digests, **facts)
-        write_json(self.folder / "metrics.json", {k: float(v) for k, v in metrics.items() if math.isfinite(v)})
+        write_metrics(self.folder, metrics)
 
     def record_output(self, kind: str, target: Path) -> None:
         """Records that the run wrote the folder `kind` within its folder, to be published as `target`.
@@ -116,6 +116,27 @@ class Run:
             **self._resources.used(),
             **facts,
         }
+
+
+def write_metrics(folder: Path, metrics: Metrics) -> None:
+    """Writes `metrics.json` without the metrics that are not finite."""
+    write_json(folder / "metrics.json", {k: float(v) for k, v in metrics.items() if math.isfinite(v)})
+
+
+def read_config(folder: Path, what: str, fix: str = "make it again") -> tuple[str, dict[str, Any]]:
+    """Reads a run's `config.yaml`: its text, and its values.
+
+    Raises InputError, which begins with `what` and ends with `fix`, if it is missing or no YAML mapping.
+    """
+    file = require_file(folder / "config.yaml", what)
+    try:
+        text = file.read_text(encoding="utf-8")
+        config = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError, RecursionError):
+        raise InputError(f"{what}: {file} is not YAML; {fix}") from None
+    if not isinstance(config, dict | None):
+        raise InputError(f"{what}: {file} is damaged: expected a mapping of settings; {fix}")
+    return text, config or {}
 
 
 def _recipe(config_yaml: str) -> str:
@@ -167,7 +188,7 @@ def read_manifest(
     except ValueError as error:
         raise InputError(f"{what}: {folder} is damaged: manifest.json is {error}; {fix}") from None
     found = manifest.get("format_version")
-    if found not in {version, *readable}:
+    if found not in (version, *readable):
         raise FormatVersionError(
             f"{what}: {folder} has format version {found!r}, this cdsframe reads {version}; {fix}, or use the "
             "cdsframe that made it"

@@ -6,10 +6,10 @@ on their rows later.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 from cdsframe.errors import InputError, named
+from cdsframe.evaluation.finished_run import is_number
 from cdsframe.evaluation.option_positions import longest, macro_f1, majority, moved
 from cdsframe.evaluation.result import Scores
 from cdsframe.evaluation.statistics import paired_difference
@@ -64,12 +64,12 @@ def exam_metrics(rows: Sequence[JsonObject], where: str) -> Metrics:
         raise InputError(f"{where}: no questions to score")
     for number, row in enumerate(rows, start=1):
         if reason := _unusable(row):
-            raise InputError(f"{where}, row {number}: {reason}")
+            raise InputError(f"{where}, row {number}: {reason}; evaluate again")
     scored = [{**row, **decided(row)} for row in rows]
     metrics = _block("mcq", scored)
     names = sorted({str(row.get("dataset") or "") for row in scored})
     for name in filter(None, names):
-        own = [row for row in scored if row.get("dataset") == name]
+        own = [row for row in scored if str(row.get("dataset") or "") == name]
         block = _block(f"mcq/{name}", own)
         accuracy = {key: value for key, value in block.items() if key.startswith(f"mcq/{name}/accuracy")}
         metrics |= block if len(names) > 1 else accuracy
@@ -121,14 +121,22 @@ def _unusable(row: JsonObject) -> str:
     options = row.get("options")
     if not isinstance(row.get("id"), str) or not isinstance(options, dict) or len(options) < 2:
         return "expected id and options, as evaluation=mcq and evaluation=lm_eval write them"
-    if row.get("gold") not in options:
+    if not all(isinstance(text, str) and (text or not _by_text(row)) for text in options.values()):
+        return f"{named(row['id'])}: every option must be a text"
+    if not isinstance(row.get("gold"), str) or row["gold"] not in options:
         return f"{named(row['id'])}: gold must be the letter of an option"
+    return _unusable_scores(row, options)
+
+
+def _unusable_scores(row: JsonObject, options: Mapping[str, str]) -> str:
     shifted = row.get(BY_SHIFT, [row.get("log_likelihoods")] * len(options))
     if not isinstance(shifted, list) or len(shifted) != len(options):
         return f"{named(row['id'])}: {BY_SHIFT} must have one entry for each option"
     for scores in (row.get("log_likelihoods"), *shifted):
         if not isinstance(scores, dict) or set(scores) != set(options):
             return f"{named(row['id'])}: log_likelihoods must have one number for each option"
-        if not all(isinstance(score, int | float) and math.isfinite(score) for score in scores.values()):
+        if not all(map(is_number, scores.values())):
             return f"{named(row['id'])}: log_likelihoods must be finite numbers"
+    if shifted[0] != row["log_likelihoods"]:
+        return f"{named(row['id'])}: log_likelihoods must equal the first of {BY_SHIFT}"
     return ""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,17 +42,45 @@ class FinishedRun:
 
     @classmethod
     def read(cls, folder: Path) -> FinishedRun:
-        """Reads a run's folder. Raises InputError if a row has no id, or two rows have the same."""
-        rows: dict[str, JsonObject] = {}
-        for number, row in read_jsonl(folder / "predictions.jsonl", "predictions"):
-            if not isinstance(row.get("id"), str):
-                raise InputError(f"{folder / 'predictions.jsonl'}, line {number}: id must be a text")
-            if row["id"] in rows:
-                raise InputError(
-                    f"{folder / 'predictions.jsonl'}, line {number}: the id occurs twice: {named(row['id'])}"
-                )
-            rows[row["id"]] = row
-        return cls(folder, read_json(folder / "metrics.json", "metrics"), rows)
+        """Reads a run's folder. Raises InputError if its rows or metrics are damaged."""
+        rows = {row["id"]: row for _, row in read_rows(folder, "predictions")}
+        return cls(folder, read_metrics(folder, "metrics"), rows)
+
+
+def read_rows(folder: Path, what: str) -> list[tuple[int, JsonObject]]:
+    """The rows of a run's `predictions.jsonl`, each with the number of its line. Does not check what they score.
+
+    Raises InputError, which begins with `what`, if there is no row, or a row has no id, the id of another row, or a
+    group that is no text.
+    """
+    path, found, ids = folder / "predictions.jsonl", [], set()
+    for number, row in read_jsonl(path, what):
+        where, id = f"{what}: {path}, line {number}", row.get("id")
+        if not isinstance(id, str):
+            raise InputError(f"{where}: id must be a text; evaluate again")
+        if id in ids:
+            raise InputError(f"{where}: the id occurs twice: {named(id)}; evaluate again")
+        if isinstance(row.get("group"), list | dict):
+            raise InputError(f"{where}: the group of {named(id)} must be a text; evaluate again")
+        ids.add(id)
+        found.append((number, row))
+    if not found:
+        raise InputError(f"{what}: {path} has no rows, expected one for each question; evaluate again")
+    return found
+
+
+def read_metrics(folder: Path, what: str) -> Metrics:
+    """The metrics of a finished run. Raises InputError, which begins with `what`, if one is no finite number."""
+    metrics = read_json(folder / "metrics.json", what)
+    if wrong := [name for name, value in metrics.items() if not is_number(value)]:
+        raise InputError(f"{what}: {folder / 'metrics.json'}: {named(wrong[0])} must be a number; evaluate again")
+    return metrics
+
+
+def is_number(value: object) -> bool:
+    """Whether a value of a JSON file is a number that a float can hold; True and False are none."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and abs(value) <= sys.float_info.max
 
 
 def finished_jobs(sweep_folder: Path) -> list[Path]:

@@ -13,10 +13,14 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from cdsframe.contracts import BatchingGenerator, Generator
+from cdsframe.evaluation.finished_run import is_number
 from cdsframe.evaluation.store import ResultStore
 from cdsframe.types import Generation, Message
 
 log = logging.getLogger(__name__)
+
+_MOST_TOKENS = 10**12
+"""A stored text with more tokens is damaged."""
 
 
 @runtime_checkable
@@ -122,13 +126,17 @@ def _values(one: Generation) -> dict[str, object]:
 def _generation(values: dict[str, Any]) -> Generation:
     """Raises ValueError, KeyError or TypeError if the values are no stored text."""
     text, given, reason, seconds = (values[key] for key in ("text", "log_probabilities", "finish_reason", "seconds"))
+    counts = values["prompt_tokens"], values["completion_tokens"]
     if not isinstance(text, str) or reason not in ("stop", "length"):
         raise ValueError("not a stored text")
+    if not all(isinstance(count, int) and 0 <= count <= _MOST_TOKENS for count in counts):
+        raise ValueError("not a number of tokens")
+    if not all(map(is_number, [*(given or ()), *([] if seconds is None else [seconds])])):
+        raise ValueError("not a finite number")
     return Generation(
         text,
         None if given is None else tuple(map(float, given)),
-        int(values["prompt_tokens"]),
-        int(values["completion_tokens"]),
+        *counts,
         reason,
         None if seconds is None else float(seconds),
     )

@@ -11,10 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from cdsframe.artifacts.files import require_file
-from cdsframe.artifacts.run import read_manifest
+from cdsframe.artifacts.run import read_config, read_manifest
+from cdsframe.errors import InputError
 
 _WORDS = {
     ("retriever", "none"): "closed-book",
@@ -34,10 +32,17 @@ class Settings:
 
 
 def read_settings(folder: Path) -> Settings:
-    """Reads the settings of a finished run."""
-    choices = read_manifest(folder, "run")["choices"]
-    text = require_file(folder / "config.yaml", "run").read_text(encoding="utf-8")
-    return Settings(choices, dict(_flat(yaml.safe_load(text) or {})))
+    """Reads the settings of a finished run. Raises InputError if its files are damaged."""
+    choices = read_manifest(folder, "run", "evaluate again")["choices"]
+    if wrong := [group for group, choice in choices.items() if not isinstance(choice, str)]:
+        raise InputError(
+            f"run: {folder / 'manifest.json'} is damaged: choices.{wrong[0]} must be the name of an option; "
+            "evaluate again"
+        )
+    _, config = read_config(folder, "run", "evaluate again")
+    if not isinstance(config.get("adapter"), str | None):
+        raise InputError(f"run: {folder / 'config.yaml'} is damaged: adapter must be a folder or null; evaluate again")
+    return Settings(choices, dict(_flat(config)))
 
 
 def name_runs(runs: Sequence[Settings], fallback: Sequence[str]) -> list[str]:

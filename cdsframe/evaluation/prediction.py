@@ -9,11 +9,42 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, TypeVar
 
-from cdsframe.artifacts.files import read_jsonl
+from pydantic import AfterValidator, Field, TypeAdapter, ValidationError
+
 from cdsframe.errors import InputError
+from cdsframe.evaluation.finished_run import read_rows
 from cdsframe.types import Answer, Confidence, Evidence, Hit, JsonObject, Passage, Question
+
+Span = TypeVar("Span", "Evidence", "RetrievedPassage")
+
+
+_Count = Annotated[int, Field(ge=0, le=10**12)]
+_Seconds = Annotated[float, Field(ge=0, le=10**12)]
+
+
+def _in_order(span: Span) -> Span:
+    if not 0 <= span.start <= span.end:
+        raise ValueError("start must be 0 or more, and end must not be smaller")
+    return span
+
+
+def _probable(confidence: Confidence) -> Confidence:
+    if confidence.probability is not None and not 0 <= confidence.probability <= 1:
+        raise ValueError("a probability must be from 0 to 1")
+    return confidence
+
+
+def _has(*keys: str) -> AfterValidator:
+    """Refuses a mapping without these keys."""
+
+    def check(values: Mapping[str, float]) -> Mapping[str, float]:
+        if not values.keys() >= set(keys):
+            raise ValueError(f"expected {', '.join(keys)}")
+        return values
+
+    return AfterValidator(check)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +59,7 @@ class RetrievedPassage:
     end: int
     text: str
     score: float
-    rank: int
+    rank: _Count
 
     @classmethod
     def of(cls, hit: Hit) -> RetrievedPassage:
@@ -67,19 +98,19 @@ class Prediction:
     question: str
     gold: str
     aliases: tuple[str, ...]
-    evidence: tuple[Evidence, ...]
+    evidence: tuple[Annotated[Evidence, AfterValidator(_in_order)], ...]
     text: str
     refused: bool
     cited: tuple[str, ...]
-    hits: tuple[RetrievedPassage, ...]
-    shown: int
+    hits: tuple[Annotated[RetrievedPassage, AfterValidator(_in_order)], ...]
+    shown: _Count
     ranking: tuple[str, ...]
-    relevant: Mapping[str, int] | None
-    removed: int
-    confidence: Confidence
+    relevant: Mapping[str, Annotated[int, Field(ge=0, le=100)]] | None
+    removed: _Count
+    confidence: Annotated[Confidence, AfterValidator(_probable)]
     features: Mapping[str, float]
-    seconds: Mapping[str, float]
-    tokens: Mapping[str, int]
+    seconds: Annotated[Mapping[str, _Seconds], _has("retrieve", "generate")]
+    tokens: Annotated[Mapping[str, _Count], _has("prompt", "completion")]
 
     @classmethod
     def of(
@@ -117,24 +148,32 @@ class Prediction:
 
 
 def read_predictions(folder: Path) -> list[Prediction]:
-    """Reads a run's answers. Raises InputError if a line is no answer as `evaluation=qa` writes it."""
-    from pydantic import ValidationError
+    """Reads a run's answers.
 
-    path, found = folder / "predictions.jsonl", []
-    for number, row in read_jsonl(path, "evaluation.runs"):
+    Raises InputError if there is none, a line is no answer as `evaluation=qa` writes it, or two have the same id.
+    """
+    found = []
+    for number, row in read_rows(folder, "evaluation.runs"):
         try:
-            found.append(_reader().validate_python({"relevant": None} | row))
+            one = _reader().validate_python({"relevant": None} | row)
+            wrong = _contradictions(one)
         except ValidationError as error:
-            keys = list(dict.fromkeys(str(one["loc"][0]) for one in error.errors()))
+            wrong = list(dict.fromkeys(str(problem["loc"][0]) for problem in error.errors()))
+        if wrong:
             raise InputError(
-                f"evaluation.runs: {path}, line {number}: not as this cdsframe writes it ({', '.join(keys)}); "
-                "evaluate again"
-            ) from None
+                f"evaluation.runs: {folder / 'predictions.jsonl'}, line {number}: not as this cdsframe writes it "
+                f"({', '.join(wrong)}); evaluate again"
+            )
+        found.append(one)
     return found
 
 
-@cache
-def _reader() -> Any:
-    from pydantic import TypeAdapter
+def _contradictions(one: Prediction) -> list[str]:
+    """The columns that do not agree with the passages."""
+    known = {hit.id for hit in one.hits}
+    return ["shown"] * (one.shown > len(one.hits)) + ["cited"] * (not known.issuperset(one.cited))
 
+
+@cache
+def _reader() -> TypeAdapter[Prediction]:
     return TypeAdapter(Prediction)

@@ -23,8 +23,8 @@ from cdsframe.evaluation.prediction import Prediction
 from cdsframe.evaluation.ranking import write_trec
 from cdsframe.evaluation.report import facts_of, write_report
 from cdsframe.evaluation.result import Result, model_digests, question_digest, retrieval_weights_digest, with_table
-from cdsframe.evaluation.scoring import DEPTH, score
-from cdsframe.types import JsonObject, Metrics
+from cdsframe.evaluation.scoring import DEPTH, score, searched
+from cdsframe.types import JsonObject
 
 HEADLINE = "qa/f1"
 
@@ -47,9 +47,10 @@ def evaluate(
     asked = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", DEPTH)
     predictions = asked.predictions
     top_k = pipeline.retriever.top_k
-    metrics, rows = write_scores(run.folder, predictions, top_k)
+    metrics, rows = score(predictions, top_k)
+    write_rows(run.folder, predictions, rows)
     digests: dict[str, str | None] = {"data": question_digest(questions)}
-    if any(one.hits for one in predictions):
+    if searched(predictions):
         digests |= {"index": system.index.digest, "weights": retrieval_weights_digest(pipeline.retriever)}
     if pipeline.generator.uses_model:
         digests |= model_digests(system.model)
@@ -61,10 +62,8 @@ def evaluate(
     return with_table(metrics, HEADLINE)
 
 
-def write_scores(folder: Path, predictions: Sequence[Prediction], top_k: int) -> tuple[Metrics, list[JsonObject]]:
-    """Scores answers; writes `predictions.jsonl` and, where passages were retrieved, `run.trec` into the folder."""
-    metrics, rows = score(predictions, top_k)
+def write_rows(folder: Path, predictions: Sequence[Prediction], rows: Sequence[JsonObject]) -> None:
+    """Writes scored rows to `predictions.jsonl` and, where passages were found, `run.trec` into the folder."""
     write_jsonl(folder / "predictions.jsonl", rows)
-    if any(one.hits for one in predictions):
+    if any(one.ranking for one in predictions):
         write_trec(folder / "run.trec", {one.id: one.ranking for one in predictions})
-    return metrics, rows

@@ -5,95 +5,144 @@ Asks nothing: gives the metrics of this version for answers of an earlier one.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field
 
-from cdsframe.artifacts.files import InputFolder, read_json, read_jsonl, require_file, write_jsonl
-from cdsframe.artifacts.run import Run, read_manifest
+from cdsframe.artifacts.files import InputFolder, resolve, write_json, write_jsonl, write_text
+from cdsframe.artifacts.run import Run, read_config, read_manifest, write_metrics
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation import qa
 from cdsframe.evaluation.exam_scoring import decided, exam_metrics
+from cdsframe.evaluation.finished_run import read_metrics, read_rows
 from cdsframe.evaluation.naming import read_settings
 from cdsframe.evaluation.prediction import read_predictions
 from cdsframe.evaluation.report import facts_of, write_report
+from cdsframe.evaluation.report.facts import OVERRIDES
 from cdsframe.evaluation.result import Result, with_table
-from cdsframe.types import Metrics
+from cdsframe.evaluation.scoring import score, searched
+from cdsframe.types import JsonObject, Metrics
+
+_WHERE = "evaluation.runs"
+_FIX = "evaluate again"
+
+
+@dataclass(frozen=True)
+class _Finished:
+    """A finished run: its folder, its files that scoring copies or needs, and the facts of its report."""
+
+    folder: Path
+    manifest: Mapping[str, Any]
+    before: Metrics
+    config: str
+    overrides: str | None
+    facts: JsonObject
+
+
+@dataclass(frozen=True)
+class _Scored:
+    """New scores of a run. `write`: writes the scored rows, and what else comes from them, into a folder."""
+
+    source: _Finished
+    metrics: Metrics
+    headline: str
+    write: Callable[[Path], None]
 
 
 @declares(asks_generator=False)
 def evaluate(run: Run, runs: Annotated[list[InputFolder], Field(min_length=1)]) -> Result:
     """Scores each run; writes its files into a folder `0`, `1`, … of this run, as a finished run.
 
-    The headline is the first run's.
+    The headline is the first run's. `manifest.json` of a scored run is the source's, and has this scoring's version,
+    machine and cost in `scored`.
+
+    Raises InputError, before anything is written, if one of the runs cannot be scored.
     """
-    checked = [_checked(Path(folder)) for folder in runs]
+    scored = [_scored(resolve(folder)) for folder in runs]
     metrics: Metrics = {}
-    headlines, texts = [], []
-    for number, (folder, manifest) in enumerate(checked):
-        target = Run(
-            run.folder / str(number), run.task, int(manifest["seed"]),
-            require_file(folder / "config.yaml", "evaluation.runs").read_text(encoding="utf-8"), manifest["choices"],
-            run.group,
-        )  # fmt: skip
-        found = _SCORED[manifest["choices"]["evaluation"]](folder, target, manifest)
-        kept = {key: manifest[key] for key in _KEPT if key in manifest}
-        target.finish(found.metrics, manifest["digests"], **kept)
-        metrics |= {f"score/{number}/{name}": value for name, value in found.metrics.items()}
-        headlines.append(f"score/{number}/{found.headline}")
-        texts.append(f"{folder}\n{found.text}")
+    texts = []
+    for number, one in enumerate(scored):
+        _write(one, run.folder / str(number), run.manifest())
+        metrics |= {f"score/{number}/{name}": value for name, value in one.metrics.items()}
+        texts.append(f"{one.source.folder}\n{with_table(one.metrics, one.headline).text}")
     run.finish(metrics)
-    return Result(metrics, headlines[0], "\n\n".join(texts))
+    return Result(metrics, f"score/0/{scored[0].headline}", "\n\n".join(texts))
 
 
-def _checked(folder: Path) -> tuple[Path, dict[str, Any]]:
-    """The folder with its manifest. Raises InputError if it is not a finished run whose answers can be scored."""
+def _scored(folder: Path) -> _Scored:
+    """Reads and scores a run. Raises InputError if it is not a finished run whose answers can be scored."""
     if not (folder / "metrics.json").is_file():
         raise InputError(
-            f"evaluation.runs: {folder} is no finished run; start its evaluation again: what was computed is read from "
-            "the cache"
+            f"{_WHERE}: {folder} is no finished run; start its evaluation again: what was computed is read from the "
+            "cache"
         )
-    manifest = read_manifest(folder, "evaluation.runs", "evaluate again")
+    manifest = read_manifest(folder, _WHERE, _FIX, _NEEDED)
     kind = manifest["choices"].get("evaluation")
-    if kind not in _SCORED:
+    if not isinstance(kind, str) or kind not in _SCORED:
         raise InputError(
-            f"evaluation.runs: {folder} is a run of evaluation={kind}; runs of evaluation={', '.join(_SCORED)} can be "
-            "scored again"
+            f"{_WHERE}: {folder} is a run of evaluation={kind}; runs of evaluation={', '.join(_SCORED)} can be scored "
+            "again"
         )
-    return folder, manifest
-
-
-def _score_qa(folder: Path, target: Run, manifest: dict[str, Any]) -> Result:
-    if not isinstance(manifest.get("top_k"), int):
-        raise InputError(f"evaluation.runs: {folder} was made by an older cdsframe; evaluate again")
-    metrics, rows = qa.write_scores(target.folder, read_predictions(folder), manifest["top_k"])
-    settings = read_settings(folder).values
+    settings, (config, _) = read_settings(folder).values, read_config(folder, _WHERE, _FIX)
     facts = facts_of(manifest, folder, str(settings.get("name", "")), settings.get("adapter"))
-    write_report(target.folder, rows, metrics, facts)
-    return with_table(metrics, qa.HEADLINE)
+    overrides = (folder / OVERRIDES).read_text(encoding="utf-8") if (folder / OVERRIDES).is_file() else None
+    return _SCORED[kind](_Finished(folder, manifest, read_metrics(folder, _WHERE), config, overrides, facts))
 
 
-def _score_exam(folder: Path, target: Run, manifest: dict[str, Any]) -> Result:
-    where = f"evaluation.runs: {folder / 'predictions.jsonl'}"
-    rows = [row for _, row in read_jsonl(folder / "predictions.jsonl", "evaluation.runs")]
-    before = read_json(folder / "metrics.json", "evaluation.runs")
-    metrics = exam_metrics(rows, where) | {key: before[key] for key in _NOT_IN_ROWS if key in before}
-    write_jsonl(target.folder / "predictions.jsonl", [row | decided(row) for row in rows])
-    return with_table(metrics, "mcq/accuracy")
+def _score_qa(source: _Finished) -> _Scored:
+    top_k = source.manifest.get("top_k")
+    if type(top_k) is not int:
+        raise InputError(f"{_WHERE}: {source.folder} was made by an older cdsframe; {_FIX}")
+    predictions = read_predictions(source.folder)
+    if not (1 if searched(predictions) else 0) <= top_k <= _DEEPEST:
+        raise InputError(
+            f"{_WHERE}: {source.folder} is damaged: top_k of manifest.json must be a number of passages; {_FIX}"
+        )
+    metrics, rows = score(predictions, top_k)
 
+    def write(target: Path) -> None:
+        qa.write_rows(target, predictions, rows)
+        write_report(target, rows, metrics, source.facts)
+
+    return _Scored(source, metrics, qa.HEADLINE, write)
+
+
+def _score_exam(source: _Finished) -> _Scored:
+    rows = [row for _, row in read_rows(source.folder, _WHERE)]
+    metrics = exam_metrics(rows, f"{_WHERE}: {source.folder / 'predictions.jsonl'}")
+    metrics |= {key: source.before[key] for key in _NOT_IN_ROWS if key in source.before}
+
+    def write(target: Path) -> None:
+        write_jsonl(target / "predictions.jsonl", [row | decided(row) for row in rows])
+
+    return _Scored(source, metrics, "mcq/accuracy", write)
+
+
+def _write(one: _Scored, target: Path, scoring: Mapping[str, Any]) -> None:
+    """Writes a finished run. `scoring`: the manifest of the run that scores."""
+    write_text(target / "config.yaml", one.source.config)
+    if one.source.overrides is not None:
+        write_text(target / OVERRIDES, one.source.overrides)
+    one.write(target)
+    own = {key: scoring[key] for key in _OF_SCORING if key in scoring}
+    write_json(target / "manifest.json", {**one.source.manifest, "scored": own})
+    write_metrics(target, one.metrics)
+
+
+_NEEDED = {"choices": dict, "digests": dict, "seed": int, "task": str}
 
 _NOT_IN_ROWS = ("mcq/left_out", "mcq/equal_options")
 """Metrics of an exam that count questions before they were asked."""
 
-_SCORED: dict[str, Callable[[Path, Run, dict[str, Any]], Result]] = {
-    "qa": _score_qa,
-    "mcq": _score_exam,
-    "lm_eval": _score_exam,
-}
-"""Option of `evaluation` -> writes a run's scores into another run's folder and returns them."""
+_DEEPEST = 10**6
+"""A larger `top_k` is damaged."""
 
-_KEPT = ("generator", "data_scope", "top_k", "precision", "quantization", "tasks")
-"""Facts of a run's manifest that its scores depend on, besides the digests."""
+_OF_SCORING = ("versions", "commit", "processor", "started", "seconds", "cpu_seconds", "peak_mib")
+"""Facts that differ between the run that answered and the run that scores."""
+
+_SCORED: dict[str, Callable[[_Finished], _Scored]] = {"qa": _score_qa, "mcq": _score_exam, "lm_eval": _score_exam}
+"""Option of `evaluation` -> scores a run of it, without writing."""

@@ -26,7 +26,7 @@ def score(predictions: Sequence[Prediction], top_k: int) -> tuple[Metrics, list[
     scores = Scores()
     texts = {one.id: text_scores(one) for one in predictions}
     _score_answers(scores, predictions, texts)
-    retrieved = any(one.hits for one in predictions)
+    retrieved = searched(predictions)
     by_question: dict[str, dict[str, float]] = {}
     if retrieved:
         _score_citations(scores, predictions)
@@ -37,6 +37,11 @@ def score(predictions: Sequence[Prediction], top_k: int) -> tuple[Metrics, list[
         for one in predictions
     ]
     return scores.metrics | _costs(predictions), rows
+
+
+def searched(predictions: Sequence[Prediction]) -> bool:
+    """Whether the run searched, even if it found nothing for any question."""
+    return any(one.relevant is not None or one.hits for one in predictions)
 
 
 def text_scores(one: Prediction) -> dict[str, float]:
