@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cdsframe.artifacts.datasets_output import library_output
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.evaluation.exam_columns import LETTERS, Columns
 from cdsframe.evaluation.lm_eval_names import Definition, definitions, quiet
 from cdsframe.evaluation.lm_eval_rows import LocalRows, source
@@ -64,7 +64,8 @@ class ExamTask:
         choices, target = self.task.doc_to_choice(doc), self.task.doc_to_target(doc)
         place = choices.index(target) if target in choices else target
         if type(place) is not int or not 0 <= place < len(choices):
-            raise InputError(f"evaluation.path: {self.name}: {NO_OPTION}")
+            asked = f", {named(str(doc['id']))}" if "id" in doc else ""
+            raise InputError(f"evaluation.task: {self.name}{asked}: {NO_OPTION}")
         return place
 
     def shifted(self, doc: JsonObject) -> list[JsonObject]:
