@@ -172,7 +172,7 @@ def scored_pairs(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """A list that receives the pairs of tokens that `score_options` scores. Each scores 0."""
     scored: list[Any] = []
 
-    def log_likelihoods(model: Any, pairs: list[Any], batch_tokens: int) -> list[float]:
+    def log_likelihoods(model: Any, pairs: list[Any], batch_tokens: int, computed: Any) -> list[float]:
         scored.extend(pairs)
         return [0.0] * len(pairs)
 

@@ -56,6 +56,19 @@ def test_longer_texts_are_compared_per_byte() -> None:
     assert "mcq/accuracy_per_byte" not in exam_metrics([one | {"form": "letter"}], "x")
 
 
+def test_a_tie_per_byte_is_one_of_the_sums_and_not_of_nats_per_byte() -> None:
+    def best(first: float, second: float, length: int) -> float:
+        options = {"A": "x" * length, "B": "y" * length}
+        found: float = decided(row("1", "A", [first, second], form="text, plain", options=options))["correct_per_byte"]
+        return found
+
+    assert best(-80.0, -80.0 - 2e-4, 100) == 1, "2e-4 nats of the sum are no rounding, though 2e-6 nats per byte"
+    assert best(-80.0 - 2e-4, -80.0, 100) == 0
+    assert best(-80.0, -80.0 - 5e-6, 100) == best(-8.0 - 5e-6, -8.0, 1) == 0.5
+    uneven = row("1", "A", [-4.0, -400.0 - 2e-4], form="text, plain", options={"A": "x", "B": "y" * 100})
+    assert decided(uneven)["correct_per_byte"] == 0.5, "5e-6 nats more for A make both equal"
+
+
 def test_beside_every_accuracy_stands_what_needs_no_knowledge() -> None:
     rows = [shifted("1", "A", "A", "one"), shifted("2", "B", "A", "one"), row("3", "D", [0, 0, 0, 1], dataset="two")]
     metrics = exam_metrics(rows, "x")

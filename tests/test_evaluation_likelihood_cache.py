@@ -12,16 +12,17 @@ from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
 from cdsframe.evaluation.token_likelihood import log_likelihoods
 
 PAIRS = [([5, 6, 7], [8]), ([5, 6, 7], [9, 10]), ([5, 6], [8]), ([11, 12, 13, 14], [15])]
+Pairs = list[tuple[list[int], list[int]]]
 
 
 @pytest.fixture
 def computed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Receives the number of pairs of each call that computes; each computes two pairs at most."""
+    """Receives the number of pairs of each call that computes; each computes two pairs, or those of one context."""
     counts: list[int] = []
 
-    def counting(model, pairs, batch_tokens):
+    def counting(model, pairs, batch_tokens, report):
         counts.append(len(pairs))
-        return log_likelihoods(model, pairs, batch_tokens)
+        return log_likelihoods(model, pairs, batch_tokens, report)
 
     monkeypatch.setattr(likelihood_cache, "log_likelihoods", counting)
     monkeypatch.setattr(likelihood_cache, "_AT_ONCE", 2)
@@ -46,10 +47,10 @@ def test_a_killed_exam_keeps_what_was_computed(
     model = language_model("tiny")
     counting = likelihood_cache.log_likelihoods
 
-    def killed(model, pairs, batch_tokens):
+    def killed(model, pairs, batch_tokens, report):
         if computed:
             raise KeyboardInterrupt
-        return counting(model, pairs, batch_tokens)
+        return counting(model, pairs, batch_tokens, report)
 
     monkeypatch.setattr(likelihood_cache, "log_likelihoods", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -74,6 +75,40 @@ def test_without_a_folder_nothing_is_stored(computed: list[int], tmp_path: Path)
     cached_log_likelihoods(language_model("tiny"), PAIRS, 64, None)
     assert computed == [4]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_options_of_a_context_are_computed_together(computed: list[int], tmp_path: Path) -> None:
+    pairs: Pairs = [([number, 6, 7], [8 + n]) for number in (4, 5) for n in range(3)]
+    cached_log_likelihoods(language_model("tiny"), pairs, 64, str(tmp_path))
+    assert computed == [3, 3]
+
+
+@pytest.mark.parametrize("stored", [True, False])
+def test_one_bar_counts_every_option_once(
+    stored: bool, computed: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bars: list[tuple[int, list[int]]] = []
+
+    class Bar:
+        def __init__(self, total: int, initial: int = 0, disable: bool = False, **_: object) -> None:
+            assert not disable
+            self.counts: list[int] = [initial]
+            bars.append((total, self.counts))
+
+        def __enter__(self):
+            return self
+
+        def __exit__(self, *_: object) -> None: ...
+
+        def update(self, count: int) -> None:
+            self.counts.append(count)
+
+    pairs: Pairs = [([number, 6, 7], [8 + n, 5]) for number in range(20, 60) for n in range(4)]
+    monkeypatch.setattr("tqdm.tqdm", Bar)
+    cached_log_likelihoods(language_model("tiny"), pairs, 64, str(tmp_path) if stored else None)
+    ((total, counts),) = bars
+    assert total == sum(counts) == len(pairs)
+    assert len(counts) > 3
 
 
 @pytest.mark.parametrize("value", ['"x"', "NaN", "null", "{}"])

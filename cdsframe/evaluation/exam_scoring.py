@@ -31,7 +31,7 @@ def decided(row: JsonObject) -> JsonObject:
     letters, gold, scores = list(row["options"]), row["gold"], row["log_likelihoods"]
     texts = row["options"] if _by_text(row) else {letter: letter for letter in letters}
     best = _best(scores)
-    by_byte = _best({letter: scores[letter] / len(texts[letter].encode()) for letter in letters})
+    by_byte = _best(scores, {letter: len(text.encode()) for letter, text in texts.items()})
     found: JsonObject = {
         "predicted": best[0] if len(best) == 1 else None,
         "tied": best if len(best) > 1 else [],
@@ -111,9 +111,15 @@ def _by_text(row: JsonObject) -> bool:
     return str(row.get("form", "")).partition(",")[0] == "text"
 
 
-def _best(scores: Mapping[str, float]) -> list[str]:
-    """The letters of the highest score and of scores within `TIE` of it."""
-    return [letter for letter, score in scores.items() if max(scores.values()) - score <= TIE]
+def _best(scores: Mapping[str, float], lengths: Mapping[str, int] | None = None) -> list[str]:
+    """The letters of the highest score, per byte if lengths are given, and of scores that are tied with it.
+
+    Scores are tied if a change of one of the two log-likelihoods by at most `TIE` makes them equal.
+    """
+    sizes = lengths or dict.fromkeys(scores, 1)
+    means = {letter: score / sizes[letter] for letter, score in scores.items()}
+    best = max(means, key=means.__getitem__)
+    return [letter for letter, mean in means.items() if (means[best] - mean) * min(sizes[letter], sizes[best]) <= TIE]
 
 
 def _unusable(row: JsonObject) -> str:

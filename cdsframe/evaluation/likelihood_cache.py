@@ -7,6 +7,7 @@ versions of the libraries, and the tokens. In bfloat16, other sequences of its b
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,13 @@ from cdsframe.contracts import LanguageModel
 from cdsframe.evaluation.store import ResultStore
 from cdsframe.evaluation.token_likelihood import Pairs, log_likelihoods
 
-_AT_ONCE = 256
-"""Log-likelihoods that are computed before they are stored: at most so many are lost by a kill."""
+_AT_ONCE = 1024
+"""Log-likelihoods that are computed before they are stored, and then those of the same context.
+
+A kill loses at most so many. Tokens that sequences share are computed again for each such part.
+"""
+_SHOWN = 64
+"""Log-likelihoods to compute from which a progress bar is shown."""
 
 
 def cached_log_likelihoods(model: LanguageModel, pairs: Pairs, batch_tokens: int, folder: str | None) -> list[float]:
@@ -24,23 +30,35 @@ def cached_log_likelihoods(model: LanguageModel, pairs: Pairs, batch_tokens: int
 
     Loads no model if all are stored.
     """
-    if folder is None:
-        return log_likelihoods(model, pairs, batch_tokens)
     from tqdm import tqdm
 
+    if folder is None:
+        with tqdm(total=len(pairs), desc="options", unit="", disable=len(pairs) <= _SHOWN) as bar:
+            return log_likelihoods(model, pairs, batch_tokens, bar.update)
     store = ResultStore(Path(folder) / "log_likelihoods.sqlite", "log_likelihoods")
     keys = [digest(model.outputs_depend_on, _written(context), _written(target)) for context, target in pairs]
     found = store.read(keys, _number)
     missing = dict(zip(keys, pairs, strict=True))
     waiting = [key for key in missing if key not in found]
-    with tqdm(total=len(missing), initial=len(found), desc="options", unit="", disable=len(waiting) <= _AT_ONCE) as bar:
-        for first in range(0, len(waiting), _AT_ONCE):
-            part = waiting[first : first + _AT_ONCE]
-            new = dict(zip(part, log_likelihoods(model, [missing[key] for key in part], batch_tokens), strict=True))
+    with tqdm(total=len(missing), initial=len(found), desc="options", unit="", disable=len(waiting) <= _SHOWN) as bar:
+        for part in _parts(waiting, [missing[key][0] for key in waiting]):
+            scores = log_likelihoods(model, [missing[key] for key in part], batch_tokens, bar.update)
+            new = dict(zip(part, scores, strict=True))
             store.write(new)
             found |= new
-            bar.update(len(part))
     return [found[key] for key in keys]
+
+
+def _parts(keys: Sequence[str], contexts: Sequence[Sequence[int]]) -> Iterator[list[str]]:
+    """Yields the keys in parts of about `_AT_ONCE`; successive keys of one context are in the same part."""
+    part: list[str] = []
+    for number, key in enumerate(keys):
+        if len(part) >= _AT_ONCE and contexts[number] != contexts[number - 1]:
+            yield part
+            part = []
+        part.append(key)
+    if part:
+        yield part
 
 
 def _written(ids: Any) -> str:

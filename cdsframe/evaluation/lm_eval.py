@@ -6,14 +6,15 @@ passages; here no retriever is used. Writes no training data: evaluation sets ar
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field
 
-from cdsframe.artifacts.digests import digest
+from cdsframe.artifacts.digests import digest, digest_of
 from cdsframe.artifacts.files import InputFile, write_jsonl
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts import LanguageModel, System
@@ -21,15 +22,16 @@ from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.errors import InputError, named
 from cdsframe.evaluation.exam import same_form
-from cdsframe.evaluation.exam_columns import LETTERS
 from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
 from cdsframe.evaluation.lm_eval_names import quiet
-from cdsframe.evaluation.lm_eval_tasks import ExamTask, load_tasks
+from cdsframe.evaluation.lm_eval_tasks import NO_OPTION, ExamTask, load_tasks, no_option
 from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
 from cdsframe.types import JsonObject
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 
 def _listed(value: object) -> object:
@@ -111,7 +113,8 @@ def evaluate(
         log.warning("%d of %d questions end in a tie (mcq/ties): each of n tied options counts 1 / n", ties, len(rows))
     write_jsonl(run.folder / "predictions.jsonl", rows)
     digests = {
-        "data": digest(*(part for row in rows for part in (row["id"], row["question"], row["gold"]))),
+        "data": digest(*(part for row in rows for part in _asked_of(row))),
+        "prompts": digest_of(text for instance in _flat(requests) for text in instance.args),
         **model_digests(model),
     }
     run.finish(metrics, digests, tasks=[exam.name for exam in exams], **precision_of(model))
@@ -138,12 +141,16 @@ def _requests(asked: Asked, encoder: Any, chat: bool, system_message: str | None
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, AssertionError, TemplateError) as error:
         if asked.exam.columns is not None:
             raise
-        raise InputError(f"evaluation.path: {named(asked.id)} does not fit {asked.exam.name}") from error
+        reason = NO_OPTION if no_option(error) else f"the row does not fit {asked.exam.name}"
+        raise InputError(f"evaluation.path: {named(asked.id)}: {reason}") from error
     return found
 
 
 def _encoder(model: LanguageModel) -> Any:
-    """lm-eval's HFLM, which returns its requests with their tokens instead of log-likelihoods."""
+    """lm-eval's HFLM, which returns its requests with their tokens instead of log-likelihoods. Loads no weights.
+
+    Tokens depend on the tokenizer, and the longest prompt on the model's configuration.
+    """
     from lm_eval.models.huggingface import HFLM
 
     class Encoder(HFLM):
@@ -152,8 +159,8 @@ def _encoder(model: LanguageModel) -> Any:
         def _loglikelihood_tokens(self, requests: Any, *args: Any, **kwargs: Any) -> Any:
             return requests
 
-    with quiet():  # HFLM warns if it gets a loaded module instead of a name
-        return Encoder(pretrained=model.load(), tokenizer=model.tokenizer, backend="causal")
+    with quiet():  # HFLM warns if it gets a module instead of a name
+        return Encoder(pretrained=model.without_weights(), tokenizer=model.tokenizer, backend="causal")
 
 
 def _scored(
@@ -178,19 +185,28 @@ def _flat(requests: Sequence[Sequence[Any]]) -> Iterator[Any]:
 def _row(asked: Asked, form: str, by_shift: Sequence[Sequence[float]], facts: JsonObject) -> JsonObject:
     """A row of `predictions.jsonl`, with the columns of `evaluation=mcq`; `dataset` is the task."""
     exam, doc = asked.exam, asked.docs[0]
-    texts = exam.texts(doc)
-    letters = list(LETTERS[: len(texts)]) if len(texts) <= len(LETTERS) else [str(n + 1) for n in range(len(texts))]
-    scores = [dict(zip(letters, own, strict=True)) for own in by_shift]
+    letters = exam.letters(doc)
+    scores = [_by_letter(letters, own) for own in by_shift]
     scored = "letter" if exam.scores_letters(doc) else "text"
     row: JsonObject = {
         "id": asked.id, "dataset": exam.name, "group": str(doc.get("group") or ""), "question": exam.question(doc),
-        "options": dict(zip(letters, texts, strict=True)), "gold": letters[exam.right(doc)],
+        "options": _by_letter(letters, exam.texts(doc)), "gold": letters[exam.right(doc)],
         "form": f"{scored}, {form}", "task": exam.name, "num_fewshot": exam.task.config.num_fewshot,
         **facts, "log_likelihoods": scores[0],
     }  # fmt: skip
     if len(scores) > 1:
         row[BY_SHIFT] = scores
     return row | decided(row)
+
+
+def _asked_of(row: JsonObject) -> tuple[str, str, str, str]:
+    return row["id"], row["question"], json.dumps(row["options"]), row["gold"]
+
+
+def _by_letter(letters: Sequence[str], values: Sequence[T]) -> dict[str, T]:
+    """Letter -> value. Letters are sorted; numbers keep their order."""
+    both = list(zip(letters, values, strict=True))
+    return dict(both if letters[0].isdecimal() else sorted(both, key=lambda pair: pair[0]))
 
 
 def _equal_options(rows: Sequence[JsonObject]) -> int:

@@ -6,7 +6,7 @@ Knows no prompt.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cdsframe.errors import InputError, named
@@ -20,6 +20,8 @@ Splits = dict[str, list[JsonObject]]
 
 _SPLITS = {"training": "train", "dev": "validation", "dev5shot": "validation", "val": "validation"}
 """Name of a split in a file or a task -> the name by which the two are compared."""
+_NAMED = 5
+"""Data sets or subjects that a message names."""
 
 
 class LocalRows:
@@ -57,15 +59,25 @@ class LocalRows:
         return found
 
     def _missing(self, task: Definition) -> str:
+        """Why none of the rows is asked: they have another split, or belong to other tasks."""
+        where = f"evaluation.path: no questions of {task.name}"
         splits = Counter(str(record.get("split")) for _, record in self._records if _belongs(task, record))
-        others = sorted({dataset_of(record) for _, record in self._records} - {""})
-        own = ", ".join(f"{number} of split {named(split)}" for split, number in splits.items())
+        if splits:
+            own = ", ".join(f"{number} of split {named(split)}" for split, number in splits.items())
+            return (
+                f"{where}: the files have {own}, but the task asks rows of split {named(task.asked)}, or without a "
+                "split; correct `split` in the rows to be asked"
+            )
         names = dict.fromkeys([task.name, *(task.columns.names if task.columns else ())])
-        return (
-            f"evaluation.path: no questions of {task.name}: it asks rows of split {task.asked}, or without a split; "
-            f"the files have {own or 'none of its rows'} (`dataset`: {' or '.join(names)}; there: "
-            f"{', '.join(map(named, others)) or 'none'})"
-        )
+        wanted = f"`dataset` {' or '.join(map(named, names))}"
+        found = f"`dataset` {_listed(map(dataset_of, self._rows()))}"
+        if task.columns is not None and task.columns.subjects:
+            wanted += f" and `subject` {named(str(task.config.get('dataset_name')))}"
+            found += f" and `subject` {_listed(map(subject_of, self._rows()))}"
+        return f"{where}: its rows have {wanted}, but the files' rows have {found}; correct the rows or evaluation.task"
+
+    def _rows(self) -> list[JsonObject]:
+        return [record for _, record in self._records]
 
 
 def source(splits: Mapping[str, Sequence[JsonObject]]) -> Callable[..., Any]:
@@ -86,6 +98,13 @@ def _belongs(task: Definition, record: JsonObject) -> bool:
     if given and given not in task.columns.names:
         return False
     return not task.columns.subjects or subject_of(record) in ("", task.config.get("dataset_name"))
+
+
+def _listed(names: Iterable[str]) -> str:
+    """The first of the different names, for a message."""
+    every = sorted(set(names) - {""})
+    more = f" and {len(every) - _NAMED} others" if len(every) > _NAMED else ""
+    return ", ".join(map(named, every[:_NAMED])) + more or "none"
 
 
 def _split(name: str) -> str:

@@ -11,13 +11,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cdsframe.artifacts.datasets_output import library_output
-from cdsframe.errors import InputError
+from cdsframe.errors import InputError, named
 from cdsframe.evaluation.exam_columns import LETTERS, Columns
 from cdsframe.evaluation.lm_eval_names import Definition, definitions, quiet
 from cdsframe.evaluation.lm_eval_rows import LocalRows, source
 from cdsframe.types import JsonObject
 
 log = logging.getLogger(__name__)
+
+NO_OPTION = "the answer of a question is none of its options; correct the answer, or leave out the row"
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,13 @@ class ExamTask:
             return self.columns.texts(doc)
         return [str(choice) for choice in self.task.doc_to_choice(doc)]
 
+    def letters(self, doc: JsonObject) -> list[str]:
+        """The letters of the options, in the order of `texts`; numbers if there are more options than letters."""
+        if self.columns is not None:
+            return self.columns.letters(doc)
+        number = len(self.texts(doc))
+        return list(LETTERS[:number]) if number <= len(LETTERS) else [str(n + 1) for n in range(number)]
+
     def scores_letters(self, doc: JsonObject) -> bool:
         """Whether the options' letters are scored, not their texts."""
         choices = list(self.task.doc_to_choice(doc))
@@ -55,7 +64,8 @@ class ExamTask:
         choices, target = self.task.doc_to_choice(doc), self.task.doc_to_target(doc)
         place = choices.index(target) if target in choices else target
         if type(place) is not int or not 0 <= place < len(choices):
-            raise InputError(f"{self.name}: the answer of a question is no option; correct or leave out such rows")
+            asked = f", {named(str(doc['id']))}" if "id" in doc else ""
+            raise InputError(f"evaluation.task: {self.name}{asked}: {NO_OPTION}")
         return place
 
     def shifted(self, doc: JsonObject) -> list[JsonObject]:
@@ -138,18 +148,31 @@ def _built(definition: Definition, overrides: Mapping[str, Any]) -> Any:
     try:
         with quiet(), library_output(progress=False):
             task = TaskFactory().build(definition.entry, overrides=dict(overrides), registry={})
-    except (OSError, RuntimeError, datasets.exceptions.DatasetsError, ValueError) as error:
-        if local:
-            raise InputError(f"evaluation.path: the rows do not have the columns that {name} reads") from error
-        raise InputError(
-            f"evaluation.task: the data set {definition.config.get('dataset_path')} of {name} cannot be read from the "
-            "hub; check the network and HF_HUB_OFFLINE, or give evaluation.path=FILE"
-        ) from error
+    except ValueError as error:
+        if no_option(error):
+            raise InputError(f"evaluation.path: {name}: {NO_OPTION}") from error
+        raise InputError(_unread(definition, local)) from error
+    except (OSError, RuntimeError, datasets.exceptions.DatasetsError) as error:
+        raise InputError(_unread(definition, local)) from error
     except (KeyError, TemplateError) as error:
         raise InputError(f"evaluation.path: the rows lack a column that {name} reads ({error})") from None
     if task.multiple_input or task.multiple_target:
         raise InputError(f"evaluation.task: {name} has several prompts or right options; run it with lm-eval")
     return task
+
+
+def no_option(error: Exception) -> bool:
+    """Whether a task's template did not find a row's answer among its options, as the error of `list.index` says."""
+    return type(error) is ValueError and "not in list" in str(error)
+
+
+def _unread(definition: Definition, local: bool) -> str:
+    if local:
+        return f"evaluation.path: the rows do not have the columns that {definition.name} reads"
+    return (
+        f"evaluation.task: the data set {definition.config.get('dataset_path')} of {definition.name} cannot be read "
+        "from the hub; check the network and HF_HUB_OFFLINE, or give evaluation.path=FILE"
+    )
 
 
 def _set_examples(definition: Definition, task: Any, num_fewshot: int | None, seed: int) -> None:

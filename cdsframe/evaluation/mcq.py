@@ -6,6 +6,7 @@ for training.
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -124,7 +125,7 @@ def evaluate(
     metrics["mcq/left_out"] = len(exam) - len(usable)
     write_jsonl(run.folder / "predictions.jsonl", rows)
     digests = {
-        "data": digest(*(part for c in choices for part in (c.id, c.question, c.answer))),
+        "data": digest(*(part for c in choices for part in (c.id, c.question, json.dumps(c.options), c.answer))),
         **model_digests(system.model),
     }
     if system.retriever.searches:

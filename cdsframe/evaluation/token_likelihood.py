@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
@@ -17,6 +16,7 @@ from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
 from cdsframe.evaluation.token_forward import Forward
 from cdsframe.evaluation.token_tree import Batch, TokenSequence, chains, grown, sequences_of, trees
+from cdsframe.machine.memory import empty_cuda_cache, out_of_memory
 
 log = logging.getLogger(__name__)
 
@@ -57,7 +57,9 @@ Computed = tuple[Batch, Sequence[float]]
 _PROVEN: WeakKeyDictionary[Any, Way] = WeakKeyDictionary()
 
 
-def log_likelihoods(model: LanguageModel, pairs: Pairs, batch_tokens: int) -> list[float]:
+def log_likelihoods(
+    model: LanguageModel, pairs: Pairs, batch_tokens: int, computed: Callable[[int], object] | None = None
+) -> list[float]:
     """Returns the natural log-likelihood of each target after its context. Softmax and sums use float32 or more.
 
     The result does not depend on the order of the pairs. In bfloat16 it depends slightly on the other pairs, because
@@ -66,17 +68,15 @@ def log_likelihoods(model: LanguageModel, pairs: Pairs, batch_tokens: int) -> li
     Args:
         batch_tokens: maximum tokens of a forward pass, padding and shared prefixes included; a longer sequence is
             computed alone. Halved as often as memory is exceeded.
+        computed: called with the number of pairs of each batch, for a progress bar.
 
     Raises InputError if a sequence is longer than the model reads, a log-likelihood is not finite, or memory does not
     suffice for one sequence.
     """
-    from tqdm import tqdm
-
     module = model.load()
     _require_length(model, module, pairs)
     sequences = sequences_of(pairs)
-    with tqdm(total=len(sequences), desc="options", unit="", disable=len(sequences) <= 64) as bar:
-        scores = _scores(len(pairs), _computed(model.name, module, sequences, batch_tokens, bar))
+    scores = _scores(len(pairs), _computed(model.name, module, sequences, batch_tokens, computed))
     if any(map(math.isnan, scores)):
         raise InputError(f"{model.name}: the model outputs NaN; {NO_NUMBERS}")
     if broken := sum(not math.isfinite(score) for score in scores):
@@ -102,7 +102,11 @@ def _setting(module: Any, *names: str) -> int | None:
 
 
 def _computed(
-    name: str, module: Any, sequences: Sequence[TokenSequence], batch_tokens: int, bar: Any
+    name: str,
+    module: Any,
+    sequences: Sequence[TokenSequence],
+    batch_tokens: int,
+    report: Callable[[int], object] | None,
 ) -> Iterator[Computed]:
     """Yields batches with the log-probabilities that they need. If memory is exceeded, batches become smaller."""
     for way, left in _divided(module, sequences):
@@ -113,9 +117,9 @@ def _computed(
                 if values is None:
                     batch_tokens = _halved(name, batch, batch_tokens)
                     break
-                computed = [sequence.tokens for row in batch.rows for sequence in row.sequences]
-                done.update(computed)
-                bar.update(len(computed))
+                done.update(sequence.tokens for row in batch.rows for sequence in row.sequences)
+                if report is not None:
+                    report(len({one.pair for row in batch.rows for one in row.wanted}))
                 yield batch, values
 
 
@@ -133,24 +137,19 @@ def _unless_out_of_memory(forward: Forward, batch: Batch) -> list[float] | None:
     try:
         return forward(batch)
     except (RuntimeError, MemoryError) as error:
-        if not (
-            isinstance(error, MemoryError) or re.search(r"out of memory|can't allocate|not enough memory", str(error))
-        ):
+        if not out_of_memory(error):
             raise
         return None
 
 
 def _halved(name: str, batch: Batch, batch_tokens: int) -> int:
     """Returns half the tokens of a batch that exceeded memory. Raises InputError if it was one sequence."""
-    import torch
-
     if sum(len(row.sequences) for row in batch.rows) == 1:
         raise InputError(
             f"{name}: memory does not suffice for one question; use quantization=nf4, a smaller model, or fewer "
             "passages (prompt.max_tokens, retriever.top_k)"
         )
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+    empty_cuda_cache()
     size = len(batch.rows) * (len(batch.prefix) + max(len(row.tokens) for row in batch.rows))
     smaller = max(1, min(size, batch_tokens) // 2)
     log.warning("a batch of %d tokens exceeds the memory: continues with at most %d tokens a batch", size, smaller)

@@ -96,6 +96,8 @@ def trees(sequences: Sequence[TokenSequence], batch_tokens: int) -> Iterator[Bat
     A batch has at most `batch_tokens` tokens, padding and a prefix per row included. A longer sequence is a
     batch alone.
     """
+    if not sequences:
+        return
     units = list(_merged(sequences, 0, batch_tokens))
     alone: list[list[TokenSequence]] = []
     for first, stop, prefix in _prefixes(_bounds(units), _unmasked(units), 0, len(units), LEVELS)[1]:

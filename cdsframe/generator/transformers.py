@@ -20,7 +20,7 @@ from cdsframe.artifacts.digests import digest
 from cdsframe.chat.encoding import encode, end_of_turn_ids
 from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
-from cdsframe.machine.memory import out_of_memory
+from cdsframe.machine.memory import empty_cuda_cache, out_of_memory
 from cdsframe.types import Generation, Message
 
 if TYPE_CHECKING:
@@ -99,12 +99,15 @@ class TransformersGenerator:
                 try:
                     with self._lock:
                         started = perf_counter()
-                        found = self._batch([prompts[number] for number in batch])
+                        found: list[Generation] | None = self._batch([prompts[number] for number in batch])
                         seconds = (perf_counter() - started) / len(batch)
                 except (MemoryError, RuntimeError) as error:
                     if len(batch) == 1 or not out_of_memory(error):
                         raise
+                    found = None
+                if found is None:  # outside of `except`, whose error keeps the batch in memory
                     size = len(batch) // 2
+                    empty_cuda_cache()
                     log.warning("memory is short: batches have at most %d conversations from here on", size)
                     continue
                 yield from ((number, replace(one, seconds=seconds)) for number, one in zip(batch, found, strict=True))
