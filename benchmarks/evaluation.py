@@ -3,7 +3,7 @@
     CDSFRAME_DATA=FOLDER python benchmarks/evaluation.py [--questions 6] [--turns 5]
 
 SmolLM2 in float32, plain prompts, the same strings for both: letters without shots; full texts of the options; letters
-after five fixed shots (tasks with `first_n`; six times as many questions, since real subjects have 80 to 220); letters
+after five fixed shots (tasks with `first_n`; eight times as many questions: real subjects have 80 to 220); letters
 after five shots that are drawn anew for each question. Each turn scores every task by both systems, each in a separate
 process with one thread, in alternating order. `hf` is `HFLM.loglikelihood`; its batch size is the fastest of five,
 chosen per task before the turns. A ratio is the lower bound of the turns: the smallest of the paired ratios of
@@ -80,7 +80,7 @@ def tasks(count: int) -> dict[str, Requests]:
         found["full_text"] += [
             (f"Question: {row['question']}\nAnswer:", f" {text}") for text in row["options"].values()
         ]
-    for row in draw.sample(of_subject, min(6 * count, len(of_subject))):
+    for row in draw.sample(of_subject, min(8 * count, len(of_subject))):
         found["5_shot"] += letters(row, fixed)
     for row in draw.sample(of_subject, count):
         found["redrawn"] += letters(row, shots(draw.sample([one for one in of_subject if one is not row], 5)))

@@ -74,16 +74,17 @@ class Forward:
         if prefix != self._prefix:
             self._prefix, self._states = (), []
             device = next(self._module.parameters()).device
-            cache = DynamicCache()
+            computed: Any = DynamicCache()
             self._logits(
                 torch.tensor([prefix], device=device), [(0, len(prefix) - 1)],
-                {"past_key_values": cache, "use_cache": True},
+                {"past_key_values": computed, "use_cache": True},
             )  # fmt: skip
-            layers: list[Any] = cache.layers
-            self._prefix, self._states = prefix, [(layer.keys, layer.values) for layer in layers]
-        cache = DynamicCache()
-        for number, (keys, values) in enumerate(self._states):
-            cache.update(keys.expand(rows, -1, -1, -1), values.expand(rows, -1, -1, -1), number)
+            self._prefix, self._states = prefix, [(layer.keys, layer.values) for layer in computed.layers]
+        cache: Any = DynamicCache()
+        for number, states in enumerate(self._states):
+            cache.update(*(state[:, :, :0] for state in states), number)  # makes the layer
+            layer = cache.layers[number]
+            layer.keys, layer.values = (state.expand(rows, -1, -1, -1) for state in states)  # views, no copies
         return cache
 
     def _logits(self, ids: torch.Tensor, places: Sequence[tuple[int, int]], arguments: dict[str, Any]) -> torch.Tensor:
