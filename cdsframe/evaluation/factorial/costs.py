@@ -32,10 +32,9 @@ def _run_costs(run: EvaluatedRun) -> dict[str, float]:
         "seconds": "qa/seconds_per_question",
     }
     found = {key: metrics[name] for key, name in names.items() if name in metrics}
-    if answered_from_cache(run):
+    if answered_from_cache(run) or "answering_cpu_seconds" not in manifest or not count:
         return found
-    if "answering_cpu_seconds" in manifest and count:
-        found["cpu_seconds"] = manifest["answering_cpu_seconds"] / count
+    found["cpu_seconds"] = manifest["answering_cpu_seconds"] / count
     if "peak_mib" in manifest:
         found["peak_mib"] = manifest["peak_mib"]
     return found
