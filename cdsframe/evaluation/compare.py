@@ -40,7 +40,8 @@ _USUAL = ("f1", "correct", "ndcg@10", "score")
 COLUMNS = {
     "F1": "qa/f1", "exact": "qa/em", "wrong dose": "qa/wrong_dose", "cited right": "qa/citation_precision",
     "evidence cited": "qa/citation_recall", "refused, unanswerable": "qa/refusal_recall",
-    "refused, answerable": "qa/answerable_refused", "accuracy": "mcq/accuracy", "nDCG@10": "retrieval/ndcg@10",
+    "refused, answerable": "qa/answerable_refused", "accuracy": "mcq/accuracy",
+    "over shifted options": "mcq/permuted_accuracy", "same option": "mcq/same_option", "nDCG@10": "retrieval/ndcg@10",
     "score": "score", "seconds": "qa/seconds_per_question",
 }  # fmt: skip
 """Columns of the table: label -> key in `metrics.json`."""
