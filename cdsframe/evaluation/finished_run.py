@@ -79,8 +79,7 @@ def read_metrics(folder: Path, what: str) -> Metrics:
 
 def is_number(value: object) -> bool:
     """Whether a value of a JSON file is a number that a float can hold; True and False are none."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and abs(value) <= sys.float_info.max
+    return isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= sys.float_info.max
 
 
 def finished_jobs(sweep_folder: Path) -> list[Path]:
