@@ -7,7 +7,7 @@ uniformly from its whole duration, start included. Then the same command runs ag
 metrics must be those of a run that was never interrupted, except for seconds, and each kill may lose one batch at most.
 
 Counted: `kills`; `differing` answers and metrics; `recomputed`, batches computed beyond those of an uninterrupted run;
-`corrupt`, runs that cannot resume, or that stand as finished without being complete.
+`corrupt`, runs that cannot resume. A killed run that stands as finished is compared like one that ended.
 """
 
 from __future__ import annotations
@@ -135,8 +135,9 @@ def main() -> None:
                 tries += 1
                 counts["kills"] += 1
                 counts["while_answering"] += 0 < batches(folder) < needed
-                counts["corrupt"] += bool(list(folder.glob("outputs/runs/evaluate/*/metrics.json")))
-            if evaluation.code:
+                if list(folder.glob("outputs/runs/evaluate/*/metrics.json")):
+                    break  # it had finished: its results are compared like the others
+            if evaluation.code not in (0, -signal.SIGKILL):
                 counts["corrupt"] += 1
                 print((folder / "log").read_text()[-2000:])
                 break
