@@ -49,7 +49,7 @@ Pair = tuple[tuple[str, str], list[int], list[int]]
 
 
 @dataclass(frozen=True)
-class Asked:
+class ExamQuestion:
     """A question of a task. `docs`: its row under each shift of its options; the first is the question itself."""
 
     id: str
@@ -91,9 +91,9 @@ def evaluate(
     names = [task] if isinstance(task, str) else task
     paths = [path] if isinstance(path, str) else path
     exams = load_tasks(names, paths, num_fewshot, fewshot_seed, score_by, contexts)
-    every = [Asked(id, exam, [doc]) for exam in exams for id, doc in zip(exam.ids, exam.docs, strict=True)]
+    every = [ExamQuestion(id, exam, [doc]) for exam in exams for id, doc in zip(exam.ids, exam.docs, strict=True)]
     asked = [
-        Asked(one.id, one.exam, one.exam.shifted(one.docs[0])) if shift else one
+        ExamQuestion(one.id, one.exam, one.exam.shifted(one.docs[0])) if shift else one
         for one in proportional_sample(every, sample, seed, lambda one: one.exam.name)
     ]
     model = system.model
@@ -121,7 +121,7 @@ def evaluate(
     return with_table(metrics, "mcq/accuracy")
 
 
-def _requests(asked: Asked, encoder: Any, chat: bool, system_message: str | None) -> list[list[Any]]:
+def _requests(asked: ExamQuestion, encoder: Any, chat: bool, system_message: str | None) -> list[list[Any]]:
     """lm-eval's requests for each shift, one for each option. All shifts get the same few-shot examples."""
     from jinja2 import TemplateError
 
@@ -182,7 +182,7 @@ def _flat(requests: Sequence[Sequence[Any]]) -> Iterator[Any]:
     return (instance for own in requests for instances in own for instance in instances)
 
 
-def _row(asked: Asked, form: str, by_shift: Sequence[Sequence[float]], facts: JsonObject) -> JsonObject:
+def _row(asked: ExamQuestion, form: str, by_shift: Sequence[Sequence[float]], facts: JsonObject) -> JsonObject:
     """A row of `predictions.jsonl`, with the columns of `evaluation=mcq`; `dataset` is the task."""
     exam, doc = asked.exam, asked.docs[0]
     letters = exam.letters(doc)
