@@ -68,7 +68,7 @@ def test_a_sample_is_whole_pages_and_the_same_every_time(tmp_path, monkeypatch, 
     assert 50 <= len(first.splitlines()) < 150
 
 
-@pytest.mark.parametrize("name", ["ingest", "retrieval", "scale"])
+@pytest.mark.parametrize("name", ["evaluation", "ingest", "retrieval", "scale"])
 def test_a_benchmark_says_what_it_measures(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [f"{name}.py", "--help"])
     with pytest.raises(SystemExit) as left:
