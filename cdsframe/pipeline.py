@@ -7,6 +7,7 @@ not of the search.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 from time import perf_counter
 
@@ -92,16 +93,9 @@ class Pipeline:
 
     def with_generator(self, generator: Generator) -> Pipeline:
         """The same pipeline with another generator."""
-        return Pipeline(
-            self.retriever,
-            self.reranker,
-            self.context,
-            self.prompt,
-            generator,
-            self.calibration,
-            self.index,
-            self._identity,
-        )
+        other = copy(self)
+        other.generator = generator
+        return other
 
     def load(self) -> None:
         """Opens the index and loads the models, so that the first question is as fast as later ones."""
@@ -197,7 +191,8 @@ class Pipeline:
     def _generate(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
         """The generator's answers with seconds; where it measures none, all get the same share of the time."""
         if isinstance(self.generator, BatchingGenerator):
-            yield from self.generator.generate_each(conversations)
+            for batch in self.generator.generate_batches(conversations):
+                yield from batch.items()
             return
         started = perf_counter()
         generations = self.generator.generate(conversations)

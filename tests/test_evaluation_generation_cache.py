@@ -45,15 +45,17 @@ class Counting:
         return [messages[-1].content for messages in conversations]
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
-        return [one for _, one in self.generate_each(conversations)]
+        return [one for batch in self.generate_batches(conversations) for one in batch.values()]
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[dict[int, Generation]]:
         for first in range(0, len(conversations), 2):
             if len(self.batches) == self.fails_at:
                 raise KeyboardInterrupt
             self.batches.append([messages[-1].content for messages in conversations[first : first + 2]])
-            for number, text in enumerate(self.batches[-1], start=first):
-                yield number, Generation(text.upper(), (-0.5,), 3, 1, "length", 0.25)
+            yield {
+                number: Generation(text.upper(), (-0.5,), 3, 1, "length", 0.25)
+                for number, text in enumerate(self.batches[-1], start=first)
+            }
 
     def stream(self, messages: Sequence[Message]) -> Any:
         return iter(())
@@ -72,6 +74,20 @@ def test_a_killed_evaluation_computes_only_what_is_missing(tmp_path: Path) -> No
     assert found == wanted
     assert [one.seconds for one in found] == [0.25] * 7, "what it cost when it was computed"
     assert (last.batches, last.loaded) == ([], 0), "no model is loaded"
+
+
+def test_a_batch_is_stored_as_a_whole(tmp_path: Path) -> None:
+    """So the batches after an interruption are those of an uninterrupted run, and their rounding too."""
+    generator = Counting()
+    batches = CachedGenerator(generator, GenerationCache(tmp_path)).generate_batches(CONVERSATIONS)
+    assert next(batches) == {}, "nothing is stored"
+    assert len(next(batches)) == 2
+    batches.close()  # after one batch
+    again = Counting()
+    CachedGenerator(again, GenerationCache(tmp_path)).generate(CONVERSATIONS)
+    whole = Counting()
+    whole.generate(CONVERSATIONS)
+    assert generator.batches + again.batches == whole.batches
 
 
 def test_equal_conversations_are_computed_once(tmp_path: Path) -> None:
@@ -216,14 +232,14 @@ class Noting(Counting):
         super().__init__()
         self._notes, self._waits_at = notes, waits_at
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[dict[int, Generation]]:
         for first in range(0, len(conversations), 2):
             with self._notes.open("a") as notes:
                 notes.write("batch\n")
             if first // 2 == self._waits_at:
                 time.sleep(60)
-            for number, one in super().generate_each(conversations[first : first + 2]):
-                yield first + number, one
+            for batch in super().generate_batches(conversations[first : first + 2]):
+                yield {first + number: one for number, one in batch.items()}
 
 
 def test_an_evaluation_killed_twice_loses_one_batch_at_most_each_time(tmp_path: Path) -> None:

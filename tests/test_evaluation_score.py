@@ -149,11 +149,11 @@ class Stopping(ScriptedGenerator):
         super().__init__("15 mg")
         self._after = after
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[dict[int, Generation]]:
         for number in reversed(range(len(conversations))):
             if len(conversations) - number > self._after:
                 raise KeyboardInterrupt
-            yield number, self.generate([conversations[number]])[0]
+            yield {number: self.generate([conversations[number]])[0]}
 
 
 def test_rows_are_written_as_they_come(tmp_path: Path) -> None:

@@ -324,8 +324,8 @@ class Generator(Protocol):
 class BatchingGenerator(Generator, Protocol):
     """A generator that gives the answers of each batch as soon as it is computed."""
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
-        """Yields the position and the answer of each conversation, in any order."""
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[Mapping[int, Generation]]:
+        """Yields batches: position of a conversation -> its answer. The batches may be in any order."""
 
 
 class Shares(Protocol):

@@ -13,7 +13,6 @@ from math import isfinite
 from pathlib import Path
 from time import process_time
 
-from cdsframe.artifacts.files import write_jsonl
 from cdsframe.contracts import Index
 from cdsframe.errors import InputError
 from cdsframe.evaluation.dependence import question_groups
@@ -39,8 +38,7 @@ class Asked:
 def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: Path, depth: int) -> Asked:
     """Asks the pipeline.
 
-    Writes them to `path` one by one in the order in which they are computed; when all are computed, in the order of the
-    questions.
+    Writes each answer to `path` as soon as it is computed, without scores: what an interrupted run leaves.
 
     `depth`: how deep rankings are kept, however few passages an answer is made from.
 
@@ -66,9 +64,7 @@ def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: P
             one = Prediction.of(question, groups[place], answer, rankings[place], gold.get(question.id))
             lines.write(json.dumps(one.row(), ensure_ascii=False, allow_nan=False) + "\n")
             found[place] = one
-    ordered = [found[place] for place in range(len(questions))]
-    write_jsonl(path, (one.row() for one in ordered))
-    return Asked(ordered, spent + process_time() - started)
+    return Asked([found[place] for place in range(len(questions))], spent + process_time() - started)
 
 
 def _finite(answers: Iterator[tuple[int, Answer]]) -> Iterator[tuple[int, Answer]]:

@@ -71,30 +71,32 @@ class CachedGenerator:
         return self._generator.count(messages)
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
-        found = dict(self.generate_each(conversations))
+        found = {number: one for batch in self.generate_batches(conversations) for number, one in batch.items()}
         return [found[number] for number in range(len(conversations))]
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
-        """Yields stored texts first, then the others as they are computed."""
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[dict[int, Generation]]:
+        """Yields the stored texts as the first batch, then the others' batches as they are computed.
+
+        Stores a batch as a whole: an interrupted evaluation then computes the same batches as an uninterrupted one.
+        """
         keys = self._generator.keys(conversations)
         found = self._store.read(keys)
-        self.read += sum(key in found for key in keys)
-        yield from ((number, found[key]) for number, key in enumerate(keys) if key in found)
+        stored = {number: found[key] for number, key in enumerate(keys) if key in found}
+        self.read += len(stored)
+        yield stored
         places: dict[str, list[int]] = {}
         for number, key in enumerate(keys):
             if key not in found:
                 places.setdefault(key, []).append(number)
         if not places:
             return
-        if found:
-            log.info(
-                "%d of %d answers are stored; the others are computed", sum(key in found for key in keys), len(keys)
-            )
+        if stored:
+            log.info("%d of %d answers are stored; the others are computed", len(stored), len(keys))
         self._generator.load()  # so that the seconds are those of answering
         missing = list(places)
-        for place, one in self._generator.generate_each([conversations[places[key][0]] for key in missing]):
-            self._store.write({missing[place]: one})
-            yield from ((number, one) for number in places[missing[place]])
+        for batch in self._generator.generate_batches([conversations[places[key][0]] for key in missing]):
+            self._store.write({missing[place]: one for place, one in batch.items()})
+            yield {number: one for place, one in batch.items() for number in places[missing[place]]}
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         return self._generator.stream(messages)

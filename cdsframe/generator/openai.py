@@ -95,10 +95,13 @@ class OpenAiGenerator:
         return sum(ceil(len(message.content) / _CHARACTERS_PER_TOKEN) + 4 for message in messages)
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
-        return [one for _, one in self.generate_each(conversations)]
+        return [one for batch in self.generate_batches(conversations) for one in batch.values()]
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
-        """Yields the answers in order. An answer's seconds are its request's, divided by the concurrent requests."""
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[dict[int, Generation]]:
+        """Yields each answer as a batch, in order.
+
+        The seconds of an answer are those of its request, divided by the number of concurrent requests.
+        """
         from concurrent.futures import ThreadPoolExecutor
 
         from tqdm import tqdm
@@ -113,7 +116,8 @@ class OpenAiGenerator:
         with ThreadPoolExecutor(self._concurrency) as pool:
             answers = pool.map(timed, conversations)
             few = len(conversations) <= self._concurrency
-            yield from enumerate(tqdm(answers, total=len(conversations), desc="answers", unit="", disable=few))
+            shown = tqdm(answers, total=len(conversations), desc="answers", unit="", disable=few)
+            yield from ({number: one} for number, one in enumerate(shown))
 
     def stream(self, messages: Sequence[Message]) -> Iterator[str | Generation]:
         """Streams an answer. Closing the iterator closes the connection, which makes engines stop generating."""

@@ -39,7 +39,7 @@ class TransformersGenerator:
             the batch.
         batch_size: maximum number of conversations per batch; batches have prompts of similar length.
         batch_tokens: maximum number of tokens per batch: conversations times the longest prompt and answer. A longer
-            conversation is a batch of its own.
+            conversation is computed alone.
         seed: seed of the sampling.
     """
 
@@ -82,11 +82,11 @@ class TransformersGenerator:
         return [digest(decided_by, " ".join(map(str, self._encode(messages)))) for messages in conversations]
 
     def generate(self, conversations: Sequence[Sequence[Message]]) -> list[Generation]:
-        found = dict(self.generate_each(conversations))
+        found = {number: one for batch in self.generate_batches(conversations) for number, one in batch.items()}
         return [found[number] for number in range(len(conversations))]
 
-    def generate_each(self, conversations: Sequence[Sequence[Message]]) -> Iterator[tuple[int, Generation]]:
-        """Yields the answers batch by batch, the longest prompts first. Halves batches if memory runs out."""
+    def generate_batches(self, conversations: Sequence[Sequence[Message]]) -> Iterator[dict[int, Generation]]:
+        """Yields batches, the longest prompts first. Halves them if memory runs out."""
         from tqdm import tqdm
 
         prompts = [self._encode(messages) for messages in conversations]
@@ -110,7 +110,7 @@ class TransformersGenerator:
                     empty_cuda_cache()
                     log.warning("memory is short: batches have at most %d conversations from here on", size)
                     continue
-                yield from ((number, replace(one, seconds=seconds)) for number, one in zip(batch, found, strict=True))
+                yield {number: replace(one, seconds=seconds) for number, one in zip(batch, found, strict=True)}
                 waiting = waiting[len(batch) :]
                 bar.update(len(batch))
 
