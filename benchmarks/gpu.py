@@ -26,7 +26,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fitting import fine_tuning, fit, trainer_of
-from benchmarks.measuring import PEERS, ROOT, headline, last_line
+from benchmarks.measuring import PEERS, ROOT, headline, last_line, run_alone
 
 SHAPE = {
     "vocab_size": 128256, "hidden_size": 3072, "intermediate_size": 8192, "num_hidden_layers": 28,
@@ -120,13 +120,7 @@ def train(order: dict[str, Any]) -> dict[str, Any]:
 def run(order: dict[str, Any], file: Path) -> dict[str, Any]:
     """Runs `train` in a separate process."""
     file.write_text(json.dumps(order), encoding="utf-8")
-    done = subprocess.run(
-        [sys.executable, __file__, "--order", str(file)], capture_output=True, text=True, check=False, cwd=ROOT
-    )
-    if done.returncode:
-        sys.exit(f"a run ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return run_alone([sys.executable, __file__, "--order", str(file)])
 
 
 def peer(order: dict[str, Any], file: Path) -> dict[str, Any] | None:

@@ -33,6 +33,10 @@ PEERS = ROOT / ".peers/bin/python"
 """The peers' environment: `make peers`."""
 
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+"""Environment of a process that computes with one thread."""
+
+
 def composed(primary: str, *overrides: str) -> DictConfig:
     """The configuration that an entry point would run with."""
     with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
@@ -192,6 +196,18 @@ class Peer:
 
 
 # ------------------------------------------------------------------------------------------------ the output
+
+
+def run_alone(command: Sequence[str], **environment: str) -> dict[str, Any]:
+    """Runs a command in a separate process; returns the JSON object in the last line of its output.
+
+    Ends the benchmark with the end of the command's error output if it fails.
+    """
+    done = subprocess.run(command, env={**os.environ, **environment}, capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"a run ended with {done.returncode}:\n{done.stderr[-3000:]}")
+    result: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return result
 
 
 def headline(benchmark: str) -> None:

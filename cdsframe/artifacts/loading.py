@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from cdsframe.errors import CdsframeError, ConfigError, InputError, named
+from cdsframe.machine.memory import WORDS
 
 _KNOWN: tuple[tuple[str, str], ...] = (
     (
@@ -58,7 +59,7 @@ _KNOWN: tuple[tuple[str, str], ...] = (
         "again",
     ),
     (
-        r"out of memory|not enough memory|can't allocate memory",
+        "(?i)" + "|".join(map(re.escape, WORDS)),
         "{model} does not fit into memory; use quantization=nf4 or a smaller model",
     ),
 )

@@ -20,7 +20,7 @@ from cdsframe.artifacts.files import InputFile, InputPath, read_json, write_json
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
-from cdsframe.evaluation.contrasts import LEVEL, Measure, PairedComparison, contrast, measures
+from cdsframe.evaluation.contrasts import LEVEL, Measure, PairedComparison, can_be_significant, contrast, measures
 from cdsframe.evaluation.external_results import read_runs
 from cdsframe.evaluation.finished_run import FinishedRun, difference, finished_jobs, require_comparable
 from cdsframe.evaluation.naive import naive_rows
@@ -207,7 +207,7 @@ def to_text(comparison: JsonObject, every_pair: bool) -> str:
 def _contrast(pair: PairedComparison, margin: float | None, contrasts: int) -> list[str]:
     """The lines of a primary contrast: the result, and what this number of questions can show."""
     lines = [f"- {pair}"]
-    if pair.groups is not None and contrasts * 2.0 ** (1 - pair.groups) > LEVEL:
+    if pair.groups is not None and not can_be_significant(pair.groups, contrasts):
         lines.append(f"  {pair.groups} groups of dependent questions: no difference can be significant")
     elif pair.found_from is not None:
         lines.append(f"  a true difference of {pair.found_from:.3f} would be found with a probability of .8")

@@ -29,10 +29,14 @@ _POWER = 0.8
 
 @dataclass(frozen=True, slots=True)
 class Measure:
-    """A column of `predictions.jsonl`, compared over the rows selected by `belongs` that have it in both runs."""
+    """A column of `predictions.jsonl`, compared over the rows selected by `belongs` that have it in both runs.
+
+    `metric`: the key of a run's metrics that is the mean of the column over these rows.
+    """
 
     name: str
     column: str
+    metric: str
     belongs: Callable[[JsonObject], bool] = lambda row: True
     printed: bool = True
     """Whether comparisons by this measure are printed; otherwise they are only in `comparison.md`."""
@@ -86,25 +90,39 @@ def _answerable(row: JsonObject) -> bool:
 
 
 _MEASURES = (
-    Measure("F1, answerable", "f1", _answerable),
-    Measure("exact match, answerable", "em", _answerable, printed=False),
-    Measure("citation precision, answerable", "citation_precision", _answerable),
-    Measure("citation recall, answerable", "citation_recall", _answerable),
-    Measure("refused, unanswerable", "refused", lambda row: not row.get("answerable", True)),
-    Measure("refused, answerable", "refused", _answerable, higher_is_better=False),
-    Measure("wrong dose, answerable", "wrong_dose", _answerable, printed=False, higher_is_better=False),
-    Measure("accuracy", "correct"),
-    Measure("accuracy over shifted options", "permuted_correct"),
-    Measure("nDCG@10", "ndcg@10"),
-    Measure("score", "score"),
+    Measure("F1, answerable", "f1", "qa/f1", _answerable),
+    Measure("exact match, answerable", "em", "qa/em", _answerable, printed=False),
+    Measure("citation precision, answerable", "citation_precision", "qa/citation_precision", _answerable),
+    Measure("citation recall, answerable", "citation_recall", "qa/citation_recall", _answerable),
+    Measure("refused, unanswerable", "refused", "qa/refusal_recall", lambda row: not row.get("answerable", True)),
+    Measure("refused, answerable", "refused", "qa/answerable_refused", _answerable, higher_is_better=False),
+    Measure(
+        "wrong dose, answerable", "wrong_dose", "qa/wrong_dose", _answerable, printed=False, higher_is_better=False
+    ),
+    Measure("accuracy", "correct", "mcq/accuracy"),
+    Measure("accuracy over shifted options", "permuted_correct", "mcq/permuted_accuracy"),
+    Measure("nDCG@10", "ndcg@10", "retrieval/ndcg@10"),
+    Measure("score", "score", "score"),
 )
 
 
 def measures() -> list[Measure]:
     """`_MEASURES`, and every other metric of an answer's text."""
     known = {measure.column for measure in _MEASURES}
-    others = [Measure(f"{key}, answerable", key, _answerable, printed=False) for key in METRICS if key not in known]
+    others = [
+        Measure(f"{key}, answerable", key, f"qa/{key}", _answerable, printed=False)
+        for key in METRICS
+        if key not in known
+    ]
     return [*_MEASURES, *others]
+
+
+def can_be_significant(groups: int, tests: int) -> bool:
+    """Whether sign flips over so many groups can reach the level after Holm's adjustment.
+
+    All signs agree by chance with a probability of `2 ** (1 - groups)`.
+    """
+    return tests * 2.0 ** (1 - groups) <= LEVEL
 
 
 def contrast(

@@ -9,8 +9,11 @@ import logging
 import re
 import unicodedata
 from collections.abc import Sequence
+from typing import Annotated
 
-from cdsframe.artifacts.files import read_jsonl
+from pydantic import BeforeValidator, Field
+
+from cdsframe.artifacts.files import InputFile, read_jsonl
 from cdsframe.errors import InputError, named
 from cdsframe.types import Choice, JsonObject
 
@@ -22,6 +25,15 @@ _SIGNS = {ord(dash): "-" for dash in "‐‑‒–—―−﹣"} | {ord(quote): 
 _SIGNS |= {ord(quote): '"' for quote in "“”„‟"}
 _PAIRS = re.compile(r"(?:([a-z])\1)+")
 """A genotype (AaBb) in lower case; the case of its letters carries meaning."""
+
+
+def listed(value: object) -> object:
+    """A list of the value if it is a text; else the value."""
+    return [value] if isinstance(value, str) else value
+
+
+ExamFiles = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(listed)]
+"""One file, or a list of files."""
 
 
 def read_exam(paths: Sequence[str]) -> list[Choice]:

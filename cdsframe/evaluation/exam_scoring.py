@@ -68,11 +68,11 @@ def exam_metrics(rows: Sequence[JsonObject], where: str) -> Metrics:
     scored = [{**row, **decided(row)} for row in rows]
     metrics = _block("mcq", scored)
     names = sorted({str(row.get("dataset") or "") for row in scored})
+    if len(names) == 1:
+        accuracy = {key: value for key, value in metrics.items() if key.startswith("mcq/accuracy")}
+        return metrics | {key.replace("mcq/", f"mcq/{names[0]}/"): value for key, value in accuracy.items() if names[0]}
     for name in filter(None, names):
-        own = [row for row in scored if str(row.get("dataset") or "") == name]
-        block = _block(f"mcq/{name}", own)
-        accuracy = {key: value for key, value in block.items() if key.startswith(f"mcq/{name}/accuracy")}
-        metrics |= block if len(names) > 1 else accuracy
+        metrics |= _block(f"mcq/{name}", [row for row in scored if str(row.get("dataset") or "") == name])
     return metrics
 
 

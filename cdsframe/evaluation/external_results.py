@@ -13,6 +13,7 @@ from pathlib import Path
 
 from cdsframe.artifacts.files import open_utf8, read_jsonl, resolve
 from cdsframe.errors import InputError, named
+from cdsframe.evaluation.contrasts import measures
 from cdsframe.evaluation.finished_run import FinishedRun
 from cdsframe.evaluation.ranking import score_rankings
 from cdsframe.evaluation.result import Scores
@@ -193,7 +194,7 @@ def _score(value: object, where: str) -> float:
 def _run(path: Path, rows: Mapping[str, JsonObject], name: str = "") -> FinishedRun:
     """A finished run with the mean of its score and its interval."""
     scores = Scores()
-    for column, metric in (("correct", "mcq/accuracy"), ("ndcg@10", "retrieval/ndcg@10"), ("score", "score")):
-        own = [row for row in rows.values() if column in row]
-        scores.add(metric, [row[column] for row in own], [row.get("group", "") for row in own])
+    for measure in measures():
+        own = [row for row in rows.values() if measure.column in row and measure.belongs(row)]
+        scores.add(measure.metric, [row[measure.column] for row in own], [row.get("group", "") for row in own])
     return FinishedRun(path, scores.metrics, rows, name)

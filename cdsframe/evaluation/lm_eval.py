@@ -15,13 +15,13 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, Field
 
 from cdsframe.artifacts.digests import digest, digest_of
-from cdsframe.artifacts.files import InputFile, write_jsonl
+from cdsframe.artifacts.files import write_jsonl
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts import LanguageModel, System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation.exam import same_form
+from cdsframe.evaluation.exam import ExamFiles, listed, same_form
 from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
 from cdsframe.evaluation.lm_eval_names import quiet
@@ -34,15 +34,8 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def _listed(value: object) -> object:
-    return [value] if isinstance(value, str) else value
-
-
-Tasks = Annotated[list[str], Field(min_length=1), BeforeValidator(_listed)]
+Tasks = Annotated[list[str], Field(min_length=1), BeforeValidator(listed)]
 """One of lm-eval's names, or a list of names."""
-
-Files = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(_listed)]
-"""One file, or a list of files."""
 
 Pair = tuple[tuple[str, str], list[int], list[int]]
 """Context and continuation as texts, then as tokens: what lm-eval's `_loglikelihood_tokens` takes."""
@@ -70,7 +63,7 @@ def evaluate(
     run: Run,
     seed: int,
     task: Tasks,
-    path: Files | None,
+    path: ExamFiles | None,
     num_fewshot: Annotated[int, Field(ge=0)] | None,
     fewshot_seed: int,
     chat: bool,

@@ -12,16 +12,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
 from cdsframe.artifacts.digests import digest
-from cdsframe.artifacts.files import InputFile, write_jsonl
+from cdsframe.artifacts.files import write_jsonl
 from cdsframe.artifacts.run import Run
 from cdsframe.chat.encoding import encode
 from cdsframe.contracts import System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
-from cdsframe.evaluation.exam import distinguishable, read_exam
+from cdsframe.evaluation.exam import ExamFiles, distinguishable, read_exam
 from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.likelihood import score_options
 from cdsframe.evaluation.option_positions import shifts
@@ -37,9 +37,6 @@ INSTRUCTIONS = {
     "text": "Answer the question with the text of the right option.",
 }
 """`score_by` -> the system message that asks for what is scored."""
-
-ExamFiles = Annotated[list[InputFile], Field(min_length=1), BeforeValidator(lambda v: [v] if isinstance(v, str) else v)]
-"""One file, or a list of files."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -69,7 +69,7 @@ def evaluate(
     lines = [f"{measure.name}, {len(ids)} questions"]
     lines += [f"- {name}: {table.mean():.3f}, by seed {_written(table)}" for name, table in scores.items()]
     shown = [{"name": name, "metrics": one.metrics} for name, runs in finished.items() for one in runs[:1]]
-    lines += [f"- {name}: {mean:.3f}" for name, mean in naive_means(shown, measure.column).items()]
+    lines += [f"- {name}: {mean:.3f}" for name, mean in naive_means(shown, measure.metric).items()]
     for name, one in found.items():
         key = f"methods/{name}_minus_{base}"
         metrics |= {key: one.value, f"{key}/ci_low": one.low, f"{key}/ci_high": one.high, f"{key}/p": one.p}

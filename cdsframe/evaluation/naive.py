@@ -15,13 +15,6 @@ _EXAM = {
     "longest option": "mcq/longest_option",
     "chance": "mcq/chance",
 }
-_KEYS = {
-    "f1": "qa/f1",
-    "em": "qa/em",
-    "wrong_dose": "qa/wrong_dose",
-    "correct": "mcq/accuracy",
-}
-"""Column of `predictions.jsonl` -> the metric that is its mean."""
 
 
 def naive_rows(runs: Sequence[JsonObject]) -> list[JsonObject]:
@@ -29,10 +22,9 @@ def naive_rows(runs: Sequence[JsonObject]) -> list[JsonObject]:
     return [{"name": name, "metrics": metrics} for name, metrics in _strategies(runs)]
 
 
-def naive_means(runs: Sequence[JsonObject], column: str) -> dict[str, float]:
-    """Name of a strategy -> its mean of a column of `predictions.jsonl`, where it is known."""
-    key = _KEYS.get(column, "")
-    return {row["name"]: row["metrics"][key] for row in naive_rows(runs) if key in row["metrics"]}
+def naive_means(runs: Sequence[JsonObject], metric: str) -> dict[str, float]:
+    """Name of a strategy -> its value of a metric, where it is known."""
+    return {row["name"]: row["metrics"][metric] for row in naive_rows(runs) if metric in row["metrics"]}
 
 
 def _strategies(runs: Sequence[JsonObject]) -> Iterator[tuple[str, Metrics]]:

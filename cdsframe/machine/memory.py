@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-_WORDS = (
+WORDS = (
     "out of memory", "not enough memory", "can't allocate memory", "cannot allocate memory",
     "cublas_status_alloc_failed",
 )  # fmt: skip
@@ -11,7 +11,7 @@ _WORDS = (
 
 def out_of_memory(error: BaseException) -> bool:
     """Whether an error of torch or Python means that memory ran out, so that less work at once may succeed."""
-    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in _WORDS)
+    return isinstance(error, MemoryError) or any(words in str(error).lower() for words in WORDS)
 
 
 def empty_cuda_cache() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from cdsframe.evaluation.contrasts import LEVEL, Measure
+from cdsframe.evaluation.contrasts import LEVEL, Measure, can_be_significant
 from cdsframe.evaluation.factorial.costs import COSTS, any_from_cache
 from cdsframe.evaluation.factorial.design import Cell, Design
 from cdsframe.evaluation.factorial.effects import Change, Effect
@@ -170,7 +170,7 @@ def _systems(analysis: Analysis) -> list[str]:
         for cell in analysis.systems
         for run in next(iter(analysis.design.cells[cell].values()))[:1]
     ]
-    for name, value in naive_means(runs, analysis.measure.column).items():
+    for name, value in naive_means(runs, analysis.measure.metric).items():
         rows.append([name, "", f"{value:.3f}", *[""] * len(shown)])
     return markdown_table([["system", "runs", analysis.measure.name, *(COSTS[key] for key in shown)], *rows])
 
@@ -185,7 +185,7 @@ def _notes(analysis: Analysis) -> Iterator[str]:
     if design.seeds is not None and design.seeds < ENOUGH:
         yield f"Fewer than {ENOUGH} seeds: the effects are those of these adapters, not of their training method."
     alone = all(len(replicates) == 1 for replicates in design.cells.values())
-    if alone and len(effects) * 2.0 ** (1 - analysis.groups) > LEVEL:
+    if alone and not can_be_significant(analysis.groups, len(effects)):
         yield f"{analysis.groups} groups of dependent questions: no effect can be significant."
     if filled := [analysis.name(cell) for cell in analysis.systems if analysis.stands_for_several(cell)]:
         yield f"The runs of {'; '.join(filled)} stand for every level of the settings without effect in them."

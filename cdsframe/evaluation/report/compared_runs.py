@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from cdsframe.evaluation.contrasts import measures
 from cdsframe.evaluation.report.blocks import ReportBlock, ReportPlot, ReportSection, ReportTable, ReportText
-from cdsframe.evaluation.report.labels import COSTS, PLOTTED, label, metric_of_measure
+from cdsframe.evaluation.report.labels import COSTS, PLOTTED, label
 from cdsframe.evaluation.report.numbers import bounded, metric, metric_text, quantity
 from cdsframe.evaluation.report.plots import PlotPoint, forest, scatter
 from cdsframe.types import JsonObject
@@ -15,7 +16,7 @@ def runs(comparison: JsonObject) -> ReportSection:
         "Each run alone, with 95 % intervals; whether two runs differ is tested above, not by comparing intervals."
     )
     measured = comparison["runs"]
-    primary = metric_of_measure(comparison["primary"])
+    primary = _primary_metric(comparison)
     names = dict.fromkeys((primary, *PLOTTED, "mcq/accuracy", "score", *COSTS))
     present = [name for name in names if any(name in run["metrics"] for run in measured)]
     lines = [(run["name"], *(metric_text(run["metrics"], name) for name in present)) for run in measured]
@@ -28,7 +29,7 @@ def runs(comparison: JsonObject) -> ReportSection:
 def cost(comparison: JsonObject) -> ReportSection:
     """The primary measure of each run against seconds and tokens per question."""
     reading = "Upper left is best: higher quality at lower cost; numbers are those of the table."
-    primary = metric_of_measure(comparison["primary"])
+    primary = _primary_metric(comparison)
     measured = [(run, one) for run in comparison["runs"] if (one := metric(run["metrics"], primary))]
     costs = [name for name in COSTS if any(name in run["metrics"] for run, _ in measured)]
     if not costs:
@@ -55,3 +56,9 @@ def cost(comparison: JsonObject) -> ReportSection:
     columns = ("", "run", label(primary), *(COSTS[name] for name in costs))
     blocks.append(ReportTable("Cost and quality", columns, lines, left=2))
     return ReportSection("cost", "Cost against quality", reading, blocks)
+
+
+def _primary_metric(comparison: JsonObject) -> str:
+    """The key of the metric that is the mean of the primary measure."""
+    name: str = comparison["primary"]
+    return next((measure.metric for measure in measures() if measure.name == name), name)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cdsframe.artifacts.files import write_text
-from cdsframe.evaluation.contrasts import LEVEL, measures
+from cdsframe.evaluation.contrasts import LEVEL, can_be_significant, measures
 from cdsframe.evaluation.report.blocks import (
     ReportBlock,
     ReportPage,
@@ -75,7 +75,7 @@ def _verdict(pair: JsonObject, higher_is_better: bool, margin: float | None, con
     if margin is not None and pair.get("not_worse") is not None and not (pair["significant"] and better):
         text += f" It {'is not' if pair['not_worse'] else 'may be'} worse by more than {unpadded(str(margin))}."
     groups = pair.get("groups")
-    if groups is not None and contrasts * 2.0 ** (1 - groups) > LEVEL:  # all signs agree by chance too often
+    if groups is not None and not can_be_significant(groups, contrasts):
         text += f" With {counted(groups, 'group')} of dependent questions, no difference can be significant."
     return ReportText(text, pair["second"])
 

@@ -45,20 +45,6 @@ COSTS = {
     "qa/completion_tokens": "completion tokens",
 }
 
-_OF_MEASURE = {
-    "F1, answerable": "qa/f1",
-    "exact match, answerable": "qa/em",
-    "citation precision, answerable": "qa/citation_precision",
-    "citation recall, answerable": "qa/citation_recall",
-    "refused, unanswerable": "qa/refusal_recall",
-    "refused, answerable": "qa/answerable_refused",
-    "wrong dose, answerable": "qa/wrong_dose",
-    "accuracy": "mcq/accuracy",
-    "accuracy over shifted options": "mcq/permuted_accuracy",
-    "nDCG@10": "retrieval/ndcg@10",
-    "score": "score",
-}
-
 
 def label(name: str) -> str:
     """The words for a metric's key; the key if there are none."""
@@ -69,8 +55,3 @@ def label(name: str) -> str:
     if (found := re.fullmatch(r"qa/(.+)/(f1|em)", name)) and "/" not in found[1]:
         return f"{'F1' if found[2] == 'f1' else 'exact match'}, type {found[1]}"
     return name
-
-
-def metric_of_measure(measure: str) -> str:
-    """The metric that is the mean of a measure of a comparison."""
-    return _OF_MEASURE.get(measure, f"qa/{measure.removesuffix(', answerable')}")
