@@ -107,7 +107,7 @@ def stock(batch_size: int) -> Callable[[Requests], list[float]]:
 
 def ours(batch_tokens: int) -> Callable[[Requests], list[float]]:
     """Scores by `log_likelihoods`, with the tokens that lm-eval makes of the strings."""
-    from cdsframe.evaluation.token_likelihood import log_likelihoods
+    from cdsframe.evaluation.exams.token_likelihood import log_likelihoods
     from cdsframe.model import LanguageModel
     from cdsframe.quantization import NoQuantization
 

@@ -13,7 +13,7 @@ import pytest
 from cdsframe.artifacts.run import Run
 from cdsframe.confidence import NoCalibration
 from cdsframe.contracts import Item
-from cdsframe.evaluation import likelihood_cache
+from cdsframe.evaluation.exams import likelihood_cache
 from cdsframe.generator.scripted import ScriptedGenerator
 from cdsframe.index.memory import MemoryIndex
 from cdsframe.pipeline import Pipeline

@@ -10,7 +10,7 @@ from chat_models import FACTS, save_model, tokenizer
 from evaluation_doubles import scored_pairs
 
 from cdsframe.chat.encoding import IGNORED, encode, encode_many
-from cdsframe.evaluation import likelihood
+from cdsframe.evaluation.exams import likelihood
 from cdsframe.generator.transformers import TransformersGenerator
 from cdsframe.model import LanguageModel
 from cdsframe.quantization import NoQuantization

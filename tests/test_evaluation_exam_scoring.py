@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from cdsframe.errors import InputError
-from cdsframe.evaluation.exam_scoring import decided, exam_metrics
+from cdsframe.evaluation.exams.scoring import decided, exam_metrics
 
 
 def row(id: str, gold: str, scores: list[float], **more: Any) -> dict[str, Any]:

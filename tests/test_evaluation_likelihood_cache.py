@@ -7,9 +7,9 @@ import pytest
 from answering import language_model
 
 from cdsframe.errors import InputError
-from cdsframe.evaluation import likelihood_cache
-from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
-from cdsframe.evaluation.token_likelihood import log_likelihoods
+from cdsframe.evaluation.exams import likelihood_cache
+from cdsframe.evaluation.exams.likelihood_cache import cached_log_likelihoods
+from cdsframe.evaluation.exams.token_likelihood import log_likelihoods
 
 PAIRS = [([5, 6, 7], [8]), ([5, 6, 7], [9, 10]), ([5, 6], [8]), ([11, 12, 13, 14], [15])]
 Pairs = list[tuple[list[int], list[int]]]

@@ -12,10 +12,11 @@ from evaluation_doubles import First, InOrder, Search, SystemDouble, memory_inde
 
 from cdsframe.errors import InputError
 from cdsframe.evaluation import lm_eval as asking
-from cdsframe.evaluation import lm_eval_names, mcq
+from cdsframe.evaluation import mcq
+from cdsframe.evaluation.exams import lm_eval_names
+from cdsframe.evaluation.exams.lm_eval_tasks import load_tasks
 from cdsframe.evaluation.finished_run import FinishedRun, difference
 from cdsframe.evaluation.lm_eval import evaluate
-from cdsframe.evaluation.lm_eval_tasks import load_tasks
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization

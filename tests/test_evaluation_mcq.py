@@ -13,10 +13,10 @@ from evaluation_doubles import First, InOrder, Search, SystemDouble, memory_inde
 from cdsframe.chat.encoding import encode
 from cdsframe.errors import InputError
 from cdsframe.evaluation import mcq
-from cdsframe.evaluation.exam import distinguishable, read_exam, same_form
-from cdsframe.evaluation.likelihood import score_options
+from cdsframe.evaluation.exams.likelihood import score_options
+from cdsframe.evaluation.exams.option_positions import longest, macro_f1, majority, moved, shifts
+from cdsframe.evaluation.exams.reading import distinguishable, read_exam, same_form
 from cdsframe.evaluation.mcq import ExamForm, evaluate
-from cdsframe.evaluation.option_positions import longest, macro_f1, majority, moved, shifts
 from cdsframe.evaluation.result import Result
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import NoQuantization

@@ -11,8 +11,8 @@ from test_evaluation_exam_scoring import row
 
 from cdsframe.artifacts.files import write_jsonl
 from cdsframe.errors import InputError
+from cdsframe.evaluation.exams.paper_results import read_figures
 from cdsframe.evaluation.paper import evaluate
-from cdsframe.evaluation.paper_results import read_figures
 
 FIGURES = "package:evaluation/paper_figures.jsonl"
 ANATOMY, KNOWLEDGE = "mmlu_anatomy", "mmlu_clinical_knowledge"

@@ -16,9 +16,9 @@ from transformers import AutoModelForCausalLM, GPT2Config, LlamaConfig, MambaCon
 
 from cdsframe.artifacts.adapter import quiet_peft
 from cdsframe.errors import InputError
-from cdsframe.evaluation import token_forward, token_likelihood
-from cdsframe.evaluation.token_likelihood import PLAIN, SEPARATE, SHARED, log_likelihoods
-from cdsframe.evaluation.token_tree import chains, sequences_of, trees
+from cdsframe.evaluation.exams import token_forward, token_likelihood
+from cdsframe.evaluation.exams.token_likelihood import PLAIN, SEPARATE, SHARED, log_likelihoods
+from cdsframe.evaluation.exams.token_tree import chains, sequences_of, trees
 from cdsframe.model import TinyLanguageModel
 from cdsframe.quantization import Nf4, NoQuantization
 

@@ -86,12 +86,7 @@ def evaluate(
     pipeline = system.pipeline.with_generator(cached(system.pipeline.generator, cache))
     questions = proportional_sample(system.data.questions(split), limit, seed, by_type)
     predictions = ask(pipeline, system.index, questions, run.folder / "predictions.jsonl", depth=0).predictions
-    parts = split_by_group([one.group for one in predictions], seed)
-    samples = [
-        Sample(one, part, is_correct(one, correct_from))
-        for one, part in zip(predictions, parts, strict=True)
-        if not one.refused
-    ]
+    samples = _samples(predictions, correct_from, seed)
     fitted, reasons = _fit(samples, minimum)
     samples = [replace(sample, probability=fitted.predict(sample.prediction.features)) for sample in samples]
     base_rate = _mean([sample.correct for sample in samples if sample.part == "fit"])
@@ -122,6 +117,16 @@ def evaluate(
     digests = model_digests(system.model) if pipeline.generator.uses_model else {}
     run.finish(metrics, {"data": question_digest(questions), **digests}, reasons=reasons)
     return with_table(metrics, "calibration/brier")
+
+
+def _samples(predictions: Sequence[Prediction], correct_from: float, seed: int) -> list[Sample]:
+    """The answers that are no refusals, each with its part."""
+    parts = split_by_group([one.group for one in predictions], seed)
+    return [
+        Sample(one, part, is_correct(one, correct_from))
+        for one, part in zip(predictions, parts, strict=True)
+        if not one.refused
+    ]
 
 
 def is_correct(one: Prediction, correct_from: float) -> bool:

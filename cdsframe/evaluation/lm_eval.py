@@ -21,11 +21,11 @@ from cdsframe.contracts import LanguageModel, System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation.exam import ExamFiles, listed, same_form
-from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
-from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
-from cdsframe.evaluation.lm_eval_names import quiet
-from cdsframe.evaluation.lm_eval_tasks import NO_OPTION, ExamTask, load_tasks, no_option
+from cdsframe.evaluation.exams.likelihood_cache import cached_log_likelihoods
+from cdsframe.evaluation.exams.lm_eval_names import quiet
+from cdsframe.evaluation.exams.lm_eval_tasks import NO_OPTION, ExamTask, load_tasks, no_option
+from cdsframe.evaluation.exams.reading import ExamFiles, listed, same_form
+from cdsframe.evaluation.exams.scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
 from cdsframe.types import JsonObject
 

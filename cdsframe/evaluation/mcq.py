@@ -1,7 +1,7 @@
 """`evaluation=mcq`: answers exam questions with the option to which the model assigns the highest probability.
 
-`exam` reads the questions and `likelihood` scores the options. Writes no training data: evaluation sets are never used
-for training.
+`exams.reading` reads the questions and `exams.likelihood` scores the options. Writes no training data: evaluation sets
+are never used for training.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from cdsframe.chat.encoding import encode
 from cdsframe.contracts import System
 from cdsframe.contracts.declarations import checked_by, declares
 from cdsframe.data.sampling import proportional_sample
-from cdsframe.evaluation.exam import ExamFiles, distinguishable, read_exam
-from cdsframe.evaluation.exam_scoring import BY_SHIFT, decided, exam_metrics
-from cdsframe.evaluation.likelihood import score_options
-from cdsframe.evaluation.option_positions import shifts
+from cdsframe.evaluation.exams.likelihood import score_options
+from cdsframe.evaluation.exams.option_positions import shifts
+from cdsframe.evaluation.exams.reading import ExamFiles, distinguishable, read_exam
+from cdsframe.evaluation.exams.scoring import BY_SHIFT, decided, exam_metrics
 from cdsframe.evaluation.result import Result, model_digests, precision_of, with_table
 from cdsframe.pipeline import retrieve
 from cdsframe.prompt import Prompt

@@ -13,8 +13,8 @@ from pydantic import Field
 from cdsframe.artifacts.files import InputFile, InputFolder, write_json, write_text
 from cdsframe.artifacts.run import Run
 from cdsframe.contracts.declarations import declares
-from cdsframe.evaluation.paper_results import paired, read_figures, read_results
-from cdsframe.evaluation.paper_table import paper_table, remarks
+from cdsframe.evaluation.exams.paper_results import paired, read_figures, read_results
+from cdsframe.evaluation.exams.paper_table import paper_table, remarks
 from cdsframe.evaluation.result import Result
 from cdsframe.evaluation.statistics import holm
 from cdsframe.types import Metrics

@@ -17,7 +17,7 @@ from cdsframe.artifacts.run import Run, read_config, read_manifest, write_metric
 from cdsframe.contracts.declarations import declares
 from cdsframe.errors import InputError
 from cdsframe.evaluation import qa
-from cdsframe.evaluation.exam_scoring import decided, exam_metrics
+from cdsframe.evaluation.exams.scoring import decided, exam_metrics
 from cdsframe.evaluation.finished_run import read_metrics, read_rows
 from cdsframe.evaluation.naming import read_settings
 from cdsframe.evaluation.prediction import read_predictions

@@ -13,7 +13,7 @@ from itertools import pairwise
 from cdsframe.chat.encoding import IGNORED, encode
 from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
-from cdsframe.evaluation.likelihood_cache import cached_log_likelihoods
+from cdsframe.evaluation.exams.likelihood_cache import cached_log_likelihoods
 from cdsframe.types import Message
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from cdsframe.evaluation.token_tree import Batch, TokenTree
+from cdsframe.evaluation.exams.token_tree import Batch, TokenTree
 
 if TYPE_CHECKING:
     import torch

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from cdsframe.errors import InputError
-from cdsframe.evaluation.exam import choice_of
+from cdsframe.evaluation.exams.reading import choice_of
 from cdsframe.types import Choice, JsonObject
 
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"

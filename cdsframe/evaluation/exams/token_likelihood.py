@@ -14,8 +14,8 @@ from weakref import WeakKeyDictionary
 
 from cdsframe.contracts import LanguageModel
 from cdsframe.errors import InputError
-from cdsframe.evaluation.token_forward import Forward
-from cdsframe.evaluation.token_tree import Batch, TokenSequence, chains, grown, sequences_of, trees
+from cdsframe.evaluation.exams.token_forward import Forward
+from cdsframe.evaluation.exams.token_tree import Batch, TokenSequence, chains, grown, sequences_of, trees
 from cdsframe.machine.memory import empty_cuda_cache, out_of_memory
 
 log = logging.getLogger(__name__)

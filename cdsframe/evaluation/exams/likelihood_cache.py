@@ -13,8 +13,8 @@ from typing import Any
 
 from cdsframe.artifacts.digests import digest
 from cdsframe.contracts import LanguageModel
+from cdsframe.evaluation.exams.token_likelihood import Pairs, log_likelihoods
 from cdsframe.evaluation.store import ResultStore
-from cdsframe.evaluation.token_likelihood import Pairs, log_likelihoods
 
 _AT_ONCE = 1024
 """Log-likelihoods that are computed before they are stored, and then those of the same context.

@@ -11,7 +11,7 @@ from functools import cache
 from typing import Any
 
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation.exam_columns import COLUMNS, Columns
+from cdsframe.evaluation.exams.columns import COLUMNS, Columns
 
 _WHERE = "evaluation.task"
 _USUAL = ("medmcqa", "medqa", "pubmedqa", "mmlu/default")

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation.exam import read_records
-from cdsframe.evaluation.exam_columns import dataset_of, subject_of
-from cdsframe.evaluation.lm_eval_names import Definition
+from cdsframe.evaluation.exams.columns import dataset_of, subject_of
+from cdsframe.evaluation.exams.lm_eval_names import Definition
+from cdsframe.evaluation.exams.reading import read_records
 from cdsframe.types import JsonObject
 
 Splits = dict[str, list[JsonObject]]

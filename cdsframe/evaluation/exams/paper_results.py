@@ -10,7 +10,7 @@ from typing import Any
 from cdsframe.artifacts.files import read_jsonl
 from cdsframe.errors import InputError
 from cdsframe.evaluation.contrasts import common_groups
-from cdsframe.evaluation.exam_scoring import decided, exam_metrics
+from cdsframe.evaluation.exams.scoring import decided, exam_metrics
 from cdsframe.evaluation.finished_run import FinishedRun, difference
 from cdsframe.evaluation.naming import Settings, name_runs, read_settings
 from cdsframe.evaluation.statistics import Difference, paired_difference

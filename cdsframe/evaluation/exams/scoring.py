@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cdsframe.errors import InputError, named
+from cdsframe.evaluation.exams.option_positions import longest, macro_f1, majority, moved
 from cdsframe.evaluation.finished_run import is_number
-from cdsframe.evaluation.option_positions import longest, macro_f1, majority, moved
 from cdsframe.evaluation.result import Scores
 from cdsframe.evaluation.statistics import paired_difference
 from cdsframe.types import Choice, JsonObject, Metrics

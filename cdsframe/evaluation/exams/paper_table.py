@@ -7,7 +7,7 @@ from pathlib import Path
 
 from cdsframe.artifacts.packaged import public_name
 from cdsframe.errors import named
-from cdsframe.evaluation.paper_results import QUANTITIES, OwnResult
+from cdsframe.evaluation.exams.paper_results import QUANTITIES, OwnResult
 from cdsframe.evaluation.statistics import Difference
 from cdsframe.evaluation.tables import markdown_table
 from cdsframe.types import JsonObject, Metrics

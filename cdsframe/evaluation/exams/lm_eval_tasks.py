@@ -12,9 +12,9 @@ from typing import Any, Literal
 
 from cdsframe.artifacts.datasets_output import library_output
 from cdsframe.errors import InputError, named
-from cdsframe.evaluation.exam_columns import LETTERS, Columns
-from cdsframe.evaluation.lm_eval_names import Definition, definitions, quiet
-from cdsframe.evaluation.lm_eval_rows import LocalRows, source
+from cdsframe.evaluation.exams.columns import LETTERS, Columns
+from cdsframe.evaluation.exams.lm_eval_names import Definition, definitions, quiet
+from cdsframe.evaluation.exams.lm_eval_rows import LocalRows, source
 from cdsframe.types import JsonObject
 
 log = logging.getLogger(__name__)

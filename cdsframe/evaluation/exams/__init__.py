@@ -1,0 +1,1 @@
+"""What the exams (`mcq`, `lm_eval`, `paper`) share: reading questions, log-likelihoods of options, scoring, tasks."""
