@@ -35,7 +35,7 @@ class Definition:
 
     @property
     def columns(self) -> Columns | None:
-        """The columns of its data set; None: a data set that `exam_columns` does not know."""
+        """The columns of its data set; None: a data set without an entry in `COLUMNS`."""
         return COLUMNS.get(str(self.config.get("dataset_path")))
 
     @property

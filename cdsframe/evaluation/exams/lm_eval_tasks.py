@@ -26,7 +26,7 @@ NO_OPTION = "the answer of a question is none of its options; correct the answer
 class ExamTask:
     """A multiple-choice task of lm-eval with its questions.
 
-    `columns`: those of its data set; None: a data set that `exam_columns` does not know. `docs`: the rows that are
+    `columns`: those of its data set; None: a data set without an entry in `COLUMNS`. `docs`: the rows that are
     asked, in order; `ids`: their ids.
     """
 
