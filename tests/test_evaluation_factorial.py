@@ -240,7 +240,7 @@ def test_adapters_of_other_recipes_are_levels(tmp_path: Path) -> None:
     assert "Fewer than 5 seeds" in text
     short = analysed(tmp_path / "other", runs, baseline={"adapter": "short"}).text
     assert "adapter (base instead of short)" in short
-    with pytest.raises(InputError, match=r"evaluation\.baseline\.adapter: shrot is no level; did you mean short\?"):
+    with pytest.raises(InputError, match=r"evaluation\.baseline\.adapter: shrot is not a level; did you mean short\?"):
         analysed(tmp_path / "typo", runs, baseline={"adapter": "shrot"})
 
 

@@ -553,7 +553,7 @@ def test_another_multiple_choice_task_takes_rows_with_its_own_columns(
         with pytest.raises(InputError, match="none of its options; correct the answer") as refused:
             ask(model, tmp_path / "run", "arc_easy", written(tmp_path, asked))
         assert "column" not in str(refused.value)
-    with pytest.raises(InputError, match=r"gsm8k is no multiple-choice task \(generate_until\)"):
+    with pytest.raises(InputError, match=r"gsm8k is not a multiple-choice task \(generate_until\)"):
         ask(model, tmp_path / "run", "gsm8k", written(tmp_path, rows))
 
 

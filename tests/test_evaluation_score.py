@@ -97,7 +97,7 @@ def test_several_runs_are_scored_into_folders_of_their_own(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        ("unfinished", "no finished run; start its evaluation again"),
+        ("unfinished", "not a finished run; start its evaluation again"),
         ("kind", "evaluation=retrieval; runs of evaluation=qa, mcq, lm_eval"),
         ("row", r"predictions.jsonl, line 2: not as this cdsframe writes it \(hits\)"),
         ("missing", r"line 1: .*\(aliases\)"),

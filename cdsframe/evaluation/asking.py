@@ -42,7 +42,7 @@ def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: P
 
     `depth`: how deep rankings are kept, however few passages an answer is made from.
 
-    Raises InputError if the model's probabilities are no finite numbers, or the retriever does not look so deep.
+    Raises InputError if the model's probabilities are not finite numbers, or the retriever does not look so deep.
     """
     texts, depth = [question.question for question in questions], max(depth, pipeline.retriever.top_k)
     log.info("searching for %d questions", len(questions))
@@ -68,11 +68,11 @@ def ask(pipeline: Pipeline, index: Index, questions: Sequence[Question], path: P
 
 
 def _finite(answers: Iterator[tuple[int, Answer]]) -> Iterator[tuple[int, Answer]]:
-    """The answers; raises InputError at the first one whose probabilities are no finite numbers."""
+    """The answers; raises InputError at the first one whose probabilities are not finite numbers."""
     for place, answer in answers:
         if not all(map(isfinite, answer.features.values())):
             raise InputError(
-                "an answer has probabilities that are no finite numbers: the model's weights are damaged, or overflow; "
-                "try model.compute_dtype=float32, or get the weights anew"
+                "an answer has probabilities that are not finite numbers: the model's weights are damaged, or "
+                "overflow; try model.compute_dtype=float32, or get the weights anew"
             )
         yield place, answer

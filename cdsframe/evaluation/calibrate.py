@@ -120,7 +120,7 @@ def evaluate(
 
 
 def _samples(predictions: Sequence[Prediction], correct_from: float, seed: int) -> list[Sample]:
-    """The answers that are no refusals, each with its part."""
+    """The answers that are not refusals, each with its part."""
     parts = split_by_group([one.group for one in predictions], seed)
     return [
         Sample(one, part, is_correct(one, correct_from))

@@ -51,7 +51,7 @@ def read_rows(folder: Path, what: str) -> list[tuple[int, JsonObject]]:
     """The rows of a run's `predictions.jsonl`, each with the number of its line. Does not check what they score.
 
     Raises InputError, which begins with `what`, if there is no row, or a row has no id, the id of another row, or a
-    group that is no text.
+    group that is not a text.
     """
     path, found, ids = folder / "predictions.jsonl", [], set()
     for number, row in read_jsonl(path, what):
@@ -70,7 +70,7 @@ def read_rows(folder: Path, what: str) -> list[tuple[int, JsonObject]]:
 
 
 def read_metrics(folder: Path, what: str) -> Metrics:
-    """The metrics of a finished run. Raises InputError, which begins with `what`, if one is no finite number."""
+    """The metrics of a finished run. Raises InputError, which begins with `what`, if one is not a finite number."""
     metrics = read_json(folder / "metrics.json", what)
     if wrong := [name for name, value in metrics.items() if not is_number(value)]:
         raise InputError(f"{what}: {folder / 'metrics.json'}: {named(wrong[0])} must be a number; evaluate again")

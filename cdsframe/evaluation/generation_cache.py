@@ -126,7 +126,7 @@ def _values(one: Generation) -> dict[str, object]:
 
 
 def _generation(values: dict[str, Any]) -> Generation:
-    """Raises ValueError, KeyError or TypeError if the values are no stored text."""
+    """Raises ValueError, KeyError or TypeError if the values are not those of a stored text."""
     text, given, reason, seconds = (values[key] for key in ("text", "log_probabilities", "finish_reason", "seconds"))
     counts = values["prompt_tokens"], values["completion_tokens"]
     if not isinstance(text, str) or reason not in ("stop", "length"):

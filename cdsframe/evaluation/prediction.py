@@ -119,7 +119,7 @@ class Prediction:
         """A prediction from an answer.
 
         Args:
-            below: passage ids as the retriever ranked them; those that are no hits follow the hits.
+            below: passage ids as the retriever ranked them; those that are not among the hits follow the hits.
             gold_passages: the passages that show the question's evidence; None: without evidence or retrieval.
         """
         # As they were ranked, not as they are shown.
@@ -150,7 +150,7 @@ class Prediction:
 def read_predictions(folder: Path) -> list[Prediction]:
     """Reads a run's answers.
 
-    Raises InputError if there is none, a line is no answer as `evaluation=qa` writes it, or two have the same id.
+    Raises InputError if there is none, a line is not an answer as `evaluation=qa` writes it, or two have the same id.
     """
     found = []
     for number, row in read_rows(folder, "evaluation.runs"):

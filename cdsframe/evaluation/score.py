@@ -77,7 +77,7 @@ def _scored(folder: Path) -> _Scored:
     """Reads and scores a run. Raises InputError if it is not a finished run whose answers can be scored."""
     if not (folder / "metrics.json").is_file():
         raise InputError(
-            f"{_WHERE}: {folder} is no finished run; start its evaluation again: what was computed is read from the "
+            f"{_WHERE}: {folder} is not a finished run; start its evaluation again: what was computed is read from the "
             "cache"
         )
     manifest = read_manifest(folder, _WHERE, _FIX, _NEEDED)

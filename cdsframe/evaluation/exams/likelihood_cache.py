@@ -66,7 +66,7 @@ def _written(ids: Any) -> str:
 
 
 def _number(value: Any) -> float:
-    """Raises ValueError if a stored value is no log-likelihood."""
+    """Raises ValueError if a stored value is not a log-likelihood."""
     if not isinstance(value, float | int) or not math.isfinite(value):
         raise ValueError("no log-likelihood")
     return float(value)

@@ -66,7 +66,7 @@ def definitions(names: Sequence[str]) -> list[Definition]:
         kind = one.config.get("output_type")
         if kind != "multiple_choice" or "class" in one.config:
             raise InputError(
-                f"{_WHERE}: {name} is no multiple-choice task ({kind or 'written in Python'}); run it with lm-eval"
+                f"{_WHERE}: {name} is not a multiple-choice task ({kind or 'written in Python'}); run it with lm-eval"
             )
     return list(found.values())
 

@@ -60,7 +60,7 @@ class ExamTask:
         return str(text).strip()
 
     def right(self, doc: JsonObject) -> int:
-        """The place of the right option. Raises InputError if the answer is no option."""
+        """The place of the right option. Raises InputError if the answer is not an option."""
         choices, target = self.task.doc_to_choice(doc), self.task.doc_to_target(doc)
         place = choices.index(target) if target in choices else target
         if type(place) is not int or not 0 <= place < len(choices):

@@ -42,7 +42,7 @@ class Design:
 
     Attributes:
         cells: combination -> replicate -> runs. A replicate is an adapter, or a seed of the base model.
-        follows: setting that is no factor -> the factor's setting with which it changes.
+        follows: setting that is not a factor -> the factor's setting with which it changes.
     """
 
     factors: tuple[Factor, ...]
@@ -96,7 +96,7 @@ def read_design(
     chosen, follows = _choose(runs, levels, settings, factors)
     found = tuple(_factor(setting, _levels_of(runs, levels, setting), baseline) for setting in chosen)
     if wrong := [setting for setting in baseline or {} if setting not in chosen]:
-        raise InputError(f"evaluation.baseline: {wrong[0]} is no factor; {near_miss(wrong[0], chosen)}")
+        raise InputError(f"evaluation.baseline: {wrong[0]} is not a factor; {near_miss(wrong[0], chosen)}")
     if not found:
         raise InputError("evaluation.runs: the runs differ in no setting; a factorial comparison needs runs that do")
     cells = {cell: _replicates(runs, levels, found, cell) for cell in product(*(factor.levels for factor in found))}
@@ -164,7 +164,7 @@ def _decides(runs: Sequence[EvaluatedRun], levels: Levels, leader: str, setting:
 def _factor(setting: str, levels: Sequence[str], baseline: Mapping[str, str] | None) -> Factor:
     first = (baseline or {}).get(setting, levels[0])
     if first not in levels:
-        raise InputError(f"evaluation.baseline.{setting}: {first} is no level; {near_miss(first, levels)}")
+        raise InputError(f"evaluation.baseline.{setting}: {first} is not a level; {near_miss(first, levels)}")
     return Factor(setting, (first, *(level for level in levels if level != first)))
 
 

@@ -22,7 +22,7 @@ _NO_FACTOR = {
     "generator.batch_size",
     "generator.batch_tokens",
 }
-"""Groups and paths that are no factors: they do not affect answers, or are replicates."""
+"""Groups and paths that are not factors: they do not affect answers, or are replicates."""
 RETRIEVAL = {"corpus", "chunking", "index", "embedder", "expansion", "fusion", "reranker", "context"}
 """Groups without effect if no passages are retrieved."""
 _FIRST = {"adapter": 0, "retriever": 1, "reranker": 2}
